@@ -1,0 +1,41 @@
+"""The FaaS SDK: declare a function with `@on`, receive and return `Event`s, and let the runtime do the rest."""
+
+from functions.event import (
+    HAZARDS,
+    Box,
+    Caption,
+    DecodeError,
+    Detection,
+    Event,
+    Frame,
+    Hazard,
+    Message,
+    Place,
+    Stage,
+    decode,
+    encode,
+    new_id,
+    utc_now,
+)
+from functions.function import Reject, Retry, on
+
+__all__ = [
+    "HAZARDS",
+    "Box",
+    "Caption",
+    "DecodeError",
+    "Detection",
+    "Event",
+    "Frame",
+    "Hazard",
+    "Message",
+    "Place",
+    "Reject",
+    "Retry",
+    "Stage",
+    "decode",
+    "encode",
+    "new_id",
+    "on",
+    "utc_now",
+]

@@ -1,0 +1,112 @@
+"""What every broker promises; `tests/functions/test_broker_contract.py` holds all of them to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from functions.event import Message
+from functions.topology import Queue
+
+
+class BrokerError(Exception):
+    """The broker could not do what was asked; the message names it and the fix. Safe to retry."""
+
+
+class Unroutable(BrokerError):
+    """No queue takes this routing key, so the message would have been lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How many messages wait in a queue, and how many are with a consumer."""
+
+    ready: int
+    unacked: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message nobody could handle, kept with its reason until replayed."""
+
+    id: str
+    queue: str
+    reason: str
+    dead_at: datetime
+    attempts: int
+    message: Message
+
+
+class Delivery(Protocol):
+    """One message in a consumer's hands. Exactly one of ack, retry, reject, release must be called."""
+
+    @property
+    def queue(self) -> str: ...
+    @property
+    def message(self) -> Message: ...
+    @property
+    def attempt(self) -> int:
+        """1 at the first delivery."""
+
+    async def ack(self) -> None:
+        """Done: forget the message."""
+
+    async def retry(self, reason: str, after_s: float) -> None:
+        """Deliver again after `after_s` seconds, or keep as a dead letter once the queue's delivery limit is reached."""
+
+    async def reject(self, reason: str) -> None:
+        """Keep as a dead letter at once."""
+
+    async def release(self) -> None:
+        """Give back unhandled, at once and uncounted: this consumer is leaving."""
+
+
+class Consumer(Protocol):
+    """A subscription to some queues."""
+
+    async def get(self, timeout_s: float | None = None) -> Delivery | None:
+        """The next delivery, oldest first (newest first on `motion`); None if none came in `timeout_s` seconds."""
+
+
+class Broker(Protocol):
+    """Publish, consume, measure, and keep what failed."""
+
+    async def declare(self, queues: Iterable[Queue]) -> None:
+        """Create these queues where they are missing. Idempotent."""
+
+    async def publish(self, *messages: Message) -> None:
+        """Hand over messages; on return they are kept, each in every queue bound to its routing key.
+
+        Raises:
+            Unroutable: no queue takes a routing key; the others of this call may have been kept.
+            BrokerError: not kept, or not known to be; publish again (delivery is at least once).
+        """
+
+    def consume(self, queues: Sequence[str], prefetch: int = 1) -> AbstractAsyncContextManager[Consumer]:
+        """Take from these queues, with at most `prefetch` unacknowledged. Leaving gives back what is unanswered.
+
+        Raises:
+            BrokerError: a queue does not exist.
+        """
+
+    async def depth(self, queue: str) -> Depth:
+        """Messages ready and unacked in one queue.
+
+        Raises:
+            BrokerError: the queue does not exist.
+        """
+
+    async def dropped(self) -> Mapping[str, int]:
+        """Messages each queue has shed so far, by bound or TTL."""
+
+    async def dead_letters(self, queue: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
+        """Dead letters, oldest first, of one queue or of all."""
+
+    async def replay(self, ids: Iterable[str]) -> int:
+        """Put dead letters back at the end of the queue they died in, attempts at zero; returns how many."""
+
+    async def close(self) -> None:
+        """Let go of connections and files. Idempotent."""

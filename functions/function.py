@@ -1,0 +1,137 @@
+"""How a function is declared: `@on`, and what a handler raises to say what happens next."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from functions.topology import queue_name
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+Resource = Callable[[], AbstractAsyncContextManager[Any]]
+
+_ATTRIBUTE = "__bongsu_subscription__"
+
+
+class Retry(Exception):
+    """Raised by a handler: deliver the event again, `after` seconds from now, until the delivery limit is reached."""
+
+    def __init__(self, reason: str, *, after: float = 5.0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.after_s = after
+
+
+class Reject(Exception):
+    """Raised by a handler: no retry can help, keep the event as a dead letter with this reason."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class DeclarationError(ValueError):
+    """A module cannot be run as a function; the message says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What one handler asked for with `@on`."""
+
+    handler: Callable[..., Any]
+    types: tuple[str, ...]
+    uses: Resource | None
+    batch: int
+    batch_wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One deployable function: the handlers of one module, named after it."""
+
+    name: str
+    subscriptions: tuple[Subscription, ...]
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that this function drains, one for each type it listens to."""
+        return tuple(queue_name(t, self.name) for s in self.subscriptions for t in s.types)
+
+
+def on(
+    *types: str, uses: Resource | None = None, batch: int = 1, batch_wait_s: float = 0.02
+) -> Callable[[Handler], Handler]:
+    """Have the decorated handler called for every event of these types.
+
+    The handler takes the event (a `Sequence[Event]` if `batch` > 1) and, if `uses` is given, what that context manager
+    yields; it may be async or plain (a plain one runs in a thread). It returns nothing, an event, or several: they are
+    published, then the input is acknowledged. It raises `Retry`, `Reject`, or anything else, which counts as `Retry`.
+
+    Args:
+        types: event types, such as "accident" or "captioned".
+        uses: opened once per replica before the first event, closed after the last.
+        batch: at most so many events in one call.
+        batch_wait_s: how long an incomplete batch waits for more.
+
+    Raises:
+        DeclarationError: no types, or a batch below 1.
+    """
+    if not types:
+        raise DeclarationError('@on needs at least one event type, as in @on("accident")')
+    if batch < 1:
+        raise DeclarationError(f"@on: batch must be at least 1, got {batch}")
+
+    def declare(handler: Handler) -> Handler:
+        setattr(handler, _ATTRIBUTE, Subscription(handler, types, uses, batch, batch_wait_s))
+        return handler
+
+    return declare
+
+
+def load_function(target: str) -> Function:
+    """Import a module (`notify.post`) or a file (`./hospital.py`) and collect its handlers.
+
+    Raises:
+        DeclarationError: it cannot be imported, declares no handler, or two handlers take the same type.
+    """
+    module = _import_file(Path(target)) if target.endswith(".py") else _import_module(target)
+    name = module.__name__.rpartition(".")[2]
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
+        raise DeclarationError(f"function name {name!r} must be lower case letters, digits and _: rename the file")
+    found = [getattr(value, _ATTRIBUTE, None) for value in vars(module).values() if inspect.isroutine(value)]
+    subscriptions = tuple(dict.fromkeys(s for s in found if s is not None))
+    if not subscriptions:
+        raise DeclarationError(f'{target} declares no handler: decorate one with @on("accident")')
+    taken = [t for s in subscriptions for t in s.types]
+    twice = sorted({t for t in taken if taken.count(t) > 1})
+    if twice:
+        raise DeclarationError(f"{target} has two handlers for {', '.join(twice)}: keep one, it may call the other")
+    return Function(name, subscriptions)
+
+
+def _import_module(target: str) -> ModuleType:
+    try:
+        return importlib.import_module(target)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (target == error.name or target.startswith(f"{error.name}.")):
+            raise DeclarationError(f"no module {target!r}: give a module like notify.post or a path to a .py") from None
+        raise
+
+
+def _import_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise DeclarationError(f"no file {str(path)!r}: give a module like notify.post or a path to a .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,40 @@
+"""What the environment says to every worker: broker, logs, metrics, grace period."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+from msgspec import Struct
+
+# msgspec, not pydantic: this is imported by every function, and pydantic would double its cold start.
+
+
+class SettingsError(ValueError):
+    """A variable of the environment cannot be used; the message names it, its value and the fix."""
+
+
+class Settings(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"):
+    """Environment of one worker; field `broker_url` is read from `BONGSU_BROKER_URL`, and so on."""
+
+    broker_url: str = "sqlite:///state/broker.db"
+    grace_s: float = 25.0
+    """How long a worker may take to finish what it has in hand after SIGTERM."""
+    metrics_port: int | None = None
+    """Port of `/metrics` and `/healthz`; none are served without it."""
+    log_format: str = "json"
+    log_level: str = "info"
+
+
+def load() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        SettingsError: a value has the wrong type.
+    """
+    given = {name: value for name, value in os.environ.items() if name.startswith("BONGSU_") and value}
+    try:
+        return msgspec.convert(given, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        name = str(error).rpartition("$.")[2].rstrip("`")
+        raise SettingsError(f"{name}: got {given.get(name)!r}: {error}") from None

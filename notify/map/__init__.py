@@ -1,0 +1,1 @@
+"""The map: incidents, their store, the API and its page."""
