@@ -52,8 +52,14 @@ async def _declare(path: str) -> None:
     await broker.close()
 
 
-def _bare_publish(path: str, count: int, size: int) -> None:
+def _bare(path: str) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=30)
+    db.execute("PRAGMA synchronous = NORMAL")
+    return db
+
+
+def _bare_publish(path: str, count: int, size: int) -> None:
+    db = _bare(path)
     body = os.urandom(size)
     for _ in range(count):
         with db:
@@ -61,7 +67,7 @@ def _bare_publish(path: str, count: int, size: int) -> None:
 
 
 def _bare_consume(path: str, count: int) -> None:
-    db = sqlite3.connect(path, timeout=30)
+    db = _bare(path)
     done = 0
     while done < count:
         with db:
