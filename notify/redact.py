@@ -1,8 +1,9 @@
 """Pictures for the public: faces and heads are pixelated here, and only here is a `Redacted` made.
 
-A sink takes no bytes, it takes a `Redacted`. There are three ways to one: `redact` (from a camera's frame), `redacted_of`
-(from the snapshot of a `captioned` event, which the captioner made by `redact`) and `read_back` (from the public snapshot
-store, which keeps nothing else). The constructor wants a seal that this module keeps, so that nobody makes one by accident.
+A sink takes no bytes, it takes a `Redacted`. There are three ways to one: `redact` (from a camera's frame),
+`redacted_of` (from the snapshot of a `captioned` event, which the captioner made by `redact`) and `read_back` (from the
+public snapshot store, which keeps nothing else). The constructor wants a seal that this module keeps, so that nobody
+makes one by accident.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from functions.event import Box, Detection, Event, Frame
 if TYPE_CHECKING:
     import numpy as np
 
-    Image = np.ndarray[Any, np.dtype[np.uint8]]
+    # cv2 declares any number type where only bytes come out.
+    Image = np.ndarray[Any, np.dtype[Any]]
 
 WEIGHTS = Path(__file__).with_name("weights") / "face_detection_yunet_2026may.onnx"
 PERSON = "person"

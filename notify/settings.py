@@ -26,6 +26,7 @@ class Settings(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"
     """Address under which readers reach the API, such as `https://alerts.example.org`; makes feed links absolute."""
     tile_url: str = ""
     """Map tiles for the page, such as `https://tile.example.org/{z}/{x}/{y}.png`; none are fetched without it."""
+    tile_attribution: str = ""
     scale_status: str = ""
     """File that the autoscaler of one machine writes; shown as `/api/pipeline`."""
     streams_max: int = 512

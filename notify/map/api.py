@@ -1,8 +1,9 @@
-"""The map API: incidents as GeoJSON and live, the feed, snapshots and the page; `python -m notify.map.api` serves it."""
+"""The map API: incidents as GeoJSON and live, the feed, snapshots and the page. Run: `python -m notify.map.api`."""
 
 from __future__ import annotations
 
 import contextlib
+import html
 import signal
 import socket
 import sys
@@ -17,7 +18,7 @@ import structlog
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import HTTPException
-from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 
 from functions import telemetry
@@ -66,7 +67,9 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.site = site
             yield
 
-    app = FastAPI(title="Bongsu", summary="Incidents seen by cameras, live", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Bongsu", summary="Incidents seen by cameras, live", lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
     app.middleware("http")(_secure(_policy(settings.tile_url)))
@@ -104,6 +107,7 @@ AtSite = Annotated[Site, Depends(_site)]
 @router.get("/api/incidents", response_class=GeoJson)
 async def list_incidents(
     site: AtSite,
+    *,
     hazard: str | None = None,
     since: str | None = None,
     bbox: str | None = None,
@@ -182,12 +186,6 @@ async def show_pipeline(site: AtSite) -> dict[str, Any]:
     return site.pipeline.read()
 
 
-@router.get("/api/settings")
-async def show_settings(site: AtSite) -> dict[str, Any]:
-    """What the page has to know: where map tiles come from (empty: none are fetched) and the quiet period."""
-    return {"tile_url": site.settings.tile_url, "quiet_s": site.settings.quiet_s}
-
-
 @router.get("/feed.json")
 async def show_feed(site: AtSite) -> Response:
     """The posts of the built-in channel, newest first, as a JSON Feed 1.1."""
@@ -198,9 +196,16 @@ async def show_feed(site: AtSite) -> Response:
 
 @router.get("/", include_in_schema=False)
 @router.get("/feed", include_in_schema=False)
-async def show_page() -> Response:
-    """The page: map, feed and pipeline."""
-    return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
+async def show_page(site: AtSite) -> Response:
+    """The page: map, feed and pipeline; the tile server of the settings is written into it."""
+    try:
+        page = (PAGE / "index.html").read_text("utf-8")
+    except OSError as error:
+        raise HTTPException(404, "the page is not installed: reinstall bongsu with its package data") from error
+    tiles, by = html.escape(site.settings.tile_url), html.escape(site.settings.tile_attribution)
+    empty, filled = 'name="bongsu-tiles" content=""', f'name="bongsu-tiles" content="{tiles}"'
+    page = page.replace(f'{empty} data-attribution=""', f'{filled} data-attribution="{by}"')
+    return HTMLResponse(page, headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/healthz")
@@ -304,7 +309,11 @@ def main() -> int:
     with listener:
         telemetry.start("api")
         config = uvicorn.Config(
-            create_app(settings), access_log=False, log_level="warning", timeout_graceful_shutdown=5, server_header=False
+            create_app(settings),
+            access_log=False,
+            log_level="warning",
+            timeout_graceful_shutdown=5,
+            server_header=False,
         )
         server = Server(config)
         host, port = listener.getsockname()[:2]

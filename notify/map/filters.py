@@ -54,7 +54,9 @@ def parse_bbox(text: str | None) -> Bbox | None:
     """
     if not text:
         return None
-    refusal = BadQueryError(f"bbox must be west,south,east,north in degrees like 126.7,37.4,127.2,37.7, got {_show(text)}")
+    refusal = BadQueryError(
+        f"bbox must be west,south,east,north in degrees like 126.7,37.4,127.2,37.7, got {_show(text)}"
+    )
     try:
         west, south, east, north = (float(part) for part in text.split(","))
     except ValueError:

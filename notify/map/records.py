@@ -41,6 +41,8 @@ class Post:
     channel: str
     incident: Incident
     event_id: str
+    """The event that it told of first."""
+    claimed_at: datetime
     posted_at: datetime
     text: Caption
     snapshot_key: str | None
@@ -71,6 +73,14 @@ class Sighting:
     confidence: float
     trace: tuple[Stage, ...]
     caption_trace: tuple[Stage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Incidents as they stand at a revision."""
+
+    revision: int
+    items: tuple[Incident, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,9 @@ class Snapshots:
             return cls(from_url(url), url.partition("://")[0])
         except (BaseError, OSError, ValueError) as error:
             shown = url if "://" not in url else f"{url.partition('://')[0]}://…"
-            raise SnapshotError(f"BONGSU_SNAPSHOT_URL {shown}: {_one_line(error)}: give a folder or a bucket") from error
+            raise SnapshotError(
+                f"BONGSU_SNAPSHOT_URL {shown}: {_one_line(error)}: give a folder or a bucket"
+            ) from error
 
     async def put(self, picture: Redacted) -> str:
         """Keep a picture and return its key.

@@ -1,8 +1,9 @@
 """Incidents, sightings, posts and cameras in one database; the functions and the API use it, and only it speaks SQL.
 
-Every change that a reader can see takes the next revision from the one row of `counter`, first thing in its transaction.
-That row is a lock: writers go one after another, on SQLite by `BEGIN IMMEDIATE` and elsewhere by the row's own lock. So
-what a transaction reads after it is current, an incident is opened once, and revisions become visible in order.
+Every change that a reader can see takes the next revision from the one row of `counter`, first thing in its
+transaction. That row is a lock: writers go one after another, on SQLite by `BEGIN IMMEDIATE` and elsewhere by the row's
+own lock. So what a transaction reads after it is current, an incident is opened once, and revisions become visible in
+order.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, and_, event, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, event, insert, or_, select, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from functions.event import HAZARDS, Caption, Event, Hazard, Place, Stage, utc_now
 from notify.map import schema
-from notify.map.records import Camera, Changes, Claim, Incident, Post, Sighting
+from notify.map.records import Camera, Changes, Claim, Incident, Listing, Post, Sighting
 
 _BUSY_MS = 15_000
 _OPEN_ATTEMPTS = 20
@@ -30,6 +31,10 @@ _OPEN_ATTEMPTS = 20
 
 class StoreError(Exception):
     """The database cannot be used now, or not like this; the message says what to change. Safe to retry."""
+
+
+class StoreUrlError(StoreError):
+    """The URL itself is wrong: trying again cannot help."""
 
 
 class Store:
@@ -48,7 +53,8 @@ class Store:
             quiet_s: seconds after which an unseen hazard is over.
 
         Raises:
-            StoreError: the URL is none, or the database cannot be opened.
+            StoreUrlError: the URL is none that this store can use.
+            StoreError: the database cannot be opened now.
         """
         engine = _engine(_parse(url))
         store = cls(engine, quiet_s)
@@ -70,11 +76,16 @@ class Store:
 
     # What the functions write.
 
-    async def record_sighting(self, seen: Event) -> int:
+    async def record_sighting(self, seen: Event, *, by: str = "", got_at: datetime | None = None) -> int:
         """Put a hazard (or captioned) event into its incident, and return the incident's id.
 
         An event extends the incident of its camera and hazard that was seen within the quiet period of it, by capture
         time, else it opens a new one. The same event again changes nothing. Order of arrival does not matter.
+
+        Args:
+            seen: a hazard event, or `captioned`.
+            by: the function that records it; becomes a stage of the kept trace.
+            got_at: when that function got it; without it no stage is added.
 
         Raises:
             StoreError: the database is not available.
@@ -99,8 +110,8 @@ class Store:
                     captured_at=seen.captured_at,
                     recorded_at=recorded_at,
                     confidence=seen.confidence,
-                    trace=_encode_trace(seen.trace),
-                    caption_trace=_encode_trace(seen.trace) if seen.type == "captioned" else None,
+                    trace=_encode_trace(_staged(seen, by, got_at, recorded_at)),
+                    caption_trace=None,
                 )
             )
             return incident_id
@@ -114,11 +125,13 @@ class Store:
             row = (await connection.execute(_incidents().where(schema.incidents.c.id == incident_id))).one_or_none()
         return row is None or _is_better(captioned, row)
 
-    async def add_caption(self, captioned: Event, snapshot_key: str | None) -> int:
+    async def add_caption(
+        self, captioned: Event, snapshot_key: str | None, *, by: str = "", got_at: datetime | None = None
+    ) -> int:
         """Show this event's caption and picture on its incident, and return the incident's id.
 
         Text and picture stay together, and the best sighting is shown: one with a picture before one without, then the
-        more confident. Order of arrival does not matter.
+        more confident. Order of arrival does not matter. `by` and `got_at` as in `record_sighting`.
 
         Raises:
             StoreError: the database is not available.
@@ -126,13 +139,13 @@ class Store:
         """
         if captioned.caption is None:
             raise ValueError(f"event {captioned.id} has no caption")
-        incident_id = await self.record_sighting(captioned)
+        incident_id = await self.record_sighting(captioned, by=by, got_at=got_at)
         hazard = hazard_of(captioned)
         async with self._write() as (connection, revision):
             await connection.execute(
                 update(schema.sightings)
                 .where(schema.sightings.c.event_id == captioned.id, schema.sightings.c.hazard == hazard)
-                .values(caption_trace=_encode_trace(captioned.trace))
+                .values(caption_trace=_encode_trace(_staged(captioned, by, got_at, utc_now())))
             )
             row = (await connection.execute(_incidents().where(schema.incidents.c.id == incident_id))).one()
             if _is_better(captioned, row):
@@ -179,8 +192,8 @@ class Store:
     async def claim(self, incident_id: int, channel: str, event_id: str, *, stale_s: float = 60.0) -> Claim:
         """Take the right to post an incident on a channel, before posting.
 
-        A claim whose worker died is taken over: at once when its own event is delivered again, and by any later event of
-        the incident once the claim is `stale_s` old. "busy" needs no wait: the event that holds the claim is not
+        A claim whose worker died is taken over: at once when its own event is delivered again, and by any later event
+        of the incident once the claim is `stale_s` old. "busy" needs no wait: the event that holds the claim is not
         acknowledged yet, so the broker will deliver it again should its worker die.
 
         Raises:
@@ -257,7 +270,7 @@ class Store:
         bbox: tuple[float, float, float, float] | None = None,
         camera: str | None = None,
         limit: int = 200,
-    ) -> Changes:
+    ) -> Listing:
         """Incidents, last seen first, with the revision they stand at.
 
         Args:
@@ -276,12 +289,14 @@ class Store:
         if bbox is not None:
             west, south, east, north = bbox
             beyond, before = table.c.lon >= west, table.c.lon <= east
-            query = query.where(table.c.lat.between(south, north), and_(beyond, before) if west <= east else or_(beyond, before))
+            query = query.where(
+                table.c.lat.between(south, north), and_(beyond, before) if west <= east else or_(beyond, before)
+            )
         query = query.order_by(table.c.last_seen.desc(), table.c.id.desc()).limit(limit)
         async with self._read() as connection:
             revision = (await connection.execute(select(schema.counter.c.value))).scalar_one()
             rows = (await connection.execute(query)).all()
-        return Changes(revision, tuple(_incident(row) for row in rows))
+        return Listing(revision, tuple(_incident(row) for row in rows))
 
     async def cameras(self) -> Sequence[Camera]:
         """All cameras that were ever heard of, by id."""
@@ -398,7 +413,7 @@ class Store:
                     revision=revision,
                 )
             )
-            return cast(int, opened.inserted_primary_key[0])
+            return cast(int, cast(Any, opened.inserted_primary_key)[0])
         await connection.execute(
             update(table)
             .where(table.c.id == row.id)
@@ -473,9 +488,9 @@ def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise StoreError("BONGSU_DATABASE_URL must be like sqlite+aiosqlite:///file or mysql+aiomysql://…") from None
+        raise StoreUrlError("BONGSU_DATABASE_URL must be like sqlite+aiosqlite:///file or mysql+aiomysql://…") from None
     if parsed.drivername not in ("sqlite+aiosqlite", "mysql+aiomysql"):
-        raise StoreError(
+        raise StoreUrlError(
             f"BONGSU_DATABASE_URL must begin sqlite+aiosqlite:/// or mysql+aiomysql://, got {parsed.drivername}:"
         )
     return parsed
@@ -550,6 +565,7 @@ def _post(row: Row[Any]) -> Post:
         channel=row.channel,
         incident=_incident(row, "of_"),
         event_id=row.claimed_by,
+        claimed_at=row.claimed_at,
         posted_at=row.posted_at,
         text=Caption(en=row.text_en, ko=row.text_ko),
         snapshot_key=row.snapshot_key,
@@ -574,6 +590,10 @@ def _sighting(row: Row[Any]) -> Sighting:
         trace=_decode_trace(row.trace),
         caption_trace=_decode_trace(row.caption_trace or "[]"),
     )
+
+
+def _staged(seen: Event, by: str, got_at: datetime | None, done_at: datetime) -> tuple[Stage, ...]:
+    return seen.trace if got_at is None else (*seen.trace, Stage(by, got_at, done_at))
 
 
 def _encode_trace(trace: tuple[Stage, ...]) -> str:

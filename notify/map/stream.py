@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 import structlog
 
+from functions.event import utc_now
 from notify.map.pipeline import PipelineFile
 from notify.map.records import Camera, Incident, Post
 from notify.map.store import Store, StoreError
@@ -33,7 +35,7 @@ class TooManyReadersError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class Notice:
     """One server-sent event on the wire; `revision` is its id, None for one that is not resumed from."""
 
     data: bytes
@@ -44,13 +46,13 @@ class Frame:
 class Reader:
     """One open stream: what waits for it, and whether it fell too far behind."""
 
-    queue: asyncio.Queue[Frame | None] = field(default_factory=lambda: asyncio.Queue(_QUEUE_LENGTH))
+    queue: asyncio.Queue[Notice | None] = field(default_factory=lambda: asyncio.Queue(_QUEUE_LENGTH))
     is_dropped: bool = False
 
-    def offer(self, frame: Frame) -> bool:
-        """Queue a frame; False if the reader is too slow for it."""
+    def offer(self, notice: Notice) -> bool:
+        """Queue a notice; False if the reader is too slow for it."""
         try:
-            self.queue.put_nowait(frame)
+            self.queue.put_nowait(notice)
         except asyncio.QueueFull:
             self.is_dropped = True
         return not self.is_dropped
@@ -71,6 +73,7 @@ class Hub:
         self._public_url = public_url
         self._readers_max = readers_max
         self._readers: set[Reader] = set()
+        self._open: dict[int, Incident] = {}
 
     @property
     def readers(self) -> int:
@@ -120,9 +123,9 @@ class Hub:
                 if after > await self._store.revision():
                     # A number that was never given out: the database is another one now, so tell everything.
                     last = 0
-                async for frame in self._backlog(last):
-                    last = frame.revision or last
-                    yield frame.data
+                async for notice in self._backlog(last):
+                    last = notice.revision or last
+                    yield notice.data
             async for data in self._live(reader, last):
                 yield data
         except StoreError as error:
@@ -134,21 +137,21 @@ class Hub:
     async def _live(self, reader: Reader, last: int) -> AsyncIterator[bytes]:
         while not reader.is_dropped:
             try:
-                frame = await asyncio.wait_for(reader.queue.get(), HEARTBEAT_S)
+                notice = await asyncio.wait_for(reader.queue.get(), HEARTBEAT_S)
             except TimeoutError:
                 yield _HEARTBEAT
                 continue
-            if frame is None:
+            if notice is None:
                 return
-            if frame.revision is None or frame.revision > last:
-                last = frame.revision or last
-                yield frame.data
+            if notice.revision is None or notice.revision > last:
+                last = notice.revision or last
+                yield notice.data
 
-    async def _backlog(self, after: int) -> AsyncIterator[Frame]:
+    async def _backlog(self, after: int) -> AsyncIterator[Notice]:
         while True:
             changes = await self._store.changes(after)
-            for frame in self._frames(changes.items):
-                yield frame
+            for notice in self._notices(changes.items):
+                yield notice
             if not changes.items or changes.items[-1].revision == after:
                 return
             after = changes.items[-1].revision
@@ -158,13 +161,17 @@ class Hub:
         while True:
             try:
                 if last is None:
-                    last = await self._store.revision()
+                    recent = await self._store.incidents(since=utc_now() - timedelta(seconds=self._store.quiet_s))
+                    last = recent.revision
+                    self._remember(recent.items)
                 changes = await self._store.changes(last)
                 if changes.revision < last:
                     # The database was replaced under us; resume at what it holds.
                     log.warning("revision_went_back", was=last, now=changes.revision)
                 last = changes.revision
-                self._send(self._frames(changes.items))
+                self._remember(changes.items)
+                self._send(self._notices(changes.items))
+                self._send(self._notices_of_closing())
                 await asyncio.sleep(POLL_S)
             except StoreError as error:
                 log.warning("poll_failed", reason=str(error))
@@ -173,32 +180,43 @@ class Hub:
     async def _report(self) -> None:
         while True:
             if self._readers:
-                self._send([_frame("pipeline", self._pipeline.read(), None)])
+                self._send([_notice("pipeline", self._pipeline.read(), None)])
             await asyncio.sleep(PIPELINE_S)
 
-    def _send(self, frames: Sequence[Frame]) -> None:
-        for frame in frames:
+    def _remember(self, items: Sequence[Incident | Post | Camera]) -> None:
+        self._open |= {item.id: item for item in items if isinstance(item, Incident)}
+
+    def _notices_of_closing(self) -> list[Notice]:
+        """An incident closes because time passes: no row changes, so its notice has no revision to resume from."""
+        now, quiet_s = utc_now(), self._store.quiet_s
+        closed = [incident for incident in self._open.values() if not incident.is_open(now, quiet_s)]
+        for incident in closed:
+            del self._open[incident.id]
+        return [_notice("incident", incident_feature(incident, quiet_s, now), None) for incident in closed]
+
+    def _send(self, notices: Sequence[Notice]) -> None:
+        for notice in notices:
             for reader in list(self._readers):
-                if not reader.offer(frame):
+                if not reader.offer(notice):
                     self._readers.discard(reader)
                     log.warning("reader_dropped", waiting=reader.queue.qsize())
 
-    def _frames(self, items: Sequence[Incident | Post | Camera]) -> list[Frame]:
-        return [frame for item in items if (frame := self._show(item)) is not None]
+    def _notices(self, items: Sequence[Incident | Post | Camera]) -> list[Notice]:
+        return [notice for item in items if (notice := self._show(item)) is not None]
 
-    def _show(self, item: Incident | Post | Camera) -> Frame | None:
+    def _show(self, item: Incident | Post | Camera) -> Notice | None:
         match item:
             case Incident():
-                return _frame("incident", incident_feature(item, self._store.quiet_s), item.revision)
+                return _notice("incident", incident_feature(item, self._store.quiet_s), item.revision)
             case Camera():
-                return _frame("camera", camera_feature(item), item.revision)
+                return _notice("camera", camera_feature(item), item.revision)
             case Post(channel="feed"):
-                return _frame("post", feed_item(item, self._public_url), item.revision)
+                return _notice("post", feed_item(item, self._public_url), item.revision)
             case _:
                 return None
 
 
-def _frame(name: str, data: Any, revision: int | None) -> Frame:
+def _notice(name: str, data: Any, revision: int | None) -> Notice:
     # JSON has no line breaks outside of escapes, so one `data:` line holds it.
     number = b"" if revision is None else b"id: %d\n" % revision
-    return Frame(b"%sevent: %s\ndata: %s\n\n" % (number, name.encode(), msgspec.json.encode(data)), revision)
+    return Notice(b"%sevent: %s\ndata: %s\n\n" % (number, name.encode(), msgspec.json.encode(data)), revision)
