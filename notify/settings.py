@@ -34,12 +34,12 @@ class Settings(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"
 
     def __post_init__(self) -> None:
         if not 1 <= self.quiet_s <= 86_400:
-            raise ValueError(f"quiet period must be 1 to 86400 seconds, got {self.quiet_s}")
+            raise ValueError(f"BONGSU_QUIET_S must be 1 to 86400 seconds, got {self.quiet_s}")
         if not 0 <= self.http_port <= 65_535:
-            raise ValueError(f"port must be 0 to 65535, got {self.http_port}")
-        for address in (self.public_url, self.tile_url):
+            raise ValueError(f"BONGSU_HTTP_PORT must be 0 to 65535, got {self.http_port}")
+        for name, address in (("PUBLIC", self.public_url), ("TILE", self.tile_url)):
             if address and not address.startswith(("http://", "https://")):
-                raise ValueError(f"address must start with http:// or https://, got {address!r}")
+                raise ValueError(f"BONGSU_{name}_URL must start with http:// or https://, got {address!r}")
 
 
 def load() -> Settings:
@@ -52,7 +52,6 @@ def load() -> Settings:
     try:
         return msgspec.convert(given, Settings, strict=False)
     except msgspec.ValidationError as error:
-        # msgspec names the field in `$.NAME`, but not for what __post_init__ refuses: there the message has the value.
+        # msgspec ends with `$.NAME` what it refuses itself; what __post_init__ refuses names the variable already.
         name = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else ""
-        shown = f"{name}: got {given.get(name)!r}: " if name else "BONGSU_… environment: "
-        raise SettingsError(f"{shown}{error}") from None
+        raise SettingsError(f"{name}: got {given.get(name)!r}: {error}" if name else str(error)) from None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import html
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -20,6 +21,8 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import HTTPException
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from functions import telemetry
 from functions.settings import SettingsError
@@ -58,25 +61,17 @@ class GeoJson(JSONResponse):
         return msgspec.json.encode(content)
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application; it opens its database and snapshots when served."""
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_site(settings) as site:
-            app.state.site = site
-            yield
-
-    app = FastAPI(
-        title="Bongsu", summary="Incidents seen by cameras, live", lifespan=lifespan, docs_url=None, redoc_url=None
-    )
+def create_app(site: Site) -> ASGIApp:
+    """The application over an open site."""
+    # The interactive pages of FastAPI load scripts from elsewhere; /openapi.json is there for any viewer.
+    app = FastAPI(title="Bongsu", summary="Incidents seen by cameras, live", docs_url=None, redoc_url=None)
+    app.state.site = site
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
-    app.middleware("http")(_secure(_policy(settings.tile_url)))
     app.add_exception_handler(filters.BadQueryError, _refuse_query)
     app.add_exception_handler(StoreError, _apologise)
     app.add_exception_handler(SnapshotError, _apologise)
-    return app
+    return SecureHeaders(app, _policy(site.settings.tile_url))
 
 
 @contextlib.asynccontextmanager
@@ -245,15 +240,26 @@ def _policy(tile_url: str) -> str:
     )
 
 
-def _secure(policy: str) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
-    async def add_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call_next(request)
-        response.headers["Content-Security-Policy"] = policy
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
-        return response
+class SecureHeaders:
+    """Adds to every answer what a browser may do with it. Plain ASGI, so that a stream passes through unbuffered."""
 
-    return add_headers
+    def __init__(self, app: ASGIApp, policy: str) -> None:
+        self._app = app
+        self._headers = {
+            "Content-Security-Policy": policy,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_secured)
 
 
 async def _refuse_query(_: Request, error: Exception) -> Response:
@@ -267,13 +273,25 @@ async def _apologise(_: Request, error: Exception) -> Response:
 
 
 class Server(uvicorn.Server):
-    """uvicorn, but a signal ends the open streams first: it would wait for them for ever."""
+    """uvicorn, but leaving ends the open streams first: it would wait for them for ever."""
 
-    def handle_exit(self, sig: int, frame: Any) -> None:
-        app = self.config.app
-        if isinstance(app, FastAPI) and hasattr(app.state, "site"):
-            app.state.site.hub.end_all()
-        super().handle_exit(sig, frame)
+    def __init__(self, site: Site) -> None:
+        # `access_log` off: who looks at alerts is nobody's business, and each page holds a stream anyway.
+        super().__init__(
+            uvicorn.Config(
+                create_app(site),
+                lifespan="off",
+                access_log=False,
+                log_level="warning",
+                server_header=False,
+                timeout_graceful_shutdown=5,
+            )
+        )
+        self._hub = site.hub
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._hub.end_all()
+        await super().shutdown(sockets)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -298,32 +316,35 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def main() -> int:
-    """Serve until SIGTERM or SIGINT; the exit status."""
-    try:
-        settings = environment.load()
-        listener = listen(settings.http_host, settings.http_port)
-    except (SettingsError, OSError) as error:
-        print(f"bongsu api: {error}", file=sys.stderr)
-        return 1
-    with listener:
-        telemetry.start("api")
-        config = uvicorn.Config(
-            create_app(settings),
-            access_log=False,
-            log_level="warning",
-            timeout_graceful_shutdown=5,
-            server_header=False,
-        )
-        server = Server(config)
+async def serve(settings: Settings, listener: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        StoreError: the database cannot be opened.
+        SnapshotError: the snapshots cannot be opened.
+    """
+    async with open_site(settings) as site:
+        server = Server(site)
+        # uvicorn raises a signal again once it has stopped; to stop when told to is no failure, so it ends here.
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, lambda *_: setattr(server, "should_exit", True))
         host, port = listener.getsockname()[:2]
         log.info("api_listening", url=f"http://{host}:{port}/")
-        with contextlib.suppress(KeyboardInterrupt):
-            server.run(sockets=[listener])
-    return 0 if server.started else 1
+        await server.serve(sockets=[listener])
+
+
+def main() -> int:
+    """Serve as the environment says; the exit status."""
+    try:
+        settings = environment.load()
+        telemetry.start("api")
+        with listen(settings.http_host, settings.http_port) as listener:
+            asyncio.run(serve(settings, listener))
+    except (SettingsError, StoreError, SnapshotError, OSError) as error:
+        print(f"bongsu api: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    # A second SIGINT during shutdown must not print a traceback.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())

@@ -161,7 +161,9 @@ class Hub:
         while True:
             try:
                 if last is None:
-                    recent = await self._store.incidents(since=utc_now() - timedelta(seconds=self._store.quiet_s))
+                    recent = await self._store.incidents(
+                        since=utc_now() - timedelta(seconds=self._store.quiet_s), limit=10_000
+                    )
                     last = recent.revision
                     self._remember(recent.items)
                 changes = await self._store.changes(last)
