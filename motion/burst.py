@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from functions.event import Frame
+from functions.event import Frame, new_id
 from motion.config import Burst, Camera
 from motion.gate import Gate, GateSettings
 from motion.stream import Picture
@@ -26,6 +26,8 @@ class Taken:
     got_at: datetime
     """When the frame that showed the motion was captured."""
     frames: tuple[Frame, ...]
+    id: str = field(default_factory=new_id)
+    """Of the event, the same however often it takes to publish it."""
 
 
 class BurstPace:

@@ -1,4 +1,4 @@
-"""What waits to be published: bursts for as long as they are fresh, and the last state of each camera until it is told."""
+"""What waits to be published: bursts while they are fresh, and the last state of each camera until it is told."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ QUEUES = ("motion", "camera.map")
 FRESH_S = 30.0
 _MOST_BURSTS = 64  # a burst of four 720p frames is about half a megabyte
 _PUBLISH_TIMEOUT_S = 10.0
+_CLOSE_TIMEOUT_S = 1.0
 _PAUSE_S, _PAUSE_CAP_S = 0.25, 4.0
 
 Connect = Callable[[], Awaitable[Broker]]
@@ -41,6 +42,7 @@ class Outbox:
         self._bursts: deque[Taken] = deque()
         self._states: dict[str, tuple[Camera, str, datetime]] = {}
         self._wake = asyncio.Event()
+        self._wake.set()  # the first thing to do is to connect and declare, before anybody has anything to say
 
     def put_burst(self, taken: Taken) -> None:
         """Queue a burst; the oldest is given up where too many wait."""
@@ -62,9 +64,11 @@ class Outbox:
             try:
                 await self.flush()
                 pause_s = _PAUSE_S
-            except (BrokerError, OSError, TimeoutError) as error:
+            except Exception as error:
+                # Broad, because a task that dies here of a driver's own error would leave every camera unheard.
                 FAILURES.inc()
-                log.warning("publish_failed", error=str(error) or type(error).__name__, waiting=len(self._bursts))
+                log.warning("publish_failed", error=_said(error), waiting=len(self._bursts))
+                await self.close()
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _PAUSE_CAP_S)
                 self._drop_stale()
@@ -86,17 +90,12 @@ class Outbox:
             self._wake.set()
             raise
 
-    async def open(self) -> None:
-        """Connect and declare, before there is anything to say; a broker that is away is tried again later."""
-        self._wake.set()
-        await asyncio.sleep(0)
-
     async def close(self) -> None:
         """Let go of the broker."""
         broker, self._broker = self._broker, None
         if broker is not None:
-            with suppress(BrokerError, OSError):
-                await broker.close()
+            with suppress(Exception):
+                await asyncio.wait_for(broker.close(), _CLOSE_TIMEOUT_S)
 
     async def _ready_broker(self) -> Broker:
         if self._broker is None:
@@ -126,7 +125,7 @@ class Outbox:
             self._give_up(taken, "stale")
             return
         event = Event(
-            id=new_id(),
+            id=taken.id,
             type="motion",
             camera=taken.camera.id,
             place=taken.camera.place.wire,
@@ -152,6 +151,10 @@ class Outbox:
     def _give_up(self, taken: Taken, reason: str) -> None:
         LOST.labels(taken.camera.id).inc()
         log.error("burst_lost", camera=taken.camera.id, reason=reason, age_s=round(_age_s(taken), 1))
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, BrokerError) else type(error).__name__
 
 
 def _age_s(taken: Taken) -> float:
