@@ -45,6 +45,8 @@ def _camera_id(value: object) -> object:
 
 def _camera_url(value: object) -> object:
     """Accepts what a camera can be opened by; says nothing of the URL but its scheme, for it may hold a password."""
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not text.strip():
         raise ValueError("must be rtsp://…, rtsps://…, a file or webcam:0")

@@ -27,6 +27,7 @@ _NOISE_S = 8.0
 _NOISE_GAIN = 2.5  # a pixel counts only if it differs by so many times what it usually differs by
 _NOISE_CAP = 24.0
 _FIRST_PACE = 1 / 3  # share of a look that enters the background while calibrating
+_RELIGHT_SHARE, _RELIGHT_GAIN = 0.05, 0.3  # so much change is worth asking if contrast changed, which must explain most
 _RECALIBRATE_SHARE = 0.5  # more of the picture than this never moves at once: that is light, a shake or a new scene
 _RECALIBRATE_REST_S = (
     5.0  # a picture that keeps changing as a whole is let through: better a false burst than a blind camera
@@ -123,6 +124,13 @@ class Gate:
         difference = _outside(now, cv2.convertScaleAbs(self._background), 5)
         changed = self._changed(difference)
         share = cv2.countNonZero(changed) / self._watched_px
+        if share > _RELIGHT_SHARE:
+            relit = _relit(self._background, now)
+            difference_relit = _outside(now, cv2.convertScaleAbs(relit), 5)
+            changed_relit = self._changed(difference_relit)
+            if cv2.countNonZero(changed_relit) < _RELIGHT_GAIN * share * self._watched_px:
+                difference, changed, self._background = difference_relit, changed_relit, relit
+                share = cv2.countNonZero(changed) / self._watched_px
         fresh = cv2.compare(_outside(now, self._earlier[0], 3), self._settings.threshold / 2, cv2.CMP_GT)
         self._earlier = [self._earlier[1], now]
         if share > _RECALIBRATE_SHARE and self._at_s - self._reset_at_s > _RECALIBRATE_REST_S:
@@ -233,6 +241,25 @@ def _outside(now: Luma, before: Luma, side: int) -> Luma:
     under = cv2.subtract(cv2.erode(before, kernel), level)
     outside: Luma = cv2.max(over, under)
     return outside
+
+
+def _relit(background: NDArray[np.float32], now: Luma) -> NDArray[np.float32]:
+    """The background as it would look now if only brightness and contrast had changed."""
+    before, after = background[2::4, 2::4].ravel(), now[2::4, 2::4].astype(np.float32).ravel()
+    gain, offset = 1.0, float(np.median(after - before))
+    for _ in range(3):
+        # What moves is an outlier to the light: fit again without the worst third.
+        error = np.abs(gain * before + offset - after)
+        fits = error <= np.partition(error, 2 * len(error) // 3)[2 * len(error) // 3]
+        spread = float(np.var(before[fits]))
+        if spread < 1.0:
+            break
+        mean_before, mean_after = float(before[fits].mean()), float(after[fits].mean())
+        gain = float(np.mean((before[fits] - mean_before) * (after[fits] - mean_after))) / spread
+        gain = min(max(gain, 0.2), 5.0)
+        offset = mean_after - gain * mean_before
+    relit: NDArray[np.float32] = np.clip(background * gain + offset, 0.0, 255.0).astype(np.float32)
+    return relit
 
 
 def _watched(shape: tuple[int, int], masks: Sequence[Sequence[Point]]) -> Luma:
