@@ -131,13 +131,12 @@ class Gate:
             if cv2.countNonZero(changed_relit) < _RELIGHT_GAIN * share * self._watched_px:
                 difference, changed, self._background = difference_relit, changed_relit, relit
                 share = cv2.countNonZero(changed) / self._watched_px
-        fresh = cv2.compare(_outside(now, self._earlier[0], 3), self._settings.threshold / 2, cv2.CMP_GT)
-        self._earlier = [self._earlier[1], now]
         if share > _RECALIBRATE_SHARE and self._at_s - self._reset_at_s > _RECALIBRATE_REST_S:
             self._start(now, self._at_s)
             return []
-        regions = [] if self.is_calibrating else self._regions(changed, fresh)
+        regions = [] if self.is_calibrating else self._regions(now, changed)
         self._learn(now, difference, changed, gap_s)
+        self._earlier = [self._earlier[1], now]
         return regions
 
     def _changed(self, difference: Luma) -> Luma:
@@ -146,15 +145,18 @@ class Gate:
         masked: Luma = cv2.bitwise_and(cv2.compare(difference, bar, cv2.CMP_GT), self._watched)
         return masked
 
-    def _regions(self, changed: Luma, fresh: Luma) -> list[Box]:
+    def _regions(self, now: Luma, changed: Luma) -> list[Box]:
         height, width = self._shape
         min_px = self._settings.min_area * height * width
         candidates = np.zeros(self._shape, np.uint8)
+        patches = list(_components(changed, min_px))
+        # Where the picture moved since two looks ago; asked only where something differs at all.
+        fresh = _outside(now, self._earlier[0], 3) > self._settings.threshold / 2 if patches else candidates
         ignored = self._overlay.ignored
         kept: list[tuple[int, Box]] = []
-        for area, (x, y, w, h), here in _components(changed, min_px):
+        for area, (x, y, w, h), here in patches:
             window = np.s_[y : y + h, x : x + w]
-            moving = int(np.count_nonzero((fresh[window] > 0) & here))
+            moving = int(np.count_nonzero(fresh[window] & here))
             if moving < max(_FRESH_SHARE * area, _FRESH_MIN * min_px):
                 continue
             candidates[window] |= here
@@ -220,6 +222,8 @@ class _OverlayMemory:
 
 def _components(changed: Luma, min_px: float) -> Iterator[tuple[int, tuple[int, int, int, int], NDArray[np.bool_]]]:
     """Connected patches of at least `min_px`: area, (x, y, width, height), and its pixels in that window."""
+    if cv2.countNonZero(changed) < _FRESH_MIN * min_px:  # closing gaps cannot make so little enough
+        return
     joined = cv2.morphologyEx(changed, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
     left, top, width, height = cv2.boundingRect(joined)
     if width * height < min_px:
@@ -234,7 +238,7 @@ def _components(changed: Luma, min_px: float) -> Iterator[tuple[int, tuple[int, 
 
 def _outside(now: Luma, before: Luma, side: int) -> Luma:
     """By how much each pixel leaves the range of values that stood around it before, light put aside."""
-    brighter = round(float(np.median(now[2::4, 2::4].astype(np.int16) - before[2::4, 2::4])))
+    brighter = round(float(np.median(now[4::8, 4::8].astype(np.int16) - before[4::8, 4::8])))
     level = cv2.subtract(now, brighter) if brighter > 0 else cv2.add(now, -brighter)
     kernel = np.ones((side, side), np.uint8)
     over = cv2.subtract(level, cv2.dilate(before, kernel))
@@ -245,7 +249,7 @@ def _outside(now: Luma, before: Luma, side: int) -> Luma:
 
 def _relit(background: NDArray[np.float32], now: Luma) -> NDArray[np.float32]:
     """The background as it would look now if only brightness and contrast had changed."""
-    before, after = background[2::4, 2::4].ravel(), now[2::4, 2::4].astype(np.float32).ravel()
+    before, after = background[4::8, 4::8].ravel(), now[4::8, 4::8].astype(np.float32).ravel()
     gain, offset = 1.0, float(np.median(after - before))
     for _ in range(3):
         # What moves is an outlier to the light: fit again without the worst third.
