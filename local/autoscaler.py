@@ -50,7 +50,7 @@ class _Watched:
 
     @property
     def unacked(self) -> int:
-        return sum(depth.unacked for depth in self.depths.values())
+        return sum(depth.unacked or 0 for depth in self.depths.values())
 
 
 class Autoscaler:
@@ -62,6 +62,7 @@ class Autoscaler:
         broker_url: str,
         status_file: Path,
         output: Output,
+        *,
         hpa_sync_s: float = HPA_SYNC_S,
         now: Callable[[], float] = time.monotonic,
     ) -> None:

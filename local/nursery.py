@@ -83,7 +83,7 @@ class Nursery:
 
 def _stop_server() -> None:
     # The standard library ends it when this process ends; we want it gone before we say that nothing is left.
-    stop = getattr(forkserver._forkserver, "_stop", None)  # type: ignore[attr-defined]
+    stop = getattr(forkserver._forkserver, "_stop", None)
     if stop is not None:
         with contextlib.suppress(OSError):
             stop()

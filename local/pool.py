@@ -166,11 +166,10 @@ def _signal(replica: _Replica, signum: signal.Signals) -> None:
 async def _ended(process: ForkServerProcess) -> int:
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(process.sentinel, lambda: ended.done() or ended.set_result(None))
+    loop.add_reader(process.sentinel, ended.cancel)
     try:
-        await ended
+        await asyncio.wait([ended])
     finally:
         loop.remove_reader(process.sentinel)
     code = process.exitcode
     return 255 if code is None else code
-

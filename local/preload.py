@@ -24,7 +24,7 @@ def _load(names: str) -> None:
     for name in filter(None, [*_LATE, *names.split(",")]):
         try:
             importlib.import_module(name)
-        except (Exception, SystemExit):  # noqa: S112 - whatever user code does at import; its replica says it
+        except (Exception, SystemExit):  # whatever a user's file does at import; its replica says it
             continue
     # Objects made so far never go away, so the collector need not touch, and thereby copy, their pages.
     gc.collect()

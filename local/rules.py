@@ -31,7 +31,7 @@ class Trigger:
 
     def messages(self, depth: Depth) -> int:
         """The messages of this depth that the trigger sees."""
-        return depth.ready + depth.unacked if self.counts_unacked else depth.ready
+        return depth.ready + (depth.unacked or 0) if self.counts_unacked else depth.ready
 
 
 @dataclass(frozen=True, slots=True)
