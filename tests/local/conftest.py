@@ -62,7 +62,11 @@ async def handle(event: Event) -> None:
 # What stands for `python -m motion`: says when it stops, which must be before the functions do.
 MOTION = """
 import os, signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: (open(os.environ["DONE_FILE"] + ".motion", "w").write(str(time.time())), sys.exit()))
+def stop(*_):
+    with open(os.environ["DONE_FILE"] + ".motion", "w") as file:
+        file.write(str(time.time()))
+    sys.exit()
+signal.signal(signal.SIGTERM, stop)
 assert open(os.environ["BONGSU_CAMERAS"]).read()
 while True:
     time.sleep(1)

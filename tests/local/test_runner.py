@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import time
@@ -33,6 +34,11 @@ def replicas(relay: Relay) -> object:
     return relay.status().get("hospital", {}).get("replicas")
 
 
+def fetch(relay: Relay) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{relay.port}/", timeout=5) as answer:
+        return bytes(answer.read())
+
+
 def read_until(run: subprocess.Popen[str], text: str) -> str:
     """Read a run's output up to the line that holds the text."""
     assert run.stdout is not None
@@ -52,8 +58,7 @@ async def test_function_goes_from_zero_to_one_to_zero_and_ctrl_c_leaves_nothing(
     told = read_until(run, "hospital 1 -> 0")
     assert "hospital 0 -> 1" in told
     assert relay.done == ids
-    served = urllib.request.urlopen(f"http://127.0.0.1:{relay.port}/", timeout=5).read()
-    assert b'"hospital"' in served
+    assert b'"hospital"' in await asyncio.to_thread(fetch, relay)
     run.send_signal(signal.SIGINT)
     run.communicate(timeout=20)
     assert run.returncode == 0
