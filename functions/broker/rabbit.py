@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, DeliveryError
 from yarl import URL
 
@@ -77,13 +77,15 @@ class RabbitBroker:
         connection = await self._connected()
         try:
             channel = await connection.channel()
-            await channel.set_qos(prefetch_count=prefetch, global_=True)
+            # Quorum queues know no prefetch across queues, so this holds for each queue by itself.
+            await channel.set_qos(prefetch_count=prefetch)
             consumer = _RabbitConsumer(self)
             channel.close_callbacks.add(lambda *_: consumer.lose())
             connection.close_callbacks.add(lambda *_: consumer.lose())
             for name in queues:
                 declared = await channel.get_queue(name, ensure=True)
-                await declared.consume(partial(consumer.receive, name))
+                tag = await declared.consume(partial(consumer.receive, name))
+                consumer.subscribed.append((declared, tag))
         except _FAILURES as error:
             raise BrokerError(f"{self._shown}: cannot consume {', '.join(queues)}: {error}") from error
         try:
@@ -268,6 +270,7 @@ class _RabbitConsumer:
     broker: RabbitBroker
     arrived: asyncio.Queue[_RabbitDelivery | None] = field(default_factory=asyncio.Queue)
     unanswered: set[_RabbitDelivery] = field(default_factory=set)
+    subscribed: list[tuple[AbstractQueue, str]] = field(default_factory=list)
     is_lost: bool = False
 
     async def get(self, timeout_s: float | None = None) -> _RabbitDelivery | None:
@@ -293,6 +296,10 @@ class _RabbitConsumer:
         self.arrived.put_nowait(None)
 
     async def leave(self) -> None:
+        if not self.is_lost:
+            # First unsubscribe, or what we give back would come straight back to us.
+            for subscribed, tag in self.subscribed:
+                await subscribed.cancel(tag)
         for delivery in list(self.unanswered):
             if not self.is_lost:
                 await delivery.release()
