@@ -74,7 +74,7 @@ class Autoscaler:
         self._now = now
         self._broker: Broker | None = None
         self._lock = asyncio.Lock()
-        self._trouble = ""
+        self._troubles: dict[str, str] = {}
 
     async def run(self) -> None:
         """Watch and scale until cancelled."""
@@ -86,7 +86,7 @@ class Autoscaler:
                 group.create_task(self._count_dead_letters_always())
                 group.create_task(self._write_status_always())
         finally:
-            await self._drop_broker()
+            await self._drop(self._broker)
 
     async def _poll_always(self, watched: _Watched) -> None:
         while True:
@@ -111,23 +111,27 @@ class Autoscaler:
     async def _measure(self, watched: _Watched) -> dict[str, Depth]:
         """Depth of each queue of a workload; those that cannot be read are left out, and tried again next time."""
         depths: dict[str, Depth] = {}
+        broker: Broker | None = None
         try:
             broker = await self._connected()
             for queue in watched.workload.rule.queues:
                 depths[queue] = await broker.depth(queue)
         except BrokerError as error:
-            await self._drop_broker()
-            self._report(f"queues cannot be read: {error}; trying again")
+            await self._drop(broker)
+            self._report(watched.workload.name, f"queues cannot be read: {error}; trying again")
         else:
-            self._report("")
+            self._report(watched.workload.name, "")
         return depths
 
-    def _report(self, trouble: str) -> None:
-        """Tell of a trouble once, when it comes, and again when it has gone."""
-        if trouble == self._trouble:
-            return
-        self._trouble = trouble
-        self._output.say(f"{'scaler':<9}{trouble or 'queues can be read again'}")
+    def _report(self, who: str, trouble: str) -> None:
+        """Tell of a trouble once, however many have it and however long; and once that it is over for all."""
+        if trouble and trouble not in self._troubles.values():
+            self._output.say(f"{'scaler':<9}{trouble}")
+        before = self._troubles.pop(who, "")
+        if trouble:
+            self._troubles[who] = trouble
+        elif before and not self._troubles:
+            self._output.say(f"{'scaler':<9}works again")
 
     async def _connected(self) -> Broker:
         async with self._lock:
@@ -135,8 +139,10 @@ class Autoscaler:
                 self._broker = await connect(self._broker_url)
             return self._broker
 
-    async def _drop_broker(self) -> None:
-        broker, self._broker = self._broker, None
+    async def _drop(self, broker: Broker | None) -> None:
+        # Another workload may have dropped this one and connected anew: leave that one alone.
+        if broker is not None and broker is self._broker:
+            self._broker = None
         if broker is not None:
             with contextlib.suppress(BrokerError, OSError):
                 await broker.close()
@@ -161,7 +167,11 @@ class Autoscaler:
             try:
                 write_status(self._status_file, at, [_status(watched) for watched in self._watched])
             except OSError as error:
-                self._report(f"{self._status_file} cannot be written ({error.strerror}): the page shows old numbers")
+                self._report(
+                    "status", f"{self._status_file} cannot be written ({error.strerror}): the page shows old numbers"
+                )
+            else:
+                self._report("status", "")
             await asyncio.sleep(_STATUS_S)
 
 

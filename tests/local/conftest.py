@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -173,6 +174,14 @@ def wait_until(claim: Callable[[], object], timeout_s: float = 20.0) -> None:
     while not claim():
         assert time.monotonic() < give_up_at, f"not true after {timeout_s} s"
         time.sleep(0.05)
+
+
+async def eventually(claim: Callable[[], object], timeout_s: float = 10.0) -> None:
+    """`wait_until`, for claims that need the event loop to go on."""
+    give_up_at = time.monotonic() + timeout_s
+    while not claim():
+        assert time.monotonic() < give_up_at, f"not true after {timeout_s} s"
+        await asyncio.sleep(0.02)
 
 
 def _lines(path: Path) -> list[str]:
