@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 import time
@@ -107,4 +108,5 @@ def _short(value: Any) -> str:
 
 
 def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # the terminal was closed, or `bongsu run 2>&1 | head`: the work goes on
+        print(line, file=sys.stderr, flush=True)

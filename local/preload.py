@@ -16,7 +16,16 @@ VARIABLE = "BONGSU_PRELOAD"
 
 # Modules that functions import only when they need them, to start quickly on a cluster. A fork inherits them instead.
 # That a session opened after the fork infers is a test (onnxruntime starts its threads with the session, not before).
-_LATE = ("functions.broker.sqlite", "functions.runtime", "numpy", "cv2", "onnxruntime", "sqlalchemy.ext.asyncio")
+_LATE = (
+    "functions.broker.sqlite",
+    "functions.cli",  # the main module of `bongsu`, which multiprocessing imports again in each child
+    "functions.runtime",
+    "numpy",
+    "cv2",
+    "onnxruntime",
+    "sqlalchemy.ext.asyncio",
+    "aiosqlite",
+)
 
 
 def _load(names: str) -> None:

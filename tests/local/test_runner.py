@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import time
@@ -28,6 +29,16 @@ async def publish(relay: Relay, *cameras: str) -> list[str]:
     finally:
         await broker.close()
     return [event.id for event in events]
+
+
+async def waiting(relay: Relay) -> int:
+    """Events that the function has not finished."""
+    broker = await connect(relay.broker_url)
+    try:
+        depth = await broker.depth("fire.hospital")
+    finally:
+        await broker.close()
+    return depth.ready + (depth.unacked or 0)
 
 
 def replicas(relay: Relay) -> object:
@@ -141,7 +152,7 @@ async def test_ctrl_c_stops_motion_first_and_lets_work_in_hand_finish(relay: Rel
     ids = await publish(relay, "slow-2")
     wait_until(lambda: relay.begun)
     begun_at = time.time()
-    run.send_signal(signal.SIGINT)
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to all of the foreground group
     run.communicate(timeout=20)
     assert run.returncode == 0
     assert relay.done == ids
@@ -162,10 +173,7 @@ async def test_second_ctrl_c_hurries_and_still_leaves_no_process_and_no_loss(rel
     assert "hurrying" in said
     assert relay.done == []
     assert relay.processes() == []
-    broker = await connect(relay.broker_url)
-    depth = await broker.depth("fire.hospital")
-    await broker.close()
-    assert (depth.ready + (depth.unacked or 0), ids != []) == (1, True)
+    assert await waiting(relay) == len(ids)
 
 
 async def test_function_that_cannot_start_is_reported_and_not_started_in_a_hot_loop(relay: Relay) -> None:
@@ -209,4 +217,52 @@ async def test_dead_fork_server_costs_one_restart_and_leaves_no_replica_behind(r
     wait_until(lambda: relay.done[1:] == ids)
     run.send_signal(signal.SIGTERM)
     run.communicate(timeout=20)
+    assert relay.processes() == []
+
+
+STUBBORN = """
+import time
+from functions import Event, on
+
+@on("fire")
+async def handle(event: Event) -> None:
+    with open(__import__("os").environ["DONE_FILE"] + ".begun", "a") as file:
+        file.write(event.id + "\\n")
+    time.sleep(600)
+"""
+
+
+async def test_handler_that_never_ends_is_killed_after_its_grace_and_its_event_is_kept(relay: Relay) -> None:
+    relay.add_function("hospital", STUBBORN, grace=1)
+    run = relay.run()
+    read_until(run, "asleep until there is work")
+    await publish(relay, "gate")
+    wait_until(lambda: relay.begun)
+    run.send_signal(signal.SIGINT)
+    said, _ = run.communicate(timeout=20)
+    assert "did not finish in its 1 s of grace" in said
+    assert run.returncode == 0
+    assert relay.processes() == []
+    assert await waiting(relay) == 1
+
+
+async def test_kill_9_of_the_runner_ends_even_a_handler_that_never_ends(relay: Relay) -> None:
+    relay.add_function("hospital", STUBBORN, grace=1)
+    run = relay.run()
+    read_until(run, "asleep until there is work")
+    await publish(relay, "gate")
+    wait_until(lambda: relay.begun)
+    run.kill()
+    run.wait()
+    wait_until(lambda: relay.processes() == [])
+    assert await waiting(relay) == 1
+
+
+async def test_closed_terminal_stops_it_in_order(relay: Relay) -> None:
+    run = relay.run()
+    read_until(run, "asleep until there is work")
+    assert run.stdout is not None
+    run.stdout.close()
+    run.send_signal(signal.SIGHUP)
+    assert run.wait(timeout=20) == 0
     assert relay.processes() == []
