@@ -22,7 +22,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--state", type=Path, default=Path("state"), metavar="DIR", help="where all is kept (state)")
     parser.add_argument("--host", default="127.0.0.1", help="address the map is served on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8080, help="port the map is served on (8080)")
-    parser.add_argument("--keda", type=Path, default=Path("keda"), metavar="DIR", help="the scaled workloads (keda)")
+    parser.add_argument("--keda", type=Path, metavar="DIR", help="the scaled workloads (default: keda)")
     given = parser.parse_args(arguments)
     options = Options(given.cameras, given.demo, given.state, given.host, given.port, given.keda)
     try:
@@ -32,4 +32,6 @@ def run(arguments: list[str]) -> int:
     except RunError as error:
         print(f"bongsu run: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # before anything was started; from then on a signal is a request to stop
+        return 130
     return 0

@@ -107,7 +107,8 @@ class Pool:
             reason = await self._run(replica)
         except OSError as error:
             reason = f"could not be started: {error}"
-        self._replicas.remove(replica)
+        finally:
+            self._replicas.remove(replica)
         if replica.is_leaving:
             if reason == "was killed (SIGKILL)":
                 self._output.say(f"{name:<9}did not finish in its {self._workload.grace_s:.0f} s of grace: {reason}")

@@ -29,6 +29,7 @@ _LATE = (
 
 
 def _load(names: str) -> None:
+    leash.name_process("nursery")
     leash.share_metrics()
     for name in filter(None, [*_LATE, *names.split(",")]):
         try:

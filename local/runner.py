@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from functions.broker import BrokerError, connect
@@ -25,6 +25,8 @@ from local.state import State, StateError, open_state
 _DEMO = Path(__file__).parent / "demo"
 _API_READY_S = 10.0
 _PORT_FREE_S = 5.0
+_METRICS_PORT = "BONGSU_METRICS_PORT"
+"""A port for one process; here the map's `/metrics` speaks for all."""
 
 
 class RunError(Exception):
@@ -41,7 +43,8 @@ class Options:
     state: Path = Path("state")
     host: str = "127.0.0.1"
     port: int = 8080
-    keda: Path = Path("keda")
+    keda: Path | None = None
+    """None: `keda` here, or the one of this checkout."""
 
 
 async def run(options: Options) -> None:
@@ -52,13 +55,20 @@ async def run(options: Options) -> None:
     """
     try:
         cameras = _find_cameras(options)
-        workloads = read_workloads(options.keda)
+        workloads = read_workloads(_find_keda(options))
         state, lock = open_state(options.state)
     except (StateError, ManifestError) as error:
         raise RunError(str(error)) from None
     with lock:
         await _require_port(options.host, options.port)
-        os.environ.update(_environment(options, state))
+        environment = _environment(options, state)
+        os.environ.update(environment)
+        os.environ.pop(_METRICS_PORT, None)
+        ours = {*environment, _METRICS_PORT}
+        workloads = [
+            replace(workload, env={name: value for name, value in workload.env.items() if name not in ours})
+            for workload in workloads
+        ]
         await _declare(state, workloads)
         await _Relay(options, state, cameras, workloads).run()
         lock.truncate(0)
@@ -95,7 +105,11 @@ class _Relay:
         scaling = None
         try:
             # The page first: it is what somebody waits for. The rest shares the processor with it.
-            await _first(_answers(self._options.host, self._options.port, _API_READY_S), stopping.wait())
+            answers = asyncio.create_task(_answers(self._options.host, self._options.port, _API_READY_S))
+            await _first(answers, stopping.wait())
+            if answers.done() and not answers.result():
+                say(f"api      does not answer yet; its log is {self._output.log_file('api')}")
+            answers.cancel()
             if not stopping.is_set():
                 for source in self._sources:
                     source.start()
@@ -152,8 +166,15 @@ def _find_cameras(options: Options) -> Path:
     return path.absolute()
 
 
+def _find_keda(options: Options) -> Path:
+    here, ours = Path("keda"), Path(__file__).parents[1] / "keda"
+    return options.keda or (ours if ours.is_dir() and not here.is_dir() else here)
+
+
 async def _require_port(host: str, port: int) -> None:
     """Make sure that the map can be served here; a run that was killed may need seconds to let go of its port."""
+    if not 0 < port < 65_536:
+        raise RunError(f"--port {port}: must be 1 to 65535, such as --port 8080")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for is_last in (False,) * int(_PORT_FREE_S / 0.5) + (True,):
         with socket.socket(family) as probe:
@@ -161,12 +182,11 @@ async def _require_port(host: str, port: int) -> None:
             try:
                 probe.bind((host, port))
                 return
-            except (OSError, OverflowError) as error:
-                in_use = isinstance(error, OSError) and error.errno == 98
+            except OSError as error:
+                in_use = error.errno == errno.EADDRINUSE
                 if is_last or not in_use or _answers_now(host, port):
-                    reason = error.strerror if isinstance(error, OSError) else str(error)
                     raise RunError(
-                        f"--port {port}: cannot be used on {host} ({reason}): choose another, such as --port {port + 1}"
+                        f"--port {port}: cannot be used on {host} ({error.strerror}): choose another port or --host"
                     ) from None
         await asyncio.sleep(0.5)
 
@@ -226,7 +246,8 @@ def _catch_signals() -> tuple[asyncio.Event, asyncio.Event]:
 
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(signum, caught)
+        if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # `nohup` has asked to go on
+            loop.add_signal_handler(signum, caught)
     return stopping, hurrying
 
 
@@ -271,7 +292,3 @@ def warn_of_open_host(host: str) -> str | None:
     if host in ("127.0.0.1", "::1", "localhost"):
         return None
     return f"--host {host}: the map and its pictures can be read by everyone who reaches this machine"
-
-
-if sys.platform == "win32":
-    raise RunError("bongsu run needs Linux or macOS: use WSL 2 on Windows")

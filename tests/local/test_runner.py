@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ import pytest
 from functions import Event, Place, encode, new_id
 from functions.broker import connect
 
-from .conftest import Relay, wait_until
+from .conftest import ROOT, Relay, wait_until
 
 
 async def publish(relay: Relay, *cameras: str) -> list[str]:
@@ -100,7 +101,7 @@ async def test_second_run_on_the_same_state_and_a_taken_port_are_refused_in_one_
         (["--cameras", "mine.yaml"], "--cameras mine.yaml: no such file: copy cameras.example.yaml to mine.yaml"),
         (["--keda", "nowhere"], "no folder 'nowhere': name the folder of the scaled workloads with --keda"),
         (["--state", "cameras.yaml/state"], "--state cameras.yaml/state: cannot write"),
-        (["--port", "70000"], "--port 70000: cannot be used"),
+        (["--port", "70000"], "--port 70000: must be 1 to 65535"),
         (["--host", "no-such-host.invalid"], "cannot be used on no-such-host.invalid"),
     ],
 )
@@ -266,3 +267,29 @@ async def test_closed_terminal_stops_it_in_order(relay: Relay) -> None:
     run.send_signal(signal.SIGHUP)
     assert run.wait(timeout=20) == 0
     assert relay.processes() == []
+
+
+def test_the_runner_itself_stays_light() -> None:
+    heavy = {"cv2", "numpy", "onnxruntime", "sqlalchemy", "pydantic", "fastapi", "av", "aio_pika"}
+    code = f"import sys, local.cli; print({heavy!r} & set(sys.modules))"
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said == "set()\n"
+
+
+async def test_metrics_of_replicas_that_come_and_go_use_the_same_few_files(relay: Relay) -> None:
+    run = relay.run()
+    read_until(run, "asleep until there is work")
+    for count in (1, 2):
+        await publish(relay, "gate")
+        read_until(run, "hospital 1 -> 0")
+        files = sorted(path.name for path in (relay.folder / "state" / "prometheus").iterdir())
+        assert files == ["counter_hospital.0.db", "histogram_hospital.0.db"]
+        code = "from functions.telemetry import render_metrics; print(render_metrics()[0].decode())"
+        env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(relay.folder / "state" / "prometheus")}
+        said = await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+        )
+        handled = 'bongsu_events_handled_total{function="hospital",outcome="ok",type="fire"}'
+        assert f"{handled} {count}.0" in said.stdout
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=20)
