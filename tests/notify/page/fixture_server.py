@@ -15,6 +15,7 @@ import threading
 import time
 import zlib
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -309,7 +310,7 @@ def city() -> World:
     """A world worth looking at: hazards across Seoul and Incheon, their cameras, and a busy relay."""
     world = World()
     for number, (hazard, name, place, region, lon, lat, en, ko) in enumerate(SCENES, 1):
-        age_s = (len(SCENES) - number) * 0 + (number - 1) * 410 + 4
+        age_s = (number - 1) * 410 + 4
         feature = incident(
             number, hazard, place, lon, lat, camera=name, region=region, caption={"en": en, "ko": ko}, age_s=age_s,
             status="open" if age_s < 120 else "closed", confidence=0.93 - 0.04 * number, sightings=31 - 4 * number,
@@ -324,19 +325,21 @@ def city() -> World:
     return world
 
 
-def drawn_picture(seed: int, width: int = 480, height: int = 270) -> bytes:
+@lru_cache
+def drawn_picture(seed: int, width: int = 240, height: int = 135) -> bytes:
     """A street at dusk with one bright spot and a mosaic, drawn as PNG without any library."""
     rows = bytearray()
     spot_x, spot_y = width * (0.3 + 0.11 * (seed % 5)), height * 0.62
     tint = [(255, 150, 60), (240, 120, 70), (190, 170, 220), (120, 200, 205)][seed % 4]
+    dusk = (0.86, 0.95, 1.18)
     for y in range(height):
         rows.append(0)
         for x in range(width):
-            wall = (x // 60 + seed) % 3
-            base = 92 - y * 0.12 + wall * 9 if y < height * 0.66 else 58 + (y - height * 0.66) * 0.35
-            window = 26 if y < height * 0.5 and (x // 15 + seed) % 4 == 1 and (y // 18) % 3 == 1 else 0
-            glow = 190 * math.exp(-((x - spot_x) ** 2 + 1.6 * (y - spot_y) ** 2) / 2600)
-            rows.extend(min(255, int(base + window + glow * channel / 255)) for channel in tint)
+            wall = (x // 30 + seed) % 3
+            base = 92 - y * 0.24 + wall * 9 if y < height * 0.66 else 58 + (y - height * 0.66) * 0.7
+            window = 26 if y < height * 0.5 and (x // 7 + seed) % 4 == 1 and (y // 9) % 3 == 1 else 0
+            glow = 190 * math.exp(-((x - spot_x) ** 2 + 1.6 * (y - spot_y) ** 2) / 700)
+            rows.extend(min(255, int((base + window) * d + glow * c / 255)) for c, d in zip(tint, dusk, strict=True))
     return _png(width, height, bytes(rows))
 
 

@@ -70,7 +70,7 @@ export class Detail {
     const close = el("button", { type: "button", class: "close", "aria-label": t("close"), title: t("close"), onclick: this.#close });
     const caption = pick(incident.caption);
     return [
-      el("div", { class: "detail-picture" }, picture(incident.snapshot, incident.hazard, t("pictureOf", name, place)), close),
+      el("div", { class: "detail-picture" }, picture(incident.snapshot, incident.hazard, t("pictureOf", name, place)), incident.snapshot ? el("p", { class: "picture-note", text: t("pictureNote") }) : null, close),
       el(
         "div",
         { class: `detail-body hazard-${kind(incident.hazard)}` },
@@ -86,7 +86,6 @@ export class Detail {
         incident.region ? el("p", { class: "detail-region", text: incident.region }) : null,
         el("p", { class: `detail-caption${caption ? "" : " is-missing"}`, text: caption || t("loneCaption") }),
         el("dl", { class: "facts" }, ...facts(incident)),
-        incident.snapshot ? el("p", { class: "detail-note", text: t("pictureNote") }) : null,
         others.length > 0 ? el("h3", { class: "detail-also", text: t("alsoHere") }) : null,
         others.length > 0 ? el("ul", { class: "also" }, ...others.slice(0, 20).map(also)) : null,
       ),

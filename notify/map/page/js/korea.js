@@ -78,14 +78,15 @@ export function drawKorea(map) {
     }
     const showsDistricts = map.getZoom() >= DISTRICTS_FROM_ZOOM && districtPoints.length > 0;
     if (districts !== null) toggle(map, districts, showsDistricts);
-    if (provinces !== null) toggle(map, provinces, !showsDistricts);
+    // Provinces are drawn over their districts, as outlines only, so that their borders are the stronger ones.
+    map.getPane("land").classList.toggle("is-close", showsDistricts);
+    if (showsDistricts) provinces?.bringToFront();
     writeNames();
   };
 
   read("/static/vendor/korea/provinces.geojson").then((shapes) => {
     if (shapes === null) return;
-    provinces = outline("province");
-    provinces.addData(shapes);
+    provinces = outline("province").addData(shapes).addTo(map);
     look();
   });
   map.on("zoomend", look);

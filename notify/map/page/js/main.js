@@ -8,7 +8,7 @@ import { currentLanguage, LANGUAGES, nameOf, setLanguage, t } from "./i18n.js";
 import { Live } from "./live.js";
 import { AlertMap } from "./map.js";
 import { recall, remember } from "./memory.js";
-import { Relay } from "./relay.js";
+import { MINUTES, Relay } from "./relay.js";
 import { SPANS, Store } from "./store.js";
 
 const TICK_MS = 10_000;
@@ -121,6 +121,7 @@ function translate() {
   setText(byId("language-text"), other === "ko" ? "한국어" : "English");
   byId("language").setAttribute("aria-label", t("toLanguage"));
   byId("language").setAttribute("lang", other);
+  setText(byId("legend-span"), t("lastMinutes", MINUTES));
   setLink(linkState);
   sayTheme();
   setTitle();

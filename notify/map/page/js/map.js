@@ -21,6 +21,7 @@ export class AlertMap {
   #selected = null;
   #writeNames;
   #wasMoved = false;
+  #zoom = null;
   #open;
 
   /**
@@ -111,7 +112,6 @@ export class AlertMap {
       .addTo(this.#map);
     this.#layOut();
   }
-  #zoom = null;
 
   #drawBase() {
     const meta = document.querySelector('meta[name="bongsu-tiles"]');
