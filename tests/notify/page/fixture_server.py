@@ -148,7 +148,9 @@ class Handler(BaseHTTPRequestHandler):
                 features = list(world.incidents.values())
                 self._json({"type": "FeatureCollection", "revision": world.revision, "features": features})
             case "/feed.json":
-                self._json({"version": "https://jsonfeed.org/version/1.1", "title": "Bongsu", "items": [*world.posts.values()]})
+                self._json(
+                    {"version": "https://jsonfeed.org/version/1.1", "title": "Bongsu", "items": [*world.posts.values()]}
+                )
             case "/api/cameras":
                 self._json({"type": "FeatureCollection", "features": [*world.cameras.values()]})
             case "/api/pipeline":
@@ -162,7 +164,7 @@ class Handler(BaseHTTPRequestHandler):
             case _:
                 self._answer(b"not found", "text/plain", 404)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         """Quiet: what a test prints should be about the test."""
 
     def _file(self, path: Path) -> None:
@@ -231,7 +233,7 @@ SCENES: list[tuple[str, str, str, str, float, float, str, str]] = [
 
 
 def incident(number: int, hazard: str, place: str, lon: float, lat: float, **other: Any) -> Json:
-    """A Feature as `/api/incidents` gives it; `other` overrides its properties. `age_s` is how long ago it was last seen."""
+    """A Feature as `/api/incidents` gives it, last seen `age_s` ago; the rest of `other` overrides its properties."""
     now = datetime.now(UTC)
     last = now - timedelta(seconds=other.pop("age_s", 5))
     properties = {
@@ -297,7 +299,7 @@ def pipeline(now: float, lit: dict[str, int] | None = None) -> Json:
             waiting = max(0, round(3 * (wave - 0.9)))
             replicas = 0 if wave < 0.45 else 1 if wave < 1.5 else 2
             history.append([now + second, replicas, waiting])
-        replicas = (lit or {}).get(name, history[-1][1])
+        replicas = (lit or {}).get(name, int(history[-1][1]))
         history[-1][1] = replicas
         functions.append(
             {"name": name, "replicas": replicas, "min": 0, "max": most, "ready": history[-1][2], "unacked": 0,

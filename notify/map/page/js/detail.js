@@ -17,8 +17,8 @@ export class Detail {
   constructor(panel, close) {
     this.#panel = panel;
     this.#close = close;
-    panel.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") close();
+    document.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && this.isOpen) close();
     });
   }
 

@@ -112,7 +112,7 @@ export function ago(at, now = Date.now()) {
 
 /** Date and time of day; the date is left out where it is today. */
 export function moment(at, now = Date.now()) {
-  const time = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+  const time = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
   const isToday = new Date(at).toDateString() === new Date(now).toDateString();
   return new Intl.DateTimeFormat(language, isToday ? time : { month: "short", day: "numeric", ...time }).format(at);
 }

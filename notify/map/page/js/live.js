@@ -4,6 +4,8 @@ const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15_000;
 const SILENCE_MS = 12_000;
 const TICK_MS = 2_000;
+const QUIET_MS = 150_000;
+const REFRESH_MS = 60_000;
 
 export class Live {
   #store;
@@ -15,6 +17,7 @@ export class Live {
   #hasBeat = false;
   #tickedAt = Date.now();
   #attempt = 0;
+  #refreshedAt = 0;
 
   /**
    * @param {import("./store.js").Store} store
@@ -115,14 +118,37 @@ export class Live {
     if (this.#source !== null && (slept || isSilent)) {
       this.#tell("lost");
       this.connect();
+      return;
     }
+    if (this.#source !== null && now - this.#refreshedAt > REFRESH_MS && this.#hasQuietIncident(now)) {
+      this.#refreshedAt = now;
+      this.#refresh();
+    }
+  }
+
+  /** An incident ends because nothing happens, and for nothing no event is sent: look whether it has. */
+  async #refresh() {
+    try {
+      const { features } = await fetchJson("/api/incidents");
+      for (const feature of features ?? []) this.#store.putIncident(feature);
+    } catch {
+      // The stream notices a lost connection; this look can wait for its next turn.
+    }
+  }
+
+  #hasQuietIncident(now) {
+    return [...this.#store.incidents.values()].some((incident) => incident.isOpen && now - incident.lastSeen > QUIET_MS);
   }
 }
 
 /** Incidents first: their revision is where the stream begins, so nothing that comes between is missed. */
 async function fetchSnapshot() {
   const incidents = await fetchJson("/api/incidents");
-  const [posts, cameras, pipeline] = await Promise.all(["/feed.json", "/api/cameras", "/api/pipeline"].map(fetchJson));
+  const [posts, cameras, pipeline] = await Promise.all([
+    fetchJson("/feed.json"),
+    fetchJson("/api/cameras"),
+    fetchJson("/api/pipeline").catch(() => null), // The strip may be empty; the alerts may not wait for it.
+  ]);
   return { incidents, posts, cameras, pipeline };
 }
 

@@ -12,6 +12,7 @@ import { MINUTES, Relay } from "./relay.js";
 import { SPANS, Store } from "./store.js";
 
 const TICK_MS = 10_000;
+const RENDER_MS = 16;
 const THEMES = [null, "light", "dark"];
 const byId = (id) => document.getElementById(id);
 
@@ -25,6 +26,7 @@ const phone = matchMedia("(max-width: 759px)");
 let selected = null;
 let linkState = "connecting";
 let unseen = 0;
+let renderTimer = 0;
 
 function render() {
   const incidents = store.visibleIncidents();
@@ -42,6 +44,15 @@ function render() {
   for (const chip of byId("hazards").children) chip.setAttribute("aria-pressed", store.shown.has(chip.dataset.hazard));
   for (const segment of byId("spans").children) segment.setAttribute("aria-pressed", store.span === segment.dataset.span);
   renderDetail();
+}
+
+/** Many events in one moment (a busy night, a resumed stream) are drawn together. */
+function renderSoon() {
+  if (renderTimer !== 0) return;
+  renderTimer = setTimeout(() => {
+    renderTimer = 0;
+    render();
+  }, RENDER_MS);
 }
 
 function renderDetail() {
@@ -210,7 +221,7 @@ store.addEventListener("change", ({ detail: news }) => {
     fitMap(false);
     follow();
   }
-  render();
+  renderSoon();
   welcome(news);
 });
 store.addEventListener("cameras", renderCameras);
