@@ -205,7 +205,7 @@ def test_crowd_of_places_becomes_a_count_that_opens_on_click(server: Server, ope
         )
     page = open_page(server)
     crowd = page.locator(".pin.is-crowd")
-    expect(crowd.locator(".pin-count")).to_have_text("9")
+    expect(crowd.locator(".crowd-count")).to_have_text("9")
     crowd.click()
     expect(page.locator(".pin.hazard-fire:not(.is-crowd)")).to_have_count(9)
 
