@@ -52,6 +52,7 @@ class Subscription:
     uses: Resource | None
     batch: int
     batch_wait_s: float
+    timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,11 @@ class Function:
 
 
 def on(
-    *types: str, uses: Resource | None = None, batch: int = 1, batch_wait_s: float = 0.02
+    *types: str,
+    uses: Resource | None = None,
+    batch: int = 1,
+    batch_wait_s: float = 0.02,
+    timeout_s: float = 20.0,
 ) -> Callable[[Handler], Handler]:
     """Have the decorated handler called for every event of these types.
 
@@ -81,6 +86,7 @@ def on(
         uses: opened once per replica before the first event, closed after the last.
         batch: at most so many events in one call.
         batch_wait_s: how long an incomplete batch waits for more.
+        timeout_s: a call that takes longer is given up and counts as `Retry`. Keep it under the grace period.
 
     Raises:
         DeclarationError: no types, or a batch below 1.
@@ -91,7 +97,7 @@ def on(
         raise DeclarationError(f"@on: batch must be at least 1, got {batch}")
 
     def declare(handler: Handler) -> Handler:
-        setattr(handler, _ATTRIBUTE, Subscription(handler, types, uses, batch, batch_wait_s))
+        setattr(handler, _ATTRIBUTE, Subscription(handler, types, uses, batch, batch_wait_s, timeout_s))
         return handler
 
     return declare

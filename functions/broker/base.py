@@ -22,10 +22,10 @@ class Unroutable(BrokerError):
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How many messages wait in a queue, and how many are with a consumer."""
+    """How many messages wait in a queue, and how many are with a consumer (None: the broker does not tell)."""
 
     ready: int
-    unacked: int
+    unacked: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Delivery(Protocol):
         """Done: forget the message."""
 
     async def retry(self, reason: str, after_s: float) -> None:
-        """Deliver again after `after_s` seconds, or keep as a dead letter once the queue's delivery limit is reached."""
+        """Deliver again after `after_s` seconds; at the queue's delivery limit, keep as a dead letter."""
 
     async def reject(self, reason: str) -> None:
         """Keep as a dead letter at once."""
@@ -68,7 +68,7 @@ class Consumer(Protocol):
     """A subscription to some queues."""
 
     async def get(self, timeout_s: float | None = None) -> Delivery | None:
-        """The next delivery, oldest first (newest first on `motion`); None if none came in `timeout_s` seconds."""
+        """The next delivery, oldest first; None if none came in `timeout_s` seconds (None waits for ever)."""
 
 
 class Broker(Protocol):

@@ -1,0 +1,214 @@
+"""The statements of the embedded broker; `sqlite.py` calls them on its own thread, inside its transactions."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from functions.broker.base import BrokerError, Unroutable
+from functions.event import Message
+
+LEASE_S = 10.0
+"""A worker that stops renewing (killed, machine asleep) loses what it holds after this long."""
+OWNER_BITS = 20
+"""A lease's owner is a process id, and so many bits that tell apart two brokers of one process."""
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS queues (
+  name TEXT PRIMARY KEY, routing_key TEXT NOT NULL, delivery_limit INTEGER, max_length INTEGER, ttl_s REAL,
+  dropped INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX IF NOT EXISTS queues_by_key ON queues (routing_key);
+-- Bodies are apart from messages: SQLite rewrites a whole row on update, and one body may lie in many queues.
+CREATE TABLE IF NOT EXISTS bodies (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, routing_key TEXT NOT NULL, headers TEXT NOT NULL, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS messages (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, body_id INTEGER NOT NULL, attempts INTEGER NOT NULL,
+  ready_at REAL NOT NULL, expires_at REAL, lease_until REAL, lease_by INTEGER);
+CREATE INDEX IF NOT EXISTS messages_ready ON messages (queue, id) WHERE lease_until IS NULL;
+CREATE INDEX IF NOT EXISTS messages_leased ON messages (queue, lease_until) WHERE lease_until IS NOT NULL;
+CREATE INDEX IF NOT EXISTS messages_by_body ON messages (body_id);
+CREATE TABLE IF NOT EXISTS dead (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, body_id INTEGER NOT NULL, attempts INTEGER NOT NULL,
+  reason TEXT NOT NULL, dead_at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS dead_by_body ON dead (body_id);
+"""
+
+_FORGET_BODY = """
+DELETE FROM bodies WHERE id = ?1
+  AND NOT EXISTS (SELECT 1 FROM messages WHERE body_id = ?1) AND NOT EXISTS (SELECT 1 FROM dead WHERE body_id = ?1)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A message that was leased to a consumer."""
+
+    id: int
+    queue: str
+    attempt: int
+    message: Message
+
+
+def require_queues(db: sqlite3.Connection, names: Sequence[str]) -> None:
+    known = {name for (name,) in db.execute("SELECT name FROM queues")}
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise BrokerError(f"no queue {', '.join(missing)}: declare it first (bongsu topology apply)")
+
+
+def publish(db: sqlite3.Connection, messages: Sequence[Message]) -> None:
+    now = time.time()
+    routes = {}
+    for message in messages:
+        bound = db.execute(
+            "SELECT name, max_length, ttl_s FROM queues WHERE routing_key = ?", (message.routing_key,)
+        ).fetchall()
+        if not bound:
+            raise Unroutable(f"no queue takes {message.routing_key!r}: declare one (bongsu topology apply)")
+        routes[message.routing_key] = bound
+    for message in messages:
+        body_id = db.execute(
+            "INSERT INTO bodies (routing_key, headers, body) VALUES (?, ?, ?)",
+            (message.routing_key, json.dumps(dict(message.headers)), message.body),
+        ).lastrowid
+        for name, max_length, ttl_s in routes[message.routing_key]:
+            db.execute(
+                "INSERT INTO messages (queue, body_id, attempts, ready_at, expires_at) VALUES (?, ?, 0, ?, ?)",
+                (name, body_id, now, now + ttl_s if ttl_s else None),
+            )
+            if max_length:
+                _drop_oldest(db, name, max_length)
+
+
+def _drop_oldest(db: sqlite3.Connection, queue: str, max_length: int) -> None:
+    (ready,) = db.execute("SELECT count(*) FROM messages WHERE queue = ? AND lease_until IS NULL", (queue,)).fetchone()
+    if ready > max_length:
+        oldest = db.execute(
+            "SELECT id FROM messages WHERE queue = ? AND lease_until IS NULL ORDER BY id LIMIT ?",
+            (queue, ready - max_length),
+        ).fetchall()
+        _drop(db, queue, [id_ for (id_,) in oldest])
+
+
+def expire(db: sqlite3.Connection, queues: Iterable[str], now: float) -> None:
+    for queue in queues:
+        expired = db.execute(
+            "SELECT id FROM messages WHERE queue = ? AND lease_until IS NULL AND expires_at < ?", (queue, now)
+        ).fetchall()
+        if expired:
+            _drop(db, queue, [id_ for (id_,) in expired])
+
+
+def _drop(db: sqlite3.Connection, queue: str, ids: Sequence[int]) -> None:
+    for id_ in ids:
+        _forget(db, id_)
+    db.execute("UPDATE queues SET dropped = dropped + ? WHERE name = ?", (len(ids), queue))
+
+
+def has_work(db: sqlite3.Connection, queues: Sequence[str], now: float) -> bool:
+    """Whether anything is due, found by reading alone so that idle consumers never take the write lock."""
+    return any(
+        db.execute(
+            "SELECT 1 FROM messages WHERE queue = ? AND lease_until IS NULL AND ready_at <= ? LIMIT 1", (queue, now)
+        ).fetchone()
+        or any(
+            until < now or not _is_alive(owner)
+            for until, owner in db.execute(
+                "SELECT DISTINCT lease_until, lease_by FROM messages WHERE queue = ? AND lease_until IS NOT NULL",
+                (queue,),
+            )
+        )
+        for queue in queues
+    )
+
+
+def take(db: sqlite3.Connection, queues: Sequence[str], limit: int, owner: int, now: float) -> list[Taken]:
+    limits = {}
+    for queue in queues:
+        (limits[queue],) = db.execute("SELECT delivery_limit FROM queues WHERE name = ?", (queue,)).fetchone()
+        _reclaim(db, queue, limits[queue], now)
+    expire(db, queues, now)
+    due = sorted(
+        row
+        for queue in queues
+        for row in db.execute(
+            "SELECT id, queue, body_id, attempts FROM messages "
+            "WHERE queue = ? AND lease_until IS NULL AND ready_at <= ? ORDER BY id LIMIT ?",
+            (queue, now, limit),
+        ).fetchall()
+    )[:limit]
+    taken = []
+    for id_, queue, body_id, attempts in due:
+        db.execute(
+            "UPDATE messages SET lease_until = ?, lease_by = ?, attempts = attempts + 1 WHERE id = ?",
+            (now + LEASE_S, owner, id_),
+        )
+        key, headers, body = db.execute(
+            "SELECT routing_key, headers, body FROM bodies WHERE id = ?", (body_id,)
+        ).fetchone()
+        taken.append(Taken(id_, queue, attempts + 1, Message(key, body, json.loads(headers))))
+    return taken
+
+
+def _reclaim(db: sqlite3.Connection, queue: str, limit: int | None, now: float) -> None:
+    """Take back what dead workers held; what has killed `limit` of them is a dead letter."""
+    leased = db.execute(
+        "SELECT id, attempts, lease_until, lease_by FROM messages WHERE queue = ? AND lease_until IS NOT NULL", (queue,)
+    ).fetchall()
+    for id_, attempts, until, owner in leased:
+        if until >= now and _is_alive(owner):
+            continue
+        if limit is not None and attempts >= limit:
+            bury(db, id_, f"its worker died or stalled at each of {attempts} deliveries")
+        else:
+            db.execute("UPDATE messages SET lease_until = NULL, lease_by = NULL WHERE id = ?", (id_,))
+
+
+def _is_alive(owner: int) -> bool:
+    """Whether the owner's process exists. A reused pid reads as alive; then the lease runs out instead."""
+    try:
+        os.kill(owner >> OWNER_BITS, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def ack(db: sqlite3.Connection, id_: int) -> None:
+    _forget(db, id_)
+
+
+def _forget(db: sqlite3.Connection, id_: int) -> None:
+    row = db.execute("DELETE FROM messages WHERE id = ? RETURNING body_id", (id_,)).fetchone()
+    if row:
+        db.execute(_FORGET_BODY, row)
+
+
+def retry(db: sqlite3.Connection, id_: int, reason: str, after_s: float) -> None:
+    queue, attempts = db.execute("SELECT queue, attempts FROM messages WHERE id = ?", (id_,)).fetchone()
+    (limit,) = db.execute("SELECT delivery_limit FROM queues WHERE name = ?", (queue,)).fetchone()
+    if limit is not None and attempts >= limit:
+        bury(db, id_, f"{reason} (delivery {attempts} of {limit})")
+        return
+    db.execute(
+        "UPDATE messages SET lease_until = NULL, lease_by = NULL, ready_at = ? WHERE id = ?",
+        (time.time() + after_s, id_),
+    )
+
+
+def release(db: sqlite3.Connection, id_: int) -> None:
+    db.execute("UPDATE messages SET lease_until = NULL, lease_by = NULL, attempts = attempts - 1 WHERE id = ?", (id_,))
+
+
+def bury(db: sqlite3.Connection, id_: int, reason: str) -> None:
+    db.execute(
+        "INSERT INTO dead (queue, body_id, attempts, reason, dead_at) "
+        "SELECT queue, body_id, attempts, ?, ? FROM messages WHERE id = ?",
+        (reason, time.time(), id_),
+    )
+    db.execute("DELETE FROM messages WHERE id = ?", (id_,))

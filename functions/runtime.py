@@ -1,0 +1,280 @@
+"""Runs one function: takes events from its queues, calls its handlers, publishes what they return."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import random
+import signal
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import structlog
+from structlog.contextvars import bound_contextvars
+
+from functions import telemetry
+from functions.broker import Broker, BrokerError, Consumer, Delivery, connect
+from functions.event import DecodeError, Event, Stage, decode, encode, utc_now
+from functions.function import DeclarationError, Function, Reject, Retry, Subscription, load_function
+from functions.settings import Settings, SettingsError, load
+from functions.topology import queue_name, queues
+
+log = structlog.get_logger()
+
+_PREFETCH = 4
+"""For handlers without batches: enough to hide the broker's round trip, few enough to leave work for other replicas."""
+_MAX_BACKOFF_S = 60.0
+
+
+def main(target: str, started_at: float | None = None) -> None:
+    """Run a function until SIGTERM or SIGINT, then finish what is in hand and return.
+
+    Args:
+        target: a module (`notify.post`) or the path of a .py file.
+        started_at: `time.time()` at which the process was asked for, for the cold start metric; now, if not given.
+
+    Raises:
+        SystemExit: with one line on stderr, if the function or a setting is unusable.
+    """
+    started_at = started_at or time.time()
+    try:
+        function = load_function(target)
+        telemetry.start(function.name)
+        settings = load()
+    except (DeclarationError, SettingsError) as error:
+        sys.exit(f"bongsu: {error}")
+    asyncio.run(_main(function, settings, started_at))
+
+
+async def _main(function: Function, settings: Settings, started_at: float) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopping.set)
+    broker = await _connect(settings.broker_url, stopping)
+    if broker is None:
+        return
+    try:
+        await run(function, broker, stopping, grace_s=settings.grace_s, started_at=started_at)
+    finally:
+        await broker.close()
+
+
+async def run(
+    function: Function,
+    broker: Broker,
+    stopping: asyncio.Event,
+    *,
+    grace_s: float = 25.0,
+    started_at: float | None = None,
+) -> None:
+    """Serve a function's queues until `stopping` is set; what is in hand then has `grace_s` to finish.
+
+    Whatever is not finished by then is given back to the broker and delivered to somebody else.
+    """
+    await broker.declare(queues(function.queues))
+    workers = [
+        asyncio.create_task(_Worker(function.name, s, broker, stopping, started_at or time.time()).serve())
+        for s in function.subscriptions
+    ]
+    stopped = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait([stopped, *workers], return_when=asyncio.FIRST_COMPLETED)
+        if stopping.is_set():
+            _, late = await asyncio.wait(workers, timeout=grace_s)
+            if late:
+                log.warning("grace_period_exceeded", function=function.name, grace_s=grace_s)
+    finally:
+        telemetry.set_healthy(False)
+        for task in (stopped, *workers):
+            task.cancel()
+        results = await asyncio.gather(*workers, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+            raise result
+    log.info("function_stopped", function=function.name)
+
+
+async def _connect(url: str, stopping: asyncio.Event) -> Broker | None:
+    """Wait for a broker that is away; a wrong URL would be waited for too, so each attempt is logged."""
+    attempt = 0
+    while not stopping.is_set():
+        try:
+            return await connect(url)
+        except BrokerError as error:
+            attempt += 1
+            log.warning("broker_unavailable", reason=str(error), attempt=attempt)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), _backoff(attempt))
+    return None
+
+
+class _Worker:
+    """One subscription: its resource, its consumer, its handler."""
+
+    def __init__(
+        self, function: str, subscription: Subscription, broker: Broker, stopping: asyncio.Event, started_at: float
+    ) -> None:
+        self._function = function
+        self._subscription = subscription
+        self._broker = broker
+        self._stopping = stopping
+        self._started_at = started_at
+        self._is_first = True
+
+    async def serve(self) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            arguments: tuple[Any, ...] = ()
+            if self._subscription.uses is not None:
+                arguments = (await stack.enter_async_context(self._subscription.uses()),)
+            log.info("function_ready", function=self._function, startup_s=round(time.time() - self._started_at, 3))
+            attempt = 0
+            while not self._stopping.is_set():
+                try:
+                    await self._consume(arguments)
+                    attempt = 0
+                except BrokerError as error:
+                    telemetry.set_healthy(False)
+                    attempt += 1
+                    log.warning("broker_unavailable", reason=str(error), attempt=attempt)
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._stopping.wait(), _backoff(attempt))
+
+    async def _consume(self, arguments: tuple[Any, ...]) -> None:
+        names = [queue_name(t, self._function) for t in self._subscription.types]
+        batch = self._subscription.batch
+        async with self._broker.consume(names, prefetch=max(_PREFETCH, batch)) as consumer:
+            telemetry.set_healthy(True)
+            while not self._stopping.is_set():
+                deliveries = await self._gather(consumer)
+                if deliveries:
+                    await self._handle(deliveries, arguments)
+
+    async def _gather(self, consumer: Consumer) -> list[Delivery]:
+        """One delivery, or up to a batch of them; empty when it is time to stop."""
+        get = asyncio.ensure_future(consumer.get())
+        stop = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait([get, stop], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not get.done():
+            get.cancel()
+            await asyncio.wait([get])
+        if get.cancelled():
+            return []
+        first = get.result()
+        deliveries = [] if first is None else [first]
+        wait_until = time.monotonic() + self._subscription.batch_wait_s
+        while len(deliveries) < self._subscription.batch and not self._stopping.is_set():
+            more = await consumer.get(timeout_s=max(0.0, wait_until - time.monotonic()))
+            if more is None:
+                break
+            deliveries.append(more)
+        return deliveries
+
+    async def _handle(self, deliveries: Sequence[Delivery], arguments: tuple[Any, ...]) -> None:
+        taken: list[tuple[Delivery, Event]] = []
+        for delivery in deliveries:
+            try:
+                taken.append((delivery, decode(delivery.message.body)))
+            except DecodeError as error:
+                await delivery.reject(str(error))
+                self._count(delivery.message.routing_key, "undecodable")
+                log.error("event_rejected", queue=delivery.queue, reason=str(error))
+        if not taken:
+            return
+        # A handler of batches gets them whole; if the batch fails, each event on its own, so that one bad event
+        # neither takes its neighbours along nor hides behind them.
+        if len(taken) > 1:
+            if not await self._try(taken, arguments, is_last_resort=False):
+                for one in taken:
+                    await self._try([one], arguments, is_last_resort=True)
+        else:
+            await self._try(taken, arguments, is_last_resort=True)
+
+    async def _try(
+        self, taken: Sequence[tuple[Delivery, Event]], arguments: tuple[Any, ...], *, is_last_resort: bool
+    ) -> bool:
+        events = [event for _, event in taken]
+        got_at = utc_now()
+        context = {"event_id": events[0].id, "event_type": events[0].type, "camera": events[0].camera}
+        with bound_contextvars(**context) if len(events) == 1 else contextlib.nullcontext():
+            try:
+                outputs = await self._call(events, arguments)
+                stage = Stage(self._function, got_at, utc_now())
+                await self._broker.publish(*(encode(o.with_stage(stage.name, got_at, stage.done_at)) for o in outputs))
+            except Exception as error:
+                if not is_last_resort:
+                    return False
+                await self._refuse(*taken[0], error)
+                return True
+            await asyncio.gather(*(delivery.ack() for delivery, _ in taken))
+            self._record(events, outputs, stage)
+        return True
+
+    async def _call(self, events: Sequence[Event], arguments: tuple[Any, ...]) -> list[Event]:
+        handler, is_batch = self._subscription.handler, self._subscription.batch > 1
+        first = events if is_batch else events[0]
+        if self._is_first:
+            self._is_first = False
+            telemetry.cold_start_seconds.labels(self._function).observe(max(0.0, time.time() - self._started_at))
+        begun = time.perf_counter()
+        async with asyncio.timeout(self._subscription.timeout_s):
+            if inspect.iscoroutinefunction(handler):
+                returned = await handler(first, *arguments)
+            else:
+                returned = await asyncio.to_thread(handler, first, *arguments)
+        telemetry.handler_seconds.labels(self._function).observe(time.perf_counter() - begun)
+        return _outputs(returned)
+
+    async def _refuse(self, delivery: Delivery, event: Event, error: Exception) -> None:
+        if isinstance(error, Reject):
+            await delivery.reject(error.reason)
+            self._count(event.type, "rejected")
+            log.error("event_rejected", function=self._function, reason=error.reason)
+            return
+        if isinstance(error, Retry):
+            reason, after_s = error.reason, error.after_s
+        elif isinstance(error, TimeoutError):
+            reason, after_s = f"handler took more than {self._subscription.timeout_s} s", _backoff(delivery.attempt)
+        else:
+            reason, after_s = f"{type(error).__name__}: {error}", _backoff(delivery.attempt)
+        await delivery.retry(reason, after_s)
+        self._count(event.type, "retried")
+        is_bug = not isinstance(error, (Retry, TimeoutError, BrokerError))
+        log.warning(
+            "event_retried", function=self._function, reason=reason, after_s=round(after_s, 2),
+            attempt=delivery.attempt, exc_info=error if is_bug else None,
+        )  # fmt: skip
+
+    def _record(self, events: Sequence[Event], outputs: Sequence[Event], stage: Stage) -> None:
+        for event in events:
+            self._count(event.type, "ok")
+            telemetry.observe_stage(event, stage)
+            age_s = max(0.0, (stage.done_at - event.captured_at).total_seconds())
+            telemetry.age_seconds.labels(self._function).observe(age_s)
+            log.info(
+                "event_handled", function=self._function, event_id=event.id, event_type=event.type, camera=event.camera,
+                published=[o.type for o in outputs if o.id == event.id], age_s=round(age_s, 3),
+                duration_s=round((stage.done_at - stage.got_at).total_seconds(), 4),
+            )  # fmt: skip
+
+    def _count(self, event_type: str, outcome: str) -> None:
+        telemetry.handled_total.labels(self._function, event_type, outcome).inc()
+
+
+def _outputs(returned: Event | Iterable[Event] | None) -> list[Event]:
+    if returned is None:
+        return []
+    outputs = [returned] if isinstance(returned, Event) else list(returned)
+    for output in outputs:
+        if not isinstance(output, Event):
+            raise Reject(f"handler returned {type(output).__name__}: return an Event, several, or None")
+    return outputs
+
+
+def _backoff(attempt: int) -> float:
+    """Seconds before attempt + 1: doubling, capped, jittered so that replicas do not come back as one."""
+    return min(_MAX_BACKOFF_S, 0.5 * 2.0 ** min(attempt, 10)) * random.uniform(0.75, 1.25)

@@ -1,0 +1,143 @@
+"""Logs, metrics and health of one worker; every service calls `start` once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import prometheus_client
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from functions.event import Event, Stage
+from functions.settings import Settings, SettingsError, load
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
+
+handled_total = Counter("bongsu_events_handled_total", "Events by what became of them", ["function", "type", "outcome"])
+handler_seconds = Histogram("bongsu_handler_duration_seconds", "One call of a handler", ["function"], buckets=_SECONDS)
+age_seconds = Histogram(
+    "bongsu_event_age_seconds", "From capture of the first frame to handled", ["function"], buckets=_SECONDS
+)
+stage_seconds = Histogram(
+    "bongsu_stage_duration_seconds",
+    "Time an event waited for a stage and was in it",
+    ["stage", "phase"],
+    buckets=_SECONDS,
+)
+cold_start_seconds = Histogram(
+    "bongsu_cold_start_seconds", "From start of the process to the first handler call", ["function"], buckets=_SECONDS
+)
+dead_letters = Gauge("bongsu_dead_letters", "Dead letters kept", ["queue"], multiprocess_mode="mostrecent")
+
+_healthy = threading.Event()
+
+
+def start(service: str) -> None:
+    """Set up structured logs on stderr and, if `BONGSU_METRICS_PORT` is set, serve `/metrics` and `/healthz`.
+
+    Raises:
+        SettingsError: the port is taken, or a setting is wrong.
+    """
+    settings = load()
+    _configure_logs(service, settings)
+    if settings.metrics_port is not None:
+        _serve(settings.metrics_port)
+
+
+def set_healthy(is_healthy: bool) -> None:
+    """What `/healthz` says from now on: 200, or 503 (as it does from the start)."""
+    if is_healthy:
+        _healthy.set()
+    else:
+        _healthy.clear()
+
+
+def observe_stage(event: Event, stage: Stage) -> None:
+    """Record how long the event waited for the stage, and how long the stage worked on it."""
+    came_at = event.trace[-1].done_at if event.trace else event.captured_at
+    stage_seconds.labels(stage.name, "queued").observe(max(0.0, (stage.got_at - came_at).total_seconds()))
+    stage_seconds.labels(stage.name, "worked").observe(max(0.0, (stage.done_at - stage.got_at).total_seconds()))
+
+
+def render_metrics() -> tuple[bytes, str]:
+    """All metrics in Prometheus' text form, and its content type.
+
+    With `PROMETHEUS_MULTIPROC_DIR` set they are summed over all processes that share the folder, those that have
+    ended included: what a function counted before it went to zero is not lost.
+    """
+    registry = prometheus_client.REGISTRY
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        from prometheus_client import multiprocess
+
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return prometheus_client.generate_latest(registry), prometheus_client.CONTENT_TYPE_LATEST
+
+
+def _configure_logs(service: str, settings: Settings) -> None:
+    level = logging.getLevelNamesMapping().get(settings.log_level.upper())
+    if level is None:
+        raise SettingsError(f"BONGSU_LOG_LEVEL must be debug, info, warning or error, got {settings.log_level!r}")
+    if settings.log_format not in ("json", "console"):
+        raise SettingsError(f"BONGSU_LOG_FORMAT must be json or console, got {settings.log_format!r}")
+    renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
+    processors: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _named(service),
+    ]
+    if settings.log_format == "console":
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    else:
+        processors.append(structlog.processors.format_exc_info)
+    structlog.configure(
+        processors=[*processors, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _named(service: str) -> Any:
+    def add_service(_logger: Any, _method: str, entry: dict[str, Any]) -> dict[str, Any]:
+        return {"service": service, **entry}
+
+    return add_service
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if self.path == "/healthz":
+            status, body, kind = (
+                (200, b"ok\n", "text/plain") if _healthy.is_set() else (503, b"not ready\n", "text/plain")
+            )
+        elif self.path == "/metrics":
+            body, kind = render_metrics()
+            status = 200
+        else:
+            status, body, kind = 404, b"try /metrics or /healthz\n", "text/plain"
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        """A scrape every few seconds is no news."""
+
+
+def _serve(port: int) -> None:
+    try:
+        server = ThreadingHTTPServer(("", port), _Handler)
+    except OSError as error:
+        raise SettingsError(
+            f"BONGSU_METRICS_PORT: port {port} cannot be used ({error.strerror}): choose another"
+        ) from None
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
