@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import os
+import shutil
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from functions import Box, Caption, Detection, Event, Frame, Place, Stage
 from notify.map.snapshots import Snapshots
@@ -64,6 +72,52 @@ def make_event(street: bytes) -> MakeEvent:
 def database_url(tmp_path: Path) -> str:
     """A database that is not there yet."""
     return f"sqlite+aiosqlite:///{tmp_path}/state/bongsu.db"
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A MariaDB of the tests' own; yields its `host:port`."""
+    if not (shutil.which("mariadbd") and shutil.which("mariadb-install-db") and shutil.which("mariadb")):
+        pytest.skip("no MariaDB server is installed here")
+    folder = tmp_path_factory.mktemp("mariadb", numbered=True)
+    data, listening = folder / "data", folder / "s"
+    subprocess.run(
+        ["mariadb-install-db", f"--datadir={data}", "--auth-root-authentication-method=normal", "--skip-test-db"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [
+            "mariadbd", "--no-defaults", f"--datadir={data}", f"--socket={listening}", f"--port={port}",
+            "--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=0",
+            *(["--user=root"] if os.geteuid() == 0 else []),
+        ],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        account = "create user bongsu@'127.0.0.1' identified by 'bongsu'; grant all on *.* to bongsu@'127.0.0.1'"
+        client = ["mariadb", "--no-defaults", f"--socket={listening}", "--user=root", "-e", account]
+        for _ in range(100):
+            if subprocess.run(client, capture_output=True, check=False).returncode == 0:
+                break
+            assert server.poll() is None, "mariadbd ended"
+            time.sleep(0.2)
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+@pytest.fixture
+async def mysql_url(mariadb: str) -> str:
+    """An empty database in it."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    server = create_async_engine(f"mysql+aiomysql://bongsu:bongsu@{mariadb}/mysql")
+    async with server.begin() as connection:
+        await connection.execute(text(f"create database {name} character set utf8mb4"))
+    await server.dispose()
+    return f"mysql+aiomysql://bongsu:bongsu@{mariadb}/{name}"
 
 
 @pytest.fixture

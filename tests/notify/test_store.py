@@ -21,6 +21,14 @@ from notify.map.store import Store, StoreError, StoreUrlError
 TEXT = Caption(en="Fire.", ko="화재.")
 
 
+@pytest.fixture(params=["sqlite", pytest.param("mysql", marks=pytest.mark.connected)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Every promise of the store is kept on both databases."""
+    if request.param == "mysql":
+        return request.getfixturevalue("mysql_url")
+    return f"sqlite+aiosqlite:///{tmp_path}/state/bongsu.db"
+
+
 async def test_first_sighting_opens_an_incident(store, make_event):
     incident_id = await store.record_sighting(make_event())
     incident = await store.incident(incident_id)
@@ -50,6 +58,11 @@ async def test_hazards_and_cameras_have_incidents_of_their_own(store, make_event
         await store.record_sighting(make_event(id_="event-2", camera="gate-2")),
     }
     assert len(ids) == 3
+
+
+async def test_names_of_cameras_are_told_apart_by_case(store, make_event):
+    first = await store.record_sighting(make_event(camera="gate"))
+    assert await store.record_sighting(make_event(id_="event-2", camera="Gate")) != first
 
 
 async def test_same_event_again_changes_nothing(store, make_event):
