@@ -72,10 +72,14 @@ class FaceFinder:
 
         if not weights.is_file():
             raise RedactionError(f"no face detector at {weights}: reinstall bongsu with its package data")
+        # OpenCV warns on stderr, for every network, that it takes no target: that is no news to an operator.
+        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         try:
             self._net = cv2.FaceDetectorYN.create(str(weights), "", (320, 320), _FACE_SCORE, 0.3, 5000)
         except cv2.error as error:
             raise RedactionError(f"face detector {weights} cannot be read: {_one_line(error)}") from error
+        finally:
+            cv2.utils.logging.setLogLevel(level)
         self._lock = threading.Lock()
 
     def find(self, image: Image) -> list[Region]:

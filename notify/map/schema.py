@@ -29,7 +29,7 @@ class Moment(TypeDecorator[datetime]):
 
 metadata = MetaData()
 # MySQL would else take "Gate" and "gate" for one camera.
-_EXACT = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
+_EXACT: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
 
 incidents = Table(
     "incidents",

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import structlog
+from prometheus_client import Counter, Gauge
 
 from functions.event import utc_now
 from notify.map.pipeline import PipelineFile
@@ -19,6 +20,11 @@ from notify.map.store import Store, StoreError
 from notify.map.views import camera_feature, feed_item, incident_feature
 
 log = structlog.get_logger()
+
+readers_open = Gauge("bongsu_stream_readers", "Open live streams", multiprocess_mode="livesum")
+readers_dropped_total = Counter(
+    "bongsu_stream_readers_dropped_total", "Streams ended because their reader was too slow"
+)
 
 POLL_S = 0.1
 PIPELINE_S = 1.0
@@ -107,6 +113,7 @@ class Hub:
             raise TooManyReadersError(f"{self._readers_max} readers are served already")
         reader = Reader()
         self._readers.add(reader)
+        readers_open.set(len(self._readers))
         return reader
 
     async def read(self, reader: Reader, after: int | None) -> AsyncIterator[bytes]:
@@ -132,7 +139,7 @@ class Hub:
             # The reader comes back by itself and resumes.
             log.warning("stream_ended", reason=str(error))
         finally:
-            self._readers.discard(reader)
+            self._let_go(reader)
 
     async def _live(self, reader: Reader, last: int) -> AsyncIterator[bytes]:
         while not reader.is_dropped:
@@ -200,8 +207,13 @@ class Hub:
         for notice in notices:
             for reader in list(self._readers):
                 if not reader.offer(notice):
-                    self._readers.discard(reader)
+                    self._let_go(reader)
+                    readers_dropped_total.inc()
                     log.warning("reader_dropped", waiting=reader.queue.qsize())
+
+    def _let_go(self, reader: Reader) -> None:
+        self._readers.discard(reader)
+        readers_open.set(len(self._readers))
 
     def _notices(self, items: Sequence[Incident | Post | Camera]) -> list[Notice]:
         return [notice for item in items if (notice := self._show(item)) is not None]

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from functions import Box, Caption, Detection, Place
+from notify.map import store as store_module
 from notify.map.records import Camera, Incident, Post
 from notify.map.store import Store, StoreError, StoreUrlError
 
@@ -236,6 +237,13 @@ async def test_camera_keeps_the_newest_status_and_when_it_changed(store, make_ev
     assert (camera.status, camera.changed_at) == ("lost: frozen", make_event(seconds=30).captured_at)
 
 
+async def test_address_of_a_stream_in_a_status_goes_no_further(store, make_event):
+    await store.record_camera(
+        make_event("camera", status="lost: no answer from rtsp://user:secret@10.0.0.7/live in 10 s")
+    )
+    assert (await store.cameras())[0].status == "lost: no answer from (address) in 10 s"
+
+
 async def test_changes_come_in_order_each_once_and_in_pages(store, make_event):
     for number in range(5):
         await store.record_sighting(make_event(id_=f"event-{number}", camera=f"gate-{number}"))
@@ -303,3 +311,23 @@ async def test_database_that_is_no_database_is_one_clear_line(tmp_path, monkeypa
     with pytest.raises(StoreError, match="not a database") as refusal:
         await Store.open(f"sqlite+aiosqlite:///{tmp_path}/bongsu.db")
     assert "\n" not in str(refusal.value)
+
+
+async def test_full_disk_is_a_clear_refusal_and_what_was_kept_stays(tmp_path, make_event, monkeypatch):
+    url = f"sqlite+aiosqlite:///{tmp_path}/bongsu.db"
+    store = await Store.open(url)
+    await store.record_sighting(make_event())
+    await store.close()
+
+    def prepare_full(connection, record):
+        prepare(connection, record)
+        connection.cursor().execute("PRAGMA max_page_count = 1")
+
+    prepare = store_module._prepare_sqlite
+    monkeypatch.setattr(store_module, "_prepare_sqlite", prepare_full)
+    full = await Store.open(url)
+    with pytest.raises(StoreError, match="full"):
+        for number in range(500):
+            await full.record_sighting(make_event(id_=f"event-{number}", camera=f"gate-{number}" + "x" * 100))
+    assert await full.incident(1) is not None
+    await full.close()
