@@ -193,7 +193,11 @@ class Hub:
             await asyncio.sleep(PIPELINE_S)
 
     def _remember(self, items: Sequence[Incident | Post | Camera]) -> None:
-        self._open |= {item.id: item for item in items if isinstance(item, Incident)}
+        """Keep the incidents that readers were told are open: only those can be told to have closed."""
+        now = utc_now()
+        for item in items:
+            if isinstance(item, Incident) and item.is_open(now, self._store.quiet_s):
+                self._open[item.id] = item
 
     def _notices_of_closing(self) -> list[Notice]:
         """An incident closes because time passes: no row changes, so its notice has no revision to resume from."""

@@ -22,7 +22,7 @@ from functions import Box, Caption, Detection, Event, Frame, Place, Stage
 from notify.map.snapshots import Snapshots
 from notify.map.store import Store
 
-START = datetime(2026, 11, 22, 5, 3, tzinfo=UTC)
+START = datetime(2026, 3, 2, 5, 3, tzinfo=UTC)
 MakeEvent = Callable[..., Event]
 
 

@@ -65,7 +65,7 @@ async def test_incident_is_a_geojson_feature(client, site, make_event):
     assert feature["geometry"] == {"type": "Point", "coordinates": [126.9370, 37.5585]}
     assert properties == {
         "id": 1, "hazard": "fire", "camera": "gate-1", "place": "Sinchon Market", "region": "",
-        "first_seen": "2026-11-22T05:03:00.000Z", "last_seen": "2026-11-22T05:03:00.000Z", "confidence": 0.8,
+        "first_seen": "2026-03-02T05:03:00.000Z", "last_seen": "2026-03-02T05:03:00.000Z", "confidence": 0.8,
         "sightings": 1, "status": properties["status"],
         "caption": {"en": "Fire at Sinchon Market.", "ko": "신촌시장에서 화재."},
         "snapshot": properties["snapshot"],
@@ -104,7 +104,7 @@ async def test_incidents_are_filtered(client, site, make_event):
 
     assert await found("") == ["gun", "fire"]
     assert await found("hazard=fire,knife") == ["fire"]
-    assert await found("since=2026-11-22T05:05:00Z") == ["gun"]
+    assert await found("since=2026-03-02T05:05:00Z") == ["gun"]
     assert await found("camera=gate-1") == ["fire"]
     assert await found("bbox=0,0,1,1") == []
     assert await found("limit=1") == ["gun"]
@@ -130,7 +130,7 @@ async def test_cameras_are_features(client, site, make_event):
     (feature,) = (await client.get("/api/cameras")).json()["features"]
     assert feature["properties"] == {
         "id": "gate-1", "place": "Sinchon Market", "region": "", "status": "lost: frozen",
-        "changed_at": "2026-11-22T05:03:00.000Z",
+        "changed_at": "2026-03-02T05:03:00.000Z",
     }  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def test_trace_prints_each_stage_with_queued_and_working_seconds(database_url, m
     record(database_url, make_event)
     assert trace(["event-1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "fire event-1, incident 1, captured 2026-11-22T05:03:00.000Z"
+    assert lines[0] == "fire event-1, incident 1, captured 2026-03-02T05:03:00.000Z"
     rows = {line[:24].strip(): line[24:].split() for line in lines[2:]}
     assert rows["motion"] == ["0.000", "0.500", "0.500"]
     assert rows["detect"] == ["0.100", "0.100", "0.700"]
