@@ -368,6 +368,11 @@ class Store:
     # How it is done.
 
     async def _create(self) -> None:
+        # The counter's row is written last, so where it is, all is: most replicas start without taking a lock.
+        with contextlib.suppress(StoreError):
+            async with self._read() as connection:
+                if (await connection.execute(select(schema.counter.c.id))).scalar_one_or_none() is not None:
+                    return
         for attempt in range(_OPEN_ATTEMPTS):
             try:
                 async with self._transaction(write=True) as connection:
