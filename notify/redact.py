@@ -34,8 +34,8 @@ _SIDE_MIN = 16
 _PUBLIC_SIDE_MAX = 1280
 _BLOCKS_MAX = 6
 _QUALITY = 85
-# On the demo's clips faces of 13 pixels score 0.8 and more, flames and car parts up to 0.5 with few exceptions. The usual
-# 0.9 would spare them all, but a mosaic too many costs little, and a face too many does not.
+# On the demo's clips faces of 13 pixels score 0.8 and more, flames and car parts up to 0.5 with few exceptions. The
+# usual 0.9 would spare them all, but a mosaic too many costs little, and a face too many does not.
 _FACE_SCORE = 0.5
 # Tiles of the doubled picture overlap by more than a face that only doubling finds (about 13 px, so 26 there).
 _TILE = 640

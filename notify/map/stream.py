@@ -80,6 +80,12 @@ class Hub:
         self._readers_max = readers_max
         self._readers: set[Reader] = set()
         self._open: dict[int, Incident] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether readers are told what is new; False before `running`, and after a fault that nobody foresaw."""
+        return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
     @property
     def readers(self) -> int:
@@ -89,14 +95,16 @@ class Hub:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Poll until left; then every stream ends."""
-        tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._report())]
+        self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._report())]
+        for task in self._tasks:
+            task.add_done_callback(self._tell_fault)
         try:
             yield
         finally:
             self.end_all()
-            for task in tasks:
+            for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def end_all(self) -> None:
         """End every stream, as the process is leaving; readers come back and resume."""
@@ -191,6 +199,12 @@ class Hub:
             if self._readers:
                 self._send([_notice("pipeline", self._pipeline.read(), None)])
             await asyncio.sleep(PIPELINE_S)
+
+    def _tell_fault(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Open streams would stay silent for ever; `/healthz` has the process replaced.
+            log.error("live_stream_stopped", reason=f"{type(error).__name__}: {error}", exc_info=error)
+            self.end_all()
 
     def _remember(self, items: Sequence[Incident | Post | Camera]) -> None:
         """Keep the incidents that readers were told are open: only those can be told to have closed."""

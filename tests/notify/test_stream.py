@@ -225,6 +225,19 @@ async def test_readers_are_bounded(store):
         hub.open()
 
 
+async def test_fault_that_nobody_foresaw_ends_the_streams_and_shows_in_health(client, site, make_event, monkeypatch):
+    async def fail(*_: object) -> None:
+        raise KeyError("a bug")
+
+    assert (await client.get("/healthz")).status_code == 200
+    async with client.stream("GET", "/api/incidents/stream") as answer, asyncio.timeout(20):
+        monkeypatch.setattr(Store, "changes", fail)
+        async for _ in answer.aiter_lines():
+            pass
+    refused = await client.get("/healthz")
+    assert refused.status_code == 503 and "restart" in refused.json()["detail"]
+
+
 async def test_poller_outlives_a_database_that_fails_for_a_while(store, make_event, monkeypatch):
     monkeypatch.setattr("notify.map.stream._RETRY_S", 0.01)
     real, failures = Store.changes, 5
