@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, DeliveryError
 from yarl import URL
 
@@ -77,13 +77,15 @@ class RabbitBroker:
         connection = await self._connected()
         try:
             channel = await connection.channel()
-            await channel.set_qos(prefetch_count=prefetch, global_=True)
+            # Quorum queues know no prefetch across queues, so this holds for each queue by itself.
+            await channel.set_qos(prefetch_count=prefetch)
             consumer = _RabbitConsumer(self)
             channel.close_callbacks.add(lambda *_: consumer.lose())
             connection.close_callbacks.add(lambda *_: consumer.lose())
             for name in queues:
                 declared = await channel.get_queue(name, ensure=True)
-                await declared.consume(partial(consumer.receive, name))
+                tag = await declared.consume(partial(consumer.receive, name))
+                consumer.subscribed.append((declared, tag))
         except _FAILURES as error:
             raise BrokerError(f"{self._shown}: cannot consume {', '.join(queues)}: {error}") from error
         try:
@@ -249,14 +251,17 @@ class _RabbitDelivery:
         await self._finish()
 
     async def release(self) -> None:
-        # Requeueing counts against the delivery limit on RabbitMQ < 4.3; a fresh copy does not.
+        if _is_shedding(queue(self.queue)):  # a classic queue, which counts no deliveries and keeps our place
+            await self._finish(requeue=True)
+            return
+        # Requeueing counts against a quorum queue's delivery limit on RabbitMQ < 4.3; a fresh copy does not.
         await self.broker._send(self.queue, self.message, {_ATTEMPTS: self.attempt - 1})
         await self._finish()
 
-    async def _finish(self) -> None:
+    async def _finish(self, *, requeue: bool = False) -> None:
         """Acknowledge last: a crash before this repeats the step above, and loses nothing."""
         try:
-            await self.incoming.ack()
+            await (self.incoming.nack(requeue=True) if requeue else self.incoming.ack())
         except _FAILURES as error:
             raise BrokerError(f"not acknowledged, will be delivered again: {error}") from error
         finally:
@@ -268,6 +273,7 @@ class _RabbitConsumer:
     broker: RabbitBroker
     arrived: asyncio.Queue[_RabbitDelivery | None] = field(default_factory=asyncio.Queue)
     unanswered: set[_RabbitDelivery] = field(default_factory=set)
+    subscribed: list[tuple[AbstractQueue, str]] = field(default_factory=list)
     is_lost: bool = False
 
     async def get(self, timeout_s: float | None = None) -> _RabbitDelivery | None:
@@ -293,14 +299,22 @@ class _RabbitConsumer:
         self.arrived.put_nowait(None)
 
     async def leave(self) -> None:
+        if not self.is_lost:
+            # First unsubscribe, or what we give back would come straight back to us.
+            for subscribed, tag in self.subscribed:
+                await subscribed.cancel(tag)
         for delivery in list(self.unanswered):
             if not self.is_lost:
                 await delivery.release()
 
 
+def _is_shedding(q: Queue) -> bool:
+    """Whether the queue drops what is old; that is what it is for, so what it sheds is no dead letter."""
+    return q.max_length is not None or q.ttl_s is not None
+
+
 def _arguments(q: Queue) -> dict[str, Any]:
-    if q.max_length is not None or q.ttl_s is not None:
-        # Shedding is what such a queue is for, so what it sheds is no dead letter.
+    if _is_shedding(q):
         arguments: dict[str, Any] = {"x-queue-type": "classic", "x-overflow": "drop-head"}
         if q.max_length is not None:
             arguments["x-max-length"] = q.max_length

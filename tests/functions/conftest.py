@@ -47,36 +47,48 @@ def rabbit_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if url := os.environ.get("BONGSU_TEST_AMQP_URL"):
         yield url
         return
-    if shutil.which("rabbitmq-server") is None:
+    tools = _rabbit_tools()
+    if tools is None:
         pytest.skip("no rabbitmq-server: apt-get install rabbitmq-server, or set BONGSU_TEST_AMQP_URL")
     home = tmp_path_factory.mktemp("rabbit")
-    amqp, dist = _free_port(), _free_port()
-    os.environ.update(
+    amqp = _free_port()
+    _environment.update(
         RABBITMQ_NODENAME=f"bongsu{os.getpid()}@localhost",
         RABBITMQ_NODE_PORT=str(amqp),
-        RABBITMQ_DIST_PORT=str(dist),
+        RABBITMQ_DIST_PORT=str(_free_port()),
         RABBITMQ_NODE_IP_ADDRESS="127.0.0.1",
         RABBITMQ_MNESIA_BASE=str(home),
         RABBITMQ_LOG_BASE=str(home),
+        RABBITMQ_FEATURE_FLAGS_FILE=str(home / "feature_flags"),
         RABBITMQ_ENABLED_PLUGINS_FILE=str(home / "plugins"),
-        RABBITMQ_GENERATED_CONFIG_DIR=str(home),
-        # The Erlang cookie is looked for in HOME.
-        HOME=str(home),
+        HOME=str(home),  # where the Erlang cookie is
+        PATH=f"{tools}:{os.environ['PATH']}",
     )
-    log = (home / "out.log").open("w")
-    server = subprocess.Popen(["rabbitmq-server"], stdout=log, stderr=log)
+    with (home / "out.log").open("w") as log:
+        server = subprocess.Popen(
+            [tools / "rabbitmq-server"], stdout=log, stderr=log, cwd=home, env={**os.environ, **_environment}
+        )
     try:
         _wait_for(amqp, server, home / "out.log")
         _rabbitmqctl("await_startup", "--timeout", "60")
         yield f"amqp://guest:guest@127.0.0.1:{amqp}"
     finally:
-        with contextlib.suppress(subprocess.SubprocessError):
-            _rabbitmqctl("stop")
+        server.terminate()
         server.wait(30)
 
 
+_environment: dict[str, str] = {}
+
+
+def _rabbit_tools() -> Path | None:
+    # Debian's wrappers in PATH change to a user who may not write our folder; the real scripts are beside the code.
+    found = [Path("/usr/lib/rabbitmq/bin"), Path(shutil.which("rabbitmq-server") or "/nowhere").parent]
+    return next((folder for folder in found if (folder / "rabbitmq-server").is_file()), None)
+
+
 def _rabbitmqctl(*arguments: str) -> None:
-    subprocess.run(["rabbitmqctl", "-q", *arguments], check=True, timeout=90, capture_output=True)
+    command = [str(_rabbit_tools() or "") + "/rabbitmqctl", "-q", *arguments]
+    subprocess.run(command, check=True, timeout=90, capture_output=True, env={**os.environ, **_environment})
 
 
 def _free_port() -> int:

@@ -1,0 +1,122 @@
+"""What `bongsu function new` writes: one function, its KEDA manifest and its test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from functions.topology import queue, queue_name
+
+_FUNCTION = '''"""{title}: tell what this function does, and for whom."""
+
+import structlog
+
+from functions import Event, Retry, on
+
+log = structlog.get_logger()
+
+
+@on({types})
+async def {name}(event: Event) -> None:
+    """Called once for every {told}; at least once if a replica dies, so act idempotently on `event.id`."""
+    if not event.place.name:
+        raise Retry("no place yet", after=5)  # or Reject("why"): straight to the dead letters
+    log.info("{name}_told", place=event.place.name, confidence=event.confidence)
+'''
+
+_TEST = '''"""{title}: its handler is a plain function, so a test just calls it."""
+
+from functions import Box, Detection, Event, Place, new_id, utc_now
+from notify.{name} import {name}
+
+
+async def test_{name}_takes_{first}() -> None:
+    event = Event(
+        id=new_id(),
+        type="{first}",
+        camera="gate-1",
+        place=Place(37.5559, 126.9368, "Sinchon Market"),
+        captured_at=utc_now(),
+        detections=(Detection("{first}", 0.9, Box(0.1, 0.1, 0.4, 0.6)),),
+    )
+    assert await {name}(event) is None
+'''
+
+_MANIFEST = """\
+# {title}. `make run` and KEDA scale it by what waits in its queues.
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {dns}
+  labels: {{app.kubernetes.io/name: {dns}, app.kubernetes.io/part-of: bongsu}}
+spec:
+  # No `replicas`: KEDA owns the number.
+  selector:
+    matchLabels: {{app.kubernetes.io/name: {dns}}}
+  template:
+    metadata:
+      labels: {{app.kubernetes.io/name: {dns}, app.kubernetes.io/part-of: bongsu}}
+    spec:
+      terminationGracePeriodSeconds: 30
+      containers:
+        - name: {dns}
+          image: bongsu/function:0.1.0
+          command: [python, -m, functions, notify.{name}]
+          envFrom:
+            - secretRef: {{name: bongsu-broker}}
+          ports:
+            - {{name: metrics, containerPort: 9090}}
+---
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata:
+  name: {dns}
+  labels: {{app.kubernetes.io/name: {dns}, app.kubernetes.io/part-of: bongsu}}
+spec:
+  scaleTargetRef: {{name: {dns}}}
+  pollingInterval: 1
+  cooldownPeriod: 10
+  minReplicaCount: 0
+  maxReplicaCount: 3
+  triggers:
+    # amqp wakes; http, which also counts what is in work, holds until it is done.
+"""
+
+_TRIGGER = """\
+    - type: rabbitmq
+      metadata: {{protocol: {protocol}, queueName: {queue}, mode: QueueLength, value: "20", activationValue: "0"}}
+      authenticationRef: {{name: bongsu-rabbitmq-{protocol}}}
+"""
+
+
+def write_function(root: Path, name: str, types: Sequence[str]) -> list[Path]:
+    """Write `notify/NAME.py`, `keda/NAME.yaml` and `tests/notify/test_NAME.py` under `root`.
+
+    Raises:
+        ValueError: the name or a type is unusable, `root` is no checkout, or a file is there already.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
+        raise ValueError(f"function name must be lower case letters, digits and _, got {name!r}")
+    for event_type in types:
+        queue(queue_name(event_type, name))
+    missing = [room for room in ("notify", "keda", "tests/notify") if not (root / room).is_dir()]
+    if missing:
+        raise ValueError(f"no {missing[0]}/ in {root.absolute()}: run this in a checkout of bongsu, or give --into")
+    title = name.replace("_", " ").capitalize()
+    told = " or ".join(types)
+    quoted = ", ".join(f'"{t}"' for t in types)
+    triggers = "".join(
+        _TRIGGER.format(protocol=protocol, queue=queue_name(t, name)) for t in types for protocol in ("amqp", "http")
+    )
+    files = {
+        root / "notify" / f"{name}.py": _FUNCTION.format(title=title, name=name, types=quoted, told=told),
+        root / "keda" / f"{name}.yaml": _MANIFEST.format(title=title, name=name, dns=name.replace("_", "-")) + triggers,
+        root / "tests/notify" / f"test_{name}.py": _TEST.format(title=title, name=name, first=types[0]),
+    }
+    for path in files:
+        if path.exists():
+            raise ValueError(f"{path} is there already: choose another name, or remove it")
+    for path, text in files.items():
+        path.write_text(text)
+    return list(files)
