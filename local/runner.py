@@ -206,6 +206,10 @@ def _environment(options: Options, state: State) -> Mapping[str, str]:
         "PROMETHEUS_MULTIPROC_DIR": str(state.prometheus),
         "PYTHONPATH": os.pathsep.join(dict.fromkeys([here, *filter(None, paths)])),
         "PYTHONUNBUFFERED": "1",
+        # Without these, importing numpy, cv2 and onnxruntime starts threads, which no fork can take along; and
+        # onnxruntime (since 1.29) would report what it runs to its makers.
+        "OPENBLAS_NUM_THREADS": "1",
+        "ORT_DISABLE_TELEMETRY": "1",
     }
 
 

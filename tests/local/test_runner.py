@@ -212,6 +212,7 @@ async def test_dead_fork_server_costs_one_restart_and_leaves_no_replica_behind(r
     replica = psutil.Process(int(relay.begun[0].split()[1]))
     server = replica.parent()
     assert server is not None
+    assert server.num_threads() == 1, "a fork takes no thread along, so the fork server must have none"
     server.kill()
     wait_until(lambda: not replica.is_running())
     ids = await publish(relay, "gate")
