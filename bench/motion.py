@@ -1,0 +1,98 @@
+"""CPU of motion's pipeline (decode, look, bursts) against decoding alone, on the same clip in the same run.
+
+    python -m bench.motion [CLIP] [--rounds 5]
+
+Without a clip: `video/dvr_traffic_camera.mp4` in BONGSU_DATA (a motorway: motion without end, so the most bursts there
+can be), else a drawn 720p clip in which something moves all the time. Both ways take turns, process CPU time is
+counted, and the least of each is compared: what else the machine does can only add.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from pydantic import SecretStr
+
+from functions.event import utc_now
+from motion.burst import Taken, Watch
+from motion.config import Camera, Place
+from motion.stream import Picture, read_file
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clip", nargs="?", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        clip = chosen.clip or clip_at_hand() or draw_clip(Path(folder) / "drawn.mp4")
+        alone: list[float] = []
+        piped: list[float] = []
+        for _ in range(chosen.rounds):
+            alone.append(cpu_s(lambda: decode(clip)))
+            piped.append(cpu_s(lambda: pipe(clip)))
+        frames, seconds, size = decode(clip)
+        bursts = pipe(clip)
+    print(f"{clip.name}: {size}, {frames} frames, {seconds:.1f} s of video, {bursts} bursts, best of {chosen.rounds}\n")
+    print("| | CPU s | ms a frame | cores for one camera |")
+    print("|---|---|---|---|")
+    for name, spent in (("decode alone", min(alone)), ("motion", min(piped))):
+        print(f"| {name} | {spent:.3f} | {spent / frames * 1000:.2f} | {spent / seconds:.3f} |")
+    print(f"\nratio {min(piped) / min(alone):.2f} (aim: at most 1.3)")
+
+
+def clip_at_hand() -> Path | None:
+    path = Path(os.environ.get("BONGSU_DATA", "")) / "video" / "dvr_traffic_camera.mp4"
+    return path if path.is_file() else None
+
+
+def decode(clip: Path) -> tuple[int, float, str]:
+    """Decode only; returns frames, seconds and size."""
+    frames, last_s, size = 0, 0.0, ""
+    for frame in read_file(str(clip)):
+        frames, last_s, size = frames + 1, frame.time or 0.0, f"{frame.width}x{frame.height}"
+    return frames, last_s, size
+
+
+def pipe(clip: Path) -> int:
+    """The same with all that motion does to each frame; returns the number of bursts."""
+    taken: list[Taken] = []
+    place = Place(lat=0.0, lon=0.0, name="bench")
+    watch = Watch(Camera(id="bench", url=SecretStr("bench"), place=place), taken.append)
+    for frame in read_file(str(clip)):
+        watch.see(Picture(frame, utc_now(), frame.time or 0.0))
+    return len(taken)
+
+
+def cpu_s(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def draw_clip(path: Path) -> Path:
+    rng = np.random.default_rng(1)
+    street = np.kron(rng.integers(40, 200, (18, 32, 3)), np.ones((40, 40, 1))).astype(np.int16)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "0", "crf": "23"})
+        stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+        for i in range(500):
+            image = street + rng.integers(-6, 7, street.shape, dtype=np.int16)
+            image[300:420, (i * 6) % 1100 : (i * 6) % 1100 + 160] = 230
+            picture = av.VideoFrame.from_ndarray(np.clip(image, 0, 255).astype(np.uint8), format="bgr24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return path
+
+
+if __name__ == "__main__":
+    cv2.setNumThreads(1)
+    main()

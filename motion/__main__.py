@@ -1,0 +1,47 @@
+"""`python -m motion` runs the edge worker; BONGSU_CAMERAS names the file of cameras, BONGSU_NODE this node."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+
+import cv2
+
+from functions import telemetry
+from functions.broker import connect
+from functions.settings import Settings, SettingsError, load
+from motion.config import ConfigError, cameras_path
+from motion.worker import Worker
+
+
+async def _run(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    worker = Worker(cameras_path(), lambda: connect(settings.broker_url), os.environ.get("BONGSU_NODE"))
+    await worker.run(stop)
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        SystemExit: with one line on stderr, if a setting or the file of cameras cannot be used.
+    """
+    # A node has more cameras than cores: one thread each, and no pool of OpenCV's beside them.
+    cv2.setNumThreads(1)
+    try:
+        telemetry.start("motion")
+        asyncio.run(_run(load()))
+    except (SettingsError, ConfigError) as error:
+        sys.exit(f"bongsu: {error}")
+    sys.stderr.flush()
+    # A camera's thread may still hang in the network; an ordinary exit could wait for it or crash under it.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

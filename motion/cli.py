@@ -1,0 +1,96 @@
+"""`bongsu cameras check`: opens every camera of the file and says what it is, or why it cannot be read."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from motion.config import Camera, ConfigError, cameras_path, load_cameras
+from motion.stream import Probe, StreamError, probe
+
+LIMIT_S = 12.0
+_THUMBNAIL_WIDTH, _THUMBNAIL_QUALITY = 480, 80
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What came of one camera: the probe, or the reason in one line."""
+
+    probe: Probe | None = None
+    reason: str = ""
+
+
+def cameras(arguments: Sequence[str]) -> int:
+    """Run `bongsu cameras …`; returns the exit status, 1 if a camera failed and 2 if the file is unusable."""
+    parser = argparse.ArgumentParser(prog="bongsu cameras", description="The cameras of this site.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("check", help="open every camera and say what it is")
+    check.add_argument("--file", type=Path, default=cameras_path(), help="default: %(default)s (BONGSU_CAMERAS)")
+    check.add_argument("--thumbnails", type=Path, metavar="DIR", help="store a picture of each camera here")
+    check.add_argument("--node", help="only the cameras of this node")
+    chosen = parser.parse_args(arguments)
+    try:
+        found = load_cameras(chosen.file).of_node(chosen.node)
+    except ConfigError as error:
+        print(f"bongsu: {error}", file=sys.stderr)
+        return 2
+    findings = check_cameras(found, chosen.thumbnails)
+    print(_table(found, findings, chosen.thumbnails))
+    return 0 if all(finding.probe for finding in findings) else 1
+
+
+def check_cameras(
+    found: Sequence[Camera],
+    thumbnails: Path | None = None,
+    limit_s: float = LIMIT_S,
+    open_: Callable[[str], Probe] = probe,
+) -> list[Finding]:
+    """Open all cameras at once; one that has not answered after `limit_s` seconds has failed."""
+    findings: list[Finding | None] = [None] * len(found)
+
+    def look(index: int, camera: Camera) -> None:
+        try:
+            seen = open_(camera.url.get_secret_value())
+            if thumbnails is not None:
+                thumbnails.mkdir(parents=True, exist_ok=True)
+                path = thumbnails / f"{camera.id}.jpg"
+                path.write_bytes(seen.picture.jpeg(_THUMBNAIL_WIDTH, _THUMBNAIL_QUALITY))
+            findings[index] = Finding(seen)
+        except StreamError as error:
+            findings[index] = Finding(reason=str(error))
+        except OSError as error:
+            findings[index] = Finding(reason=f"thumbnail in {thumbnails}: {error.strerror}")
+
+    threads = [
+        threading.Thread(target=look, args=(i, camera), daemon=True, name=f"check-{camera.id}")
+        for i, camera in enumerate(found)
+    ]
+    for thread in threads:
+        thread.start()
+    end_s = time.monotonic() + limit_s
+    for thread in threads:
+        thread.join(max(0.0, end_s - time.monotonic()))
+    return [finding or Finding(reason=f"no answer for {limit_s:g} s") for finding in findings]
+
+
+def _table(found: Sequence[Camera], findings: Sequence[Finding], thumbnails: Path | None) -> str:
+    rows = [("camera", "codec", "size", "fps", "first frame", "thumbnail" if thumbnails else "")]
+    for camera, finding in zip(found, findings, strict=True):
+        seen = finding.probe
+        if seen is None:
+            rows.append((camera.id, f"FAILED: {finding.reason}", "", "", "", ""))
+            continue
+        thumbnail = str(thumbnails / f"{camera.id}.jpg") if thumbnails else ""
+        fps = f"{seen.fps:.4g}" if seen.fps else "unknown"
+        size = f"{seen.width}x{seen.height}"
+        rows.append((camera.id, seen.codec, size, fps, f"{seen.first_frame_s:.2f} s", thumbnail))
+    failed = sum(1 for finding in findings if finding.probe is None)
+    widths = [max(len(row[i]) for row in rows if not row[1].startswith("FAILED")) for i in range(6)]
+    widths[0] = max(len(row[0]) for row in rows)
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, f"{len(found)} cameras, {failed} failed"])

@@ -1,0 +1,161 @@
+"""What waits to be published: bursts while they are fresh, and the last state of each camera until it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import datetime
+
+import structlog
+from prometheus_client import Counter
+
+from functions.broker import Broker, BrokerError
+from functions.event import Event, Message, encode, new_id, utc_now
+from functions.topology import queues
+from motion.burst import Taken
+from motion.config import Camera
+
+log = structlog.get_logger()
+
+BURSTS = Counter("bongsu_motion_bursts_total", "Bursts published", ["camera"])
+LOST = Counter("bongsu_motion_bursts_lost_total", "Bursts that could not be published while fresh", ["camera"])
+FAILURES = Counter("bongsu_motion_publish_failures_total", "Attempts to publish that the broker did not take")
+
+QUEUES = ("motion", "camera.map")
+FRESH_S = 30.0
+_MOST_BURSTS = 64  # a burst of four 720p frames is about half a megabyte
+_PUBLISH_TIMEOUT_S = 10.0
+_CLOSE_TIMEOUT_S = 1.0
+_PAUSE_S, _PAUSE_CAP_S = 0.25, 4.0
+
+Connect = Callable[[], Awaitable[Broker]]
+
+
+class Outbox:
+    """Holds what the cameras say and publishes it, newest burst first; whatever the broker does, no camera waits."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._broker: Broker | None = None
+        self._bursts: deque[Taken] = deque()
+        self._states: dict[str, tuple[Camera, str, datetime]] = {}
+        self._wake = asyncio.Event()
+        self._wake.set()  # the first thing to do is to connect and declare, before anybody has anything to say
+
+    def put_burst(self, taken: Taken) -> None:
+        """Queue a burst; the oldest is given up where too many wait."""
+        if len(self._bursts) >= _MOST_BURSTS:
+            self._give_up(self._bursts.popleft(), "too many wait")
+        self._bursts.append(taken)
+        self._wake.set()
+
+    def put_state(self, camera: Camera, status: str) -> None:
+        """Queue the state of a camera, in place of an older one that was not told yet."""
+        self._states[camera.id] = (camera, status, utc_now())
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        pause_s = _PAUSE_S
+        while True:
+            await self._wake.wait()
+            try:
+                await self.flush()
+                pause_s = _PAUSE_S
+            except Exception as error:
+                # Broad, because a task that dies here of a driver's own error would leave every camera unheard.
+                FAILURES.inc()
+                log.warning("publish_failed", error=_said(error), waiting=len(self._bursts))
+                await self.close()
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, _PAUSE_CAP_S)
+                self._drop_stale()
+
+    async def flush(self) -> None:
+        """Publish all that waits.
+
+        Raises:
+            BrokerError: what was not published is kept for the next try.
+        """
+        self._wake.clear()
+        try:
+            broker = await self._ready_broker()
+            while self._states or self._bursts:
+                await self._publish_states(broker)
+                if self._bursts:
+                    await self._publish_burst(broker)
+        except BaseException:
+            self._wake.set()
+            raise
+
+    async def close(self) -> None:
+        """Let go of the broker."""
+        broker, self._broker = self._broker, None
+        if broker is not None:
+            with suppress(Exception):
+                await asyncio.wait_for(broker.close(), _CLOSE_TIMEOUT_S)
+
+    async def _ready_broker(self) -> Broker:
+        if self._broker is None:
+            broker = await asyncio.wait_for(self._connect(), _PUBLISH_TIMEOUT_S)
+            try:
+                await asyncio.wait_for(broker.declare(queues(QUEUES)), _PUBLISH_TIMEOUT_S)
+            except BaseException:
+                with suppress(BrokerError, OSError):
+                    await broker.close()
+                raise
+            self._broker = broker
+        return self._broker
+
+    async def _publish_states(self, broker: Broker) -> None:
+        for key, entry in list(self._states.items()):
+            camera, status, at = entry
+            event = Event(
+                id=new_id(), type="camera", camera=camera.id, place=camera.place.wire, captured_at=at, status=status
+            )
+            await self._publish(broker, encode(event.with_stage("motion", at, utc_now())))
+            if self._states.get(key) is entry:
+                del self._states[key]
+
+    async def _publish_burst(self, broker: Broker) -> None:
+        taken = self._bursts.pop()
+        if _age_s(taken) > FRESH_S:
+            self._give_up(taken, "stale")
+            return
+        event = Event(
+            id=taken.id,
+            type="motion",
+            camera=taken.camera.id,
+            place=taken.camera.place.wire,
+            captured_at=taken.frames[0].captured_at,
+            frames=taken.frames,
+            thresholds={str(hazard): value for hazard, value in taken.camera.thresholds.items()},
+        ).with_stage("motion", taken.got_at, utc_now())
+        try:
+            await self._publish(broker, encode(event))
+        except BaseException:
+            self._bursts.append(taken)
+            raise
+        BURSTS.labels(taken.camera.id).inc()
+        log.info("burst_published", event_id=event.id, camera=event.camera, frames=len(event.frames))
+
+    async def _publish(self, broker: Broker, message: Message) -> None:
+        await asyncio.wait_for(broker.publish(message), _PUBLISH_TIMEOUT_S)
+
+    def _drop_stale(self) -> None:
+        while self._bursts and _age_s(self._bursts[0]) > FRESH_S:
+            self._give_up(self._bursts.popleft(), "stale")
+
+    def _give_up(self, taken: Taken, reason: str) -> None:
+        LOST.labels(taken.camera.id).inc()
+        log.error("burst_lost", camera=taken.camera.id, reason=reason, age_s=round(_age_s(taken), 1))
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, BrokerError) else type(error).__name__
+
+
+def _age_s(taken: Taken) -> float:
+    return (utc_now() - taken.got_at).total_seconds()

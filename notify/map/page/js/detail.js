@@ -1,0 +1,121 @@
+/** The panel that tells everything about one incident. */
+
+import { el } from "./dom.js";
+import { picture } from "./feed.js";
+import { badge, kind } from "./hazards.js";
+import { ago, decimal, fullMoment, moment, nameOf, percent, pick, t } from "./i18n.js";
+
+export class Detail {
+  #panel;
+  #close;
+  #shown = "";
+
+  /**
+   * @param {HTMLElement} panel
+   * @param {() => void} close called by the close button and by Escape
+   */
+  constructor(panel, close) {
+    this.#panel = panel;
+    this.#close = close;
+    document.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && this.isOpen) close();
+    });
+  }
+
+  get isOpen() {
+    return !this.#panel.hidden;
+  }
+
+  /** How much of the map the panel hides, in pixels. */
+  get covered() {
+    const isSheet = matchMedia("(max-width: 759px)").matches;
+    return isSheet ? { left: 0, bottom: this.#panel.offsetHeight } : { left: this.#panel.offsetWidth, bottom: 0 };
+  }
+
+  /** Show `incident`, and links to `others` at the same place. `language` makes a switch redraw it. */
+  show(incident, others, language) {
+    const signature = JSON.stringify([incident, others.map((other) => [other.id, other.lastSeen]), language]);
+    if (signature === this.#shown) {
+      this.#tick(incident);
+      return;
+    }
+    const hadFocus = this.#panel.contains(document.activeElement);
+    const scroll = this.#panel.scrollTop;
+    this.#shown = signature;
+    this.#panel.replaceChildren(...this.#content(incident, others));
+    this.#panel.hidden = false;
+    this.#panel.scrollTop = scroll;
+    if (hadFocus) this.#panel.focus({ preventScroll: true });
+  }
+
+  focus() {
+    this.#panel.focus({ preventScroll: true });
+    this.#panel.scrollTop = 0;
+  }
+
+  hide() {
+    this.#shown = "";
+    this.#panel.hidden = true;
+    this.#panel.replaceChildren();
+  }
+
+  #tick(incident) {
+    const when = this.#panel.querySelector(".detail-ago");
+    if (when && incident.lastSeen) when.textContent = ago(incident.lastSeen);
+  }
+
+  #content(incident, others) {
+    const name = nameOf(kind(incident.hazard));
+    const place = incident.place || t("unknownPlace");
+    const close = el("button", { type: "button", class: "close", "aria-label": t("close"), title: t("close"), onclick: this.#close });
+    const caption = pick(incident.caption);
+    return [
+      el("div", { class: "detail-picture" }, picture(incident.snapshot, incident.hazard, t("pictureOf", name, place)), incident.snapshot ? el("p", { class: "picture-note", text: t("pictureNote") }) : null, close),
+      el(
+        "div",
+        { class: `detail-body hazard-${kind(incident.hazard)}` },
+        el(
+          "p",
+          { class: "card-head" },
+          badge(incident.hazard),
+          el("span", { class: "hazard-name", text: name }),
+          el("span", { class: `status ${incident.isOpen ? "is-open" : "is-over"}`, text: t(incident.isOpen ? "open" : "closed") }),
+          incident.lastSeen ? el("span", { class: "when detail-ago", text: ago(incident.lastSeen) }) : null,
+        ),
+        el("h2", { class: "detail-place", id: "detail-title", text: place }),
+        incident.region ? el("p", { class: "detail-region", text: incident.region }) : null,
+        el("p", { class: `detail-caption${caption ? "" : " is-missing"}`, text: caption || t("loneCaption") }),
+        el("dl", { class: "facts" }, ...facts(incident)),
+        others.length > 0 ? el("h3", { class: "detail-also", text: t("alsoHere") }) : null,
+        others.length > 0 ? el("ul", { class: "also" }, ...others.slice(0, 20).map(also)) : null,
+      ),
+    ];
+  }
+}
+
+function facts(incident) {
+  const rows = [
+    [t("firstSeen"), incident.firstSeen ? time(incident.firstSeen) : null],
+    [t("lastSeen"), incident.lastSeen ? time(incident.lastSeen) : null],
+    [t("camera"), incident.camera || null],
+    [t("confidence"), incident.confidence === null ? null : percent(incident.confidence)],
+    [t("sightings"), incident.sightings === null ? null : String(incident.sightings)],
+    [t("pinTime"), incident.pinS === null ? null : t("seconds", decimal(incident.pinS))],
+  ];
+  return rows
+    .filter(([, value]) => value !== null)
+    .map(([term, value]) => el("div", {}, el("dt", { text: term }), typeof value === "string" ? el("dd", { text: value }) : el("dd", {}, value)));
+}
+
+function also(incident) {
+  const name = nameOf(kind(incident.hazard));
+  return el(
+    "li",
+    {},
+    el("a", { href: `#incident=${encodeURIComponent(incident.id)}` }, badge(incident.hazard), el("span", { text: name }), el("span", { class: "when", text: ago(incident.lastSeen) })),
+  );
+}
+
+function time(at) {
+  return el("time", { datetime: new Date(at).toISOString(), title: fullMoment(at), text: moment(at) });
+}

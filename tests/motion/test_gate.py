@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from functions.event import Box
+from motion.gate import CALIBRATION_S, Gate, GateSettings
+
+LOOK_S = 0.2
+SIZE = (180, 320)
+Luma = NDArray[np.uint8]
+
+
+def street(seed: int = 1) -> NDArray[np.float64]:
+    """A quiet scene with texture."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(60, 180, (SIZE[0] // 20, SIZE[1] // 20))
+    return np.kron(coarse, np.ones((20, 20)))
+
+
+def shown(scene: NDArray[np.float64], noise: float, rng: np.random.Generator) -> Luma:
+    return np.clip(scene + rng.normal(0, noise, scene.shape), 0, 255).astype(np.uint8)
+
+
+class Camera:
+    """Feeds drawn pictures to a gate at five a second."""
+
+    def __init__(self, settings: GateSettings | None = None, noise: float = 3.0) -> None:
+        self.gate = Gate(settings)
+        self.noise = noise
+        self.at_s = 100.0
+        self.rng = np.random.default_rng(7)
+
+    def see(self, scene: NDArray[np.float64]) -> list[Box]:
+        self.at_s += LOOK_S
+        return self.gate.see(shown(scene, self.noise, self.rng), self.at_s)
+
+    def watch(self, scene: NDArray[np.float64], seconds: float) -> list[list[Box]]:
+        return [self.see(scene) for _ in range(round(seconds / LOOK_S))]
+
+
+def with_block(scene: NDArray[np.float64], x: int, y: int, side: int = 24, level: float = 240.0) -> NDArray[np.float64]:
+    drawn = scene.copy()
+    drawn[y : y + side, x : x + side] = level
+    return drawn
+
+
+def crossing(camera: Camera, scene: NDArray[np.float64], looks: int = 12) -> list[list[Box]]:
+    return [camera.see(with_block(scene, 40 + 12 * i, 90)) for i in range(looks)]
+
+
+def test_a_quiet_noisy_scene_is_quiet() -> None:
+    camera = Camera(noise=6.0)
+    assert not any(camera.watch(street(), 20))
+
+
+def test_nothing_is_reported_while_calibrating_and_soon_after_it_sees() -> None:
+    camera = Camera()
+    camera.see(street())
+    assert camera.gate.is_calibrating
+    camera.watch(street(), CALIBRATION_S)
+    assert not camera.gate.is_calibrating
+    assert any(crossing(camera, street(), looks=3))
+
+
+def test_a_moving_object_is_found_where_it_is() -> None:
+    camera = Camera()
+    camera.watch(street(), 3)
+    found = crossing(camera, street())
+    assert all(found[1:])
+    for i, boxes in enumerate(found[1:], 1):
+        x, y = boxes[0].center
+        assert x == pytest.approx((40 + 12 * i + 12) / 320, abs=0.06)
+        assert y == pytest.approx((90 + 12) / 180, abs=0.06)
+
+
+def test_regions_come_largest_first() -> None:
+    camera = Camera()
+    camera.watch(street(), 3)
+    for i in range(3):
+        boxes = camera.see(with_block(with_block(street(), 20 + 9 * i, 20, 16), 200 + 9 * i, 120, 40))
+    assert [box.area for box in boxes] == sorted((box.area for box in boxes), reverse=True)
+    assert boxes[0].center[0] > 0.5
+
+
+def test_something_seen_only_once_is_not_motion() -> None:
+    camera = Camera()
+    camera.watch(street(), 3)
+    assert camera.see(with_block(street(), 100, 60)) == []
+    assert not any(camera.watch(street(), 2))
+
+
+def test_something_too_small_is_not_motion() -> None:
+    camera = Camera()
+    camera.watch(street(), 3)
+    assert not any(camera.see(with_block(street(), 40 + 4 * i, 60, side=3)) for i in range(10))
+
+
+def test_a_sensitive_gate_sees_what_a_dull_one_does_not() -> None:
+    found = {}
+    for sensitivity in (0.0, 1.0):
+        camera = Camera(GateSettings(sensitivity))
+        camera.watch(np.full(SIZE, 100.0), 3)
+        moves = [with_block(np.full(SIZE, 100.0), 40 + 8 * i, 60, 9, 122) for i in range(8)]
+        found[sensitivity] = any(camera.see(scene) for scene in moves)
+    assert found == {0.0: False, 1.0: True}
+
+
+def test_a_sudden_change_of_light_is_not_motion_and_the_gate_sees_again_after_it() -> None:
+    camera = Camera()
+    camera.watch(street(), 6)
+    assert not any(camera.watch(street() * 0.45 + 20, 4))
+    assert any(crossing(camera, street() * 0.45 + 20))
+
+
+def test_light_that_fades_is_not_motion() -> None:
+    camera = Camera()
+    camera.watch(street(), 3)
+    assert not any(camera.see(street() * (1 - 0.006 * i)) for i in range(75))
+
+
+def test_a_picture_inverted_as_by_infrared_switching_is_not_motion() -> None:
+    camera = Camera()
+    camera.watch(street(), 6)
+    assert not any(camera.watch(255 - street(), 4))
+
+
+def test_a_scene_that_keeps_changing_as_a_whole_is_let_through() -> None:
+    camera = Camera()
+    camera.watch(street(), 6)
+    assert any(camera.see(street(seed=100 + i)) for i in range(40))
+
+
+def test_what_is_masked_is_not_looked_at() -> None:
+    left = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
+    camera = Camera(GateSettings(masks=(left,)))
+    camera.watch(street(), 3)
+    assert not any(camera.see(with_block(street(), 10 + 8 * i, 90)) for i in range(10))
+    assert any(camera.see(with_block(street(), 190 + 8 * i, 90)) for i in range(6))
+
+
+def clock(scene: NDArray[np.float64], second: int) -> NDArray[np.float64]:
+    drawn = scene.copy()
+    rng = np.random.default_rng(second)
+    drawn[8:20, 10:34] = np.kron(rng.integers(0, 2, (3, 6)) * 255.0, np.ones((4, 4)))
+    return drawn
+
+
+def test_a_ticking_clock_is_learned_and_motion_beside_it_still_seen() -> None:
+    camera = Camera()
+    seen = [bool(camera.see(clock(street(), int(i * LOOK_S)))) for i in range(300)]
+    assert sum(seen[200:]) == 0
+    moving = [camera.see(clock(with_block(street(), 60 + 8 * i, 90), 60)) for i in range(8)]
+    assert any(moving)
+
+
+def test_a_busy_street_is_not_taken_for_a_clock() -> None:
+    camera = Camera()
+    camera.watch(street(), 2)
+    found = [bool(camera.see(with_block(street(), (20 * i) % 290, 90, 28))) for i in range(300)]
+    assert sum(found[-50:]) > 30
+
+
+def test_a_swaying_tree_is_mostly_ignored() -> None:
+    camera = Camera()
+    rng = np.random.default_rng(3)
+    leaves = rng.uniform(40, 200, (80, 100))
+    seen = []
+    for i in range(200):
+        scene = street()
+        scene[40:120, 150:250] = np.roll(leaves, (round(2 * np.sin(i * 0.9)), round(3 * np.sin(i * 0.7))), (0, 1))
+        seen.append(bool(camera.see(scene)))
+    assert sum(seen[50:]) < 15
+
+
+def test_what_came_to_rest_stops_being_motion() -> None:
+    camera = Camera()
+    camera.watch(street(), 3)
+    crossing(camera, street())
+    assert not any(camera.watch(with_block(street(), 172, 90), 4)[5:])
+
+
+def test_a_changed_size_or_a_long_pause_starts_over() -> None:
+    camera = Camera()
+    camera.watch(street(), 3)
+    assert camera.gate.see(np.zeros((216, 384), np.uint8), camera.at_s + 0.2) == []
+    assert camera.gate.is_calibrating
+    camera = Camera()
+    camera.watch(street(), 3)
+    camera.at_s += 60
+    assert camera.see(with_block(street(), 90, 90)) == []
+    assert camera.gate.is_calibrating
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 400), (720, 1280), (2160, 3840), (1000, 30)])
+def test_any_shape_of_picture_is_taken(shape: tuple[int, int]) -> None:
+    gate = Gate()
+    for i in range(8):
+        for box in gate.see(np.full(shape, 30 * i, np.uint8), i * LOOK_S):
+            assert 0 <= box.x1 < box.x2 <= 1
+
+
+def test_a_picture_that_is_not_luma_is_refused_by_its_shape() -> None:
+    with pytest.raises(ValueError, match=r"\(4, 4, 3\)"):
+        Gate().see(np.zeros((4, 4, 3), np.uint8), 0.0)
