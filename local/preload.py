@@ -23,7 +23,9 @@ _LATE = (
     "cv2",
     "onnxruntime",
     "sqlalchemy.ext.asyncio",
+    "sqlalchemy.dialects.sqlite.aiosqlite",
     "aiosqlite",
+    "obstore.store",
 )
 
 

@@ -169,6 +169,9 @@ async def test_second_ctrl_c_hurries_and_still_leaves_no_process_and_no_loss(rel
     wait_until(lambda: relay.begun)
     run.send_signal(signal.SIGINT)
     read_until(run, "stopping")
+    run.send_signal(signal.SIGINT)  # at once: the same one twice, as `timeout` sends it
+    await asyncio.sleep(1.0)
+    assert run.poll() is None
     run.send_signal(signal.SIGINT)
     said, _ = run.communicate(timeout=15)
     assert "hurrying" in said
