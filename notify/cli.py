@@ -43,13 +43,13 @@ def describe(sighting: Sighting, posts: Sequence[Post]) -> str:
     at = sighting.captured_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     lines = [
         f"{sighting.hazard} {sighting.event_id}, incident {sighting.incident_id}, captured {at}",
-        f"{'stage':<24}{'queued s':>10}{'working s':>11}{'since capture s':>17}",
+        f"{'stage':<23} {'queued s':>10} {'working s':>10} {'since capture s':>16}",
     ]
     for name, stage, came_at in sorted(_legs(sighting, posts), key=lambda leg: leg[1].done_at):
         queued_s = (stage.got_at - came_at).total_seconds()
         working_s = (stage.done_at - stage.got_at).total_seconds()
         since_s = (stage.done_at - sighting.captured_at).total_seconds()
-        lines.append(f"{name:<24}{queued_s:>10.3f}{working_s:>11.3f}{since_s:>17.3f}")
+        lines.append(f"{name:<23} {queued_s:>10.3f} {working_s:>10.3f} {since_s:>16.3f}")
     return "\n".join(lines)
 
 

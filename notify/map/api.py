@@ -205,7 +205,9 @@ async def show_page(site: AtSite) -> Response:
 
 @router.get("/healthz")
 async def show_health(site: AtSite) -> dict[str, Any]:
-    """Whether the database answers."""
+    """Whether the database answers and the live stream runs."""
+    if not site.hub.is_alive:
+        raise HTTPException(503, "the live stream has stopped: restart this process")
     return {"status": "ok", "revision": await site.store.revision()}
 
 

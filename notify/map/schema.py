@@ -28,6 +28,8 @@ class Moment(TypeDecorator[datetime]):
 
 
 metadata = MetaData()
+# MySQL would else take "Gate" and "gate" for one camera.
+_EXACT: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
 
 incidents = Table(
     "incidents",
@@ -52,6 +54,7 @@ incidents = Table(
     Index("incidents_by_camera", "camera", "hazard", "last_seen"),
     Index("incidents_by_time", "last_seen"),
     Index("incidents_by_revision", "revision"),
+    **_EXACT,
 )
 
 sightings = Table(
@@ -66,6 +69,7 @@ sightings = Table(
     Column("trace", Text, nullable=False),
     Column("caption_trace", Text),
     Index("sightings_by_incident", "incident_id"),
+    **_EXACT,
 )
 
 posts = Table(
@@ -85,6 +89,7 @@ posts = Table(
     Column("revision", BigInteger, nullable=False),
     UniqueConstraint("incident_id", "channel", name="one_post_per_channel"),
     Index("posts_by_revision", "revision"),
+    **_EXACT,
 )
 
 cameras = Table(
@@ -100,6 +105,7 @@ cameras = Table(
     Column("heard_at", Moment, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Index("cameras_by_revision", "revision"),
+    **_EXACT,
 )
 
 counter = Table(
@@ -107,4 +113,5 @@ counter = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("value", BigInteger, nullable=False),
+    **_EXACT,
 )

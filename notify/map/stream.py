@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import structlog
+from prometheus_client import Counter, Gauge
 
 from functions.event import utc_now
 from notify.map.pipeline import PipelineFile
@@ -19,6 +20,11 @@ from notify.map.store import Store, StoreError
 from notify.map.views import camera_feature, feed_item, incident_feature
 
 log = structlog.get_logger()
+
+readers_open = Gauge("bongsu_stream_readers", "Open live streams", multiprocess_mode="livesum")
+readers_dropped_total = Counter(
+    "bongsu_stream_readers_dropped_total", "Streams ended because their reader was too slow"
+)
 
 POLL_S = 0.1
 PIPELINE_S = 1.0
@@ -74,6 +80,12 @@ class Hub:
         self._readers_max = readers_max
         self._readers: set[Reader] = set()
         self._open: dict[int, Incident] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether readers are told what is new; False before `running`, and after a fault that nobody foresaw."""
+        return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
     @property
     def readers(self) -> int:
@@ -83,14 +95,16 @@ class Hub:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Poll until left; then every stream ends."""
-        tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._report())]
+        self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._report())]
+        for task in self._tasks:
+            task.add_done_callback(self._tell_fault)
         try:
             yield
         finally:
             self.end_all()
-            for task in tasks:
+            for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def end_all(self) -> None:
         """End every stream, as the process is leaving; readers come back and resume."""
@@ -107,6 +121,7 @@ class Hub:
             raise TooManyReadersError(f"{self._readers_max} readers are served already")
         reader = Reader()
         self._readers.add(reader)
+        readers_open.set(len(self._readers))
         return reader
 
     async def read(self, reader: Reader, after: int | None) -> AsyncIterator[bytes]:
@@ -132,7 +147,7 @@ class Hub:
             # The reader comes back by itself and resumes.
             log.warning("stream_ended", reason=str(error))
         finally:
-            self._readers.discard(reader)
+            self._let_go(reader)
 
     async def _live(self, reader: Reader, last: int) -> AsyncIterator[bytes]:
         while not reader.is_dropped:
@@ -185,8 +200,18 @@ class Hub:
                 self._send([_notice("pipeline", self._pipeline.read(), None)])
             await asyncio.sleep(PIPELINE_S)
 
+    def _tell_fault(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Open streams would stay silent for ever; `/healthz` has the process replaced.
+            log.error("live_stream_stopped", reason=f"{type(error).__name__}: {error}", exc_info=error)
+            self.end_all()
+
     def _remember(self, items: Sequence[Incident | Post | Camera]) -> None:
-        self._open |= {item.id: item for item in items if isinstance(item, Incident)}
+        """Keep the incidents that readers were told are open: only those can be told to have closed."""
+        now = utc_now()
+        for item in items:
+            if isinstance(item, Incident) and item.is_open(now, self._store.quiet_s):
+                self._open[item.id] = item
 
     def _notices_of_closing(self) -> list[Notice]:
         """An incident closes because time passes: no row changes, so its notice has no revision to resume from."""
@@ -200,8 +225,13 @@ class Hub:
         for notice in notices:
             for reader in list(self._readers):
                 if not reader.offer(notice):
-                    self._readers.discard(reader)
+                    self._let_go(reader)
+                    readers_dropped_total.inc()
                     log.warning("reader_dropped", waiting=reader.queue.qsize())
+
+    def _let_go(self, reader: Reader) -> None:
+        self._readers.discard(reader)
+        readers_open.set(len(self._readers))
 
     def _notices(self, items: Sequence[Incident | Post | Camera]) -> list[Notice]:
         return [notice for item in items if (notice := self._show(item)) is not None]

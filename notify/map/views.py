@@ -76,7 +76,7 @@ def feed_item(post: Post, public_url: str = "") -> Json:
             "hazard": incident.hazard,
             "place": incident.place.name,
             "region": incident.place.region,
-            "text": _caption(post.text),
+            "caption": _caption(post.text),
             "revision": post.revision,
         },
     }
