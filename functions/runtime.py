@@ -24,6 +24,11 @@ from functions.topology import queue_name, queues
 
 log = structlog.get_logger()
 
+
+class StartError(RuntimeError):
+    """What a function uses cannot be opened; the message says what and why."""
+
+
 _PREFETCH = 4
 """For handlers without batches: enough to hide the broker's round trip, few enough to leave work for other replicas."""
 _MAX_BACKOFF_S = 60.0
@@ -46,7 +51,11 @@ def main(target: str, started_at: float | None = None) -> None:
         settings = load()
     except (DeclarationError, SettingsError) as error:
         sys.exit(f"bongsu: {error}")
-    asyncio.run(_main(function, settings, started_at))
+    try:
+        asyncio.run(_main(function, settings, started_at))
+    except StartError as error:
+        log.debug("function_not_started", exc_info=error)
+        sys.exit(f"bongsu: {error}")
 
 
 async def _main(function: Function, settings: Settings, started_at: float) -> None:
@@ -129,7 +138,14 @@ class _Worker:
         async with contextlib.AsyncExitStack() as stack:
             arguments: tuple[Any, ...] = ()
             if self._subscription.uses is not None:
-                arguments = (await stack.enter_async_context(self._subscription.uses()),)
+                # A resource may wait for ever for a database that is away; being told to stop ends that.
+                opening = asyncio.create_task(stack.enter_async_context(self._subscription.uses()))
+                if not await self._unless_stopping(opening):
+                    return
+                try:
+                    arguments = (opening.result(),)
+                except Exception as error:
+                    raise StartError(f"{self._function} cannot start: {type(error).__name__}: {error}") from error
             log.info("function_ready", function=self._function, startup_s=round(time.time() - self._started_at, 3))
             attempt = 0
             while not self._stopping.is_set():
@@ -155,14 +171,8 @@ class _Worker:
 
     async def _gather(self, consumer: Consumer) -> list[Delivery]:
         """One delivery, or up to a batch of them; empty when it is time to stop."""
-        get = asyncio.ensure_future(consumer.get())
-        stop = asyncio.ensure_future(self._stopping.wait())
-        await asyncio.wait([get, stop], return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        if not get.done():
-            get.cancel()
-            await asyncio.wait([get])
-        if get.cancelled():
+        get = asyncio.create_task(consumer.get())
+        if not await self._unless_stopping(get):
             return []
         first = get.result()
         deliveries = [] if first is None else [first]
@@ -173,6 +183,16 @@ class _Worker:
                 break
             deliveries.append(more)
         return deliveries
+
+    async def _unless_stopping(self, task: asyncio.Task[Any]) -> bool:
+        """Wait for a task, or cancel it when it is time to stop; whether it finished."""
+        stop = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+        return not task.cancelled()
 
     async def _handle(self, deliveries: Sequence[Delivery], arguments: tuple[Any, ...]) -> None:
         taken: list[tuple[Delivery, Event]] = []

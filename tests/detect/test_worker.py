@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -107,3 +109,18 @@ async def test_a_knife_is_confirmed_on_a_real_clip() -> None:
             e.type for s in range(12) for e in await detect([burst_of(DATA / "video/capo_knife-gun.mp4", s)], opened)
         ]
     assert "knife" in found
+
+
+def test_missing_weights_end_the_worker_with_one_clear_line(tmp_path: Path) -> None:
+    environment = {"BONGSU_BROKER_URL": f"sqlite:///{tmp_path}/b.db", "BONGSU_DETECT_WEIGHTS": "/nowhere/hazard.onnx"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "functions", "detect"],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.strip().splitlines()[-1].startswith("bongsu: detect cannot start: ModelError: no weights at")
+    assert "Traceback" not in ended.stderr

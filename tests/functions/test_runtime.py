@@ -184,6 +184,22 @@ async def test_a_resource_is_opened_once_and_closed_at_the_end() -> None:
     assert log == ["open", "resource", "resource", "close"]
 
 
+async def test_stopping_does_not_wait_for_a_resource_that_cannot_be_opened() -> None:
+    broker = MemoryBroker()
+
+    @contextlib.asynccontextmanager
+    async def never() -> AsyncIterator[str]:
+        await asyncio.sleep(60)
+        yield "never"
+
+    @on("fire", uses=never)
+    async def handle(event: Event, resource: str) -> None: ...
+
+    async with asyncio.timeout(3), running(broker, handle):
+        await broker.publish(encode(event()))
+    assert await left(broker, "fire.test") == (1, 0)
+
+
 async def test_stopping_finishes_what_is_in_hand_and_gives_back_the_rest() -> None:
     broker, log = MemoryBroker(), []
 
