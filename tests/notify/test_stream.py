@@ -78,7 +78,7 @@ async def test_new_reader_is_told_what_happens_from_now_on(client, site, make_ev
     stream = read_stream(client)
     async with contextlib.aclosing(stream):
         first = asyncio.create_task(take(stream, 3))
-        while not site.hub.readers:  # noqa: ASYNC110 - the server tells nobody when a reader is in
+        while not site.hub.readers:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.2)
         await site.store.record_sighting(make_event("gun", id_="now"))
@@ -169,7 +169,7 @@ async def test_reader_that_leaves_is_let_go(client, site):
         await anext(answer.aiter_lines())
         assert site.hub.readers == 1
     async with asyncio.timeout(20):
-        while site.hub.readers:  # noqa: ASYNC110 - the server tells nobody when a reader is out
+        while site.hub.readers:
             await asyncio.sleep(0.05)
 
 
