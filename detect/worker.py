@@ -35,7 +35,7 @@ inference_seconds = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
 )
 
-_IMAGES = 8
+_IMAGES = 4
 """Pictures in one inference: on a CPU more bring nothing but memory (bench/detector.py)."""
 
 

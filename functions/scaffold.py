@@ -79,6 +79,14 @@ spec:
   cooldownPeriod: 10
   minReplicaCount: 0
   maxReplicaCount: 3
+  advanced:
+    horizontalPodAutoscalerConfig:
+      behavior:
+        scaleDown:
+          # The HPA picks its victims blindly: let one pod go a minute, when it is sure.
+          stabilizationWindowSeconds: 60
+          policies:
+            - {{type: Pods, value: 1, periodSeconds: 60}}
   triggers:
     # amqp wakes; http, which also counts what is in work, holds until it is done.
 """

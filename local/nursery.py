@@ -17,7 +17,10 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from local import leash, preload
+from local import leash
+
+PRELOAD = "BONGSU_PRELOAD"
+"""Modules that `local/preload.py` imports in the fork server, separated by commas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Nursery:
     """
 
     def __init__(self, modules: Sequence[str]) -> None:
-        os.environ[preload.VARIABLE] = ",".join(modules)
+        os.environ[PRELOAD] = ",".join(modules)
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["local.preload"])
         # One thread: the fork server takes one request at a time, and the first waits until all is imported.

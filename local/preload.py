@@ -1,6 +1,7 @@
 """Imported once, by the process that all replicas are forked from: what they share is loaded and paid for here.
 
-Nothing here may start a thread or an event loop, or open a file: a fork would copy it half alive.
+Nothing here may start a thread or an event loop, or open a file: a fork would copy it half alive. The runner's
+environment keeps the libraries below from it.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ import importlib
 import os
 
 from local import leash
-
-VARIABLE = "BONGSU_PRELOAD"
-"""Modules to import, separated by commas; set by the runner."""
+from local.nursery import PRELOAD
 
 # Modules that functions import only when they need them, to start quickly on a cluster. A fork inherits them instead.
 # That a session opened after the fork infers is a test (onnxruntime starts its threads with the session, not before).
@@ -24,7 +23,9 @@ _LATE = (
     "cv2",
     "onnxruntime",
     "sqlalchemy.ext.asyncio",
+    "sqlalchemy.dialects.sqlite.aiosqlite",
     "aiosqlite",
+    "obstore.store",
 )
 
 
@@ -41,5 +42,4 @@ def _load(names: str) -> None:
     gc.freeze()
 
 
-if VARIABLE in os.environ:
-    _load(os.environ[VARIABLE])
+_load(os.environ.get(PRELOAD, ""))

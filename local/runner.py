@@ -25,6 +25,8 @@ from local.state import State, StateError, open_state
 _DEMO = Path(__file__).parent / "demo"
 _API_READY_S = 10.0
 _PORT_FREE_S = 5.0
+_SAME_SIGNAL_S = 0.5
+"""`timeout` and some shells send the same signal twice, to us and to our group: nobody has asked to hurry."""
 _METRICS_PORT = "BONGSU_METRICS_PORT"
 """A port for one process; here the map's `/metrics` speaks for all."""
 
@@ -206,6 +208,10 @@ def _environment(options: Options, state: State) -> Mapping[str, str]:
         "PROMETHEUS_MULTIPROC_DIR": str(state.prometheus),
         "PYTHONPATH": os.pathsep.join(dict.fromkeys([here, *filter(None, paths)])),
         "PYTHONUNBUFFERED": "1",
+        # Without these, importing numpy, cv2 and onnxruntime starts threads, which no fork can take along; and
+        # onnxruntime (since 1.29) would report what it runs to its makers.
+        "OPENBLAS_NUM_THREADS": "1",
+        "ORT_DISABLE_TELEMETRY": "1",
     }
 
 
@@ -240,11 +246,17 @@ def _free_ports(count: int) -> list[int]:
 def _catch_signals() -> tuple[asyncio.Event, asyncio.Event]:
     """Set the first event at the first signal, the second at the next."""
     stopping, hurrying = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    first_at = 0.0
 
     def caught() -> None:
-        (hurrying if stopping.is_set() else stopping).set()
+        nonlocal first_at
+        if not stopping.is_set():
+            first_at = loop.time()
+            stopping.set()
+        elif loop.time() - first_at > _SAME_SIGNAL_S:
+            hurrying.set()
 
-    loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # `nohup` has asked to go on
             loop.add_signal_handler(signum, caught)

@@ -61,9 +61,9 @@ def open_state(root: Path) -> tuple[State, IO[str]]:
         for folder in (state.root, state.snapshots, state.logs, state.prometheus):
             folder.mkdir(parents=True, exist_ok=True)
         lock = _lock(state.root / "run.lock")
-        # Counters of the last run: this run counts from zero, as a restarted process does.
-        for path in state.prometheus.iterdir():
-            path.unlink()
+        # Counters and replicas of the last run: this run counts from zero, as a restarted process does.
+        for path in (*state.prometheus.iterdir(), state.status_file):
+            path.unlink(missing_ok=True)
         probe = state.root / ".probe"
         probe.write_bytes(bytes(65_536))
         probe.unlink()

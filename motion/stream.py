@@ -31,8 +31,8 @@ RECONNECTS = Counter("bongsu_camera_reconnects_total", "Times a lost camera was 
 
 LIVE = "live"
 OPEN_TIMEOUT_S = 5.0
-SILENCE_S = 6.0  # no packet for so long is a dead stream
-HANG_S = 8.5  # a thread that has not come back for so long is given up, and another takes its place
+SILENCE_S = 5.0  # no packet for so long is a dead stream
+HANG_S = 7.5  # a thread that has not come back for so long is given up, and another takes its place
 _SLOW_WINDOW_S, _SLOW_FRAMES = 8.0, 4  # fewer frames than this in the window cannot make a burst
 _BACKOFF_S, _BACKOFF_CAP_S = 0.5, 30.0
 _STEADY_S = 10.0  # a stream that lived so long starts its back-off anew
@@ -237,30 +237,44 @@ class _Reader(threading.Thread):
             self._reconnects.inc()
 
     def _read_once(self) -> None:
-        """Read until the stream ends, which for a camera is an error and for a file its time to begin again."""
         with _opened(self._url) as (container, stream):
-            clock = _FileClock(self.stopping) if self._is_file else _LiveClock(stream.codec_context)
-            first: av.VideoFrame | None = None
-            for frame in _frames(container, stream):
-                if self.stopping.is_set():
-                    return
-                now_s = self.heard_at_s = time.monotonic()
-                self._read.inc()
-                if first is None:
-                    _require_size(frame)
-                    first = frame
-                    self.stream.report(self, LIVE)
-                elif (frame.width, frame.height) != (first.width, first.height):
-                    sizes = f"{first.width}x{first.height} to {frame.width}x{frame.height}"
-                    raise StreamError(f"the picture changed from {sizes}")
-                if clock.is_due(frame, now_s):
-                    self.stream.deliver(self, Picture(frame, utc_now(), time.monotonic()))
-                else:
-                    self._dropped.inc()
+            try:
+                self._play(container, stream)
+            except StreamError as error:
+                # Told before the container closes: to say goodbye to a camera that is gone takes seconds.
+                self.heard_at_s = time.monotonic()
+                self.stream.report(self, f"lost: {error}")
+                raise
+
+    def _play(self, container: Any, stream: Any) -> None:
+        """Read until the stream ends, which for a camera is an error and for a file its time to begin again."""
+        clock = _FileClock(self.stopping) if self._is_file else _LiveClock(stream.codec_context)
+        first: av.VideoFrame | None = None
+        for frame in _frames(container, stream):
+            if self.stopping.is_set():
+                return
+            now_s = time.monotonic()
+            # What FFmpeg had left is handed out when a silent stream times out: it is no sign of life.
+            if not self._is_file and first is not None and now_s - self.heard_at_s >= SILENCE_S:
+                raise StreamError(f"nothing came for {SILENCE_S:g} s")
+            self.heard_at_s = now_s
+            self._read.inc()
+            if first is None:
+                _require_size(frame)
+                first = frame
+                self.stream.report(self, LIVE)
+            elif (frame.width, frame.height) != (first.width, first.height):
+                sizes = f"{first.width}x{first.height} to {frame.width}x{frame.height}"
+                raise StreamError(f"the picture changed from {sizes}")
+            if clock.is_due(frame, now_s):
+                self.stream.deliver(self, Picture(frame, utc_now(), time.monotonic()))
+            else:
+                self._dropped.inc()
         if first is None:
             raise StreamError("holds no picture")
-        if not self._is_file and not self.stopping.is_set():
-            raise StreamError("the stream ended")
+        if self._is_file or self.stopping.is_set():
+            return
+        raise StreamError("the stream ended")
 
 
 class _FileClock:
@@ -318,9 +332,10 @@ class _LiveClock:
             self._behind_since_s = now_s
             self._codec.skip_frame = "NONKEY"
             return False
-        if late_s > _CAUGHT_UP_S and now_s - self._behind_since_s < _CATCH_UP_S:
-            return False
-        self._least = offset
+        if late_s > _CAUGHT_UP_S:
+            if now_s - self._behind_since_s < _CATCH_UP_S:
+                return False
+            self._least = offset  # it was not us: the camera itself sends later than before
         self._behind_since_s = None
         self._recent = []
         self._codec.skip_frame = "DEFAULT"
@@ -366,9 +381,12 @@ def _opened(url: str) -> Iterator[tuple[Any, Any]]:
             "analyzeduration": "500000",
             "probesize": "200000",
         }
+    began_at_s = time.monotonic()
     try:
         container = av.open(source, format=form, options=options, timeout=(OPEN_TIMEOUT_S, SILENCE_S))
     except (av.error.FFmpegError, OSError, ValueError) as error:
+        if time.monotonic() - began_at_s >= OPEN_TIMEOUT_S:  # FFmpeg calls it invalid data
+            raise StreamError(f"no answer for {OPEN_TIMEOUT_S:g} s") from None
         raise StreamError(_reason(error, OPEN_TIMEOUT_S)) from None
     try:
         if not container.streams.video:
@@ -377,8 +395,6 @@ def _opened(url: str) -> Iterator[tuple[Any, Any]]:
         # One thread: a node has more cameras than cores, and every decoding thread holds its frame back by one.
         stream.codec_context.thread_count = 1
         yield container, stream
-    except av.error.FFmpegError as error:
-        raise StreamError(_reason(error, SILENCE_S)) from None
     finally:
         with suppress(av.error.FFmpegError, OSError):
             container.close()
@@ -386,19 +402,22 @@ def _opened(url: str) -> Iterator[tuple[Any, Any]]:
 
 def _frames(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
     bad = 0
-    for packet in container.demux(stream):
-        try:
-            frames = packet.decode()
-        except av.error.EOFError:
-            return
-        except (av.error.InvalidDataError, av.error.ExternalError) as error:
-            bad += 1
-            if bad >= _BAD_PACKETS:
-                raise StreamError(f"{bad} packets in a row cannot be decoded") from error
-            continue
-        if frames:
-            bad = 0
-        yield from frames
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except (av.error.InvalidDataError, av.error.ExternalError):
+                bad += 1
+                if bad >= _BAD_PACKETS:
+                    raise StreamError(f"{bad} packets in a row cannot be decoded") from None
+                continue
+            if frames:
+                bad = 0
+            yield from frames
+    except av.error.EOFError:
+        return
+    except av.error.FFmpegError as error:
+        raise StreamError(_reason(error, SILENCE_S)) from None
 
 
 def _require_size(frame: av.VideoFrame) -> None:

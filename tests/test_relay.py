@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).parents[1]
+_BONGSU = "from functions.cli import main; main()"
 
 
 class Relay:
@@ -28,6 +29,7 @@ class Relay:
         self.process = process
         self.base = base
         self.log = log
+        self.family: list[psutil.Process] = []
 
     def get(self, path: str) -> Any:
         with urllib.request.urlopen(f"{self.base}{path}", timeout=10) as answer:
@@ -53,9 +55,18 @@ class Relay:
             time.sleep(0.2)
 
     def stop(self) -> int:
+        """Ctrl-C; no process that was there before it may be left after it."""
         if self.process.poll() is None:
+            self.family = psutil.Process(self.process.pid).children(recursive=True)
             self.process.send_signal(signal.SIGINT)
         return self.process.wait(60)
+
+    def left(self) -> list[psutil.Process]:
+        """Processes that outlived the stop; they are killed."""
+        alive = [p for p in self.family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        for process in alive:
+            process.kill()
+        return alive
 
 
 @contextmanager
@@ -63,26 +74,19 @@ def relay(state: Path, port: int) -> Iterator[Relay]:
     log = state.parent / "run.log"
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [sys.executable, "-c", "from functions.cli import main; main()"]
-            + ["run", "--demo", "--state", str(state), "--port", str(port)],
+            [sys.executable, "-c", _BONGSU, "run", "--demo", "--state", str(state), "--port", str(port)],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=out,
             stderr=out,
         )
-    family = psutil.Process(process.pid)
-    seen: dict[int, psutil.Process] = {}
     running = Relay(process, f"http://127.0.0.1:{port}", log)
     try:
         running.until(lambda: running.get("/api/cameras") is not None, "the API answers", 30)
         yield running
-        seen = {p.pid: p for p in family.children(recursive=True)}
     finally:
-        seen = seen or ({p.pid: p for p in family.children(recursive=True)} if family.is_running() else {})
         running.stop()
-        left = [p for p in seen.values() if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-        for p in left:
-            p.kill()
+        left = running.left()
     assert not left, f"processes left behind: {left}"
 
 

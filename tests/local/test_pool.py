@@ -36,6 +36,9 @@ async def make_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     await broker.declare(queues(["fire.idle"]))
     await broker.close()
     monkeypatch.setenv("BONGSU_BROKER_URL", url)
+    # As the runner's environment has it.
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "1")
     nursery = Nursery([])
     await nursery.open()
     pools: list[Pool] = []

@@ -169,6 +169,9 @@ async def test_second_ctrl_c_hurries_and_still_leaves_no_process_and_no_loss(rel
     wait_until(lambda: relay.begun)
     run.send_signal(signal.SIGINT)
     read_until(run, "stopping")
+    run.send_signal(signal.SIGINT)  # at once: the same one twice, as `timeout` sends it
+    await asyncio.sleep(1.0)
+    assert run.poll() is None
     run.send_signal(signal.SIGINT)
     said, _ = run.communicate(timeout=15)
     assert "hurrying" in said
@@ -212,6 +215,7 @@ async def test_dead_fork_server_costs_one_restart_and_leaves_no_replica_behind(r
     replica = psutil.Process(int(relay.begun[0].split()[1]))
     server = replica.parent()
     assert server is not None
+    assert server.num_threads() == 1, "a fork takes no thread along, so the fork server must have none"
     server.kill()
     wait_until(lambda: not replica.is_running())
     ids = await publish(relay, "gate")

@@ -23,11 +23,13 @@ def test_folder_is_made_and_paths_are_absolute(tmp_path: Path, monkeypatch: pyte
 def test_counters_of_the_last_run_are_cleared_and_all_else_is_kept(tmp_path: Path) -> None:
     state, lock = open_state(tmp_path)
     (state.prometheus / "counter_map.0.db").touch()
+    state.status_file.write_text("{}")
     (state.root / "broker.db").write_text("kept")
     lock.close()
     _, lock = open_state(tmp_path)
     lock.close()
     assert list(state.prometheus.iterdir()) == []
+    assert not state.status_file.exists()
     assert (state.root / "broker.db").read_text() == "kept"
 
 

@@ -43,6 +43,8 @@ class World:
     def __init__(self) -> None:
         self.revision = 0
         self.incidents: dict[int, Json] = {}
+        self.old: dict[int, Json] = {}
+        """Incidents that only their own address gives, not the list."""
         self.posts: dict[str, Json] = {}
         self.cameras: dict[str, Json] = {}
         self.pipeline: Json = {"at": None, "functions": []}
@@ -159,6 +161,8 @@ class Handler(BaseHTTPRequestHandler):
                 self._stream(int(parse_qs(url.query).get("after", ["0"])[0]))
             case path if path.startswith("/static/"):
                 self._file(PAGE / path.removeprefix("/static/"))
+            case path if path.startswith("/api/incidents/") and path.split("/")[-1].isdigit():
+                self._incident(int(path.split("/")[-1]))
             case path if path.endswith("/snapshot"):
                 self._answer(drawn_picture(int(path.split("/")[-2])), "image/png")
             case _:
@@ -173,6 +177,13 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(path.read_bytes(), TYPES.get(path.suffix, "application/octet-stream"))
         else:
             self._answer(b"not found", "text/plain", 404)
+
+    def _incident(self, number: int) -> None:
+        found = self.server.world.old.get(number)
+        if found is None:
+            self._answer(b"not found", "text/plain", 404)
+        else:
+            self._json(found)
 
     def _json(self, value: Json) -> None:
         self._answer(json.dumps(value, ensure_ascii=False).encode(), "application/json; charset=utf-8")
@@ -272,7 +283,7 @@ def post(feature: Json, base: str = "") -> Json:
             "incident": feature["id"],
             "hazard": given["hazard"],
             "place": given["place"],
-            "caption": given["caption"],
+            "text": given["caption"],
             "revision": 0,
         },
     }

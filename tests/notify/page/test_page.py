@@ -161,6 +161,24 @@ def test_link_to_an_incident_opens_it_even_where_a_filter_would_hide_it(server: 
     expect(page.locator(".pin.is-selected")).to_have_count(1)
 
 
+def test_link_of_the_feed_opens_an_incident_that_the_list_no_longer_holds(server: Server, open_page: Open) -> None:
+    server.world.old[7] = incident(7, "knife", "Long ago", *SEOUL, age_s=40 * 86400, status="closed")
+    page = open_page(server, "/?incident=7")
+    expect(page.locator("#detail-title")).to_have_text("Long ago")
+    expect(page).to_have_url(f"{server.url}/#incident=7")
+    expect(page.locator("#announce")).to_be_empty()
+
+
+def test_new_picture_of_an_open_incident_replaces_the_old_one(server: Server, open_page: Open) -> None:
+    page = open_page(server, "/#incident=1")
+    shown = page.locator(".detail-picture img")
+    expect(shown).to_have_attribute("src", "/api/incidents/1/snapshot")
+    where = ("Gwangjang Market, east gate", 126.9997, 37.5701)
+    server.world.push_incident(incident(1, "fire", *where, snapshot="/api/incidents/1/snapshot?v=9"))
+    expect(shown).to_have_attribute("src", "/api/incidents/1/snapshot?v=9")
+    expect(shown).to_have_count(1)
+
+
 def test_card_opens_its_incident_and_escape_gives_the_focus_back_to_the_pin(server: Server, open_page: Open) -> None:
     page = open_page(server)
     page.get_by_role("link", name="Mangwon-ro 7 crossing").press("Enter")
@@ -205,7 +223,7 @@ def test_crowd_of_places_becomes_a_count_that_opens_on_click(server: Server, ope
         )
     page = open_page(server)
     crowd = page.locator(".pin.is-crowd")
-    expect(crowd.locator(".pin-count")).to_have_text("9")
+    expect(crowd.locator(".crowd-count")).to_have_text("9")
     crowd.click()
     expect(page.locator(".pin.hazard-fire:not(.is-crowd)")).to_have_count(9)
 

@@ -39,13 +39,37 @@ export class Detail {
       this.#tick(incident);
       return;
     }
-    const hadFocus = this.#panel.contains(document.activeElement);
-    const scroll = this.#panel.scrollTop;
+    const frame = this.#frame(incident, language);
+    const body = this.#panel.querySelector(".detail-body");
+    const hadFocus = body?.contains(document.activeElement) ?? false;
     this.#shown = signature;
-    this.#panel.replaceChildren(...this.#content(incident, others));
+    body?.remove();
+    if (frame.parentNode === null) this.#panel.replaceChildren(frame);
+    this.#panel.append(content(incident, others));
     this.#panel.hidden = false;
-    this.#panel.scrollTop = scroll;
     if (hadFocus) this.#panel.focus({ preventScroll: true });
+  }
+
+  /** Picture and close button. They stay while the incident does: each sighting may bring a new picture, which must not blink. */
+  #frame(incident, language) {
+    const key = JSON.stringify([incident.id, language, incident.snapshot !== null]);
+    const alt = t("pictureOf", nameOf(kind(incident.hazard)), incident.place || t("unknownPlace"));
+    const old = this.#panel.querySelector(".detail-picture");
+    if (old?.dataset.key !== key) {
+      const close = el("button", { type: "button", class: "close", "aria-label": t("close"), title: t("close"), onclick: this.#close });
+      const note = incident.snapshot ? el("p", { class: "picture-note", text: t("pictureNote") }) : null;
+      const shown = picture(incident.snapshot, incident.hazard, alt);
+      return el("div", { class: "detail-picture", "data-key": key, "data-url": incident.snapshot }, shown, note, close);
+    }
+    if (incident.snapshot !== null && old.dataset.url !== String(incident.snapshot)) {
+      old.dataset.url = incident.snapshot;
+      const next = picture(incident.snapshot, incident.hazard, alt);
+      next.removeAttribute("loading");
+      const swap = () => old.dataset.url === String(incident.snapshot) && old.firstElementChild.replaceWith(next);
+      if (next instanceof HTMLImageElement) next.decode().then(swap, () => {});
+      else swap();
+    }
+    return old;
   }
 
   focus() {
@@ -63,34 +87,29 @@ export class Detail {
     const when = this.#panel.querySelector(".detail-ago");
     if (when && incident.lastSeen) when.textContent = ago(incident.lastSeen);
   }
+}
 
-  #content(incident, others) {
-    const name = nameOf(kind(incident.hazard));
-    const place = incident.place || t("unknownPlace");
-    const close = el("button", { type: "button", class: "close", "aria-label": t("close"), title: t("close"), onclick: this.#close });
-    const caption = pick(incident.caption);
-    return [
-      el("div", { class: "detail-picture" }, picture(incident.snapshot, incident.hazard, t("pictureOf", name, place)), incident.snapshot ? el("p", { class: "picture-note", text: t("pictureNote") }) : null, close),
-      el(
-        "div",
-        { class: `detail-body hazard-${kind(incident.hazard)}` },
-        el(
-          "p",
-          { class: "card-head" },
-          badge(incident.hazard),
-          el("span", { class: "hazard-name", text: name }),
-          el("span", { class: `status ${incident.isOpen ? "is-open" : "is-over"}`, text: t(incident.isOpen ? "open" : "closed") }),
-          incident.lastSeen ? el("span", { class: "when detail-ago", text: ago(incident.lastSeen) }) : null,
-        ),
-        el("h2", { class: "detail-place", id: "detail-title", text: place }),
-        incident.region ? el("p", { class: "detail-region", text: incident.region }) : null,
-        el("p", { class: `detail-caption${caption ? "" : " is-missing"}`, text: caption || t("loneCaption") }),
-        el("dl", { class: "facts" }, ...facts(incident)),
-        others.length > 0 ? el("h3", { class: "detail-also", text: t("alsoHere") }) : null,
-        others.length > 0 ? el("ul", { class: "also" }, ...others.slice(0, 20).map(also)) : null,
-      ),
-    ];
-  }
+function content(incident, others) {
+  const name = nameOf(kind(incident.hazard));
+  const caption = pick(incident.caption);
+  return el(
+    "div",
+    { class: `detail-body hazard-${kind(incident.hazard)}` },
+    el(
+      "p",
+      { class: "card-head" },
+      badge(incident.hazard),
+      el("span", { class: "hazard-name", text: name }),
+      el("span", { class: `status ${incident.isOpen ? "is-open" : "is-over"}`, text: t(incident.isOpen ? "open" : "closed") }),
+      incident.lastSeen ? el("span", { class: "when detail-ago", text: ago(incident.lastSeen) }) : null,
+    ),
+    el("h2", { class: "detail-place", id: "detail-title", text: incident.place || t("unknownPlace") }),
+    incident.region ? el("p", { class: "detail-region", text: incident.region }) : null,
+    el("p", { class: `detail-caption${caption ? "" : " is-missing"}`, text: caption || t("loneCaption") }),
+    el("dl", { class: "facts" }, ...facts(incident)),
+    others.length > 0 ? el("h3", { class: "detail-also", text: t("alsoHere") }) : null,
+    others.length > 0 ? el("ul", { class: "also" }, ...others.slice(0, 20).map(also)) : null,
+  );
 }
 
 function facts(incident) {

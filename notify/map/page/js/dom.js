@@ -23,11 +23,13 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** `url` if a browser may safely load it as a picture, else null. */
+/** `url` if a browser may safely load it as a picture, else null; one of ours comes back as a path on this host. */
 export function safeUrl(url) {
   if (typeof url !== "string" || url === "") return null;
   try {
     const parsed = new URL(url, document.baseURI);
+    // The feed's addresses carry the public name of the site; its pictures are here too, by whatever name this is read.
+    if (parsed.pathname.startsWith("/api/")) return parsed.pathname + parsed.search;
     return parsed.protocol === "http:" || parsed.protocol === "https:" ? parsed.href : null;
   } catch {
     return null;

@@ -48,16 +48,23 @@ export function drawKorea(map) {
 
   const writeNames = () => {
     names.clearLayers();
+    const taken = [];
+    const write = (at, text, rank) => {
+      const box = boxOf(map.latLngToContainerPoint(at), text);
+      if (taken.some((other) => overlap(box, other))) return;
+      taken.push(box);
+      names.addLayer(label(at, text, rank));
+    };
     const zoom = map.getZoom();
     if (zoom >= DISTRICTS_FROM_ZOOM + 1 && districts !== null) {
       const view = map.getBounds();
       const inView = districtPoints.filter((point) => view.contains(point.at)).slice(0, MOST_LABELS);
-      for (const { at, text } of inView) names.addLayer(label(at, text, "district"));
+      for (const { at, text } of inView) write(at, text, "district");
       return;
     }
     for (const [english, korean, lat, lon, rank] of Object.values(PROVINCES)) {
       if (rank === "city" && zoom < 8) continue;
-      names.addLayer(label([lat, lon], currentLanguage() === "ko" ? korean : english, rank));
+      write([lat, lon], currentLanguage() === "ko" ? korean : english, rank);
     }
   };
 
@@ -70,7 +77,8 @@ export function drawKorea(map) {
         districts.addData(shapes);
         districtPoints = shapes.features.map((feature) => ({
           at: middle(feature.geometry.coordinates[0][0]),
-          text: String(feature.properties.ko).replace(/^서울시/, ""),
+          // "수원시영통구" is a district of a city: its own name is enough on a map.
+          text: String(feature.properties.ko).replace(/^.+시(?=.+구$)/, ""),
         }));
         look();
         return;
@@ -102,6 +110,16 @@ function label(at, text, rank) {
   const html = el("span", { class: `place-name place-${rank}`, text, "aria-hidden": "true" });
   const icon = L.divIcon({ className: "place", html, iconSize: [0, 0] });
   return L.marker(at, { icon, interactive: false, keyboard: false, pane: "names" });
+}
+
+/** Roughly the pixels that a name covers; a name that would cover another is left out. */
+function boxOf({ x, y }, text) {
+  const half = (text.length * (text.charCodeAt(0) > 0x1100 ? 12 : 7)) / 2 + 3;
+  return { left: x - half, right: x + half, top: y - 9, bottom: y + 9 };
+}
+
+function overlap(a, b) {
+  return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
 }
 
 function toggle(map, layer, isShown) {

@@ -4,7 +4,7 @@ const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15_000;
 const SILENCE_MS = 12_000;
 const TICK_MS = 2_000;
-const QUIET_MS = 150_000;
+const GRACE_MS = 20_000;
 const REFRESH_MS = 60_000;
 
 export class Live {
@@ -49,6 +49,16 @@ export class Live {
       return;
     }
     this.#follow();
+  }
+
+  /** Fetch one incident that the snapshot did not hold; false if there is none. */
+  async find(id) {
+    try {
+      this.#store.putIncident(await fetchJson(`/api/incidents/${encodeURIComponent(id)}`), true);
+    } catch {
+      return false;
+    }
+    return this.#store.incidents.has(id);
   }
 
   #follow() {
@@ -137,7 +147,8 @@ export class Live {
   }
 
   #hasQuietIncident(now) {
-    return [...this.#store.incidents.values()].some((incident) => incident.isOpen && now - incident.lastSeen > QUIET_MS);
+    const before = now - this.#store.quietMs - GRACE_MS;
+    return [...this.#store.incidents.values()].some((incident) => incident.isOpen && incident.lastSeen < before);
   }
 }
 

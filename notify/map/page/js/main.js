@@ -21,6 +21,7 @@ const map = new AlertMap(byId("map"), (id) => (location.hash = `incident=${encod
 const detail = new Detail(byId("detail"), () => close());
 const feed = new Feed(byId("cards"), byId("feed-count"), byId("feed-empty"));
 const relay = new Relay(byId("chain"));
+const live = new Live(store, setLink);
 const phone = matchMedia("(max-width: 759px)");
 
 let selected = null;
@@ -81,7 +82,7 @@ function follow() {
   selected = id;
   const incident = store.incidents.get(id);
   if (incident === undefined) {
-    if (store.isLoaded) announce(t("incidentGone"));
+    if (store.isLoaded) look(id);
     render();
     return;
   }
@@ -91,6 +92,14 @@ function follow() {
   map.focus(incident, detail.covered);
   feed.reveal(id);
   detail.focus();
+}
+
+/** An incident may be older than what the page has loaded. */
+async function look(id) {
+  const isFound = await live.find(id);
+  if (selected !== id) return;
+  if (isFound) follow();
+  else announce(t("incidentGone"));
 }
 
 function close() {
@@ -227,10 +236,13 @@ store.addEventListener("change", ({ detail: news }) => {
 store.addEventListener("cameras", renderCameras);
 store.addEventListener("pipeline", () => relay.show(store.pipeline));
 
+// The feed links to `?incident=12`, which a server can log and a reader can share; the page goes on with `#incident=12`.
+const asked = new URLSearchParams(location.search).get("incident");
+if (asked !== null) history.replaceState(null, "", `${location.pathname}#incident=${encodeURIComponent(asked)}`);
 setView(viewOfAddress());
 translate();
 render();
 renderCameras();
 relay.show(null);
 setInterval(render, TICK_MS);
-new Live(store, setLink).connect();
+live.connect();

@@ -158,10 +158,12 @@ export class AlertMap {
     const newest = incidents.reduce((a, b) => (a.lastSeen >= b.lastSeen ? a : b));
     const isRecent = newest.isOpen && Date.now() - newest.lastSeen < RECENT_MS;
     const isSelected = incidents.some((incident) => incident.id === this.#selected);
-    const look = [kind(newest.hazard), incidents.length, isRecent, isSelected, newest.isOpen, isCrowd].join();
+    const kinds = [...new Set(incidents.map((incident) => kind(incident.hazard)))].sort();
+    const about = { isRecent, isSelected, isCrowd, kinds };
+    const look = JSON.stringify([about, kind(newest.hazard), incidents.length, newest.isOpen]);
     let pin = this.#pins.get(key);
     if (pin === undefined) {
-      const marker = L.marker(at, { icon: icon(look, newest, incidents.length, { isRecent, isSelected, isCrowd }), riseOnHover: true });
+      const marker = L.marker(at, { icon: icon(newest, incidents.length, about), riseOnHover: true });
       marker.on("click", () => this.#choose(key));
       marker.addTo(this.#map);
       pin = { marker, look };
@@ -170,7 +172,7 @@ export class AlertMap {
       pin.marker.setLatLng(at);
       if (pin.look !== look) {
         const hadFocus = pin.marker.getElement() === document.activeElement;
-        pin.marker.setIcon(icon(look, newest, incidents.length, { isRecent, isSelected, isCrowd }));
+        pin.marker.setIcon(icon(newest, incidents.length, about));
         pin.look = look;
         if (hadFocus) pin.marker.getElement()?.focus({ preventScroll: true });
       }
@@ -205,16 +207,22 @@ export class AlertMap {
   }
 }
 
-function icon(look, newest, count, { isRecent, isSelected, isCrowd }) {
+function icon(newest, count, { isRecent, isSelected, isCrowd, kinds }) {
   const classes = ["pin", `hazard-${kind(newest.hazard)}`];
   if (isRecent) classes.push("is-recent");
   if (isSelected) classes.push("is-selected");
   if (!newest.isOpen) classes.push("is-over");
   if (isCrowd) classes.push("is-crowd");
+  const pulse = el("span", { class: "pin-pulse" });
+  if (isCrowd) {
+    const badges = el("span", { class: "crowd-kinds" }, ...kinds.map((each) => badge(each)));
+    const html = el("span", { class: "pin-inner" }, pulse, el("span", { class: "crowd-count", text: count > 99 ? "99+" : count }), badges);
+    return L.divIcon({ className: classes.join(" "), html, iconSize: [PIN_PX, PIN_PX] });
+  }
   const html = el(
     "span",
     { class: "pin-inner" },
-    el("span", { class: "pin-pulse" }),
+    pulse,
     badge(newest.hazard),
     count > 1 ? el("span", { class: "pin-count", text: count > 99 ? "99+" : count }) : null,
   );
@@ -227,28 +235,56 @@ function describe(newest, count, isCrowd) {
   return count > 1 ? `${text}. ${t("pins", count)}` : text;
 }
 
-/** Stacks whose pins would overlap at this zoom, together. */
+/** Stacks whose pins would overlap at this zoom, together: first those too close, then small groups whose spread would meet. */
 function gather(stacks, map) {
-  const groups = [];
-  for (const stack of stacks) {
-    const point = map.project([stack.lat, stack.lon]);
-    const near = groups.find((group) => group.point.distanceTo(point) < TOO_CLOSE_PX);
-    if (near) near.members.push(stack);
-    else groups.push({ point, members: [stack] });
-  }
+  const groups = stacks.map((stack) => ({ center: map.project([stack.lat, stack.lon]), members: [stack] }));
+  merge(groups, map, () => TOO_CLOSE_PX);
+  merge(groups, map, (a, b) => (a + b > MOST_SPREAD ? 0 : TOO_CLOSE_PX + radius(a) + radius(b)));
   return groups.map((group) => group.members);
+}
+
+/** Merge, in place, groups nearer to each other than `reach` of their sizes, in pixels. */
+function merge(groups, map, reach) {
+  for (let i = 0; i < groups.length; i += 1) {
+    for (let j = 0; j < groups.length; j += 1) {
+      const [one, other] = [groups[i], groups[j]];
+      if (i === j || one.center.distanceTo(other.center) >= reach(one.members.length, other.members.length)) continue;
+      one.members.push(...other.members);
+      one.center = map.project(middle(one.members));
+      groups.splice(j, 1);
+      if (j < i) i -= 1;
+      j = -1; // The group has grown: look at every other one again.
+    }
+  }
 }
 
 /** Positions around the middle of a group, far enough apart that each pin can be seen and touched. */
 function spread(group, map) {
   if (group.length === 1) return [{ stack: group[0], at: [group[0].lat, group[0].lon], leg: false }];
   const center = map.project(middle(group));
-  const radius = Math.max(24, ((PIN_PX + 4) * group.length) / (2 * Math.PI));
-  return group.map((stack, index) => {
-    const angle = (index / group.length) * 2 * Math.PI - Math.PI / 2 - (group.length === 2 ? Math.PI / 2 : 0);
-    const at = map.unproject(center.add([radius * Math.cos(angle), radius * Math.sin(angle)]));
+  // In the order of their true directions, so that the legs do not cross.
+  const from = group.length === 2 ? -Math.PI : -Math.PI / 2;
+  const turn = (stack) => direction(stack, from, center, map);
+  const ordered = [...group].sort((a, b) => turn(a) - turn(b) || (a.key < b.key ? -1 : 1));
+  return ordered.map((stack, index) => {
+    const angle = from + (index / group.length) * 2 * Math.PI;
+    const at = map.unproject(center.add([radius(group.length) * Math.cos(angle), radius(group.length) * Math.sin(angle)]));
     return { stack, at: [at.lat, at.lng], leg: true };
   });
+}
+
+/** Where a stack truly stands, as an angle clockwise from the angle `from`. */
+function direction(stack, from, center, map) {
+  const { x, y } = map.project([stack.lat, stack.lon]).subtract(center);
+  if (Math.hypot(x, y) < 1) return 0;
+  // Half a slot early, so that one that stands just before `from` does not go all the way round.
+  return (Math.atan2(y, x) - from + 4 * Math.PI + Math.PI / 6) % (2 * Math.PI);
+}
+
+/** How far from the middle the pins of a group of `count` stand, in pixels; a crowd is one pin. */
+function radius(count) {
+  if (count === 1 || count > MOST_SPREAD) return 0;
+  return Math.max(24, ((PIN_PX + 4) * count) / (2 * Math.PI));
 }
 
 function middle(group) {

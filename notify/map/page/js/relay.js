@@ -4,7 +4,7 @@ import { el, setText, svg } from "./dom.js";
 import { nameOf, t } from "./i18n.js";
 
 const ORDER = ["detect", "caption", "map", "post"];
-export const MINUTES = 5;
+export const MINUTES = 3;
 const WIDTH = 200;
 const HEIGHT = 40;
 

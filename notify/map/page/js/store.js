@@ -10,6 +10,8 @@ export class Store extends EventTarget {
   cameras = new Map();
   pipeline = null;
   revision = 0;
+  /** Milliseconds after which an unseen hazard is over, as the API says. */
+  quietMs = 120_000;
   isLoaded = false;
   shown = new Set(HAZARDS);
   span = "day";
@@ -30,6 +32,7 @@ export class Store extends EventTarget {
     for (const feature of cameras.features ?? []) this.#putCamera(feature);
     if (pipeline) this.pipeline = pipeline;
     this.sawRevision(incidents.revision);
+    if (incidents.quiet_s > 0) this.quietMs = incidents.quiet_s * 1000;
     this.isLoaded = true;
     this.#tell("change");
     this.#tell("pipeline");
@@ -37,9 +40,10 @@ export class Store extends EventTarget {
     for (const incident of news) this.#tell("change", { incident });
   }
 
-  putIncident(feature) {
+  /** `isOld` keeps one that was only looked up from being announced as news. */
+  putIncident(feature, isOld = false) {
     const isNew = this.#putIncident(feature);
-    if (isNew !== null) this.#tell("change", isNew ? { incident: this.incidents.get(String(feature.id)) } : {});
+    if (isNew !== null) this.#tell("change", isNew && !isOld ? { incident: this.incidents.get(String(feature.id)) } : {});
   }
 
   putPost(item) {
@@ -139,7 +143,7 @@ export class Store extends EventTarget {
       incident: ours.incident === undefined || ours.incident === null ? null : String(ours.incident),
       hazard: String(ours.hazard ?? "other"),
       place: String(ours.place ?? ""),
-      caption: ours.caption ?? null,
+      caption: ours.text ?? ours.caption ?? null,
       revision: number(ours.revision) ?? 0,
       title: String(item.title ?? ""),
       text: String(item.content_text ?? ""),
