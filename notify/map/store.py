@@ -1,50 +1,35 @@
 """Incidents, sightings, posts and cameras in one database; the functions and the API use it, and only it speaks SQL.
 
-Every change that a reader can see takes the next revision from the one row of `counter`, first thing in its
-transaction. That row is a lock: writers go one after another, on SQLite by `BEGIN IMMEDIATE` and elsewhere by the row's
-own lock. So what a transaction reads after it is current, an incident is opened once, and revisions become visible in
-order.
+`database.py` beside it opens the database and keeps writers in line, so that each method here may rely on it: within
+`write` nobody else writes, what is read is current, and the revision is higher than all before.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Self, cast
 
-import msgspec
-from sqlalchemy import Connection, Row, Select, and_, event, insert, or_, select, update
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import Row, Select, and_, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from functions.event import HAZARDS, Caption, Event, Hazard, Place, Stage, utc_now
+from functions.event import HAZARDS, Caption, Event, Hazard, Stage, utc_now
 from notify.map import schema
+from notify.map.database import Database, StoreError, StoreUrlError
 from notify.map.records import Camera, Changes, Claim, Incident, Listing, Post, Sighting
+from notify.map.rows import encode_trace, read_camera, read_incident, read_post, read_sighting
 
-# Under the 20 s that a handler may take, so that it is the database that gives up, and says why.
-_BUSY_MS = 8_000
-_OPEN_ATTEMPTS = 20
+__all__ = ["Store", "StoreError", "StoreUrlError", "hazard_of"]
+
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S*", re.IGNORECASE)
-
-
-class StoreError(Exception):
-    """The database cannot be used now, or not like this; the message says what to change. Safe to retry."""
-
-
-class StoreUrlError(StoreError):
-    """The URL itself is wrong: trying again cannot help."""
 
 
 class Store:
     """One database. Open it with `Store.open`, close it after."""
 
-    def __init__(self, engine: AsyncEngine, quiet_s: float) -> None:
-        self._engine = engine
+    def __init__(self, database: Database, quiet_s: float) -> None:
+        self._database = database
         self._quiet = timedelta(seconds=quiet_s)
 
     @classmethod
@@ -59,18 +44,11 @@ class Store:
             StoreUrlError: the URL is none that this store can use.
             StoreError: the database cannot be opened now.
         """
-        engine = _engine(_parse(url))
-        store = cls(engine, quiet_s)
-        try:
-            await store._create()
-        except BaseException:
-            await engine.dispose()
-            raise
-        return store
+        return cls(await Database.open(url), quiet_s)
 
     async def close(self) -> None:
         """Let go of the connections. Idempotent."""
-        await self._engine.dispose()
+        await self._database.close()
 
     @property
     def quiet_s(self) -> float:
@@ -97,7 +75,7 @@ class Store:
         known = await self._incident_of(seen.id, hazard)
         if known is not None:
             return known
-        async with self._write() as (connection, revision):
+        async with self._database.write() as (connection, revision):
             # Again, now that writers are in line: another worker may have been first.
             known = await _sighting_incident(connection, seen.id, hazard)
             if known is not None:
@@ -113,7 +91,7 @@ class Store:
                     captured_at=seen.captured_at,
                     recorded_at=recorded_at,
                     confidence=seen.confidence,
-                    trace=_encode_trace(_staged(seen, by, got_at, recorded_at)),
+                    trace=encode_trace(_staged(seen, by, got_at, recorded_at)),
                     caption_trace=None,
                 )
             )
@@ -124,7 +102,7 @@ class Store:
         incident_id = await self._incident_of(captioned.id, hazard_of(captioned))
         if incident_id is None:
             return True
-        async with self._read() as connection:
+        async with self._database.read() as connection:
             row = (await connection.execute(_incidents().where(schema.incidents.c.id == incident_id))).one_or_none()
         return row is None or _is_better(captioned, row)
 
@@ -144,11 +122,11 @@ class Store:
             raise ValueError(f"event {captioned.id} has no caption")
         incident_id = await self.record_sighting(captioned, by=by, got_at=got_at)
         hazard = hazard_of(captioned)
-        async with self._write() as (connection, revision):
+        async with self._database.write() as (connection, revision):
             await connection.execute(
                 update(schema.sightings)
                 .where(schema.sightings.c.event_id == captioned.id, schema.sightings.c.hazard == hazard)
-                .values(caption_trace=_encode_trace(_staged(captioned, by, got_at, utc_now())))
+                .values(caption_trace=encode_trace(_staged(captioned, by, got_at, utc_now())))
             )
             row = (await connection.execute(_incidents().where(schema.incidents.c.id == incident_id))).one()
             if _is_better(captioned, row):
@@ -180,7 +158,7 @@ class Store:
             # The public reads this. A reason should never name a stream's address; if one does, it ends here.
             "status": _ADDRESS.sub("(address)", heard.status),
         }
-        async with self._write() as (connection, revision):
+        async with self._database.write() as (connection, revision):
             row = (await connection.execute(select(table).where(table.c.id == heard.camera))).one_or_none()
             if row is None:
                 values = told | {"changed_at": heard.captured_at, "heard_at": heard.captured_at, "revision": revision}
@@ -205,11 +183,11 @@ class Store:
         """
         table = schema.posts
         this = and_(table.c.incident_id == incident_id, table.c.channel == channel)
-        async with self._read() as connection:
+        async with self._database.read() as connection:
             state = (await connection.execute(select(table.c.state).where(this))).scalar_one_or_none()
         if state == "posted":
             return "posted"
-        async with self._write() as (connection, _):
+        async with self._database.write() as (connection, _):
             now = utc_now()
             row = (await connection.execute(select(table).where(this))).one_or_none()
             if row is None:
@@ -232,7 +210,7 @@ class Store:
             StoreError: the database is not available.
         """
         table = schema.posts
-        async with self._write() as (connection, revision):
+        async with self._database.write() as (connection, revision):
             await connection.execute(
                 update(table)
                 .where(table.c.incident_id == incident_id, table.c.channel == channel, table.c.state == "claimed")
@@ -255,16 +233,16 @@ class Store:
         """
         table = schema.posts
         mine = and_(table.c.incident_id == incident_id, table.c.channel == channel, table.c.claimed_by == event_id)
-        async with self._write() as (connection, _):
+        async with self._database.write() as (connection, _):
             await connection.execute(table.delete().where(mine, table.c.state == "claimed"))
 
     # What the API and the command line read.
 
     async def incident(self, incident_id: int) -> Incident | None:
         """The incident of that id."""
-        async with self._read() as connection:
+        async with self._database.read() as connection:
             row = (await connection.execute(_incidents().where(schema.incidents.c.id == incident_id))).one_or_none()
-        return None if row is None else _incident(row)
+        return None if row is None else read_incident(row)
 
     async def incidents(
         self,
@@ -297,34 +275,34 @@ class Store:
                 table.c.lat.between(south, north), and_(beyond, before) if west <= east else or_(beyond, before)
             )
         query = query.order_by(table.c.last_seen.desc(), table.c.id.desc()).limit(limit)
-        async with self._read() as connection:
+        async with self._database.read() as connection:
             revision = (await connection.execute(select(schema.counter.c.value))).scalar_one()
             rows = (await connection.execute(query)).all()
-        return Listing(revision, tuple(_incident(row) for row in rows))
+        return Listing(revision, tuple(read_incident(row) for row in rows))
 
     async def cameras(self) -> Sequence[Camera]:
         """All cameras that were ever heard of, by id."""
-        async with self._read() as connection:
+        async with self._database.read() as connection:
             rows = (await connection.execute(select(schema.cameras).order_by(schema.cameras.c.id))).all()
-        return [_camera(row) for row in rows]
+        return [read_camera(row) for row in rows]
 
     async def posts(self, channel: str = "feed", limit: int = 100) -> Sequence[Post]:
         """Posts of a channel, newest first."""
         table = schema.posts
         query = _posts().where(table.c.channel == channel).order_by(table.c.posted_at.desc(), table.c.id.desc())
-        async with self._read() as connection:
+        async with self._database.read() as connection:
             rows = (await connection.execute(query.limit(limit))).all()
-        return [_post(row) for row in rows]
+        return [read_post(row) for row in rows]
 
     async def post(self, post_id: int) -> Post | None:
         """The post of that id, if it went out."""
-        async with self._read() as connection:
+        async with self._database.read() as connection:
             row = (await connection.execute(_posts().where(schema.posts.c.id == post_id))).one_or_none()
-        return None if row is None else _post(row)
+        return None if row is None else read_post(row)
 
     async def revision(self) -> int:
         """The last revision given out."""
-        async with self._read() as connection:
+        async with self._database.read() as connection:
             return cast(int, (await connection.execute(select(schema.counter.c.value))).scalar_one())
 
     async def changes(self, after: int, *, limit: int = 500) -> Changes:
@@ -333,14 +311,14 @@ class Store:
         With more than `limit` changes the first of them are returned: ask again from the revision that comes with them.
         """
         found: list[Incident | Post | Camera] = []
-        async with self._read() as connection:
+        async with self._database.read() as connection:
             revision = cast(int, (await connection.execute(select(schema.counter.c.value))).scalar_one())
             if revision <= after:
                 return Changes(revision, ())
             for query, table, record in (
-                (_incidents(), schema.incidents, _incident),
-                (_posts(), schema.posts, _post),
-                (select(schema.cameras), schema.cameras, _camera),
+                (_incidents(), schema.incidents, read_incident),
+                (_posts(), schema.posts, read_post),
+                (select(schema.cameras), schema.cameras, read_camera),
             ):
                 newer = query.where(table.c.revision > after).order_by(table.c.revision).limit(limit)
                 found += [cast(Any, record)(row) for row in (await connection.execute(newer)).all()]
@@ -354,41 +332,21 @@ class Store:
     async def sightings(self, event_id: str) -> Sequence[Sighting]:
         """How an event was recorded, once for each hazard that was seen in it."""
         table = schema.sightings
-        async with self._read() as connection:
+        async with self._database.read() as connection:
             rows = (await connection.execute(select(table).where(table.c.event_id == event_id))).all()
-        return [_sighting(row) for row in rows]
+        return [read_sighting(row) for row in rows]
 
     async def posts_of(self, incident_id: int) -> Sequence[Post]:
         """Posts of an incident, in the order they went out."""
         query = _posts().where(schema.posts.c.incident_id == incident_id).order_by(schema.posts.c.posted_at)
-        async with self._read() as connection:
+        async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
-        return [_post(row) for row in rows]
+        return [read_post(row) for row in rows]
 
     # How it is done.
 
-    async def _create(self) -> None:
-        # The counter's row is written last, so where it is, all is: most replicas start without taking a lock.
-        with contextlib.suppress(StoreError):
-            async with self._read() as connection:
-                if (await connection.execute(select(schema.counter.c.id))).scalar_one_or_none() is not None:
-                    return
-        for attempt in range(_OPEN_ATTEMPTS):
-            try:
-                async with self._transaction(write=True) as connection:
-                    await connection.run_sync(schema.metadata.create_all)
-                    has_counter = (await connection.execute(select(schema.counter.c.id))).scalar_one_or_none()
-                    if has_counter is None:
-                        await connection.execute(insert(schema.counter).values(id=1, value=0))
-                return
-            except StoreError:
-                # Another process is creating the same tables: where DDL is no part of a transaction, both may try.
-                if attempt == _OPEN_ATTEMPTS - 1:
-                    raise
-                await asyncio.sleep(0.05 * (attempt + 1))
-
     async def _incident_of(self, event_id: str, hazard: Hazard) -> int | None:
-        async with self._read() as connection:
+        async with self._database.read() as connection:
             return await _sighting_incident(connection, event_id, hazard)
 
     async def _extend_or_open(
@@ -436,27 +394,6 @@ class Store:
         )
         return cast(int, row.id)
 
-    @contextlib.asynccontextmanager
-    async def _transaction(self, *, write: bool) -> AsyncIterator[AsyncConnection]:
-        try:
-            async with self._engine.connect() as connection:
-                await connection.execution_options(bongsu_write=write)
-                async with connection.begin():
-                    yield connection
-        except (SQLAlchemyError, OSError) as error:
-            raise StoreError(_explain(self._engine.url, error)) from error
-
-    def _read(self) -> contextlib.AbstractAsyncContextManager[AsyncConnection]:
-        return self._transaction(write=False)
-
-    @contextlib.asynccontextmanager
-    async def _write(self) -> AsyncIterator[tuple[AsyncConnection, int]]:
-        """A transaction that stands in line with all other writers, and its revision. Nothing changed? Roll back."""
-        table = schema.counter
-        async with self._transaction(write=True) as connection:
-            await connection.execute(update(table).values(value=table.c.value + 1))
-            yield connection, (await connection.execute(select(table.c.value))).scalar_one()
-
 
 def hazard_of(seen: Event) -> Hazard:
     """The hazard that an event is about: its own field, or its type.
@@ -493,54 +430,6 @@ async def _sighting_incident(connection: AsyncConnection, event_id: str, hazard:
     return cast("int | None", (await connection.execute(query)).scalar_one_or_none())
 
 
-def _parse(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise StoreUrlError("BONGSU_DATABASE_URL must be like sqlite+aiosqlite:///file or mysql+aiomysql://…") from None
-    if parsed.drivername not in ("sqlite+aiosqlite", "mysql+aiomysql"):
-        raise StoreUrlError(
-            f"BONGSU_DATABASE_URL must begin sqlite+aiosqlite:/// or mysql+aiomysql://, got {parsed.drivername}:"
-        )
-    return parsed
-
-
-def _engine(url: URL) -> AsyncEngine:
-    if url.get_backend_name() != "sqlite":
-        return create_async_engine(url, pool_pre_ping=True, pool_recycle=1800)
-    if url.database and url.database != ":memory:":
-        try:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(_explain(url, error)) from error
-    engine = create_async_engine(url)
-    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-    event.listen(engine.sync_engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # The driver would begin transactions by itself, and always deferred: we begin them below.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = NORMAL")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that reads first and writes later cannot wait for the lock in SQLite, it fails: take it at once.
-    is_write = connection.get_execution_options().get("bongsu_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
-
-
-def _explain(url: URL, error: Exception) -> str:
-    cause = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-    name = url.render_as_string(hide_password=True)
-    return f"database {name}: {' '.join(cause.split())}: check BONGSU_DATABASE_URL, free space and rights"
-
-
 def _incidents() -> Select[Any]:
     return select(schema.incidents)
 
@@ -552,62 +441,5 @@ def _posts() -> Select[Any]:
     return select(*schema.posts.c, *of).select_from(joined).where(schema.posts.c.state == "posted")
 
 
-def _incident(row: Row[Any], prefix: str = "") -> Incident:
-    of = {name.removeprefix(prefix): value for name, value in row._mapping.items() if name.startswith(prefix)}
-    caption = None if of["caption_en"] is None else Caption(en=of["caption_en"], ko=of["caption_ko"])
-    return Incident(
-        place=Place(lat=of["lat"], lon=of["lon"], name=of["place"], region=of["region"]),
-        caption=caption,
-        **{name: of[name] for name in _INCIDENT_FIELDS},
-    )
-
-
-_INCIDENT_FIELDS = (
-    *("id", "camera", "hazard", "first_seen", "last_seen", "confidence", "sightings"),
-    *("pin_s", "snapshot_key", "revision"),
-)
-
-
-def _post(row: Row[Any]) -> Post:
-    return Post(
-        id=row.id,
-        channel=row.channel,
-        incident=_incident(row, "of_"),
-        event_id=row.claimed_by,
-        claimed_at=row.claimed_at,
-        posted_at=row.posted_at,
-        text=Caption(en=row.text_en, ko=row.text_ko),
-        snapshot_key=row.snapshot_key,
-        reference=row.reference,
-        revision=row.revision,
-    )
-
-
-def _camera(row: Row[Any]) -> Camera:
-    place = Place(lat=row.lat, lon=row.lon, name=row.place, region=row.region)
-    return Camera(id=row.id, place=place, status=row.status, changed_at=row.changed_at, revision=row.revision)
-
-
-def _sighting(row: Row[Any]) -> Sighting:
-    return Sighting(
-        event_id=row.event_id,
-        hazard=row.hazard,
-        incident_id=row.incident_id,
-        captured_at=row.captured_at,
-        recorded_at=row.recorded_at,
-        confidence=row.confidence,
-        trace=_decode_trace(row.trace),
-        caption_trace=_decode_trace(row.caption_trace or "[]"),
-    )
-
-
 def _staged(seen: Event, by: str, got_at: datetime | None, done_at: datetime) -> tuple[Stage, ...]:
     return seen.trace if got_at is None else (*seen.trace, Stage(by, got_at, done_at))
-
-
-def _encode_trace(trace: tuple[Stage, ...]) -> str:
-    return msgspec.json.encode(trace).decode()
-
-
-def _decode_trace(text: str) -> tuple[Stage, ...]:
-    return msgspec.json.decode(text, type=tuple[Stage, ...])

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from functions import Box, Caption, Detection, Place
-from notify.map import store as store_module
+from notify.map import database as database_module
 from notify.map.records import Camera, Incident, Post
 from notify.map.store import Store, StoreError, StoreUrlError
 
@@ -306,7 +306,7 @@ async def test_wrong_url_is_refused_without_showing_a_password():
 
 
 async def test_database_that_is_no_database_is_one_clear_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("notify.map.store._OPEN_ATTEMPTS", 2)
+    monkeypatch.setattr("notify.map.database._OPEN_ATTEMPTS", 2)
     (tmp_path / "bongsu.db").write_bytes(b"this is a text file, and a long enough one to be looked at" * 100)
     with pytest.raises(StoreError, match="not a database") as refusal:
         await Store.open(f"sqlite+aiosqlite:///{tmp_path}/bongsu.db")
@@ -323,8 +323,8 @@ async def test_full_disk_is_a_clear_refusal_and_what_was_kept_stays(tmp_path, ma
         prepare(connection, record)
         connection.cursor().execute("PRAGMA max_page_count = 1")
 
-    prepare = store_module._prepare_sqlite
-    monkeypatch.setattr(store_module, "_prepare_sqlite", prepare_full)
+    prepare = database_module._prepare_sqlite
+    monkeypatch.setattr(database_module, "_prepare_sqlite", prepare_full)
     full = await Store.open(url)
     with pytest.raises(StoreError, match="full"):
         for number in range(500):

@@ -1,0 +1,68 @@
+"""Rows of the database as records, and traces as text; `store.py` alone uses it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row
+
+from functions.event import Caption, Place, Stage
+from notify.map.records import Camera, Incident, Post, Sighting
+
+
+def read_incident(row: Row[Any], prefix: str = "") -> Incident:
+    of = {name.removeprefix(prefix): value for name, value in row._mapping.items() if name.startswith(prefix)}
+    caption = None if of["caption_en"] is None else Caption(en=of["caption_en"], ko=of["caption_ko"])
+    return Incident(
+        place=Place(lat=of["lat"], lon=of["lon"], name=of["place"], region=of["region"]),
+        caption=caption,
+        **{name: of[name] for name in _INCIDENT_FIELDS},
+    )
+
+
+_INCIDENT_FIELDS = (
+    *("id", "camera", "hazard", "first_seen", "last_seen", "confidence", "sightings"),
+    *("pin_s", "snapshot_key", "revision"),
+)
+
+
+def read_post(row: Row[Any]) -> Post:
+    return Post(
+        id=row.id,
+        channel=row.channel,
+        incident=read_incident(row, "of_"),
+        event_id=row.claimed_by,
+        claimed_at=row.claimed_at,
+        posted_at=row.posted_at,
+        text=Caption(en=row.text_en, ko=row.text_ko),
+        snapshot_key=row.snapshot_key,
+        reference=row.reference,
+        revision=row.revision,
+    )
+
+
+def read_camera(row: Row[Any]) -> Camera:
+    place = Place(lat=row.lat, lon=row.lon, name=row.place, region=row.region)
+    return Camera(id=row.id, place=place, status=row.status, changed_at=row.changed_at, revision=row.revision)
+
+
+def read_sighting(row: Row[Any]) -> Sighting:
+    return Sighting(
+        event_id=row.event_id,
+        hazard=row.hazard,
+        incident_id=row.incident_id,
+        captured_at=row.captured_at,
+        recorded_at=row.recorded_at,
+        confidence=row.confidence,
+        trace=decode_trace(row.trace),
+        caption_trace=decode_trace(row.caption_trace or "[]"),
+    )
+
+
+def encode_trace(trace: tuple[Stage, ...]) -> str:
+    return msgspec.json.encode(trace).decode()
+
+
+def decode_trace(text: str) -> tuple[Stage, ...]:
+    return msgspec.json.decode(text, type=tuple[Stage, ...])
