@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"bongsu: {error}")
 
 
-def _print_help(rooms: Sequence[str] | dict[str, object]) -> None:
+def _print_help(rooms: Iterable[str]) -> None:
     print("usage: bongsu COMMAND …\n")
     for name, text in _OWN.items():
         print(f"  {name:10} {text}")

@@ -48,19 +48,19 @@ _MANIFEST = """\
 apiVersion: apps/v1
 kind: Deployment
 metadata:
-  name: {name}
-  labels: {{app.kubernetes.io/name: {name}, app.kubernetes.io/part-of: bongsu}}
+  name: {dns}
+  labels: {{app.kubernetes.io/name: {dns}, app.kubernetes.io/part-of: bongsu}}
 spec:
   # No `replicas`: KEDA owns the number.
   selector:
-    matchLabels: {{app.kubernetes.io/name: {name}}}
+    matchLabels: {{app.kubernetes.io/name: {dns}}}
   template:
     metadata:
-      labels: {{app.kubernetes.io/name: {name}, app.kubernetes.io/part-of: bongsu}}
+      labels: {{app.kubernetes.io/name: {dns}, app.kubernetes.io/part-of: bongsu}}
     spec:
       terminationGracePeriodSeconds: 30
       containers:
-        - name: {name}
+        - name: {dns}
           image: bongsu/function:0.1.0
           command: [python, -m, functions, notify.{name}]
           envFrom:
@@ -71,14 +71,22 @@ spec:
 apiVersion: keda.sh/v1alpha1
 kind: ScaledObject
 metadata:
-  name: {name}
-  labels: {{app.kubernetes.io/name: {name}, app.kubernetes.io/part-of: bongsu}}
+  name: {dns}
+  labels: {{app.kubernetes.io/name: {dns}, app.kubernetes.io/part-of: bongsu}}
 spec:
-  scaleTargetRef: {{name: {name}}}
+  scaleTargetRef: {{name: {dns}}}
   pollingInterval: 1
   cooldownPeriod: 10
   minReplicaCount: 0
   maxReplicaCount: 3
+  advanced:
+    horizontalPodAutoscalerConfig:
+      behavior:
+        scaleDown:
+          # The HPA picks its victims blindly: let one pod go a minute, when it is sure.
+          stabilizationWindowSeconds: 60
+          policies:
+            - {{type: Pods, value: 1, periodSeconds: 60}}
   triggers:
     # amqp wakes; http, which also counts what is in work, holds until it is done.
 """
@@ -111,7 +119,7 @@ def write_function(root: Path, name: str, types: Sequence[str]) -> list[Path]:
     )
     files = {
         root / "notify" / f"{name}.py": _FUNCTION.format(title=title, name=name, types=quoted, told=told),
-        root / "keda" / f"{name}.yaml": _MANIFEST.format(title=title, name=name) + triggers,
+        root / "keda" / f"{name}.yaml": _MANIFEST.format(title=title, name=name, dns=name.replace("_", "-")) + triggers,
         root / "tests/notify" / f"test_{name}.py": _TEST.format(title=title, name=name, first=types[0]),
     }
     for path in files:

@@ -251,14 +251,17 @@ class _RabbitDelivery:
         await self._finish()
 
     async def release(self) -> None:
-        # Requeueing counts against the delivery limit on RabbitMQ < 4.3; a fresh copy does not.
+        if _is_shedding(queue(self.queue)):  # a classic queue, which counts no deliveries and keeps our place
+            await self._finish(requeue=True)
+            return
+        # Requeueing counts against a quorum queue's delivery limit on RabbitMQ < 4.3; a fresh copy does not.
         await self.broker._send(self.queue, self.message, {_ATTEMPTS: self.attempt - 1})
         await self._finish()
 
-    async def _finish(self) -> None:
+    async def _finish(self, *, requeue: bool = False) -> None:
         """Acknowledge last: a crash before this repeats the step above, and loses nothing."""
         try:
-            await self.incoming.ack()
+            await (self.incoming.nack(requeue=True) if requeue else self.incoming.ack())
         except _FAILURES as error:
             raise BrokerError(f"not acknowledged, will be delivered again: {error}") from error
         finally:
@@ -305,9 +308,13 @@ class _RabbitConsumer:
                 await delivery.release()
 
 
+def _is_shedding(q: Queue) -> bool:
+    """Whether the queue drops what is old; that is what it is for, so what it sheds is no dead letter."""
+    return q.max_length is not None or q.ttl_s is not None
+
+
 def _arguments(q: Queue) -> dict[str, Any]:
-    if q.max_length is not None or q.ttl_s is not None:
-        # Shedding is what such a queue is for, so what it sheds is no dead letter.
+    if _is_shedding(q):
         arguments: dict[str, Any] = {"x-queue-type": "classic", "x-overflow": "drop-head"}
         if q.max_length is not None:
             arguments["x-max-length"] = q.max_length

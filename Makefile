@@ -1,0 +1,52 @@
+# Bongsu: `make` alone says what can be made. Every target sets up what it needs.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+DEV    := $(VENV)/.dev
+PORT   ?= 8080
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format bench clean
+
+help: ## Show this help
+	@echo "Bongsu watches CCTV and tells people. Targets:"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@echo "Your own cameras: cp cameras.example.yaml cameras.yaml, edit it, make run CAMERAS=cameras.yaml"
+
+run: $(STAMP) ## See the whole relay at work here: demo cameras, or CAMERAS=cameras.yaml
+	@$(BIN)/bongsu run --port $(PORT) $(if $(CAMERAS),--cameras $(CAMERAS),--demo)
+
+test: $(DEV) ## Run all tests
+	@sh tests/services.sh
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(DEV) ## Check style, types and the rooms' import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(DEV) ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEV) ## Measure, and print the tables of docs/benchmarks.md
+	$(BIN)/python -m bench
+
+clean: ## Remove the virtual environment, caches and the state of `make run`
+	rm -rf $(VENV) state build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# constraints.txt pins every version, so that each machine gets what was tested and none gets torch with CUDA.
+$(STAMP): pyproject.toml constraints.txt
+	@echo "Setting up $(VENV): Python packages, a minute or two the first time ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian, apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,detect,notify,caption,local]'
+	@touch $@
+
+$(DEV): $(STAMP)
+	@echo "Setting up $(VENV): tools for tests and checks ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,detect,notify,caption,local,mysql,dev]'
+	@touch $@

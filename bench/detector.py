@@ -1,0 +1,117 @@
+"""The detector's process: how soon it is ready, how much memory it takes, how long a burst takes it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import av
+import cv2
+import psutil
+
+from functions import Event, Frame, Place, encode, new_id, utc_now
+
+ROOT = Path(__file__).parents[1]
+_READY = """
+import asyncio
+from detect.worker import detect, open_eye
+from functions import decode
+
+async def main():
+    async with open_eye() as eye:
+        print("ready", flush=True)
+        with open(input(), "rb") as file:
+            event = decode(file.read())
+        for _ in range(5):
+            await detect([event] * 4, eye)
+        print("worked", flush=True)
+        input()
+
+asyncio.run(main())
+"""
+
+
+def burst() -> Event:
+    """Four frames of the demo's fire, as motion would publish them."""
+    with av.open(str(ROOT / "local/demo/media/fire.mp4")) as container:
+        images = [f.to_ndarray(format="bgr24") for f in container.decode(video=0)]
+    now = utc_now()
+    frames = tuple(
+        Frame(cv2.imencode(".jpg", images[90 + i * 2])[1].tobytes(), now + timedelta(seconds=i / 4)) for i in range(4)
+    )
+    place = Place(37.5, 127.0, "bench")
+    return Event(id=new_id(), type="motion", camera="bench", place=place, captured_at=now, frames=frames)
+
+
+def _start(event_file: Path) -> tuple[float, float, float]:
+    """Seconds until a new worker process has its network; its memory then, and after work with both networks, in MB."""
+    begun = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, "-c", _READY],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        process.stdout.readline()
+        ready_s = time.perf_counter() - begun
+        idle = psutil.Process(process.pid).memory_info().rss / 1e6
+        process.stdin.write(f"{event_file}\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        worked = psutil.Process(process.pid).memory_info().rss / 1e6
+        process.communicate("\n")
+    return ready_s, idle, worked
+
+
+async def _work(count: int) -> tuple[list[float], list[float]]:
+    from detect import detect
+    from detect.worker import Eye
+
+    eye, event = Eye(), burst()
+    alone = []
+    for _ in range(count):
+        begun = time.perf_counter()
+        await detect([event], eye)
+        alone.append(time.perf_counter() - begun)
+    together = []
+    for _ in range(max(2, count // 4)):
+        begun = time.perf_counter()
+        await detect([event] * 4, eye)
+        together.append((time.perf_counter() - begun) / 4)
+    return alone, together
+
+
+def rows(scale: float = 1.0) -> list[tuple[str, str, str]]:
+    """(what, measured, aim) for the table of `make bench`."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(encode(burst()).body)
+        file.flush()
+        starts = [_start(Path(file.name)) for _ in range(max(3, int(9 * scale)))]
+    alone, together = asyncio.run(_work(max(8, int(40 * scale))))
+    return [
+        (
+            "Detector process, start to ready (median)",
+            f"{statistics.median(s for s, _, _ in starts):.2f} s",
+            "<= 0.6 s",
+        ),
+        ("Detector process, memory when ready", f"{max(m for _, m, _ in starts):.0f} MB", "<= 200 MB"),
+        ("Detector process, memory after work, both networks", f"{max(m for *_, m in starts):.0f} MB", "<= 200 MB"),
+        ("Burst of 4 frames to hazard events, alone (median)", f"{statistics.median(alone[2:]) * 1000:.0f} ms", ""),
+        ("Burst of 4 frames, four bursts at a time (median)", f"{statistics.median(together) * 1000:.0f} ms", ""),
+    ]
+
+
+if __name__ == "__main__":
+    for row in rows():
+        print(" | ".join(row))

@@ -1,0 +1,259 @@
+"""The networks: JPEG bytes in, detections out; the only place that loads one. The detector's worker calls it."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from functions import HAZARDS, Box, Detection
+
+# Since 1.29 onnxruntime reports its use to its maker unless told not to, and it looks when it is imported.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime
+
+Image = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+SCENE_LABELS = {0: "person", 1: "bicycle", 2: "car", 3: "motorcycle", 5: "bus", 7: "truck"}
+"""What the scene network is asked for, by its class number in COCO."""
+
+_MAX_PIXELS = 40_000_000
+"""8K is 33 megapixels; a larger declared size is a mistake or a bomb."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Parameters of mallopt(3)."""
+_GRAY = 114
+"""Letterbox padding, as in training."""
+
+
+class ModelError(RuntimeError):
+    """A network cannot be loaded; the message names the file and the fix."""
+
+
+class PictureError(ValueError):
+    """These bytes are no usable picture; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One network: its file, the labels by class number, the least score worth keeping, overlap that means "same"."""
+
+    path: Path
+    labels: dict[int, str]
+    min_confidence: float
+    iou: float = 0.5
+
+
+HAZARD = Spec(WEIGHTS / "hazard4_320.onnx", dict(enumerate(HAZARDS)), min_confidence=0.1)
+# 0.2: a head that is mosaicked without need costs less than one that is not.
+SCENE = Spec(WEIGHTS / "scene_640.onnx", SCENE_LABELS, min_confidence=0.2)
+
+
+class Network:
+    """A YOLOv8 network on onnxruntime."""
+
+    def __init__(self, spec: Spec, threads: int = 2) -> None:
+        """Load a network.
+
+        Args:
+            spec: which one.
+            threads: of one inference.
+
+        Raises:
+            ModelError: the file is missing, is not the one that was shipped, or is no such network.
+        """
+        _give_back_memory()
+        self._labels = spec.labels
+        self._min_confidence = spec.min_confidence
+        self._iou = spec.iou
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # Without spinning, a replica that waits for work uses no processor.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Without its arena, an inference's memory is asked of malloc, which `_give_back_memory` has made to return it.
+        options.enable_cpu_mem_arena = False
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                _verified(spec.path), options, providers=["CPUExecutionProvider"]
+            )
+            self._input = self._session.get_inputs()[0].name
+            self.size_px = int(self._session.get_inputs()[0].shape[2])
+        except ModelError:
+            raise
+        except Exception as error:  # onnxruntime raises classes of its own, without a common base
+            raise ModelError(f"{spec.path} is no usable network: {error}") from error
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What this network looks for."""
+        return tuple(self._labels.values())
+
+    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+        """Find objects in pictures, all in one inference.
+
+        Args:
+            images: BGR, uint8, shape (H, W, 3), sizes may differ.
+
+        Returns:
+            For each picture its detections, most confident first.
+        """
+        if not images:
+            return []
+        batch = np.empty((len(images), 3, self.size_px, self.size_px), np.float32)
+        for i, image in enumerate(images):
+            _letterbox(image, batch[i])
+        (output,) = self._session.run(None, {self._input: batch})
+        return [self._read(scores, image.shape[:2]) for scores, image in zip(output, images, strict=True)]
+
+    def _read(self, output: Floats, shape: tuple[int, ...]) -> list[Detection]:
+        """Rows of the output are cx, cy, w, h in pixels of the network's input, then one score for each class."""
+        numbers = list(self._labels)
+        scores = output[4:][numbers]
+        best = scores.argmax(axis=0)
+        confidence = scores[best, np.arange(scores.shape[1])]
+        keep = np.flatnonzero(confidence >= self._min_confidence)
+        if keep.size == 0:
+            return []
+        confidence, best = confidence[keep], best[keep]
+        cx, cy, width, height = output[:4, keep]
+        corners = np.stack([cx - width / 2, cy - height / 2, width, height], axis=1)
+        chosen = cv2.dnn.NMSBoxesBatched(
+            corners.tolist(), confidence.tolist(), best.tolist(), self._min_confidence, self._iou
+        )
+        boxes = _to_fractions(corners, shape, self.size_px)
+        found = [
+            Detection(self._labels[numbers[best[i]]], min(1.0, float(confidence[i])), Box(*boxes[i].tolist()))
+            for i in np.asarray(chosen).ravel()
+        ]
+        return sorted(found, key=lambda d: -d.confidence)
+
+
+def decode_jpeg(jpeg: bytes, *, enough_px: int = 0) -> Image:
+    """Decode a JPEG, at reduced scale if that still has `enough_px` on its longer side.
+
+    Args:
+        jpeg: the bytes.
+        enough_px: what the reader needs, in pixels; 0 for full size.
+
+    Returns:
+        BGR, uint8, shape (H, W, 3).
+
+    Raises:
+        PictureError: not a JPEG, cut off, or so large that decoding would exhaust memory.
+    """
+    width, height = jpeg_size(jpeg)
+    if width * height > _MAX_PIXELS:
+        raise PictureError(f"picture of {width}x{height} is over {_MAX_PIXELS // 1_000_000} megapixels")
+    # Decoders fill what is missing with grey and say nothing, so a picture without its end is refused here.
+    if b"\xff\xd9" not in jpeg[-64:]:
+        raise PictureError(f"JPEG of {len(jpeg)} bytes is cut off: it has no end marker")
+    flag = cv2.IMREAD_COLOR
+    for scale, reduced in ((4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2)):
+        if enough_px and max(width, height) // scale >= enough_px:
+            flag = reduced
+            break
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), flag)
+    if image is None:
+        raise PictureError(f"JPEG of {len(jpeg)} bytes cannot be decoded")
+    return np.asarray(image, np.uint8)
+
+
+def jpeg_size(jpeg: bytes) -> tuple[int, int]:
+    """Width and height that a JPEG declares, read from its header without decoding.
+
+    Raises:
+        PictureError: no JPEG header.
+    """
+    if jpeg[:2] != b"\xff\xd8":
+        raise PictureError(f"not a JPEG: begins with {jpeg[:4].hex() or 'nothing'}")
+    at = 2
+    while at + 9 < len(jpeg) and jpeg[at] == 0xFF:
+        marker = jpeg[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = int.from_bytes(jpeg[at + 5 : at + 7]), int.from_bytes(jpeg[at + 7 : at + 9])
+            if width == 0 or height == 0:
+                break
+            return width, height
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(jpeg[at + 2 : at + 4])
+    raise PictureError(f"JPEG of {len(jpeg)} bytes declares no size")
+
+
+def threads_from_environment() -> int:
+    """`BONGSU_DETECT_THREADS`, default 2.
+
+    Raises:
+        ModelError: it is no positive number.
+    """
+    given = os.environ.get("BONGSU_DETECT_THREADS") or "2"
+    if not given.isdecimal() or int(given) < 1:
+        raise ModelError(f"BONGSU_DETECT_THREADS must be a number from 1, got {given!r}")
+    return int(given)
+
+
+def hazard_spec() -> Spec:
+    """The hazard network: the shipped one, or that of `BONGSU_DETECT_WEIGHTS`."""
+    given = os.environ.get("BONGSU_DETECT_WEIGHTS")
+    return Spec(Path(given), HAZARD.labels, HAZARD.min_confidence) if given else HAZARD
+
+
+def _verified(path: Path) -> bytes:
+    """The file's bytes, checked against `SHA256SUMS` beside it: a network is code, so none is run unseen."""
+    sums = path.parent / "SHA256SUMS"
+    try:
+        content = path.read_bytes()
+        known = {name: digest for digest, name in map(str.split, sums.read_text().splitlines())}
+    except OSError as error:
+        raise ModelError(f"no weights at {error.filename}: {error.strerror}; see detect/weights/README.md") from None
+    if known.get(path.name) != hashlib.sha256(content).hexdigest():
+        raise ModelError(f"{path} is not what {sums} records: fetch it again, or record it with detect.export")
+    return content
+
+
+def _give_back_memory() -> None:
+    """Have glibc map each large block by itself, so that it goes back to the system when it is freed.
+
+    glibc would raise its threshold to the largest block that was ever freed, and keep all of that: 100 MB of a process
+    that waits for work nearly all the time. It costs 8 ms a burst. Elsewhere than on Linux this does nothing.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_M_MMAP_THRESHOLD, 128 * 1024)
+            mallopt(_M_TRIM_THRESHOLD, 128 * 1024)
+
+
+def _letterbox(image: Image, into: Floats) -> None:
+    """Write the picture, scaled to fit and centred on grey, as RGB planes in [0, 1]."""
+    size = into.shape[1]
+    height, width = image.shape[:2]
+    scale = min(size / width, size / height)
+    fitted = max(1, round(width * scale)), max(1, round(height * scale))
+    if fitted != (width, height):
+        image = np.asarray(cv2.resize(image, fitted, interpolation=cv2.INTER_LINEAR), np.uint8)
+    left, top = (size - fitted[0]) // 2, (size - fitted[1]) // 2
+    into.fill(_GRAY / 255)
+    target = into[:, top : top + fitted[1], left : left + fitted[0]]
+    np.multiply(image[:, :, ::-1].transpose(2, 0, 1), np.float32(1 / 255), out=target)
+
+
+def _to_fractions(corners: Floats, shape: tuple[int, ...], size_px: int) -> Floats:
+    """(left, top, width, height) in pixels of the letterboxed input to (x1, y1, x2, y2) in fractions of the picture."""
+    height, width = shape
+    scale = min(size_px / width, size_px / height)
+    fitted = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (size_px - fitted[0]) // 2, (size_px - fitted[1]) // 2
+    x1 = (corners[:, 0] - left) / fitted[0]
+    y1 = (corners[:, 1] - top) / fitted[1]
+    boxes = np.stack([x1, y1, x1 + corners[:, 2] / fitted[0], y1 + corners[:, 3] / fitted[1]], axis=1)
+    return np.asarray(np.nan_to_num(boxes).clip(0, 1), np.float32)

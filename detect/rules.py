@@ -1,0 +1,104 @@
+"""Confirmation: what a burst of frames proves, decided from detections alone; the detector's worker calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from functions import HAZARDS, Box, Detection, Hazard
+
+MIN_FRAMES = 2
+"""One frame is never proof."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What confirms one hazard.
+
+    Attributes:
+        threshold: least median confidence of the agreeing boxes.
+        max_shift: how far the centre of a box may lie from its neighbour's, in lengths of their mean diagonal.
+    """
+
+    threshold: float
+    max_shift: float
+
+
+RULES: Mapping[Hazard, Rule] = {
+    # Thresholds: bench/confirm.py. Vehicles are thrown about by a crash, so their boxes may move further.
+    "accident": Rule(0.40, 1.0),
+    "fire": Rule(0.35, 0.6),
+    "gun": Rule(0.40, 0.8),
+    "knife": Rule(0.40, 0.8),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """A hazard that held: its best frame, its detection there, and how sure the whole burst is."""
+
+    hazard: Hazard
+    frame: int
+    detection: Detection
+    confidence: float
+
+
+def confirm(frames: Sequence[Sequence[Detection]], thresholds: Mapping[str, float] | None = None) -> list[Confirmed]:
+    """Decide which hazards a burst shows.
+
+    A hazard is confirmed if boxes of it in at least two frames (of a burst of one: never) agree in place and their
+    median confidence reaches the threshold.
+
+    Args:
+        frames: the detections of each frame, in order of time.
+        thresholds: this camera's own thresholds, over the defaults of `RULES`.
+
+    Returns:
+        At most one per hazard, surest first.
+    """
+    found = [c for hazard in HAZARDS if (c := _confirm_one(hazard, frames, thresholds or {})) is not None]
+    return sorted(found, key=lambda c: -c.confidence)
+
+
+def _confirm_one(
+    hazard: Hazard, frames: Sequence[Sequence[Detection]], thresholds: Mapping[str, float]
+) -> Confirmed | None:
+    rule = RULES[hazard]
+    threshold = thresholds.get(hazard, rule.threshold)
+    seen = [(i, d) for i, detections in enumerate(frames) for d in detections if d.label == hazard]
+    best: Confirmed | None = None
+    for seed in seen:
+        track = _track(seed, frames, hazard, rule.max_shift)
+        if len(track) < MIN_FRAMES:
+            continue
+        confidence = median(d.confidence for _, d in track)
+        if confidence >= threshold and (best is None or confidence > best.confidence):
+            frame, detection = max(track, key=lambda t: t[1].confidence)
+            best = Confirmed(hazard, frame, detection, confidence)
+    return best
+
+
+def _track(
+    seed: tuple[int, Detection], frames: Sequence[Sequence[Detection]], hazard: Hazard, max_shift: float
+) -> list[tuple[int, Detection]]:
+    """One box per frame that agrees with the seed, followed forwards from its frame."""
+    at, last = seed
+    track = [seed]
+    for i in range(at + 1, len(frames)):
+        near = [d for d in frames[i] if d.label == hazard and _shift(d.box, last.box) <= max_shift]
+        if near:
+            last = max(near, key=lambda d: d.confidence)
+            track.append((i, last))
+    return track
+
+
+def _shift(a: Box, b: Box) -> float:
+    """Distance of the centres in lengths of the mean diagonal: 0 for the same box, over 1 for separate ones."""
+    (ax, ay), (bx, by) = a.center, b.center
+    diagonal = (_diagonal(a) + _diagonal(b)) / 2
+    return float(((ax - bx) ** 2 + (ay - by) ** 2) ** 0.5 / diagonal) if diagonal > 0 else float(a != b)
+
+
+def _diagonal(box: Box) -> float:
+    return float(((box.x2 - box.x1) ** 2 + (box.y2 - box.y1) ** 2) ** 0.5)

@@ -1,0 +1,143 @@
+"""The detector's function: drains `motion`, confirms hazards inside each burst, publishes one event for each."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+import structlog
+from prometheus_client import Counter, Histogram
+
+from detect.model import (
+    SCENE,
+    Image,
+    ModelError,
+    Network,
+    PictureError,
+    decode_jpeg,
+    hazard_spec,
+    threads_from_environment,
+)
+from detect.rules import Confirmed, confirm
+from functions import HAZARDS, Detection, Event, Reject, on
+
+log = structlog.get_logger()
+
+confirmed_total = Counter("bongsu_hazards_confirmed_total", "Hazards confirmed inside a burst", ["type"])
+frames_total = Counter("bongsu_frames_detected_total", "Frames by what became of them", ["outcome"])
+inference_seconds = Histogram(
+    "bongsu_inference_duration_seconds",
+    "One call of a network",
+    ["network"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+)
+
+_IMAGES = 4
+"""Pictures in one inference: on a CPU more bring nothing but memory (bench/detector.py)."""
+
+
+class Eye:
+    """Both networks: hazards in every frame, and people and vehicles in the one frame that is shown."""
+
+    def __init__(self) -> None:
+        self._threads = threads_from_environment()
+        self._hazards = Network(hazard_spec(), self._threads)
+        self._scene: Network | None = None
+
+    def look(self, events: Sequence[Event]) -> list[list[Confirmed]]:
+        """What each burst proves; one entry for each event.
+
+        Raises:
+            Reject: an event has no frame that can be decoded.
+        """
+        decoded = [(i, at, image) for i, event in enumerate(events) for at, image in self._decode(event)]
+        # A frame that could not be decoded shows nothing, but keeps its place in the burst.
+        found: list[list[list[Detection]]] = [[[] for _ in event.frames] for event in events]
+        for start in range(0, len(decoded), _IMAGES):
+            part = decoded[start : start + _IMAGES]
+            results = _timed(self._hazards, [image for _, _, image in part], "hazard")
+            for (i, at, _), detections in zip(part, results, strict=True):
+                found[i][at] = detections
+        return [confirm(frames, event.thresholds) for frames, event in zip(found, events, strict=True)]
+
+    def look_around(self, jpeg: bytes) -> tuple[list[Detection], tuple[str, ...]]:
+        """People and vehicles in one picture, and the labels that were looked for.
+
+        The network is loaded at the first need: hazards are rare, and a cold start should not pay for it.
+        """
+        try:
+            if self._scene is None:
+                self._scene = Network(SCENE, self._threads)
+            (found,) = _timed(self._scene, [decode_jpeg(jpeg, enough_px=self._scene.size_px)], "scene")
+        except (ModelError, PictureError) as error:
+            # The alert matters more than its picture: it goes out, and redaction will withhold the picture.
+            log.error("scene_unknown", reason=str(error))
+            return [], ()
+        return found, self._scene.labels
+
+    def _decode(self, event: Event) -> list[tuple[int, Image]]:
+        images = []
+        for at, frame in enumerate(event.frames):
+            try:
+                images.append((at, decode_jpeg(frame.jpeg, enough_px=self._hazards.size_px)))
+            except PictureError as error:
+                frames_total.labels("undecodable").inc()
+                log.warning("frame_skipped", camera=event.camera, event_id=event.id, reason=str(error))
+        if not images:
+            raise Reject(f"none of {len(event.frames)} frames can be decoded")
+        frames_total.labels("ok").inc(len(images))
+        return images
+
+
+@asynccontextmanager
+async def open_eye() -> AsyncIterator[Eye]:
+    """Load the hazard network, without blocking the loop.
+
+    Raises:
+        ModelError: the weights are missing or altered.
+    """
+    yield await asyncio.to_thread(Eye)
+
+
+@on("motion", uses=open_eye, batch=4)
+async def detect(events: Sequence[Event], eye: Eye) -> list[Event]:
+    """Confirm hazards in bursts; each becomes an event with its best frame and all that was found in it."""
+    return await asyncio.to_thread(_detect, events, eye)
+
+
+def _detect(events: Sequence[Event], eye: Eye) -> list[Event]:
+    published = []
+    for event, confirmed in zip(events, eye.look(events), strict=True):
+        scenes: dict[int, tuple[list[Detection], tuple[str, ...]]] = {}
+        for hazard in confirmed:
+            frame = event.frames[hazard.frame]
+            if hazard.frame not in scenes:
+                scenes[hazard.frame] = eye.look_around(frame.jpeg)
+            around, searched = scenes[hazard.frame]
+            confirmed_total.labels(hazard.hazard).inc()
+            published.append(
+                msgspec.structs.replace(
+                    event,
+                    type=hazard.hazard,
+                    hazard=hazard.hazard,
+                    frames=(frame,),
+                    detections=(_shown(hazard), *around),
+                    searched=(*HAZARDS, *searched),
+                )
+            )
+    return published
+
+
+def _shown(hazard: Confirmed) -> Detection:
+    """The detection as people are told of it: where it was best seen, as sure as the whole burst is."""
+    return Detection(hazard.hazard, hazard.confidence, hazard.detection.box)
+
+
+def _timed(network: Network, images: Sequence[Image], name: str) -> list[list[Detection]]:
+    begun = time.perf_counter()
+    found = network.detect(images)
+    inference_seconds.labels(name).observe(time.perf_counter() - begun)
+    return found

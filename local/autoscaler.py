@@ -1,0 +1,203 @@
+"""Reads the queues, decides by the rules, scales the pools: KEDA and the HPA of one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from functions.broker import Broker, BrokerError, Depth, connect
+from local.manifest import Workload
+from local.output import Output
+from local.rules import HPA_SYNC_S, Scaler
+
+_STATUS_S = 1.0
+_DEAD_LETTERS_S = 10.0
+_DEAD_LETTERS_MOST = 100
+"""They are read whole, bodies included, so this many is as far as the page counts."""
+_HISTORY_S = 300
+
+
+class Scalable(Protocol):
+    """What the autoscaler moves: a pool."""
+
+    @property
+    def wanted(self) -> int: ...
+    @property
+    def running(self) -> int: ...
+    def scale(self, replicas: int) -> None: ...
+
+
+@dataclass(slots=True)
+class _Watched:
+    workload: Workload
+    pool: Scalable
+    scaler: Scaler
+    depths: dict[str, Depth] = field(default_factory=dict)
+    dead: int = 0
+    history: deque[tuple[int, int, int]] = field(default_factory=lambda: deque(maxlen=_HISTORY_S))
+
+    @property
+    def ready(self) -> int:
+        return sum(depth.ready for depth in self.depths.values())
+
+    @property
+    def unacked(self) -> int:
+        return sum(depth.unacked or 0 for depth in self.depths.values())
+
+
+class Autoscaler:
+    """One loop for each workload, and one that writes what the page shows."""
+
+    def __init__(
+        self,
+        workloads: Sequence[tuple[Workload, Scalable]],
+        broker_url: str,
+        status_file: Path,
+        output: Output,
+        *,
+        hpa_sync_s: float = HPA_SYNC_S,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._watched = [_Watched(workload, pool, Scaler(workload.rule)) for workload, pool in workloads]
+        self._broker_url = broker_url
+        self._status_file = status_file
+        self._output = output
+        self._hpa_sync_s = hpa_sync_s
+        self._now = now
+        self._broker: Broker | None = None
+        self._lock = asyncio.Lock()
+        self._troubles: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Watch and scale until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for watched in self._watched:
+                    group.create_task(self._poll_always(watched))
+                    group.create_task(self._sync_always(watched))
+                group.create_task(self._count_dead_letters_always())
+                group.create_task(self._write_status_always())
+        finally:
+            await self._drop(self._broker)
+
+    async def _poll_always(self, watched: _Watched) -> None:
+        while True:
+            started_at = self._now()
+            watched.depths = await self._measure(watched)
+            self._scale(watched, watched.scaler.poll(started_at, watched.depths, watched.pool.wanted))
+            await asyncio.sleep(max(0.0, watched.workload.rule.polling_interval_s - (self._now() - started_at)))
+
+    async def _sync_always(self, watched: _Watched) -> None:
+        while True:
+            await asyncio.sleep(self._hpa_sync_s)
+            self._scale(watched, watched.scaler.sync(self._now(), watched.depths, watched.pool.wanted))
+
+    def _scale(self, watched: _Watched, replicas: int) -> None:
+        before = watched.pool.wanted
+        if replicas == before:
+            return
+        watched.pool.scale(replicas)
+        work = f"{watched.ready} waiting, {watched.unacked} in work" if watched.ready + watched.unacked else "idle"
+        self._output.say(f"{watched.workload.name:<9}{before} -> {replicas}   ({work})")
+
+    async def _measure(self, watched: _Watched) -> dict[str, Depth]:
+        """Depth of each queue of a workload; those that cannot be read are left out, and tried again next time."""
+        depths: dict[str, Depth] = {}
+        broker: Broker | None = None
+        try:
+            broker = await self._connected()
+            for queue in watched.workload.rule.queues:
+                depths[queue] = await broker.depth(queue)
+        except BrokerError as error:
+            await self._drop(broker)
+            self._report(watched.workload.name, f"queues cannot be read: {error}; trying again")
+        else:
+            self._report(watched.workload.name, "")
+        return depths
+
+    def _report(self, who: str, trouble: str) -> None:
+        """Tell of a trouble once, however many have it and however long; and once that it is over for all."""
+        if trouble and trouble not in self._troubles.values():
+            self._output.say(f"{'scaler':<9}{trouble}")
+        before = self._troubles.pop(who, "")
+        if trouble:
+            self._troubles[who] = trouble
+        elif before and not self._troubles:
+            self._output.say(f"{'scaler':<9}works again")
+
+    async def _connected(self) -> Broker:
+        async with self._lock:
+            if self._broker is None:
+                self._broker = await connect(self._broker_url)
+            return self._broker
+
+    async def _drop(self, broker: Broker | None) -> None:
+        # Another workload may have dropped this one and connected anew: leave that one alone.
+        if broker is not None and broker is self._broker:
+            self._broker = None
+        if broker is not None:
+            with contextlib.suppress(BrokerError, OSError):
+                await broker.close()
+
+    async def _count_dead_letters_always(self) -> None:
+        while True:
+            for watched in self._watched:
+                with contextlib.suppress(BrokerError):
+                    broker = await self._connected()
+                    found = [
+                        await broker.dead_letters(queue, limit=_DEAD_LETTERS_MOST)
+                        for queue in watched.workload.rule.queues
+                    ]
+                    watched.dead = sum(len(letters) for letters in found)
+            await asyncio.sleep(_DEAD_LETTERS_S)
+
+    async def _write_status_always(self) -> None:
+        while True:
+            at = int(time.time())
+            for watched in self._watched:
+                watched.history.append((at, watched.pool.running, watched.ready))
+            try:
+                write_status(self._status_file, at, [_status(watched) for watched in self._watched])
+            except OSError as error:
+                self._report(
+                    "status", f"{self._status_file} cannot be written ({error.strerror}): the page shows old numbers"
+                )
+            else:
+                self._report("status", "")
+            await asyncio.sleep(_STATUS_S)
+
+
+def write_status(path: Path, at: int, functions: Sequence[dict[str, object]]) -> None:
+    """Replace the status file at once, so that nobody reads half of one.
+
+    Raises:
+        OSError: the disk is full or the folder gone.
+    """
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        part.write_text(json.dumps({"at": at, "functions": functions}, separators=(",", ":")), encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _status(watched: _Watched) -> dict[str, object]:
+    rule = watched.workload.rule
+    return {
+        "name": watched.workload.name,
+        "replicas": watched.pool.running,
+        "min": rule.min_replicas,
+        "max": rule.max_replicas,
+        "ready": watched.ready,
+        "unacked": watched.unacked,
+        "dead": watched.dead,
+        "history": [list(entry) for entry in watched.history],
+    }

@@ -1,0 +1,176 @@
+"""The replicas of one function as processes of this machine: started, drained, and started again when they die."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+
+from local.backoff import Backoff
+from local.manifest import Workload
+from local.nursery import Birth, Nursery
+from local.output import Output
+from local.service import describe_end
+
+
+@dataclass(slots=True, eq=False)
+class _Replica:
+    slot: int
+    started_at: float
+    process: ForkServerProcess | None = None
+    """None until it is forked."""
+    is_leaving: bool = False
+    task: asyncio.Task[None] | None = None
+
+
+class Pool:
+    """Keeps as many replicas of one function as were asked for last."""
+
+    def __init__(self, workload: Workload, nursery: Nursery, output: Output) -> None:
+        self._workload = workload
+        self._nursery = nursery
+        self._output = output
+        self._wanted = 0
+        self._replicas: list[_Replica] = []
+        self._backoff = Backoff()
+        self._waits_until = 0.0
+        self._is_killed = False
+
+    @property
+    def wanted(self) -> int:
+        """Replicas asked for, which a Deployment calls its `spec.replicas`."""
+        return self._wanted
+
+    @property
+    def running(self) -> int:
+        """Replicas that live and are not leaving."""
+        return sum(1 for r in self._replicas if not r.is_leaving and r.process is not None)
+
+    @property
+    def pids(self) -> list[int]:
+        """Processes that live, oldest first, those that are leaving included."""
+        return [r.process.pid for r in self._replicas if r.process is not None and r.process.pid is not None]
+
+    def scale(self, replicas: int) -> None:
+        """Ask for so many replicas: the missing are started, of the superfluous the newest leave."""
+        self._wanted = replicas
+        self._reconcile()
+
+    async def stop(self) -> None:
+        """Let all leave, and wait until they have: at most the grace period."""
+        self.scale(0)
+        while tasks := [r.task for r in self._replicas if r.task is not None]:
+            await asyncio.wait(tasks)
+
+    def kill(self) -> None:
+        """End all at once; the broker delivers again what they had in hand."""
+        self._wanted = 0
+        self._is_killed = True
+        for replica in self._replicas:
+            replica.is_leaving = True
+            _signal(replica, signal.SIGKILL)
+
+    def _reconcile(self) -> None:
+        staying = [r for r in self._replicas if not r.is_leaving]
+        for replica in staying[self._wanted :]:
+            self._dismiss(replica)
+        delay_s = self._waits_until - time.monotonic()
+        if len(staying) >= self._wanted:
+            return
+        if delay_s > 0:
+            asyncio.get_running_loop().call_later(delay_s + 0.01, self._reconcile)
+            return
+        for _ in range(self._wanted - len(staying)):
+            replica = _Replica(self._free_slot(), time.monotonic())
+            self._replicas.append(replica)
+            replica.task = asyncio.create_task(self._live(replica))
+
+    def _free_slot(self) -> int:
+        taken = {r.slot for r in self._replicas}
+        return next(n for n in range(len(taken) + 1) if n not in taken)
+
+    def _dismiss(self, replica: _Replica) -> None:
+        replica.is_leaving = True
+        if replica.process is not None:
+            _signal(replica, signal.SIGKILL if self._is_killed else signal.SIGTERM)
+            # Kubernetes' order: SIGTERM, the grace period, SIGKILL.
+            asyncio.get_running_loop().call_later(self._workload.grace_s, _signal, replica, signal.SIGKILL)
+
+    async def _live(self, replica: _Replica) -> None:
+        name = self._workload.name
+        try:
+            reason = await self._run(replica)
+        except OSError as error:
+            reason = f"could not be started: {error}"
+        finally:
+            self._replicas.remove(replica)
+        if replica.is_leaving:
+            if reason == "was killed (SIGKILL)":
+                self._output.say(f"{name:<9}did not finish in its {self._workload.grace_s:.0f} s of grace: {reason}")
+            return
+        delay_s = self._backoff.failed(time.monotonic() - replica.started_at)
+        self._waits_until = time.monotonic() + delay_s
+        again = f"again in {delay_s:.0f} s" if delay_s else "starting another"
+        self._output.say(f"{name:<9}{reason}; {again}; its log is {self._output.log_file(name)}")
+        self._reconcile()
+
+    async def _run(self, replica: _Replica) -> str:
+        """Start the process and follow it to its end; returns how it ended."""
+        workload = self._workload
+        birth = Birth(
+            target=workload.target,
+            slot=f"{workload.name}.{replica.slot}",
+            # Drained before SIGKILL comes: what cannot be finished is given back, not cut off.
+            env={**workload.env, "BONGSU_GRACE_S": f"{max(1.0, workload.grace_s - 5):g}"},
+            log_file=self._output.log_file(workload.name),
+            grace_s=workload.grace_s,
+        )
+        process, reader = await self._nursery.start(birth)
+        replica.process = process
+        if replica.is_leaving:  # dismissed while it was being forked
+            self._dismiss(replica)
+        follow = asyncio.create_task(self._follow(reader))
+        code = await _ended(process)
+        with contextlib.suppress(TimeoutError):
+            # A grandchild may hold the pipe open: what it says then is not waited for.
+            await asyncio.wait_for(asyncio.shield(follow), 1.0)
+        last = "" if not follow.done() else follow.result()
+        follow.cancel()
+        replica.process = None
+        process.close()
+        return describe_end(code, last)
+
+    async def _follow(self, reader: Connection) -> str:
+        stream = asyncio.StreamReader()
+        with reader, os.fdopen(os.dup(reader.fileno()), "rb") as pipe:
+            transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(stream), pipe
+            )
+            try:
+                return await self._output.follow(self._workload.name, stream)
+            finally:
+                transport.close()
+
+
+def _signal(replica: _Replica, signum: signal.Signals) -> None:
+    process = replica.process
+    if process is not None and process.pid is not None and process.exitcode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signum)
+
+
+async def _ended(process: ForkServerProcess) -> int:
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(process.sentinel, ended.cancel)
+    try:
+        await asyncio.wait([ended])
+    finally:
+        loop.remove_reader(process.sentinel)
+    code = process.exitcode
+    return 255 if code is None else code

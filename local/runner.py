@@ -1,0 +1,306 @@
+"""The whole relay on one machine: starts what is always on, scales what is not, and stops all of it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from functions.broker import BrokerError, connect
+from functions.topology import MOTION, queues
+from local.autoscaler import Autoscaler
+from local.manifest import ManifestError, Workload, read_workloads
+from local.nursery import Nursery
+from local.output import Output
+from local.pool import Pool
+from local.service import Command, Service
+from local.state import State, StateError, open_state
+
+_DEMO = Path(__file__).parent / "demo"
+_API_READY_S = 10.0
+_PORT_FREE_S = 5.0
+_SAME_SIGNAL_S = 0.5
+"""`timeout` and some shells send the same signal twice, to us and to our group: nobody has asked to hurry."""
+_METRICS_PORT = "BONGSU_METRICS_PORT"
+"""A port for one process; here the map's `/metrics` speaks for all."""
+
+
+class RunError(Exception):
+    """The relay cannot be started; one line with the value and the fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `bongsu run` was asked for."""
+
+    cameras: Path | None = None
+    """None: `cameras.yaml` here, or the demo's."""
+    is_demo: bool = False
+    state: Path = Path("state")
+    host: str = "127.0.0.1"
+    port: int = 8080
+    keda: Path | None = None
+    """None: `keda` here, or the one of this checkout."""
+
+
+async def run(options: Options) -> None:
+    """Run until SIGINT or SIGTERM; a second one hurries. No process is left when this returns.
+
+    Raises:
+        RunError: something that it needs is missing, wrong or taken.
+    """
+    try:
+        cameras = _find_cameras(options)
+        workloads = read_workloads(_find_keda(options))
+        state, lock = open_state(options.state)
+    except (StateError, ManifestError) as error:
+        raise RunError(str(error)) from None
+    with lock:
+        await _require_port(options.host, options.port)
+        environment = _environment(options, state)
+        os.environ.update(environment)
+        os.environ.pop(_METRICS_PORT, None)
+        ours = {*environment, _METRICS_PORT}
+        workloads = [
+            replace(workload, env={name: value for name, value in workload.env.items() if name not in ours})
+            for workload in workloads
+        ]
+        await _declare(state, workloads)
+        await _Relay(options, state, cameras, workloads).run()
+        lock.truncate(0)
+
+
+class _Relay:
+    def __init__(self, options: Options, state: State, cameras: Path, workloads: list[Workload]) -> None:
+        self._options = options
+        self._output = Output(state.logs)
+        self._state = state
+        self._workloads = workloads
+        self._nursery = Nursery([w.target for w in workloads if not w.target.endswith(".py")])
+        self._pools = [Pool(workload, self._nursery, self._output) for workload in workloads]
+        self._api = Service(Command("api", "notify.map.api", grace_s=5.0), self._output)
+        motion_env = {"BONGSU_CAMERAS": str(cameras)}
+        self._sources: list[Service] = []
+        if options.is_demo:
+            port, control_port = _free_ports(2)
+            motion_env["BONGSU_DEMO_RTSP_PORT"] = str(port)
+            self._sources.append(Service(_demo_cameras(port, control_port), self._output))
+        self._motion = Service(Command("motion", "motion", env=motion_env), self._output)
+        self._autoscaler = Autoscaler(
+            list(zip(workloads, self._pools, strict=True)), state.broker_url, state.status_file, self._output
+        )
+
+    async def run(self) -> None:
+        say = self._output.say
+        stopping, hurrying = _catch_signals()
+        for note in (note for workload in self._workloads for note in workload.notes):
+            say(note)
+        url = f"http://{_shown_host(self._options.host)}:{self._options.port}"
+        say(f"bongsu   starting; state and logs are in {self._state.root}")
+        self._api.start()
+        scaling = None
+        try:
+            # The page first: it is what somebody waits for. The rest shares the processor with it.
+            answers = asyncio.create_task(_answers(self._options.host, self._options.port, _API_READY_S))
+            await _first(answers, stopping.wait())
+            if answers.done() and not answers.result():
+                say(f"api      does not answer yet; its log is {self._output.log_file('api')}")
+            answers.cancel()
+            if not stopping.is_set():
+                for source in self._sources:
+                    source.start()
+                self._motion.start()
+                await self._nursery.open()
+                scaling = asyncio.create_task(self._autoscaler.run())
+                say(f"bongsu   watching; the map is at {url}   (Ctrl-C stops)")
+                names = ", ".join(f"{w.name} 0..{w.rule.max_replicas}" for w in self._workloads)
+                say(f"bongsu   asleep until there is work: {names}")
+                await _first(stopping.wait(), scaling)
+        finally:
+            await self._stop(scaling, hurrying)
+        if scaling is not None and not scaling.cancelled():
+            scaling.result()  # It only ends by itself when it fails: let that be seen.
+
+    async def _stop(self, scaling: asyncio.Task[None] | None, hurrying: asyncio.Event) -> None:
+        say = self._output.say
+        say("bongsu   stopping: motion, then the functions finish what they have, then the map (Ctrl-C again hurries)")
+        in_order = asyncio.create_task(self._stop_in_order(scaling))
+        await _first(hurrying.wait(), asyncio.shield(in_order))
+        if not in_order.done():
+            say("bongsu   hurrying: what is in work will be delivered again next time")
+            for service in (self._motion, *self._sources, self._api):
+                service.kill()
+            for pool in self._pools:
+                pool.kill()
+        await in_order
+        say("bongsu   stopped; what still waits is kept for the next run")
+
+    async def _stop_in_order(self, scaling: asyncio.Task[None] | None) -> None:
+        await self._motion.stop()
+        for source in self._sources:
+            await source.stop()
+        if scaling is not None:
+            scaling.cancel()
+            await asyncio.wait([scaling])
+        await asyncio.gather(*(pool.stop() for pool in self._pools))
+        await self._api.stop()
+        await self._nursery.close()
+
+
+def _find_cameras(options: Options) -> Path:
+    if options.cameras is None and options.is_demo:
+        path = _DEMO / "cameras.yaml"
+        if not path.is_file():
+            raise RunError(f"--demo: {path} is missing: install the whole project, with its demo clips")
+        return path
+    path = options.cameras or Path("cameras.yaml")
+    if not path.is_file():
+        raise RunError(
+            f"--cameras {path}: no such file: copy cameras.example.yaml to {path} and put your cameras in, "
+            "or try `bongsu run --demo`"
+        )
+    return path.absolute()
+
+
+def _find_keda(options: Options) -> Path:
+    here, ours = Path("keda"), Path(__file__).parents[1] / "keda"
+    return options.keda or (ours if ours.is_dir() and not here.is_dir() else here)
+
+
+async def _require_port(host: str, port: int) -> None:
+    """Make sure that the map can be served here; a run that was killed may need seconds to let go of its port."""
+    if not 0 < port < 65_536:
+        raise RunError(f"--port {port}: must be 1 to 65535, such as --port 8080")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for is_last in (False,) * int(_PORT_FREE_S / 0.5) + (True,):
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+                return
+            except OSError as error:
+                in_use = error.errno == errno.EADDRINUSE
+                if is_last or not in_use or _answers_now(host, port):
+                    raise RunError(
+                        f"--port {port}: cannot be used on {host} ({error.strerror}): choose another port or --host"
+                    ) from None
+        await asyncio.sleep(0.5)
+
+
+def _environment(options: Options, state: State) -> Mapping[str, str]:
+    """What every child gets; set in this process, since the fork server takes it from here."""
+    here = str(Path.cwd())
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return {
+        "BONGSU_BROKER_URL": state.broker_url,
+        "BONGSU_DATABASE_URL": state.database_url,
+        "BONGSU_SNAPSHOT_URL": str(state.snapshots),
+        "BONGSU_SCALE_STATUS": str(state.status_file),
+        "BONGSU_HTTP_HOST": options.host,
+        "BONGSU_HTTP_PORT": str(options.port),
+        "BONGSU_LOG_FORMAT": "json",
+        "PROMETHEUS_MULTIPROC_DIR": str(state.prometheus),
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys([here, *filter(None, paths)])),
+        "PYTHONUNBUFFERED": "1",
+        # Without these, importing numpy, cv2 and onnxruntime starts threads, which no fork can take along; and
+        # onnxruntime (since 1.29) would report what it runs to its makers.
+        "OPENBLAS_NUM_THREADS": "1",
+        "ORT_DISABLE_TELEMETRY": "1",
+    }
+
+
+async def _declare(state: State, workloads: list[Workload]) -> None:
+    """Make every queue, so that no event is unroutable while its function has never run."""
+    names = [MOTION, *(name for workload in workloads for name in workload.rule.queues)]
+    try:
+        broker = await connect(state.broker_url)
+        try:
+            await broker.declare(queues(names))
+        finally:
+            await broker.close()
+    except BrokerError as error:
+        raise RunError(str(error)) from None
+
+
+def _demo_cameras(port: int, control_port: int) -> Command:
+    arguments = ("--dir", str(_DEMO / "media"), "--host", "127.0.0.1")
+    ports = ("--port", str(port), "--control-port", str(control_port))
+    # The module behind the `rtsp-server` script of aio-rtsp-toolkit.
+    return Command("cameras", "server_demo", (*arguments, *ports), grace_s=3.0)
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def _catch_signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Set the first event at the first signal, the second at the next."""
+    stopping, hurrying = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    first_at = 0.0
+
+    def caught() -> None:
+        nonlocal first_at
+        if not stopping.is_set():
+            first_at = loop.time()
+            stopping.set()
+        elif loop.time() - first_at > _SAME_SIGNAL_S:
+            hurrying.set()
+
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # `nohup` has asked to go on
+            loop.add_signal_handler(signum, caught)
+    return stopping, hurrying
+
+
+async def _first(*waits: object) -> None:
+    """Wait for the first of these; the others are cancelled, but for tasks, which belong to their makers."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]  # type: ignore[call-overload]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task, wait in zip(tasks, waits, strict=True):
+            if task is not wait:
+                task.cancel()
+
+
+async def _answers(host: str, port: int, timeout_s: float) -> bool:
+    """Wait until something listens on the port."""
+    give_up_at = asyncio.get_running_loop().time() + timeout_s
+    while asyncio.get_running_loop().time() < give_up_at:
+        if await asyncio.to_thread(_answers_now, host, port):
+            return True
+        await asyncio.sleep(0.05)
+    return False
+
+
+def _answers_now(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((_shown_host(host).strip("[]"), port), timeout=1.0):
+            return True
+    except OSError:
+        return False
+
+
+def _shown_host(host: str) -> str:
+    """The address to type in a browser on this machine."""
+    if host in ("0.0.0.0", "::", ""):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def warn_of_open_host(host: str) -> str | None:
+    """A line of warning if others can reach the page."""
+    if host in ("127.0.0.1", "::1", "localhost"):
+        return None
+    return f"--host {host}: the map and its pictures can be read by everyone who reaches this machine"

@@ -1,0 +1,97 @@
+"""The state folder of one machine: what lives where, and that only one `bongsu run` uses it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+_NEEDED_BYTES = 100_000_000
+
+
+class StateError(Exception):
+    """The state folder cannot be used; one line with the path and the fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Paths in the state folder, all absolute."""
+
+    root: Path
+
+    @property
+    def broker_url(self) -> str:
+        return f"sqlite:///{self.root / 'broker.db'}"
+
+    @property
+    def database_url(self) -> str:
+        return f"sqlite+aiosqlite:///{self.root / 'bongsu.db'}"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.root / "snapshots"
+
+    @property
+    def prometheus(self) -> Path:
+        return self.root / "prometheus"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def status_file(self) -> Path:
+        return self.root / "scale.json"
+
+
+def open_state(root: Path) -> tuple[State, IO[str]]:
+    """Make the folder ready, and lock it for this process.
+
+    Returns:
+        The state, and the lock: it holds until it is closed or this process ends, however it ends.
+
+    Raises:
+        StateError: not writable, full, or in use.
+    """
+    state = State(root.absolute())
+    try:
+        for folder in (state.root, state.snapshots, state.logs, state.prometheus):
+            folder.mkdir(parents=True, exist_ok=True)
+        lock = _lock(state.root / "run.lock")
+        # Counters and replicas of the last run: this run counts from zero, as a restarted process does.
+        for path in (*state.prometheus.iterdir(), state.status_file):
+            path.unlink(missing_ok=True)
+        probe = state.root / ".probe"
+        probe.write_bytes(bytes(65_536))
+        probe.unlink()
+    except OSError as error:
+        where = error.filename or state.root
+        raise StateError(f"--state {root}: cannot write {where} ({error.strerror}): choose another folder") from None
+    free = shutil.disk_usage(state.root).free
+    if free < _NEEDED_BYTES:
+        raise StateError(
+            f"--state {root}: only {free // 1_000_000} MB free, needs {_NEEDED_BYTES // 1_000_000}: "
+            "free some space or choose another folder"
+        )
+    return state, lock
+
+
+def _lock(path: Path) -> IO[str]:
+    lock = path.open("a+", encoding="ascii")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        pid = lock.read().strip() or "unknown"
+        lock.close()
+        raise StateError(
+            f"--state {path.parent}: already in use by `bongsu run` with process id {pid}: "
+            "stop that one, or choose another folder"
+        ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock

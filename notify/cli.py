@@ -1,0 +1,85 @@
+"""`bongsu trace EVENT_ID`: where an event spent its time, from the camera to the map and the posts."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from functions.event import Stage
+from functions.settings import SettingsError
+from notify import settings as environment
+
+if TYPE_CHECKING:
+    from notify.map.records import Post, Sighting
+
+_USAGE = "usage: bongsu trace EVENT_ID   (ids are in the logs as event_id)"
+
+
+def trace(arguments: list[str]) -> int:
+    """Print the stages of an event with their queued and working seconds; the exit status."""
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        is_help = arguments in (["-h"], ["--help"])
+        print(_USAGE, file=sys.stdout if is_help else sys.stderr)
+        return 0 if is_help else 2
+    from notify.map.store import StoreError
+
+    try:
+        found = asyncio.run(_look_up(arguments[0]))
+    except (SettingsError, StoreError) as error:
+        print(f"bongsu trace: {error}", file=sys.stderr)
+        return 1
+    if not found:
+        print(f"bongsu trace: no event {arguments[0]!r} was recorded in this database", file=sys.stderr)
+        return 1
+    print("\n\n".join(describe(sighting, posts) for sighting, posts in found))
+    return 0
+
+
+def describe(sighting: Sighting, posts: Sequence[Post]) -> str:
+    """One sighting as lines of text: a headline, and a table of its stages in the order they were done."""
+    at = sighting.captured_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    lines = [
+        f"{sighting.hazard} {sighting.event_id}, incident {sighting.incident_id}, captured {at}",
+        f"{'stage':<23} {'queued s':>10} {'working s':>10} {'since capture s':>16}",
+    ]
+    for name, stage, came_at in sorted(_legs(sighting, posts), key=lambda leg: leg[1].done_at):
+        queued_s = (stage.got_at - came_at).total_seconds()
+        working_s = (stage.done_at - stage.got_at).total_seconds()
+        since_s = (stage.done_at - sighting.captured_at).total_seconds()
+        lines.append(f"{name:<23} {queued_s:>10.3f} {working_s:>10.3f} {since_s:>16.3f}")
+    return "\n".join(lines)
+
+
+def _legs(sighting: Sighting, posts: Sequence[Post]) -> list[tuple[str, Stage, datetime]]:
+    """Every stage with the time at which its input was published: the way forks after the detector."""
+    legs = []
+    came_at = sighting.captured_at
+    for stage in sighting.trace:
+        legs.append((stage.name, stage, came_at))
+        came_at = stage.done_at
+    came_at = sighting.captured_at
+    for stage in sighting.caption_trace:
+        if stage not in sighting.trace:
+            legs.append((f"{stage.name} (captioned)" if stage.name == "map" else stage.name, stage, came_at))
+        came_at = stage.done_at
+    captioned_at = next((s.done_at for s in sighting.caption_trace if s.name == "caption"), sighting.captured_at)
+    for post in posts:
+        stage = Stage("post", post.claimed_at, post.posted_at)
+        legs.append((f"post ({post.channel})", stage, captioned_at))
+    return legs
+
+
+async def _look_up(event_id: str) -> list[tuple[Sighting, list[Post]]]:
+    from notify.map.store import Store
+
+    store = await Store.open(environment.load().database_url)
+    try:
+        return [
+            (sighting, [post for post in await store.posts_of(sighting.incident_id) if post.event_id == event_id])
+            for sighting in await store.sightings(event_id)
+        ]
+    finally:
+        await store.close()

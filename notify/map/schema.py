@@ -1,0 +1,117 @@
+"""The tables behind the map, one schema for SQLite and MySQL; only `store.py` uses it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# SQLite counts rows up by itself only in a column that is exactly INTEGER.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Moment(TypeDecorator[datetime]):
+    """A UTC time as whole microseconds since 1970: exact and in order in every database."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        return None if value is None else (value - _EPOCH) // timedelta(microseconds=1)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+metadata = MetaData()
+# MySQL would else take "Gate" and "gate" for one camera.
+_EXACT: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("camera", String(128), nullable=False),
+    Column("hazard", String(16), nullable=False),
+    Column("lat", Float(53), nullable=False),
+    Column("lon", Float(53), nullable=False),
+    Column("place", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("first_seen", Moment, nullable=False),
+    Column("last_seen", Moment, nullable=False),
+    Column("confidence", Float(53), nullable=False),
+    Column("sightings", Integer, nullable=False),
+    Column("pin_s", Float(53), nullable=False),
+    Column("caption_en", Text),
+    Column("caption_ko", Text),
+    Column("caption_confidence", Float(53)),
+    Column("snapshot_key", String(128)),
+    Column("revision", BigInteger, nullable=False),
+    Index("incidents_by_camera", "camera", "hazard", "last_seen"),
+    Index("incidents_by_time", "last_seen"),
+    Index("incidents_by_revision", "revision"),
+    **_EXACT,
+)
+
+sightings = Table(
+    "sightings",
+    metadata,
+    Column("event_id", String(64), primary_key=True),
+    Column("hazard", String(16), primary_key=True),
+    Column("incident_id", BigInteger, nullable=False),
+    Column("captured_at", Moment, nullable=False),
+    Column("recorded_at", Moment, nullable=False),
+    Column("confidence", Float(53), nullable=False),
+    Column("trace", Text, nullable=False),
+    Column("caption_trace", Text),
+    Index("sightings_by_incident", "incident_id"),
+    **_EXACT,
+)
+
+posts = Table(
+    "posts",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("incident_id", BigInteger, nullable=False),
+    Column("channel", String(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("claimed_at", Moment, nullable=False),
+    Column("claimed_by", String(64), nullable=False),
+    Column("posted_at", Moment),
+    Column("text_en", Text),
+    Column("text_ko", Text),
+    Column("snapshot_key", String(128)),
+    Column("reference", String(255)),
+    Column("revision", BigInteger, nullable=False),
+    UniqueConstraint("incident_id", "channel", name="one_post_per_channel"),
+    Index("posts_by_revision", "revision"),
+    **_EXACT,
+)
+
+cameras = Table(
+    "cameras",
+    metadata,
+    Column("id", String(128), primary_key=True),
+    Column("lat", Float(53), nullable=False),
+    Column("lon", Float(53), nullable=False),
+    Column("place", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("changed_at", Moment, nullable=False),
+    Column("heard_at", Moment, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Index("cameras_by_revision", "revision"),
+    **_EXACT,
+)
+
+counter = Table(
+    "counter",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("value", BigInteger, nullable=False),
+    **_EXACT,
+)

@@ -1,0 +1,613 @@
+"""Incidents, sightings, posts and cameras in one database; the functions and the API use it, and only it speaks SQL.
+
+Every change that a reader can see takes the next revision from the one row of `counter`, first thing in its
+transaction. That row is a lock: writers go one after another, on SQLite by `BEGIN IMMEDIATE` and elsewhere by the row's
+own lock. So what a transaction reads after it is current, an incident is opened once, and revisions become visible in
+order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Self, cast
+
+import msgspec
+from sqlalchemy import Connection, Row, Select, and_, event, insert, or_, select, update
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from functions.event import HAZARDS, Caption, Event, Hazard, Place, Stage, utc_now
+from notify.map import schema
+from notify.map.records import Camera, Changes, Claim, Incident, Listing, Post, Sighting
+
+# Under the 20 s that a handler may take, so that it is the database that gives up, and says why.
+_BUSY_MS = 8_000
+_OPEN_ATTEMPTS = 20
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S*", re.IGNORECASE)
+
+
+class StoreError(Exception):
+    """The database cannot be used now, or not like this; the message says what to change. Safe to retry."""
+
+
+class StoreUrlError(StoreError):
+    """The URL itself is wrong: trying again cannot help."""
+
+
+class Store:
+    """One database. Open it with `Store.open`, close it after."""
+
+    def __init__(self, engine: AsyncEngine, quiet_s: float) -> None:
+        self._engine = engine
+        self._quiet = timedelta(seconds=quiet_s)
+
+    @classmethod
+    async def open(cls, url: str, *, quiet_s: float = 120.0) -> Self:
+        """Connect, and create what is missing; several processes may do so at once.
+
+        Args:
+            url: `sqlite+aiosqlite:///file` or `mysql+aiomysql://…`.
+            quiet_s: seconds after which an unseen hazard is over.
+
+        Raises:
+            StoreUrlError: the URL is none that this store can use.
+            StoreError: the database cannot be opened now.
+        """
+        engine = _engine(_parse(url))
+        store = cls(engine, quiet_s)
+        try:
+            await store._create()
+        except BaseException:
+            await engine.dispose()
+            raise
+        return store
+
+    async def close(self) -> None:
+        """Let go of the connections. Idempotent."""
+        await self._engine.dispose()
+
+    @property
+    def quiet_s(self) -> float:
+        """Seconds after which an unseen hazard is over."""
+        return self._quiet.total_seconds()
+
+    # What the functions write.
+
+    async def record_sighting(self, seen: Event, *, by: str = "", got_at: datetime | None = None) -> int:
+        """Put a hazard (or captioned) event into its incident, and return the incident's id.
+
+        An event extends the incident of its camera and hazard that was seen within the quiet period of it, by capture
+        time, else it opens a new one. The same event again changes nothing. Order of arrival does not matter.
+
+        Args:
+            seen: a hazard event, or `captioned`.
+            by: the function that records it; becomes a stage of the kept trace.
+            got_at: when that function got it; without it no stage is added.
+
+        Raises:
+            StoreError: the database is not available.
+        """
+        hazard = hazard_of(seen)
+        known = await self._incident_of(seen.id, hazard)
+        if known is not None:
+            return known
+        async with self._write() as (connection, revision):
+            # Again, now that writers are in line: another worker may have been first.
+            known = await _sighting_incident(connection, seen.id, hazard)
+            if known is not None:
+                await connection.rollback()
+                return known
+            recorded_at = utc_now()
+            incident_id = await self._extend_or_open(connection, revision, seen, hazard, recorded_at)
+            await connection.execute(
+                insert(schema.sightings).values(
+                    event_id=seen.id,
+                    hazard=hazard,
+                    incident_id=incident_id,
+                    captured_at=seen.captured_at,
+                    recorded_at=recorded_at,
+                    confidence=seen.confidence,
+                    trace=_encode_trace(_staged(seen, by, got_at, recorded_at)),
+                    caption_trace=None,
+                )
+            )
+            return incident_id
+
+    async def wants_caption(self, captioned: Event) -> bool:
+        """Whether `add_caption` would change what is shown: spares the writing of a picture that nobody will see."""
+        incident_id = await self._incident_of(captioned.id, hazard_of(captioned))
+        if incident_id is None:
+            return True
+        async with self._read() as connection:
+            row = (await connection.execute(_incidents().where(schema.incidents.c.id == incident_id))).one_or_none()
+        return row is None or _is_better(captioned, row)
+
+    async def add_caption(
+        self, captioned: Event, snapshot_key: str | None, *, by: str = "", got_at: datetime | None = None
+    ) -> int:
+        """Show this event's caption and picture on its incident, and return the incident's id.
+
+        Text and picture stay together, and the best sighting is shown: one with a picture before one without, then the
+        more confident. Order of arrival does not matter. `by` and `got_at` as in `record_sighting`.
+
+        Raises:
+            StoreError: the database is not available.
+            ValueError: the event has no caption.
+        """
+        if captioned.caption is None:
+            raise ValueError(f"event {captioned.id} has no caption")
+        incident_id = await self.record_sighting(captioned, by=by, got_at=got_at)
+        hazard = hazard_of(captioned)
+        async with self._write() as (connection, revision):
+            await connection.execute(
+                update(schema.sightings)
+                .where(schema.sightings.c.event_id == captioned.id, schema.sightings.c.hazard == hazard)
+                .values(caption_trace=_encode_trace(_staged(captioned, by, got_at, utc_now())))
+            )
+            row = (await connection.execute(_incidents().where(schema.incidents.c.id == incident_id))).one()
+            if _is_better(captioned, row):
+                await connection.execute(
+                    update(schema.incidents)
+                    .where(schema.incidents.c.id == incident_id)
+                    .values(
+                        caption_en=captioned.caption.en,
+                        caption_ko=captioned.caption.ko,
+                        caption_confidence=captioned.confidence,
+                        snapshot_key=snapshot_key,
+                        revision=revision,
+                    )
+                )
+        return incident_id
+
+    async def record_camera(self, heard: Event) -> None:
+        """Keep what a `camera` event says, unless something newer was heard of that camera.
+
+        Raises:
+            StoreError: the database is not available.
+        """
+        table, place = schema.cameras, heard.place
+        told = {
+            "lat": place.lat,
+            "lon": place.lon,
+            "place": place.name,
+            "region": place.region,
+            # The public reads this. A reason should never name a stream's address; if one does, it ends here.
+            "status": _ADDRESS.sub("(address)", heard.status),
+        }
+        async with self._write() as (connection, revision):
+            row = (await connection.execute(select(table).where(table.c.id == heard.camera))).one_or_none()
+            if row is None:
+                values = told | {"changed_at": heard.captured_at, "heard_at": heard.captured_at, "revision": revision}
+                await connection.execute(insert(table).values(id=heard.camera, **values))
+                return
+            if heard.captured_at <= row.heard_at or all(getattr(row, name) == value for name, value in told.items()):
+                await connection.rollback()
+                return
+            changed_at = row.changed_at if row.status == told["status"] else heard.captured_at
+            values = told | {"changed_at": changed_at, "heard_at": heard.captured_at, "revision": revision}
+            await connection.execute(update(table).where(table.c.id == heard.camera).values(**values))
+
+    async def claim(self, incident_id: int, channel: str, event_id: str, *, stale_s: float = 60.0) -> Claim:
+        """Take the right to post an incident on a channel, before posting.
+
+        A claim whose worker died is taken over: at once when its own event is delivered again, and by any later event
+        of the incident once the claim is `stale_s` old. "busy" needs no wait: the event that holds the claim is not
+        acknowledged yet, so the broker will deliver it again should its worker die.
+
+        Raises:
+            StoreError: the database is not available.
+        """
+        table = schema.posts
+        this = and_(table.c.incident_id == incident_id, table.c.channel == channel)
+        async with self._read() as connection:
+            state = (await connection.execute(select(table.c.state).where(this))).scalar_one_or_none()
+        if state == "posted":
+            return "posted"
+        async with self._write() as (connection, _):
+            now = utc_now()
+            row = (await connection.execute(select(table).where(this))).one_or_none()
+            if row is None:
+                mine = {"incident_id": incident_id, "channel": channel, "state": "claimed", "revision": 0}
+                await connection.execute(insert(table).values(**mine, claimed_at=now, claimed_by=event_id))
+                return "ours"
+            if row.state == "posted":
+                return "posted"
+            if row.claimed_by != event_id and now - row.claimed_at < timedelta(seconds=stale_s):
+                return "busy"
+            await connection.execute(update(table).where(this).values(claimed_at=now, claimed_by=event_id))
+            return "ours"
+
+    async def confirm(
+        self, incident_id: int, channel: str, *, text: Caption, snapshot_key: str | None, reference: str
+    ) -> None:
+        """Say that a claimed post went out. Idempotent: the first confirmation stays.
+
+        Raises:
+            StoreError: the database is not available.
+        """
+        table = schema.posts
+        async with self._write() as (connection, revision):
+            await connection.execute(
+                update(table)
+                .where(table.c.incident_id == incident_id, table.c.channel == channel, table.c.state == "claimed")
+                .values(
+                    state="posted",
+                    posted_at=utc_now(),
+                    text_en=text.en,
+                    text_ko=text.ko,
+                    snapshot_key=snapshot_key,
+                    reference=reference,
+                    revision=revision,
+                )
+            )
+
+    async def release(self, incident_id: int, channel: str, event_id: str) -> None:
+        """Give back a claim whose post is known not to have gone out, so that any later event may try.
+
+        Raises:
+            StoreError: the database is not available.
+        """
+        table = schema.posts
+        mine = and_(table.c.incident_id == incident_id, table.c.channel == channel, table.c.claimed_by == event_id)
+        async with self._write() as (connection, _):
+            await connection.execute(table.delete().where(mine, table.c.state == "claimed"))
+
+    # What the API and the command line read.
+
+    async def incident(self, incident_id: int) -> Incident | None:
+        """The incident of that id."""
+        async with self._read() as connection:
+            row = (await connection.execute(_incidents().where(schema.incidents.c.id == incident_id))).one_or_none()
+        return None if row is None else _incident(row)
+
+    async def incidents(
+        self,
+        *,
+        hazards: Sequence[Hazard] = HAZARDS,
+        since: datetime | None = None,
+        bbox: tuple[float, float, float, float] | None = None,
+        camera: str | None = None,
+        limit: int = 200,
+    ) -> Listing:
+        """Incidents, last seen first, with the revision they stand at.
+
+        Args:
+            hazards: only these.
+            since: only those seen at or after.
+            bbox: only those within west, south, east, north (degrees); west > east crosses the date line.
+            camera: only of this camera.
+            limit: at most so many.
+        """
+        table = schema.incidents
+        query = _incidents().where(table.c.hazard.in_(hazards))
+        if since is not None:
+            query = query.where(table.c.last_seen >= since)
+        if camera is not None:
+            query = query.where(table.c.camera == camera)
+        if bbox is not None:
+            west, south, east, north = bbox
+            beyond, before = table.c.lon >= west, table.c.lon <= east
+            query = query.where(
+                table.c.lat.between(south, north), and_(beyond, before) if west <= east else or_(beyond, before)
+            )
+        query = query.order_by(table.c.last_seen.desc(), table.c.id.desc()).limit(limit)
+        async with self._read() as connection:
+            revision = (await connection.execute(select(schema.counter.c.value))).scalar_one()
+            rows = (await connection.execute(query)).all()
+        return Listing(revision, tuple(_incident(row) for row in rows))
+
+    async def cameras(self) -> Sequence[Camera]:
+        """All cameras that were ever heard of, by id."""
+        async with self._read() as connection:
+            rows = (await connection.execute(select(schema.cameras).order_by(schema.cameras.c.id))).all()
+        return [_camera(row) for row in rows]
+
+    async def posts(self, channel: str = "feed", limit: int = 100) -> Sequence[Post]:
+        """Posts of a channel, newest first."""
+        table = schema.posts
+        query = _posts().where(table.c.channel == channel).order_by(table.c.posted_at.desc(), table.c.id.desc())
+        async with self._read() as connection:
+            rows = (await connection.execute(query.limit(limit))).all()
+        return [_post(row) for row in rows]
+
+    async def post(self, post_id: int) -> Post | None:
+        """The post of that id, if it went out."""
+        async with self._read() as connection:
+            row = (await connection.execute(_posts().where(schema.posts.c.id == post_id))).one_or_none()
+        return None if row is None else _post(row)
+
+    async def revision(self) -> int:
+        """The last revision given out."""
+        async with self._read() as connection:
+            return cast(int, (await connection.execute(select(schema.counter.c.value))).scalar_one())
+
+    async def changes(self, after: int, *, limit: int = 500) -> Changes:
+        """What became visible after that revision, oldest first, each thing once, as it is now.
+
+        With more than `limit` changes the first of them are returned: ask again from the revision that comes with them.
+        """
+        found: list[Incident | Post | Camera] = []
+        async with self._read() as connection:
+            revision = cast(int, (await connection.execute(select(schema.counter.c.value))).scalar_one())
+            if revision <= after:
+                return Changes(revision, ())
+            for query, table, record in (
+                (_incidents(), schema.incidents, _incident),
+                (_posts(), schema.posts, _post),
+                (select(schema.cameras), schema.cameras, _camera),
+            ):
+                newer = query.where(table.c.revision > after).order_by(table.c.revision).limit(limit)
+                found += [cast(Any, record)(row) for row in (await connection.execute(newer)).all()]
+        found.sort(key=lambda item: item.revision)
+        if len(found) >= limit:
+            # Each table gave its first `limit`, so the first `limit` of all are complete.
+            found = found[:limit]
+            revision = found[-1].revision
+        return Changes(revision, tuple(found))
+
+    async def sightings(self, event_id: str) -> Sequence[Sighting]:
+        """How an event was recorded, once for each hazard that was seen in it."""
+        table = schema.sightings
+        async with self._read() as connection:
+            rows = (await connection.execute(select(table).where(table.c.event_id == event_id))).all()
+        return [_sighting(row) for row in rows]
+
+    async def posts_of(self, incident_id: int) -> Sequence[Post]:
+        """Posts of an incident, in the order they went out."""
+        query = _posts().where(schema.posts.c.incident_id == incident_id).order_by(schema.posts.c.posted_at)
+        async with self._read() as connection:
+            rows = (await connection.execute(query)).all()
+        return [_post(row) for row in rows]
+
+    # How it is done.
+
+    async def _create(self) -> None:
+        # The counter's row is written last, so where it is, all is: most replicas start without taking a lock.
+        with contextlib.suppress(StoreError):
+            async with self._read() as connection:
+                if (await connection.execute(select(schema.counter.c.id))).scalar_one_or_none() is not None:
+                    return
+        for attempt in range(_OPEN_ATTEMPTS):
+            try:
+                async with self._transaction(write=True) as connection:
+                    await connection.run_sync(schema.metadata.create_all)
+                    has_counter = (await connection.execute(select(schema.counter.c.id))).scalar_one_or_none()
+                    if has_counter is None:
+                        await connection.execute(insert(schema.counter).values(id=1, value=0))
+                return
+            except StoreError:
+                # Another process is creating the same tables: where DDL is no part of a transaction, both may try.
+                if attempt == _OPEN_ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(0.05 * (attempt + 1))
+
+    async def _incident_of(self, event_id: str, hazard: Hazard) -> int | None:
+        async with self._read() as connection:
+            return await _sighting_incident(connection, event_id, hazard)
+
+    async def _extend_or_open(
+        self, connection: AsyncConnection, revision: int, seen: Event, hazard: Hazard, recorded_at: datetime
+    ) -> int:
+        table, at = schema.incidents, seen.captured_at
+        near = await connection.execute(
+            _incidents().where(
+                table.c.camera == seen.camera,
+                table.c.hazard == hazard,
+                table.c.first_seen <= at + self._quiet,
+                table.c.last_seen >= at - self._quiet,
+            )
+        )
+        row = _choose(near.all(), at)
+        if row is None:
+            place = seen.place
+            opened = await connection.execute(
+                insert(table).values(
+                    camera=seen.camera,
+                    hazard=hazard,
+                    lat=place.lat,
+                    lon=place.lon,
+                    place=place.name,
+                    region=place.region,
+                    first_seen=at,
+                    last_seen=at,
+                    confidence=seen.confidence,
+                    sightings=1,
+                    pin_s=(recorded_at - at).total_seconds(),
+                    revision=revision,
+                )
+            )
+            return cast(int, cast(Any, opened.inserted_primary_key)[0])
+        await connection.execute(
+            update(table)
+            .where(table.c.id == row.id)
+            .values(
+                first_seen=min(row.first_seen, at),
+                last_seen=max(row.last_seen, at),
+                confidence=max(row.confidence, seen.confidence),
+                sightings=row.sightings + 1,
+                revision=revision,
+            )
+        )
+        return cast(int, row.id)
+
+    @contextlib.asynccontextmanager
+    async def _transaction(self, *, write: bool) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._engine.connect() as connection:
+                await connection.execution_options(bongsu_write=write)
+                async with connection.begin():
+                    yield connection
+        except (SQLAlchemyError, OSError) as error:
+            raise StoreError(_explain(self._engine.url, error)) from error
+
+    def _read(self) -> contextlib.AbstractAsyncContextManager[AsyncConnection]:
+        return self._transaction(write=False)
+
+    @contextlib.asynccontextmanager
+    async def _write(self) -> AsyncIterator[tuple[AsyncConnection, int]]:
+        """A transaction that stands in line with all other writers, and its revision. Nothing changed? Roll back."""
+        table = schema.counter
+        async with self._transaction(write=True) as connection:
+            await connection.execute(update(table).values(value=table.c.value + 1))
+            yield connection, (await connection.execute(select(table.c.value))).scalar_one()
+
+
+def hazard_of(seen: Event) -> Hazard:
+    """The hazard that an event is about: its own field, or its type.
+
+    Raises:
+        ValueError: it is about none.
+    """
+    named = seen.hazard or seen.type
+    for hazard in HAZARDS:
+        if named == hazard:
+            return hazard
+    raise ValueError(f"event {seen.id}: type must be one of {', '.join(HAZARDS)}, got {seen.type!r} without a hazard")
+
+
+def _choose(rows: Sequence[Row[Any]], at: datetime) -> Row[Any] | None:
+    """The incident that an event at `at` belongs to: the newest that had begun, as if all had come in order; or else,
+    for one that comes late, the first to begin after it."""
+    begun = [row for row in rows if row.first_seen <= at]
+    if begun:
+        return max(begun, key=lambda row: (row.first_seen, row.id))
+    return min(rows, key=lambda row: (row.first_seen, row.id), default=None)
+
+
+def _is_better(captioned: Event, shown: Row[Any]) -> bool:
+    if shown.caption_en is None:
+        return True
+    offered = (captioned.snapshot is not None, captioned.confidence)
+    return offered > (shown.snapshot_key is not None, shown.caption_confidence)
+
+
+async def _sighting_incident(connection: AsyncConnection, event_id: str, hazard: Hazard) -> int | None:
+    table = schema.sightings
+    query = select(table.c.incident_id).where(table.c.event_id == event_id, table.c.hazard == hazard)
+    return cast("int | None", (await connection.execute(query)).scalar_one_or_none())
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise StoreUrlError("BONGSU_DATABASE_URL must be like sqlite+aiosqlite:///file or mysql+aiomysql://…") from None
+    if parsed.drivername not in ("sqlite+aiosqlite", "mysql+aiomysql"):
+        raise StoreUrlError(
+            f"BONGSU_DATABASE_URL must begin sqlite+aiosqlite:/// or mysql+aiomysql://, got {parsed.drivername}:"
+        )
+    return parsed
+
+
+def _engine(url: URL) -> AsyncEngine:
+    if url.get_backend_name() != "sqlite":
+        return create_async_engine(url, pool_pre_ping=True, pool_recycle=1800)
+    if url.database and url.database != ":memory:":
+        try:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(_explain(url, error)) from error
+    engine = create_async_engine(url)
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # The driver would begin transactions by itself, and always deferred: we begin them below.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later cannot wait for the lock in SQLite, it fails: take it at once.
+    is_write = connection.get_execution_options().get("bongsu_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+
+def _explain(url: URL, error: Exception) -> str:
+    cause = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    name = url.render_as_string(hide_password=True)
+    return f"database {name}: {' '.join(cause.split())}: check BONGSU_DATABASE_URL, free space and rights"
+
+
+def _incidents() -> Select[Any]:
+    return select(schema.incidents)
+
+
+def _posts() -> Select[Any]:
+    """Posts that went out, each with its incident's columns prefixed `of_`."""
+    of = [column.label(f"of_{column.name}") for column in schema.incidents.c]
+    joined = schema.posts.join(schema.incidents, schema.posts.c.incident_id == schema.incidents.c.id)
+    return select(*schema.posts.c, *of).select_from(joined).where(schema.posts.c.state == "posted")
+
+
+def _incident(row: Row[Any], prefix: str = "") -> Incident:
+    of = {name.removeprefix(prefix): value for name, value in row._mapping.items() if name.startswith(prefix)}
+    caption = None if of["caption_en"] is None else Caption(en=of["caption_en"], ko=of["caption_ko"])
+    return Incident(
+        place=Place(lat=of["lat"], lon=of["lon"], name=of["place"], region=of["region"]),
+        caption=caption,
+        **{name: of[name] for name in _INCIDENT_FIELDS},
+    )
+
+
+_INCIDENT_FIELDS = (
+    *("id", "camera", "hazard", "first_seen", "last_seen", "confidence", "sightings"),
+    *("pin_s", "snapshot_key", "revision"),
+)
+
+
+def _post(row: Row[Any]) -> Post:
+    return Post(
+        id=row.id,
+        channel=row.channel,
+        incident=_incident(row, "of_"),
+        event_id=row.claimed_by,
+        claimed_at=row.claimed_at,
+        posted_at=row.posted_at,
+        text=Caption(en=row.text_en, ko=row.text_ko),
+        snapshot_key=row.snapshot_key,
+        reference=row.reference,
+        revision=row.revision,
+    )
+
+
+def _camera(row: Row[Any]) -> Camera:
+    place = Place(lat=row.lat, lon=row.lon, name=row.place, region=row.region)
+    return Camera(id=row.id, place=place, status=row.status, changed_at=row.changed_at, revision=row.revision)
+
+
+def _sighting(row: Row[Any]) -> Sighting:
+    return Sighting(
+        event_id=row.event_id,
+        hazard=row.hazard,
+        incident_id=row.incident_id,
+        captured_at=row.captured_at,
+        recorded_at=row.recorded_at,
+        confidence=row.confidence,
+        trace=_decode_trace(row.trace),
+        caption_trace=_decode_trace(row.caption_trace or "[]"),
+    )
+
+
+def _staged(seen: Event, by: str, got_at: datetime | None, done_at: datetime) -> tuple[Stage, ...]:
+    return seen.trace if got_at is None else (*seen.trace, Stage(by, got_at, done_at))
+
+
+def _encode_trace(trace: tuple[Stage, ...]) -> str:
+    return msgspec.json.encode(trace).decode()
+
+
+def _decode_trace(text: str) -> tuple[Stage, ...]:
+    return msgspec.json.decode(text, type=tuple[Stage, ...])

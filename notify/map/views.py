@@ -1,0 +1,110 @@
+"""Records as the public sees them: GeoJSON features and JSON Feed items; the API and the live stream use it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from functions.event import Caption, utc_now
+from notify.map.records import Camera, Incident, Post
+
+Json = dict[str, Any]
+
+TITLES = {"accident": "Accident", "fire": "Fire", "gun": "Gun", "knife": "Knife"}
+
+
+def incident_feature(incident: Incident, quiet_s: float, now: datetime | None = None) -> Json:
+    """An incident as a GeoJSON Feature; `status` holds for `now`."""
+    is_open = incident.is_open(now or utc_now(), quiet_s)
+    has_snapshot = incident.snapshot_key is not None
+    return {
+        "type": "Feature",
+        "id": incident.id,
+        "geometry": _point(incident.place.lon, incident.place.lat),
+        "properties": {
+            "id": incident.id,
+            "hazard": incident.hazard,
+            "camera": incident.camera,
+            "place": incident.place.name,
+            "region": incident.place.region,
+            "first_seen": timestamp(incident.first_seen),
+            "last_seen": timestamp(incident.last_seen),
+            "confidence": round(incident.confidence, 4),
+            "sightings": incident.sightings,
+            "status": "open" if is_open else "closed",
+            "caption": None if incident.caption is None else _caption(incident.caption),
+            # The revision makes the address new when the picture is, so it may be cached.
+            "snapshot": f"/api/incidents/{incident.id}/snapshot?v={incident.revision}" if has_snapshot else None,
+            "pin_s": round(incident.pin_s, 3),
+        },
+    }
+
+
+def camera_feature(camera: Camera) -> Json:
+    """A camera as a GeoJSON Feature."""
+    return {
+        "type": "Feature",
+        "id": camera.id,
+        "geometry": _point(camera.place.lon, camera.place.lat),
+        "properties": {
+            "id": camera.id,
+            "place": camera.place.name,
+            "region": camera.place.region,
+            "status": camera.status,
+            "changed_at": timestamp(camera.changed_at),
+        },
+    }
+
+
+def collection(features: list[Json], **members: Any) -> Json:
+    """Features as a GeoJSON FeatureCollection, with foreign members."""
+    return {"type": "FeatureCollection", "features": features, **members}
+
+
+def feed_item(post: Post, public_url: str = "") -> Json:
+    """A post as an item of a JSON Feed 1.1; its addresses are absolute if `public_url` is given."""
+    incident = post.incident
+    item: Json = {
+        "id": f"bongsu-post-{post.id}",
+        "url": f"{public_url}/?incident={incident.id}",
+        "title": " · ".join(filter(None, (TITLES[incident.hazard], incident.place.name))),
+        "content_text": f"{post.text.en}\n{post.text.ko}",
+        "date_published": timestamp(post.posted_at),
+        "tags": [incident.hazard],
+        "_bongsu": {
+            "incident": incident.id,
+            "hazard": incident.hazard,
+            "place": incident.place.name,
+            "region": incident.place.region,
+            "caption": _caption(post.text),
+            "revision": post.revision,
+        },
+    }
+    if post.snapshot_key is not None:
+        item["image"] = f"{public_url}/api/posts/{post.id}/snapshot"
+    return item
+
+
+def feed(posts: list[Post], public_url: str = "") -> Json:
+    """Posts, newest first, as a JSON Feed 1.1."""
+    return {
+        "version": "https://jsonfeed.org/version/1.1",
+        "title": "Bongsu alerts",
+        "description": "Accidents, fires, guns and knives seen by cameras. Faces are mosaicked.",
+        "home_page_url": f"{public_url}/",
+        "feed_url": f"{public_url}/feed.json",
+        "items": [feed_item(post, public_url) for post in posts],
+    }
+
+
+def timestamp(at: datetime) -> str:
+    """A UTC time as ISO 8601 with milliseconds and Z."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _point(lon: float, lat: float) -> Json:
+    return {"type": "Point", "coordinates": [lon, lat]}
+
+
+def _caption(caption: Caption) -> Json:
+    return {"en": caption.en, "ko": caption.ko}

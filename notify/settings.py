@@ -1,0 +1,57 @@
+"""What the environment says to the functions and the API of this room."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+from msgspec import Struct
+
+from functions.settings import SettingsError
+
+# msgspec, not pydantic: every function imports this, and pydantic would double its cold start.
+
+
+class Settings(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"):
+    """Environment of one process; field `quiet_s` is read from `BONGSU_QUIET_S`, and so on."""
+
+    database_url: str = "sqlite+aiosqlite:///state/bongsu.db"
+    snapshot_url: str = "state/snapshots"
+    """A folder, or an address that obstore opens: `file:///…`, `s3://bucket/prefix`, …"""
+    quiet_s: float = 120.0
+    """A hazard not seen for so long is over; the next sighting opens a new incident."""
+    http_host: str = "127.0.0.1"
+    http_port: int = 8080
+    public_url: str = ""
+    """Address under which readers reach the API, such as `https://alerts.example.org`; makes feed links absolute."""
+    tile_url: str = ""
+    """Map tiles for the page, such as `https://tile.example.org/{z}/{x}/{y}.png`; none are fetched without it."""
+    tile_attribution: str = ""
+    scale_status: str = ""
+    """File that the autoscaler of one machine writes; shown as `/api/pipeline`."""
+    streams_max: int = 512
+    """Most readers of the live stream in one API process."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quiet_s <= 86_400:
+            raise ValueError(f"BONGSU_QUIET_S must be 1 to 86400 seconds, got {self.quiet_s}")
+        if not 0 <= self.http_port <= 65_535:
+            raise ValueError(f"BONGSU_HTTP_PORT must be 0 to 65535, got {self.http_port}")
+        for name, address in (("PUBLIC", self.public_url), ("TILE", self.tile_url)):
+            if address and not address.startswith(("http://", "https://")):
+                raise ValueError(f"BONGSU_{name}_URL must start with http:// or https://, got {address!r}")
+
+
+def load() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        SettingsError: a value cannot be used.
+    """
+    given = {name: value for name, value in os.environ.items() if name.startswith("BONGSU_") and value}
+    try:
+        return msgspec.convert(given, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        # msgspec ends with `$.NAME` what it refuses itself; what __post_init__ refuses names the variable already.
+        name = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else ""
+        raise SettingsError(f"{name}: got {given.get(name)!r}: {error}" if name else str(error)) from None

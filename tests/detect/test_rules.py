@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+
+from detect.rules import RULES, confirm
+from functions import Box, Detection
+
+
+def seen(label: str, confidence: float, x: float = 0.2, y: float = 0.2, size: float = 0.2) -> Detection:
+    return Detection(label, confidence, Box(x, y, x + size, y + size))
+
+
+def test_two_agreeing_frames_confirm() -> None:
+    (confirmed,) = confirm([[], [seen("fire", 0.6)], [], [seen("fire", 0.8)]])
+    assert (confirmed.hazard, confirmed.frame, confirmed.confidence) == ("fire", 3, pytest.approx(0.7))
+    assert confirmed.detection.confidence == 0.8
+
+
+def test_one_frame_is_never_proof() -> None:
+    assert confirm([[seen("gun", 0.99)], [], [], []]) == []
+    assert confirm([[seen("gun", 0.99), seen("gun", 0.98, x=0.3)]]) == []
+
+
+@pytest.mark.parametrize("hazard", list(RULES))
+def test_a_median_under_the_threshold_is_ignored(hazard: str) -> None:
+    threshold = RULES[hazard].threshold  # type: ignore[index]
+    assert confirm([[seen(hazard, threshold - 0.02)]] * 4) == []
+    assert len(confirm([[seen(hazard, threshold + 0.02)]] * 4)) == 1
+
+
+def test_a_camera_may_set_its_own_threshold() -> None:
+    burst = [[seen("fire", 0.5)]] * 4
+    assert confirm(burst, {"fire": 0.6}) == []
+    assert len(confirm(burst, {"fire": 0.2})) == 1
+
+
+def test_boxes_in_different_places_do_not_add_up() -> None:
+    assert confirm([[seen("gun", 0.9, x=0.0)], [seen("gun", 0.9, x=0.7)]]) == []
+
+
+def test_a_moving_object_is_followed() -> None:
+    burst = [[seen("knife", 0.7, x=0.1 + 0.1 * i)] for i in range(4)]
+    (confirmed,) = confirm(burst)
+    assert confirmed.confidence == pytest.approx(0.7)
+
+
+def test_hazards_are_confirmed_side_by_side_surest_first() -> None:
+    burst = [[seen("gun", 0.6), seen("knife", 0.9, x=0.7)]] * 2
+    assert [c.hazard for c in confirm(burst)] == ["knife", "gun"]
+
+
+def test_other_labels_and_empty_bursts_confirm_nothing() -> None:
+    assert confirm([]) == []
+    assert confirm([[], []]) == []
+    assert confirm([[seen("person", 0.99)]] * 4) == []

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import av
+import cv2
+import msgspec
+import numpy as np
+import pytest
+
+from detect import model
+from detect.worker import Eye, detect, open_eye
+from functions import Event, Frame, Place, Reject, new_id, utc_now
+
+ROOT = Path(__file__).parents[2]
+MEDIA = ROOT / "local/demo/media"
+DATA = Path(os.environ.get("BONGSU_DATA") or ROOT.parent / "shared/data")
+
+
+@asynccontextmanager
+async def eye() -> AsyncIterator[Eye]:
+    async with open_eye() as opened:
+        yield opened
+
+
+def burst(clip: str, second: float) -> Event:
+    """A burst as motion takes it, from a shipped clip."""
+    return burst_of(MEDIA / f"{clip}.mp4", second)
+
+
+def burst_of(path: Path, second: float) -> Event:
+    with av.open(str(path)) as container:
+        fps = float(container.streams.video[0].average_rate or 10)
+        images = [f.to_ndarray(format="bgr24") for f in container.decode(video=0)]
+    now = utc_now()
+    chosen = [images[int((second + i / 4) * fps)] for i in range(4)]
+    frames = tuple(
+        Frame(cv2.imencode(".jpg", image)[1].tobytes(), now + timedelta(seconds=i / 4))
+        for i, image in enumerate(chosen)
+    )
+    place = Place(37.5, 127.0, "gate")
+    return Event(id=new_id(), type="motion", camera="c", place=place, captured_at=now, frames=frames)
+
+
+async def test_a_burst_of_fire_becomes_a_fire_event_with_its_best_frame() -> None:
+    sent = burst("fire", 9)
+    async with eye() as opened:
+        (event,) = await detect([sent], opened)
+    assert (event.id, event.type, event.hazard, event.captured_at) == (sent.id, "fire", "fire", sent.captured_at)
+    assert len(event.frames) == 1
+    assert event.frames[0] in sent.frames
+    assert event.detections[0].label == "fire"
+    assert "person" in event.searched
+
+
+async def test_a_batch_keeps_its_bursts_apart() -> None:
+    bursts = [burst("street", 10), burst("gun", 14), burst("street", 12)]
+    async with eye() as opened:
+        (event,) = await detect(bursts, opened)
+    assert (event.id, event.type) == (bursts[1].id, "gun")
+    assert any(d.label == "person" for d in event.detections)
+
+
+async def test_a_camera_threshold_is_respected() -> None:
+    async with eye() as opened:
+        assert await detect([msgspec.structs.replace(burst("fire", 9), thresholds={"fire": 0.99})], opened) == []
+
+
+async def test_an_undecodable_frame_is_skipped_and_the_rest_decide() -> None:
+    sent = burst("fire", 9)
+    frames = (*sent.frames[:3], Frame(b"\xff\xd8 no picture", sent.captured_at))
+    async with eye() as opened:
+        (event,) = await detect([msgspec.structs.replace(sent, frames=frames)], opened)
+    assert event.type == "fire"
+
+
+async def test_a_burst_without_a_usable_frame_is_rejected() -> None:
+    sent = msgspec.structs.replace(burst("fire", 9), frames=(Frame(b"nothing", utc_now()),))
+    async with eye() as opened:
+        with pytest.raises(Reject, match="none of 1 frames"):
+            await detect([sent], opened)
+
+
+async def test_without_the_scene_network_the_hazard_still_goes_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = model.Spec(Path("/nowhere/scene.onnx"), model.SCENE_LABELS, 0.2)
+    monkeypatch.setattr("detect.worker.SCENE", gone)
+    async with eye() as opened:
+        (event,) = await detect([burst("fire", 9)], opened)
+    assert event.type == "fire"
+    assert "person" not in event.searched
+
+
+async def test_one_pixel_frames_are_looked_at_and_show_nothing() -> None:
+    tiny = Frame(cv2.imencode(".jpg", np.zeros((1, 1, 3), np.uint8))[1].tobytes(), utc_now())
+    async with eye() as opened:
+        assert await detect([msgspec.structs.replace(burst("street", 10), frames=(tiny,) * 4)], opened) == []
+
+
+@pytest.mark.skipif(not (DATA / "video").is_dir(), reason="no knife scene may be shipped: set BONGSU_DATA to the data")
+async def test_a_knife_is_confirmed_on_a_real_clip() -> None:
+    async with eye() as opened:
+        found = [
+            e.type for s in range(12) for e in await detect([burst_of(DATA / "video/capo_knife-gun.mp4", s)], opened)
+        ]
+    assert "knife" in found

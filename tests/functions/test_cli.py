@@ -1,0 +1,89 @@
+"""The command line, as its user sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from functions import Event, Place, encode, new_id, utc_now
+from functions.broker import connect
+from functions.topology import queues
+
+ROOT = Path(__file__).parents[2]
+
+
+def bongsu(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from functions.cli import main; main()", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+        env={**os.environ, "BONGSU_BROKER_URL": f"sqlite:///{state}/broker.db"},
+    )
+
+
+async def test_dead_letters_are_listed_shown_and_replayed(tmp_path: Path) -> None:
+    event = Event(id=new_id(), type="fire", camera="c", place=Place(37, 127, "gate"), captured_at=utc_now())
+    broker = await connect(f"sqlite:///{tmp_path}/broker.db")
+    await broker.declare(queues(["fire.post"]))
+    await broker.publish(encode(event))
+    async with broker.consume(["fire.post"]) as consumer:
+        delivery = await consumer.get(5)
+        assert delivery is not None
+        await delivery.reject("channel refused")
+
+    listed = bongsu(tmp_path, "dead", "list")
+    assert event.id in listed.stdout
+    assert "channel refused" in listed.stdout
+    id_ = listed.stdout.split("\t")[0]
+    shown = json.loads(bongsu(tmp_path, "dead", "show", id_).stdout)
+    assert (shown["queue"], shown["event"]["id"]) == ("fire.post", event.id)
+    assert bongsu(tmp_path, "dead", "show", "77").returncode == 1
+    assert "1 of 1" in bongsu(tmp_path, "dead", "replay", id_).stdout
+    assert (await broker.depth("fire.post")).ready == 1
+    assert bongsu(tmp_path, "dead", "list").stdout == ""
+    await broker.close()
+
+
+async def test_topology_declares_the_queues_of_a_file(tmp_path: Path) -> None:
+    hospital = tmp_path / "hospital.py"
+    hospital.write_text('from functions import on\n@on("accident")\nasync def call(event): ...\n')
+    assert bongsu(tmp_path, "topology", "apply", str(hospital), "fire.map").returncode == 0
+    broker = await connect(f"sqlite:///{tmp_path}/broker.db")
+    assert (await broker.depth("accident.hospital")).ready == 0
+    assert (await broker.depth("fire.map")).ready == 0
+    await broker.close()
+
+
+def test_a_new_function_runs_its_own_test(tmp_path: Path) -> None:
+    for room in ("notify", "keda", "tests/notify"):
+        (tmp_path / room).mkdir(parents=True)
+    (tmp_path / "notify/__init__.py").touch()
+    made = bongsu(
+        tmp_path, "function", "new", "fire_brigade", "--on", "accident", "--on", "fire", "--into", str(tmp_path)
+    )
+    assert made.returncode == 0, made.stderr
+    assert "fire.fire_brigade" in (tmp_path / "keda/fire_brigade.yaml").read_text()
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto", "tests"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+    )
+    assert "1 passed" in tested.stdout, tested.stdout + tested.stderr
+    again = bongsu(tmp_path, "function", "new", "fire_brigade", "--on", "fire", "--into", str(tmp_path))
+    assert "is there already" in again.stderr
+
+
+def test_a_wrong_command_is_one_clear_line(tmp_path: Path) -> None:
+    for arguments in (["dance"], ["function", "new", "Bad-Name", "--on", "fire"], ["topology", "apply", "nowhere"]):
+        result = bongsu(tmp_path, *arguments)
+        assert result.returncode == 1
+        assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+        assert "Traceback" not in result.stderr

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from functions import Event, on
+from functions.function import DeclarationError, load_function
+from functions.topology import queue, queue_name
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text("from functions import on\n" + text)
+    return str(path)
+
+
+def test_a_decorated_handler_is_still_the_plain_function() -> None:
+    def handler(event: Event) -> None:
+        return None
+
+    assert on("fire")(handler) is handler
+
+
+def test_a_file_is_a_function_named_after_it(tmp_path: Path) -> None:
+    target = write(tmp_path / "hospital.py", '@on("accident", "fire")\nasync def call(event): ...\n')
+    function = load_function(target)
+    assert (function.name, function.queues) == ("hospital", ("accident.hospital", "fire.hospital"))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "declares no handler"),
+        ('@on("fire")\nasync def a(e): ...\n@on("fire")\nasync def b(e): ...\n', "two handlers for fire"),
+    ],
+)
+def test_a_module_that_is_no_function_is_told_why(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(DeclarationError, match=told):
+        load_function(write(tmp_path / "broken.py", text))
+
+
+@pytest.mark.parametrize("target", ["no.such.module", "/no/such/file.py"])
+def test_a_missing_module_is_named(target: str) -> None:
+    with pytest.raises(DeclarationError, match=target.split(".", maxsplit=1)[0]):
+        load_function(target)
+
+
+def test_on_needs_a_type_and_a_whole_batch() -> None:
+    with pytest.raises(DeclarationError, match="at least one"):
+        on()
+    with pytest.raises(DeclarationError, match="batch"):
+        on("fire", batch=0)
+
+
+def test_queue_names_say_type_and_function() -> None:
+    assert queue_name("fire", "map") == "fire.map"
+    assert queue_name("motion", "detect") == "motion"
+    assert queue("fire.map").routing_key == "fire"
+    assert queue("motion").max_length == 256
+    for wrong in ("fire", "Fire.map", "fire.map.x", ""):
+        with pytest.raises(ValueError, match="queue name"):
+            queue(wrong)

@@ -1,0 +1,174 @@
+"""Real worker processes on the embedded broker: started, killed, stopped; nothing may be lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from functions import Event, Place, encode, new_id, utc_now
+from functions.broker import BrokerError, connect
+from functions.topology import queues
+
+ROOT = Path(__file__).parents[2]
+
+WORKER = """
+import asyncio, os, time
+from functions import Event, on
+
+@on("accident")
+async def call(event: Event) -> None:
+    with open(os.environ["LOG"], "a") as log:
+        log.write(f"begin {event.id}\\n")
+    await asyncio.sleep(float(os.environ.get("WORK_S", "0")))
+    with open(os.environ["LOG"], "a") as log:
+        log.write(f"done {event.id}\\n")
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "hospital.py").write_text(WORKER)
+    return tmp_path
+
+
+@contextmanager
+def worker(place: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "functions", str(place / "hospital.py")],
+        env={
+            **os.environ,
+            "BONGSU_BROKER_URL": f"sqlite:///{place}/broker.db",
+            "LOG": str(place / "log"),
+            "PYTHONPATH": str(ROOT),
+            **environment,
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def accident() -> Event:
+    place = Place(37.5, 127.0, "gate")
+    return Event(id=new_id(), type="accident", camera="gate-1", place=place, captured_at=utc_now())
+
+
+async def publish(place: Path, *events: Event) -> None:
+    broker = await connect(f"sqlite:///{place}/broker.db")
+    await broker.declare(queues(["accident.hospital"]))
+    await broker.publish(*map(encode, events))
+    await broker.close()
+
+
+def log_of(place: Path) -> list[str]:
+    path = place / "log"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, "waited 20 s in vain"
+        time.sleep(0.02)
+
+
+async def test_one_new_file_receives_accidents(place: Path) -> None:
+    event = accident()
+    with worker(place) as process:
+        await publish(place, event)
+        until(lambda: f"done {event.id}" in log_of(place))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+
+
+async def test_kill_9_in_mid_work_loses_nothing(place: Path) -> None:
+    event = accident()
+    await publish(place, event)
+    with worker(place, WORK_S="60") as process:
+        until(lambda: f"begin {event.id}" in log_of(place))
+        process.kill()
+        process.wait()
+    with worker(place):
+        until(lambda: f"done {event.id}" in log_of(place))
+
+
+async def test_sigterm_finishes_what_is_in_hand(place: Path) -> None:
+    events = [accident() for _ in range(3)]
+    await publish(place, *events)
+    with worker(place, WORK_S="0.5") as process:
+        until(lambda: f"begin {events[0].id}" in log_of(place))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+    assert log_of(place) == [f"begin {events[0].id}", f"done {events[0].id}"]
+    broker = await connect(f"sqlite:///{place}/broker.db")
+    assert (await broker.depth("accident.hospital")).ready == 2
+    await broker.close()
+
+
+async def test_the_worker_serves_health_and_metrics(place: Path, unused_tcp_port: int) -> None:
+    event = accident()
+    await publish(place, event)
+    base = f"http://127.0.0.1:{unused_tcp_port}"
+    with worker(place, BONGSU_METRICS_PORT=str(unused_tcp_port)):
+        until(lambda: f"done {event.id}" in log_of(place))
+        assert urllib.request.urlopen(f"{base}/healthz").status == 200
+        wanted = 'bongsu_events_handled_total{function="hospital",outcome="ok",type="accident"} 1.0'
+        until(lambda: wanted in urllib.request.urlopen(f"{base}/metrics").read().decode())
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({"BONGSU_METRICS_PORT": "http"}, "BONGSU_METRICS_PORT"),
+        ({"BONGSU_LOG_LEVEL": "loud"}, "BONGSU_LOG_LEVEL"),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_line(place: Path, environment: dict[str, str], told: str) -> None:
+    with worker(place, **environment) as process:
+        _, errors = process.communicate(timeout=10)
+        assert process.returncode == 1
+    (line,) = errors.strip().splitlines()
+    assert told in line
+
+
+async def test_a_file_that_is_no_broker_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broker.db").write_text("this is not a database " * 100)
+    with pytest.raises(BrokerError, match="not a broker database"):
+        await connect(f"sqlite:///{tmp_path}/broker.db")
+
+
+async def test_an_unknown_broker_url_shows_no_password() -> None:
+    with pytest.raises(BrokerError, match="redis") as caught:
+        await connect("redis://user:secret@host")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a small filesystem of its own")
+async def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path: Path) -> None:
+    broker = await connect(f"sqlite:///{tmp_path}/broker.db")
+    await broker.declare(queues(["accident.hospital"]))
+    await broker.publish(encode(accident()))
+    # A limit on the file's size is what a full disk looks like to SQLite, and needs no root.
+    await broker._do(lambda db: db.execute("PRAGMA max_page_count = 30"))  # type: ignore[attr-defined]
+    frame = __import__("functions").Frame(bytes(1_000_000), utc_now())
+    large = __import__("msgspec").structs.replace(accident(), frames=(frame,))
+    with pytest.raises(BrokerError, match="disk is full"):
+        await broker.publish(encode(large))
+    await broker._do(lambda db: db.execute("PRAGMA max_page_count = 100000"))  # type: ignore[attr-defined]
+    await broker.publish(encode(large))
+    assert (await broker.depth("accident.hospital")).ready == 2
+    await broker.close()

@@ -1,0 +1,245 @@
+"""The runtime against the memory broker: what a handler returns or raises decides what becomes of its event."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from functions import Event, Place, Reject, Retry, encode, new_id, on, utc_now
+from functions.broker.memory import MemoryBroker
+from functions.event import Message, decode
+from functions.function import Function, Subscription
+from functions.runtime import run
+from functions.topology import queues
+
+
+def event(event_type: str = "fire", **fields: Any) -> Event:
+    return Event(
+        id=new_id(), type=event_type, camera="gate-1", place=Place(37.5, 127.0, "gate"), captured_at=utc_now(), **fields
+    )
+
+
+def function(*handlers: Callable[..., Any]) -> Function:
+    subscriptions: list[Subscription] = [h.__bongsu_subscription__ for h in handlers]  # type: ignore[attr-defined]
+    return Function("test", tuple(subscriptions))
+
+
+@contextlib.asynccontextmanager
+async def running(broker: MemoryBroker, *handlers: Callable[..., Any], grace_s: float = 5) -> AsyncIterator[None]:
+    stopping = asyncio.Event()
+    task = asyncio.create_task(run(function(*handlers), broker, stopping, grace_s=grace_s))
+    await asyncio.sleep(0.05)
+    try:
+        yield
+    finally:
+        stopping.set()
+        await task
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def left(broker: MemoryBroker, queue: str) -> tuple[int, int | None]:
+    depth = await broker.depth(queue)
+    return depth.ready, depth.unacked
+
+
+async def test_a_handler_gets_the_event_and_it_is_acknowledged() -> None:
+    broker, seen = MemoryBroker(), []
+
+    @on("fire")
+    async def handle(event: Event) -> None:
+        seen.append(event)
+
+    sent = event()
+    async with running(broker, handle):
+        await broker.publish(encode(sent))
+        await until(lambda: len(seen) == 1)
+    assert seen == [sent]
+    assert await left(broker, "fire.test") == (0, 0)
+
+
+async def test_a_plain_function_is_a_handler_too() -> None:
+    broker, seen = MemoryBroker(), []
+
+    @on("fire")
+    def handle(event: Event) -> None:
+        seen.append(event.id)
+
+    async with running(broker, handle):
+        await broker.publish(encode(event()))
+        await until(lambda: len(seen) == 1)
+
+
+async def test_what_a_handler_returns_is_published_with_its_stage() -> None:
+    broker = MemoryBroker()
+    await broker.declare(queues(["captioned.next"]))
+
+    @on("fire")
+    async def handle(event: Event) -> list[Event]:
+        return [__import__("msgspec").structs.replace(event, type="captioned")]
+
+    sent = event()
+    async with running(broker, handle):
+        await broker.publish(encode(sent))
+        async with broker.consume(["captioned.next"]) as consumer:
+            delivery = await consumer.get(5)
+            assert delivery is not None
+            got = decode(delivery.message.body)
+            await delivery.ack()
+    assert (got.id, got.type) == (sent.id, "captioned")
+    assert [s.name for s in got.trace] == ["test"]
+    assert got.captured_at <= got.trace[0].got_at <= got.trace[0].done_at
+
+
+async def test_retry_comes_back_and_reject_is_kept() -> None:
+    broker, attempts = MemoryBroker(), []
+
+    @on("fire")
+    async def handle(event: Event) -> None:
+        attempts.append(event.id)
+        if len(attempts) == 1:
+            raise Retry("feed away", after=0.05)
+        raise Reject("no snapshot")
+
+    async with running(broker, handle):
+        await broker.publish(encode(event()))
+        await until(lambda: len(attempts) == 2)
+    (letter,) = await broker.dead_letters()
+    assert (letter.queue, letter.reason, letter.attempts) == ("fire.test", "no snapshot", 2)
+
+
+async def test_any_other_error_is_retried_until_it_is_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("functions.runtime._backoff", lambda attempt: 0.0)
+    broker = MemoryBroker()
+
+    @on("fire")
+    async def handle(event: Event) -> None:
+        raise ZeroDivisionError("a bug")
+
+    async with running(broker, handle):
+        await broker.publish(encode(event()))
+        async with asyncio.timeout(10):
+            while not await broker.dead_letters():
+                await asyncio.sleep(0.01)
+    (letter,) = await broker.dead_letters()
+    assert letter.reason == "ZeroDivisionError: a bug (delivery 8 of 8)"
+
+
+async def test_bytes_that_are_no_event_become_a_dead_letter_and_the_next_is_handled() -> None:
+    broker, seen = MemoryBroker(), []
+
+    @on("fire")
+    async def handle(event: Event) -> None:
+        seen.append(event.id)
+
+    async with running(broker, handle):
+        await broker.publish(Message("fire", b"\xc1 garbage", {}), encode(event()))
+        await until(lambda: len(seen) == 1)
+    (letter,) = await broker.dead_letters()
+    assert letter.reason.startswith("not an event")
+
+
+async def test_a_batch_comes_whole_and_a_bad_event_does_not_take_its_neighbours_along() -> None:
+    broker, calls = MemoryBroker(), []
+
+    @on("fire", batch=8)
+    async def handle(events: Sequence[Event]) -> None:
+        calls.append([e.camera for e in events])
+        if any(e.status == "bad" for e in events):
+            raise Reject("bad event")
+
+    await broker.declare(queues(["fire.test"]))
+    await broker.publish(*(encode(event(status="bad" if i == 1 else "")) for i in range(4)))
+    async with running(broker, handle):
+        await until(lambda: len(calls) == 5)
+    assert [len(c) for c in calls] == [4, 1, 1, 1, 1]
+    assert len(await broker.dead_letters()) == 1
+    assert await left(broker, "fire.test") == (0, 0)
+
+
+async def test_a_resource_is_opened_once_and_closed_at_the_end() -> None:
+    broker, log = MemoryBroker(), []
+
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[str]:
+        log.append("open")
+        yield "resource"
+        log.append("close")
+
+    @on("fire", uses=opened)
+    async def handle(event: Event, resource: str) -> None:
+        log.append(resource)
+
+    async with running(broker, handle):
+        await broker.publish(encode(event()), encode(event()))
+        await until(lambda: len(log) == 3)
+    assert log == ["open", "resource", "resource", "close"]
+
+
+async def test_stopping_finishes_what_is_in_hand_and_gives_back_the_rest() -> None:
+    broker, log = MemoryBroker(), []
+
+    @on("fire")
+    async def handle(event: Event) -> None:
+        log.append("begun")
+        await asyncio.sleep(0.2)
+        log.append("done")
+
+    async with running(broker, handle):
+        await broker.publish(*(encode(event()) for _ in range(3)))
+        await until(lambda: log == ["begun"])
+    assert log == ["begun", "done"]
+    assert await left(broker, "fire.test") == (2, 0)
+
+
+async def test_a_handler_that_outlasts_the_grace_period_is_given_back() -> None:
+    broker, log = MemoryBroker(), []
+
+    @on("fire")
+    async def handle(event: Event) -> None:
+        log.append("begun")
+        await asyncio.sleep(60)
+
+    async with running(broker, handle, grace_s=0.1):
+        await broker.publish(encode(event()))
+        await until(lambda: log == ["begun"])
+    assert await left(broker, "fire.test") == (1, 0)
+
+
+async def test_a_handler_that_hangs_is_given_up_and_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("functions.runtime._backoff", lambda attempt: 0.0)
+    broker, log = MemoryBroker(), []
+
+    @on("fire", timeout_s=0.05)
+    async def handle(event: Event) -> None:
+        log.append(event.id)
+        if len(log) == 1:
+            await asyncio.sleep(60)
+
+    async with running(broker, handle):
+        await broker.publish(encode(event()))
+        await until(lambda: len(log) == 2)
+    assert await left(broker, "fire.test") == (0, 0)
+
+
+async def test_a_return_of_something_else_is_a_dead_letter_that_says_so() -> None:
+    broker = MemoryBroker()
+
+    @on("fire")
+    async def handle(event: Event) -> list[str]:
+        return ["fire"]
+
+    async with running(broker, handle):
+        await broker.publish(encode(event()))
+        async with asyncio.timeout(5):
+            while not await broker.dead_letters():
+                await asyncio.sleep(0.01)
+    assert "returned str" in (await broker.dead_letters())[0].reason

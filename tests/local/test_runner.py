@@ -1,0 +1,299 @@
+"""`bongsu run` as a whole: from nothing to nothing, whatever happens in between."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from datetime import UTC, datetime
+
+import psutil
+import pytest
+
+from functions import Event, Place, encode, new_id
+from functions.broker import connect
+
+from .conftest import ROOT, Relay, wait_until
+
+
+async def publish(relay: Relay, *cameras: str) -> list[str]:
+    """Publish a `fire` from each camera; returns their ids."""
+    place = Place(37.5, 127.0, "gate")
+    events = [Event(id=new_id(), type="fire", camera=c, place=place, captured_at=datetime.now(UTC)) for c in cameras]
+    broker = await connect(relay.broker_url)
+    try:
+        await broker.publish(*map(encode, events))
+    finally:
+        await broker.close()
+    return [event.id for event in events]
+
+
+async def waiting(relay: Relay) -> int:
+    """Events that the function has not finished."""
+    broker = await connect(relay.broker_url)
+    try:
+        depth = await broker.depth("fire.hospital")
+    finally:
+        await broker.close()
+    return depth.ready + (depth.unacked or 0)
+
+
+def replicas(relay: Relay) -> object:
+    return relay.status().get("hospital", {}).get("replicas")
+
+
+def fetch(relay: Relay) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{relay.port}/", timeout=5) as answer:
+        return bytes(answer.read())
+
+
+def read_until(run: subprocess.Popen[str], text: str) -> str:
+    """Read a run's output up to the line that holds the text."""
+    assert run.stdout is not None
+    seen = ""
+    for line in run.stdout:
+        seen += line
+        if text in line:
+            return seen
+    raise AssertionError(f"{text!r} was never said:\n{seen}")
+
+
+async def test_function_goes_from_zero_to_one_to_zero_and_ctrl_c_leaves_nothing(relay: Relay) -> None:
+    run = relay.run()
+    read_until(run, "asleep until there is work")
+    wait_until(lambda: replicas(relay) == 0)
+    ids = await publish(relay, "gate")
+    told = read_until(run, "hospital 1 -> 0")
+    assert "hospital 0 -> 1" in told
+    assert relay.done == ids
+    assert b'"hospital"' in await asyncio.to_thread(fetch, relay)
+    run.send_signal(signal.SIGINT)
+    run.communicate(timeout=20)
+    assert run.returncode == 0
+    assert relay.processes() == []
+
+
+async def test_second_run_on_the_same_state_and_a_taken_port_are_refused_in_one_line(relay: Relay) -> None:
+    first = relay.run()
+    read_until(first, "asleep until there is work")
+    second = relay.run()
+    said, _ = second.communicate(timeout=20)
+    assert second.returncode == 1
+    assert said.count("\n") == 1
+    assert f"already in use by `bongsu run` with process id {first.pid}" in said
+    third = relay.run("--state", "elsewhere")
+    said, _ = third.communicate(timeout=20)
+    assert third.returncode == 1
+    assert said.count("\n") == 1
+    assert f"--port {relay.port}: cannot be used on 127.0.0.1 (Address already in use)" in said
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=20)
+    assert relay.processes() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--cameras", "mine.yaml"], "--cameras mine.yaml: no such file: copy cameras.example.yaml to mine.yaml"),
+        (["--keda", "nowhere"], "no folder 'nowhere': name the folder of the scaled workloads with --keda"),
+        (["--state", "cameras.yaml/state"], "--state cameras.yaml/state: cannot write"),
+        (["--port", "70000"], "--port 70000: must be 1 to 65535"),
+        (["--host", "no-such-host.invalid"], "cannot be used on no-such-host.invalid"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_one_line_and_status_1(relay: Relay, arguments: list[str], words: str) -> None:
+    run = relay.run(*arguments)
+    said, _ = run.communicate(timeout=20)
+    assert run.returncode == 1
+    lines = [line for line in said.splitlines() if not line.startswith("--host")]
+    assert len(lines) == 1
+    assert words in lines[0]
+
+
+async def test_kill_9_of_the_runner_leaves_no_process_and_the_next_run_finishes_the_work(relay: Relay) -> None:
+    run = relay.run()
+    read_until(run, "asleep until there is work")
+    ids = await publish(relay, "slow-2")
+    wait_until(lambda: relay.begun)
+    assert len(relay.processes()) >= 4
+    run.kill()
+    run.wait()
+    wait_until(lambda: relay.processes() == [])
+    # It was told to drain, so what it had in hand is done; what came after waits for the next run.
+    assert relay.done == ids
+    more = await publish(relay, "gate")
+    again = relay.run()
+    wait_until(lambda: relay.done == ids + more)
+    again.send_signal(signal.SIGTERM)
+    again.communicate(timeout=20)
+    assert relay.processes() == []
+
+
+async def test_kill_9_of_a_worker_in_mid_work_loses_nothing(relay: Relay) -> None:
+    run = relay.run()
+    read_until(run, "asleep until there is work")
+    ids = await publish(relay, "slow-1")
+    wait_until(lambda: relay.begun)
+    psutil.Process(int(relay.begun[0].split()[1])).kill()
+    said = read_until(run, "was killed (SIGKILL)")
+    assert "again in 1 s" in said
+    wait_until(lambda: relay.done == ids)
+    assert len(relay.begun) == 2
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=20)
+
+
+async def test_ctrl_c_stops_motion_first_and_lets_work_in_hand_finish(relay: Relay) -> None:
+    run = relay.run()
+    read_until(run, "asleep until there is work")
+    ids = await publish(relay, "slow-2")
+    wait_until(lambda: relay.begun)
+    begun_at = time.time()
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to all of the foreground group
+    run.communicate(timeout=20)
+    assert run.returncode == 0
+    assert relay.done == ids
+    motion_ended_at = float((relay.folder / "done.txt.motion").read_text())
+    assert begun_at <= motion_ended_at <= (relay.folder / "done.txt").stat().st_mtime
+    assert relay.processes() == []
+
+
+async def test_second_ctrl_c_hurries_and_still_leaves_no_process_and_no_loss(relay: Relay) -> None:
+    run = relay.run()
+    read_until(run, "asleep until there is work")
+    ids = await publish(relay, "slow-30")
+    wait_until(lambda: relay.begun)
+    run.send_signal(signal.SIGINT)
+    read_until(run, "stopping")
+    run.send_signal(signal.SIGINT)  # at once: the same one twice, as `timeout` sends it
+    await asyncio.sleep(1.0)
+    assert run.poll() is None
+    run.send_signal(signal.SIGINT)
+    said, _ = run.communicate(timeout=15)
+    assert "hurrying" in said
+    assert relay.done == []
+    assert relay.processes() == []
+    assert await waiting(relay) == len(ids)
+
+
+async def test_function_that_cannot_start_is_reported_and_not_started_in_a_hot_loop(relay: Relay) -> None:
+    relay.add_function("broken", "raise RuntimeError('no such luck')\n", cooldown=60)
+    run = relay.run()
+    read_until(run, "asleep until there is work")
+    await publish(relay, "gate")
+    said = read_until(run, "again in 2 s")
+    assert said.count("no such luck") == 2
+    assert "again in 1 s" in said
+    wait_until(lambda: len(relay.done) == 1)  # its neighbour is not disturbed
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=20)
+    assert relay.processes() == []
+
+
+async def test_dead_service_is_started_again(relay: Relay) -> None:
+    run = relay.run()
+    read_until(run, "asleep until there is work")
+    api = next(p for p in relay.processes() if "notify.map.api" in p.cmdline())
+    api.kill()
+    assert "was killed (SIGKILL); again in 1 s" in read_until(run, "api ")
+    wait_until(lambda: any("notify.map.api" in p.cmdline() for p in relay.processes()))
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=20)
+    assert relay.processes() == []
+
+
+async def test_dead_fork_server_costs_one_restart_and_leaves_no_replica_behind(relay: Relay) -> None:
+    relay.add_function("hospital", cooldown=60)
+    run = relay.run()
+    read_until(run, "asleep until there is work")
+    await publish(relay, "gate")
+    wait_until(lambda: len(relay.done) == 1)
+    replica = psutil.Process(int(relay.begun[0].split()[1]))
+    server = replica.parent()
+    assert server is not None
+    assert server.num_threads() == 1, "a fork takes no thread along, so the fork server must have none"
+    server.kill()
+    wait_until(lambda: not replica.is_running())
+    ids = await publish(relay, "gate")
+    wait_until(lambda: relay.done[1:] == ids)
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=20)
+    assert relay.processes() == []
+
+
+STUBBORN = """
+import time
+from functions import Event, on
+
+@on("fire")
+async def handle(event: Event) -> None:
+    with open(__import__("os").environ["DONE_FILE"] + ".begun", "a") as file:
+        file.write(event.id + "\\n")
+    time.sleep(600)
+"""
+
+
+async def test_handler_that_never_ends_is_killed_after_its_grace_and_its_event_is_kept(relay: Relay) -> None:
+    relay.add_function("hospital", STUBBORN, grace=1)
+    run = relay.run()
+    read_until(run, "asleep until there is work")
+    await publish(relay, "gate")
+    wait_until(lambda: relay.begun)
+    run.send_signal(signal.SIGINT)
+    said, _ = run.communicate(timeout=20)
+    assert "did not finish in its 1 s of grace" in said
+    assert run.returncode == 0
+    assert relay.processes() == []
+    assert await waiting(relay) == 1
+
+
+async def test_kill_9_of_the_runner_ends_even_a_handler_that_never_ends(relay: Relay) -> None:
+    relay.add_function("hospital", STUBBORN, grace=1)
+    run = relay.run()
+    read_until(run, "asleep until there is work")
+    await publish(relay, "gate")
+    wait_until(lambda: relay.begun)
+    run.kill()
+    run.wait()
+    wait_until(lambda: relay.processes() == [])
+    assert await waiting(relay) == 1
+
+
+async def test_closed_terminal_stops_it_in_order(relay: Relay) -> None:
+    run = relay.run()
+    read_until(run, "asleep until there is work")
+    assert run.stdout is not None
+    run.stdout.close()
+    run.send_signal(signal.SIGHUP)
+    assert run.wait(timeout=20) == 0
+    assert relay.processes() == []
+
+
+def test_the_runner_itself_stays_light() -> None:
+    heavy = {"cv2", "numpy", "onnxruntime", "sqlalchemy", "pydantic", "fastapi", "av", "aio_pika"}
+    code = f"import sys, local.cli; print({heavy!r} & set(sys.modules))"
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said == "set()\n"
+
+
+async def test_metrics_of_replicas_that_come_and_go_use_the_same_few_files(relay: Relay) -> None:
+    run = relay.run()
+    read_until(run, "asleep until there is work")
+    for count in (1, 2):
+        await publish(relay, "gate")
+        read_until(run, "hospital 1 -> 0")
+        files = sorted(path.name for path in (relay.folder / "state" / "prometheus").iterdir())
+        assert files == ["counter_hospital.0.db", "histogram_hospital.0.db"]
+        code = "from functions.telemetry import render_metrics; print(render_metrics()[0].decode())"
+        env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(relay.folder / "state" / "prometheus")}
+        said = await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+        )
+        handled = 'bongsu_events_handled_total{function="hospital",outcome="ok",type="fire"}'
+        assert f"{handled} {count}.0" in said.stdout
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=20)

