@@ -26,7 +26,6 @@ from motion.burst import Taken, Watch
 from motion.config import Burst, Camera, Place
 from motion.stream import Picture, read_file
 
-
 EVERY_2_S = Burst()
 
 
