@@ -23,8 +23,10 @@ from pydantic import SecretStr
 
 from functions.event import utc_now
 from motion.burst import Taken, Watch
-from motion.config import Camera, Place
+from motion.config import Burst, Camera, Place
 from motion.stream import Picture, read_file
+
+EVERY_2_S = Burst()
 
 
 def main() -> None:
@@ -36,17 +38,20 @@ def main() -> None:
         clip = chosen.clip or clip_at_hand() or draw_clip(Path(folder) / "drawn.mp4")
         alone: list[float] = []
         piped: list[float] = []
+        rested: list[float] = []
         for _ in range(chosen.rounds):
             alone.append(cpu_s(lambda: decode(clip)))
             piped.append(cpu_s(lambda: pipe(clip)))
+            rested.append(cpu_s(lambda: pipe(clip, Burst(max_per_minute=1))))
         frames, seconds, size = decode(clip)
         bursts = pipe(clip)
     print(f"{clip.name}: {size}, {frames} frames, {seconds:.1f} s of video, {bursts} bursts, best of {chosen.rounds}\n")
-    print("| | CPU s | ms a frame | cores for one camera |")
-    print("|---|---|---|---|")
-    for name, spent in (("decode alone", min(alone)), ("motion", min(piped))):
-        print(f"| {name} | {spent:.3f} | {spent / frames * 1000:.2f} | {spent / seconds:.3f} |")
-    print(f"\nratio {min(piped) / min(alone):.2f} (aim: at most 1.3)")
+    print("| | CPU s | ms a frame | cores for one camera | ratio (aim 1.3) |")
+    print("|---|---|---|---|---|")
+    rows = {"decode alone": alone, "motion, a burst every 2 s": piped, "motion, a burst a minute": rested}
+    for name, times in rows.items():
+        spent, ratio = min(times), min(times) / min(alone)
+        print(f"| {name} | {spent:.3f} | {spent / frames * 1000:.2f} | {spent / seconds:.3f} | {ratio:.2f} |")
 
 
 def clip_at_hand() -> Path | None:
@@ -62,11 +67,11 @@ def decode(clip: Path) -> tuple[int, float, str]:
     return frames, last_s, size
 
 
-def pipe(clip: Path) -> int:
+def pipe(clip: Path, burst: Burst = EVERY_2_S) -> int:
     """The same with all that motion does to each frame; returns the number of bursts."""
     taken: list[Taken] = []
     place = Place(lat=0.0, lon=0.0, name="bench")
-    watch = Watch(Camera(id="bench", url=SecretStr("bench"), place=place), taken.append)
+    watch = Watch(Camera(id="bench", url=SecretStr("bench"), place=place, burst=burst), taken.append)
     for frame in read_file(str(clip)):
         watch.see(Picture(frame, utc_now(), frame.time or 0.0))
     return len(taken)

@@ -27,7 +27,7 @@ _NOISE_S = 8.0
 _NOISE_GAIN = 2.5  # a pixel counts only if it differs by so many times what it usually differs by
 _NOISE_CAP = 24.0
 _FIRST_PACE = 1 / 3  # share of a look that enters the background while calibrating
-_RELIGHT_SHARE, _RELIGHT_GAIN = 0.05, 0.3  # so much change is worth asking if contrast changed, which must explain most
+_RELIGHT_SHARE, _RELIGHT_GAIN = 0.1, 0.3  # so much change is worth asking if contrast changed, which must explain most
 _RECALIBRATE_SHARE = 0.5  # more of the picture than this never moves at once: that is light, a shake or a new scene
 _RECALIBRATE_REST_S = (
     5.0  # a picture that keeps changing as a whole is let through: better a false burst than a blind camera
@@ -35,6 +35,7 @@ _RECALIBRATE_REST_S = (
 _FRESH_SHARE, _FRESH_MIN = 0.05, 0.3  # of the region, and of the least region: what must have moved since two looks ago
 _IGNORED_SHARE = 0.7
 _REGIONS = 8
+_AROUND = np.ones((9, 9), np.uint8)  # by how much a region may have gone on between two looks
 _CELL = 8  # side in px of the cells in which overlays are learned
 _OVERLAY_S = 10.0  # time constant of how often a cell changes; one that always does is learned in twice this
 _OVERLAY_ON, _OVERLAY_OFF = 0.8, 0.4
@@ -165,7 +166,7 @@ class Gate:
             if np.any((self._candidates[window] > 0) & here):
                 kept.append((area, Box(x / width, y / height, (x + w) / width, (y + h) / height)))
         self._overlay.see(candidates, self._at_s)
-        self._candidates = cv2.dilate(candidates, np.ones((9, 9), np.uint8))
+        self._candidates = cv2.dilate(candidates, _AROUND)
         return [box for _, box in sorted(kept, key=lambda pair: pair[0], reverse=True)[:_REGIONS]]
 
     def _learn(self, now: Luma, difference: Luma, changed: Luma, gap_s: float) -> None:
@@ -238,7 +239,8 @@ def _components(changed: Luma, min_px: float) -> Iterator[tuple[int, tuple[int, 
 
 def _outside(now: Luma, before: Luma, side: int) -> Luma:
     """By how much each pixel leaves the range of values that stood around it before, light put aside."""
-    brighter = round(float(np.median(now[4::8, 4::8].astype(np.int16) - before[4::8, 4::8])))
+    change = (now[4::8, 4::8].astype(np.int16) - before[4::8, 4::8]).ravel()
+    brighter = int(np.partition(change, len(change) // 2)[len(change) // 2])
     level = cv2.subtract(now, brighter) if brighter > 0 else cv2.add(now, -brighter)
     kernel = np.ones((side, side), np.uint8)
     over = cv2.subtract(level, cv2.dilate(before, kernel))

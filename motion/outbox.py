@@ -95,13 +95,16 @@ class Outbox:
         broker, self._broker = self._broker, None
         if broker is not None:
             with suppress(Exception):
-                await asyncio.wait_for(broker.close(), _CLOSE_TIMEOUT_S)
+                async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                    await broker.close()
 
     async def _ready_broker(self) -> Broker:
         if self._broker is None:
-            broker = await asyncio.wait_for(self._connect(), _PUBLISH_TIMEOUT_S)
+            async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
+                broker = await self._connect()
             try:
-                await asyncio.wait_for(broker.declare(queues(QUEUES)), _PUBLISH_TIMEOUT_S)
+                async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
+                    await broker.declare(queues(QUEUES))
             except BaseException:
                 with suppress(BrokerError, OSError):
                     await broker.close()
@@ -142,7 +145,9 @@ class Outbox:
         log.info("burst_published", event_id=event.id, camera=event.camera, frames=len(event.frames))
 
     async def _publish(self, broker: Broker, message: Message) -> None:
-        await asyncio.wait_for(broker.publish(message), _PUBLISH_TIMEOUT_S)
+        # Not wait_for: in Python 3.11 it swallows a cancellation that meets its result, and the worker never ends.
+        async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
+            await broker.publish(message)
 
     def _drop_stale(self) -> None:
         while self._bursts and _age_s(self._bursts[0]) > FRESH_S:

@@ -52,7 +52,8 @@ class Worker:
         try:
             while not stop.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), _TICK_S)
+                    async with asyncio.timeout(_TICK_S):
+                        await stop.wait()
                 self._tick()
         finally:
             for _, stream in self._running.values():
@@ -62,7 +63,8 @@ class Worker:
                 await publishing
             # What was taken is news still: one more try, but nobody waits long for an edge worker to end.
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(self._outbox.flush(), _LAST_WORDS_S)
+                async with asyncio.timeout(_LAST_WORDS_S):
+                    await self._outbox.flush()
             await self._outbox.close()
             log.info("motion_stopped", cameras=len(self._running))
 

@@ -147,15 +147,24 @@ def test_the_pause_between_tries_doubles_is_jittered_and_has_a_cap() -> None:
     assert len({round(pause, 6) for pause in pauses[11]}) > 100
 
 
-def test_a_server_that_accepts_and_says_nothing_is_lost_within_ten_seconds_and_does_not_hold_up_the_end(
-    start: Streams,
+def test_no_way_to_fall_silent_goes_unnoticed_for_ten_seconds() -> None:
+    limits_s = (
+        stream_module.OPEN_TIMEOUT_S,
+        stream_module.SILENCE_S,
+        stream_module.HANG_S + 1,
+        stream_module._SLOW_WINDOW_S,
+    )
+    assert max(limits_s) < 10
+
+
+def test_a_server_that_accepts_and_says_nothing_is_lost_and_does_not_hold_up_the_end(
+    start: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(stream_module, "OPEN_TIMEOUT_S", 1.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        began_s = time.monotonic()
         stream, seen = start(f"rtsp://user:hunter2@127.0.0.1:{silent.getsockname()[1]}/x")
         until(lambda: bool(seen.states), 10)
-        assert time.monotonic() - began_s < 10
-        assert seen.states[0].startswith("lost: no answer for 5 s")
+        assert seen.states == ["lost: no answer for 1.5 s"]
         stop_s = time.monotonic()
         stream.stop()
         assert time.monotonic() - stop_s < 0.5
@@ -207,9 +216,10 @@ def test_rtsp_is_read_lost_when_its_server_dies_and_live_again_after_it_while_a_
     assert gaps.max() < 2
 
 
-def test_a_frozen_stream_is_lost_within_ten_seconds_and_live_again_after_it(
-    draw_clip: Any, rtsp_server: Any, start: Streams
+def test_a_frozen_stream_is_lost_and_live_again_after_it(
+    draw_clip: Any, rtsp_server: Any, start: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(stream_module, "SILENCE_S", 2.0)
     draw_clip("cam1.mp4", seconds=3.0)
     rtsp_server.start()
     stream, seen = start(rtsp_server.url("cam1.mp4"))
@@ -217,7 +227,7 @@ def test_a_frozen_stream_is_lost_within_ten_seconds_and_live_again_after_it(
     rtsp_server.freeze()
     froze_s = time.monotonic()
     while seen.states[-1] == LIVE:
-        assert time.monotonic() - froze_s < 10
+        assert time.monotonic() - froze_s < 10, "it was not noticed"
         stream.watch()
         time.sleep(0.1)
     assert seen.states[-1].startswith("lost: no")

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from functions.broker import Broker, BrokerError, connect
+from functions.broker.memory import MemoryBroker
+from functions.event import Event, Message, decode
+from functions.topology import queues
+from motion import outbox as outbox_module
+from motion.burst import Taken
+from motion.config import Camera, ConfigError, load_cameras
+from motion.outbox import Outbox
+from motion.worker import Worker
+
+QUICK = {"burst": {"frames": 3, "spacing_s": 0.1, "interval_s": 0.5}}
+
+
+def entry(id_: str, url: Path | str, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": id_,
+        "url": str(url),
+        "place": {"lat": 37.5, "lon": 127, "name": "Gate", "region": "Seoul"},
+        **changes,
+    }
+
+
+def write(path: Path, *cameras: dict[str, Any], text: str = "") -> Path:
+    path.write_text(text or yaml.safe_dump({"defaults": QUICK, "cameras": list(cameras)}), encoding="utf-8")
+    return path
+
+
+class FlakyBroker(MemoryBroker):
+    """A broker that can be away."""
+
+    is_away = False
+    tries = 0
+
+    async def publish(self, *messages: Message) -> None:
+        self.tries += 1
+        if self.is_away:
+            raise BrokerError("the broker is away")
+        await super().publish(*messages)
+
+
+def always(broker: Broker) -> Callable[[], Awaitable[Broker]]:
+    async def give() -> Broker:
+        return broker
+
+    return give
+
+
+@asynccontextmanager
+async def running(path: Path, broker: Broker, node: str | None = None) -> AsyncIterator[Worker]:
+    stop = asyncio.Event()
+    worker = Worker(path, always(broker), node)
+    task = asyncio.create_task(worker.run(stop))
+    try:
+        yield worker
+    finally:
+        stop.set()
+        async with asyncio.timeout(5):
+            await task
+
+
+async def events(broker: Broker, queue: str, least: int, within_s: float = 10.0) -> list[Event]:
+    """At least so many events from a queue, in the order they came."""
+    await broker.declare(queues([queue]))
+    found: list[Event] = []
+    async with broker.consume([queue]) as consumer:
+        end_s = asyncio.get_running_loop().time() + within_s
+        while len(found) < least:
+            delivery = await consumer.get(max(0.0, end_s - asyncio.get_running_loop().time()))
+            assert delivery is not None, f"{len(found)} of {least} events came: {found}"
+            found.append(decode(delivery.message.body))
+            await delivery.ack()
+    return found
+
+
+async def test_motion_at_a_camera_becomes_events_with_all_that_later_stages_need(
+    tmp_path: Path, draw_clip: Any
+) -> None:
+    clip = draw_clip(seconds=8, moves_s=2)
+    path = write(tmp_path / "cameras.yaml", entry("gate-1", clip, thresholds={"fire": 0.7}))
+    broker = MemoryBroker()
+    async with running(path, broker):
+        first, second = await events(broker, "motion", 2)
+    assert first.type == "motion"
+    assert (first.camera, first.place.name, first.place.region) == ("gate-1", "Gate", "Seoul")
+    assert len(first.frames) == 3
+    assert all(frame.jpeg[:2] == b"\xff\xd8" for frame in first.frames)
+    assert first.captured_at == first.frames[0].captured_at
+    assert first.thresholds == {"fire": 0.7}
+    assert [stage.name for stage in first.trace] == ["motion"]
+    assert first.trace[0].got_at == first.captured_at
+    assert first.frames[-1].captured_at <= first.trace[0].done_at
+    assert first.id != second.id
+    assert 0.4 < (second.captured_at - first.captured_at).total_seconds() < 2
+
+
+async def test_each_camera_tells_its_state_at_start_and_a_bad_one_does_not_disturb_the_good(
+    tmp_path: Path, draw_clip: Any
+) -> None:
+    path = write(
+        tmp_path / "cameras.yaml",
+        entry("good", draw_clip()),
+        entry("bad", "rtsp://admin:hunter2@127.0.0.1:1/x"),
+    )
+    broker = MemoryBroker()
+    async with running(path, broker):
+        told = {e.camera: e for e in await events(broker, "camera.map", 2)}
+    assert told["good"].status == "live"
+    assert told["bad"].status == "lost: connection refused: is the camera on, and the port right?"
+    assert told["bad"].type == "camera"
+    assert told["bad"].place.name == "Gate"
+    assert (await broker.depth("motion")).ready == 0
+
+
+async def test_a_changed_file_starts_stops_and_restarts_only_what_changed(tmp_path: Path, draw_clip: Any) -> None:
+    clip = draw_clip()
+    path = write(tmp_path / "cameras.yaml", entry("kept", clip), entry("changed", clip), entry("removed", clip))
+    broker = MemoryBroker()
+    async with running(path, broker) as worker:
+        await events(broker, "camera.map", 3)
+        before = {key: stream for key, (_, stream) in worker._running.items()}
+        write(path, entry("kept", clip), entry("changed", clip, sensitivity="high"), entry("added", clip))
+        told = [(e.camera, e.status) for e in await events(broker, "camera.map", 3)]
+        assert sorted(told) == [
+            ("added", "live"),
+            ("changed", "live"),
+            ("removed", "lost: removed from the file of cameras"),
+        ]
+        after = {key: stream for key, (_, stream) in worker._running.items()}
+        assert sorted(after) == ["added", "changed", "kept"]
+        assert after["kept"] is before["kept"]
+        assert after["changed"] is not before["changed"]
+
+
+async def test_a_broken_new_file_is_told_in_one_line_and_the_old_one_stays_in_force(
+    tmp_path: Path, draw_clip: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = draw_clip()
+    path = write(tmp_path / "cameras.yaml", entry("gate-1", clip))
+    broker = MemoryBroker()
+    async with running(path, broker) as worker:
+        await events(broker, "camera.map", 1)
+        for text in ("cameras: [", "cameras:\n- idd: a\n"):
+            write(path, text=text)
+            await asyncio.sleep(1.5)
+            assert list(worker._running) == ["gate-1"]
+        write(path, entry("gate-1", clip), entry("gate-2", clip))
+        assert [e.camera for e in await events(broker, "camera.map", 1)] == ["gate-2"]
+    refused = [line for line in capsys.readouterr().out.splitlines() if "cameras_refused" in line]
+    assert len(refused) == 2
+
+
+async def test_a_worker_reads_the_cameras_of_its_node(tmp_path: Path, draw_clip: Any) -> None:
+    clip = draw_clip()
+    path = write(tmp_path / "cameras.yaml", entry("a", clip, node="edge-1"), entry("b", clip, node="edge-2"))
+    async with running(path, MemoryBroker(), "edge-2") as worker:
+        await asyncio.sleep(0)
+        assert list(worker._running) == ["b"]
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_worker_ends_at_once_whenever_it_is_told_to(tmp_path: Path, draw_clip: Any, turns: int) -> None:
+    path = write(tmp_path / "cameras.yaml", entry("a", "none.mp4"))
+    async with running(path, MemoryBroker()):
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+
+async def test_an_unusable_file_is_refused_at_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        Worker(tmp_path / "none.yaml", always(MemoryBroker()))
+
+
+async def test_a_broker_that_is_away_stops_no_camera_and_gets_what_is_fresh_when_it_is_back(
+    tmp_path: Path, draw_clip: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "_PAUSE_CAP_S", 0.5)
+    path = write(tmp_path / "cameras.yaml", entry("gate-1", draw_clip(seconds=8, moves_s=1.5)))
+    broker = FlakyBroker()
+    broker.is_away = True
+    async with running(path, broker) as worker:
+        for _ in range(200):
+            if len(worker._outbox._bursts) >= 2:
+                break
+            await asyncio.sleep(0.05)
+        assert broker.tries >= 2
+        broker.is_away = False
+        assert (await events(broker, "camera.map", 1))[0].status == "live"
+        found = await events(broker, "motion", 2)
+    assert len({event.id for event in found}) == 2
+
+
+def taken(path: Path, age_s: float = 0.0) -> Taken:
+    from datetime import timedelta
+
+    from functions.event import Frame, utc_now
+
+    camera: Camera = load_cameras(path).cameras[0]
+    at = utc_now() - timedelta(seconds=age_s)
+    return Taken(camera, at, (Frame(b"\xff\xd8", at),))
+
+
+async def test_waiting_bursts_go_out_newest_first_stale_ones_never_and_only_so_many_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "_MOST_BURSTS", 3)
+    path = write(tmp_path / "cameras.yaml", entry("gate-1", "clip.mp4"))
+    broker = MemoryBroker()
+    outbox = Outbox(always(broker))
+    bursts = [taken(path, age_s) for age_s in (60, 45, 20, 10, 5)]
+    lost = outbox_module.LOST.labels("gate-1")
+    before = lost._value.get()
+    for burst in bursts[1:]:
+        outbox.put_burst(burst)
+    outbox.put_burst(bursts[0])
+    await outbox.flush()
+    assert [e.id for e in await events(broker, "motion", 2)] == [bursts[4].id, bursts[3].id]
+    assert (await broker.depth("motion")).ready == 0
+    assert lost._value.get() - before == 3
+
+
+async def test_only_the_last_state_of_a_camera_waits_for_the_broker(tmp_path: Path) -> None:
+    camera = load_cameras(write(tmp_path / "cameras.yaml", entry("gate-1", "clip.mp4"))).cameras[0]
+    broker = MemoryBroker()
+    outbox = Outbox(always(broker))
+    for status in ("live", "lost: the stream ended", "live"):
+        outbox.put_state(camera, status)
+    await outbox.flush()
+    assert [e.status for e in await events(broker, "camera.map", 1)] == ["live"]
+    assert (await broker.depth("camera.map")).ready == 0
+
+
+def start_process(folder: Path, **environment: str) -> subprocess.Popen[str]:
+    given = {**os.environ, "BONGSU_BROKER_URL": f"sqlite:///{folder}/broker.db", **environment}
+    given.pop("BONGSU_METRICS_PORT", None)
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(
+        [sys.executable, "-m", "motion"], cwd=root, env=given, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+async def test_the_process_publishes_and_ends_on_sigterm_even_if_a_camera_hangs(tmp_path: Path, draw_clip: Any) -> None:
+    fifo = tmp_path / "hangs.mp4"
+    os.mkfifo(fifo)  # opening it blocks for ever, and no timeout of FFmpeg's ends that
+    clip = draw_clip(seconds=6, moves_s=1.5)
+    path = write(tmp_path / "cameras.yaml", entry("gate-1", clip), entry("stuck", fifo))
+    process = start_process(tmp_path, BONGSU_CAMERAS=str(path))
+    try:
+        broker = await connect(f"sqlite:///{tmp_path}/broker.db")
+        assert (await events(broker, "camera.map", 1, 20))[0].camera == "gate-1"
+        assert (await events(broker, "motion", 1, 20))[0].camera == "gate-1"
+        await broker.close()
+        process.send_signal(signal.SIGTERM)
+        _, errors = await asyncio.to_thread(process.communicate, timeout=5)
+        assert process.returncode == 0
+        assert "Traceback" not in errors
+        assert str(clip) not in errors
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("cameras: [", "cameras.yaml: is not YAML"), ("cameras:\n- id: a\n  urll: b\n", "unknown key 'urll'")],
+)
+def test_the_process_refuses_a_wrong_file_in_one_line(tmp_path: Path, text: str, told: str) -> None:
+    path = write(tmp_path / "cameras.yaml", text=text)
+    process = start_process(tmp_path, BONGSU_CAMERAS=str(path))
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert told in errors
+    assert len(errors.strip().splitlines()) == 1
