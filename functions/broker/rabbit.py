@@ -192,6 +192,8 @@ class RabbitBroker:
         arguments: dict[str, Any] = {
             "x-message-ttl": delay_s * 1000,
             "x-dead-letter-exchange": "",
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
             "x-queue-type": "quorum",
         }
         await (await channel.declare_queue(parked, durable=True, arguments=arguments)).bind(exchange)
