@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from functions import HAZARDS, Box, Detection
+from functions.jpeg import PictureError, check_jpeg
 
 # Since 1.29 onnxruntime reports its use to its maker unless told not to, and it looks when it is imported.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -27,8 +28,6 @@ WEIGHTS = Path(__file__).parent / "weights"
 SCENE_LABELS = {0: "person", 1: "bicycle", 2: "car", 3: "motorcycle", 5: "bus", 7: "truck"}
 """What the scene network is asked for, by its class number in COCO."""
 
-_MAX_PIXELS = 40_000_000
-"""8K is 33 megapixels; a larger declared size is a mistake or a bomb."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt(3)."""
 _GRAY = 114
@@ -37,10 +36,6 @@ _GRAY = 114
 
 class ModelError(RuntimeError):
     """A network cannot be loaded; the message names the file and the fix."""
-
-
-class PictureError(ValueError):
-    """These bytes are no usable picture; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,41 +147,17 @@ def decode_jpeg(jpeg: bytes, *, enough_px: int = 0) -> Image:
     Raises:
         PictureError: not a JPEG, cut off, or so large that decoding would exhaust memory.
     """
-    width, height = jpeg_size(jpeg)
-    if width * height > _MAX_PIXELS:
-        raise PictureError(f"picture of {width}x{height} is over {_MAX_PIXELS // 1_000_000} megapixels")
-    # Decoders fill what is missing with grey and say nothing, so a picture without its end is refused here.
-    if b"\xff\xd9" not in jpeg[-64:]:
-        raise PictureError(f"JPEG of {len(jpeg)} bytes is cut off: it has no end marker")
+    width, height = check_jpeg(jpeg)
     flag = cv2.IMREAD_COLOR
     for scale, reduced in ((4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2)):
         if enough_px and max(width, height) // scale >= enough_px:
             flag = reduced
             break
-    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), flag)
+    # Boxes belong to the picture as it is stored, whatever its Exif says of turning it.
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise PictureError(f"JPEG of {len(jpeg)} bytes cannot be decoded")
     return np.asarray(image, np.uint8)
-
-
-def jpeg_size(jpeg: bytes) -> tuple[int, int]:
-    """Width and height that a JPEG declares, read from its header without decoding.
-
-    Raises:
-        PictureError: no JPEG header.
-    """
-    if jpeg[:2] != b"\xff\xd8":
-        raise PictureError(f"not a JPEG: begins with {jpeg[:4].hex() or 'nothing'}")
-    at = 2
-    while at + 9 < len(jpeg) and jpeg[at] == 0xFF:
-        marker = jpeg[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = int.from_bytes(jpeg[at + 5 : at + 7]), int.from_bytes(jpeg[at + 7 : at + 9])
-            if width == 0 or height == 0:
-                break
-            return width, height
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(jpeg[at + 2 : at + 4])
-    raise PictureError(f"JPEG of {len(jpeg)} bytes declares no size")
 
 
 def threads_from_environment() -> int:

@@ -16,13 +16,13 @@ from detect.model import (
     Image,
     ModelError,
     Network,
-    PictureError,
     decode_jpeg,
     hazard_spec,
     threads_from_environment,
 )
 from detect.rules import Confirmed, confirm
 from functions import HAZARDS, Detection, Event, Reject, on
+from functions.jpeg import PictureError
 
 log = structlog.get_logger()
 
