@@ -124,7 +124,7 @@ def _detect(events: Sequence[Event], eye: Eye) -> list[Event]:
                     type=hazard.hazard,
                     hazard=hazard.hazard,
                     frames=(frame,),
-                    detections=(_shown(hazard), *around),
+                    detections=(_shown(hazard), *hazard.others, *around),
                     searched=(*HAZARDS, *searched),
                 )
             )
