@@ -3,7 +3,7 @@
 Publishers send hazards through RabbitMQ to several replicas of the functions, while workers are killed, the broker is
 restarted, killed and its connections closed, and the database is stopped. What is broken, and in which order, follows
 from the seed. In the end every event must be on the map once, every incident posted once on every channel, and what
-could not be handled must be a dead letter with its reason, which replay brings through. `make chaos` runs the long form.
+could not be handled must be a dead letter with its reason, which replay brings through. `make chaos` is the long form.
 """
 
 from __future__ import annotations
@@ -492,13 +492,13 @@ def _kind(reason: str) -> str:
     return next((r for r in REASONS if r in reason), reason.partition(":")[0][:60])
 
 
-async def _publish(url: str, plan: Plan, first: int, count: int, rate_hz: float, confirmed: Path) -> None:
+async def _publish(url: str, plan: Plan, indexes: range, rate_hz: float, confirmed: Path) -> None:
     """Publish events until each is confirmed, noting which were; a successor goes on where the note ends."""
     done = len(confirmed.read_text().splitlines()) if confirmed.exists() else 0
     broker: Broker | None = None
     begun, offset = time.monotonic(), done
-    while done < count:
-        window = range(first + done, first + min(count, done + 16))
+    while done < len(indexes):
+        window = indexes[done : done + 16]
         with contextlib.suppress(BrokerError):
             broker = broker or await connect(url)
             await broker.publish(*(encode(plan.event(i)) for i in window))
@@ -540,7 +540,8 @@ def main() -> None:
     if chosen.publish:
         plan = Plan(seed=chosen.seed)
         confirmed = Path(chosen.confirmed)
-        asyncio.run(_publish(chosen.publish, plan, chosen.first, chosen.count, chosen.rate, confirmed))
+        indexes = range(chosen.first, chosen.first + chosen.count)
+        asyncio.run(_publish(chosen.publish, plan, indexes, chosen.rate, confirmed))
         return
     plan = SHORT if chosen.short else Plan(
         seed=chosen.seed, events=chosen.events, rate_hz=chosen.rate, replicas=chosen.replicas,

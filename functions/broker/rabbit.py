@@ -17,7 +17,7 @@ from yarl import URL
 
 from functions.broker.base import BrokerError, DeadLetter, Depth, QueueDiffers, Unroutable
 from functions.broker.rabbit_consumer import FAILURES, RabbitConsumer, guarded
-from functions.broker.rabbit_queues import declare_base, declare_delay, declare_queue
+from functions.broker.rabbit_queues import declare_base, declare_delay, declare_queues
 from functions.broker.rabbit_wire import outgoing, read_dead_letter
 from functions.event import Message
 from functions.topology import DEAD, Queue
@@ -61,15 +61,11 @@ class RabbitBroker:
         return broker
 
     async def declare(self, queues: Iterable[Queue]) -> None:
-        link, differing = await self._linked(), []
+        link = await self._linked()
         try:
-            for q in queues:
-                try:
-                    await declare_queue(link.connection, q)
-                except QueueDiffers as error:
-                    differing.append(str(error))
+            differing = await declare_queues(link.connection, queues)
         except FAILURES as error:
-            raise BrokerError(f"{self._shown}: cannot declare {q.name}: {error}") from error
+            raise BrokerError(f"{self._shown}: cannot declare queues: {error}") from error
         if differing:
             raise QueueDiffers("; ".join(differing))
 
@@ -192,7 +188,8 @@ class RabbitBroker:
             if isinstance(result, PublishError):
                 publishes_total.labels("returned").inc()
                 return [], Unroutable(f"no queue takes {parcel.key!r}: declare one (bongsu topology apply)")
-            if not isinstance(result, (DeliveryError, asyncio.CancelledError, *FAILURES)):
+            # A driver whose connection is closed under it cancels what waits, or raises a bare Exception.
+            if link.is_alive and not isinstance(result, (DeliveryError, asyncio.CancelledError, *FAILURES)):
                 raise result
         _, first = failed[0]
         if isinstance(first, DeliveryError):

@@ -150,9 +150,13 @@ class RabbitConsumer:
 
 
 async def guarded(awaitable: Awaitable[object]) -> None:
-    """Wait for it; where the driver cancels it because the connection is gone, say so."""
+    """Wait for it; where the driver cancels it, or raises a bare Exception, the connection is gone: say so."""
     try:
         await awaitable
+    except Exception as error:
+        if type(error) is Exception:
+            raise ConnectionError("the connection was lost") from error
+        raise
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is not None and task.cancelling():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
 from aio_pika.exceptions import ChannelPreconditionFailed
 
-from functions.broker.base import QueueDiffers
 from functions.topology import DEAD, EXCHANGE, Queue, delay_name
 
 # Quorum queues hand dead letters on at most once unless told so, and at-least-once wants reject-publish.
@@ -59,22 +59,24 @@ async def declare_delay(channel: AbstractChannel, delay_s: int) -> AbstractExcha
     return exchange
 
 
-async def declare_queue(connection: AbstractConnection, q: Queue) -> None:
-    """Create and bind a queue; one that exists keeps what it has.
-
-    Raises:
-        QueueDiffers: it exists with other arguments.
-    """
-    # A refused declaration closes its channel, so it gets one of its own.
+async def declare_queues(connection: AbstractConnection, queues: Iterable[Queue]) -> list[str]:
+    """Create and bind queues; those that exist keep what they have. Returns what differs, a line for each."""
+    differing = []
     channel = await connection.channel(publisher_confirms=False)
     try:
-        declared = await channel.declare_queue(q.name, durable=True, arguments=arguments(q))
-        await declared.bind(EXCHANGE, q.routing_key)
-    except ChannelPreconditionFailed as error:
-        raise QueueDiffers(f"queue {q.name} exists with other arguments: {_difference(str(error))}") from error
+        for q in queues:
+            try:
+                declared = await channel.declare_queue(q.name, durable=True, arguments=arguments(q))
+            except ChannelPreconditionFailed as error:
+                differing.append(f"queue {q.name} exists with other arguments: {_difference(str(error))}")
+                # The refusal closed the channel.
+                channel = await connection.channel(publisher_confirms=False)
+                declared = await channel.get_queue(q.name, ensure=False)
+            await declared.bind(EXCHANGE, q.routing_key)
     finally:
         if not channel.is_closed:
             await channel.close()
+    return differing
 
 
 def _difference(told: str) -> str:
