@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage
-from aio_pika.exceptions import DeliveryError, PublishError
+from aio_pika.exceptions import ChannelClosed, ChannelNotFoundEntity, DeliveryError, PublishError
 from prometheus_client import Counter
 from yarl import URL
 
@@ -24,6 +25,10 @@ from functions.topology import DEAD, Queue
 
 publishes_total = Counter("bongsu_broker_publishes_total", "Messages published, by what the broker said", ["outcome"])
 connections_total = Counter("bongsu_broker_connections_total", "Connections opened to the broker", ["use"])
+
+for _driver in ("aio_pika", "aiormq"):
+    # What the driver has to say of a lost connection reaches our log as the reason of a BrokerError, once.
+    logging.getLogger(_driver).setLevel(logging.CRITICAL)
 
 _WINDOW = 128
 """Publishes that wait for their confirms together: enough to hide the disk of a quorum queue, 8 MB of snapshots."""
@@ -65,6 +70,7 @@ class RabbitBroker:
         try:
             differing = await declare_queues(link.connection, queues)
         except FAILURES as error:
+            await self._drop(link)
             raise BrokerError(f"{self._shown}: cannot declare queues: {error}") from error
         if differing:
             raise QueueDiffers("; ".join(differing))
@@ -79,6 +85,7 @@ class RabbitBroker:
             await consumer.join(await self._consuming_connection(), prefetch)
         except FAILURES as error:
             await consumer.leave()
+            await self._drop_consuming(error)
             raise BrokerError(f"{self._shown}: cannot consume {', '.join(queues)}: {error}") from error
         try:
             yield consumer
@@ -97,6 +104,8 @@ class RabbitBroker:
                 if not channel.is_closed:
                     await channel.close()
         except FAILURES as error:
+            if not isinstance(error, ChannelClosed):
+                await self._drop(link)
             raise BrokerError(f"no queue {queue}: declare it first (bongsu topology apply): {error}") from error
 
     async def dropped(self) -> Mapping[str, int]:
@@ -238,6 +247,13 @@ class RabbitBroker:
             self._link = None
         await _close(link.connection)
 
+    async def _drop_consuming(self, error: Exception) -> None:
+        # A missing queue is no fault of the connection. Everything else is: closed by the broker, it may not say so.
+        connection = self._consuming
+        if connection is not None and not isinstance(error, ChannelNotFoundEntity):
+            self._consuming = None
+            await _close(connection)
+
     @asynccontextmanager
     async def _dead_messages(self) -> AsyncIterator[AsyncIterator[AbstractIncomingMessage]]:
         """Look through the dead letters; what is not acknowledged goes back when the channel closes."""
@@ -256,6 +272,7 @@ class RabbitBroker:
                 if not channel.is_closed:
                     await channel.close()
         except FAILURES as error:
+            await self._drop(link)
             raise BrokerError(f"{self._shown}: {error}") from error
 
 
