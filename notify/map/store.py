@@ -171,12 +171,15 @@ class Store:
             values = told | {"changed_at": changed_at, "heard_at": heard.captured_at, "revision": revision}
             await connection.execute(update(table).where(table.c.id == heard.camera).values(**values))
 
-    async def claim(self, incident_id: int, channel: str, event_id: str, *, stale_s: float = 60.0) -> Claim:
-        """Take the right to post an incident on a channel, before posting.
+    async def claim(
+        self, incident_id: int, channel: str, event_id: str, text: Caption | None = None, *, stale_s: float = 60.0
+    ) -> Claim:
+        """Take the right to post an incident on a channel, before posting, and keep what is about to be said.
 
         A claim whose worker died is taken over: at once when its own event is delivered again, and by any later event
-        of the incident once the claim is `stale_s` old. "busy" needs no wait: the event that holds the claim is not
-        acknowledged yet, so the broker will deliver it again should its worker die.
+        of the incident once the claim is `stale_s` old. It is taken over with its words, for they may have gone out,
+        and a channel may know its own post by nothing else. "busy" needs no wait: the event that holds the claim is
+        not acknowledged yet, so the broker will deliver it again should its worker die.
 
         Raises:
             StoreError: the database is not available.
@@ -186,20 +189,21 @@ class Store:
         async with self._database.read() as connection:
             state = (await connection.execute(select(table.c.state).where(this))).scalar_one_or_none()
         if state == "posted":
-            return "posted"
+            return Claim("posted")
         async with self._database.write() as (connection, _):
             now = utc_now()
             row = (await connection.execute(select(table).where(this))).one_or_none()
             if row is None:
                 mine = {"incident_id": incident_id, "channel": channel, "state": "claimed", "revision": 0}
-                await connection.execute(insert(table).values(**mine, claimed_at=now, claimed_by=event_id))
-                return "ours"
+                said = {} if text is None else {"text_en": text.en, "text_ko": text.ko}
+                await connection.execute(insert(table).values(**mine, **said, claimed_at=now, claimed_by=event_id))
+                return Claim("ours", text)
             if row.state == "posted":
-                return "posted"
+                return Claim("posted")
             if row.claimed_by != event_id and now - row.claimed_at < timedelta(seconds=stale_s):
-                return "busy"
+                return Claim("busy")
             await connection.execute(update(table).where(this).values(claimed_at=now, claimed_by=event_id))
-            return "ours"
+            return Claim("ours", text if row.text_en is None else Caption(en=row.text_en, ko=row.text_ko))
 
     async def confirm(
         self, incident_id: int, channel: str, *, text: Caption, snapshot_key: str | None, reference: str

@@ -139,3 +139,5 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database_url: s
     """The environment of a function that uses this test's database and pictures."""
     monkeypatch.setenv("BONGSU_DATABASE_URL", database_url)
     monkeypatch.setenv("BONGSU_SNAPSHOT_URL", str(tmp_path / "snapshots"))
+    # The tests' events are of one fixed day.
+    monkeypatch.setenv("BONGSU_POST_MAX_AGE_S", "0")

@@ -129,7 +129,7 @@ async def main(url, worker):
             )
             incident = await store.record_sighting(event)
         claim = await store.claim(incident, "feed", f"own-{worker}-{number}")
-        if claim == "ours":
+        if claim.outcome == "ours":
             print("claimed", flush=True)
     await store.close()
 
@@ -188,29 +188,29 @@ async def test_caption_again_leaves_what_is_shown(store, make_event):
 
 async def test_claim_is_given_once_and_ends_with_its_post(store, make_event):
     incident = await store.record_sighting(make_event())
-    assert await store.claim(incident, "feed", "event-1") == "ours"
-    assert await store.claim(incident, "feed", "event-2") == "busy"
-    assert await store.claim(incident, "elsewhere", "event-2") == "ours"
+    assert (await store.claim(incident, "feed", "event-1")).outcome == "ours"
+    assert (await store.claim(incident, "feed", "event-2")).outcome == "busy"
+    assert (await store.claim(incident, "elsewhere", "event-2")).outcome == "ours"
     await store.confirm(incident, "feed", text=TEXT, snapshot_key=None, reference="1")
-    assert await store.claim(incident, "feed", "event-1") == "posted"
-    assert await store.claim(incident, "feed", "event-2", stale_s=0) == "posted"
+    assert (await store.claim(incident, "feed", "event-1")).outcome == "posted"
+    assert (await store.claim(incident, "feed", "event-2", stale_s=0)).outcome == "posted"
 
 
 async def test_claim_of_a_dead_worker_is_resumed_by_its_own_event_or_once_it_is_stale(store, make_event):
     incident = await store.record_sighting(make_event())
-    assert await store.claim(incident, "feed", "event-1") == "ours"
-    assert await store.claim(incident, "feed", "event-1") == "ours"
-    assert await store.claim(incident, "feed", "event-2", stale_s=0) == "ours"
-    assert await store.claim(incident, "feed", "event-1") == "busy"
+    assert (await store.claim(incident, "feed", "event-1")).outcome == "ours"
+    assert (await store.claim(incident, "feed", "event-1")).outcome == "ours"
+    assert (await store.claim(incident, "feed", "event-2", stale_s=0)).outcome == "ours"
+    assert (await store.claim(incident, "feed", "event-1")).outcome == "busy"
 
 
 async def test_released_claim_is_free_for_any_event(store, make_event):
     incident = await store.record_sighting(make_event())
     await store.claim(incident, "feed", "event-1")
     await store.release(incident, "feed", "event-2")
-    assert await store.claim(incident, "feed", "event-3") == "busy"
+    assert (await store.claim(incident, "feed", "event-3")).outcome == "busy"
     await store.release(incident, "feed", "event-1")
-    assert await store.claim(incident, "feed", "event-3") == "ours"
+    assert (await store.claim(incident, "feed", "event-3")).outcome == "ours"
 
 
 async def test_post_is_seen_only_when_confirmed_and_the_first_confirmation_stays(store, make_event):
