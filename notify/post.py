@@ -17,6 +17,7 @@ from functions.function import Reject, Retry, on
 from functions.settings import SettingsError
 from notify.channels import Channel, ChannelError, UnknownOutcomeError
 from notify.redact import redacted_of
+from notify.resources import LATE_IMPORTS as _STORES
 from notify.resources import RETRY_AFTER_S, open_stores
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 posts_total = Counter("bongsu_posts_total", "Posts by what became of them", ["channel", "outcome"])
+
+LATE_IMPORTS = (*_STORES, "notify.channels.opening")
 
 # Under the 20 s that the handler may take, so that the claim and the other channels know how it ended.
 _CHANNEL_S = 15.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -195,8 +196,6 @@ class _MemoryConsumer:
             if left is not None and left <= 0:
                 return None
             # A delayed retry becomes due without a notification, hence the short wait.
-            async with self.broker._changed:
-                try:
-                    await asyncio.wait_for(self.broker._changed.wait(), min(0.02, left if left is not None else 0.02))
-                except TimeoutError:
-                    continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(0.02, left if left is not None else 0.02)), self.broker._changed:
+                    await self.broker._changed.wait()
