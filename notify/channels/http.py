@@ -135,19 +135,16 @@ def explain(error: Exception, pace: Pace) -> Exception:
 
 async def read_answer(response: aiohttp.ClientResponse) -> Answer:
     """The answer with its body, if that is a JSON object of a sensible size."""
-    body = await response.content.read(_BODY_MAX) if response.content else b""
-    while len(body) < _BODY_MAX and not response.content.at_eof():
-        body += await response.content.read(_BODY_MAX - len(body))
-    return Answer(response.status, response.headers, read_object(body))
-
-
-def read_object(body: bytes) -> Mapping[str, Any]:
-    """A JSON object, or an empty one where it is something else."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > _BODY_MAX:
+            break
     try:
         told = msgspec.json.decode(body)
     except msgspec.DecodeError:
-        return {}
-    return told if isinstance(told, dict) else {}
+        told = None
+    return Answer(response.status, response.headers, told if isinstance(told, dict) else {})
 
 
 def read_limit(answer: Answer) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -29,7 +30,8 @@ def weigh_for_x(text: str) -> int:
 
     Source: https://docs.x.com/fundamentals/counting-characters
     """
-    return sum(1 if any(first <= ord(c) <= last for first, last in _LIGHT) else 2 for c in text)
+    composed = unicodedata.normalize("NFC", text)
+    return sum(1 if any(first <= ord(c) <= last for first, last in _LIGHT) else 2 for c in composed)
 
 
 def defuse(text: str) -> str:

@@ -14,7 +14,7 @@ from yarl import URL
 
 from functions.event import Caption
 from notify.channels import ChannelError
-from notify.channels.http import Answer, Pace, ask, explain, read_object
+from notify.channels.http import Answer, Pace, ask, explain
 from notify.channels.settings import XKeys
 from notify.channels.text import Language, fit_together, join, weigh_for_x
 
@@ -62,6 +62,9 @@ class X:
         media = await self._upload(snapshot, text) if snapshot is not None else None
         words = join(text, self._languages) + _number(incident.id)
         answer = await self._tweet(words, media)
+        if answer.status == 400 and media is not None:
+            log.warning("picture_not_posted", channel=self.name, reason=answer.said)
+            answer = await self._tweet(words, None)
         if answer.status == 403 and "duplicate" in answer.said.lower():
             log.info("post_was_out_already", channel=self.name, incident=incident.id)
             return f"duplicate:{key}"
@@ -79,6 +82,9 @@ class X:
         except aiohttp.ContentTypeError as error:
             # tweepy takes every refusal for JSON; a proxy's is HTML.
             return Answer(error.status, error.headers or {}, {})
+        except ValueError as error:
+            # Neither could tweepy read it, so nobody knows what it said.
+            raise self._pace.failed("answer could not be read") from error
         except Exception as error:
             raise explain(error, self._pace) from error
 
@@ -121,7 +127,8 @@ def _number(incident_id: int) -> str:
 
 async def _answer_of(response: aiohttp.ClientResponse) -> Answer:
     """The answer that tweepy has read already."""
-    return Answer(response.status, response.headers, read_object(await response.read()))
+    told = await response.json(content_type=None)
+    return Answer(response.status, response.headers, told if isinstance(told, dict) else {})
 
 
 class _Elsewhere:
