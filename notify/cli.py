@@ -1,7 +1,8 @@
-"""`bongsu trace EVENT_ID`: where an event spent its time, from the camera to the map and the posts."""
+"""`bongsu trace`, `bongsu db` and `bongsu snapshots`: what an operator asks of the database and the pictures."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
@@ -70,6 +71,26 @@ def _legs(sighting: Sighting, posts: Sequence[Post]) -> list[tuple[str, Stage, d
         stage = Stage("post", post.claimed_at, post.posted_at)
         legs.append((f"post ({post.channel})", stage, captioned_at))
     return legs
+
+
+def db(arguments: list[str]) -> int:
+    """Bring the database's tables to the schema of this version; the exit status."""
+    parser = argparse.ArgumentParser(prog="bongsu db", description="The database of BONGSU_DATABASE_URL.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("upgrade", help="create its tables, or bring them to this version's schema; safe to repeat")
+    parser.parse_args(arguments)
+    from notify.map.database import Database, StoreError
+
+    try:
+        before, now = asyncio.run(Database.upgrade(environment.load().database_url))
+    except (SettingsError, StoreError) as error:
+        print(f"bongsu db: {error}", file=sys.stderr)
+        return 1
+    if before is None:
+        print(f"created the tables, step {now}")
+    else:
+        print(f"the tables are at step {now} already" if before == now else f"upgraded the tables: {before} -> {now}")
+    return 0
 
 
 async def _look_up(event_id: str) -> list[tuple[Sighting, list[Post]]]:

@@ -16,11 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from functions.event import HAZARDS, Caption, Event, Hazard, Stage, utc_now
 from notify.map import schema
-from notify.map.database import Database, StoreError, StoreUrlError
+from notify.map.database import Database, SchemaError, StoreError, StoreUrlError, persistent
 from notify.map.records import Camera, Changes, Claim, Incident, Listing, Post, Sighting
 from notify.map.rows import encode_trace, read_camera, read_incident, read_post, read_sighting
 
-__all__ = ["Store", "StoreError", "StoreUrlError", "hazard_of"]
+__all__ = ["SchemaError", "Store", "StoreError", "StoreUrlError", "hazard_of"]
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S*", re.IGNORECASE)
 
@@ -57,6 +57,7 @@ class Store:
 
     # What the functions write.
 
+    @persistent
     async def record_sighting(self, seen: Event, *, by: str = "", got_at: datetime | None = None) -> int:
         """Put a hazard (or captioned) event into its incident, and return the incident's id.
 
@@ -97,6 +98,7 @@ class Store:
             )
             return incident_id
 
+    @persistent
     async def wants_caption(self, captioned: Event) -> bool:
         """Whether `add_caption` would change what is shown: spares the writing of a picture that nobody will see."""
         incident_id = await self._incident_of(captioned.id, hazard_of(captioned))
@@ -106,6 +108,7 @@ class Store:
             row = (await connection.execute(_incidents().where(schema.incidents.c.id == incident_id))).one_or_none()
         return row is None or _is_better(captioned, row)
 
+    @persistent
     async def add_caption(
         self, captioned: Event, snapshot_key: str | None, *, by: str = "", got_at: datetime | None = None
     ) -> int:
@@ -143,6 +146,7 @@ class Store:
                 )
         return incident_id
 
+    @persistent
     async def record_camera(self, heard: Event) -> None:
         """Keep what a `camera` event says, unless something newer was heard of that camera.
 
@@ -171,6 +175,7 @@ class Store:
             values = told | {"changed_at": changed_at, "heard_at": heard.captured_at, "revision": revision}
             await connection.execute(update(table).where(table.c.id == heard.camera).values(**values))
 
+    @persistent
     async def claim(
         self, incident_id: int, channel: str, event_id: str, text: Caption | None = None, *, stale_s: float = 60.0
     ) -> Claim:
@@ -205,6 +210,7 @@ class Store:
             await connection.execute(update(table).where(this).values(claimed_at=now, claimed_by=event_id))
             return Claim("ours", text if row.text_en is None else Caption(en=row.text_en, ko=row.text_ko))
 
+    @persistent
     async def confirm(
         self, incident_id: int, channel: str, *, text: Caption, snapshot_key: str | None, reference: str
     ) -> None:
@@ -229,6 +235,7 @@ class Store:
                 )
             )
 
+    @persistent
     async def release(self, incident_id: int, channel: str, event_id: str) -> None:
         """Give back a claim whose post is known not to have gone out, so that any later event may try.
 
@@ -242,12 +249,14 @@ class Store:
 
     # What the API and the command line read.
 
+    @persistent
     async def incident(self, incident_id: int) -> Incident | None:
         """The incident of that id."""
         async with self._database.read() as connection:
             row = (await connection.execute(_incidents().where(schema.incidents.c.id == incident_id))).one_or_none()
         return None if row is None else read_incident(row)
 
+    @persistent
     async def incidents(
         self,
         *,
@@ -284,12 +293,14 @@ class Store:
             rows = (await connection.execute(query)).all()
         return Listing(revision, tuple(read_incident(row) for row in rows))
 
+    @persistent
     async def cameras(self) -> Sequence[Camera]:
         """All cameras that were ever heard of, by id."""
         async with self._database.read() as connection:
             rows = (await connection.execute(select(schema.cameras).order_by(schema.cameras.c.id))).all()
         return [read_camera(row) for row in rows]
 
+    @persistent
     async def posts(self, channel: str = "feed", limit: int = 100) -> Sequence[Post]:
         """Posts of a channel, newest first."""
         table = schema.posts
@@ -298,17 +309,20 @@ class Store:
             rows = (await connection.execute(query.limit(limit))).all()
         return [read_post(row) for row in rows]
 
+    @persistent
     async def post(self, post_id: int) -> Post | None:
         """The post of that id, if it went out."""
         async with self._database.read() as connection:
             row = (await connection.execute(_posts().where(schema.posts.c.id == post_id))).one_or_none()
         return None if row is None else read_post(row)
 
+    @persistent
     async def revision(self) -> int:
         """The last revision given out."""
         async with self._database.read() as connection:
             return cast(int, (await connection.execute(select(schema.counter.c.value))).scalar_one())
 
+    @persistent
     async def changes(self, after: int, *, limit: int = 500) -> Changes:
         """What became visible after that revision, oldest first, each thing once, as it is now.
 
@@ -333,6 +347,7 @@ class Store:
             revision = found[-1].revision
         return Changes(revision, tuple(found))
 
+    @persistent
     async def sightings(self, event_id: str) -> Sequence[Sighting]:
         """How an event was recorded, once for each hazard that was seen in it."""
         table = schema.sightings
@@ -340,6 +355,7 @@ class Store:
             rows = (await connection.execute(select(table).where(table.c.event_id == event_id))).all()
         return [read_sighting(row) for row in rows]
 
+    @persistent
     async def posts_of(self, incident_id: int) -> Sequence[Post]:
         """Posts of an incident, in the order they went out."""
         query = _posts().where(schema.posts.c.incident_id == incident_id).order_by(schema.posts.c.posted_at)

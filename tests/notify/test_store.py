@@ -22,12 +22,10 @@ from notify.map.store import Store, StoreError, StoreUrlError
 TEXT = Caption(en="Fire.", ko="화재.")
 
 
-@pytest.fixture(params=["sqlite", pytest.param("mysql", marks=pytest.mark.connected)])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture
+def database_url(any_database_url: str) -> str:
     """Every promise of the store is kept on both databases."""
-    if request.param == "mysql":
-        return request.getfixturevalue("mysql_url")
-    return f"sqlite+aiosqlite:///{tmp_path}/state/bongsu.db"
+    return any_database_url
 
 
 async def test_first_sighting_opens_an_incident(store, make_event):
@@ -306,7 +304,6 @@ async def test_wrong_url_is_refused_without_showing_a_password():
 
 
 async def test_database_that_is_no_database_is_one_clear_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("notify.map.database._OPEN_ATTEMPTS", 2)
     (tmp_path / "bongsu.db").write_bytes(b"this is a text file, and a long enough one to be looked at" * 100)
     with pytest.raises(StoreError, match="not a database") as refusal:
         await Store.open(f"sqlite+aiosqlite:///{tmp_path}/bongsu.db")
