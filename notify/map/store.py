@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Self, cast
 
-from sqlalchemy import Row, Select, and_, insert, or_, select, update
+from sqlalchemy import Row, Select, and_, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from functions.event import HAZARDS, Caption, Event, Hazard, Stage, utc_now
-from notify.map import schema
+from notify.map import queries, schema
 from notify.map.database import Database, SchemaError, StoreError, StoreUrlError, persistent
 from notify.map.records import Camera, Changes, Claim, Incident, Listing, Post, Sighting
 from notify.map.rows import encode_trace, read_camera, read_incident, read_post, read_sighting
@@ -275,22 +275,15 @@ class Store:
             camera: only of this camera.
             limit: at most so many.
         """
-        table = schema.incidents
-        query = _incidents().where(table.c.hazard.in_(hazards))
-        if since is not None:
-            query = query.where(table.c.last_seen >= since)
-        if camera is not None:
-            query = query.where(table.c.camera == camera)
-        if bbox is not None:
-            west, south, east, north = bbox
-            beyond, before = table.c.lon >= west, table.c.lon <= east
-            query = query.where(
-                table.c.lat.between(south, north), and_(beyond, before) if west <= east else or_(beyond, before)
-            )
-        query = query.order_by(table.c.last_seen.desc(), table.c.id.desc()).limit(limit)
         async with self._database.read() as connection:
             revision = (await connection.execute(select(schema.counter.c.value))).scalar_one()
-            rows = (await connection.execute(query)).all()
+            if bbox is not None and camera is None:
+                rows = await queries.find_in_box(connection, bbox, hazards=hazards, since=since, limit=limit)
+            else:
+                # One camera stands in one place, as a rule: all of it is in the box, or nothing.
+                among = limit if bbox is None else queries.ALL
+                newest = queries.newest(hazards=hazards, since=since, camera=camera, limit=among)
+                rows = (await connection.execute(queries.whole(newest, limit, bbox))).all()
         return Listing(revision, tuple(read_incident(row) for row in rows))
 
     @persistent

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from functions import Box, Caption, Detection, Place
 from notify.map import database as database_module
+from notify.map import queries
 from notify.map.records import Camera, Incident, Post
 from notify.map.store import Store, StoreError, StoreUrlError
 
@@ -328,3 +329,36 @@ async def test_full_disk_is_a_clear_refusal_and_what_was_kept_stays(tmp_path, ma
             await full.record_sighting(make_event(id_=f"event-{number}", camera=f"gate-{number}" + "x" * 100))
     assert await full.incident(1) is not None
     await full.close()
+
+
+async def test_box_finds_the_same_by_time_and_by_place(store, make_event, monkeypatch):
+    for number in range(30):
+        place = Place(lat=37 + number % 6 / 10, lon=127 + number % 5 / 10, name="Gate")
+        event = make_event("gun" if number % 4 == 0 else "fire", id_=f"event-{number}", camera=f"gate-{number}")
+        captured_at = event.captured_at + timedelta(seconds=number)
+        await store.record_sighting(msgspec.structs.replace(event, place=place, captured_at=captured_at))
+    asked = [
+        {"bbox": (west, 37.05, west + 0.25, 37.35), "hazards": hazards, "since": since, "limit": limit}
+        for west in (126.95, 127.15)
+        for hazards in (("fire",), ("fire", "gun"), ("accident", "fire", "gun", "knife"))
+        for since in (None, make_event(seconds=12).captured_at)
+        for limit in (2, 100)
+    ]
+    by_time = [[incident.id for incident in (await store.incidents(**query)).items] for query in asked]
+    # As if the newest that are looked at were not all.
+    monkeypatch.setattr(queries, "_NEWEST", 3)
+    by_place = [[incident.id for incident in (await store.incidents(**query)).items] for query in asked]
+    assert by_time == by_place
+    assert all(ids == sorted(ids, reverse=True) for ids in by_time) and max(map(len, by_time)) > 4
+
+
+async def test_camera_is_found_by_hazard_and_box_too(store, make_event):
+    for number, hazard in enumerate(("fire", "gun", "fire")):
+        await store.record_sighting(make_event(hazard, id_=f"event-{number}", seconds=1000 * number))
+    await store.record_sighting(make_event(id_="other", camera="gate-2"))
+
+    async def ids(**query):
+        return [incident.id for incident in (await store.incidents(camera="gate-1", **query)).items]
+
+    assert await ids() == [3, 2, 1] and await ids(hazards=("fire",)) == [3, 1] and await ids(limit=1) == [3]
+    assert await ids(bbox=(126, 37, 127, 38), limit=2) == [3, 2] and await ids(bbox=(0, 0, 1, 1)) == []
