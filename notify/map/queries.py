@@ -7,11 +7,12 @@ where a crowded one is full soon, and, if it is not, by place, where a box that 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Result, Row, Select, and_, or_, select, union_all
+from sqlalchemy import ColumnElement, Row, Select, and_, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from functions.event import HAZARDS, Hazard
@@ -20,72 +21,113 @@ from notify.map import schema
 Bbox = tuple[float, float, float, float]
 
 _T = schema.incidents
-_KEYS = (_T.c.id, _T.c.last_seen, _T.c.lat, _T.c.lon)
-# Looking through so many entries of an index takes some milliseconds.
-_NEWEST = 20_000
-ALL = 2**62
-"""A limit that is none."""
+_NEWEST_FIRST = (_T.c.last_seen.desc(), _T.c.id.desc())
+# Looking through so many entries of an index takes some 5 ms.
+_NEWEST = 50_000
+_HORIZON_KEPT_S = 60.0
+# No limit at all, but a query with a limit is worked out by itself, by the index that suits it.
+_ALL = 2**62
 
 
 def newest(*, hazards: Sequence[Hazard], since: datetime | None, camera: str | None, limit: int) -> Select[Any]:
-    """Keys of the newest incidents, in no order: each hazard has its newest from its own part of an index."""
-    if camera is None and len(hazards) == len(HAZARDS):
-        return _newest_of([], since, limit)
-    of_camera = [] if camera is None else [_T.c.camera == camera]
-    parts = [_newest_of([*of_camera, _T.c.hazard == hazard], since, limit).subquery() for hazard in hazards]
-    together = union_all(*(select(part) for part in parts)).subquery()
-    return select(together).order_by(together.c.last_seen.desc(), together.c.id.desc()).limit(limit)
+    """The newest incidents, newest first; each hazard has its newest from its own part of an index."""
+    conditions = [] if since is None else [_T.c.last_seen >= since]
+    if camera is not None:
+        conditions.append(_T.c.camera == camera)
+    each = [_T.c.hazard == hazard for hazard in hazards]
+    parts = [[]] if camera is None and len(hazards) == len(HAZARDS) else [[one] for one in each]
+    keys = [
+        select(_T.c.id, _T.c.last_seen).where(*conditions, *part).order_by(*_NEWEST_FIRST).limit(limit).subquery()
+        for part in parts
+    ]
+    together = union_all(*(select(part) for part in keys)).subquery()
+    few = select(together).order_by(together.c.last_seen.desc(), together.c.id.desc()).limit(limit).subquery()
+    return select(_T).select_from(few.join(_T, _T.c.id == few.c.id)).order_by(*_NEWEST_FIRST)
 
 
-def whole(keys: Select[Any], limit: int, bbox: Bbox | None = None) -> Select[Any]:
-    """The incidents of those keys, newest first; of a box, if one is given."""
-    found = keys.subquery()
-    chosen = select(found.c.id, found.c.last_seen)
-    if bbox is not None:
-        chosen = chosen.where(_is_within(bbox, found.c.lat, found.c.lon))
-    few = chosen.order_by(found.c.last_seen.desc(), found.c.id.desc()).limit(limit).subquery()
-    rows = select(_T).select_from(few.join(_T, _T.c.id == few.c.id))
-    return rows.order_by(_T.c.last_seen.desc(), _T.c.id.desc())
+def of_camera_in_box(
+    camera: str, bbox: Bbox, *, hazards: Sequence[Hazard], since: datetime | None, limit: int
+) -> Select[Any]:
+    """The newest of one camera within a box, newest first: as a rule all of it is in there, or nothing."""
+    conditions = [] if since is None else [_T.c.last_seen >= since]
+    query = select(_T).where(_T.c.camera == camera, _T.c.hazard.in_(hazards), *conditions)
+    return query.where(_is_within(bbox, _T.c.lat + 0.0, _T.c.lon)).order_by(*_NEWEST_FIRST).limit(limit)
 
 
-async def find_in_box(
-    connection: AsyncConnection, bbox: Bbox, *, hazards: Sequence[Hazard], since: datetime | None, limit: int
-) -> Sequence[Row[Any]]:
-    """The newest incidents within a box, newest first."""
-    first = newest(hazards=hazards, since=since, camera=None, limit=_NEWEST)
-    rows: Sequence[Row[Any]] = (await connection.execute(whole(first, limit, bbox))).all()
-    if len(rows) == limit:
-        return rows
-    last = select(first.subquery().c.id).offset(_NEWEST - 1).limit(1)
-    if (await connection.execute(last)).first() is None:
-        # That were all.
-        return rows
-    placed: Result[Any] = await connection.execute(_by_place(bbox, hazards, since, limit))
-    return placed.all()
+class BoxFinder:
+    """Finds the newest incidents within a box."""
+
+    def __init__(self) -> None:
+        self._horizons: dict[Hazard | None, tuple[float, datetime | None]] = {}
+
+    async def find(
+        self,
+        connection: AsyncConnection,
+        bbox: Bbox,
+        *,
+        hazards: Sequence[Hazard],
+        since: datetime | None,
+        limit: int,
+    ) -> Sequence[Row[Any]]:
+        """The newest incidents within a box, newest first."""
+        keys: list[tuple[datetime, int]] = []
+        for hazard in [None] if len(hazards) == len(HAZARDS) else hazards:
+            keys += await self._find_keys(connection, bbox, hazard, since, limit)
+        ids = [number for _, number in sorted(keys, reverse=True)[:limit]]
+        rows = await connection.execute(select(_T).where(_T.c.id.in_(ids)).order_by(*_NEWEST_FIRST))
+        return list(rows.all())
+
+    async def _find_keys(
+        self, connection: AsyncConnection, bbox: Bbox, hazard: Hazard | None, since: datetime | None, limit: int
+    ) -> list[tuple[datetime, int]]:
+        horizon = await self._horizon(connection, hazard)
+        is_all = horizon is None or (since is not None and since >= horizon)
+        bound = since if is_all else horizon
+        keys = await _read_keys(connection, _by_time(bbox, hazard, bound, limit))
+        if is_all or len(keys) == limit:
+            return keys
+        return await _read_keys(connection, _by_place(bbox, hazard, since, limit))
+
+    async def _horizon(self, connection: AsyncConnection, hazard: Hazard | None) -> datetime | None:
+        """When the oldest of the newest was last seen; None where these are all. It need not be of this second."""
+        read_at, horizon = self._horizons.get(hazard, (0.0, None))
+        if not read_at or time.monotonic() - read_at > _HORIZON_KEPT_S:
+            query = select(_T.c.last_seen).where(*_is(hazard)).order_by(*_NEWEST_FIRST).offset(_NEWEST - 1).limit(1)
+            horizon = (await connection.execute(query)).scalar_one_or_none()
+            self._horizons[hazard] = time.monotonic(), horizon
+        return horizon
 
 
-def _newest_of(conditions: Sequence[ColumnElement[bool]], since: datetime | None, limit: int) -> Select[Any]:
-    query = select(*_KEYS).where(*conditions)
+def _by_time(bbox: Bbox, hazard: Hazard | None, since: datetime | None, limit: int) -> Select[Any]:
+    query = select(_T.c.last_seen, _T.c.id).where(*_is(hazard))
     if since is not None:
         query = query.where(_T.c.last_seen >= since)
-    return query.order_by(_T.c.last_seen.desc(), _T.c.id.desc()).limit(limit)
+    # A sum is in no index, so none by place is chosen.
+    return query.where(_is_within(bbox, _T.c.lat + 0.0, _T.c.lon)).order_by(*_NEWEST_FIRST).limit(limit)
 
 
-def _by_place(bbox: Bbox, hazards: Sequence[Hazard], since: datetime | None, limit: int) -> Select[Any]:
-    # The limit is none: it keeps the outer conditions out, for which other indexes would seem to be better.
+def _by_place(bbox: Bbox, hazard: Hazard | None, since: datetime | None, limit: int) -> Select[Any]:
     inside = (
-        select(*_KEYS, _T.c.hazard)
+        select(_T.c.last_seen, _T.c.id, _T.c.hazard)
         .with_hint(_T, "FORCE INDEX (incidents_by_place)", "mysql")
         .where(_is_within(bbox, _T.c.lat, _T.c.lon))
-        .limit(ALL)
+        .limit(_ALL)
         .subquery()
     )
-    keys = select(inside.c.id, inside.c.last_seen, inside.c.lat, inside.c.lon)
-    if len(hazards) < len(HAZARDS):
-        keys = keys.where(inside.c.hazard.in_(hazards))
+    query = select(inside.c.last_seen, inside.c.id)
+    if hazard is not None:
+        query = query.where(inside.c.hazard == hazard)
     if since is not None:
-        keys = keys.where(inside.c.last_seen >= since)
-    return whole(keys, limit)
+        query = query.where(inside.c.last_seen >= since)
+    return query.order_by(inside.c.last_seen.desc(), inside.c.id.desc()).limit(limit)
+
+
+async def _read_keys(connection: AsyncConnection, query: Select[Any]) -> list[tuple[datetime, int]]:
+    return [(row.last_seen, row.id) for row in await connection.execute(query)]
+
+
+def _is(hazard: Hazard | None) -> list[ColumnElement[bool]]:
+    return [] if hazard is None else [_T.c.hazard == hazard]
 
 
 def _is_within(bbox: Bbox, lat: ColumnElement[float], lon: ColumnElement[float]) -> ColumnElement[bool]:

@@ -31,6 +31,7 @@ class Store:
     def __init__(self, database: Database, quiet_s: float) -> None:
         self._database = database
         self._quiet = timedelta(seconds=quiet_s)
+        self._boxes = queries.BoxFinder()
 
     @classmethod
     async def open(cls, url: str, *, quiet_s: float = 120.0) -> Self:
@@ -278,12 +279,13 @@ class Store:
         async with self._database.read() as connection:
             revision = (await connection.execute(select(schema.counter.c.value))).scalar_one()
             if bbox is not None and camera is None:
-                rows = await queries.find_in_box(connection, bbox, hazards=hazards, since=since, limit=limit)
+                rows = await self._boxes.find(connection, bbox, hazards=hazards, since=since, limit=limit)
             else:
-                # One camera stands in one place, as a rule: all of it is in the box, or nothing.
-                among = limit if bbox is None else queries.ALL
-                newest = queries.newest(hazards=hazards, since=since, camera=camera, limit=among)
-                rows = (await connection.execute(queries.whole(newest, limit, bbox))).all()
+                if bbox is not None and camera is not None:
+                    query = queries.of_camera_in_box(camera, bbox, hazards=hazards, since=since, limit=limit)
+                else:
+                    query = queries.newest(hazards=hazards, since=since, camera=camera, limit=limit)
+                rows = (await connection.execute(query)).all()
         return Listing(revision, tuple(read_incident(row) for row in rows))
 
     @persistent

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
+import sys
 import time
 from datetime import timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
-from functions import Caption, Retry
+from functions import Caption, Retry, encode
+from functions.broker import connect
 from functions.event import utc_now
 from functions.settings import SettingsError
+from functions.topology import queues
 from notify.channels import ChannelError, UnknownOutcomeError, mastodon
 from notify.channels import settings as environment
 from notify.channels.http import Answer, Pace, read_limit
@@ -23,11 +28,13 @@ from notify.channels.opening import open_channels
 from notify.channels.settings import Door, XKeys
 from notify.channels.webhook import Webhook, read_secret
 from notify.channels.x import X
+from notify.map.store import Store
 from notify.post import Desk, open_desk, post
 
 from .doubles import MastodonDouble, WebhookDouble, XDouble
 
 KEYS = ("api-key-1", "api-secret-2", "access-token-3", "access-secret-4")
+X_PARTS = ("API_KEY", "API_SECRET", "ACCESS_TOKEN", "ACCESS_SECRET")
 TOKEN = "mastodon-token-5"
 SECRET = base64.b64encode(b"webhook secret six, long enough").decode()
 BOTH = ("ko", "en")
@@ -318,7 +325,7 @@ async def test_feed_is_on_by_default(clean):
 
 async def test_channels_come_from_the_environment_and_secrets_from_files(clean, tmp_path):
     clean.setenv("BONGSU_CHANNELS", "feed, x,mastodon,webhook")
-    for name, value in zip(("API_KEY", "API_SECRET", "ACCESS_TOKEN", "ACCESS_SECRET"), KEYS, strict=True):
+    for name, value in zip(X_PARTS, KEYS, strict=True):
         (tmp_path / name).write_text(f"{value}\n")
         clean.setenv(f"BONGSU_X_{name}_FILE", str(tmp_path / name))
     clean.setenv("BONGSU_MASTODON_URL", "https://social.example")
@@ -395,3 +402,51 @@ async def _incident(captioned):
             revision=1,
         ),
     )  # fmt: skip
+
+
+async def test_poster_that_is_killed_in_mid_post_leaves_one_post(pair, captioned, tmp_path, database_url):
+    channel, double = pair
+    name = channel.name
+    double.faults, double.slow_s = ["slow"], 60
+    environ = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "BONGSU_BROKER_URL": f"sqlite:///{tmp_path}/broker.db",
+        "BONGSU_DATABASE_URL": database_url,
+        "BONGSU_SNAPSHOT_URL": str(tmp_path / "snapshots"),
+        "BONGSU_POST_MAX_AGE_S": "0",
+        "BONGSU_CHANNELS": name,
+        "BONGSU_X_API_URL": double.url,
+        **{f"BONGSU_X_{part}": key for part, key in zip(X_PARTS, KEYS, strict=True)},
+        "BONGSU_MASTODON_URL": double.url,
+        "BONGSU_MASTODON_TOKEN": TOKEN,
+        "BONGSU_WEBHOOK_URL": f"{double.url}/hook",
+        "BONGSU_WEBHOOK_SECRET": f"whsec_{SECRET}",
+    }
+    broker = await connect(environ["BONGSU_BROKER_URL"])
+    await broker.declare(queues(["captioned.post"]))
+    await broker.publish(encode(captioned()))
+    await (await Store.open(database_url)).close()
+    command = (sys.executable, "-m", "functions", "notify.post")
+
+    async def start():
+        return await asyncio.create_subprocess_exec(*command, env=environ, stderr=asyncio.subprocess.PIPE)
+
+    poster = await start()
+    async with asyncio.timeout(40):
+        while not double.posts:
+            await asyncio.sleep(0.05)
+        poster.kill()
+        told = await poster.stderr.read()
+        second = await start()
+        store = await Store.open(database_url)
+        while not await store.posts(name):
+            await asyncio.sleep(0.05)
+        second.terminate()
+        told += await second.stderr.read()
+        await asyncio.gather(poster.wait(), second.wait())
+    await store.close()
+    assert second.returncode == 0 and double.requests == 2 and len(double.posts) == 1
+    assert list(await broker.dead_letters()) == []
+    await broker.close()
+    assert not any(secret.encode() in told for secret in (*KEYS, TOKEN, SECRET))

@@ -347,6 +347,7 @@ async def test_box_finds_the_same_by_time_and_by_place(store, make_event, monkey
     by_time = [[incident.id for incident in (await store.incidents(**query)).items] for query in asked]
     # As if the newest that are looked at were not all.
     monkeypatch.setattr(queries, "_NEWEST", 3)
+    monkeypatch.setattr(queries, "_HORIZON_KEPT_S", 0)
     by_place = [[incident.id for incident in (await store.incidents(**query)).items] for query in asked]
     assert by_time == by_place
     assert all(ids == sorted(ids, reverse=True) for ids in by_time) and max(map(len, by_time)) > 4
