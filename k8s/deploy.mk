@@ -22,7 +22,7 @@ images: ## Show each image's size, and what it cannot import
 	@sh docker/images.sh $(REGISTRY) $(TAG)
 
 secrets: ## Make passwords for ENV=local|edge, and the files that hold them (never in git)
-	@$(PYTHON) k8s/secrets.py $(ENV)
+	@$(PYTHON) k8s/credentials.py $(ENV)
 
 render: ## Print what make deploy would apply
 	@sh k8s/deploy.sh render $(ENV) $(REGISTRY) $(TAG)
