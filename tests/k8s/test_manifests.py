@@ -306,13 +306,17 @@ def test_every_pod_satisfies_the_restricted_standard(cluster: Cluster) -> None:
 
 def test_no_pod_gets_a_token_of_the_cluster(cluster: Cluster) -> None:
     for name, pod in cluster.pods.items():
-        assert pod["spec"]["automountServiceAccountToken"] is False, name
+        # Prometheus finds its targets by asking for the pods of this namespace; that is all that its Role allows.
+        assert pod["spec"]["automountServiceAccountToken"] is (name == "StatefulSet/prometheus"), name
+    for role in cluster.kind("Role").values():
+        assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
+    assert not cluster.kind("ClusterRole")
 
 
 def test_images_are_pinned_and_memory_is_bounded(cluster: Cluster) -> None:
     for name, pod in cluster.pods.items():
         for container in containers(pod):
-            assert re.fullmatch(r"[a-z0-9./-]+:\d+\.\d+\.\d+(-[a-z]+)?", container["image"]), name
+            assert re.fullmatch(r"[a-z0-9./-]+:v?\d+\.\d+\.\d+(-[a-z]+)?", container["image"]), name
             assert {"cpu", "memory"} <= set(container["resources"]["requests"]), name
             assert "memory" in container["resources"]["limits"], name
 
