@@ -1,4 +1,4 @@
-"""The detector's process: how soon it is ready, how much memory it takes, how long a burst takes it."""
+"""The detector's process: how soon it is ready, how much memory it takes, how long it takes for a burst."""
 
 from __future__ import annotations
 

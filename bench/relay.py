@@ -29,7 +29,7 @@ from pathlib import Path
 import av
 
 ROOT = Path(__file__).parents[1]
-QUIET_S, FIRE_S, COOLDOWN_S = 12, 9, 4
+QUIET_S, FIRE_S, COOLDOWN_S = 14, 9, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def rows(scale: float = 1.0) -> list[tuple[str, str, str]]:
     cold, warm = [], []
     last = woken_at = 0.0
     for s in sorted(sightings, key=lambda s: s.captured_at):
-        if s.captured_at - last > COOLDOWN_S + 4:
+        if s.captured_at - last > QUIET_S - 3:
             cold.append(s)
             woken_at = s.captured_at + s.pinned_s
         elif s.captured_at > woken_at:  # taken while all replicas were up, not while they woke

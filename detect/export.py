@@ -65,6 +65,8 @@ def _free_batch(path: Path) -> None:
     del model.graph.value_info[:]
     for node in model.graph.node:
         _free_reshape(model, node)
+    # Where and when it was trained is for the card to say; without the date a new export is the same file.
+    del model.metadata_props[:]
     used = {name for node in model.graph.node for name in node.input}
     for tensor in [t for t in model.graph.initializer if t.name not in used]:
         model.graph.initializer.remove(tensor)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from functions import HAZARDS, Box, Detection
+from functions.jpeg import PictureError, check_jpeg
 
 # Since 1.29 onnxruntime reports its use to its maker unless told not to, and it looks when it is imported.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -27,8 +28,6 @@ WEIGHTS = Path(__file__).parent / "weights"
 SCENE_LABELS = {0: "person", 1: "bicycle", 2: "car", 3: "motorcycle", 5: "bus", 7: "truck"}
 """What the scene network is asked for, by its class number in COCO."""
 
-_MAX_PIXELS = 40_000_000
-"""8K is 33 megapixels; a larger declared size is a mistake or a bomb."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt(3)."""
 _GRAY = 114
@@ -37,10 +36,6 @@ _GRAY = 114
 
 class ModelError(RuntimeError):
     """A network cannot be loaded; the message names the file and the fix."""
-
-
-class PictureError(ValueError):
-    """These bytes are no usable picture; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +48,8 @@ class Spec:
     iou: float = 0.5
 
 
-HAZARD = Spec(WEIGHTS / "hazard4_320.onnx", dict(enumerate(HAZARDS)), min_confidence=0.1)
+# 0.25: weaker boxes say nothing for a hazard, and would speak against it by lowering the median of a burst.
+HAZARD = Spec(WEIGHTS / "hazard4_320.onnx", dict(enumerate(HAZARDS)), min_confidence=0.25)
 # 0.2: a head that is mosaicked without need costs less than one that is not.
 SCENE = Spec(WEIGHTS / "scene_640.onnx", SCENE_LABELS, min_confidence=0.2)
 
@@ -107,13 +103,19 @@ class Network:
 
         Returns:
             For each picture its detections, most confident first.
+
+        Raises:
+            ModelError: the network cannot be run now.
         """
         if not images:
             return []
         batch = np.empty((len(images), 3, self.size_px, self.size_px), np.float32)
         for i, image in enumerate(images):
             _letterbox(image, batch[i])
-        (output,) = self._session.run(None, {self._input: batch})
+        try:
+            (output,) = self._session.run(None, {self._input: batch})
+        except Exception as error:  # as above; out of memory, most likely
+            raise ModelError(f"the network failed on {len(images)} pictures: {error}") from error
         return [self._read(scores, image.shape[:2]) for scores, image in zip(output, images, strict=True)]
 
     def _read(self, output: Floats, shape: tuple[int, ...]) -> list[Detection]:
@@ -152,41 +154,17 @@ def decode_jpeg(jpeg: bytes, *, enough_px: int = 0) -> Image:
     Raises:
         PictureError: not a JPEG, cut off, or so large that decoding would exhaust memory.
     """
-    width, height = jpeg_size(jpeg)
-    if width * height > _MAX_PIXELS:
-        raise PictureError(f"picture of {width}x{height} is over {_MAX_PIXELS // 1_000_000} megapixels")
-    # Decoders fill what is missing with grey and say nothing, so a picture without its end is refused here.
-    if b"\xff\xd9" not in jpeg[-64:]:
-        raise PictureError(f"JPEG of {len(jpeg)} bytes is cut off: it has no end marker")
+    width, height = check_jpeg(jpeg)
     flag = cv2.IMREAD_COLOR
     for scale, reduced in ((4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2)):
         if enough_px and max(width, height) // scale >= enough_px:
             flag = reduced
             break
-    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), flag)
+    # Boxes belong to the picture as it is stored, whatever its Exif says of turning it.
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise PictureError(f"JPEG of {len(jpeg)} bytes cannot be decoded")
     return np.asarray(image, np.uint8)
-
-
-def jpeg_size(jpeg: bytes) -> tuple[int, int]:
-    """Width and height that a JPEG declares, read from its header without decoding.
-
-    Raises:
-        PictureError: no JPEG header.
-    """
-    if jpeg[:2] != b"\xff\xd8":
-        raise PictureError(f"not a JPEG: begins with {jpeg[:4].hex() or 'nothing'}")
-    at = 2
-    while at + 9 < len(jpeg) and jpeg[at] == 0xFF:
-        marker = jpeg[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = int.from_bytes(jpeg[at + 5 : at + 7]), int.from_bytes(jpeg[at + 7 : at + 9])
-            if width == 0 or height == 0:
-                break
-            return width, height
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(jpeg[at + 2 : at + 4])
-    raise PictureError(f"JPEG of {len(jpeg)} bytes declares no size")
 
 
 def threads_from_environment() -> int:

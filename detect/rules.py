@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from functions import HAZARDS, Box, Detection, Hazard
@@ -36,12 +36,14 @@ RULES: Mapping[Hazard, Rule] = {
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """A hazard that held: its best frame, its detection there, and how sure the whole burst is."""
+    """A hazard that held: its best frame, its detection there, how sure the whole burst is, and what else is there."""
 
     hazard: Hazard
     frame: int
     detection: Detection
     confidence: float
+    others: tuple[Detection, ...] = ()
+    """Other boxes of hazards in the best frame that reach their thresholds."""
 
 
 def confirm(frames: Sequence[Sequence[Detection]], thresholds: Mapping[str, float] | None = None) -> list[Confirmed]:
@@ -52,20 +54,25 @@ def confirm(frames: Sequence[Sequence[Detection]], thresholds: Mapping[str, floa
 
     Args:
         frames: the detections of each frame, in order of time.
-        thresholds: this camera's own thresholds, over the defaults of `RULES`.
+        thresholds: this camera's own thresholds, over the defaults of `RULES`; the network reports nothing under 0.25.
 
     Returns:
         At most one per hazard, surest first.
     """
-    found = [c for hazard in HAZARDS if (c := _confirm_one(hazard, frames, thresholds or {})) is not None]
-    return sorted(found, key=lambda c: -c.confidence)
+    least = {hazard: (thresholds or {}).get(hazard, rule.threshold) for hazard, rule in RULES.items()}
+    found = [c for hazard in HAZARDS if (c := _confirm_one(hazard, frames, least[hazard])) is not None]
+    return sorted((_with_others(c, frames[c.frame], least) for c in found), key=lambda c: -c.confidence)
 
 
-def _confirm_one(
-    hazard: Hazard, frames: Sequence[Sequence[Detection]], thresholds: Mapping[str, float]
-) -> Confirmed | None:
+def _with_others(confirmed: Confirmed, frame: Sequence[Detection], least: Mapping[Hazard, float]) -> Confirmed:
+    others = [
+        d for d in frame if d is not confirmed.detection for h in HAZARDS if d.label == h and d.confidence >= least[h]
+    ]
+    return replace(confirmed, others=tuple(others))
+
+
+def _confirm_one(hazard: Hazard, frames: Sequence[Sequence[Detection]], threshold: float) -> Confirmed | None:
     rule = RULES[hazard]
-    threshold = thresholds.get(hazard, rule.threshold)
     seen = [(i, d) for i, detections in enumerate(frames) for d in detections if d.label == hazard]
     best: Confirmed | None = None
     for seed in seen:

@@ -16,13 +16,13 @@ from detect.model import (
     Image,
     ModelError,
     Network,
-    PictureError,
     decode_jpeg,
     hazard_spec,
     threads_from_environment,
 )
 from detect.rules import Confirmed, confirm
 from functions import HAZARDS, Detection, Event, Reject, on
+from functions.jpeg import PictureError
 
 log = structlog.get_logger()
 
@@ -124,7 +124,7 @@ def _detect(events: Sequence[Event], eye: Eye) -> list[Event]:
                     type=hazard.hazard,
                     hazard=hazard.hazard,
                     frames=(frame,),
-                    detections=(_shown(hazard), *around),
+                    detections=(_shown(hazard), *hazard.others, *around),
                     searched=(*HAZARDS, *searched),
                 )
             )

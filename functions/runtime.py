@@ -117,7 +117,8 @@ async def _connect(url: str, stopping: asyncio.Event) -> Broker | None:
             attempt += 1
             log.warning("broker_unavailable", reason=str(error), attempt=attempt)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), _backoff(attempt))
+                async with asyncio.timeout(_backoff(attempt)):
+                    await stopping.wait()
     return None
 
 
@@ -157,7 +158,8 @@ class _Worker:
                     attempt += 1
                     log.warning("broker_unavailable", reason=str(error), attempt=attempt)
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._stopping.wait(), _backoff(attempt))
+                        async with asyncio.timeout(_backoff(attempt)):
+                            await self._stopping.wait()
 
     async def _consume(self, arguments: tuple[Any, ...]) -> None:
         names = [queue_name(t, self._function) for t in self._subscription.types]

@@ -88,12 +88,14 @@ spec:
           policies:
             - {{type: Pods, value: 1, periodSeconds: 60}}
   triggers:
-    # amqp wakes; http, which also counts what is in work, holds until it is done.
+    # amqp wakes; http, which also counts what is in work, holds until it is done; and the rate holds through a steady
+    # trickle, which is done between two looks.
 """
 
+_TRIGGERS = (("amqp", "QueueLength", 20), ("http", "QueueLength", 20), ("http", "MessageRate", 100))
 _TRIGGER = """\
     - type: rabbitmq
-      metadata: {{protocol: {protocol}, queueName: {queue}, mode: QueueLength, value: "20", activationValue: "0"}}
+      metadata: {{protocol: {protocol}, queueName: {queue}, mode: {mode}, value: "{value}", activationValue: "0"}}
       authenticationRef: {{name: bongsu-rabbitmq-{protocol}}}
 """
 
@@ -115,7 +117,9 @@ def write_function(root: Path, name: str, types: Sequence[str]) -> list[Path]:
     told = " or ".join(types)
     quoted = ", ".join(f'"{t}"' for t in types)
     triggers = "".join(
-        _TRIGGER.format(protocol=protocol, queue=queue_name(t, name)) for t in types for protocol in ("amqp", "http")
+        _TRIGGER.format(protocol=protocol, queue=queue_name(t, name), mode=mode, value=value)
+        for t in types
+        for protocol, mode, value in _TRIGGERS
     )
     files = {
         root / "notify" / f"{name}.py": _FUNCTION.format(title=title, name=name, types=quoted, told=told),

@@ -16,13 +16,14 @@ from typing import Protocol
 from functions.broker import Broker, BrokerError, Depth, connect
 from local.manifest import Workload
 from local.output import Output
-from local.rules import HPA_SYNC_S, Scaler
+from local.rules import HPA_SYNC_S, Load, Scaler
 
 _STATUS_S = 1.0
 _DEAD_LETTERS_S = 10.0
 _DEAD_LETTERS_MOST = 100
 """They are read whole, bodies included, so this many is as far as the page counts."""
 _HISTORY_S = 300
+_RATE_S = 5.0
 
 
 class Scalable(Protocol):
@@ -35,12 +36,30 @@ class Scalable(Protocol):
     def scale(self, replicas: int) -> None: ...
 
 
+class _Rate:
+    """Messages a second, over as long as RabbitMQ's own statistics look back."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def of(self, now: float, published: int | None) -> float:
+        """The rate now, given how many were ever published; 0 at first, and for a broker that does not tell."""
+        if published is None:
+            return 0.0
+        while len(self._samples) > 1 and now - self._samples[1][0] >= _RATE_S:
+            self._samples.popleft()
+        self._samples.append((now, published))
+        then, before = self._samples[0]
+        return (published - before) / (now - then) if now > then else 0.0
+
+
 @dataclass(slots=True)
 class _Watched:
     workload: Workload
     pool: Scalable
     scaler: Scaler
     depths: dict[str, Depth] = field(default_factory=dict)
+    rates: dict[str, _Rate] = field(default_factory=dict)
     dead: int = 0
     history: deque[tuple[int, int, int]] = field(default_factory=lambda: deque(maxlen=_HISTORY_S))
 
@@ -115,7 +134,9 @@ class Autoscaler:
         try:
             broker = await self._connected()
             for queue in watched.workload.rule.queues:
-                depths[queue] = await broker.depth(queue)
+                depth = await broker.depth(queue)
+                rate = watched.rates.setdefault(queue, _Rate()).of(self._now(), depth.published)
+                depths[queue] = Load(depth.ready, depth.unacked, depth.published, rate)
         except BrokerError as error:
             await self._drop(broker)
             self._report(watched.workload.name, f"queues cannot be read: {error}; trying again")

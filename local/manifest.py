@@ -280,8 +280,10 @@ def _trigger(trigger: _Trigger) -> Trigger:
         raise ManifestError(
             f"{where}: protocol must be amqp (waiting) or http (waiting and in work), got {metadata.protocol!r}"
         )
-    if metadata.mode != "QueueLength":
-        raise ManifestError(f"{where}: mode must be QueueLength, got {metadata.mode!r}")
+    if metadata.mode not in ("QueueLength", "MessageRate"):
+        raise ManifestError(f"{where}: mode must be QueueLength or MessageRate, got {metadata.mode!r}")
+    if metadata.mode == "MessageRate" and metadata.protocol != "http":
+        raise ManifestError(f"{where}: mode MessageRate needs protocol http, got {metadata.protocol!r}")
     value = _number(f"{where}: value", metadata.value)
     if value <= 0:
         raise ManifestError(f"{where}: value must be above 0, got {metadata.value!r}")
@@ -290,6 +292,7 @@ def _trigger(trigger: _Trigger) -> Trigger:
         value=value,
         activation=_number(f"{where}: activationValue", metadata.activation_value),
         counts_unacked=metadata.protocol == "http" and metadata.exclude_unacknowledged != "true",
+        counts_rate=metadata.mode == "MessageRate",
     )
 
 

@@ -136,9 +136,8 @@ class Pool:
             self._dismiss(replica)
         follow = asyncio.create_task(self._follow(reader))
         code = await _ended(process)
-        with contextlib.suppress(TimeoutError):
-            # A grandchild may hold the pipe open: what it says then is not waited for.
-            await asyncio.wait_for(asyncio.shield(follow), 1.0)
+        # A grandchild may hold the pipe open: what it says then is not waited for.
+        await asyncio.wait([follow], timeout=1.0)
         last = "" if not follow.done() else follow.result()
         follow.cancel()
         replica.process = None

@@ -13,30 +13,29 @@ import os
 from local import leash
 from local.nursery import PRELOAD
 
-# Modules that functions import only when they need them, to start quickly on a cluster. A fork inherits them instead.
-# That a session opened after the fork infers is a test (onnxruntime starts its threads with the session, not before).
-_LATE = (
+# What every replica needs. What a function imports only when it needs it, to start quickly on a cluster, it names in
+# its LATE_IMPORTS, and a fork inherits that too. That a session opened after the fork infers is a test (onnxruntime
+# starts its threads with the session, not before).
+_COMMON = (
     "functions.broker.sqlite",
     "functions.cli",  # the main module of `bongsu`, which multiprocessing imports again in each child
     "functions.runtime",
-    "numpy",
-    "cv2",
-    "onnxruntime",
-    "sqlalchemy.ext.asyncio",
-    "sqlalchemy.dialects.sqlite.aiosqlite",
-    "aiosqlite",
-    "obstore.store",
 )
+
+
+def _import(name: str) -> object:
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit):  # whatever a user's file does at import; its replica says it
+        return None
 
 
 def _load(names: str) -> None:
     leash.name_process("nursery")
     leash.share_metrics()
-    for name in filter(None, [*_LATE, *names.split(",")]):
-        try:
-            importlib.import_module(name)
-        except (Exception, SystemExit):  # whatever a user's file does at import; its replica says it
-            continue
+    for name in filter(None, [*_COMMON, *names.split(",")]):
+        for late in getattr(_import(name), "LATE_IMPORTS", ()):
+            _import(late)
     # Objects made so far never go away, so the collector need not touch, and thereby copy, their pages.
     gc.collect()
     gc.freeze()

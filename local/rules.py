@@ -18,19 +18,30 @@ HPA_SYNC_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
+class Load(Depth):
+    """A queue's depth, and how many messages a second were put into it lately."""
+
+    rate: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Trigger:
     """One queue to watch, and what one replica of work on it is."""
 
     queue: str
     value: float
-    """Messages that one replica is worth."""
+    """Messages (a second, if it counts a rate) that one replica is worth."""
     activation: float = 0.0
-    """Messages above which (strictly) the workload wakes from zero."""
+    """Messages (a second) above which, strictly, the workload wakes from zero."""
     counts_unacked: bool = False
     """False over amqp, which sees waiting messages only; True over http, which also sees those in work."""
+    counts_rate: bool = False
+    """KEDA's MessageRate: what is published a second, however soon it is done."""
 
-    def messages(self, depth: Depth) -> int:
-        """The messages of this depth that the trigger sees."""
+    def messages(self, depth: Depth) -> float:
+        """What of this depth the trigger sees."""
+        if self.counts_rate:
+            return depth.rate if isinstance(depth, Load) else 0.0
         return depth.ready + (depth.unacked or 0) if self.counts_unacked else depth.ready
 
 
@@ -100,7 +111,7 @@ def desired_replicas(rule: Rule, depths: Depths, current: int) -> int:
     return _clamp(max(wanted, default=current), rule)
 
 
-def _replicas_for(messages: int, value: float, current: int, rule: Rule) -> int:
+def _replicas_for(messages: float, value: float, current: int, rule: Rule) -> int:
     ratio = messages / (value * current)
     # Written like the HPA's own comparison: 1.1 counts as within 1 + 0.1, although 1.1 - 1 > 0.1 in floats.
     if 1.0 - rule.down.tolerance <= ratio <= 1.0 + rule.up.tolerance:

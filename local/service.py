@@ -83,7 +83,8 @@ class Service:
             name = self._command.name
             self._output.say(f"{name:<9}{reason}; {again}; its log is {self._output.log_file(name)}")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), delay_s)
+                async with asyncio.timeout(delay_s):
+                    await self._stopping.wait()
 
     async def _live(self) -> str:
         command = self._command
@@ -105,8 +106,7 @@ class Service:
         assert process.stdout is not None, "asked for above"
         follow = asyncio.create_task(self._output.follow(command.name, process.stdout))
         code = await process.wait()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(follow), 1.0)
+        await asyncio.wait([follow], timeout=1.0)
         last = follow.result() if follow.done() else ""
         follow.cancel()
         self._process = None

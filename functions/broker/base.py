@@ -22,10 +22,14 @@ class Unroutable(BrokerError):
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How many messages wait in a queue, and how many are with a consumer (None: the broker does not tell)."""
+    """What is in a queue; None where the broker does not tell."""
 
     ready: int
+    """Messages that wait."""
     unacked: int | None
+    """Messages with a consumer."""
+    published: int | None = None
+    """Messages that were ever put into it: what a reader who looks now and then would miss."""
 
 
 @dataclass(frozen=True, slots=True)

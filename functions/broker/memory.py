@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -22,6 +23,7 @@ class MemoryBroker:
         self._ready: dict[str, deque[_Entry]] = {}
         self._unacked: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
+        self._published: Counter[str] = Counter()
         self._dead: dict[str, DeadLetter] = {}
         self._changed = asyncio.Condition()
         self._serial = 0
@@ -37,6 +39,7 @@ class MemoryBroker:
                 raise Unroutable(f"no queue takes {message.routing_key!r}: declare one (bongsu topology apply)")
         for message in messages:
             for queue in self._bound(message):
+                self._published[queue.name] += 1
                 await self._put(queue, _Entry(message, self._next(), published_at=time.monotonic()))
 
     @asynccontextmanager
@@ -53,7 +56,7 @@ class MemoryBroker:
     async def depth(self, queue: str) -> Depth:
         self._require(queue)
         self._expire(queue)
-        return Depth(len(self._ready[queue]), self._unacked[queue])
+        return Depth(len(self._ready[queue]), self._unacked[queue], self._published[queue])
 
     async def dropped(self) -> Mapping[str, int]:
         return {name: self._dropped[name] for name in self._queues}
@@ -195,8 +198,6 @@ class _MemoryConsumer:
             if left is not None and left <= 0:
                 return None
             # A delayed retry becomes due without a notification, hence the short wait.
-            async with self.broker._changed:
-                try:
-                    await asyncio.wait_for(self.broker._changed.wait(), min(0.02, left if left is not None else 0.02))
-                except TimeoutError:
-                    continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(0.02, left if left is not None else 0.02)), self.broker._changed:
+                    await self.broker._changed.wait()

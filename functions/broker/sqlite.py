@@ -106,7 +106,8 @@ class SqliteBroker:
                 "FROM messages WHERE queue = ?",
                 (queue,),
             ).fetchone()
-            return Depth(ready, unacked)
+            (published,) = db.execute("SELECT published FROM queues WHERE name = ?", (queue,)).fetchone()
+            return Depth(ready, unacked, published)
 
         return await self._do(measure)
 

@@ -20,7 +20,7 @@ OWNER_BITS = 20
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS queues (
   name TEXT PRIMARY KEY, routing_key TEXT NOT NULL, delivery_limit INTEGER, max_length INTEGER, ttl_s REAL,
-  dropped INTEGER NOT NULL DEFAULT 0);
+  dropped INTEGER NOT NULL DEFAULT 0, published INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS queues_by_key ON queues (routing_key);
 -- Bodies are apart from messages: SQLite rewrites a whole row on update, and one body may lie in many queues.
 CREATE TABLE IF NOT EXISTS bodies (
@@ -80,6 +80,7 @@ def publish(db: sqlite3.Connection, messages: Sequence[Message]) -> None:
                 "INSERT INTO messages (queue, body_id, attempts, ready_at, expires_at) VALUES (?, ?, 0, ?, ?)",
                 (name, body_id, now, now + ttl_s if ttl_s else None),
             )
+            db.execute("UPDATE queues SET published = published + 1 WHERE name = ?", (name,))
             if max_length:
                 _drop_oldest(db, name, max_length)
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from functions.event import HAZARDS, Event, utc_now
 from functions.function import Reject, Retry, on
 from notify.redact import redacted_of
-from notify.resources import RETRY_AFTER_S, open_stores
+from notify.resources import LATE_IMPORTS, RETRY_AFTER_S, open_stores
 
 if TYPE_CHECKING:
     from notify.map.snapshots import Snapshots
     from notify.map.store import Store
+
+__all__ = ["LATE_IMPORTS", "Map", "open_map", "put_on_map"]
 
 # A module named `notify.map` is imported before any `notify.map.store`, so nothing heavy may be imported here.
 

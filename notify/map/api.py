@@ -235,10 +235,9 @@ def _policy(tile_url: str) -> str:
     parts = urlsplit(tile_url)
     # Leaflet writes `{s}` for a subdomain, which the policy calls `*`.
     tiles = f" {parts.scheme}://{parts.netloc.replace('{s}', '*')}" if tile_url else ""
-    # Leaflet places what it draws by style attributes.
     return (
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; font-src 'self'; "
-        f"img-src 'self' data:{tiles}; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; font-src 'self'; "
+        f"img-src 'self'{tiles}; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
     )
 
 

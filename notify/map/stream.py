@@ -152,7 +152,8 @@ class Hub:
     async def _live(self, reader: Reader, last: int) -> AsyncIterator[bytes]:
         while not reader.is_dropped:
             try:
-                notice = await asyncio.wait_for(reader.queue.get(), HEARTBEAT_S)
+                async with asyncio.timeout(HEARTBEAT_S):
+                    notice = await reader.queue.get()
             except TimeoutError:
                 yield _HEARTBEAT
                 continue

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from detect.model import HAZARD, SCENE, Image, ModelError, Network, PictureError, Spec, decode_jpeg, jpeg_size
+from detect.model import HAZARD, SCENE, Image, ModelError, Network, Spec, decode_jpeg
+from functions.jpeg import PictureError, check_jpeg
 
 MEDIA = Path(__file__).parents[2] / "local/demo/media"
 
@@ -70,7 +71,7 @@ def test_a_jpeg_is_decoded_at_the_scale_that_is_needed(fire: Image) -> None:
     assert decode_jpeg(body).shape == (960, 1280, 3)
     assert decode_jpeg(body, enough_px=640).shape == (480, 640, 3)
     assert decode_jpeg(body, enough_px=320).shape == (240, 320, 3)
-    assert jpeg_size(body) == (1280, 960)
+    assert check_jpeg(body) == (1280, 960)
 
 
 def test_a_picture_that_is_no_jpeg_or_cut_off_is_refused(fire: Image) -> None:

@@ -72,12 +72,13 @@ def test_the_schema_refuses_a_wrong_field(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("path", SCALED, ids=lambda path: path.stem)
-def test_each_queue_is_watched_over_amqp_to_wake_and_http_to_hold(path: Path) -> None:
+def test_each_queue_is_watched_over_amqp_to_wake_and_http_and_its_rate_to_hold(path: Path) -> None:
     triggers = scaled(path).rule.triggers
     for queue in scaled(path).rule.queues:
-        kinds = [t.counts_unacked for t in triggers if t.queue == queue]
-        assert sorted(kinds) == [False, True], f"{path.name}: {queue} needs one amqp and one http trigger"
-        assert len({(t.value, t.activation) for t in triggers if t.queue == queue}) == 1
+        kinds = [(t.counts_unacked, t.counts_rate) for t in triggers if t.queue == queue]
+        wanted = [(False, False), (True, False), (True, True)]
+        assert sorted(kinds) == wanted, f"{path.name}: {queue} needs triggers over amqp, over http, and on its rate"
+        assert len({(t.value, t.activation) for t in triggers if t.queue == queue and not t.counts_rate}) == 1
 
 
 @pytest.mark.parametrize("path", SCALED, ids=lambda path: path.stem)

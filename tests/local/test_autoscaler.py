@@ -47,9 +47,11 @@ def fire() -> Event:
 
 
 @contextlib.asynccontextmanager
-async def running(tmp_path: Path, pool: FakePool, lines: list[str], url: str = "") -> AsyncIterator[Autoscaler]:
+async def running(
+    tmp_path: Path, pool: FakePool, lines: list[str], url: str = "", work: Workload | None = None
+) -> AsyncIterator[Autoscaler]:
     autoscaler = Autoscaler(
-        [(workload(), pool)],
+        [(work or workload(), pool)],
         url or f"sqlite:///{tmp_path / 'broker.db'}",
         tmp_path / "scale.json",
         Output(tmp_path, lines.append),
@@ -152,3 +154,20 @@ def _function(tmp_path: Path) -> dict[str, object]:
     told = json.loads((tmp_path / "scale.json").read_text())
     (function,) = told["functions"]
     return dict(function)
+
+
+async def test_work_that_is_done_between_two_looks_keeps_its_replica(tmp_path: Path) -> None:
+    pool, lines = FakePool(), []  # type: ignore[var-annotated]
+    triggers = (Trigger("fire.map", 2.0), Trigger("fire.map", 100.0, counts_unacked=True, counts_rate=True))
+    rule = Rule(triggers, max_replicas=3, polling_interval_s=0.05, cooldown_s=0.3)
+    work = Workload("map", "notify.map", rule, 10.0, {})
+    async with broker_in(tmp_path) as broker, running(tmp_path, pool, lines, work=work):
+        await broker.publish(encode(fire()))
+        await eventually(lambda: pool.wanted == 1)
+        for _ in range(12):  # three times the cooldown
+            async with broker.consume(["fire.map"]) as consumer:
+                while (delivery := await consumer.get(0.01)) is not None:
+                    await delivery.ack()
+            await asyncio.sleep(0.08)
+            await broker.publish(encode(fire()))
+        assert 0 not in pool.asked

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from functions.broker import Depth
-from local.rules import DEFAULT_DOWN, DEFAULT_UP, Pace, Policy, Rule, Scaler, Trigger, desired_replicas, is_active
+from local.rules import DEFAULT_DOWN, DEFAULT_UP, Load, Pace, Policy, Rule, Scaler, Trigger, desired_replicas, is_active
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_replicas.json").read_text())["cases"]
 AT_ONCE = Pace(0.0, (Policy("Percent", 10_000, 15.0),))
@@ -96,6 +96,16 @@ def test_unread_queue_decides_nothing() -> None:
     assert scaler.poll(1_000.0, {}, 0) == 0
     two = rule(triggers=(Trigger("a", 10.0), Trigger("b", 10.0)))
     assert desired_replicas(two, {"a": Depth(5, 0)}, 3) == 3
+
+
+def test_a_steady_trickle_holds_though_every_look_finds_the_queue_empty() -> None:
+    triggers = (Trigger("q", 10.0), Trigger("q", 100.0, counts_unacked=True, counts_rate=True))
+    scaler = Scaler(rule(triggers=triggers))
+    scaler.poll(0.0, depth(1), 0)
+    for second in range(1, 60):
+        assert scaler.poll(float(second), {"q": Load(0, 0, second, rate=0.5)}, 1) == 1
+    assert scaler.poll(69.0, {"q": Load(0, 0, 60, rate=0.0)}, 1) == 0
+    assert desired_replicas(scaler.rule, {"q": Load(0, 0, 60, rate=250.0)}, 1) == 3
 
 
 def test_minimum_is_kept_without_work() -> None:

@@ -114,3 +114,8 @@ def test_text_that_is_too_long_is_cut_at_a_sentence_or_a_word():
     assert fit("Fire at the gate. Two people in view.", 30) == "Fire at the gate."
     assert fit("Fire at the northern gate", 15) == "Fire at the…"
     assert fit("short", 15) == "short"
+
+
+def test_what_the_network_is_not_sure_of_is_covered_but_not_counted():
+    unsure = Detection("person", 0.3, Box(0, 0, 0.1, 0.1))
+    assert count_things([unsure, Detection("car", 0.5, Box(0, 0, 0.1, 0.1))]) == {"car": 1}
