@@ -7,6 +7,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 : "${TAG:=0.1.0}" "${DEBIAN:=bookworm}" "${PYTHON:=python3}"
+[ $# -gt 0 ] || set -- motion detect function caption api
 export DOCKER_BUILDKIT=0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -33,11 +34,15 @@ for extra in ("motion", "detect", "notify", "caption", "mysql"):
 print("\n".join(w.replace(" ", "") for w in wanted))
 PY
 )
+case " $* " in *" detect-cuda "*)
+    "$PYTHON" -m pip download --quiet --dest "$work/context/wheels" --constraint constraints.txt --only-binary :all: \
+        "$(grep -o "onnxruntime-gpu[^']*" docker/Dockerfile)"
+    ;;
+esac
 printf '[global]\nno-index = true\nfind-links = /wheels\n' >"$work/context/pip.conf"
 printf 'FROM bongsu/base:%s\nCOPY pip.conf /etc/pip.conf\nCOPY wheels /wheels\n' "$DEBIAN" >"$work/context/Dockerfile"
 docker build --quiet --tag "bongsu/build:$DEBIAN" "$work/context" >/dev/null
 
-[ $# -gt 0 ] || set -- motion detect function caption api
 for image in "$@"; do
     echo "bongsu/$image:$TAG ..."
     docker build --quiet --network none --file docker/Dockerfile --target "$image" --tag "bongsu/$image:$TAG" \
