@@ -25,6 +25,8 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).resolve().parent.parent
 CAMERA = """\
 cameras:
@@ -82,10 +84,13 @@ def rabbitmq(folder: Path, definitions: Path) -> Iterator[tuple[int, int, int]]:
     # Debian's wrappers in PATH change to a user who may not write our folder; the real scripts are beside the code.
     tools = Path("/usr/lib/rabbitmq/bin")
     amqp, management, metrics = free_port(), free_port(), free_port()
-    (folder / "plugins").write_text("[rabbitmq_management,rabbitmq_prometheus].\n")
+    documents = yaml.safe_load_all((ROOT / "k8s/base/rabbitmq.yaml").read_text())
+    (config,) = [d["data"] for d in documents if d["kind"] == "ConfigMap"]
+    (folder / "plugins").write_text(config["enabled_plugins"])
+    # As on a cluster, but for where things are.
+    text = config["10-bongsu.conf"].replace("/etc/bongsu/rabbitmq/definitions.json", str(definitions))
     (folder / "rabbitmq.conf").write_text(
-        f"load_definitions = {definitions}\nmanagement.tcp.port = {management}\nmanagement.tcp.ip = 127.0.0.1\n"
-        f"prometheus.tcp.port = {metrics}\nprometheus.return_per_object_metrics = true\n"
+        f"{text}\nmanagement.tcp.port = {management}\nmanagement.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {metrics}\n"
     )
     environment = {
         **os.environ,
