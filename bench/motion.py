@@ -14,6 +14,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -85,7 +86,7 @@ def enlarge(clip: Path, into: Path, first: int) -> None:
         stream.width, stream.height, stream.pix_fmt = 1920, 1080, "yuv420p"
         for i in range(375):
             picture = frames[i * 10 // 25].reformat(width=1920, height=1080, format="yuv420p")
-            picture.pts = i
+            picture.pts, picture.time_base = i, Fraction(1, 25)
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
 

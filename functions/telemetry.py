@@ -11,7 +11,7 @@ from typing import Any
 
 import prometheus_client
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from functions.event import Event, Stage
 from functions.settings import Settings, SettingsError, load
@@ -32,7 +32,6 @@ stage_seconds = Histogram(
 cold_start_seconds = Histogram(
     "bongsu_cold_start_seconds", "From start of the process to the first handler call", ["function"], buckets=_SECONDS
 )
-dead_letters = Gauge("bongsu_dead_letters", "Dead letters kept", ["queue"], multiprocess_mode="mostrecent")
 
 _healthy = threading.Event()
 
