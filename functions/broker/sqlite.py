@@ -168,7 +168,7 @@ class SqliteBroker:
     def _serve(self, opened: Callable[[BrokerError | None], object]) -> None:
         try:
             db = self._open()
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, BrokerError) as error:
             opened(self._explain(error))
             return
         opened(None)
@@ -217,7 +217,7 @@ class SqliteBroker:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA journal_size_limit = 67108864")
-        db.executescript(sql.SCHEMA)
+        sql.prepare(db)
         return db
 
     def _run(self, db: sqlite3.Connection, batch: list[_Operation]) -> None:

@@ -43,6 +43,10 @@ DELETE FROM bodies WHERE id = ?1
 """
 
 
+MIGRATIONS = ("ALTER TABLE queues ADD COLUMN published INTEGER NOT NULL DEFAULT 0",)
+"""What makes a file of version n one of version n + 1; `SCHEMA` is what comes out at the end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """A message that was leased to a consumer."""
@@ -51,6 +55,27 @@ class Taken:
     queue: str
     attempt: int
     message: Message
+
+
+def prepare(db: sqlite3.Connection) -> None:
+    """Create the tables in a new file, bring those of an older one up to date; several processes may do so at once.
+
+    Raises:
+        BrokerError: the file is of a newer version.
+    """
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        is_new = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'queues'").fetchone() is None
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            raise BrokerError("it was written by a newer version: upgrade bongsu, or use another state folder")
+        for statement in SCHEMA.split(";") if is_new else MIGRATIONS[version:]:
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
 
 
 def require_queues(db: sqlite3.Connection, names: Sequence[str]) -> None:

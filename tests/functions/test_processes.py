@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -149,6 +150,25 @@ async def test_a_file_that_is_no_broker_is_named(tmp_path: Path) -> None:
     (tmp_path / "broker.db").write_text("this is not a database " * 100)
     with pytest.raises(BrokerError, match="not a broker database"):
         await connect(f"sqlite:///{tmp_path}/broker.db")
+
+
+async def test_a_file_of_an_older_version_is_brought_up_to_date(place: Path) -> None:
+    event = accident()
+    await publish(place, event)
+    with sqlite3.connect(place / "broker.db") as db:
+        db.execute("ALTER TABLE queues DROP COLUMN published")
+        db.execute("PRAGMA user_version = 0")
+    broker = await connect(f"sqlite:///{place}/broker.db")
+    assert (await broker.depth("accident.hospital")).ready == 1
+    await broker.close()
+
+
+async def test_a_file_of_a_newer_version_is_refused(place: Path) -> None:
+    await publish(place, accident())
+    with sqlite3.connect(place / "broker.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(BrokerError, match="newer version"):
+        await connect(f"sqlite:///{place}/broker.db")
 
 
 async def test_an_unknown_broker_url_shows_no_password() -> None:
