@@ -58,7 +58,9 @@ def queue(name: str) -> Queue:
     if not _QUEUE.fullmatch(name) or ("." not in name and name != MOTION):
         raise ValueError(f"queue name must be 'motion' or '<type>.<function>', got {name!r}")
     if name == MOTION:
-        # A stale frame is worthless: keep the newest bursts, for as long as one could still be news.
+        # A stale frame is worthless: keep the newest bursts, for as long as one could still be news. The bound is what
+        # gives priority to the newest: flooded, a burst waits for as long as 256 newer ones take to come. Taking the
+        # newest of what a consumer holds was tried instead: it gains nothing, and starves the rest (bench/overload.py).
         return Queue(name, MOTION, delivery_limit=3, max_length=256, ttl_s=30.0)
     return Queue(name, name.partition(".")[0], delivery_limit=8)
 

@@ -82,9 +82,6 @@ class RabbitConsumer:
     def __init__(self, sender: Sender, queues: Sequence[str]) -> None:
         self._sender = sender
         self._queues = queues
-        # Of bursts the newest is worth most, so where several have arrived it goes first. Nothing is shed for that:
-        # the bound of the queue is what keeps all of them young.
-        self._takes_newest = all(queue(name).is_shedding for name in queues)
         self._arrived: deque[RabbitDelivery] = deque()
         self._wake = asyncio.Event()
         self._lost = ""
@@ -110,9 +107,7 @@ class RabbitConsumer:
             self._subscribed.append((declared, await declared.consume(partial(self._receive, name))))
 
     def get_nowait(self) -> RabbitDelivery | None:
-        if not self._arrived:
-            return None
-        return self._arrived.pop() if self._takes_newest else self._arrived.popleft()
+        return self._arrived.popleft() if self._arrived else None
 
     async def get(self, timeout_s: float | None = None) -> RabbitDelivery | None:
         if not self._arrived and not self._lost:

@@ -111,22 +111,6 @@ async def test_a_consumer_whose_queue_is_deleted_says_so(rabbit_url: str) -> Non
     await broker.close()
 
 
-async def test_of_bursts_the_newest_that_arrived_goes_first(rabbit_url: str) -> None:
-    broker = await connect(rabbit_url)
-    await broker.declare(queues(["motion"]))
-    async with broker.consume(["motion"], prefetch=8) as consumer:
-        await broker.publish(*(message(bytes([i]), "motion") for i in range(3)))
-        await asyncio.sleep(0.5)
-        bodies = []
-        for _ in range(3):
-            delivery = await consumer.get(5)
-            assert delivery is not None
-            bodies.append(delivery.message.body)
-            await delivery.ack()
-    assert bodies == [b"\2", b"\1", b"\0"]
-    await broker.close()
-
-
 async def test_a_message_whose_workers_all_died_is_a_dead_letter(rabbit_url: str) -> None:
     broker = await connect(rabbit_url)
     assert isinstance(broker, RabbitBroker)
