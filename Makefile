@@ -35,6 +35,8 @@ format: $(DEV) ## Format the code
 bench: $(DEV) ## Measure, and print the tables of docs/benchmarks.md
 	$(BIN)/python -m bench
 
+include k8s/deploy.mk
+
 clean: ## Remove the virtual environment, caches and the state of `make run`
 	rm -rf $(VENV) state build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 

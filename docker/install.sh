@@ -1,0 +1,34 @@
+#!/bin/sh
+# Fills /opt/bongsu inside the Dockerfile's build stages, in steps, so that changed code installs no package again.
+#   install-bongsu packages EXTRAS    what the extras of pyproject.toml need, at the versions of constraints.txt
+#   install-bongsu without NAME ...   less these packages, each of which must be there
+#   install-bongsu rooms              the rooms copied to /src; then the tools of installing go
+set -eu
+python=/opt/bongsu/bin/python
+
+case "$1" in
+packages)
+    # No room is copied yet, so this installs an empty bongsu and all that it needs.
+    $python -m pip install --quiet --no-build-isolation --constraint constraints.txt ".[$2]"
+    ;;
+without)
+    shift
+    for name in "$@"; do
+        $python -m pip show --quiet "$name" || { echo "install-bongsu: $name is not installed: take it off the list" >&2; exit 1; }
+    done
+    $python -m pip uninstall --quiet --yes "$@"
+    ;;
+rooms)
+    $python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall .
+    $python -m pip uninstall --quiet --yes setuptools pip
+    # The tests and headers that packages bring along are of no use here.
+    find /opt/bongsu -type d \( -name tests -o -name include -o -path '*/sqlalchemy/testing' \) \
+        -path '*/site-packages/*' -prune -exec rm -rf {} +
+    # The root is read-only at run time, so what is not compiled now would be compiled at every cold start.
+    python3 -m compileall -q -j 0 /opt/bongsu/lib || true
+    ;;
+*)
+    echo "usage: install-bongsu packages EXTRAS | without NAME ... | rooms" >&2
+    exit 2
+    ;;
+esac

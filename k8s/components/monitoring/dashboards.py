@@ -1,0 +1,173 @@
+"""Writes the Grafana dashboards beside this file: `python3 k8s/components/monitoring/dashboards.py`.
+
+A dashboard is a list of panels, a panel a title, a unit and its queries; its place is counted here. What functions
+counted is read with max_over_time and summed over replicas, for the reason that rules.yaml gives.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent / "dashboards"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One graph, or one number where `is_number`; `queries` are pairs of expression and legend."""
+
+    title: str
+    unit: str
+    queries: tuple[tuple[str, str], ...]
+    tells: str = ""
+    width: int = 12
+    is_number: bool = False
+
+
+def _quantile(q: float, metric: str, by: str, where: str = "") -> str:
+    return f"histogram_quantile({q}, sum by (le, {by}) (max_over_time({metric}_bucket{where}[$__range])))"
+
+
+def _total(metric: str, by: str, where: str = "") -> str:
+    return f"sum by ({by}) (max_over_time({metric}{where}[$__range]))"
+
+
+RELAY = (
+    Panel("Dead letters", "short", (('rabbitmq_queue_messages{queue="bongsu.dead"}', ""),), width=4, is_number=True),
+    Panel("Bursts waiting", "short", (('rabbitmq_queue_messages_ready{queue="motion"}', ""),), width=4, is_number=True),
+    Panel("Cameras live", "short", (("sum(bongsu_camera_up)", ""),), width=4, is_number=True),
+    Panel(
+        "Hazards confirmed",
+        "short",
+        ((_total("bongsu_hazards_confirmed_total", "type"), "{{type}}"),),
+        width=6,
+        is_number=True,
+    ),
+    Panel(
+        "Posts",
+        "short",
+        ((_total("bongsu_posts_total", "channel, outcome"), "{{channel}} {{outcome}}"),),
+        width=6,
+        is_number=True,
+    ),
+    Panel(
+        "Replicas",
+        "short",
+        (('count by (workload) (up{workload=~"detect|map|caption|post"} == 1)', "{{workload}}"),),
+        "What KEDA has running; nothing is drawn where a function sleeps.",
+    ),
+    Panel(
+        "Queues: waiting and in work",
+        "short",
+        (
+            ("rabbitmq_queue_messages_ready > 0", "{{queue}} waiting"),
+            ("rabbitmq_queue_messages_unacked > 0", "{{queue}} in work"),
+        ),
+    ),
+    Panel(
+        "From frame to handled, p50 and p95",
+        "s",
+        (
+            (_quantile(0.5, "bongsu_event_age_seconds", "function"), "{{function}} p50"),
+            (_quantile(0.95, "bongsu_event_age_seconds", "function"), "{{function}} p95"),
+        ),
+        "Over the range that is shown. `post` is the whole way: from the first frame to the post.",
+    ),
+    Panel(
+        "Time in each stage, p95",
+        "s",
+        ((_quantile(0.95, "bongsu_stage_duration_seconds", "stage, phase"), "{{stage}} {{phase}}"),),
+    ),
+    Panel(
+        "Cold starts, p50 and p95",
+        "s",
+        (
+            (_quantile(0.5, "bongsu_cold_start_seconds", "function"), "{{function}} p50"),
+            (_quantile(0.95, "bongsu_cold_start_seconds", "function"), "{{function}} p95"),
+        ),
+        "From the start of the process to its first handler call; the pod's own start comes before.",
+    ),
+    Panel(
+        "Events by what became of them",
+        "short",
+        ((_total("bongsu_events_handled_total", "function, outcome"), "{{function}} {{outcome}}"),),
+    ),
+    Panel("Handlers, p95", "s", ((_quantile(0.95, "bongsu_handler_duration_seconds", "function"), "{{function}}"),)),
+    Panel("Networks, p95", "s", ((_quantile(0.95, "bongsu_inference_duration_seconds", "network"), "{{network}}"),)),
+    Panel("Readers of the live stream", "short", (("sum(bongsu_stream_readers)", "open"),)),
+    Panel("Pictures redacted", "short", ((_total("bongsu_redactions_total", "outcome"), "{{outcome}}"),)),
+)
+
+CAMERAS = (
+    Panel("Live", "short", (("sum(bongsu_camera_up)", ""),), width=6, is_number=True),
+    Panel("Lost", "short", (("count(bongsu_camera_up == 0) or vector(0)", ""),), width=6, is_number=True),
+    Panel("Age of the newest frame", "s", (("bongsu_camera_last_frame_age_seconds", "{{camera}} on {{node}}"),)),
+    Panel("Frames read", "cps", (("rate(bongsu_frames_read_total[1m])", "{{camera}}"),)),
+    Panel(
+        "Frames left out",
+        "cps",
+        (("rate(bongsu_frames_dropped_total[1m])", "{{camera}}"),),
+        "Dropped to stay at the newest one: the node decodes slower than the camera sends.",
+    ),
+    Panel("Bursts a minute", "short", (("60 * rate(bongsu_motion_bursts_total[2m])", "{{camera}}"),)),
+    Panel("Bursts lost", "short", (("increase(bongsu_motion_bursts_lost_total[5m])", "{{camera}}"),)),
+    Panel("Reconnects", "short", (("increase(bongsu_camera_reconnects_total[5m])", "{{camera}}"),)),
+    Panel(
+        "Refused by the broker",
+        "short",
+        (("sum by (node) (increase(bongsu_motion_publish_failures_total[5m]))", "{{node}}"),),
+    ),
+)
+
+DASHBOARDS = {"relay": ("Relay", RELAY), "cameras": ("Cameras", CAMERAS)}
+
+
+def dashboard(name: str) -> dict[str, Any]:
+    """One dashboard as Grafana reads it."""
+    title, panels = DASHBOARDS[name]
+    placed, x, y, height = [], 0, 0, 0
+    for number, panel in enumerate(panels, 1):
+        if x + panel.width > 24:
+            x, y, height = 0, y + height, 0
+        tall = 4 if panel.is_number else 8
+        placed.append(_panel(panel, number, {"x": x, "y": y, "w": panel.width, "h": tall}))
+        x, height = x + panel.width, max(height, tall)
+    return {
+        "uid": f"bongsu-{name}",
+        "title": title,
+        "tags": ["bongsu"],
+        "schemaVersion": 39,
+        "timezone": "browser",
+        "refresh": "10s",
+        "time": {"from": "now-1h", "to": "now"},
+        "panels": placed,
+    }
+
+
+def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
+    source = {"type": "prometheus", "uid": "prometheus"}
+    return {
+        "id": number,
+        "title": panel.title,
+        "description": panel.tells,
+        "type": "stat" if panel.is_number else "timeseries",
+        "gridPos": place,
+        "datasource": source,
+        "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0}, "overrides": []},
+        "targets": [
+            {"refId": chr(65 + at), "datasource": source, "expr": expression, "legendFormat": legend or "__auto"}
+            for at, (expression, legend) in enumerate(panel.queries)
+        ],
+    }
+
+
+def main() -> None:
+    """Write all of them."""
+    for name in DASHBOARDS:
+        (FOLDER / f"{name}.json").write_text(json.dumps(dashboard(name), indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""`make secrets ENV=local`: makes passwords once, and writes the files that an overlay turns into Secrets.
+
+What is random is in `secrets/passwords.env` and nowhere else decided: change it there, run this again. Files that hold
+what only you know (cameras, buckets) are copied once and then yours; `--check` names those that are still the example.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import secrets
+import sys
+from pathlib import Path
+
+OVERLAYS = Path(__file__).resolve().parent / "overlays"
+_PASSWORD = re.compile(r"<(hash of )?([a-z]+)-password>")
+_BLANK = re.compile(r"<[^>\n]+>")
+
+
+def write_secrets(folder: Path) -> list[Path]:
+    """Write what is missing or made from passwords; the files written.
+
+    Raises:
+        ValueError: a password cannot be used in a URL.
+    """
+    passwords = _read_passwords(folder / "passwords.env")
+    written = []
+    for example in sorted(folder.glob("*.example")):
+        text = example.read_text()
+        path = example.with_suffix("")
+        if _PASSWORD.search(text):
+            text = _PASSWORD.sub(lambda match: _password(passwords, match), text)
+        elif path.exists():
+            continue
+        if not path.exists() or path.read_text() != text:
+            _write(path, text)
+            written.append(path)
+    _write(folder / "passwords.env", "".join(f"{name}={value}\n" for name, value in sorted(passwords.items())))
+    return written
+
+
+def problems(folder: Path) -> list[str]:
+    """What keeps an overlay from being applied, a line each: files that are missing or not filled in."""
+    found = []
+    for example in sorted(folder.glob("*.example")):
+        path = example.with_suffix("")
+        if not path.exists():
+            found.append(f"{_shown(path)} is missing: make secrets ENV={folder.parent.name}")
+            continue
+        # A comment may explain what goes where.
+        lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
+        blank = _BLANK.search("\n".join(lines))
+        if blank is not None:
+            found.append(f"{_shown(path)} is still the example: put your own value for {blank[0]}")
+    return found
+
+
+def hashed(password: str, salt: bytes) -> str:
+    """As RabbitMQ's `rabbit_password_hashing_sha256` keeps it: base64 of salt, SHA-256 of salt and password."""
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+
+
+def _password(passwords: dict[str, str], match: re.Match[str]) -> str:
+    value = passwords.setdefault(match[2], secrets.token_urlsafe(24))
+    # The salt is made from the password, so that the same password gives the same file.
+    return hashed(value, hashlib.sha256(b"bongsu" + value.encode()).digest()[:4]) if match[1] else value
+
+
+def _read_passwords(path: Path) -> dict[str, str]:
+    passwords: dict[str, str] = {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        name, _, value = line.partition("=")
+        if not re.fullmatch(r"[A-Za-z0-9_-]{12,}", value):
+            raise ValueError(f"{path}: {name}: must be 12 or more letters, digits, _ and -: it is part of URLs")
+        passwords[name] = value
+    return passwords
+
+
+def _write(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path)
+
+
+def main(arguments: list[str]) -> int:
+    """Write, or with `--check` only look; the exit status."""
+    names = [a for a in arguments if not a.startswith("-")]
+    known = sorted(path.parent.name for path in OVERLAYS.glob("*/secrets"))
+    if len(names) != 1 or names[0] not in known:
+        print(f"usage: credentials.py [--check] {'|'.join(known)}", file=sys.stderr)
+        return 2
+    folder = OVERLAYS / names[0] / "secrets"
+    if "--check" not in arguments:
+        try:
+            for path in write_secrets(folder):
+                print(f"wrote {_shown(path)}")
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 1
+    found = problems(folder)
+    for problem in found:
+        print(problem, file=sys.stderr)
+    return 1 if found and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,40 @@
+# Images and clusters. Included by the Makefile; docs/deploy.md tells the whole way.
+
+REGISTRY ?= bongsu
+TAG      ?= 0.1.0
+ENV      ?= local
+IMAGES   ?= motion detect function caption api
+
+.PHONY: build push images secrets render deploy undeploy status logs
+
+build: ## Build the images: REGISTRY=, TAG=, IMAGES="motion detect function caption api detect-cuda"
+	@for image in $(IMAGES); do \
+	  echo "$(REGISTRY)/$$image:$(TAG)"; \
+	  docker build --quiet --file docker/Dockerfile --target $$image --tag $(REGISTRY)/$$image:$(TAG) \
+	    $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) $(if $(BUILD_IMAGE),--build-arg BUILD_IMAGE=$(BUILD_IMAGE)) \
+	    --build-arg VERSION=$(TAG) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) . || exit 1; \
+	done
+
+push: ## Push the images to REGISTRY=
+	@for image in $(IMAGES); do docker push $(REGISTRY)/$$image:$(TAG) || exit 1; done
+
+images: ## Show each image's size, and what it cannot import
+	@sh docker/images.sh $(REGISTRY) $(TAG)
+
+secrets: ## Make passwords for ENV=local|edge, and the files that hold them (never in git)
+	@$(PYTHON) k8s/credentials.py $(ENV)
+
+render: ## Print what make deploy would apply
+	@sh k8s/deploy.sh render $(ENV) $(REGISTRY) $(TAG)
+
+deploy: ## Put the relay on the cluster of kubectl's context: ENV=local|edge, REGISTRY=, TAG=
+	@sh k8s/deploy.sh deploy $(ENV) $(REGISTRY) $(TAG)
+
+undeploy: ## Take it off again; volumes stay, unless VOLUMES=delete
+	@sh k8s/deploy.sh undeploy $(ENV) $(VOLUMES)
+
+status: ## Show what runs on the cluster, what waits in the queues
+	@sh k8s/deploy.sh status $(ENV)
+
+logs: ## Follow the logs of one function: F=post
+	@sh k8s/deploy.sh logs $(ENV) $(F)

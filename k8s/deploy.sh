@@ -1,0 +1,131 @@
+#!/bin/sh
+# Puts the relay on a cluster and takes it off again; the Makefile's deploy targets call it.
+#   deploy.sh render|deploy ENV REGISTRY TAG
+#   deploy.sh undeploy ENV [delete]        delete: the volumes too
+#   deploy.sh status ENV | logs ENV FUNCTION
+# CONTEXT=NAME says which cluster is meant, where it is not plainly one on this machine. KEDA=install installs KEDA.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+action=${1:-} env=${2:-local}
+overlay=$here/overlays/$env
+namespace=bongsu
+keda_version=2.20.2
+keda_manifest=https://github.com/kedacore/keda/releases/download/v$keda_version/keda-$keda_version.yaml
+: "${PYTHON:=python3}" "${TIMEOUT:=300s}"
+
+fail() {
+    echo "bongsu: $*" >&2
+    exit 1
+}
+
+need_overlay() {
+    [ -f "$overlay/kustomization.yaml" ] ||
+        fail "no overlay '$env': ENV is one of $(ls "$here/overlays" | tr '\n' ' ')"
+    command -v kubectl >/dev/null || fail "kubectl is needed: https://kubernetes.io/docs/tasks/tools"
+}
+
+need_secrets() {
+    "$PYTHON" "$here/credentials.py" --check "$env" || fail "secrets of '$env' are not ready (see above)"
+}
+
+need_cluster() {
+    context=$(kubectl config current-context 2>/dev/null) || fail "kubectl has no context: choose one with kubectl config use-context"
+    if [ -n "${CONTEXT:-}" ]; then
+        [ "$CONTEXT" = "$context" ] || fail "kubectl's context is '$context', not '$CONTEXT': kubectl config use-context $CONTEXT"
+    else
+        case "$env/$context" in
+        local/kind-* | local/k3d-* | local/minikube | local/docker-desktop | local/rancher-desktop) ;;
+        *) fail "kubectl's context is '$context': if that is the cluster you mean, say CONTEXT=$context" ;;
+        esac
+    fi
+    kubectl version --request-timeout=10s >/dev/null 2>&1 || fail "no answer from the cluster of context '$context'"
+}
+
+need_keda() {
+    if ! kubectl get crd scaledobjects.keda.sh triggerauthentications.keda.sh >/dev/null 2>&1; then
+        [ "${KEDA:-}" = install ] ||
+            fail "KEDA is not on this cluster: again with KEDA=install, or kubectl apply --server-side -f $keda_manifest"
+        kubectl apply --server-side -f "$keda_manifest"
+    fi
+    kubectl get namespace keda >/dev/null 2>&1 ||
+        fail "KEDA is in another namespace than 'keda': put its name into k8s/base/network.yaml, and edit this check"
+    kubectl wait --namespace keda --for=condition=Available deployment --all --timeout="$TIMEOUT"
+}
+
+render() {
+    # The images of REGISTRY and TAG, where others than ours: only what is ours is renamed.
+    kubectl kustomize "$overlay" | sed -E "s#^( *(- )?image: )bongsu/([a-z-]+):[^ ]+\$#\1$1/\3:$2#"
+}
+
+deploy() {
+    need_overlay
+    need_secrets
+    need_cluster
+    need_keda
+    render "$1" "$2" >"$work/all.yaml"
+    # A Job's template cannot change, and this one may be run as often as one likes.
+    kubectl delete job topology --namespace $namespace --ignore-not-found >/dev/null 2>&1 || true
+    kubectl apply -f "$work/all.yaml"
+    echo "waiting for what is always on ..."
+    for what in statefulset/rabbitmq statefulset/mysql deployment/api daemonset/motion; do
+        kubectl rollout status --namespace $namespace "$what" --timeout="$TIMEOUT" ||
+            fail "$what is not ready: kubectl describe --namespace $namespace $what"
+    done
+    kubectl wait --namespace $namespace --for=condition=Complete job/topology --timeout="$TIMEOUT" ||
+        fail "the queues are not declared: kubectl logs --namespace $namespace job/topology"
+    kubectl wait --namespace $namespace --for=condition=Ready scaledobject --all --timeout="$TIMEOUT" ||
+        fail "KEDA cannot read the queues: kubectl describe --namespace $namespace scaledobject"
+    status
+    echo
+    host=$(kubectl get ingress api --namespace $namespace -o 'jsonpath={.spec.rules[0].host}')
+    echo "page: http://$host/ where an ingress controller serves it; anywhere: kubectl port-forward -n $namespace service/api 8080:80, then http://127.0.0.1:8080/"
+}
+
+undeploy() {
+    need_overlay
+    need_cluster
+    if [ "${1:-}" = delete ]; then
+        # The namespace takes its volumes with it.
+        kubectl delete namespace $namespace --ignore-not-found --timeout="$TIMEOUT"
+        return
+    fi
+    # Scaled objects first, while KEDA still finds what they scale. Volumes, secrets and the namespace stay.
+    for kinds in scaledobject,triggerauthentication deployment,statefulset,daemonset,job,cronjob,pod \
+        service,ingress,networkpolicy,poddisruptionbudget,configmap; do
+        kubectl delete "$kinds" --namespace $namespace --selector app.kubernetes.io/part-of=bongsu --timeout="$TIMEOUT"
+    done
+    echo "volumes and secrets are kept; without them: make undeploy ENV=$env VOLUMES=delete"
+}
+
+status() {
+    kubectl get --namespace $namespace daemonset,statefulset,deployment,scaledobject,job -o wide
+    kubectl get --namespace $namespace pods
+    echo "queues:"
+    kubectl exec --namespace $namespace statefulset/rabbitmq -- \
+        rabbitmqctl -q list_queues name messages_ready messages_unacknowledged consumers ||
+        echo "rabbitmq does not answer"
+}
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+case "$action" in
+render)
+    need_overlay
+    need_secrets
+    render "${3:-bongsu}" "${4:-0.1.0}"
+    ;;
+deploy) deploy "${3:-bongsu}" "${4:-0.1.0}" ;;
+undeploy) undeploy "${3:-}" ;;
+status)
+    need_overlay
+    need_cluster
+    status
+    ;;
+logs)
+    need_overlay
+    need_cluster
+    [ -n "${3:-}" ] || fail "say whose: make logs F=post"
+    kubectl logs --namespace $namespace --selector "app.kubernetes.io/name=$3" --all-containers --prefix --follow --tail=200 --max-log-requests=20
+    ;;
+*) fail "usage: deploy.sh render|deploy|undeploy|status|logs ENV ..." ;;
+esac

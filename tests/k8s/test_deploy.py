@@ -1,0 +1,148 @@
+"""`make deploy`, with a kubectl that writes down what it is asked: it checks before it acts, and waits in order."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.k8s.conftest import copy_of_the_manifests, fill_in
+
+KUBECTL = """#!/bin/sh
+echo "$*" >>"$ASKED"
+case "$*" in
+"config current-context") [ -n "$FAKE_CONTEXT" ] && echo "$FAKE_CONTEXT" ;;
+"get crd"*) [ -n "$FAKE_KEDA" ] ;;
+kustomize*) printf 'image: bongsu/map:0.1.0\\nimage: mariadb:11.4.8\\n  - image: bongsu/post:0.1.0\\n' ;;
+"apply -f"*) for last; do :; done; cp "$last" "$ASKED.applied" ;;
+"get ingress"*) echo bongsu.local ;;
+"rollout status"*"$FAKE_BROKEN"*) [ -z "$FAKE_BROKEN" ] ;;
+esac
+"""
+
+
+class Site:
+    """A copy of the manifests, and the fake kubectl in front of the real one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = copy_of_the_manifests(folder)
+        self._asked = folder / "asked"
+        (folder / "bin").mkdir()
+        (folder / "bin/kubectl").write_text(KUBECTL)
+        (folder / "bin/kubectl").chmod(0o755)
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        self._asked.write_text("")
+        environment = {
+            **os.environ,
+            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+            "ASKED": str(self._asked),
+            "FAKE_CONTEXT": "kind-test",
+            "FAKE_KEDA": "yes",
+            "FAKE_BROKEN": "",
+            **variables,
+        }
+        command = ["sh", str(self.folder / "k8s/deploy.sh"), *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+    @property
+    def asked(self) -> list[str]:
+        return self._asked.read_text().splitlines()
+
+    @property
+    def applied(self) -> str:
+        return Path(f"{self._asked}.applied").read_text()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    site = Site(tmp_path)
+    fill_in(site.folder)
+    return site
+
+
+def test_missing_secrets_stop_it_before_the_cluster_is_touched(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    done = site.run("deploy", "local")
+    assert done.returncode != 0
+    assert "broker.env is missing: make secrets ENV=local" in done.stderr
+    assert site.asked == []
+
+
+def test_an_unknown_overlay_names_those_there_are(site: Site) -> None:
+    done = site.run("deploy", "nowhere")
+    assert done.returncode != 0
+    assert "no overlay 'nowhere': ENV is one of edge local" in done.stderr
+
+
+@pytest.mark.parametrize(("env", "context"), [("local", "production"), ("edge", "kind-test"), ("local", "")])
+def test_it_never_guesses_which_cluster_is_meant(site: Site, env: str, context: str) -> None:
+    done = site.run("deploy", env, FAKE_CONTEXT=context)
+    assert done.returncode != 0
+    assert "context" in done.stderr
+    assert not [line for line in site.asked if line.startswith(("apply", "delete"))]
+
+
+def test_a_context_that_is_not_the_one_said_is_refused(site: Site) -> None:
+    done = site.run("deploy", "edge", CONTEXT="seoul", FAKE_CONTEXT="busan")
+    assert "kubectl's context is 'busan', not 'seoul'" in done.stderr
+    assert done.returncode != 0
+
+
+def test_a_cluster_without_keda_is_told_how_to_get_it(site: Site) -> None:
+    done = site.run("deploy", "local", FAKE_KEDA="")
+    assert done.returncode != 0
+    assert "keda-2.20.2.yaml" in done.stderr
+    assert not [line for line in site.asked if line.startswith("apply")]
+
+
+def test_it_applies_then_waits_for_stores_queues_and_keda(site: Site) -> None:
+    done = site.run("deploy", "edge", CONTEXT="kind-test")
+    assert done.returncode == 0, done.stderr
+    steps = [line.partition(" --timeout")[0] for line in site.asked]
+    order = [
+        next(i for i, line in enumerate(steps) if line.startswith(start))
+        for start in (
+            "delete job topology",
+            "apply -f",
+            "rollout status --namespace bongsu statefulset/rabbitmq",
+            "rollout status --namespace bongsu statefulset/mysql",
+            "wait --namespace bongsu --for=condition=Complete job/topology",
+            "wait --namespace bongsu --for=condition=Ready scaledobject",
+        )
+    ]
+    assert order == sorted(order)
+    assert "http://bongsu.local/" in done.stdout
+
+
+def test_only_our_images_come_from_the_registry_that_is_named(site: Site) -> None:
+    site.run("deploy", "local", "registry.example/team", "1.2.3")
+    assert "image: registry.example/team/map:1.2.3" in site.applied
+    assert "- image: registry.example/team/post:1.2.3" in site.applied
+    assert "image: mariadb:11.4.8" in site.applied
+
+
+def test_what_does_not_come_up_is_named_with_the_command_that_tells_why(site: Site) -> None:
+    done = site.run("deploy", "local", FAKE_BROKEN="statefulset/mysql")
+    assert done.returncode != 0
+    assert "statefulset/mysql is not ready: kubectl describe --namespace bongsu statefulset/mysql" in done.stderr
+
+
+def test_undeploy_keeps_volumes_and_secrets_unless_told(site: Site) -> None:
+    done = site.run("undeploy", "local")
+    assert done.returncode == 0, done.stderr
+    deleted = [line for line in site.asked if line.startswith("delete")]
+    assert deleted[0].startswith("delete scaledobject")
+    assert not [
+        line for line in deleted if "persistentvolumeclaim" in line or "secret" in line or "namespace b" in line[:20]
+    ]
+    site.run("undeploy", "local", "delete")
+    assert [line for line in site.asked if line.startswith("delete namespace bongsu")]
+
+
+def test_logs_need_a_name(site: Site) -> None:
+    assert "make logs F=post" in site.run("logs", "local").stderr
+    assert site.run("logs", "local", "post").returncode == 0
+    assert "app.kubernetes.io/name=post" in site.asked[-1]

@@ -1,0 +1,76 @@
+"""The Dockerfile, read as text: what it copies exists, versions agree, and nothing runs as root."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()
+STAGES = {
+    match[2]: match[0] for match in re.finditer(r"^FROM (\S+) AS (\S+)\n(?:(?!^FROM ).*\n?)*", DOCKERFILE, re.MULTILINE)
+}
+SERVICES = ["motion", "detect", "detect-cuda", "function", "caption", "api"]
+
+
+def test_there_is_a_stage_for_each_image() -> None:
+    assert set(SERVICES) <= set(STAGES)
+    assert {f"build-{service}" for service in SERVICES} <= set(STAGES)
+
+
+def test_every_file_that_is_copied_exists_and_reaches_the_builder() -> None:
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    copied = [
+        source
+        for line in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE)
+        for source in line.split()[:-1]
+    ]
+    assert copied
+    for source in copied:
+        assert (ROOT / source).exists(), f"COPY {source}: no such file"
+        assert source in allowed, f"COPY {source}: .dockerignore keeps it from the builder: add !{source}"
+    assert set(allowed) == set(copied)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_image_takes_its_own_packages_and_is_not_root(service: str) -> None:
+    assert STAGES[service].startswith("FROM runtime ")
+    assert f"COPY --from=build-{service} /opt/bongsu /opt/bongsu" in STAGES[service]
+    assert re.search(r"^USER [1-9]\d+:[1-9]\d+$", STAGES["runtime"], re.MULTILINE)
+    assert "USER" not in STAGES[service]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_build_installs_its_packages_before_its_rooms_and_ends_without_tools(service: str) -> None:
+    steps = re.findall(r"^(?:RUN install-bongsu (\w+)|COPY (\w+))", STAGES[f"build-{service}"], re.MULTILINE)
+    names = [step or "copy" for step, _ in steps]
+    assert names[0] == "packages"
+    assert names[-1] == "rooms"
+    assert names.index("copy") > names.index("packages")
+
+
+def test_versions_agree_with_what_was_tested() -> None:
+    pinned = dict(re.findall(r"^(\S+?)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    (cuda,) = re.findall(r"onnxruntime-gpu\[[a-z,]+\]==([\d.]+)", DOCKERFILE)
+    assert cuda == pinned["onnxruntime"]
+    tools = {
+        version
+        for path in ("docker/Dockerfile", "docker/build-offline.sh")
+        for version in re.findall(r"setuptools==([\d.]+)", (ROOT / path).read_text())
+    }
+    assert len(tools) == 1
+
+
+def test_base_images_are_pinned() -> None:
+    (base,) = re.findall(r"^ARG BASE_IMAGE=(\S+)$", DOCKERFILE, re.MULTILINE)
+    assert re.fullmatch(r"python:3\.\d+-slim-[a-z]+", base)
+    assert "latest" not in DOCKERFILE
+
+
+@pytest.mark.parametrize("path", sorted([*ROOT.glob("docker/*.sh"), *ROOT.glob("k8s/*.sh")]), ids=lambda p: p.name)
+def test_a_script_is_valid_shell(path: Path) -> None:
+    assert subprocess.run([shutil.which("sh") or "sh", "-n", path], capture_output=True).returncode == 0

@@ -1,0 +1,355 @@
+"""Every overlay, rendered: valid for the API server, safe, and in step with the code and with itself."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from functions import settings as settings_of_functions
+from local.manifest import read_workloads
+from motion.config import load_cameras
+from notify import settings as settings_of_notify
+from tests.k8s.conftest import OVERLAYS, ROOT, Cluster
+from tests.keda.test_manifests import schema_of
+
+SCALED = {workload.name: workload for workload in read_workloads(ROOT / "keda")}
+ROOMS = ("functions", "motion", "detect", "notify", "local")
+
+
+def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+
+
+def secret(cluster: Cluster, name: str) -> dict[str, str]:
+    data = cluster.kind("Secret")[name]["data"]
+    return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+
+def settings(cluster: Cluster) -> dict[str, str]:
+    return dict(cluster.kind("ConfigMap")["bongsu-settings"]["data"])
+
+
+# Valid for whoever is to accept it
+
+
+def test_the_overlays_are_there() -> None:
+    assert set(OVERLAYS) >= {"local", "edge"}
+
+
+@pytest.mark.parametrize("version", ["1.33.0", "1.34.0", "1.35.0", "1.36.0"])
+def test_native_kinds_are_valid(cluster: Cluster, version: str) -> None:
+    kubernetes_validate = pytest.importorskip("kubernetes_validate")
+    for o in cluster.objects:
+        if not o["apiVersion"].startswith("keda.sh/"):
+            kubernetes_validate.validate(o, version, strict=True)
+
+
+def test_keda_kinds_satisfy_kedas_schema(cluster: Cluster) -> None:
+    kinds = [o for o in cluster.objects if o["apiVersion"].startswith("keda.sh/")]
+    assert {o["kind"] for o in kinds} == {"ScaledObject", "TriggerAuthentication"}
+    for o in kinds:
+        jsonschema.validate(o, schema_of(o["kind"]))
+
+
+def test_kubectl_accepts_everything_strictly(cluster: Cluster, tmp_path: Path) -> None:
+    replay = Path(os.environ.get("BONGSU_KUBE_REPLAY") or ROOT.parent / "shared/tools/kube-replay.py")
+    if not replay.is_file() or shutil.which("kubectl") is None:
+        pytest.skip("no recorded API server here: BONGSU_KUBE_REPLAY names the tool that replays one")
+    manifest = tmp_path / "all.yaml"
+    manifest.write_text(cluster.text)
+    done = subprocess.run([sys.executable, replay, manifest], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("created (dry run)") == len(cluster.objects)
+
+
+# In step with the code
+
+
+def test_every_scaled_workload_is_there_with_both_its_kinds(cluster: Cluster) -> None:
+    assert set(cluster.kind("ScaledObject")) == set(SCALED), "name the file in keda/Kustomization"
+    assert set(SCALED) <= set(cluster.kind("Deployment"))
+    for name in SCALED:
+        # A number here would fight with KEDA at every deploy.
+        assert "replicas" not in cluster.kind("Deployment")[name]["spec"]
+
+
+def test_the_topology_job_declares_exactly_the_queues_that_keda_watches(cluster: Cluster) -> None:
+    (container,) = containers(cluster.pods["Job/topology"])
+    watched = {
+        trigger["metadata"]["queueName"]
+        for scaled in cluster.kind("ScaledObject").values()
+        for trigger in scaled["spec"]["triggers"]
+    }
+    assert container["command"] == ["bongsu", "topology", "apply"]
+    assert sorted(container["args"]) == sorted(watched)
+
+
+def test_every_variable_is_one_that_the_code_reads(cluster: Cluster) -> None:
+    source = "".join(path.read_text() for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+    known = set(re.findall(r"BONGSU_[A-Z_]+[A-Z]", source))
+    for module in (settings_of_functions, settings_of_notify):
+        known |= {f"BONGSU_{name.upper()}" for name in module.Settings.__struct_fields__}
+    for pod in cluster.pods.values():
+        for container in containers(pod):
+            for name in environment(cluster, container):
+                assert not name.startswith("BONGSU_") or name in known, f"{container['name']}: {name} is read by nobody"
+
+
+def test_settings_are_accepted_by_the_code(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**settings(cluster), **secret(cluster, "bongsu-broker")}.items():
+        monkeypatch.setenv(name, value)
+    for name, value in secret(cluster, "bongsu-database").items():
+        monkeypatch.setenv(name, value)
+    assert settings_of_functions.load().broker_url.startswith("amqp://")
+    assert settings_of_notify.load().database_url.startswith("mysql+aiomysql://")
+
+
+def test_cameras_are_accepted_by_motion(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in secret(cluster, "bongsu-cameras").items():
+        monkeypatch.setenv(name, value)
+    path = tmp_path / "cameras.yaml"
+    path.write_text(cluster.kind("ConfigMap")["bongsu-cameras"]["data"]["cameras.yaml"])
+    assert load_cameras(path).cameras
+    (container,) = containers(cluster.pods["DaemonSet/motion"])
+    names = {variable["name"]: variable for variable in container["env"]}
+    folder = Path(names["BONGSU_CAMERAS"]["value"])
+    assert str(folder.parent) in {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert names["BONGSU_NODE"]["valueFrom"]["fieldRef"]["fieldPath"] == "spec.nodeName"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_where_several_nodes_read_cameras_each_camera_names_one(overlay: str) -> None:
+    kustomization = (ROOT / "k8s/overlays" / overlay / "kustomization.yaml").read_text()
+    cameras = yaml.safe_load((ROOT / "k8s/overlays" / overlay / "cameras.yaml").read_text())["cameras"]
+    if "nodeSelector" in kustomization:
+        assert all(camera.get("node", "any") != "any" for camera in cameras)
+
+
+def test_our_images_are_stages_of_the_dockerfile(cluster: Cluster) -> None:
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)$", (ROOT / "docker/Dockerfile").read_text(), re.MULTILINE))
+    ours = {
+        container["image"].partition("/")[2].partition(":")[0]
+        for pod in cluster.pods.values()
+        for container in containers(pod)
+        if container["image"].startswith("bongsu/")
+    }
+    assert ours <= stages
+    assert len(ours) == 5
+
+
+def test_a_function_has_time_to_finish_what_it_has_in_hand(cluster: Cluster) -> None:
+    for name in SCALED:
+        pod = cluster.pods[f"Deployment/{name}"]
+        assert pod["spec"]["terminationGracePeriodSeconds"] >= settings_of_functions.Settings().grace_s + 5
+
+
+# In step with itself
+
+
+def test_everything_lies_in_the_namespace(cluster: Cluster) -> None:
+    (namespace,) = cluster.kind("Namespace")
+    assert {o["metadata"].get("namespace") for o in cluster.objects if o["kind"] != "Namespace"} == {namespace}
+    for key, port in (("amqp", 5672), ("http", 15672)):
+        assert secret(cluster, "bongsu-keda")[key].endswith(f"@rabbitmq.{namespace}.svc:{port}/")
+
+
+def test_what_is_referred_to_is_there(cluster: Cluster) -> None:
+    claims = set(cluster.kind("PersistentVolumeClaim"))
+    for name, pod in cluster.pods.items():
+        assert pod["spec"]["serviceAccountName"] in cluster.kind("ServiceAccount")
+        mounted = {m["name"] for c in containers(pod) for m in c.get("volumeMounts", [])}
+        templates = {
+            t["metadata"]["name"]
+            for o in cluster.kind("StatefulSet").values()
+            for t in o["spec"].get("volumeClaimTemplates", [])
+            if name == f"StatefulSet/{o['metadata']['name']}"
+        }
+        volumes = pod["spec"].get("volumes", [])
+        assert mounted == {v["name"] for v in volumes} | templates, name
+        for volume in volumes:
+            if "configMap" in volume:
+                assert volume["configMap"]["name"] in cluster.kind("ConfigMap")
+            if "secret" in volume:
+                assert volume["secret"]["secretName"] in cluster.kind("Secret")
+            if "persistentVolumeClaim" in volume:
+                assert volume["persistentVolumeClaim"]["claimName"] in claims
+        for container in containers(pod):
+            environment(cluster, container)
+
+
+def test_triggers_find_their_credentials(cluster: Cluster) -> None:
+    for authentication in cluster.kind("TriggerAuthentication").values():
+        for target in authentication["spec"]["secretTargetRef"]:
+            assert secret(cluster, target["name"])[target["key"]].startswith(f"{target['key']}://keda:")
+
+
+def test_passwords_agree_wherever_they_are_used(cluster: Cluster) -> None:
+    broker = re.fullmatch(r"amqp://bongsu:(.+)@rabbitmq:5672/", secret(cluster, "bongsu-broker")["BONGSU_BROKER_URL"])
+    database = re.fullmatch(
+        r"mysql\+aiomysql://bongsu:(.+)@mysql:3306/bongsu", secret(cluster, "bongsu-database")["BONGSU_DATABASE_URL"]
+    )
+    keda = re.fullmatch(r"amqp://keda:(.+)@\S+", secret(cluster, "bongsu-keda")["amqp"])
+    assert broker
+    assert database
+    assert keda
+    server = secret(cluster, "bongsu-mysql")
+    assert (server["MARIADB_USER"], server["MARIADB_PASSWORD"]) == ("bongsu", database[1])
+    users = {u["name"]: u for u in json.loads(secret(cluster, "bongsu-rabbitmq")["definitions.json"])["users"]}
+    for name, password in (("bongsu", broker[1]), ("keda", keda[1])):
+        kept = base64.b64decode(users[name]["password_hash"])
+        assert kept == kept[:4] + hashlib.sha256(kept[:4] + password.encode()).digest()
+    assert len({broker[1], database[1], keda[1], server["MARIADB_ROOT_PASSWORD"]}) == 4
+
+
+def test_keda_may_look_and_not_touch(cluster: Cluster) -> None:
+    definitions = json.loads(secret(cluster, "bongsu-rabbitmq")["definitions.json"])
+    (user,) = [u for u in definitions["users"] if u["name"] == "keda"]
+    (rights,) = [p for p in definitions["permissions"] if p["user"] == "keda"]
+    assert user["tags"] == ["monitoring"]
+    assert (rights["configure"], rights["write"]) == ("^$", "^$")
+
+
+def test_every_selector_finds_its_pods(cluster: Cluster) -> None:
+    labels = [pod["metadata"]["labels"] for pod in cluster.pods.values()]
+    selectors = [o["spec"]["selector"] for o in cluster.kind("Service").values()]
+    selectors += [
+        o["spec"]["selector"]["matchLabels"]
+        for kind in ("PodDisruptionBudget", "Deployment", "StatefulSet", "DaemonSet")
+        for o in cluster.kind(kind).values()
+    ]
+    for selector in selectors:
+        assert [1 for found in labels if selector.items() <= found.items()], selector
+
+
+def test_services_and_policies_name_ports_that_pods_have(cluster: Cluster) -> None:
+    for service in cluster.kind("Service").values():
+        for port in service["spec"]["ports"]:
+            assert port["targetPort"] in ports(cluster, service["spec"]["selector"])
+    for policy in cluster.kind("NetworkPolicy").values():
+        chosen = policy["spec"]["podSelector"].get("matchLabels")
+        for rule in policy["spec"].get("ingress", []) if chosen else []:
+            for port in rule["ports"]:
+                assert port["port"] in ports(cluster, chosen).values(), policy["metadata"]["name"]
+
+
+def test_what_needs_the_broker_or_the_database_is_let_in(cluster: Cluster) -> None:
+    for store, name in (("rabbitmq", "bongsu-broker"), ("mysql", "bongsu-database")):
+        allowed = {
+            value
+            for rule in cluster.kind("NetworkPolicy")[store]["spec"]["ingress"]
+            for source in rule["from"]
+            for expression in source.get("podSelector", {}).get("matchExpressions", [])
+            for value in expression["values"]
+        }
+        for pod in cluster.pods.values():
+            if any(name in str(c.get("envFrom")) for c in containers(pod)):
+                assert pod["metadata"]["labels"]["bongsu/role"] in allowed
+
+
+def test_metrics_are_served_where_they_are_scraped(cluster: Cluster) -> None:
+    for name, pod in cluster.pods.items():
+        told = pod["metadata"].get("annotations", {}).get("prometheus.io/port")
+        if told is None:
+            continue
+        (container,) = containers(pod)
+        assert int(told) in {port["containerPort"] for port in container["ports"]}, name
+        if "metrics" in {port["name"] for port in container["ports"]} and container["image"].startswith("bongsu/"):
+            assert settings(cluster)["BONGSU_METRICS_PORT"] == told
+    assert all("prometheus.io/port" in cluster.pods[f"Deployment/{n}"]["metadata"]["annotations"] for n in SCALED)
+
+
+def test_snapshots_lie_where_map_post_and_api_all_reach_them(cluster: Cluster) -> None:
+    url = settings(cluster)["BONGSU_SNAPSHOT_URL"]
+    for name in ("map", "post", "api"):
+        (container,) = containers(cluster.pods[f"Deployment/{name}"])
+        mounts = {m["mountPath"]: m["name"] for m in container["volumeMounts"]}
+        if "://" in url:
+            assert "bongsu-snapshots" in cluster.kind("Secret")
+            assert url not in mounts
+        else:
+            assert mounts[url] == "snapshots"
+
+
+# Safe
+
+
+def test_every_pod_satisfies_the_restricted_standard(cluster: Cluster) -> None:
+    (namespace,) = cluster.kind("Namespace").values()
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    for name, pod in cluster.pods.items():
+        spec = pod["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True, name
+        assert spec["securityContext"]["runAsUser"] > 0, name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), name
+        assert all("hostPath" not in volume for volume in spec.get("volumes", [])), name
+        for container in containers(pod):
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False, name
+            assert context["capabilities"] == {"drop": ["ALL"]}, name
+            assert "privileged" not in context, name
+            assert context.get("readOnlyRootFilesystem") or name == "StatefulSet/rabbitmq", name
+
+
+def test_no_pod_gets_a_token_of_the_cluster(cluster: Cluster) -> None:
+    for name, pod in cluster.pods.items():
+        # Prometheus finds its targets by asking for the pods of this namespace; that is all that its Role allows.
+        assert pod["spec"]["automountServiceAccountToken"] is (name == "StatefulSet/prometheus"), name
+    for role in cluster.kind("Role").values():
+        assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
+    assert not cluster.kind("ClusterRole")
+
+
+def test_images_are_pinned_and_memory_is_bounded(cluster: Cluster) -> None:
+    for name, pod in cluster.pods.items():
+        for container in containers(pod):
+            assert re.fullmatch(r"[a-z0-9./-]+:v?\d+\.\d+\.\d+(-[a-z]+)?", container["image"]), name
+            assert {"cpu", "memory"} <= set(container["resources"]["requests"]), name
+            assert "memory" in container["resources"]["limits"], name
+
+
+def test_no_credential_is_in_a_file_of_the_repository() -> None:
+    files = [*ROOT.glob("keda/**/*"), *ROOT.glob("k8s/**/*"), *ROOT.glob("docker/*")]
+    for path in files:
+        if not path.is_file() or (path.parent.name == "secrets" and path.suffix != ".example") or path.suffix == ".pyc":
+            continue
+        for password in re.findall(r"://[^\s/:@]+:([^\s@]+)@", path.read_text()):
+            assert re.fullmatch(r"<[a-z-]+>|\$\{[A-Z0-9_]+\}|PASSWORD", password), f"{path}: {password}"
+        for value in re.findall(r"^\w*(?:PASSWORD|SECRET|KEY)\w*=(.+)$", path.read_text(), re.MULTILINE):
+            assert re.match(r"<|\$", value), f"{path}: {value}"
+
+
+def environment(cluster: Cluster, container: dict[str, Any]) -> Iterator[str]:
+    """Names of the variables that a container gets; fails where a Secret or ConfigMap is missing."""
+    names = [variable["name"] for variable in container.get("env", [])]
+    for source in container.get("envFrom", []):
+        (kind, reference), *_ = source.items()
+        known = cluster.kind({"secretRef": "Secret", "configMapRef": "ConfigMap"}[kind])
+        if reference["name"] not in known:
+            assert reference.get("optional"), f"{container['name']}: no {kind} {reference['name']}"
+            continue
+        names += known[reference["name"]]["data"]
+    return iter(names)
+
+
+def ports(cluster: Cluster, selector: dict[str, str]) -> dict[str, int]:
+    return {
+        port["name"]: port["containerPort"]
+        for pod in cluster.pods.values()
+        if selector.items() <= pod["metadata"]["labels"].items()
+        for container in containers(pod)
+        for port in container.get("ports", [])
+    }
