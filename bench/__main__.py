@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable
 from datetime import date
 
-from bench import broker, detector, function, motion, relay
+from bench import broker, detector, function, motion, relay, store
 
 _PARTS: dict[str, Callable[[float], list[tuple[str, str, str]]]] = {
     "relay": relay.rows,
@@ -16,6 +16,7 @@ _PARTS: dict[str, Callable[[float], list[tuple[str, str, str]]]] = {
     "function": function.rows,
     "motion": motion.rows,
     "broker": broker.rows,
+    "store": store.rows,
 }
 
 

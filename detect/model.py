@@ -80,9 +80,7 @@ class Network:
         options.enable_cpu_mem_arena = False
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(
-                _verified(spec.path), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = onnxruntime.InferenceSession(_verified(spec.path), options, providers=_providers())
             self._input = self._session.get_inputs()[0].name
             self.size_px = int(self._session.get_inputs()[0].shape[2])
         except ModelError:
@@ -183,6 +181,12 @@ def hazard_spec() -> Spec:
     """The hazard network: the shipped one, or that of `BONGSU_DETECT_WEIGHTS`."""
     given = os.environ.get("BONGSU_DETECT_WEIGHTS")
     return Spec(Path(given), HAZARD.labels, HAZARD.min_confidence) if given else HAZARD
+
+
+def _providers() -> list[str]:
+    """The GPU first where this onnxruntime was built for one; what it cannot run there runs on the CPU."""
+    known = onnxruntime.get_available_providers()
+    return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in known]
 
 
 def _verified(path: Path) -> bytes:

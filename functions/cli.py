@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 
 from functions import scaffold
-from functions.broker import Broker, BrokerError, DeadLetter, connect
+from functions.broker import Broker, BrokerError, DeadLetter, QueueDiffers, connect
 from functions.event import DecodeError, Event, decode, utc_now
 from functions.function import DeclarationError, load_function
 from functions.settings import SettingsError, load
-from functions.topology import queue, queues
+from functions.topology import MOTION, queue, queues
 
 _OWN = {
     "dead": "list, show and replay what nobody could handle",
@@ -113,7 +113,7 @@ async def _replay_dead(broker: Broker, ids: Sequence[str], name: str | None) -> 
 def _topology(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="bongsu topology", description="The queues.")
     commands = parser.add_subparsers(dest="command", required=True)
-    apply = commands.add_parser("apply", help="declare queues, those that exist are kept")
+    apply = commands.add_parser("apply", help="declare queues; those that exist are kept, and named if they differ")
     apply.add_argument(
         "names", nargs="+", metavar="QUEUE_OR_FUNCTION", help="fire.map, or a function: notify.map, ./hospital.py"
     )
@@ -125,12 +125,19 @@ def _topology(arguments: Sequence[str]) -> int:
         except ValueError:
             names += load_function(name).queues
         else:
-            # `notify.map` reads as a queue of type "notify" as well: a module of that name wins.
-            if (Path(*name.split("."))).is_dir() or Path(*name.split(".")).with_suffix(".py").is_file():
+            # `notify.map` reads as a queue of type "notify" as well: a module of that name wins, but over `motion`.
+            path = Path(*name.split("."))
+            if name != MOTION and (path.is_dir() or path.with_suffix(".py").is_file()):
                 names[-1:] = load_function(name).queues
 
     async def declare(broker: Broker) -> int:
-        await broker.declare(queues(names))
+        try:
+            await broker.declare(queues(names))
+        except QueueDiffers as error:
+            # Changing a queue means deleting it with what waits in it: that is for its operator to decide.
+            print(f"bongsu: kept as they are: {error}", file=sys.stderr)
+            print("To change one: stop its publishers, let it drain, delete it, apply again", file=sys.stderr)
+            return 1
         print("\n".join(dict.fromkeys(names)))
         return 0
 

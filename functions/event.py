@@ -141,6 +141,8 @@ class Event(Struct, frozen=True, kw_only=True):
     caption: Caption | None = None
     status: str = ""
     """Of a `camera` event: "live", or "lost: <reason>"."""
+    late: bool = False
+    """Kept at the edge while the broker was away: it is true, but it is no news any more."""
     trace: tuple[Stage, ...] = ()
     version: int = WIRE_VERSION
 

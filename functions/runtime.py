@@ -16,10 +16,11 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from functions import telemetry
-from functions.broker import Broker, BrokerError, Consumer, Delivery, connect
+from functions.broker import Broker, BrokerError, Consumer, Delivery, QueueDiffers, Unroutable, connect
 from functions.event import DecodeError, Event, Stage, decode, encode, utc_now
 from functions.function import DeclarationError, Function, Reject, Retry, Subscription, load_function
 from functions.settings import Settings, SettingsError, load
+from functions.spool import Spool
 from functions.topology import queue_name, queues
 
 log = structlog.get_logger()
@@ -32,6 +33,15 @@ class StartError(RuntimeError):
 _PREFETCH = 4
 """For handlers without batches: enough to hide the broker's round trip, few enough to leave work for other replicas."""
 _MAX_BACKOFF_S = 60.0
+_RECONNECT_MAX_S = 10.0
+
+
+class _BrokerAway(Exception):
+    """The broker could not be told what a handler returned."""
+
+    def __init__(self, error: BrokerError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def main(target: str, started_at: float | None = None) -> None:
@@ -49,16 +59,17 @@ def main(target: str, started_at: float | None = None) -> None:
         function = load_function(target)
         telemetry.start(function.name)
         settings = load()
+        spool = Spool.of(settings)
     except (DeclarationError, SettingsError) as error:
         sys.exit(f"bongsu: {error}")
     try:
-        asyncio.run(_main(function, settings, started_at))
+        asyncio.run(_main(function, settings, spool, started_at))
     except StartError as error:
         log.debug("function_not_started", exc_info=error)
         sys.exit(f"bongsu: {error}")
 
 
-async def _main(function: Function, settings: Settings, started_at: float) -> None:
+async def _main(function: Function, settings: Settings, spool: Spool | None, started_at: float) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -67,7 +78,7 @@ async def _main(function: Function, settings: Settings, started_at: float) -> No
     if broker is None:
         return
     try:
-        await run(function, broker, stopping, grace_s=settings.grace_s, started_at=started_at)
+        await run(function, broker, stopping, grace_s=settings.grace_s, started_at=started_at, spool=spool)
     finally:
         await broker.close()
 
@@ -79,14 +90,20 @@ async def run(
     *,
     grace_s: float = 25.0,
     started_at: float | None = None,
+    spool: Spool | None = None,
 ) -> None:
     """Serve a function's queues until `stopping` is set; what is in hand then has `grace_s` to finish.
 
-    Whatever is not finished by then is given back to the broker and delivered to somebody else.
+    Whatever is not finished by then is given back to the broker and delivered to somebody else. With a `spool`, what
+    handlers return while the broker is away is kept there, and published once it is back.
     """
-    await broker.declare(queues(function.queues))
+    # Before anything slow: what is published until then would find no queue.
+    with contextlib.suppress(BrokerError):
+        await _declare(broker, function.queues)
     workers = [
-        asyncio.create_task(_Worker(function.name, s, broker, stopping, started_at or time.time()).serve())
+        asyncio.create_task(
+            _Worker(function.name, s, broker, stopping, started_at=started_at or time.time(), spool=spool).serve()
+        )
         for s in function.subscriptions
     ]
     stopped = asyncio.create_task(stopping.wait())
@@ -122,18 +139,35 @@ async def _connect(url: str, stopping: asyncio.Event) -> Broker | None:
     return None
 
 
+async def _declare(broker: Broker, names: Sequence[str]) -> None:
+    """Create the queues that are missing; one with other limits than ours is no reason to leave its events waiting."""
+    try:
+        await broker.declare(queues(names))
+    except QueueDiffers as error:
+        log.warning("queue_differs", reason=str(error))
+
+
 class _Worker:
     """One subscription: its resource, its consumer, its handler."""
 
     def __init__(
-        self, function: str, subscription: Subscription, broker: Broker, stopping: asyncio.Event, started_at: float
+        self,
+        function: str,
+        subscription: Subscription,
+        broker: Broker,
+        stopping: asyncio.Event,
+        *,
+        started_at: float,
+        spool: Spool | None,
     ) -> None:
         self._function = function
         self._subscription = subscription
         self._broker = broker
         self._stopping = stopping
         self._started_at = started_at
+        self._spool = spool
         self._is_first = True
+        self._lost_brokers = 0
 
     async def serve(self) -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -164,7 +198,14 @@ class _Worker:
     async def _consume(self, arguments: tuple[Any, ...]) -> None:
         names = [queue_name(t, self._function) for t in self._subscription.types]
         batch = self._subscription.batch
-        async with self._broker.consume(names, prefetch=max(_PREFETCH, batch)) as consumer:
+        if self._lost_brokers:
+            # It may have come back empty.
+            await _declare(self._broker, names)
+        if self._spool is not None:
+            await self._spool.flush(self._broker)
+        # A batch waits ready while the one before it is at work.
+        async with self._broker.consume(names, prefetch=_PREFETCH if batch == 1 else 2 * batch) as consumer:
+            self._lost_brokers = 0
             telemetry.set_healthy(True)
             while not self._stopping.is_set():
                 deliveries = await self._gather(consumer)
@@ -226,7 +267,10 @@ class _Worker:
             try:
                 outputs = await self._call(events, arguments)
                 stage = Stage(self._function, got_at, utc_now())
-                await self._broker.publish(*(encode(o.with_stage(stage.name, got_at, stage.done_at)) for o in outputs))
+                await self._publish([o.with_stage(stage.name, got_at, stage.done_at) for o in outputs])
+            except _BrokerAway as away:
+                # No fault of these events: they are given back uncounted.
+                raise away.error from None
             except Exception as error:
                 if not is_last_resort:
                     return False
@@ -235,6 +279,21 @@ class _Worker:
             await asyncio.gather(*(delivery.ack() for delivery, _ in taken))
             self._record(events, outputs, stage)
         return True
+
+    async def _publish(self, outputs: Sequence[Event]) -> None:
+        if not outputs:
+            return
+        try:
+            await self._broker.publish(*map(encode, outputs))
+        except Unroutable:
+            raise
+        except BrokerError as error:
+            # The input may be gone when the broker is back (a burst lives half a minute): keep what was found in it.
+            if self._spool is not None:
+                for output in outputs:
+                    self._spool.put(output)
+                log.warning("outputs_buffered", events=len(outputs), reason=str(error))
+            raise _BrokerAway(error) from error
 
     async def _call(self, events: Sequence[Event], arguments: tuple[Any, ...]) -> list[Event]:
         handler, is_batch = self._subscription.handler, self._subscription.batch > 1

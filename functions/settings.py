@@ -20,6 +20,12 @@ class Settings(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"
     broker_url: str = "sqlite:///state/broker.db"
     grace_s: float = 25.0
     """How long a worker may take to finish what it has in hand after SIGTERM."""
+    buffer_dir: str = ""
+    """Folder that keeps what cannot be published while the broker is away; nothing is kept without it."""
+    buffer_mb: float = 256.0
+    """Size of that folder at most: the oldest gives way."""
+    buffer_age_s: float = 3600.0
+    """What is kept for longer is dropped."""
     metrics_port: int | None = None
     """Port of `/metrics` and `/healthz`; none are served without it."""
     log_format: str = "json"

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 
 EXCHANGE = "bongsu"
 MOTION = "motion"
+DEAD = f"{EXCHANGE}.dead"
+"""Where every dead letter is kept, whatever queue it died in."""
+DELAYS_S = (1, 2, 5, 10, 30, 60, 300)
+"""How long a retry may be parked. RabbitMQ expires messages at a queue's head only, so each delay has its own queue."""
 _QUEUE = re.compile(r"[a-z][a-z0-9_-]{0,62}(\.[a-z][a-z0-9_]{0,40})?")
 
 
@@ -23,6 +27,21 @@ class Queue:
     """Messages kept; one more drops the oldest (counted, never silent)."""
     ttl_s: float | None = None
     """Age after which a waiting message is dropped (counted)."""
+
+    @property
+    def is_shedding(self) -> bool:
+        """Whether it drops what is old; that is what it is for, so what it sheds is no dead letter."""
+        return self.max_length is not None or self.ttl_s is not None
+
+
+def delay(after_s: float) -> int:
+    """The shortest of `DELAYS_S` that is at least so long, else the longest."""
+    return next((d for d in DELAYS_S if d >= after_s), DELAYS_S[-1])
+
+
+def delay_name(delay_s: int) -> str:
+    """The queue in which retries wait for so many seconds."""
+    return f"{EXCHANGE}.delay.{delay_s}s"
 
 
 def queue_name(event_type: str, function: str) -> str:

@@ -12,6 +12,7 @@ import cv2
 from functions import telemetry
 from functions.broker import connect
 from functions.settings import Settings, SettingsError, load
+from functions.spool import Spool
 from motion.config import ConfigError, cameras_path
 from motion.worker import Worker
 
@@ -21,7 +22,8 @@ async def _run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    worker = Worker(cameras_path(), lambda: connect(settings.broker_url), os.environ.get("BONGSU_NODE"))
+    node, spool = os.environ.get("BONGSU_NODE"), Spool.of(settings)
+    worker = Worker(cameras_path(), lambda: connect(settings.broker_url), node, spool)
     await worker.run(stop)
 
 

@@ -1,4 +1,4 @@
-"""What waits to be published: bursts while they are fresh, and the last state of each camera until it is told."""
+"""What waits to be published: bursts, on disk once they are not fresh, and the last state of each camera."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from datetime import datetime
 import structlog
 from prometheus_client import Counter
 
-from functions.broker import Broker, BrokerError
+from functions.broker import Broker, BrokerError, QueueDiffers
 from functions.event import Event, Message, encode, new_id, utc_now
-from functions.topology import queues
+from functions.spool import Spool
+from functions.topology import MOTION, queue, queues
 from motion.burst import Taken
 from motion.config import Camera
 
@@ -29,6 +30,8 @@ _MOST_BURSTS = 64  # a burst of four 720p frames is about half a megabyte
 _PUBLISH_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 1.0
 _PAUSE_S, _PAUSE_CAP_S = 0.25, 4.0
+_LATE_AT_ONCE = 8
+_LATE_PAUSE_S = 1.0
 
 Connect = Callable[[], Awaitable[Broker]]
 
@@ -36,8 +39,16 @@ Connect = Callable[[], Awaitable[Broker]]
 class Outbox:
     """Holds what the cameras say and publishes it, newest burst first; whatever the broker does, no camera waits."""
 
-    def __init__(self, connect: Connect) -> None:
+    def __init__(self, connect: Connect, spool: Spool | None = None) -> None:
+        """Publish through the broker that `connect` opens.
+
+        Args:
+            connect: opens the broker, again after each failure.
+            spool: keeps bursts that could not be published while fresh; they follow in order, behind the fresh ones,
+                and only as fast as the detectors take them. Without it they are lost.
+        """
         self._connect = connect
+        self._spool = spool
         self._broker: Broker | None = None
         self._bursts: deque[Taken] = deque()
         self._states: dict[str, tuple[Camera, str, datetime]] = {}
@@ -64,6 +75,7 @@ class Outbox:
             try:
                 await self.flush()
                 pause_s = _PAUSE_S
+                await self._follow()
             except Exception as error:
                 # Broad, because a task that dies here of a driver's own error would leave every camera unheard.
                 FAILURES.inc()
@@ -90,6 +102,27 @@ class Outbox:
             self._wake.set()
             raise
 
+    async def _follow(self) -> None:
+        """Publish some of what was kept while the broker was away, unless the detectors have enough to do."""
+        if self._spool is None or not len(self._spool) or self._broker is None:
+            return
+        async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
+            depth = await self._broker.depth(MOTION)
+        # The queue sheds its oldest: what is late must never push out what is fresh.
+        if depth.ready * 4 < (queue(MOTION).max_length or 1):
+            async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
+                await self._spool.flush(self._broker, limit=_LATE_AT_ONCE)
+        if len(self._spool):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LATE_PAUSE_S):
+                    await self._wake.wait()
+            self._wake.set()
+
+    def keep(self) -> None:
+        """Put what could not be published into the buffer, if there is one: this process ends."""
+        while self._bursts and self._spool is not None:
+            self._spool.put(_event(self._bursts.popleft()))
+
     async def close(self) -> None:
         """Let go of the broker."""
         broker, self._broker = self._broker, None
@@ -105,6 +138,8 @@ class Outbox:
             try:
                 async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
                     await broker.declare(queues(QUEUES))
+            except QueueDiffers as error:
+                log.warning("queue_differs", reason=str(error))
             except BaseException:
                 with suppress(BrokerError, OSError):
                     await broker.close()
@@ -127,15 +162,7 @@ class Outbox:
         if _age_s(taken) > FRESH_S:
             self._give_up(taken, "stale")
             return
-        event = Event(
-            id=taken.id,
-            type="motion",
-            camera=taken.camera.id,
-            place=taken.camera.place.wire,
-            captured_at=taken.frames[0].captured_at,
-            frames=taken.frames,
-            thresholds={str(hazard): value for hazard, value in taken.camera.thresholds.items()},
-        ).with_stage("motion", taken.got_at, utc_now())
+        event = _event(taken)
         try:
             await self._publish(broker, encode(event))
         except BaseException:
@@ -154,8 +181,23 @@ class Outbox:
             self._give_up(self._bursts.popleft(), "stale")
 
     def _give_up(self, taken: Taken, reason: str) -> None:
+        if self._spool is not None and self._spool.put(_event(taken)):
+            log.warning("burst_buffered", camera=taken.camera.id, reason=reason, age_s=round(_age_s(taken), 1))
+            return
         LOST.labels(taken.camera.id).inc()
         log.error("burst_lost", camera=taken.camera.id, reason=reason, age_s=round(_age_s(taken), 1))
+
+
+def _event(taken: Taken) -> Event:
+    return Event(
+        id=taken.id,
+        type=MOTION,
+        camera=taken.camera.id,
+        place=taken.camera.place.wire,
+        captured_at=taken.frames[0].captured_at,
+        frames=taken.frames,
+        thresholds={str(hazard): value for hazard, value in taken.camera.thresholds.items()},
+    ).with_stage(MOTION, taken.got_at, utc_now())
 
 
 def _said(error: Exception) -> str:

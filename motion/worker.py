@@ -12,6 +12,7 @@ import structlog
 from prometheus_client import Gauge
 
 from functions import telemetry
+from functions.spool import Spool
 from motion.burst import Taken, Watch
 from motion.config import Camera, ConfigError, load_cameras
 from motion.outbox import Connect, Outbox
@@ -30,7 +31,7 @@ _LAST_WORDS_S = 1.0
 class Worker:
     """One process for all cameras of a node. Make it inside the event loop that runs it."""
 
-    def __init__(self, path: Path, connect: Connect, node: str | None = None) -> None:
+    def __init__(self, path: Path, connect: Connect, node: str | None = None, spool: Spool | None = None) -> None:
         """Read the file of cameras.
 
         Raises:
@@ -40,7 +41,7 @@ class Worker:
         self._node = node
         self._stamp = _stamp(path)
         self._wanted = load_cameras(path).of_node(node)
-        self._outbox = Outbox(connect)
+        self._outbox = Outbox(connect, spool)
         self._loop = asyncio.get_running_loop()
         self._running: dict[str, tuple[Camera, Stream]] = {}
 
@@ -65,6 +66,7 @@ class Worker:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(_LAST_WORDS_S):
                     await self._outbox.flush()
+            self._outbox.keep()
             await self._outbox.close()
             log.info("motion_stopped", cameras=len(self._running))
 

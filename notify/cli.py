@@ -1,12 +1,15 @@
-"""`bongsu trace EVENT_ID`: where an event spent its time, from the camera to the map and the posts."""
+"""`bongsu trace`, `bongsu db` and `bongsu snapshots`: what an operator asks of the database and the pictures."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from functions.event import Stage
 from functions.settings import SettingsError
@@ -70,6 +73,54 @@ def _legs(sighting: Sighting, posts: Sequence[Post]) -> list[tuple[str, Stage, d
         stage = Stage("post", post.claimed_at, post.posted_at)
         legs.append((f"post ({post.channel})", stage, captioned_at))
     return legs
+
+
+def db(arguments: list[str]) -> int:
+    """Bring the database's tables to the schema of this version; the exit status."""
+    parser = argparse.ArgumentParser(prog="bongsu db", description="The database of BONGSU_DATABASE_URL.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("upgrade", help="create its tables, or bring them to this version's schema; safe to repeat")
+    parser.parse_args(arguments)
+    from notify.map.database import Database, StoreError
+
+    try:
+        before, now = asyncio.run(Database.upgrade(environment.load().database_url))
+    except (SettingsError, StoreError) as error:
+        print(f"bongsu db: {error}", file=sys.stderr)
+        return 1
+    if before is None:
+        print(f"created the tables, step {now}")
+    else:
+        print(f"the tables are at step {now} already" if before == now else f"upgraded the tables: {before} -> {now}")
+    return 0
+
+
+def snapshots(arguments: list[str]) -> int:
+    """Delete pictures that are kept no longer; the exit status."""
+    parser = argparse.ArgumentParser(prog="bongsu snapshots", description="The pictures of BONGSU_SNAPSHOT_URL.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("prune", help="delete old pictures now; the map API does so every hour")
+    command.add_argument("--days", type=float, help="keep this long (BONGSU_SNAPSHOT_KEEP_DAYS; 0: for ever)")
+    command.add_argument("--gb", type=float, help="keep so much (BONGSU_SNAPSHOT_KEEP_GB; 0: no limit)")
+    command.add_argument("--rehearse", action="store_true", help="delete nothing, say what would be")
+    chosen = parser.parse_args(arguments)
+    from notify.map.retention import prune
+    from notify.map.snapshots import SnapshotError, Snapshots
+
+    given = {"snapshot_keep_days": chosen.days, "snapshot_keep_gb": chosen.gb}
+    try:
+        settings = environment.load()
+        settings = msgspec.structs.replace(
+            settings, **{name: value for name, value in given.items() if value is not None}
+        )
+        done = asyncio.run(prune(Snapshots.open(settings.snapshot_url), settings, is_rehearsal=chosen.rehearse))
+    except (ValueError, SnapshotError) as error:
+        print(f"bongsu snapshots: {error}", file=sys.stderr)
+        return 1
+    verb = "would delete" if chosen.rehearse else "deleted"
+    freed_mb, kept_mb = done.freed_bytes / 1e6, done.kept_bytes / 1e6
+    print(f"{verb} {done.deleted} pictures ({freed_mb:,.1f} MB), kept {done.kept} ({kept_mb:,.1f} MB)")
+    return 0
 
 
 async def _look_up(event_id: str) -> list[tuple[Sighting, list[Post]]]:

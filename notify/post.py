@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,21 +14,25 @@ from prometheus_client import Counter
 
 from functions.event import Caption, Event, utc_now
 from functions.function import Reject, Retry, on
-from notify.channels import Channel, ChannelError, Feed
+from functions.settings import SettingsError
+from notify.channels import Channel, ChannelError, UnknownOutcomeError
 from notify.redact import redacted_of
-from notify.resources import LATE_IMPORTS, RETRY_AFTER_S, open_stores
-from notify.words import fit
+from notify.resources import LATE_IMPORTS as _STORES
+from notify.resources import RETRY_AFTER_S, open_stores
 
 if TYPE_CHECKING:
     from notify.map.snapshots import Snapshots
     from notify.map.store import Store
     from notify.redact import Redacted
 
-__all__ = ["LATE_IMPORTS", "Desk", "open_desk", "post"]
-
 log = structlog.get_logger()
 
 posts_total = Counter("bongsu_posts_total", "Posts by what became of them", ["channel", "outcome"])
+
+LATE_IMPORTS = (*_STORES, "notify.channels.opening")
+
+# Under the 20 s that the handler may take, so that the claim and the other channels know how it ended.
+_CHANNEL_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +42,28 @@ class Desk:
     store: Store
     snapshots: Snapshots
     channels: Sequence[Channel]
+    max_age_s: float = 0.0
+    """What was captured longer ago is not posted; 0 for whatever its age."""
 
 
 @contextlib.asynccontextmanager
 async def open_desk() -> AsyncIterator[Desk]:
-    """The stores of this environment, and the built-in feed."""
-    async with open_stores() as (store, snapshots):
-        yield Desk(store, snapshots, (Feed(),))
+    """The stores and the channels of this environment.
+
+    Raises:
+        SystemExit: with one line on stderr, where a setting is wrong.
+    """
+    from notify.channels import settings as environment
+    from notify.channels.opening import open_channels
+
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            settings = environment.load()
+            channels = await stack.enter_async_context(open_channels(settings))
+        except SettingsError as error:
+            sys.exit(f"bongsu: {error}")
+        store, snapshots = await stack.enter_async_context(open_stores())
+        yield Desk(store, snapshots, channels, settings.post_max_age_s)
 
 
 @on("captioned", uses=open_desk)
@@ -57,12 +78,32 @@ async def post(event: Event, desk: Desk) -> None:
 
     if event.caption is None or event.hazard is None:
         raise Reject("a captioned event must have a hazard and a caption")
+    caption = event.caption
     try:
         incident_id = await desk.store.record_sighting(event, by="post", got_at=utc_now())
-        failures = [await _post_on(channel, event, event.caption, incident_id, desk) for channel in desk.channels]
+        if _is_too_old(event, desk):
+            await _pass_over(event, incident_id, desk)
+            return
     except StoreError as error:
         raise Retry(str(error), after=RETRY_AFTER_S) from error
-    failed = [failure for failure in failures if failure is not None]
+    # Side by side: a slow channel holds up no other.
+    results = await asyncio.gather(
+        *(_post_on(channel, event, caption, incident_id, desk) for channel in desk.channels), return_exceptions=True
+    )
+    _raise_failures(results)
+
+
+def _raise_failures(results: Sequence[ChannelError | BaseException | None]) -> None:
+    from notify.map.store import StoreError
+
+    failed = [result for result in results if isinstance(result, ChannelError)]
+    broken = [result for result in results if isinstance(result, StoreError)]
+    for result in results:
+        # A refusal, a bug, or being told to stop: the runtime knows what to do.
+        if isinstance(result, BaseException) and not isinstance(result, (ChannelError, StoreError)):
+            raise result
+    if broken:
+        raise Retry(str(broken[0]), after=RETRY_AFTER_S) from broken[0]
     if failed:
         raise Retry("; ".join(map(str, failed)), after=max(failure.after_s for failure in failed)) from failed[0]
 
@@ -71,25 +112,50 @@ async def _post_on(
     channel: Channel, event: Event, caption: Caption, incident_id: int, desk: Desk
 ) -> ChannelError | None:
     """Post on one channel; a failure is returned, so that the next channel has its turn."""
-    if await desk.store.claim(incident_id, channel.name, event.id) != "ours":
+    claim = await desk.store.claim(incident_id, channel.name, event.id, channel.fit(caption, incident_id))
+    if claim.outcome != "ours" or claim.text is None:
         return None
     incident = await desk.store.incident(incident_id)
     if incident is None:
         raise Reject(f"incident {incident_id} is gone")
-    text = Caption(en=fit(caption.en, channel.limit), ko=fit(caption.ko, channel.limit))
     snapshot = redacted_of(event)
     key = await _keep(snapshot, desk.snapshots)
     try:
-        reference = await channel.post(incident, text, snapshot, f"bongsu-{incident_id}-{channel.name}")
+        async with asyncio.timeout(_CHANNEL_S):
+            reference = await channel.post(incident, claim.text, snapshot, f"bongsu-{incident_id}-{channel.name}")
+    except TimeoutError:
+        return _unknown(channel, UnknownOutcomeError(f"no answer within {_CHANNEL_S:.0f} s"))
+    except UnknownOutcomeError as error:
+        return _unknown(channel, error)
     except ChannelError as error:
         # Nothing went out: another event of the incident may be luckier sooner.
         await desk.store.release(incident_id, channel.name, event.id)
         posts_total.labels(channel.name, "failed").inc()
         return ChannelError(f"{channel.name}: {error}", after_s=error.after_s)
-    await desk.store.confirm(incident_id, channel.name, text=text, snapshot_key=key, reference=reference)
+    await desk.store.confirm(incident_id, channel.name, text=claim.text, snapshot_key=key, reference=reference)
     posts_total.labels(channel.name, "posted").inc()
     log.info("alert_posted", channel=channel.name, incident=incident_id, with_picture=snapshot is not None)
     return None
+
+
+def _unknown(channel: Channel, error: UnknownOutcomeError) -> ChannelError:
+    """A post that may be out keeps its claim, and with it its words, until an attempt tells."""
+    posts_total.labels(channel.name, "unknown").inc()
+    return ChannelError(f"{channel.name}: {error}", after_s=error.after_s)
+
+
+def _is_too_old(event: Event, desk: Desk) -> bool:
+    return 0 < desk.max_age_s < (utc_now() - event.captured_at).total_seconds()
+
+
+async def _pass_over(event: Event, incident_id: int, desk: Desk) -> None:
+    """Leave unsaid what is no news any more, and say so where it matters: on channels that have not told of it."""
+    told = {sent.channel for sent in await desk.store.posts_of(incident_id)}
+    for channel in desk.channels:
+        if channel.name not in told:
+            posts_total.labels(channel.name, "too_old").inc()
+            age_s = round((utc_now() - event.captured_at).total_seconds(), 1)
+            log.warning("alert_too_old", channel=channel.name, incident=incident_id, age_s=age_s)
 
 
 async def _keep(snapshot: Redacted | None, snapshots: Snapshots) -> str | None:

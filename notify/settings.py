@@ -18,6 +18,10 @@ class Settings(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"
     database_url: str = "sqlite+aiosqlite:///state/bongsu.db"
     snapshot_url: str = "state/snapshots"
     """A folder, or an address that obstore opens: `file:///…`, `s3://bucket/prefix`, …"""
+    snapshot_keep_days: float = 30.0
+    """Pictures older than this are deleted; 0 keeps them for ever."""
+    snapshot_keep_gb: float = 20.0
+    """The oldest pictures are deleted when all together have more (10^9 bytes); 0 is no limit."""
     quiet_s: float = 120.0
     """A hazard not seen for so long is over; the next sighting opens a new incident."""
     http_host: str = "127.0.0.1"
@@ -35,6 +39,9 @@ class Settings(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"
     def __post_init__(self) -> None:
         if not 1 <= self.quiet_s <= 86_400:
             raise ValueError(f"BONGSU_QUIET_S must be 1 to 86400 seconds, got {self.quiet_s}")
+        for name, limit in (("DAYS", self.snapshot_keep_days), ("GB", self.snapshot_keep_gb)):
+            if not 0 <= limit < 1e6:
+                raise ValueError(f"BONGSU_SNAPSHOT_KEEP_{name} must be 0 or more, got {limit}")
         if not 0 <= self.http_port <= 65_535:
             raise ValueError(f"BONGSU_HTTP_PORT must be 0 to 65535, got {self.http_port}")
         for name, address in (("PUBLIC", self.public_url), ("TILE", self.tile_url)):

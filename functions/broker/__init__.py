@@ -7,10 +7,21 @@ from functions.broker.base import (
     DeadLetter,
     Delivery,
     Depth,
+    QueueDiffers,
     Unroutable,
 )
 
-__all__ = ["Broker", "BrokerError", "Consumer", "DeadLetter", "Delivery", "Depth", "Unroutable", "connect"]
+__all__ = [
+    "Broker",
+    "BrokerError",
+    "Consumer",
+    "DeadLetter",
+    "Delivery",
+    "Depth",
+    "QueueDiffers",
+    "Unroutable",
+    "connect",
+]
 
 
 async def connect(url: str) -> Broker:

@@ -20,6 +20,10 @@ class Unroutable(BrokerError):
     """No queue takes this routing key, so the message would have been lost."""
 
 
+class QueueDiffers(BrokerError):
+    """A queue exists with other limits than ours. It was kept and works; the message says what differs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Depth:
     """What is in a queue; None where the broker does not tell."""
@@ -79,7 +83,11 @@ class Broker(Protocol):
     """Publish, consume, measure, and keep what failed."""
 
     async def declare(self, queues: Iterable[Queue]) -> None:
-        """Create these queues where they are missing. Idempotent."""
+        """Create these queues where they are missing. Idempotent.
+
+        Raises:
+            QueueDiffers: some exist with other limits; they are kept as they are, the others were created.
+        """
 
     async def publish(self, *messages: Message) -> None:
         """Hand over messages; on return they are kept, each in every queue bound to its routing key.

@@ -3,46 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
+import logging
+import random
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import partial
-from typing import Any
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage, AbstractQueue
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, DeliveryError
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage
+from aio_pika.exceptions import ChannelClosed, ChannelNotFoundEntity, DeliveryError, PublishError
+from prometheus_client import Counter
 from yarl import URL
 
-from functions.broker.base import BrokerError, DeadLetter, Depth, Unroutable
-from functions.event import CONTENT_TYPE, Message
-from functions.topology import EXCHANGE, Queue, queue
+from functions.broker.base import BrokerError, DeadLetter, Depth, QueueDiffers, Unroutable
+from functions.broker.rabbit_consumer import FAILURES, RabbitConsumer, guarded
+from functions.broker.rabbit_queues import declare_base, declare_delay, declare_queues
+from functions.broker.rabbit_wire import outgoing, read_dead_letter
+from functions.event import Message
+from functions.topology import DEAD, Queue
 
-_DEAD = "bongsu.dead"
-_ATTEMPTS, _REASON, _QUEUE, _DEAD_AT, _KEY = (
-    "x-bongsu-attempts",
-    "x-bongsu-reason",
-    "x-bongsu-queue",
-    "x-bongsu-dead-at",
-    "x-bongsu-routing-key",
-)
-_OURS = {_ATTEMPTS, _REASON, _QUEUE, _DEAD_AT, _KEY}
-_DELAYS_S = (1, 2, 5, 10, 30, 60, 300)
-"""A delay is a queue with a TTL; TTLs expire at the head only, so each delay needs its own."""
-_FAILURES = (AMQPError, ConnectionError, ChannelInvalidStateError, asyncio.TimeoutError, OSError, RuntimeError)
+publishes_total = Counter("bongsu_broker_publishes_total", "Messages published, by what the broker said", ["outcome"])
+connections_total = Counter("bongsu_broker_connections_total", "Connections opened to the broker", ["use"])
+
+for _driver in ("aio_pika", "aiormq"):
+    # What the driver has to say of a lost connection reaches our log as the reason of a BrokerError, once.
+    logging.getLogger(_driver).setLevel(logging.CRITICAL)
+
+_WINDOW = 128
+"""Publishes that wait for their confirms together: enough to hide the disk of a quorum queue, 8 MB of snapshots."""
+_PATIENCE_S = 6.0
+"""How long a publish outlives a lost connection: most restarts of a node are over by then, its caller still waits."""
+_CONFIRM_S = 20.0
+"""A broker that is out of memory or disk stops reading: it confirms nothing and says nothing."""
+_CONNECT_S = 10.0
+_HEARTBEAT_S = 20
+"""A peer that vanished without a word is noticed after two to three of these; RabbitMQ itself would propose 60 s."""
 
 
 class RabbitBroker:
     """Topic exchange `bongsu`, a quorum queue per type and function, one queue of dead letters."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._shown = str(URL(url).with_user(None).with_password(None))
-        self._connection: AbstractConnection | None = None
-        self._channel: AbstractChannel | None = None
-        self._exchange: AbstractExchange | None = None
+        address = URL(url)
+        self._url = address if "heartbeat" in address.query else address.update_query(heartbeat=_HEARTBEAT_S)
+        self._shown = str(address.with_query(None).with_user(None).with_password(None))
+        self._link: _Link | None = None
+        # Under a resource alarm RabbitMQ stops reading from connections that publish. Acknowledgements must not wait
+        # behind that, or no consumer could ever empty the queues that raised the alarm: so they have their own.
+        self._consuming: AbstractConnection | None = None
         self._lock = asyncio.Lock()
 
     @classmethod
@@ -53,60 +62,51 @@ class RabbitBroker:
             BrokerError: no answer, or the credentials are refused.
         """
         broker = cls(url)
-        await broker._ready()
+        await broker._linked()
         return broker
 
     async def declare(self, queues: Iterable[Queue]) -> None:
-        channel = await self._ready()
+        link = await self._linked()
         try:
-            for q in queues:
-                declared = await channel.declare_queue(q.name, durable=True, arguments=_arguments(q))
-                await declared.bind(EXCHANGE, q.routing_key)
-        except _FAILURES as error:
-            await self._drop_connection()
-            raise BrokerError(f"{self._shown}: cannot declare {q.name}: {error}") from error
+            differing = await declare_queues(link.connection, queues)
+        except FAILURES as error:
+            await self._drop(link)
+            raise BrokerError(f"{self._shown}: cannot declare queues: {error}") from error
+        if differing:
+            raise QueueDiffers("; ".join(differing))
 
     async def publish(self, *messages: Message) -> None:
-        await self._ready()
-        assert self._exchange is not None
-        exchange = self._exchange
-        await self._confirmed(exchange.publish(_outgoing(m), m.routing_key, mandatory=True) for m in messages)
+        await self._send([_Parcel("", m.routing_key, outgoing(m)) for m in messages])
 
     @asynccontextmanager
-    async def consume(self, queues: Sequence[str], prefetch: int = 1) -> AsyncIterator[_RabbitConsumer]:
-        connection = await self._connected()
+    async def consume(self, queues: Sequence[str], prefetch: int = 1) -> AsyncIterator[RabbitConsumer]:
+        consumer = RabbitConsumer(self, queues)
         try:
-            channel = await connection.channel()
-            # Quorum queues know no prefetch across queues, so this holds for each queue by itself.
-            await channel.set_qos(prefetch_count=prefetch)
-            consumer = _RabbitConsumer(self)
-            channel.close_callbacks.add(lambda *_: consumer.lose())
-            connection.close_callbacks.add(lambda *_: consumer.lose())
-            for name in queues:
-                declared = await channel.get_queue(name, ensure=True)
-                tag = await declared.consume(partial(consumer.receive, name))
-                consumer.subscribed.append((declared, tag))
-        except _FAILURES as error:
+            await consumer.join(await self._consuming_connection(), prefetch)
+        except FAILURES as error:
+            await consumer.leave()
+            await self._drop_consuming(error)
             raise BrokerError(f"{self._shown}: cannot consume {', '.join(queues)}: {error}") from error
         try:
             yield consumer
         finally:
             await consumer.leave()
-            if not channel.is_closed:
-                await channel.close()
 
     async def depth(self, queue: str) -> Depth:
-        connection = await self._connected()
-        # A passive declaration of a missing queue closes its channel, so it gets one of its own.
-        channel = await connection.channel()
+        link = await self._linked()
         try:
-            declared = await channel.declare_queue(queue, passive=True)
-            return Depth(declared.declaration_result.message_count or 0, None)
-        except _FAILURES as error:
+            # A passive declaration of a missing queue closes its channel, so it gets one of its own.
+            channel = await link.connection.channel(publisher_confirms=False)
+            try:
+                declared = await channel.declare_queue(queue, passive=True)
+                return Depth(declared.declaration_result.message_count or 0, None)
+            finally:
+                if not channel.is_closed:
+                    await channel.close()
+        except FAILURES as error:
+            if not isinstance(error, ChannelClosed):
+                await self._drop(link)
             raise BrokerError(f"no queue {queue}: declare it first (bongsu topology apply): {error}") from error
-        finally:
-            if not channel.is_closed:
-                await channel.close()
 
     async def dropped(self) -> Mapping[str, int]:
         """Nothing: RabbitMQ counts what it sheds in its own metrics (`rabbitmq_global_messages_dead_lettered…`)."""
@@ -116,7 +116,7 @@ class RabbitBroker:
         found: list[DeadLetter] = []
         async with self._dead_messages() as messages:
             async for message in messages:
-                letter = _dead_letter(message)
+                letter = read_dead_letter(message)
                 if queue in (None, letter.queue):
                     found.append(letter)
                 if len(found) == limit:
@@ -127,237 +127,193 @@ class RabbitBroker:
         chosen, replayed = set(ids), 0
         async with self._dead_messages() as messages:
             async for message in messages:
-                letter = _dead_letter(message)
+                letter = read_dead_letter(message)
                 if letter.id in chosen:
-                    await self._send(letter.queue, letter.message, {})
+                    await self.send_to(letter.queue, outgoing(letter.message, {"x-bongsu-replayed": 1}))
                     await message.ack()
                     replayed += 1
         return replayed
 
     async def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None and not connection.is_closed:
-            await connection.close()
+        link, self._link = self._link, None
+        consuming, self._consuming = self._consuming, None
+        for connection in (link.connection if link else None, consuming):
+            if connection is not None and not connection.is_closed:
+                await connection.close()
 
-    async def _connected(self) -> AbstractConnection:
-        await self._ready()
-        assert self._connection is not None
-        return self._connection
+    # What a delivery does instead of an acknowledgement alone.
 
-    async def _ready(self) -> AbstractChannel:
-        """The channel for publishing, on a live connection."""
-        async with self._lock:
-            if self._channel is not None and not self._channel.is_closed:
-                return self._channel
+    async def send_to(self, queue: str, message: aio_pika.Message) -> None:
+        """Publish to one queue by its name."""
+        await self._send([_Parcel(_DEFAULT, queue, message)])
+
+    async def park(self, queue: str, message: aio_pika.Message, delay_s: int) -> None:
+        """Publish to one queue, in so many seconds."""
+        await self._send([_Parcel(str(delay_s), queue, message)])
+
+    async def bury(self, message: aio_pika.Message) -> None:
+        """Keep as a dead letter."""
+        await self._send([_Parcel(DEAD, "", message)])
+
+    async def _send(self, parcels: Sequence[_Parcel]) -> None:
+        """Publish until each is confirmed; what a lost connection leaves unconfirmed is published again."""
+        unconfirmed, attempt = list(parcels), 0
+        end = time.monotonic() + _PATIENCE_S
+        while unconfirmed:
             try:
-                self._connection = await aio_pika.connect(self._url, timeout=10)
-                channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-                self._exchange = await channel.declare_exchange(EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
-                dead = await channel.declare_exchange(_DEAD, aio_pika.ExchangeType.FANOUT, durable=True)
-                await (await channel.declare_queue(_DEAD, durable=True)).bind(dead)
-            except _FAILURES as error:
+                link = await self._linked()
+                while unconfirmed:
+                    failed, error = await self._send_window(link, unconfirmed[:_WINDOW])
+                    unconfirmed = failed + unconfirmed[_WINDOW:]
+                    if error is not None:
+                        raise error
+                return
+            except BrokerError as error:
+                attempt += 1
+                pause_s = min(2.0, 0.1 * 2.0**attempt) * random.uniform(0.75, 1.25)
+                if isinstance(error, Unroutable) or time.monotonic() + pause_s > end:
+                    raise
+                await asyncio.sleep(pause_s)
+
+    async def _send_window(self, link: _Link, window: Sequence[_Parcel]) -> tuple[list[_Parcel], BrokerError | None]:
+        """Publish these together: which of them are not confirmed, and why."""
+        try:
+            async with asyncio.timeout(_CONFIRM_S):
+                exchanges = [await link.exchange(parcel.exchange) for parcel in window]
+                results = await asyncio.gather(
+                    *(e.publish(p.message, p.key, mandatory=True) for e, p in zip(exchanges, window, strict=True)),
+                    return_exceptions=True,
+                )
+        except FAILURES as error:
+            await self._drop(link)
+            publishes_total.labels("lost").inc(len(window))
+            said = "no confirm in time, the broker may be out of memory or disk" if _is_timeout(error) else str(error)
+            return list(window), BrokerError(f"{self._shown}: not confirmed: {said}")
+        failed = [(p, e) for p, e in zip(window, results, strict=True) if isinstance(e, BaseException)]
+        publishes_total.labels("confirmed").inc(len(window) - len(failed))
+        if not failed:
+            return [], None
+        for parcel, result in failed:
+            if isinstance(result, PublishError):
+                publishes_total.labels("returned").inc()
+                return [], Unroutable(f"no queue takes {parcel.key!r}: declare one (bongsu topology apply)")
+            # A driver whose connection is closed under it cancels what waits, or raises a bare Exception.
+            if link.is_alive and not isinstance(result, (DeliveryError, asyncio.CancelledError, *FAILURES)):
+                raise result
+        _, first = failed[0]
+        if isinstance(first, DeliveryError):
+            publishes_total.labels("refused").inc(len(failed))
+            return [p for p, _ in failed], BrokerError(f"{self._shown}: refused by a queue: {first}")
+        publishes_total.labels("lost").inc(len(failed))
+        await self._drop(link)
+        return [p for p, _ in failed], BrokerError(f"{self._shown}: not confirmed: {first!r:.200}")
+
+    async def _linked(self) -> _Link:
+        """What we publish through, on a live connection."""
+        link = self._link
+        if link is not None and link.is_alive:
+            return link
+        async with self._lock:
+            link = self._link
+            if link is not None and link.is_alive:
+                return link
+            connection = await self._connect("publish")
+            try:
+                channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+                topic, dead = await declare_base(channel)
+            except FAILURES as error:
+                await _close(connection)
                 raise BrokerError(f"{self._shown}: cannot connect: {error}") from error
-            self._channel = channel
-            return channel
+            self._link = _Link(connection, channel, {"": topic, DEAD: dead, _DEFAULT: channel.default_exchange})
+            return self._link
 
-    async def _drop_connection(self) -> None:
-        self._channel = None
-        await self.close()
+    async def _consuming_connection(self) -> AbstractConnection:
+        async with self._lock:
+            if self._consuming is None or self._consuming.is_closed:
+                self._consuming = await self._connect("consume")
+            return self._consuming
 
-    async def _confirmed(self, publishes: Iterable[Any]) -> None:
-        results = await asyncio.gather(*publishes, return_exceptions=True)
-        for error in results:
-            if isinstance(error, DeliveryError):
-                key = getattr(getattr(error.message, "delivery", None), "routing_key", "?")
-                raise Unroutable(f"no queue takes {key!r}: declare one (bongsu topology apply)") from error
-        for error in results:
-            if isinstance(error, _FAILURES):
-                await self._drop_connection()
-                raise BrokerError(f"{self._shown}: not confirmed: {error}") from error
-            if isinstance(error, BaseException):
-                raise error
+    async def _connect(self, use: str) -> AbstractConnection:
+        try:
+            connection = await aio_pika.connect(self._url, timeout=_CONNECT_S)
+        except FAILURES as error:
+            raise BrokerError(f"{self._shown}: cannot connect: {error}") from error
+        connections_total.labels(use).inc()
+        return connection
 
-    async def _send(self, key: str, message: Message, headers: Mapping[str, Any], exchange: str = "") -> None:
-        channel = await self._ready()
-        target = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange
-        outgoing = _outgoing(message, {_KEY: message.routing_key, **headers})
-        await self._confirmed([target.publish(outgoing, key, mandatory=True)])
+    async def _drop(self, link: _Link) -> None:
+        """Forget a connection that failed us; whoever comes next opens another."""
+        if self._link is link:
+            self._link = None
+        await _close(link.connection)
 
-    async def _delay(self, name: str, message: Message, attempts: int, after_s: float) -> None:
-        """Park a message in the queue of its delay, from where its TTL returns it to `name`."""
-        delay_s = next((d for d in _DELAYS_S if d >= after_s), _DELAYS_S[-1])
-        parked = f"bongsu.delay.{delay_s}s"
-        channel = await self._ready()
-        exchange = await channel.declare_exchange(parked, aio_pika.ExchangeType.FANOUT, durable=True)
-        arguments: dict[str, Any] = {
-            "x-message-ttl": delay_s * 1000,
-            "x-dead-letter-exchange": "",
-            "x-queue-type": "quorum",
-        }
-        await (await channel.declare_queue(parked, durable=True, arguments=arguments)).bind(exchange)
-        await self._send(name, message, {_ATTEMPTS: attempts}, exchange=parked)
-
-    async def _bury(self, name: str, message: Message, attempts: int, reason: str) -> None:
-        facts = {_ATTEMPTS: attempts, _REASON: reason, _QUEUE: name, _DEAD_AT: datetime.now(UTC).isoformat()}
-        await self._send("", message, facts, exchange=_DEAD)
+    async def _drop_consuming(self, error: Exception) -> None:
+        # A missing queue is no fault of the connection. Everything else is: closed by the broker, it may not say so.
+        connection = self._consuming
+        if connection is not None and not isinstance(error, ChannelNotFoundEntity):
+            self._consuming = None
+            await _close(connection)
 
     @asynccontextmanager
     async def _dead_messages(self) -> AsyncIterator[AsyncIterator[AbstractIncomingMessage]]:
         """Look through the dead letters; what is not acknowledged goes back when the channel closes."""
-        connection = await self._connected()
-        channel = await connection.channel()
+        link = await self._linked()
         try:
-            dead = await channel.get_queue(_DEAD)
+            channel = await link.connection.channel(publisher_confirms=False)
+            try:
+                dead = await channel.get_queue(DEAD)
 
-            async def each() -> AsyncIterator[AbstractIncomingMessage]:
-                while (message := await dead.get(fail=False)) is not None:
-                    yield message
+                async def each() -> AsyncIterator[AbstractIncomingMessage]:
+                    while (message := await dead.get(fail=False)) is not None:
+                        yield message
 
-            yield each()
-        except _FAILURES as error:
+                yield each()
+            finally:
+                if not channel.is_closed:
+                    await channel.close()
+        except FAILURES as error:
+            await self._drop(link)
             raise BrokerError(f"{self._shown}: {error}") from error
-        finally:
-            if not channel.is_closed:
-                await channel.close()
+
+
+_DEFAULT = "(default)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    """One publish: to the topic exchange (""), the default one, the dead letters, or a delay in seconds."""
+
+    exchange: str
+    key: str
+    message: aio_pika.Message
 
 
 @dataclass(slots=True, eq=False)
-class _RabbitDelivery:
-    broker: RabbitBroker
-    consumer: _RabbitConsumer
-    queue: str
-    incoming: AbstractIncomingMessage
-    message: Message
+class _Link:
+    """A connection and channel for publishing, and the exchanges that are known to exist there."""
+
+    connection: AbstractConnection
+    channel: AbstractChannel
+    exchanges: dict[str, AbstractExchange] = field(default_factory=dict)
 
     @property
-    def attempt(self) -> int:
-        counted = int(str(self.incoming.headers.get(_ATTEMPTS, 0)))
-        return counted + int(str(self.incoming.headers.get("x-delivery-count", 0))) + 1
+    def is_alive(self) -> bool:
+        return not self.channel.is_closed and not self.connection.is_closed
 
-    async def ack(self) -> None:
-        await self._finish()
-
-    async def retry(self, reason: str, after_s: float) -> None:
-        limit = queue(self.queue).delivery_limit
-        if limit is not None and self.attempt >= limit:
-            why = f"{reason} (delivery {self.attempt} of {limit})"
-            await self.broker._bury(self.queue, self.message, self.attempt, why)
-        else:
-            await self.broker._delay(self.queue, self.message, self.attempt, after_s)
-        await self._finish()
-
-    async def reject(self, reason: str) -> None:
-        await self.broker._bury(self.queue, self.message, self.attempt, reason)
-        await self._finish()
-
-    async def release(self) -> None:
-        if _is_shedding(queue(self.queue)):  # a classic queue, which counts no deliveries and keeps our place
-            await self._finish(requeue=True)
-            return
-        # Requeueing counts against a quorum queue's delivery limit on RabbitMQ < 4.3; a fresh copy does not.
-        await self.broker._send(self.queue, self.message, {_ATTEMPTS: self.attempt - 1})
-        await self._finish()
-
-    async def _finish(self, *, requeue: bool = False) -> None:
-        """Acknowledge last: a crash before this repeats the step above, and loses nothing."""
-        try:
-            await (self.incoming.nack(requeue=True) if requeue else self.incoming.ack())
-        except _FAILURES as error:
-            raise BrokerError(f"not acknowledged, will be delivered again: {error}") from error
-        finally:
-            self.consumer.unanswered.discard(self)
+    async def exchange(self, name: str) -> AbstractExchange:
+        if name not in self.exchanges:
+            self.exchanges[name] = await declare_delay(self.channel, int(name))
+        return self.exchanges[name]
 
 
-@dataclass(slots=True, eq=False)
-class _RabbitConsumer:
-    broker: RabbitBroker
-    arrived: asyncio.Queue[_RabbitDelivery | None] = field(default_factory=asyncio.Queue)
-    unanswered: set[_RabbitDelivery] = field(default_factory=set)
-    subscribed: list[tuple[AbstractQueue, str]] = field(default_factory=list)
-    is_lost: bool = False
-
-    async def get(self, timeout_s: float | None = None) -> _RabbitDelivery | None:
-        try:
-            async with asyncio.timeout(timeout_s):
-                delivery = await self.arrived.get()
-        except TimeoutError:
-            return None
-        if delivery is None:
-            self.arrived.put_nowait(None)
-            raise BrokerError(f"{self.broker._shown}: the connection was lost")
-        return delivery
-
-    async def receive(self, name: str, incoming: AbstractIncomingMessage) -> None:
-        delivery = _RabbitDelivery(self.broker, self, name, incoming, _message(incoming))
-        self.unanswered.add(delivery)
-        self.arrived.put_nowait(delivery)
-
-    def lose(self) -> None:
-        """The channel is gone, and the broker redelivers what we held."""
-        self.is_lost = True
-        self.unanswered.clear()
-        self.arrived.put_nowait(None)
-
-    async def leave(self) -> None:
-        if not self.is_lost:
-            # First unsubscribe, or what we give back would come straight back to us.
-            for subscribed, tag in self.subscribed:
-                await subscribed.cancel(tag)
-        for delivery in list(self.unanswered):
-            if not self.is_lost:
-                await delivery.release()
+def _is_timeout(error: BaseException) -> bool:
+    return isinstance(error, asyncio.TimeoutError)
 
 
-def _is_shedding(q: Queue) -> bool:
-    """Whether the queue drops what is old; that is what it is for, so what it sheds is no dead letter."""
-    return q.max_length is not None or q.ttl_s is not None
-
-
-def _arguments(q: Queue) -> dict[str, Any]:
-    if _is_shedding(q):
-        arguments: dict[str, Any] = {"x-queue-type": "classic", "x-overflow": "drop-head"}
-        if q.max_length is not None:
-            arguments["x-max-length"] = q.max_length
-        if q.ttl_s is not None:
-            arguments["x-message-ttl"] = int(q.ttl_s * 1000)
-        return arguments
-    arguments = {
-        "x-queue-type": "quorum",
-        "x-dead-letter-exchange": _DEAD,
-        "x-dead-letter-routing-key": q.name,
-        "x-dead-letter-strategy": "at-least-once",
-        "x-overflow": "reject-publish",
-    }
-    if q.delivery_limit is not None:
-        arguments["x-delivery-limit"] = q.delivery_limit
-    return arguments
-
-
-def _outgoing(message: Message, extra: Mapping[str, Any] | None = None) -> aio_pika.Message:
-    return aio_pika.Message(
-        message.body,
-        headers={**message.headers, **(extra or {})},
-        content_type=CONTENT_TYPE,
-        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-        message_id=uuid.uuid4().hex,
-    )
-
-
-def _message(incoming: AbstractIncomingMessage) -> Message:
-    headers = {k: str(v) for k, v in incoming.headers.items() if k not in _OURS and not k.startswith("x-")}
-    return Message(str(incoming.headers.get(_KEY, incoming.routing_key or "")), incoming.body, headers)
-
-
-def _dead_letter(incoming: AbstractIncomingMessage) -> DeadLetter:
-    headers: Mapping[str, Any] = incoming.headers
-    if _QUEUE in headers:
-        name, reason = str(headers[_QUEUE]), str(headers[_REASON])
-        dead_at, attempts = datetime.fromisoformat(str(headers[_DEAD_AT])), int(headers[_ATTEMPTS])
-    else:  # RabbitMQ itself gave up: its workers died with the message in hand
-        death = headers["x-death"][0]
-        name, attempts = str(death["queue"]), int(headers.get("x-delivery-count", 0))
-        reason, dead_at = f"its worker died or stalled ({death['reason']})", death["time"].replace(tzinfo=UTC)
-    message = _message(incoming)
-    if _KEY not in headers:
-        message = Message(name.partition(".")[0], message.body, message.headers)
-    return DeadLetter(f"{name}:{incoming.message_id}", name, reason, dead_at, attempts, message)
+async def _close(connection: AbstractConnection) -> None:
+    """Close what may be broken already, without waiting long for a peer that may be gone."""
+    try:
+        async with asyncio.timeout(1):
+            await guarded(connection.close())
+    except FAILURES:
+        return

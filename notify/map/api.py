@@ -29,6 +29,7 @@ from functions.settings import SettingsError
 from notify import settings as environment
 from notify.map import filters, views
 from notify.map.pipeline import PipelineFile
+from notify.map.retention import pruning
 from notify.map.snapshots import SnapshotError, Snapshots
 from notify.map.store import Store, StoreError
 from notify.map.stream import Hub, TooManyReadersError
@@ -86,8 +87,9 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
     try:
         pipeline = PipelineFile(settings.scale_status)
         hub = Hub(store, pipeline, public_url=_public(settings), readers_max=settings.streams_max)
-        async with hub.running():
-            yield Site(settings, store, Snapshots.open(settings.snapshot_url), pipeline, hub)
+        snapshots = Snapshots.open(settings.snapshot_url)
+        async with hub.running(), pruning(snapshots, settings):
+            yield Site(settings, store, snapshots, pipeline, hub)
     finally:
         await store.close()
 

@@ -10,20 +10,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import functools
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
-from sqlalchemy import Connection, event, insert, select, update
+import structlog
+from prometheus_client import Counter
+from sqlalchemy import Connection, event, select, text, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from notify.map import schema
+from notify.map import schema, upgrade
+
+log = structlog.get_logger()
+
+retries_total = Counter("bongsu_store_retries_total", "Transactions that the database made us try again")
 
 # Under the 20 s that a handler may take, so that it is the database that gives up, and says why.
 _BUSY_MS = 8_000
-_OPEN_ATTEMPTS = 20
+_LOCK_WAIT_S = 5
+_CONNECT_S = 5
+_RETRY_S = 6.0
+_UPGRADE_WAIT_S = 60
+# Of MySQL and MariaDB: too many connections, shutting down, lock wait timeout, deadlock, killed; and of its client:
+# cannot connect, gone away, lost.
+_PASSING = {1040, 1203, 1053, 1205, 1213, 1317, 1927, 2002, 2003, 2006, 2013, 2014, 2055}
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class StoreError(Exception):
@@ -32,6 +50,38 @@ class StoreError(Exception):
 
 class StoreUrlError(StoreError):
     """The URL itself is wrong: trying again cannot help."""
+
+
+class PassingError(StoreError):
+    """The database undid the transaction or went away: the same again may well work."""
+
+
+class SchemaError(StoreError):
+    """The tables are not those of this version; the message says which command makes them so."""
+
+
+def persistent(method: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+    """Run a method again, for some seconds, while deadlocks, lock timeouts or lost connections undo it.
+
+    The method has to be idempotent as a whole: where the answer to its commit was lost, it had its effect already.
+    """
+
+    @functools.wraps(method)
+    async def try_again(*args: P.args, **kwargs: P.kwargs) -> R:
+        begun, attempt = time.monotonic(), 0
+        while True:
+            try:
+                return await method(*args, **kwargs)
+            except PassingError as error:
+                attempt += 1
+                wait_s = min(0.05 * 2.0**attempt, 1.0) * random.uniform(0.5, 1.5)
+                if time.monotonic() + wait_s - begun > _RETRY_S:
+                    raise
+                retries_total.inc()
+                log.debug("transaction_retried", method=method.__name__, attempt=attempt, reason=str(error))
+            await asyncio.sleep(wait_s)
+
+    return try_again
 
 
 class Database:
@@ -44,17 +94,38 @@ class Database:
     async def open(cls, url: str) -> Self:
         """Connect, and create what is missing; several processes may do so at once.
 
+        A file of SQLite is upgraded too. A server's tables are an operator's: they are left as they are.
+
         Raises:
             StoreUrlError: the URL is none that can be used.
+            SchemaError: the tables are of an older version.
             StoreError: the database cannot be opened now.
         """
         database = cls(_engine(_parse(url)))
         try:
-            await database._create()
+            if not await database._is_current():
+                is_file = database._engine.dialect.name == "sqlite"
+                # Who comes upon the creation of a file by another process may find it locked.
+                prepare = persistent(database._prepare) if is_file else database._prepare
+                await prepare(may_upgrade=is_file)
         except BaseException:
             await database.close()
             raise
         return database
+
+    @classmethod
+    async def upgrade(cls, url: str) -> tuple[str | None, str]:
+        """Bring the tables to this version's schema; the steps that they had taken before and have now.
+
+        Raises:
+            StoreUrlError: the URL is none that can be used.
+            StoreError: the database cannot be upgraded now.
+        """
+        database = cls(_engine(_parse(url)))
+        try:
+            return await database._prepare(may_upgrade=True)
+        finally:
+            await database.close()
 
     async def close(self) -> None:
         """Let go of the connections. Idempotent."""
@@ -72,25 +143,45 @@ class Database:
             await connection.execute(update(table).values(value=table.c.value + 1))
             yield connection, (await connection.execute(select(table.c.value))).scalar_one()
 
-    async def _create(self) -> None:
-        # The counter's row is written last, so where it is, all is: most replicas start without taking a lock.
+    async def _is_current(self) -> bool:
+        """Whether the tables are at least of this version: most replicas start without taking a lock."""
+        query = select(schema.version.c.version_num).where(select(schema.counter.c.id).exists())
         with contextlib.suppress(StoreError):
             async with self.read() as connection:
-                if (await connection.execute(select(schema.counter.c.id))).scalar_one_or_none() is not None:
-                    return
-        for attempt in range(_OPEN_ATTEMPTS):
-            try:
-                async with self._transaction(write=True) as connection:
-                    await connection.run_sync(schema.metadata.create_all)
-                    has_counter = (await connection.execute(select(schema.counter.c.id))).scalar_one_or_none()
-                    if has_counter is None:
-                        await connection.execute(insert(schema.counter).values(id=1, value=0))
-                return
-            except StoreError:
-                # Another process is creating the same tables: where DDL is no part of a transaction, both may try.
-                if attempt == _OPEN_ATTEMPTS - 1:
-                    raise
-                await asyncio.sleep(0.05 * (attempt + 1))
+                version = (await connection.execute(query)).scalar_one_or_none()
+                return version is not None and version >= schema.VERSION
+        return False
+
+    async def _prepare(self, *, may_upgrade: bool) -> tuple[str | None, str]:
+        async with self._transaction(write=True) as connection, self._alone(connection):
+            found = await connection.run_sync(upgrade.find_version)
+            if found is None:
+                await connection.run_sync(upgrade.create)
+            elif found < schema.VERSION:
+                if not may_upgrade:
+                    name = self._engine.url.render_as_string(hide_password=True)
+                    raise SchemaError(
+                        f"database {name}: its tables are of step {found}, this version needs {schema.VERSION}: "
+                        "run `bongsu db upgrade`"
+                    )
+                await connection.run_sync(upgrade.upgrade, found)
+            return found, max(found or "", schema.VERSION)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, connection: AsyncConnection) -> AsyncIterator[None]:
+        """Keep other processes from creating and upgrading: on MySQL, DDL is no part of a transaction."""
+        if self._engine.dialect.name == "sqlite":
+            yield
+            return
+        name = {"name": f"bongsu.{self._engine.url.database}"[:64], "wait_s": _UPGRADE_WAIT_S}
+        if (await connection.execute(text("SELECT GET_LOCK(:name, :wait_s)"), name)).scalar_one() != 1:
+            raise StoreError("another process is upgrading the database: wait for it")
+        try:
+            yield
+        finally:
+            # What the tables hold now is to be seen by who comes next.
+            await connection.execute(text("COMMIT"))
+            await connection.execute(text("SELECT RELEASE_LOCK(:name)"), name)
 
     @contextlib.asynccontextmanager
     async def _transaction(self, *, write: bool) -> AsyncIterator[AsyncConnection]:
@@ -100,7 +191,8 @@ class Database:
                 async with connection.begin():
                     yield connection
         except (SQLAlchemyError, OSError) as error:
-            raise StoreError(_explain(self._engine.url, error)) from error
+            kind = PassingError if _is_passing(error) else StoreError
+            raise kind(_explain(self._engine.url, error)) from error
 
 
 def _parse(url: str) -> URL:
@@ -117,7 +209,15 @@ def _parse(url: str) -> URL:
 
 def _engine(url: URL) -> AsyncEngine:
     if url.get_backend_name() != "sqlite":
-        return create_async_engine(url, pool_pre_ping=True, pool_recycle=1800)
+        return create_async_engine(
+            url,
+            pool_pre_ping=True,
+            pool_recycle=1800,
+            connect_args={
+                "connect_timeout": _CONNECT_S,
+                "init_command": f"SET SESSION innodb_lock_wait_timeout = {_LOCK_WAIT_S}",
+            },
+        )
     if url.database and url.database != ":memory:":
         try:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
@@ -143,6 +243,16 @@ def _begin_sqlite(connection: Connection) -> None:
     # A transaction that reads first and writes later cannot wait for the lock in SQLite, it fails: take it at once.
     is_write = connection.get_execution_options().get("bongsu_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+
+def _is_passing(error: Exception) -> bool:
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, ConnectionError)
+    code = error.orig.args[0] if error.orig is not None and error.orig.args else None
+    if code == "database is locked":
+        return True
+    # A connection of MySQL's that broke between two statements has code 0.
+    return error.connection_invalidated or code in _PASSING or (code == 0 and "mysql" in type(error.orig).__module__)
 
 
 def _explain(url: URL, error: Exception) -> str:

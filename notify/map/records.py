@@ -91,5 +91,11 @@ class Changes:
     items: tuple[Incident | Post | Camera, ...]
 
 
-Claim = Literal["ours", "posted", "busy"]
-"""Of (incident, channel): post it now; it went out already; another worker is at it."""
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to post an incident on a channel."""
+
+    outcome: Literal["ours", "posted", "busy"]
+    """Post it now; it went out already; another worker is at it."""
+    text: Caption | None = None
+    """What is to be said, if the claim is ours: an earlier attempt's words where nobody knows what became of that."""

@@ -27,6 +27,9 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else _EPOCH + timedelta(microseconds=value)
 
 
+VERSION = "0002"
+"""The last step of `migrations/` that is in here."""
+
 metadata = MetaData()
 # MySQL would else take "Gate" and "gate" for one camera.
 _EXACT: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
@@ -52,7 +55,10 @@ incidents = Table(
     Column("snapshot_key", String(128)),
     Column("revision", BigInteger, nullable=False),
     Index("incidents_by_camera", "camera", "hazard", "last_seen"),
-    Index("incidents_by_time", "last_seen"),
+    # What the API filters and sorts by, whole: only the rows that it shows are read from the table.
+    Index("incidents_by_time", "last_seen", "id", "hazard", "lat", "lon"),
+    Index("incidents_by_hazard", "hazard", "last_seen", "id", "lat", "lon"),
+    Index("incidents_by_place", "lat", "lon", "last_seen", "hazard"),
     Index("incidents_by_revision", "revision"),
     **_EXACT,
 )
@@ -89,6 +95,7 @@ posts = Table(
     Column("revision", BigInteger, nullable=False),
     UniqueConstraint("incident_id", "channel", name="one_post_per_channel"),
     Index("posts_by_revision", "revision"),
+    Index("posts_by_channel", "channel", "posted_at"),
     **_EXACT,
 )
 
@@ -113,5 +120,13 @@ counter = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("value", BigInteger, nullable=False),
+    **_EXACT,
+)
+
+version = Table(
+    "alembic_version",
+    # Alembic's own table, which its migrations do not speak of.
+    MetaData(),
+    Column("version_num", String(32), primary_key=True),
     **_EXACT,
 )

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from functions.event import utc_now
 from notify.redact import Redacted, read_back
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 _KEY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}\.jpg")
+_DELETED_AT_ONCE = 500
 
 
 class SnapshotError(Exception):
     """A picture cannot be kept or fetched now; the message says where and what to change. Safe to retry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What became of the kept pictures."""
+
+    deleted: int
+    freed_bytes: int
+    kept: int
+    kept_bytes: int
 
 
 class Snapshots:
@@ -85,6 +101,53 @@ class Snapshots:
             return None
         except (BaseError, OSError) as error:
             raise SnapshotError(f"snapshots in {self._name}: {_one_line(error)}") from error
+
+    async def prune(self, *, max_age: timedelta | None, max_bytes: int | None, is_rehearsal: bool = False) -> Pruned:
+        """Delete pictures that are older, then the oldest until all have room. Other files are left alone.
+
+        Args:
+            max_age: since they were kept; None for ever.
+            max_bytes: of all together; None without limit.
+            is_rehearsal: delete nothing, only say what would be.
+
+        Raises:
+            SnapshotError: they cannot be listed or deleted now.
+        """
+        from obstore.exceptions import BaseError
+
+        try:
+            found = sorted([picture async for picture in self._pictures()], reverse=True)
+            since = utc_now() - max_age if max_age is not None else None
+            kept_bytes, condemned = 0, []
+            for number, (at, size, _) in enumerate(found):
+                is_old = since is not None and at < since
+                if is_old or (max_bytes is not None and kept_bytes + size > max_bytes):
+                    # From the newest to the oldest, so all that follow go too.
+                    condemned = found[number:]
+                    break
+                kept_bytes += size
+            if not is_rehearsal:
+                for start in range(0, len(condemned), _DELETED_AT_ONCE):
+                    await self._delete([key for _, _, key in condemned[start : start + _DELETED_AT_ONCE]])
+        except (BaseError, OSError) as error:
+            raise SnapshotError(f"snapshots in {self._name}: {_one_line(error)}: check rights") from error
+        freed = sum(size for _, size, _ in condemned)
+        return Pruned(len(condemned), freed, len(found) - len(condemned), kept_bytes)
+
+    async def _delete(self, keys: list[str]) -> None:
+        try:
+            await self._store.delete_async(keys)
+        except FileNotFoundError:
+            # Another process prunes too, and the store stops at what is missing: one by one, then.
+            for key in keys:
+                with contextlib.suppress(FileNotFoundError):
+                    await self._store.delete_async(key)
+
+    async def _pictures(self) -> AsyncIterator[tuple[datetime, int, str]]:
+        async for batch in self._store.list():
+            for one in batch:
+                if _KEY.fullmatch(one["path"]):
+                    yield one["last_modified"], one["size"], one["path"]
 
 
 def _one_line(error: Exception) -> str:

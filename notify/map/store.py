@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Self, cast
 
-from sqlalchemy import Row, Select, and_, insert, or_, select, update
+from sqlalchemy import Row, Select, and_, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from functions.event import HAZARDS, Caption, Event, Hazard, Stage, utc_now
-from notify.map import schema
-from notify.map.database import Database, StoreError, StoreUrlError
+from notify.map import queries, schema
+from notify.map.database import Database, SchemaError, StoreError, StoreUrlError, persistent
 from notify.map.records import Camera, Changes, Claim, Incident, Listing, Post, Sighting
 from notify.map.rows import encode_trace, read_camera, read_incident, read_post, read_sighting
 
-__all__ = ["Store", "StoreError", "StoreUrlError", "hazard_of"]
+__all__ = ["SchemaError", "Store", "StoreError", "StoreUrlError", "hazard_of"]
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S*", re.IGNORECASE)
 
@@ -31,6 +31,7 @@ class Store:
     def __init__(self, database: Database, quiet_s: float) -> None:
         self._database = database
         self._quiet = timedelta(seconds=quiet_s)
+        self._boxes = queries.BoxFinder()
 
     @classmethod
     async def open(cls, url: str, *, quiet_s: float = 120.0) -> Self:
@@ -57,6 +58,7 @@ class Store:
 
     # What the functions write.
 
+    @persistent
     async def record_sighting(self, seen: Event, *, by: str = "", got_at: datetime | None = None) -> int:
         """Put a hazard (or captioned) event into its incident, and return the incident's id.
 
@@ -97,6 +99,7 @@ class Store:
             )
             return incident_id
 
+    @persistent
     async def wants_caption(self, captioned: Event) -> bool:
         """Whether `add_caption` would change what is shown: spares the writing of a picture that nobody will see."""
         incident_id = await self._incident_of(captioned.id, hazard_of(captioned))
@@ -106,6 +109,7 @@ class Store:
             row = (await connection.execute(_incidents().where(schema.incidents.c.id == incident_id))).one_or_none()
         return row is None or _is_better(captioned, row)
 
+    @persistent
     async def add_caption(
         self, captioned: Event, snapshot_key: str | None, *, by: str = "", got_at: datetime | None = None
     ) -> int:
@@ -143,6 +147,7 @@ class Store:
                 )
         return incident_id
 
+    @persistent
     async def record_camera(self, heard: Event) -> None:
         """Keep what a `camera` event says, unless something newer was heard of that camera.
 
@@ -171,12 +176,16 @@ class Store:
             values = told | {"changed_at": changed_at, "heard_at": heard.captured_at, "revision": revision}
             await connection.execute(update(table).where(table.c.id == heard.camera).values(**values))
 
-    async def claim(self, incident_id: int, channel: str, event_id: str, *, stale_s: float = 60.0) -> Claim:
-        """Take the right to post an incident on a channel, before posting.
+    @persistent
+    async def claim(
+        self, incident_id: int, channel: str, event_id: str, text: Caption | None = None, *, stale_s: float = 60.0
+    ) -> Claim:
+        """Take the right to post an incident on a channel, before posting, and keep what is about to be said.
 
         A claim whose worker died is taken over: at once when its own event is delivered again, and by any later event
-        of the incident once the claim is `stale_s` old. "busy" needs no wait: the event that holds the claim is not
-        acknowledged yet, so the broker will deliver it again should its worker die.
+        of the incident once the claim is `stale_s` old. It is taken over with its words, for they may have gone out,
+        and a channel may know its own post by nothing else. "busy" needs no wait: the event that holds the claim is
+        not acknowledged yet, so the broker will deliver it again should its worker die.
 
         Raises:
             StoreError: the database is not available.
@@ -186,21 +195,23 @@ class Store:
         async with self._database.read() as connection:
             state = (await connection.execute(select(table.c.state).where(this))).scalar_one_or_none()
         if state == "posted":
-            return "posted"
+            return Claim("posted")
         async with self._database.write() as (connection, _):
             now = utc_now()
             row = (await connection.execute(select(table).where(this))).one_or_none()
             if row is None:
                 mine = {"incident_id": incident_id, "channel": channel, "state": "claimed", "revision": 0}
-                await connection.execute(insert(table).values(**mine, claimed_at=now, claimed_by=event_id))
-                return "ours"
+                said = {} if text is None else {"text_en": text.en, "text_ko": text.ko}
+                await connection.execute(insert(table).values(**mine, **said, claimed_at=now, claimed_by=event_id))
+                return Claim("ours", text)
             if row.state == "posted":
-                return "posted"
+                return Claim("posted")
             if row.claimed_by != event_id and now - row.claimed_at < timedelta(seconds=stale_s):
-                return "busy"
+                return Claim("busy")
             await connection.execute(update(table).where(this).values(claimed_at=now, claimed_by=event_id))
-            return "ours"
+            return Claim("ours", text if row.text_en is None else Caption(en=row.text_en, ko=row.text_ko))
 
+    @persistent
     async def confirm(
         self, incident_id: int, channel: str, *, text: Caption, snapshot_key: str | None, reference: str
     ) -> None:
@@ -225,6 +236,7 @@ class Store:
                 )
             )
 
+    @persistent
     async def release(self, incident_id: int, channel: str, event_id: str) -> None:
         """Give back a claim whose post is known not to have gone out, so that any later event may try.
 
@@ -238,12 +250,14 @@ class Store:
 
     # What the API and the command line read.
 
+    @persistent
     async def incident(self, incident_id: int) -> Incident | None:
         """The incident of that id."""
         async with self._database.read() as connection:
             row = (await connection.execute(_incidents().where(schema.incidents.c.id == incident_id))).one_or_none()
         return None if row is None else read_incident(row)
 
+    @persistent
     async def incidents(
         self,
         *,
@@ -262,30 +276,26 @@ class Store:
             camera: only of this camera.
             limit: at most so many.
         """
-        table = schema.incidents
-        query = _incidents().where(table.c.hazard.in_(hazards))
-        if since is not None:
-            query = query.where(table.c.last_seen >= since)
-        if camera is not None:
-            query = query.where(table.c.camera == camera)
-        if bbox is not None:
-            west, south, east, north = bbox
-            beyond, before = table.c.lon >= west, table.c.lon <= east
-            query = query.where(
-                table.c.lat.between(south, north), and_(beyond, before) if west <= east else or_(beyond, before)
-            )
-        query = query.order_by(table.c.last_seen.desc(), table.c.id.desc()).limit(limit)
         async with self._database.read() as connection:
             revision = (await connection.execute(select(schema.counter.c.value))).scalar_one()
-            rows = (await connection.execute(query)).all()
+            if bbox is not None and camera is None:
+                rows = await self._boxes.find(connection, bbox, hazards=hazards, since=since, limit=limit)
+            else:
+                if bbox is not None and camera is not None:
+                    query = queries.of_camera_in_box(camera, bbox, hazards=hazards, since=since, limit=limit)
+                else:
+                    query = queries.newest(hazards=hazards, since=since, camera=camera, limit=limit)
+                rows = (await connection.execute(query)).all()
         return Listing(revision, tuple(read_incident(row) for row in rows))
 
+    @persistent
     async def cameras(self) -> Sequence[Camera]:
         """All cameras that were ever heard of, by id."""
         async with self._database.read() as connection:
             rows = (await connection.execute(select(schema.cameras).order_by(schema.cameras.c.id))).all()
         return [read_camera(row) for row in rows]
 
+    @persistent
     async def posts(self, channel: str = "feed", limit: int = 100) -> Sequence[Post]:
         """Posts of a channel, newest first."""
         table = schema.posts
@@ -294,17 +304,20 @@ class Store:
             rows = (await connection.execute(query.limit(limit))).all()
         return [read_post(row) for row in rows]
 
+    @persistent
     async def post(self, post_id: int) -> Post | None:
         """The post of that id, if it went out."""
         async with self._database.read() as connection:
             row = (await connection.execute(_posts().where(schema.posts.c.id == post_id))).one_or_none()
         return None if row is None else read_post(row)
 
+    @persistent
     async def revision(self) -> int:
         """The last revision given out."""
         async with self._database.read() as connection:
             return cast(int, (await connection.execute(select(schema.counter.c.value))).scalar_one())
 
+    @persistent
     async def changes(self, after: int, *, limit: int = 500) -> Changes:
         """What became visible after that revision, oldest first, each thing once, as it is now.
 
@@ -329,6 +342,7 @@ class Store:
             revision = found[-1].revision
         return Changes(revision, tuple(found))
 
+    @persistent
     async def sightings(self, event_id: str) -> Sequence[Sighting]:
         """How an event was recorded, once for each hazard that was seen in it."""
         table = schema.sightings
@@ -336,6 +350,7 @@ class Store:
             rows = (await connection.execute(select(table).where(table.c.event_id == event_id))).all()
         return [read_sighting(row) for row in rows]
 
+    @persistent
     async def posts_of(self, incident_id: int) -> Sequence[Post]:
         """Posts of an incident, in the order they went out."""
         query = _posts().where(schema.posts.c.incident_id == incident_id).order_by(schema.posts.c.posted_at)

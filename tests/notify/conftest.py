@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 from sqlalchemy import text
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from functions import Box, Caption, Detection, Event, Frame, Place, Stage
@@ -24,6 +26,8 @@ from notify.map.store import Store
 
 START = datetime(2026, 3, 2, 5, 3, tzinfo=UTC)
 MakeEvent = Callable[..., Event]
+# Debian keeps servers where only root looks.
+_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
 
 
 def draw_street(width: int = 640, height: int = 360) -> bytes:
@@ -74,50 +78,73 @@ def database_url(tmp_path: Path) -> str:
     return f"sqlite+aiosqlite:///{tmp_path}/state/bongsu.db"
 
 
+@pytest.fixture(params=["sqlite", pytest.param("mysql", marks=pytest.mark.connected)])
+def any_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database that is not there yet, or an empty one of a server: what uses it is tested on both."""
+    if request.param == "mysql":
+        return str(request.getfixturevalue("mysql_url"))
+    return f"sqlite+aiosqlite:///{tmp_path}/state/bongsu.db"
+
+
 @pytest.fixture(scope="session")
-def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A MariaDB of the tests' own; yields its `host:port`."""
-    if not (shutil.which("mariadbd") and shutil.which("mariadb-install-db") and shutil.which("mariadb")):
-        pytest.skip("no MariaDB server is installed here")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
+    """A MariaDB of the tests' own, or the server of BONGSU_TEST_MYSQL_URL, whose account may create databases."""
+    if given := os.environ.get("BONGSU_TEST_MYSQL_URL"):
+        yield make_url(given)
+        return
+    missing = [name for name in ("mariadbd", "mariadb-install-db", "mariadb") if not shutil.which(name, path=_PATH)]
+    if missing:
+        say = pytest.fail if os.environ.get("CI") else pytest.skip
+        say(f"{', '.join(missing)} not installed: apt-get install mariadb-server, or set BONGSU_TEST_MYSQL_URL")
     folder = tmp_path_factory.mktemp("mariadb", numbered=True)
-    data, listening = folder / "data", folder / "s"
+    # A socket's path may have 107 characters, and pytest's folders are long.
+    listening = Path(tempfile.mkdtemp(prefix="bongsu-")) / "s"
+    as_root = ["--user=root"] if os.geteuid() == 0 else []
+    environment = os.environ | {"PATH": _PATH}
     subprocess.run(
-        ["mariadb-install-db", f"--datadir={data}", "--auth-root-authentication-method=normal", "--skip-test-db"],
-        check=True, capture_output=True,
+        [
+            "mariadb-install-db", "--no-defaults", f"--datadir={folder}/data", "--skip-test-db",
+            "--auth-root-authentication-method=normal", *as_root,
+        ],
+        check=True, capture_output=True, env=environment,
     )  # fmt: skip
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = subprocess.Popen(
         [
-            "mariadbd", "--no-defaults", f"--datadir={data}", f"--socket={listening}", f"--port={port}",
-            "--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=0",
-            *(["--user=root"] if os.geteuid() == 0 else []),
+            "mariadbd", "--no-defaults", f"--datadir={folder}/data", f"--socket={listening}", f"--port={port}",
+            "--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=0", *as_root,
         ],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment,
     )  # fmt: skip
     try:
         account = "create user bongsu@'127.0.0.1' identified by 'bongsu'; grant all on *.* to bongsu@'127.0.0.1'"
         client = ["mariadb", "--no-defaults", f"--socket={listening}", "--user=root", "-e", account]
-        for _ in range(100):
+        for _ in range(150):
             if subprocess.run(client, capture_output=True, check=False).returncode == 0:
                 break
             assert server.poll() is None, "mariadbd ended"
             time.sleep(0.2)
-        yield f"127.0.0.1:{port}"
+        else:
+            pytest.fail("mariadbd did not answer within 30 s")
+        yield make_url(f"mysql+aiomysql://bongsu:bongsu@127.0.0.1:{port}")
     finally:
         server.terminate()
         server.wait(timeout=30)
+        shutil.rmtree(listening.parent, ignore_errors=True)
 
 
 @pytest.fixture
-async def mysql_url(mariadb: str) -> str:
+async def mysql_url(mariadb: URL) -> AsyncIterator[str]:
     """An empty database in it."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    server = create_async_engine(f"mysql+aiomysql://bongsu:bongsu@{mariadb}/mysql")
-    async with server.begin() as connection:
+    name = f"bongsu_test_{uuid.uuid4().hex[:12]}"
+    server = create_async_engine(mariadb.set(database="information_schema"), isolation_level="AUTOCOMMIT")
+    async with server.connect() as connection:
         await connection.execute(text(f"create database {name} character set utf8mb4"))
+    yield mariadb.set(database=name).render_as_string(hide_password=False)
+    async with server.connect() as connection:
+        await connection.execute(text(f"drop database {name}"))
     await server.dispose()
-    return f"mysql+aiomysql://bongsu:bongsu@{mariadb}/{name}"
 
 
 @pytest.fixture
@@ -139,3 +166,5 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database_url: s
     """The environment of a function that uses this test's database and pictures."""
     monkeypatch.setenv("BONGSU_DATABASE_URL", database_url)
     monkeypatch.setenv("BONGSU_SNAPSHOT_URL", str(tmp_path / "snapshots"))
+    # The tests' events are of one fixed day.
+    monkeypatch.setenv("BONGSU_POST_MAX_AGE_S", "0")

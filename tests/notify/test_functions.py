@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from functions import Detection, Reject, Retry, encode
+from functions import Caption, Detection, Reject, Retry, encode
 from functions.broker.memory import MemoryBroker
 from functions.function import load_function
 from functions.runtime import run
@@ -19,6 +19,7 @@ from notify.map import Map, put_on_map
 from notify.map.store import Store, StoreError
 from notify.post import Desk, post
 from notify.redact import Redacted, read_back
+from notify.words import fit
 
 
 class Square:
@@ -31,6 +32,9 @@ class Square:
         self.failures = failures
         self.crashes = crashes
         self.posted: list[tuple[str, str, bool]] = []
+
+    def fit(self, caption, incident_id):
+        return Caption(en=fit(caption.en, self.limit), ko=fit(caption.ko, self.limit))
 
     async def post(self, incident, text, snapshot, key):
         if self.failures:

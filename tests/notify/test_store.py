@@ -16,18 +16,17 @@ from hypothesis import strategies as st
 
 from functions import Box, Caption, Detection, Place
 from notify.map import database as database_module
+from notify.map import queries
 from notify.map.records import Camera, Incident, Post
 from notify.map.store import Store, StoreError, StoreUrlError
 
 TEXT = Caption(en="Fire.", ko="화재.")
 
 
-@pytest.fixture(params=["sqlite", pytest.param("mysql", marks=pytest.mark.connected)])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture
+def database_url(any_database_url: str) -> str:
     """Every promise of the store is kept on both databases."""
-    if request.param == "mysql":
-        return request.getfixturevalue("mysql_url")
-    return f"sqlite+aiosqlite:///{tmp_path}/state/bongsu.db"
+    return any_database_url
 
 
 async def test_first_sighting_opens_an_incident(store, make_event):
@@ -129,7 +128,7 @@ async def main(url, worker):
             )
             incident = await store.record_sighting(event)
         claim = await store.claim(incident, "feed", f"own-{worker}-{number}")
-        if claim == "ours":
+        if claim.outcome == "ours":
             print("claimed", flush=True)
     await store.close()
 
@@ -188,29 +187,29 @@ async def test_caption_again_leaves_what_is_shown(store, make_event):
 
 async def test_claim_is_given_once_and_ends_with_its_post(store, make_event):
     incident = await store.record_sighting(make_event())
-    assert await store.claim(incident, "feed", "event-1") == "ours"
-    assert await store.claim(incident, "feed", "event-2") == "busy"
-    assert await store.claim(incident, "elsewhere", "event-2") == "ours"
+    assert (await store.claim(incident, "feed", "event-1")).outcome == "ours"
+    assert (await store.claim(incident, "feed", "event-2")).outcome == "busy"
+    assert (await store.claim(incident, "elsewhere", "event-2")).outcome == "ours"
     await store.confirm(incident, "feed", text=TEXT, snapshot_key=None, reference="1")
-    assert await store.claim(incident, "feed", "event-1") == "posted"
-    assert await store.claim(incident, "feed", "event-2", stale_s=0) == "posted"
+    assert (await store.claim(incident, "feed", "event-1")).outcome == "posted"
+    assert (await store.claim(incident, "feed", "event-2", stale_s=0)).outcome == "posted"
 
 
 async def test_claim_of_a_dead_worker_is_resumed_by_its_own_event_or_once_it_is_stale(store, make_event):
     incident = await store.record_sighting(make_event())
-    assert await store.claim(incident, "feed", "event-1") == "ours"
-    assert await store.claim(incident, "feed", "event-1") == "ours"
-    assert await store.claim(incident, "feed", "event-2", stale_s=0) == "ours"
-    assert await store.claim(incident, "feed", "event-1") == "busy"
+    assert (await store.claim(incident, "feed", "event-1")).outcome == "ours"
+    assert (await store.claim(incident, "feed", "event-1")).outcome == "ours"
+    assert (await store.claim(incident, "feed", "event-2", stale_s=0)).outcome == "ours"
+    assert (await store.claim(incident, "feed", "event-1")).outcome == "busy"
 
 
 async def test_released_claim_is_free_for_any_event(store, make_event):
     incident = await store.record_sighting(make_event())
     await store.claim(incident, "feed", "event-1")
     await store.release(incident, "feed", "event-2")
-    assert await store.claim(incident, "feed", "event-3") == "busy"
+    assert (await store.claim(incident, "feed", "event-3")).outcome == "busy"
     await store.release(incident, "feed", "event-1")
-    assert await store.claim(incident, "feed", "event-3") == "ours"
+    assert (await store.claim(incident, "feed", "event-3")).outcome == "ours"
 
 
 async def test_post_is_seen_only_when_confirmed_and_the_first_confirmation_stays(store, make_event):
@@ -306,7 +305,6 @@ async def test_wrong_url_is_refused_without_showing_a_password():
 
 
 async def test_database_that_is_no_database_is_one_clear_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("notify.map.database._OPEN_ATTEMPTS", 2)
     (tmp_path / "bongsu.db").write_bytes(b"this is a text file, and a long enough one to be looked at" * 100)
     with pytest.raises(StoreError, match="not a database") as refusal:
         await Store.open(f"sqlite+aiosqlite:///{tmp_path}/bongsu.db")
@@ -331,3 +329,37 @@ async def test_full_disk_is_a_clear_refusal_and_what_was_kept_stays(tmp_path, ma
             await full.record_sighting(make_event(id_=f"event-{number}", camera=f"gate-{number}" + "x" * 100))
     assert await full.incident(1) is not None
     await full.close()
+
+
+async def test_box_finds_the_same_by_time_and_by_place(store, make_event, monkeypatch):
+    for number in range(30):
+        place = Place(lat=37 + number % 6 / 10, lon=127 + number % 5 / 10, name="Gate")
+        event = make_event("gun" if number % 4 == 0 else "fire", id_=f"event-{number}", camera=f"gate-{number}")
+        captured_at = event.captured_at + timedelta(seconds=number)
+        await store.record_sighting(msgspec.structs.replace(event, place=place, captured_at=captured_at))
+    asked = [
+        {"bbox": (west, 37.05, west + 0.25, 37.35), "hazards": hazards, "since": since, "limit": limit}
+        for west in (126.95, 127.15)
+        for hazards in (("fire",), ("fire", "gun"), ("accident", "fire", "gun", "knife"))
+        for since in (None, make_event(seconds=12).captured_at)
+        for limit in (2, 100)
+    ]
+    by_time = [[incident.id for incident in (await store.incidents(**query)).items] for query in asked]
+    # As if the newest that are looked at were not all.
+    monkeypatch.setattr(queries, "_NEWEST", 3)
+    monkeypatch.setattr(queries, "_HORIZON_KEPT_S", 0)
+    by_place = [[incident.id for incident in (await store.incidents(**query)).items] for query in asked]
+    assert by_time == by_place
+    assert all(ids == sorted(ids, reverse=True) for ids in by_time) and max(map(len, by_time)) > 4
+
+
+async def test_camera_is_found_by_hazard_and_box_too(store, make_event):
+    for number, hazard in enumerate(("fire", "gun", "fire")):
+        await store.record_sighting(make_event(hazard, id_=f"event-{number}", seconds=1000 * number))
+    await store.record_sighting(make_event(id_="other", camera="gate-2"))
+
+    async def ids(**query):
+        return [incident.id for incident in (await store.incidents(camera="gate-1", **query)).items]
+
+    assert await ids() == [3, 2, 1] and await ids(hazards=("fire",)) == [3, 1] and await ids(limit=1) == [3]
+    assert await ids(bbox=(126, 37, 127, 38), limit=2) == [3, 2] and await ids(bbox=(0, 0, 1, 1)) == []

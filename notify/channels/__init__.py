@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from functions.event import Caption
+from notify.words import fit
 
 if TYPE_CHECKING:
     from notify.map.records import Incident
@@ -12,11 +13,15 @@ if TYPE_CHECKING:
 
 
 class ChannelError(Exception):
-    """The post did not go out, for certain; the message says why."""
+    """The post did not go out, for certain; the message says why, and holds no secret."""
 
     def __init__(self, reason: str, *, after_s: float = 30.0) -> None:
         super().__init__(reason)
         self.after_s = after_s
+
+
+class UnknownOutcomeError(ChannelError):
+    """Nobody knows whether it went out: the answer was cut off, late, or a server's failure."""
 
 
 class Channel(Protocol):
@@ -26,22 +31,22 @@ class Channel(Protocol):
     def name(self) -> str:
         """Short, lower case, for ever the same: the database knows the channel's posts by it."""
 
-    @property
-    def limit(self) -> int:
-        """Most characters in each language's text; what is longer is cut at a sentence or a word before `post`."""
+    def fit(self, caption: Caption, incident_id: int) -> Caption:
+        """What the channel would say of a caption: cut to its limits; a language that it leaves out is empty."""
 
     async def post(self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str) -> str:
         """Publish an alert, and return what the channel calls it.
 
         Args:
             incident: what is told of.
-            text: what is said.
-            snapshot: the mosaicked picture; None where it was withheld.
+            text: what is said, as `fit` made it; on every attempt for the same alert the same.
+            snapshot: the mosaicked picture; None where it was withheld. If it alone fails, the words go out without it.
             key: the same for the same alert, however often it is tried: after a crash nobody knows whether the first
-                attempt went out. A channel that takes idempotency keys gets it, another has to look for its own post.
+                attempt went out. A channel that takes idempotency keys gets it, another has to know its own post again.
 
         Raises:
             ChannelError: it did not go out; it is tried again later.
+            UnknownOutcomeError: it may have gone out; the same text and key are tried again later.
         """
 
 
@@ -50,6 +55,10 @@ class Feed:
 
     name = "feed"
     limit = 600
+
+    def fit(self, caption: Caption, incident_id: int) -> Caption:
+        """Each language cut for itself."""
+        return Caption(en=fit(caption.en, self.limit), ko=fit(caption.ko, self.limit))
 
     async def post(self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str) -> str:
         """Nothing to do: what is confirmed is posted."""

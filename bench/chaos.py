@@ -1,0 +1,560 @@
+"""The proof that nothing is lost and nothing told twice: real servers, real workers, and a driver that breaks them.
+
+Publishers send hazards through RabbitMQ to several replicas of the functions, while workers are killed, the broker is
+restarted, killed and its connections closed, and the database is stopped. What is broken, and in which order, follows
+from the seed. In the end every event must be on the map once, every incident posted once on every channel, and what
+could not be handled must be a dead letter with its reason, which replay brings through. `make chaos` is the long form.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.servers import MariaDB, Rabbit, Server
+from functions import HAZARDS, Box, Detection, Event, Message, Place, encode, utc_now
+from functions.broker import Broker, BrokerError, DeadLetter, connect
+from functions.topology import EXCHANGE, queues
+
+ROOT = Path(__file__).parents[1]
+CAMERAS = 40
+TARGETS = ("notify.map", "notify.caption", "notify.post", "courier.py")
+QUEUES = (
+    *(f"{hazard}.{function}" for hazard in HAZARDS for function in ("map", "caption", "courier")),
+    "captioned.map",
+    "captioned.post",
+    "camera.map",
+)
+
+COURIER = '''
+"""A function that refuses what its event's fate says, until it is healed; what it takes, it writes down."""
+import os
+from pathlib import Path
+
+from functions import HAZARDS, Event, Reject, Retry, on
+
+
+@on(*HAZARDS)
+async def deliver(event: Event) -> None:
+    fate = int(event.id[-6:], 16) % 50
+    if fate < 2 and not Path(os.environ["CHAOS_HEALED"]).exists():
+        if fate == 0:
+            raise Reject("recipient refused")
+        raise Retry("recipient away", after=0)
+    with open(os.environ["CHAOS_LEDGER"], "a") as ledger:
+        ledger.write(event.id + "\\n")
+'''
+REASONS = ("recipient refused", "recipient away")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is sent, who works, and what goes wrong how often; the seed decides the order."""
+
+    seed: int = 1
+    events: int = 10_000
+    publishers: int = 4
+    rate_hz: float = 60.0
+    """Events a second of all publishers together."""
+    replicas: int = 2
+    breaks: dict[str, int] = field(default_factory=dict)
+    hostile: int = 20
+    database: str = "mariadb"
+    patience_s: float = 600.0
+
+    def schedule(self) -> list[tuple[float, str, int]]:
+        """When what is broken: (seconds after the start, what, a number that picks the victim)."""
+        dice = random.Random(self.seed)
+        names = [name for name, times in sorted(self.breaks.items()) for _ in range(times)]
+        dice.shuffle(names)
+        span_s = self.events / self.rate_hz
+        at = sorted(dice.uniform(0.05, 1.0) * span_s for _ in names)
+        return [(when, name, dice.randrange(1_000_000)) for when, name in zip(at, names, strict=True)]
+
+    def event(self, index: int) -> Event:
+        """The event of that number: the same id, camera and hazard in each run of this seed."""
+        dice = random.Random(self.seed * 1_000_003 + index)
+        hazard = dice.choice(HAZARDS)
+        camera = dice.randrange(CAMERAS)
+        box = Box(0.2, 0.2, 0.2 + dice.uniform(0.05, 0.4), 0.6)
+        return Event(
+            id=f"{self.seed:08x}{index:024x}",
+            type=hazard,
+            camera=f"camera-{camera}",
+            place=Place(35.0 + camera / 20, 127.0 + camera / 20, f"Crossing {camera}"),
+            captured_at=utc_now(),
+            hazard=hazard,
+            detections=(Detection(hazard, round(dice.uniform(0.5, 0.99), 3), box),),
+            searched=HAZARDS,
+        )
+
+
+LONG = {"kill": 60, "term": 40, "close": 15, "broker_restart": 6, "broker_kill": 6, "database": 5, "publisher": 10}
+SHORT = Plan(
+    seed=7,
+    events=400,
+    publishers=2,
+    rate_hz=60.0,
+    replicas=1,
+    breaks={"kill": 4, "term": 3, "close": 2, "broker_kill": 1, "publisher": 1},
+    hostile=3,
+    database="sqlite",
+    patience_s=60.0,
+)
+
+
+@dataclass(slots=True)
+class Result:
+    """What the run showed; `problems` is empty if every promise was kept."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def expect(self, claim: str, holds: bool) -> None:
+        if not holds:
+            self.problems.append(claim)
+
+
+class _Slot:
+    """One place for a worker: whoever dies there is replaced at once, as Kubernetes would."""
+
+    def __init__(self, name: str, command: list[str], environment: dict[str, str], log: Path) -> None:
+        self.name = name
+        self._command, self._environment, self._log = command, environment, log
+        self._killed = False
+        self.crashes: list[int] = []
+        self.starts = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        self._killed = False
+        self.starts += 1
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment, cwd=ROOT
+            )
+
+    def send(self, signum: signal.Signals) -> None:
+        if self.is_alive:
+            assert self._process is not None
+            self._killed = signum == signal.SIGKILL
+            self._process.send_signal(signum)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        return None if self._process is None else self._process.poll()
+
+    def tend(self) -> None:
+        """Replace a worker that ended; one that ended badly without being killed is a crash."""
+        code = self.exit_code
+        if code is None:
+            return
+        if code != 0 and not self._killed:
+            self.crashes.append(code)
+        self.start()
+
+    def finish(self, timeout_s: float = 40.0) -> int:
+        """SIGTERM, and its exit code; -9 where it had to be killed."""
+        assert self._process is not None
+        self.send(signal.SIGTERM)
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait(10)
+
+
+class Chaos:
+    """One run in one folder."""
+
+    def __init__(self, plan: Plan, home: Path, say: Callable[[str], None] = lambda _: None) -> None:
+        self._plan = plan
+        self._home = home
+        self._say = say
+        self._begun = time.monotonic()
+        self._result = Result()
+        self._done: Counter[str] = Counter()
+        self._rabbit = Rabbit(home / "rabbit")
+        self._maria = MariaDB(home / "maria") if plan.database == "mariadb" else None
+        self._workers: list[_Slot] = []
+        self._publishers: list[_Slot] = []
+        self._healed = home / "healed"
+        self._ledger = home / "ledger"
+        self._ledger.touch()
+
+    def run(self) -> Result:
+        """Break everything, wait until it has settled, and look at what is left."""
+        servers: list[Server] = [self._rabbit, *([self._maria] if self._maria else [])]
+        try:
+            for server in servers:
+                server.start()
+            self._tell(f"servers up, {self._plan.events} events, seed {self._plan.seed}")
+            asyncio.run(self._declare())
+            self._start()
+            self._break()
+            self._settle()
+            self._judge_dead()
+            self._replay()
+            self._judge_end()
+        finally:
+            for slot in (*self._publishers, *self._workers):
+                slot.send(signal.SIGKILL)
+            for server in servers:
+                server.stop()
+        self._result.facts["seconds"] = round(time.monotonic() - self._begun, 1)
+        return self._result
+
+    # The stages of a run, in order.
+
+    async def _declare(self) -> None:
+        broker = await connect(self._rabbit.url)
+        await broker.declare(queues(QUEUES))
+        await broker.close()
+
+    def _start(self) -> None:
+        (self._home / "courier.py").write_text(COURIER)
+        for target in TARGETS:
+            name = target.removesuffix(".py").rpartition(".")[2]
+            where = str(self._home / target) if target.endswith(".py") else target
+            for number in range(self._plan.replicas):
+                command = [sys.executable, "-m", "functions", where]
+                log = self._home / f"{name}-{number}.log"
+                self._workers.append(_Slot(f"{name}-{number}", command, self._environment(), log))
+        each = self._plan.events // self._plan.publishers
+        for number in range(self._plan.publishers):
+            first = number * each
+            count = each if number < self._plan.publishers - 1 else self._plan.events - first
+            command = [
+                sys.executable, "-m", "bench.chaos", "--publish", self._rabbit.url, "--seed", str(self._plan.seed),
+                "--first", str(first), "--count", str(count), "--rate", str(self._plan.rate_hz / self._plan.publishers),
+                "--confirmed", str(self._confirmed(number)),
+            ]  # fmt: skip
+            log = self._home / f"publisher-{number}.log"
+            self._publishers.append(_Slot(f"publisher-{number}", command, self._environment(), log))
+
+    def _break(self) -> None:
+        started = time.monotonic()
+        hostile_every = max(1, len(self._plan.schedule()) // max(1, self._plan.hostile))
+        sent = 0
+        for turn, (when, what, number) in enumerate(self._plan.schedule()):
+            while time.monotonic() - started < when:
+                self._tend()
+                time.sleep(0.05)
+            self._do(what, number)
+            if turn % hostile_every == 0 and sent < self._plan.hostile:
+                sent += self._send_hostile(turn)
+        while sent < self._plan.hostile:
+            sent += self._send_hostile(sent)
+        self._result.facts["hostile messages"] = sent
+        while not all(self._is_done(n) for n in range(len(self._publishers))):
+            self._tend()
+            time.sleep(0.1)
+        self._tell("all published")
+        self._result.facts["broken"] = dict(self._done)
+
+    def _do(self, what: str, number: int) -> None:
+        self._done[what] += 1
+        if what in ("kill", "term"):
+            slot = self._workers[number % len(self._workers)]
+            slot.send(signal.SIGKILL if what == "kill" else signal.SIGTERM)
+            self._tell(f"{what} {slot.name}")
+            return
+        if what == "publisher":
+            self._publishers[number % len(self._publishers)].send(signal.SIGKILL)
+            self._tell("kill a publisher")
+            return
+        self._tell(what)
+        if what == "close":
+            self._rabbit.ctl("close_all_connections", "chaos")
+        elif what == "broker_restart":
+            self._rabbit.stop()
+            self._pause(number % 3)
+            self._rabbit.start()
+        elif what == "broker_kill":
+            self._rabbit.kill()
+            self._pause(number % 3)
+            self._rabbit.start()
+        elif what == "database" and self._maria is not None:
+            (self._maria.kill if number % 2 else self._maria.stop)()
+            self._pause(1 + number % 5)
+            self._maria.start()
+
+    def _settle(self) -> None:
+        """Wait until all that can be handled was, and what cannot is a dead letter."""
+        doomed = self._doomed()
+        wanted = set(range(self._plan.events)) - doomed
+        self._wait("every event is on the map", lambda: self._mapped() == self._plan.events)
+        self._wait("the courier had every event that it takes", lambda: self._delivered() >= wanted)
+        self._wait("every incident was posted", self._is_posted)
+        self._wait("the queues are empty", self._is_drained)
+        dead = len(doomed) + 3 * self._result.facts["hostile messages"]
+        self._wait("what cannot be handled is a dead letter", lambda: len(_unique(self._dead())) >= dead)
+        self._tell("settled")
+
+    def _judge_dead(self) -> None:
+        letters = self._dead()
+        self._result.expect("every dead letter has a reason", all(d.reason for d in letters))
+        self._result.facts["dead letters"] = len(letters)
+        self._result.facts["their reasons"] = dict(Counter(_kind(d.reason) for d in letters))
+        refused = {d.message.headers.get("cloudEvents:id") for d in letters if d.queue.endswith(".courier")}
+        ids = {self._id(i) for i in self._doomed()}
+        self._result.expect("every event that the courier refused is a dead letter of its queue", refused >= ids)
+
+    def _replay(self) -> None:
+        self._healed.touch()
+        self._result.facts["replayed"] = self._bongsu("dead", "replay", "--all").strip()
+        self._wait("replay brought every event to the courier", lambda: len(self._delivered()) == self._plan.events)
+        hostile = self._result.facts["hostile messages"]
+        self._wait("only hostile messages are dead letters again", lambda: self._only_hostile(3 * hostile))
+
+    def _judge_end(self) -> None:
+        self._wait("the queues are empty at the end", self._is_drained)
+        codes = Counter(slot.finish() for slot in self._workers)
+        self._result.expect(f"every worker ends with 0 on SIGTERM, got {dict(codes)}", set(codes) == {0})
+        crashes = {slot.name: slot.crashes for slot in (*self._workers, *self._publishers) if slot.crashes}
+        self._result.expect(f"no worker crashed, got {crashes}", not crashes)
+        facts = asyncio.run(self._read_map())
+        self._result.facts["workers started"] = sum(slot.starts for slot in self._workers)
+        self._result.facts["confirmed"] = sum(
+            len(self._lines(self._confirmed(n))) for n in range(self._plan.publishers)
+        )
+        self._result.facts |= facts
+        ids = {self._id(i) for i in range(self._plan.events)}
+        self._result.expect("no event is lost", not ids - set(facts["on the map"]))
+        self._result.expect("every event is on the map once", facts["on the map"] == Counter(ids))
+        self._result.expect("no incident was posted twice on a channel", max(facts["posts"].values(), default=1) == 1)
+        self._result.expect("every incident was posted", {i for i, _ in facts["posts"]} == facts["incidents"])
+        self._result.facts["lost"] = len(ids - set(facts["on the map"]))
+        self._result.facts["on the map"] = len(facts["on the map"])
+        self._result.facts["posts"] = len(facts["posts"])
+        self._result.facts["incidents"] = len(facts["incidents"])
+
+    # What the stages look at.
+
+    def _environment(self) -> dict[str, str]:
+        database = self._maria.url if self._maria else f"sqlite+aiosqlite:///{self._home}/map.db"
+        return {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "BONGSU_BROKER_URL": self._rabbit.url,
+            "BONGSU_DATABASE_URL": database,
+            "BONGSU_SNAPSHOT_URL": str(self._home / "snapshots"),
+            "BONGSU_QUIET_S": "5",
+            "BONGSU_GRACE_S": "10",
+            "BONGSU_LOG_LEVEL": "warning",
+            "CHAOS_HEALED": str(self._healed),
+            "CHAOS_LEDGER": str(self._ledger),
+        }
+
+    def _confirmed(self, number: int) -> Path:
+        return self._home / f"confirmed-{number}"
+
+    def _is_done(self, number: int) -> bool:
+        each = self._plan.events // self._plan.publishers
+        last = number == self._plan.publishers - 1
+        count = self._plan.events - each * number if last else each
+        return len(self._lines(self._confirmed(number))) >= count
+
+    def _id(self, index: int) -> str:
+        return f"{self._plan.seed:08x}{index:024x}"
+
+    def _doomed(self) -> set[int]:
+        return {i for i in range(self._plan.events) if int(self._id(i)[-6:], 16) % 50 < 2}
+
+    def _delivered(self) -> set[int]:
+        return {int(line[8:], 16) for line in self._lines(self._ledger)}
+
+    @staticmethod
+    def _lines(path: Path) -> list[str]:
+        return path.read_text().splitlines() if path.exists() else []
+
+    def _tend(self) -> None:
+        for slot in self._workers:
+            slot.tend()
+        for number, slot in enumerate(self._publishers):
+            if not self._is_done(number):
+                slot.tend()
+
+    def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._tend()
+            time.sleep(0.1)
+
+    def _wait(self, claim: str, holds: Callable[[], bool]) -> None:
+        end = time.monotonic() + self._plan.patience_s
+        while time.monotonic() < end:
+            self._tend()
+            with contextlib.suppress(BrokerError):
+                if holds():
+                    self._tell(claim)
+                    return
+            time.sleep(0.5)
+        self._result.problems.append(f"not within {self._plan.patience_s:.0f} s: {claim}")
+
+    def _send_hostile(self, turn: int) -> int:
+        """One message that is no event, to the queues of one hazard."""
+        body = random.Random(turn).randbytes(200)
+
+        async def send() -> None:
+            broker = await connect(self._rabbit.url)
+            try:
+                await broker.publish(Message(HAZARDS[turn % 4], body, {"cloudEvents:id": f"hostile-{turn}"}))
+            finally:
+                await broker.close()
+
+        try:
+            asyncio.run(send())
+        except BrokerError:
+            return 0
+        return 1
+
+    def _dead(self) -> list[DeadLetter]:
+        return list(asyncio.run(self._with_broker(lambda broker: broker.dead_letters(limit=1_000_000))))
+
+    async def _with_broker(self, action: Callable[[Broker], Any]) -> Any:
+        broker = await connect(self._rabbit.url)
+        try:
+            return await action(broker)
+        finally:
+            await broker.close()
+
+    def _only_hostile(self, count: int) -> bool:
+        letters = self._dead()
+        return len(letters) >= count and all("not an event" in d.reason for d in letters)
+
+    def _is_drained(self) -> bool:
+        listing = self._rabbit.ctl("list_queues", "name", "messages", "--formatter", "json")
+        return all(q["messages"] == 0 for q in json.loads(listing) if q["name"] != f"{EXCHANGE}.dead")
+
+    def _mapped(self) -> int:
+        return len(asyncio.run(self._read_map())["on the map"])
+
+    def _is_posted(self) -> bool:
+        facts = asyncio.run(self._read_map())
+        return {i for i, _ in facts["posts"]} == facts["incidents"]
+
+    async def _read_map(self) -> dict[str, Any]:
+        """What the database holds: sightings by event, posts by (incident, channel), incidents."""
+        from sqlalchemy import text
+        from sqlalchemy.exc import SQLAlchemyError
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        engine = create_async_engine(self._environment()["BONGSU_DATABASE_URL"])
+        try:
+            async with engine.connect() as db:
+                sightings = Counter((await db.execute(text("SELECT event_id FROM sightings"))).scalars())
+                rows = await db.execute(text("SELECT incident_id, channel FROM posts WHERE state = 'posted'"))
+                posts = Counter((int(row[0]), str(row[1])) for row in rows)
+                incidents = {int(i) for i in (await db.execute(text("SELECT id FROM incidents"))).scalars()}
+        except (SQLAlchemyError, OSError):
+            return {"on the map": Counter(), "posts": Counter(), "incidents": {0}}
+        finally:
+            await engine.dispose()
+        return {"on the map": sightings, "posts": posts, "incidents": incidents}
+
+    def _bongsu(self, *arguments: str) -> str:
+        command = [sys.executable, "-c", "from functions.cli import main; main()", *arguments]
+        done = subprocess.run(
+            command, env=self._environment(), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self._result.expect(f"bongsu {' '.join(arguments)} succeeds: {done.stdout[-300:]}", done.returncode == 0)
+        return done.stdout
+
+    def _tell(self, what: str) -> None:
+        self._say(f"{time.monotonic() - self._begun:7.1f} s  {what}")
+
+
+def _unique(letters: list[DeadLetter]) -> set[tuple[str, str | None]]:
+    return {(d.queue, d.message.headers.get("cloudEvents:id")) for d in letters}
+
+
+def _kind(reason: str) -> str:
+    return next((r for r in REASONS if r in reason), reason.partition(":")[0][:60])
+
+
+async def _publish(url: str, plan: Plan, indexes: range, rate_hz: float, confirmed: Path) -> None:
+    """Publish events until each is confirmed, noting which were; a successor goes on where the note ends."""
+    done = len(confirmed.read_text().splitlines()) if confirmed.exists() else 0
+    broker: Broker | None = None
+    begun, offset = time.monotonic(), done
+    while done < len(indexes):
+        window = indexes[done : done + 16]
+        with contextlib.suppress(BrokerError):
+            broker = broker or await connect(url)
+            await broker.publish(*(encode(plan.event(i)) for i in window))
+            with confirmed.open("a") as note:
+                note.write("".join(f"{i}\n" for i in window))
+            done += len(window)
+            await asyncio.sleep(max(0.0, begun + (done - offset) / rate_hz - time.monotonic()))
+            continue
+        await asyncio.sleep(0.3)
+    if broker is not None:
+        await broker.close()
+
+
+@contextlib.contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep
+        return
+    with tempfile.TemporaryDirectory(prefix="bongsu-chaos-") as folder:
+        yield Path(folder)
+
+
+def main() -> None:
+    """Run the long form and print what it showed; exits 1 where a promise was broken."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--events", type=int, default=10_000)
+    parser.add_argument("--rate", type=float, default=60.0)
+    parser.add_argument("--replicas", type=int, default=2)
+    parser.add_argument("--database", choices=["mariadb", "sqlite"], default="mariadb")
+    parser.add_argument("--short", action="store_true", help="the form that the tests run")
+    parser.add_argument("--keep", type=Path, help="a folder that keeps logs and data")
+    for name in ("--publish", "--confirmed"):
+        parser.add_argument(name, help=argparse.SUPPRESS)
+    for name in ("--first", "--count"):
+        parser.add_argument(name, type=int, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.publish:
+        plan = Plan(seed=chosen.seed)
+        confirmed = Path(chosen.confirmed)
+        indexes = range(chosen.first, chosen.first + chosen.count)
+        asyncio.run(_publish(chosen.publish, plan, indexes, chosen.rate, confirmed))
+        return
+    plan = SHORT if chosen.short else Plan(
+        seed=chosen.seed, events=chosen.events, rate_hz=chosen.rate, replicas=chosen.replicas,
+        breaks=LONG, database=chosen.database,
+    )  # fmt: skip
+    with _folder(chosen.keep) as home:
+        result = Chaos(plan, home, say=lambda line: print(line, flush=True)).run()
+    for name, value in result.facts.items():
+        print(f"| {name} | {value} |")
+    for problem in result.problems:
+        print(f"BROKEN: {problem}")
+    sys.exit(1 if result.problems else 0)
+
+
+if __name__ == "__main__":
+    main()

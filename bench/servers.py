@@ -1,0 +1,185 @@
+"""Real servers for the proofs and the bench: RabbitMQ and MariaDB on free ports and folders of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+
+class ServerError(RuntimeError):
+    """A server is not installed, or did not start; the message says what to do."""
+
+
+class Server:
+    """One server process that can be stopped, killed and started again on the same folder and port."""
+
+    name = "server"
+
+    def __init__(self, home: Path) -> None:
+        home.mkdir(parents=True, exist_ok=True)
+        self.home = home
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, and wait until it serves.
+
+        Raises:
+            ServerError: it is not installed or did not start.
+        """
+        command, environment = self._command()
+        with (self.home / "out.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.home, env=environment,
+                start_new_session=True,
+            )  # fmt: skip
+        end = time.monotonic() + 90
+        while True:
+            if self._process.poll() is not None:
+                raise ServerError(f"{self.name} ended: {(self.home / 'out.log').read_text()[-2000:]}")
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.5):
+                break
+            if time.monotonic() > end:
+                raise ServerError(f"{self.name} did not listen within 90 s: see {self.home / 'out.log'}")
+            time.sleep(0.1)
+        self._await_service()
+
+    def stop(self) -> None:
+        """Stop as an operator would: SIGTERM, and wait."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Stop as a power cut would: SIGKILL."""
+        self._end(signal.SIGKILL)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def _end(self, signum: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        os.killpg(process.pid, signum)
+        try:
+            process.wait(40)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+
+    def _command(self) -> tuple[list[str], dict[str, str]]:
+        raise NotImplementedError
+
+    def _await_service(self) -> None:
+        """Wait until it can do more than listen."""
+
+
+class Rabbit(Server):
+    """A RabbitMQ node."""
+
+    name = "rabbitmq-server"
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        tools = rabbit_tools()
+        if tools is None:
+            raise ServerError("no rabbitmq-server: apt-get install rabbitmq-server")
+        self._tools = tools
+        self._environment = {
+            **os.environ,
+            "RABBITMQ_NODENAME": f"bongsu{os.getpid()}x{self.port}@localhost",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_MNESIA_BASE": str(home),
+            "RABBITMQ_LOG_BASE": str(home),
+            "RABBITMQ_FEATURE_FLAGS_FILE": str(home / "feature_flags"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
+            "HOME": str(home),  # where the Erlang cookie is
+            "PATH": f"{tools}:{os.environ['PATH']}",
+        }
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}"
+
+    def ctl(self, *arguments: str) -> str:
+        """What `rabbitmqctl` prints."""
+        command = [str(self._tools / "rabbitmqctl"), "-q", *arguments]
+        done = subprocess.run(
+            command, check=True, timeout=120, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self._environment
+        )
+        return done.stdout.decode()
+
+    def _command(self) -> tuple[list[str], dict[str, str]]:
+        return [str(self._tools / "rabbitmq-server")], self._environment
+
+    def _await_service(self) -> None:
+        # After a kill the node's name may be taken for a moment still, and rabbitmqctl gives up at once.
+        end = time.monotonic() + 90
+        while True:
+            try:
+                self.ctl("await_startup", "--timeout", "60")
+                return
+            except subprocess.CalledProcessError as error:
+                if time.monotonic() > end:
+                    raise ServerError(f"rabbitmq-server did not start: {error.output.decode()[-500:]}") from error
+                time.sleep(0.5)
+
+
+class MariaDB(Server):
+    """A MariaDB with one empty database, `bongsu`."""
+
+    name = "mariadbd"
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        found = shutil.which("mariadbd", path=f"/usr/sbin:{os.environ['PATH']}")
+        if found is None:
+            raise ServerError("no mariadbd: apt-get install mariadb-server")
+        self._mariadbd = found
+        self._data = home / "data"
+        if not self._data.exists():
+            subprocess.run(
+                ["mariadb-install-db", "--no-defaults", f"--datadir={self._data}", "--skip-test-db",
+                 "--auth-root-authentication-method=normal", *self._user()],
+                check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            (home / "init.sql").write_text("CREATE DATABASE IF NOT EXISTS bongsu CHARACTER SET utf8mb4;\n")
+
+    @property
+    def url(self) -> str:
+        return f"mysql+aiomysql://root@127.0.0.1:{self.port}/bongsu"
+
+    def _command(self) -> tuple[list[str], dict[str, str]]:
+        options = [
+            "--no-defaults", f"--datadir={self._data}", f"--socket={self.home}/s.sock", f"--port={self.port}",
+            "--bind-address=127.0.0.1", f"--pid-file={self.home}/pid", f"--init-file={self.home}/init.sql",
+            "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=1", *self._user(),
+        ]  # fmt: skip
+        return [self._mariadbd, *options], dict(os.environ)
+
+    @staticmethod
+    def _user() -> list[str]:
+        return ["--user=root"] if os.geteuid() == 0 else []
+
+
+def rabbit_tools() -> Path | None:
+    """The folder of RabbitMQ's own scripts, if it is installed."""
+    # Debian's wrappers in PATH change to a user who may not write our folder; the real scripts are beside the code.
+    found = [Path("/usr/lib/rabbitmq/bin"), Path(shutil.which("rabbitmq-server") or "/nowhere").parent]
+    return next((folder for folder in found if (folder / "rabbitmq-server").is_file()), None)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody uses now."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])

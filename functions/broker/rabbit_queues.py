@@ -1,0 +1,85 @@
+"""What `functions/topology.py` says, as RabbitMQ wants to hear it: queue types, arguments, bindings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
+from aio_pika.exceptions import ChannelPreconditionFailed
+
+from functions.topology import DEAD, EXCHANGE, Queue, delay_name
+
+# Quorum queues hand dead letters on at most once unless told so, and at-least-once wants reject-publish.
+_KEPT: dict[str, Any] = {
+    "x-queue-type": "quorum",
+    "x-dead-letter-strategy": "at-least-once",
+    "x-overflow": "reject-publish",
+}
+
+
+def arguments(q: Queue) -> dict[str, Any]:
+    """The arguments of a queue: classic and shedding, or quorum and keeping."""
+    if q.is_shedding:
+        # Classic: a quorum queue would write every burst to disk, on every node, for the half minute that it is worth.
+        shedding: dict[str, Any] = {"x-queue-type": "classic", "x-overflow": "drop-head"}
+        if q.max_length is not None:
+            shedding["x-max-length"] = q.max_length
+        if q.ttl_s is not None:
+            shedding["x-message-ttl"] = int(q.ttl_s * 1000)
+        return shedding
+    keeping = {**_KEPT, "x-dead-letter-exchange": DEAD, "x-dead-letter-routing-key": q.name}
+    if q.delivery_limit is not None:
+        keeping["x-delivery-limit"] = q.delivery_limit
+    return keeping
+
+
+async def declare_base(channel: AbstractChannel) -> tuple[AbstractExchange, AbstractExchange]:
+    """The topic exchange and the exchange of dead letters, with the one queue that keeps them.
+
+    That queue is classic on purpose: looking through it counts as deliveries, and RabbitMQ 4 gives every quorum queue
+    a delivery limit, after which a dead letter with nowhere to go would be dropped.
+    """
+    topic = await channel.declare_exchange(EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
+    dead = await channel.declare_exchange(DEAD, aio_pika.ExchangeType.FANOUT, durable=True)
+    kept = await channel.declare_queue(DEAD, durable=True, arguments={"x-queue-type": "classic"})
+    await kept.bind(dead)
+    return topic, dead
+
+
+async def declare_delay(channel: AbstractChannel, delay_s: int) -> AbstractExchange:
+    """The queue in which a retry waits so long, from where its TTL returns it to the queue of its routing key."""
+    name = delay_name(delay_s)
+    exchange = await channel.declare_exchange(name, aio_pika.ExchangeType.FANOUT, durable=True)
+    parked = await channel.declare_queue(
+        name, durable=True, arguments={**_KEPT, "x-message-ttl": delay_s * 1000, "x-dead-letter-exchange": ""}
+    )
+    await parked.bind(exchange)
+    return exchange
+
+
+async def declare_queues(connection: AbstractConnection, queues: Iterable[Queue]) -> list[str]:
+    """Create and bind queues; those that exist keep what they have. Returns what differs, a line for each."""
+    differing = []
+    channel = await connection.channel(publisher_confirms=False)
+    try:
+        for q in queues:
+            try:
+                declared = await channel.declare_queue(q.name, durable=True, arguments=arguments(q))
+            except ChannelPreconditionFailed as error:
+                differing.append(f"queue {q.name} exists with other arguments: {_difference(str(error))}")
+                # The refusal closed the channel.
+                channel = await connection.channel(publisher_confirms=False)
+                declared = await channel.get_queue(q.name, ensure=False)
+            await declared.bind(EXCHANGE, q.routing_key)
+    finally:
+        if not channel.is_closed:
+            await channel.close()
+    return differing
+
+
+def _difference(told: str) -> str:
+    """RabbitMQ's own words, without what is the same for all: "'x-delivery-limit': received 8, but current is 5"."""
+    _, marker, rest = told.partition("inequivalent arg ")
+    return rest if marker else told

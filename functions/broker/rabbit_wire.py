@@ -1,0 +1,97 @@
+"""Messages of ours as AMQP messages, and back; what comes back may have been published by anybody."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import aio_pika
+from aio_pika.abc import AbstractIncomingMessage
+
+from functions.broker.base import DeadLetter
+from functions.event import CONTENT_TYPE, Message
+
+ATTEMPTS, _REASON, _QUEUE, _DEAD_AT, _KEY = (
+    "x-bongsu-attempts",
+    "x-bongsu-reason",
+    "x-bongsu-queue",
+    "x-bongsu-dead-at",
+    "x-bongsu-routing-key",
+)
+_MOST_ATTEMPTS = 10_000
+_MOST_REASON = 2_000
+
+
+def outgoing(message: Message, extra: Mapping[str, Any] | None = None) -> aio_pika.Message:
+    """As it is published. With `extra`, its routing key is kept in a header: it goes to a queue by that one's name."""
+    headers: dict[str, Any] = {**message.headers, **extra, _KEY: message.routing_key} if extra else {**message.headers}
+    return aio_pika.Message(
+        message.body,
+        headers=headers,
+        content_type=CONTENT_TYPE,
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        message_id=uuid.uuid4().hex,
+    )
+
+
+def buried(message: Message, queue: str, attempts: int, reason: str) -> aio_pika.Message:
+    """As it is kept among the dead letters."""
+    facts = {ATTEMPTS: attempts, _REASON: reason[:_MOST_REASON], _QUEUE: queue}
+    return outgoing(message, {**facts, _DEAD_AT: datetime.now(UTC).isoformat()})
+
+
+def read_message(incoming: AbstractIncomingMessage) -> Message:
+    """What was published, without what brokers and we have noted on it."""
+    headers = {k: str(v) for k, v in incoming.headers.items() if not k.startswith("x-")}
+    return Message(str(incoming.headers.get(_KEY, incoming.routing_key or "")), incoming.body, headers)
+
+
+def read_attempt(incoming: AbstractIncomingMessage) -> int:
+    """Which delivery this is, 1 at the first: our own retries, and what the queue counted since the last of them."""
+    return _count(incoming.headers.get(ATTEMPTS)) + _count(incoming.headers.get("x-delivery-count")) + 1
+
+
+def read_dead_letter(incoming: AbstractIncomingMessage) -> DeadLetter:
+    """A dead letter that we buried, that RabbitMQ did, or that somebody put there by hand."""
+    headers: Mapping[str, Any] = incoming.headers
+    queue, reason, dead_at = str(headers.get(_QUEUE, "")), str(headers.get(_REASON, "")), _time(headers.get(_DEAD_AT))
+    attempts = _count(headers.get(ATTEMPTS))
+    message = read_message(incoming)
+    if not queue:  # RabbitMQ itself gave up: its workers died with the message in hand
+        death = _first_death(headers)
+        queue = str(death.get("queue", incoming.routing_key or ""))
+        why = death.get("reason")
+        reason = f"its worker died or stalled ({why})" if why else "put among the dead letters by hand"
+        dead_at = _time(death.get("time"))
+        attempts += _count(headers.get("x-delivery-count"))
+    if _KEY not in headers:
+        message = Message(queue.partition(".")[0], message.body, message.headers)
+    named = incoming.message_id or hashlib.sha256(incoming.body).hexdigest()[:32]
+    return DeadLetter(f"{queue}:{named}", queue, reason, dead_at, attempts, message)
+
+
+def _first_death(headers: Mapping[str, Any]) -> Mapping[str, Any]:
+    deaths = headers.get("x-death")
+    if isinstance(deaths, list) and deaths and isinstance(deaths[0], Mapping):
+        return deaths[0]
+    return {}
+
+
+def _count(value: object) -> int:
+    """A count from a header, 0 where it is none: whoever publishes may write there what they like."""
+    try:
+        return max(0, min(_MOST_ATTEMPTS, int(str(value))))
+    except ValueError:
+        return 0
+
+
+def _time(value: object) -> datetime:
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+    try:
+        return datetime.fromisoformat(str(value))
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)

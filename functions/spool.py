@@ -1,0 +1,143 @@
+"""The edge's buffer: what cannot be published while the broker is away, in files, bounded by age and size."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import structlog
+from prometheus_client import Counter, Gauge
+
+from functions.broker import Broker
+from functions.event import DecodeError, Event, decode, encode, utc_now
+from functions.settings import Settings, SettingsError
+
+log = structlog.get_logger()
+
+LATE_S = 30.0
+"""An event published so long after its capture is late."""
+
+kept_total = Counter("bongsu_buffer_kept_total", "Events put into the buffer because the broker was away")
+dropped_total = Counter("bongsu_buffer_dropped_total", "Events lost from the buffer", ["reason"])
+waiting = Gauge("bongsu_buffer_events", "Events that wait in the buffer", multiprocess_mode="mostrecent")
+waiting_bytes = Gauge("bongsu_buffer_bytes", "Size of what waits in the buffer", multiprocess_mode="mostrecent")
+
+
+class Spool:
+    """A folder of events, oldest first. It outlives its process, though not a power cut of the last seconds."""
+
+    def __init__(self, folder: Path, *, max_bytes: int, max_age_s: float) -> None:
+        """Use this folder; what an earlier process left in it is still there."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._max_age_s = max_age_s
+        self._measure()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Spool | None:
+        """The buffer that the environment names, if it names one.
+
+        Raises:
+            SettingsError: the folder cannot be used.
+        """
+        if not settings.buffer_dir:
+            return None
+        folder = Path(settings.buffer_dir)
+        try:
+            return cls(folder, max_bytes=int(settings.buffer_mb * 1e6), max_age_s=settings.buffer_age_s)
+        except OSError as error:
+            raise SettingsError(f"BONGSU_BUFFER_DIR: {settings.buffer_dir!r}: {error.strerror}") from None
+
+    def __len__(self) -> int:
+        return len(self._files())
+
+    def put(self, event: Event) -> bool:
+        """Keep an event; the same event again replaces the first. Whether it could be kept."""
+        mark = hashlib.sha256(f"{event.type} {event.id}".encode()).hexdigest()[:16]
+        known = next(self._folder.glob(f"*-{mark}.event"), None)
+        path = known or self._folder / f"{time.time_ns():020d}-{mark}.event"
+        partial = path.with_suffix(".partial")
+        try:
+            # Written beside and renamed: a reader never sees half of an event.
+            partial.write_bytes(encode(event).body)
+            partial.replace(path)
+        except OSError as error:
+            dropped_total.labels("disk").inc()
+            log.error("event_lost", event_id=event.id, event_type=event.type, reason=f"buffer: {error.strerror}")
+            return False
+        kept_total.inc()
+        self.prune()
+        return True
+
+    def prune(self) -> None:
+        """Drop what is too old, and the oldest while there is too much."""
+        files = self._files()
+        sizes = {path: _size(path) for path in files}
+        total = sum(sizes.values())
+        for path in files:
+            if _age_s(path) > self._max_age_s:
+                self._drop(path, "age")
+            elif total > self._max_bytes:
+                self._drop(path, "size")
+            else:
+                break
+            total -= sizes[path]
+        self._measure()
+
+    async def flush(self, broker: Broker, limit: int | None = None) -> int:
+        """Publish what waits, oldest first, at most `limit`; each is let go once the broker has it. Returns how many.
+
+        Raises:
+            BrokerError: the broker went away again; the rest stays.
+        """
+        self.prune()
+        published = 0
+        for path, event in self._read():
+            if published == limit:
+                break
+            is_late = (utc_now() - event.captured_at).total_seconds() > LATE_S
+            await broker.publish(encode(msgspec.structs.replace(event, late=event.late or is_late)))
+            path.unlink(missing_ok=True)
+            published += 1
+        self._measure()
+        if published:
+            log.info("buffer_published", events=published, left=len(self))
+        return published
+
+    def _read(self) -> Iterator[tuple[Path, Event]]:
+        for path in self._files():
+            try:
+                yield path, decode(path.read_bytes())
+            except FileNotFoundError:
+                continue  # another replica on this node was faster
+            except (OSError, DecodeError) as error:
+                log.error("event_lost", reason=f"buffer: {error}")
+                self._drop(path, "unreadable")
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob("*.event"))
+
+    def _drop(self, path: Path, reason: str) -> None:
+        path.unlink(missing_ok=True)
+        dropped_total.labels(reason).inc()
+        log.warning("buffer_dropped", reason=reason)
+
+    def _measure(self) -> None:
+        files = self._files()
+        waiting.set(len(files))
+        waiting_bytes.set(sum(map(_size, files)))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _age_s(path: Path) -> float:
+    return time.time() - int(path.name.partition("-")[0]) / 1e9

@@ -1,0 +1,114 @@
+"""Posts on a Mastodon server, by its own HTTP API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import structlog
+
+from functions.event import Caption
+from notify.channels import ChannelError
+from notify.channels.http import Answer, Pace, ask
+from notify.channels.settings import Door, Visibility
+from notify.channels.text import Language, fit_together, join
+
+if TYPE_CHECKING:
+    from notify.map.records import Incident
+    from notify.redact import Redacted
+
+log = structlog.get_logger()
+
+_ALT_MAX = 1500
+_PICTURE_TIMEOUT = aiohttp.ClientTimeout(total=4, sock_connect=2)
+_PROCESSING_WAITS_S = (0.2, 0.4, 0.8, 1.6)
+
+
+class Mastodon:
+    """One account on one server. It keeps idempotency keys for an hour, so an alert tried again is there once."""
+
+    name = "mastodon"
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        door: Door,
+        languages: Sequence[Language],
+        *,
+        limit: int = 500,
+        visibility: Visibility = "public",
+    ) -> None:
+        self._session = session
+        self._url = door.url
+        self._token = door.secret
+        self._languages = languages
+        self._limit = limit
+        self._visibility = visibility
+        self._pace, self._picture_pace = Pace(), Pace()
+
+    def fit(self, caption: Caption, incident_id: int) -> Caption:
+        """Both languages in the server's limit."""
+        return fit_together(caption, self._languages, self._limit)
+
+    async def post(self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str) -> str:
+        """Upload the picture with its description, and post both."""
+        self._pace.check()
+        media = await self._upload(snapshot, text) if snapshot is not None else None
+        answer = await self._publish(text, media, key)
+        if answer.status == 422 and media is not None:
+            # The server could make nothing of the picture.
+            log.warning("picture_not_posted", channel=self.name, reason=answer.said)
+            answer = await self._publish(text, None, key)
+        self._pace.judge(answer)
+        return str(answer.json.get("url") or answer.json.get("id") or key)[:255]
+
+    async def _publish(self, text: Caption, media: str | None, key: str) -> Answer:
+        status: dict[str, Any] = {
+            "status": join(text, self._languages),
+            "visibility": self._visibility,
+            "language": next((name for name in self._languages if getattr(text, name)), self._languages[0]),
+        }
+        if media is not None:
+            status["media_ids"] = [media]
+        headers = self._headers() | {"Idempotency-Key": key}
+        return await ask(
+            self._session, self._pace, "POST", f"{self._url}/api/v1/statuses", json=status, headers=headers
+        )
+
+    async def _upload(self, picture: Redacted, text: Caption) -> str | None:
+        """The picture's id; None where it could not be uploaded: the words are more urgent."""
+        form = aiohttp.FormData()
+        form.add_field("description", join(text, self._languages)[:_ALT_MAX])
+        form.add_field("file", picture.jpeg, filename="snapshot.jpg", content_type="image/jpeg")
+        try:
+            self._picture_pace.check()
+            answer = await self._send("POST", "/api/v2/media", data=form)
+            media = str(answer.json["id"])
+            # 202: the server is still at work on it; 206 says so on each look.
+            for wait_s in _PROCESSING_WAITS_S if answer.status == 202 else ():
+                await asyncio.sleep(wait_s)
+                if (await self._send("GET", f"/api/v1/media/{media}")).status == 200:
+                    break
+        except (ChannelError, KeyError) as error:
+            log.warning("picture_not_posted", channel=self.name, reason=str(error))
+            return None
+        return media
+
+    async def _send(self, method: str, path: str, **request: Any) -> Answer:
+        url = f"{self._url}{path}"
+        answer = await ask(
+            self._session,
+            self._picture_pace,
+            method,
+            url,
+            headers=self._headers(),
+            timeout=_PICTURE_TIMEOUT,
+            **request,
+        )
+        self._picture_pace.judge(answer)
+        return answer
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"}

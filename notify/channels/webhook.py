@@ -1,0 +1,102 @@
+"""Alerts as signed HTTP requests to a server of one's own, in the form of Standard Webhooks."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import msgspec
+
+from functions.event import Caption
+from functions.settings import SettingsError
+from notify.channels.http import Pace, ask
+from notify.channels.settings import Door
+from notify.words import fit
+
+if TYPE_CHECKING:
+    from notify.map.records import Incident
+    from notify.redact import Redacted
+
+_LIMIT = 1000
+_SECRET_MIN = 16
+
+
+class Webhook:
+    """One receiver. Its `webhook-id` is the same on every attempt for an alert, so the receiver can tell it again.
+
+    Source: https://www.standardwebhooks.com
+    """
+
+    name = "webhook"
+
+    def __init__(self, session: aiohttp.ClientSession, door: Door) -> None:
+        self._session = session
+        self._url = door.url
+        self._secret = read_secret(door.secret)
+        self._pace = Pace()
+
+    def fit(self, caption: Caption, incident_id: int) -> Caption:
+        """Each language cut for itself."""
+        return Caption(en=fit(caption.en, _LIMIT), ko=fit(caption.ko, _LIMIT))
+
+    async def post(self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str) -> str:
+        """Send the alert, its picture within."""
+        self._pace.check()
+        body = msgspec.json.encode(describe(incident, text, snapshot, key))
+        at = int(time.time())
+        headers = {
+            "Content-Type": "application/json",
+            "webhook-id": key,
+            "webhook-timestamp": str(at),
+            "webhook-signature": sign(self._secret, key, at, body),
+        }
+        self._pace.judge(await ask(self._session, self._pace, "POST", self._url, data=body, headers=headers))
+        return key
+
+
+def read_secret(text: str) -> bytes:
+    """The key that a secret stands for: `whsec_` and base64, or any text of 16 characters and more.
+
+    Raises:
+        SettingsError: too short, or no base64.
+    """
+    secret = text.encode()
+    if text.startswith("whsec_"):
+        try:
+            secret = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+        except binascii.Error:
+            raise SettingsError("BONGSU_WEBHOOK_SECRET must be base64 after whsec_") from None
+    if len(secret) < _SECRET_MIN:
+        raise SettingsError(f"BONGSU_WEBHOOK_SECRET must have {_SECRET_MIN} bytes or more")
+    return secret
+
+
+def sign(secret: bytes, key: str, at: int, body: bytes) -> str:
+    """The `webhook-signature` of a request: HMAC-SHA256 over id, Unix time and body."""
+    digest = hmac.digest(secret, f"{key}.{at}.".encode() + body, hashlib.sha256)
+    return f"v1,{base64.b64encode(digest).decode()}"
+
+
+def describe(incident: Incident, text: Caption, snapshot: Redacted | None, key: str) -> dict[str, Any]:
+    """The body of a request."""
+    place = incident.place
+    return {
+        "type": "alert",
+        "id": key,
+        "text": {"en": text.en, "ko": text.ko},
+        "incident": {
+            "id": incident.id,
+            "hazard": incident.hazard,
+            "camera": incident.camera,
+            "place": {"lat": place.lat, "lon": place.lon, "name": place.name, "region": place.region},
+            "first_seen": incident.first_seen,
+            "last_seen": incident.last_seen,
+            "confidence": round(incident.confidence, 4),
+        },
+        "snapshot": None if snapshot is None else {"media_type": "image/jpeg", "base64": snapshot.jpeg},
+    }

@@ -1,0 +1,143 @@
+"""Posts on X: text by tweepy, the picture by the media upload of API v2, which tweepy does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import structlog
+from oauthlib.oauth1 import Client as Signer
+from tweepy.asynchronous import AsyncClient
+from tweepy.errors import HTTPException
+from yarl import URL
+
+from functions.event import Caption
+from notify.channels import ChannelError
+from notify.channels.http import Answer, Pace, ask, explain
+from notify.channels.settings import XKeys
+from notify.channels.text import Language, fit_together, join, weigh_for_x
+
+if TYPE_CHECKING:
+    from notify.map.records import Incident
+    from notify.redact import Redacted
+
+log = structlog.get_logger()
+
+_LIMIT = 280
+_ALT_MAX = 1000
+_PICTURE_MAX = 5_000_000
+_UPLOAD_URL = "https://api.x.com"
+_UPLOAD_TIMEOUT = aiohttp.ClientTimeout(total=4, sock_connect=2)
+
+
+class X:
+    """One account on X.
+
+    X knows no idempotency key, but it refuses a text that it has just published for the account. As the number of the
+    incident ends each text, no two alerts are alike, and the refusal tells us that an earlier attempt went out.
+    """
+
+    name = "x"
+
+    def __init__(
+        self, session: aiohttp.ClientSession, keys: XKeys, languages: Sequence[Language], api_url: str = ""
+    ) -> None:
+        self._session = session
+        self._languages = languages
+        self._upload_url = api_url or _UPLOAD_URL
+        self._pace, self._picture_pace = Pace(), Pace()
+        named = (keys.api_key, keys.api_secret, keys.access_token, keys.access_secret)
+        self._signer = Signer(*named)
+        self._client = AsyncClient(None, *named, return_type=aiohttp.ClientResponse)
+        self._client.session = _Elsewhere(session, URL(api_url)) if api_url else session
+
+    def fit(self, caption: Caption, incident_id: int) -> Caption:
+        """Both languages in 280 as X counts, with room for the incident's number."""
+        return fit_for_x(caption, incident_id, self._languages)
+
+    async def post(self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str) -> str:
+        """Upload the picture with its description, and post both."""
+        self._pace.check()
+        media = await self._upload(snapshot, text) if snapshot is not None else None
+        words = join(text, self._languages) + _number(incident.id)
+        answer = await self._tweet(words, media)
+        if answer.status == 400 and media is not None:
+            log.warning("picture_not_posted", channel=self.name, reason=answer.said)
+            answer = await self._tweet(words, None)
+        if answer.status == 403 and "duplicate" in answer.said.lower():
+            log.info("post_was_out_already", channel=self.name, incident=incident.id)
+            return f"duplicate:{key}"
+        self._pace.judge(answer)
+        return str(answer.json.get("data", {}).get("id", key))
+
+    async def _tweet(self, words: str, media: str | None) -> Answer:
+        try:
+            response = await self._client.create_tweet(
+                text=words, media_ids=[media] if media is not None else None, user_auth=True
+            )
+            return await _answer_of(response)
+        except HTTPException as refusal:
+            return await _answer_of(refusal.response)
+        except aiohttp.ContentTypeError as error:
+            # tweepy takes every refusal for JSON; a proxy's is HTML.
+            return Answer(error.status, error.headers or {}, {})
+        except ValueError as error:
+            # Neither could tweepy read it, so nobody knows what it said.
+            raise self._pace.failed("answer could not be read") from error
+        except Exception as error:
+            raise explain(error, self._pace) from error
+
+    async def _upload(self, picture: Redacted, text: Caption) -> str | None:
+        """The picture's id on X; None where it could not be uploaded: the words are more urgent."""
+        try:
+            self._picture_pace.check()
+            if len(picture.jpeg) > _PICTURE_MAX:
+                raise ChannelError(f"picture has {len(picture.jpeg)} bytes, X takes {_PICTURE_MAX}")
+            form = aiohttp.FormData()
+            form.add_field("media_category", "tweet_image")
+            form.add_field("media", picture.jpeg, filename="snapshot.jpg", content_type="image/jpeg")
+            answer = await self._send("/2/media/upload", data=form)
+            self._picture_pace.judge(answer)
+            media = str(answer.json["data"]["id"])
+            described = {"id": media, "metadata": {"alt_text": {"text": join(text, self._languages)[:_ALT_MAX]}}}
+            self._picture_pace.judge(await self._send("/2/media/metadata", json=described))
+        except (ChannelError, KeyError, TypeError) as error:
+            log.warning("picture_not_posted", channel=self.name, reason=str(error))
+            return None
+        return media
+
+    async def _send(self, path: str, **request: Any) -> Answer:
+        url = f"{self._upload_url}{path}"
+        # A multipart or JSON body is no part of an OAuth 1.0a signature.
+        _, headers, _ = self._signer.sign(url, "POST")
+        return await ask(
+            self._session, self._picture_pace, "POST", url, headers=headers, timeout=_UPLOAD_TIMEOUT, **request
+        )
+
+
+def fit_for_x(caption: Caption, incident_id: int, languages: Sequence[Language]) -> Caption:
+    """Both languages in 280 as X counts, with room for the incident's number."""
+    return fit_together(caption, languages, _LIMIT - len(_number(incident_id)), weigh_for_x)
+
+
+def _number(incident_id: int) -> str:
+    return f" [{incident_id}]"
+
+
+async def _answer_of(response: aiohttp.ClientResponse) -> Answer:
+    """The answer that tweepy has read already."""
+    told = await response.json(content_type=None)
+    return Answer(response.status, response.headers, told if isinstance(told, dict) else {})
+
+
+class _Elsewhere:
+    """Takes tweepy's requests, whose server is fixed, to another one."""
+
+    def __init__(self, session: aiohttp.ClientSession, base: URL) -> None:
+        self._session = session
+        self._base = base
+
+    def request(self, method: str, url: Any, **request: Any) -> Any:
+        path = URL(url, encoded=True).raw_path_qs
+        return self._session.request(method, URL(f"{self._base}{path}", encoded=True), **request)

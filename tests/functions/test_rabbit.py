@@ -1,0 +1,171 @@
+"""What RabbitMQ alone can do to us, on a real one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import aio_pika
+import pytest
+
+from functions import Event, Place, encode, new_id, utc_now
+from functions.broker import BrokerError, QueueDiffers, connect
+from functions.broker.rabbit import RabbitBroker
+from functions.event import Message
+from functions.topology import DEAD, Queue, queues
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.connected
+
+
+def message(body: bytes = b"x", key: str = "fire") -> Message:
+    return Message(key, body, {"cloudEvents:id": "1"})
+
+
+async def test_a_queue_with_other_limits_is_kept_and_what_differs_is_told(rabbit_url: str) -> None:
+    broker = await connect(rabbit_url)
+    await broker.declare([Queue("fire.map", "fire", delivery_limit=5)])
+    await broker.publish(message())
+    with pytest.raises(QueueDiffers, match=r"fire\.map.*x-delivery-limit.*8.*5"):
+        await broker.declare(queues(["fire.map", "gun.map"]))
+    assert (await broker.depth("gun.map")).ready == 0
+    async with broker.consume(["fire.map"]) as consumer:
+        delivery = await consumer.get(5)
+        assert delivery is not None
+        await delivery.ack()
+    await broker.close()
+
+
+async def test_topology_apply_is_idempotent_and_fails_where_a_queue_differs(rabbit_url: str) -> None:
+    def apply(*names: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", "from functions.cli import main; main()", "topology", "apply", *names],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "BONGSU_BROKER_URL": rabbit_url},
+        )
+
+    assert [apply("fire.map", "motion").returncode for _ in range(2)] == [0, 0]
+    broker = await connect(rabbit_url)
+    await broker.declare([Queue("gun.map", "gun", delivery_limit=5)])
+    await broker.close()
+    refused = await asyncio.to_thread(apply, "fire.map", "gun.map")
+    assert refused.returncode == 1
+    assert "gun.map" in refused.stderr
+    assert "x-delivery-limit" in refused.stderr
+
+
+async def test_a_publish_outlives_a_lost_connection(rabbit_url: str) -> None:
+    broker = await connect(rabbit_url)
+    assert isinstance(broker, RabbitBroker)
+    await broker.declare(queues(["fire.map"]))
+    for count in range(1, 6):
+        publishing = asyncio.create_task(broker.publish(*(message(bytes([i])) for i in range(200))))
+        await asyncio.sleep(0.005 * count)
+        assert broker._link is not None
+        await broker._link.connection.close()
+        await publishing
+    got: set[bytes] = set()
+    async with broker.consume(["fire.map"], prefetch=100) as consumer:
+        while (delivery := await consumer.get(0.5)) is not None:
+            got.add(delivery.message.body)
+            await delivery.ack()
+    assert got == {bytes([i]) for i in range(200)}
+    await broker.close()
+
+
+async def test_a_consumer_whose_connection_is_lost_says_so_and_starts_nothing_more(rabbit_url: str) -> None:
+    broker = await connect(rabbit_url)
+    assert isinstance(broker, RabbitBroker)
+    await broker.declare(queues(["fire.map"]))
+    await broker.publish(message(), message())
+    async with broker.consume(["fire.map"], prefetch=2) as consumer:
+        delivery = await consumer.get(5)
+        assert delivery is not None
+        assert broker._consuming is not None
+        await broker._consuming.close()
+        with pytest.raises(BrokerError, match="lost"):
+            await consumer.get(5)
+        with pytest.raises(BrokerError, match="again"):
+            await delivery.ack()
+    async with broker.consume(["fire.map"]) as consumer:
+        again = await consumer.get(5)
+        assert again is not None
+        assert again.attempt == 2
+    await broker.close()
+
+
+async def test_a_consumer_whose_queue_is_deleted_says_so(rabbit_url: str) -> None:
+    broker = await connect(rabbit_url)
+    await broker.declare(queues(["fire.map"]))
+    async with broker.consume(["fire.map"]) as consumer:
+        connection = await aio_pika.connect(rabbit_url)
+        await (await connection.channel()).queue_delete("fire.map")
+        await connection.close()
+        with pytest.raises(BrokerError, match="ended the subscription"):
+            await consumer.get(5)
+    await broker.close()
+
+
+async def test_of_bursts_the_newest_that_arrived_goes_first(rabbit_url: str) -> None:
+    broker = await connect(rabbit_url)
+    await broker.declare(queues(["motion"]))
+    async with broker.consume(["motion"], prefetch=8) as consumer:
+        await broker.publish(*(message(bytes([i]), "motion") for i in range(3)))
+        await asyncio.sleep(0.5)
+        bodies = []
+        for _ in range(3):
+            delivery = await consumer.get(5)
+            assert delivery is not None
+            bodies.append(delivery.message.body)
+            await delivery.ack()
+    assert bodies == [b"\2", b"\1", b"\0"]
+    await broker.close()
+
+
+async def test_a_message_whose_workers_all_died_is_a_dead_letter(rabbit_url: str) -> None:
+    broker = await connect(rabbit_url)
+    assert isinstance(broker, RabbitBroker)
+    await broker.declare(queues(["fire.map"]))
+    event = Event(id=new_id(), type="fire", camera="c", place=Place(0, 0, "gate"), captured_at=utc_now())
+    await broker.publish(encode(event))
+    for _ in range(20):
+        async with broker.consume(["fire.map"]) as consumer:
+            if await consumer.get(0.5) is None:
+                break
+            assert broker._consuming is not None
+            await broker._consuming.close()
+    (letter,) = await broker.dead_letters("fire.map")
+    assert "worker died" in letter.reason
+    assert letter.message.body == encode(event).body
+    assert await broker.replay([letter.id]) == 1
+    async with broker.consume(["fire.map"]) as consumer:
+        delivery = await consumer.get(5)
+        assert delivery is not None
+        assert (delivery.attempt, delivery.message.routing_key) == (1, "fire")
+        await delivery.ack()
+    await broker.close()
+
+
+async def test_hostile_headers_are_no_hindrance(rabbit_url: str) -> None:
+    broker = await connect(rabbit_url)
+    await broker.declare(queues(["fire.map"]))
+    connection = await aio_pika.connect(rabbit_url)
+    channel = await connection.channel()
+    odd = {"a": bytearray(b"\xff")}
+    hostile = {"x-bongsu-attempts": "many", "x-delivery-count": [1], "x-bongsu-queue": odd, "": 1.5}
+    await channel.default_exchange.publish(aio_pika.Message(b"", headers=hostile), "fire.map")  # type: ignore[arg-type]
+    await channel.default_exchange.publish(aio_pika.Message(b"by hand", headers={"x-death": "?"}), DEAD)
+    await connection.close()
+    async with broker.consume(["fire.map"]) as consumer:
+        delivery = await consumer.get(5)
+        assert delivery is not None
+        assert delivery.attempt == 1
+        await delivery.reject("not an event")
+    reasons = {letter.reason for letter in await broker.dead_letters()}
+    assert reasons == {"not an event", "put among the dead letters by hand"}
+    await broker.close()

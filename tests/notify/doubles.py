@@ -1,0 +1,303 @@
+"""Doubles of the servers that alerts are posted on: real HTTP servers that keep the documented rules and refusals.
+
+By hand: `python tests/notify/doubles.py x 9001` (or `mastodon`, `webhook`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import itertools
+import json
+import re
+import sys
+import time
+import unicodedata
+from datetime import UTC, datetime
+from urllib.parse import quote, unquote
+
+from aiohttp import web
+
+HTML = "<html><body><h1>503 Service Unavailable</h1>secret-token-of-nobody</body></html>"
+
+
+class Double:
+    """One server on a free port of loopback. `faults` are what its next posts meet, in order; then all is well.
+
+    A fault is "html-503", "json-500", "cut" (nothing was done), "cut-after" (the post is out, its answer is lost),
+    "slow" (the post is out, its answer comes after `slow_s`) or a status with headers such as (429, {...}).
+    """
+
+    slow_s = 30.0
+
+    def __init__(self) -> None:
+        self.faults: list[object] = []
+        self.posts: list[dict] = []
+        self.requests = 0
+        self.url = ""
+        self._numbers = itertools.count(1001)
+        self._runner: web.AppRunner | None = None
+
+    async def __aenter__(self) -> Double:
+        app = web.Application(client_max_size=20_000_000)
+        self.route(app.router)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        await site.start()
+        self.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    port = 0
+
+    def route(self, router: web.UrlDispatcher) -> None:
+        raise NotImplementedError
+
+    async def _meet(self, request: web.Request, publish) -> web.StreamResponse:
+        """Answer a post by the next fault, or by `publish()`."""
+        self.requests += 1
+        fault = self.faults.pop(0) if self.faults else None
+        if fault == "html-503":
+            return web.Response(status=503, text=HTML, content_type="text/html")
+        if fault == "json-500":
+            return web.json_response({"title": "Internal Server Error", "status": 500}, status=500)
+        if isinstance(fault, tuple):
+            return web.json_response(
+                {"title": "told", "detail": "as told", "error": "as told"}, status=fault[0], headers=fault[1]
+            )
+        if fault == "cut":
+            request.transport.abort()
+            return web.Response()
+        answer = publish()
+        if fault == "cut-after":
+            request.transport.abort()
+        elif fault == "slow":
+            await asyncio.sleep(self.slow_s)
+        return answer
+
+
+class XDouble(Double):
+    """X: OAuth 1.0a checked, 280 weighted characters, duplicates refused, 100 posts in 15 minutes, media by v2."""
+
+    signed_for = "https://api.twitter.com"
+    """tweepy signs for this server wherever its requests are taken."""
+
+    def __init__(self, keys: tuple[str, str, str, str], limit: int = 100) -> None:
+        super().__init__()
+        self.api_key, self.api_secret, self.token, self.token_secret = keys
+        self.limit = limit
+        self.reset_at = int(time.time()) + 900
+        self.media: dict[str, dict] = {}
+        self.upload_faults: list[int] = []
+        self.is_losing_media = False
+        self.billed_usd = 0.0
+
+    def route(self, router: web.UrlDispatcher) -> None:
+        router.add_post("/2/tweets", self._tweet)
+        router.add_post("/2/media/upload", self._upload)
+        router.add_post("/2/media/metadata", self._describe)
+
+    async def _tweet(self, request: web.Request) -> web.StreamResponse:
+        if not self._is_signed(request):
+            return self._refuse(401, "Unauthorized")
+        said = await request.json()
+        return await self._meet(request, lambda: self._publish(said))
+
+    def _publish(self, said: dict) -> web.Response:
+        text = said["text"]
+        left = self.limit - len(self.posts)
+        if left <= 0:
+            return self._refuse(429, "Too Many Requests", self._limits(0))
+        if weigh(text) > 280:
+            return self._refuse(400, "Your Tweet text is too long.")
+        media = said.get("media", {}).get("media_ids", [])
+        if any(one not in self.media or self.is_losing_media for one in media):
+            return self._refuse(400, "Your media IDs are invalid.")
+        if any(text == post["text"] for post in self.posts):
+            detail = "You are not allowed to create a Tweet with duplicate content."
+            return self._refuse(403, detail, self._limits(left))
+        self.billed_usd += 0.2 if re.search(r"\w[.。]\w{2,}|://", text) else 0.015
+        number = str(next(self._numbers))
+        self.posts.append({"id": number, "text": text, "media": [self.media[one] for one in media]})
+        return web.json_response(
+            {"data": {"id": number, "text": text, "edit_history_tweet_ids": [number]}},
+            status=201,
+            headers=self._limits(left - 1),
+        )
+
+    async def _upload(self, request: web.Request) -> web.StreamResponse:
+        if not self._is_signed(request):
+            return self._refuse(401, "Unauthorized")
+        if self.upload_faults:
+            return web.Response(status=self.upload_faults.pop(0), text=HTML, content_type="text/html")
+        form = await request.post()
+        jpeg = form["media"].file.read()
+        if form["media_category"] != "tweet_image" or len(jpeg) > 5_000_000 or not jpeg.startswith(b"\xff\xd8"):
+            return self._refuse(400, "media type unrecognized")
+        number = str(next(self._numbers))
+        self.media[number] = {"jpeg": jpeg, "alt": None}
+        return web.json_response({"data": {"id": number, "media_key": f"3_{number}", "size": len(jpeg)}})
+
+    async def _describe(self, request: web.Request) -> web.StreamResponse:
+        if not self._is_signed(request):
+            return self._refuse(401, "Unauthorized")
+        told = await request.json()
+        alt = told["metadata"]["alt_text"]["text"]
+        if len(alt) > 1000:
+            return self._refuse(400, "alt text is too long")
+        self.media[told["id"]]["alt"] = alt
+        return web.json_response({"data": {"id": told["id"]}})
+
+    def _limits(self, left: int) -> dict[str, str]:
+        limits = {"limit": self.limit, "remaining": left, "reset": self.reset_at}
+        return {f"x-rate-limit-{name}": str(value) for name, value in limits.items()}
+
+    @staticmethod
+    def _refuse(status: int, detail: str, headers: dict[str, str] | None = None) -> web.Response:
+        told = {"detail": detail, "type": "about:blank", "title": "Refused", "status": status}
+        return web.json_response(told, status=status, headers=headers)
+
+    def _is_signed(self, request: web.Request) -> bool:
+        """OAuth 1.0a, HMAC-SHA1, worked out from RFC 5849 and not by the library that signed."""
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if scheme != "OAuth":
+            return False
+        pairs = (part.strip().partition("=") for part in given.split(","))
+        oauth = {name: unquote(value.strip('"')) for name, _, value in pairs}
+        signature = oauth.pop("oauth_signature", "")
+        if (oauth.get("oauth_consumer_key"), oauth.get("oauth_token")) != (self.api_key, self.token):
+            return False
+        listed = "&".join(f"{_escape(name)}={_escape(value)}" for name, value in sorted(oauth.items()))
+        secret = f"{_escape(self.api_secret)}&{_escape(self.token_secret)}".encode()
+        for base in (self.signed_for, self.url):
+            signed = "&".join(map(_escape, (request.method, f"{base}{request.path}", listed)))
+            digest = hmac.digest(secret, signed.encode(), hashlib.sha1)
+            if hmac.compare_digest(base64.b64encode(digest).decode(), signature):
+                return True
+        return False
+
+
+class MastodonDouble(Double):
+    """Mastodon: bearer token, 500 characters, idempotency keys, pictures that take a while, 300 posts in 3 hours."""
+
+    def __init__(self, token: str, limit: int = 300) -> None:
+        super().__init__()
+        self.token = token
+        self.limit = limit
+        self.media: dict[str, dict] = {}
+        self.looks_until_ready = 0
+        self.reset_at = datetime.fromtimestamp(int(time.time()) + 900, UTC)
+        self._by_key: dict[str, dict] = {}
+
+    def route(self, router: web.UrlDispatcher) -> None:
+        router.add_post("/api/v1/statuses", self._status)
+        router.add_post("/api/v2/media", self._upload)
+        router.add_get("/api/v1/media/{id}", self._look)
+
+    async def _status(self, request: web.Request) -> web.StreamResponse:
+        if not self._is_known(request):
+            return web.json_response({"error": "The access token is invalid"}, status=401)
+        said = await request.json()
+        return await self._meet(request, lambda: self._publish(said, request.headers.get("Idempotency-Key")))
+
+    def _publish(self, said: dict, key: str | None) -> web.Response:
+        if key in self._by_key:
+            return web.json_response(self._by_key[key])
+        left = self.limit - len(self.posts)
+        headers = {
+            "X-RateLimit-Limit": str(self.limit),
+            "X-RateLimit-Remaining": str(max(0, left - 1)),
+            "X-RateLimit-Reset": self.reset_at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        }
+        if left <= 0:
+            return web.json_response({"error": "Too many requests"}, status=429, headers=headers)
+        if len(said["status"]) > 500:
+            error = "Validation failed: Text character limit of 500 exceeded"
+            return web.json_response({"error": error}, status=422)
+        media = [self.media.get(one) for one in said.get("media_ids", [])]
+        if any(one is None or one["looks"] > 0 for one in media):
+            error = "Cannot attach files that have not finished processing. Try again in a moment!"
+            return web.json_response({"error": error}, status=422)
+        number = str(next(self._numbers))
+        status = {"id": number, "url": f"{self.url}/@bongsu/{number}", "uri": f"{self.url}/users/bongsu/{number}"}
+        self.posts.append(status | {"text": said["status"], "media": media, "language": said["language"]})
+        if key is not None:
+            self._by_key[key] = status
+        return web.json_response(status, headers=headers)
+
+    async def _upload(self, request: web.Request) -> web.StreamResponse:
+        if not self._is_known(request):
+            return web.json_response({"error": "The access token is invalid"}, status=401)
+        form = await request.post()
+        number = str(next(self._numbers))
+        self.media[number] = {
+            "jpeg": form["file"].file.read(), "alt": form["description"], "looks": self.looks_until_ready,
+        }  # fmt: skip
+        url = None if self.looks_until_ready else f"{self.url}/media/{number}.jpg"
+        return web.json_response({"id": number, "type": "image", "url": url}, status=200 if url else 202)
+
+    async def _look(self, request: web.Request) -> web.StreamResponse:
+        one = self.media[request.match_info["id"]]
+        one["looks"] -= 1
+        return web.json_response({"id": request.match_info["id"]}, status=206 if one["looks"] > 0 else 200)
+
+    def _is_known(self, request: web.Request) -> bool:
+        return request.headers.get("Authorization") == f"Bearer {self.token}"
+
+
+class WebhookDouble(Double):
+    """A receiver that checks signature and age as Standard Webhooks say, and knows an id again."""
+
+    def __init__(self, secret: bytes) -> None:
+        super().__init__()
+        self.secret = secret
+        self.attempts: list[str] = []
+
+    def route(self, router: web.UrlDispatcher) -> None:
+        router.add_post("/hook", self._take)
+
+    async def _take(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        key, at = request.headers["webhook-id"], request.headers["webhook-timestamp"]
+        digest = hmac.digest(self.secret, f"{key}.{at}.".encode() + body, hashlib.sha256)
+        expected = f"v1,{base64.b64encode(digest).decode()}"
+        if abs(time.time() - int(at)) > 300 or not hmac.compare_digest(expected, request.headers["webhook-signature"]):
+            return web.json_response({"error": "signature does not match"}, status=401)
+        self.attempts.append(key)
+        return await self._meet(request, lambda: self._publish(key, body))
+
+    def _publish(self, key: str, body: bytes) -> web.Response:
+        if not any(post["id"] == key for post in self.posts):
+            self.posts.append(json.loads(body))
+        return web.Response(status=204)
+
+
+def weigh(text: str) -> int:
+    """A text's length by X's published table, written for the double alone."""
+    light = [*range(0x0000, 0x1100), *range(0x2000, 0x200E), *range(0x2010, 0x2020), *range(0x2032, 0x2038)]
+    return sum(1 if ord(c) in set(light) else 2 for c in unicodedata.normalize("NFC", text))
+
+
+def _escape(text: str) -> str:
+    return quote(text, safe="-._~")
+
+
+async def _serve(kind: str, port: int) -> None:
+    double: Double = {
+        "x": lambda: XDouble(("api-key", "api-secret", "token", "token-secret")),
+        "mastodon": lambda: MastodonDouble("token"),
+        "webhook": lambda: WebhookDouble(b"a secret for tests"),
+    }[kind]()
+    double.port = port
+    async with double:
+        print(f"{kind} at {double.url}", flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(sys.argv[1], int(sys.argv[2])))

@@ -1,0 +1,452 @@
+"""X, Mastodon and webhook against servers that keep the documented rules: one alert, one post, whatever goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import sys
+import time
+from datetime import timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import aiohttp
+import pytest
+from structlog.testing import capture_logs
+
+from functions import Caption, Retry, encode
+from functions.broker import connect
+from functions.event import utc_now
+from functions.settings import SettingsError
+from functions.topology import queues
+from notify.channels import ChannelError, UnknownOutcomeError, mastodon
+from notify.channels import settings as environment
+from notify.channels.http import Answer, Pace, read_limit
+from notify.channels.mastodon import Mastodon
+from notify.channels.opening import open_channels
+from notify.channels.settings import Door, XKeys
+from notify.channels.webhook import Webhook, read_secret
+from notify.channels.x import X
+from notify.map.store import Store
+from notify.post import Desk, open_desk, post
+
+from .doubles import MastodonDouble, WebhookDouble, XDouble
+
+KEYS = ("api-key-1", "api-secret-2", "access-token-3", "access-secret-4")
+X_PARTS = ("API_KEY", "API_SECRET", "ACCESS_TOKEN", "ACCESS_SECRET")
+TOKEN = "mastodon-token-5"
+SECRET = base64.b64encode(b"webhook secret six, long enough").decode()
+BOTH = ("ko", "en")
+
+
+@pytest.fixture
+async def session():
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1.0)) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def x_server():
+    async with XDouble(KEYS) as double:
+        yield double
+
+
+@pytest.fixture
+async def mastodon_server():
+    async with MastodonDouble(TOKEN) as double:
+        yield double
+
+
+@pytest.fixture
+async def webhook_server():
+    async with WebhookDouble(b"webhook secret six, long enough") as double:
+        yield double
+
+
+@pytest.fixture(params=["x", "mastodon", "webhook"])
+def pair(request, session):
+    """A channel and its double: every promise is kept by all three."""
+    double = request.getfixturevalue(f"{request.param}_server")
+    return open_channel(request.param, session, double), double
+
+
+def open_channel(name, session, double):
+    if name == "x":
+        return X(session, XKeys(*KEYS), BOTH, double.url)
+    if name == "mastodon":
+        return Mastodon(session, Door(double.url, TOKEN), BOTH)
+    return Webhook(session, Door(f"{double.url}/hook", f"whsec_{SECRET}"))
+
+
+@pytest.fixture
+def captioned(make_event):
+    def make(**fields):
+        return make_event("captioned", hazard="fire", **fields)
+
+    return make
+
+
+@pytest.fixture
+def desk_of(store, snapshots):
+    return lambda *channels: Desk(store, snapshots, channels)
+
+
+def forget(channel):
+    """As a replica does that starts anew: it knows nothing of limits and failures."""
+    channel._pace = Pace()
+
+
+async def test_alert_is_posted_once_with_picture_and_both_languages(pair, store, snapshots, captioned, street):
+    channel, double = pair
+    desk = Desk(store, snapshots, (channel,))
+    await post(captioned(), desk)
+    await post(captioned(id_="event-2", seconds=5), desk)
+    (out,) = double.posts
+    (kept,) = await store.posts(channel.name)
+    if channel.name == "webhook":
+        assert out["text"] == {"en": "Fire at Sinchon Market.", "ko": "신촌시장에서 화재."}
+        assert base64.b64decode(out["snapshot"]["base64"]) == street
+        assert out["incident"]["place"]["name"] == "Sinchon Market" and out["incident"]["hazard"] == "fire"
+    else:
+        assert out["text"].startswith("신촌시장에서 화재.\nFire at Sinchon Market.")
+        (media,) = out["media"]
+        assert media["jpeg"] == street and media["alt"] == "신촌시장에서 화재.\nFire at Sinchon Market."
+        assert out["id"] in kept.reference
+
+
+async def test_alert_without_a_picture_is_posted(pair, store, snapshots, captioned):
+    channel, double = pair
+    await post(captioned(snapshot=None), Desk(store, snapshots, (channel,)))
+    assert len(double.posts) == 1 and not double.posts[0].get("media") and not double.posts[0].get("snapshot")
+
+
+@pytest.mark.parametrize("fault", ["html-503", "json-500", "cut", "cut-after", "slow"])
+async def test_failure_in_mid_post_ends_in_one_post(pair, store, snapshots, captioned, fault):
+    channel, double = pair
+    double.faults, double.slow_s = [fault], 1.5
+    desk = Desk(store, snapshots, (channel,))
+    with pytest.raises(Retry, match=channel.name) as retry:
+        await post(captioned(), desk)
+    assert retry.value.after_s >= 4 and "secret" not in str(retry.value)
+    # Until an attempt tells, it is unknown whether the post is out: no other event may post other words.
+    await post(captioned(id_="event-2", seconds=5, caption=Caption(en="Other words.", ko="다른 말.")), desk)
+    assert double.requests == 1
+    forget(channel)
+    await post(captioned(caption=Caption(en="Yet other words.", ko="또 다른 말.")), desk)
+    assert len(double.posts) == 1 and "Sinchon" in str(double.posts[0]["text"])
+    assert len(await store.posts(channel.name)) == 1
+
+
+async def test_crash_between_post_and_confirmation_leaves_one_post_even_for_another_event(
+    pair, store, snapshots, captioned, monkeypatch
+):
+    channel, double = pair
+    desk = Desk(store, snapshots, (channel,))
+    with monkeypatch.context() as patch:
+
+        async def crash(*_: object, **__: object) -> None:
+            raise RuntimeError("the power went out")
+
+        patch.setattr(store, "confirm", crash)
+        with pytest.raises(RuntimeError):
+            await post(captioned(), desk)
+    assert len(double.posts) == 1
+    claim = type(store).claim
+    monkeypatch.setattr(type(store), "claim", lambda *a, **k: claim(*a, **k, stale_s=0))
+    await post(captioned(id_="event-2", seconds=5, caption=Caption(en="Other words.", ko="다른 말.")), desk)
+    assert len(double.posts) == 1
+    (kept,) = await store.posts(channel.name)
+    assert kept.text.en == "Fire at Sinchon Market."
+
+
+async def test_refusal_is_no_post_gives_the_claim_back_and_tells_no_secret(session, store, snapshots, captioned, pair):
+    channel, double = pair
+    double.faults = [(401, {})]
+    with capture_logs() as logs, pytest.raises(Retry, match="401 as told") as retry:
+        await post(captioned(), Desk(store, snapshots, (channel,)))
+    assert retry.value.after_s == 300
+    told = f"{retry.value} {retry.value.__cause__!r} {logs}"
+    assert not any(secret in told for secret in (*KEYS, TOKEN, SECRET))
+    await post(captioned(id_="event-2", seconds=5), Desk(store, snapshots, (channel,)))
+    assert len(double.posts) == 1
+
+
+async def test_wrong_credentials_are_refused_by_the_server(
+    session, x_server, mastodon_server, webhook_server, captioned
+):
+    wrong = (
+        X(session, XKeys(*KEYS[:3], "wrong-secret"), BOTH, x_server.url),
+        Mastodon(session, Door(mastodon_server.url, "wrong-token"), BOTH),
+        Webhook(session, Door(f"{webhook_server.url}/hook", "a wrong secret, long enough")),
+    )
+    incident = await _incident(captioned)
+    for channel in wrong:
+        with pytest.raises(ChannelError, match="refused: 401") as error:
+            await channel.post(incident, Caption(en="Fire.", ko="화재."), None, "key")
+        assert "wrong" not in str(error.value)
+
+
+async def test_rate_limit_is_waited_for_and_nothing_is_sent_meanwhile(pair, store, snapshots, captioned):
+    channel, double = pair
+    reset = int(time.time()) + 600
+    if channel.name == "mastodon":
+        at = (utc_now() + timedelta(seconds=600)).isoformat()
+        double.faults = [(429, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": at})]
+    elif channel.name == "x":
+        double.faults = [(429, {"x-rate-limit-remaining": "0", "x-rate-limit-reset": str(reset)})]
+    else:
+        double.faults = [(429, {"Retry-After": "600"})]
+    desk = Desk(store, snapshots, (channel,))
+    for _ in range(2):
+        with pytest.raises(Retry) as retry:
+            await post(captioned(), desk)
+        assert 590 < retry.value.after_s < 730
+    assert double.requests == 1 and double.posts == []
+
+
+@pytest.mark.parametrize("name", ["x", "mastodon"])
+async def test_last_allowed_post_blocks_the_next_before_it_is_refused(name, session, captioned):
+    async with XDouble(KEYS, limit=2) if name == "x" else MastodonDouble(TOKEN, limit=2) as double:
+        channel, incident = open_channel(name, session, double), await _incident(captioned)
+        for number in range(2):
+            await channel.post(incident, Caption(en=f"Fire {number}.", ko=""), None, f"key-{number}")
+        with pytest.raises(ChannelError, match="rate limit") as error:
+            await channel.post(incident, Caption(en="Fire 3.", ko=""), None, "key-3")
+        assert error.value.after_s > 800 and double.requests == 2
+
+
+async def test_server_that_is_away_is_no_post_and_is_asked_ever_less_often(pair, captioned, monkeypatch):
+    channel, double = pair
+    incident = await _incident(captioned)
+    await double.__aexit__()
+    waits = []
+    for _ in range(3):
+        with pytest.raises(ChannelError, match="cannot connect") as error:
+            await channel.post(incident, Caption(en="Fire.", ko=""), None, "key")
+        assert not isinstance(error.value, UnknownOutcomeError)
+        waits.append(error.value.after_s)
+        channel._pace._blocked_until = 0.0
+    assert 4 < waits[0] < waits[1] < waits[2]
+
+
+async def test_channel_that_hangs_holds_up_no_other(session, x_server, mastodon_server, desk_of, captioned):
+    x_server.faults, x_server.slow_s = ["slow"], 5
+    channels = (open_channel("x", session, x_server), open_channel("mastodon", session, mastodon_server))
+    with pytest.raises(Retry, match="x: no answer"):
+        await post(captioned(), desk := desk_of(*channels))
+    assert len(mastodon_server.posts) == len(await desk.store.posts("mastodon")) == 1
+
+
+async def test_x_never_gets_a_link_a_mention_or_more_than_280(session, x_server, store, snapshots, captioned):
+    channel = open_channel("x", session, x_server)
+    ko = "경부고속도로 gate.kr https://a.example/b?c 부근에서 사고가 감지되었습니다. " * 6
+    en = "Accident near gate.kr, http://x.example and @police. Smoke \U0001f525\U0001f525 is seen. " * 6
+    await post(captioned(caption=Caption(en=en, ko=ko)), Desk(store, snapshots, (channel,)))
+    (out,) = x_server.posts
+    assert x_server.billed_usd == 0.015
+    assert "@" not in out["text"] and "://" not in out["text"] and out["text"].endswith(" [1]")
+
+
+@pytest.mark.parametrize("status", [503, 401, 429])
+async def test_words_go_out_alone_where_x_takes_no_picture(session, x_server, desk_of, captioned, status):
+    x_server.upload_faults = [status]
+    await post(captioned(), desk_of(open_channel("x", session, x_server)))
+    assert x_server.posts[0]["media"] == []
+
+
+async def test_words_go_out_alone_where_x_has_lost_the_picture(session, x_server, desk_of, captioned):
+    x_server.is_losing_media = True
+    await post(captioned(), desk_of(open_channel("x", session, x_server)))
+    assert len(x_server.media) == 1 and x_server.posts[0]["media"] == []
+
+
+async def test_mastodon_waits_for_its_picture_and_does_without_one_that_never_gets_ready(
+    session, mastodon_server, desk_of, captioned, monkeypatch
+):
+    monkeypatch.setattr(mastodon, "_PROCESSING_WAITS_S", (0.01,) * 4)
+    channel = open_channel("mastodon", session, mastodon_server)
+    mastodon_server.looks_until_ready = 2
+    await post(captioned(), desk_of(channel))
+    assert len(mastodon_server.posts[0]["media"]) == 1
+    mastodon_server.looks_until_ready = 99
+    await post(captioned(id_="later", seconds=1000), desk_of(channel))
+    assert mastodon_server.posts[1]["media"] == []
+
+
+async def test_redirect_is_not_followed(session, webhook_server, captioned):
+    webhook_server.faults = [(307, {"Location": "http://127.0.0.1:9/"})]
+    channel = open_channel("webhook", session, webhook_server)
+    with pytest.raises(ChannelError, match="refused: 307"):
+        await channel.post(await _incident(captioned), Caption(en="Fire.", ko=""), None, "key")
+
+
+async def test_alert_that_is_too_old_is_on_the_map_alone(store, snapshots, captioned, webhook_server, session):
+    desk = Desk(store, snapshots, (open_channel("webhook", session, webhook_server),), max_age_s=600)
+    with capture_logs() as logs:
+        await post(captioned(), desk)
+    assert webhook_server.requests == 0 and (await store.incident(1)).sightings == 1
+    assert [line["event"] for line in logs] == ["alert_too_old"]
+    await post(captioned(id_="new", captured_at=utc_now() - timedelta(seconds=500)), desk)
+    assert len(webhook_server.posts) == 1
+
+
+def test_limits_are_read_in_all_their_forms():
+    now = time.time()
+
+    def limit(status, **headers):
+        until = read_limit(Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, {}))
+        return None if until is None else round(until - now)
+
+    reset = str(int(now) + 100)
+    assert limit(200, x_rate_limit_remaining="5", x_rate_limit_reset=reset) is None
+    assert limit(201, x_rate_limit_remaining="0", x_rate_limit_reset=reset) in (99, 100)
+    assert limit(429, x_rate_limit_reset=reset) in (99, 100)
+    assert limit(429, x_rate_limit_remaining="7", x_rate_limit_reset=reset) is None
+    day = str(int(now) + 5000)
+    daily = {"x_user_limit_24hour_remaining": "0", "x_user_limit_24hour_reset": day}
+    assert limit(429, x_rate_limit_remaining="7", x_rate_limit_reset=reset, **daily) in (4999, 5000)
+    assert limit(429, Retry_After="30") == 30
+    assert limit(429, Retry_After=format_datetime(utc_now() + timedelta(seconds=60))) in (59, 60, 61)
+    assert limit(429, Retry_After="soon", x_rate_limit_reset="-1") is None
+
+
+@pytest.fixture
+def clean(monkeypatch):
+    for name in ("BONGSU_CHANNELS", *(f"BONGSU_X_{part}" for part in ("API_KEY", "API_SECRET"))):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+async def test_feed_is_on_by_default(clean):
+    async with open_channels(environment.load()) as channels:
+        assert [channel.name for channel in channels] == ["feed"]
+
+
+async def test_channels_come_from_the_environment_and_secrets_from_files(clean, tmp_path):
+    clean.setenv("BONGSU_CHANNELS", "feed, x,mastodon,webhook")
+    for name, value in zip(X_PARTS, KEYS, strict=True):
+        (tmp_path / name).write_text(f"{value}\n")
+        clean.setenv(f"BONGSU_X_{name}_FILE", str(tmp_path / name))
+    clean.setenv("BONGSU_MASTODON_URL", "https://social.example")
+    clean.setenv("BONGSU_MASTODON_TOKEN", TOKEN)
+    clean.setenv("BONGSU_WEBHOOK_URL", "https://hook.example/in/secret-path")
+    clean.setenv("BONGSU_WEBHOOK_SECRET", f"whsec_{SECRET}")
+    assert environment.x_keys() == XKeys(*KEYS)
+    shown = f"{environment.x_keys()} {environment.mastodon_door()} {environment.webhook_door()} {environment.load()}"
+    assert not any(secret in shown for secret in (*KEYS, TOKEN, SECRET, "secret-path"))
+    async with open_channels(environment.load()) as channels:
+        assert [channel.name for channel in channels] == ["feed", "x", "mastodon", "webhook"]
+
+
+@pytest.mark.parametrize(
+    ("given", "refusal"),
+    [
+        ({"BONGSU_CHANNELS": "feed,facebook"}, "some of feed, x, mastodon, webhook"),
+        ({"BONGSU_CHANNELS": "x"}, "BONGSU_X_API_KEY is not set"),
+        ({"BONGSU_CHANNELS": "x", "BONGSU_X_API_KEY_FILE": "/nowhere/key"}, "cannot read '/nowhere/key'"),
+        ({"BONGSU_CHANNELS": "x", "BONGSU_X_API_KEY_FILE": "a", "BONGSU_X_API_KEY": "b"}, "keep one"),
+        ({"BONGSU_CHANNELS": "mastodon", "BONGSU_MASTODON_URL": "http://social.example"}, "unencrypted"),
+        (
+            {"BONGSU_CHANNELS": "webhook", "BONGSU_WEBHOOK_URL": "https://h.example", "BONGSU_WEBHOOK_SECRET": "short"},
+            "16 bytes or more",
+        ),
+        ({"BONGSU_POST_LANGUAGES": "ko,de"}, "ko, en or both"),
+        ({"BONGSU_POST_MAX_AGE_S": "soon"}, "BONGSU_POST_MAX_AGE_S"),
+    ],
+)
+async def test_wrong_setting_is_one_clear_line(clean, given, refusal):
+    for name, value in given.items():
+        clean.setenv(name, value)
+    with pytest.raises(SettingsError, match=refusal) as error:
+        async with open_channels(environment.load()):
+            pass
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.usefixtures("environment")
+async def test_poster_ends_with_one_line_where_a_credential_is_missing(clean):
+    clean.setenv("BONGSU_CHANNELS", "x")
+    with pytest.raises(SystemExit, match="bongsu: BONGSU_X_API_KEY is not set"):
+        async with open_desk():
+            pass
+
+
+async def test_dry_run_sends_nothing_needs_no_credentials_and_says_what_it_would(clean, store, snapshots, captioned):
+    clean.setenv("BONGSU_CHANNELS", "feed,x,mastodon,webhook")
+    clean.setenv("BONGSU_POST_DRY_RUN", "1")
+    async with open_channels(environment.load()) as channels:
+        with capture_logs() as logs:
+            await post(captioned(), Desk(store, snapshots, channels))
+    said = {line["channel"]: line["ko"] for line in logs if line["event"] == "post_held_back"}
+    assert said == dict.fromkeys(("x", "mastodon", "webhook"), "신촌시장에서 화재.")
+    assert (await store.posts("x"))[0].reference == "dry-run:bongsu-1-x"
+
+
+def test_webhook_secret_is_base64_after_its_prefix():
+    assert read_secret("whsec_" + base64.b64encode(b"0123456789abcdef").decode()) == b"0123456789abcdef"
+    with pytest.raises(SettingsError, match="base64"):
+        read_secret("whsec_not base64 at all")
+
+
+async def _incident(captioned):
+    """An incident as a channel gets it."""
+    from notify.map.records import Incident
+
+    event = captioned()
+    return await asyncio.sleep(
+        0,
+        Incident(
+            id=7, camera=event.camera, hazard="fire", place=event.place, first_seen=event.captured_at,
+            last_seen=event.captured_at, confidence=0.8, sightings=1, pin_s=0.1, caption=None, snapshot_key=None,
+            revision=1,
+        ),
+    )  # fmt: skip
+
+
+async def test_poster_that_is_killed_in_mid_post_leaves_one_post(pair, captioned, tmp_path, database_url):
+    channel, double = pair
+    name = channel.name
+    double.faults, double.slow_s = ["slow"], 60
+    environ = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "BONGSU_BROKER_URL": f"sqlite:///{tmp_path}/broker.db",
+        "BONGSU_DATABASE_URL": database_url,
+        "BONGSU_SNAPSHOT_URL": str(tmp_path / "snapshots"),
+        "BONGSU_POST_MAX_AGE_S": "0",
+        "BONGSU_CHANNELS": name,
+        "BONGSU_X_API_URL": double.url,
+        **{f"BONGSU_X_{part}": key for part, key in zip(X_PARTS, KEYS, strict=True)},
+        "BONGSU_MASTODON_URL": double.url,
+        "BONGSU_MASTODON_TOKEN": TOKEN,
+        "BONGSU_WEBHOOK_URL": f"{double.url}/hook",
+        "BONGSU_WEBHOOK_SECRET": f"whsec_{SECRET}",
+    }
+    broker = await connect(environ["BONGSU_BROKER_URL"])
+    await broker.declare(queues(["captioned.post"]))
+    await broker.publish(encode(captioned()))
+    await (await Store.open(database_url)).close()
+    command = (sys.executable, "-m", "functions", "notify.post")
+
+    async def start():
+        return await asyncio.create_subprocess_exec(*command, env=environ, stderr=asyncio.subprocess.PIPE)
+
+    poster = await start()
+    async with asyncio.timeout(40):
+        while not double.posts:
+            await asyncio.sleep(0.05)
+        poster.kill()
+        told = await poster.stderr.read()
+        second = await start()
+        store = await Store.open(database_url)
+        while not await store.posts(name):
+            await asyncio.sleep(0.05)
+        second.terminate()
+        told += await second.stderr.read()
+        await asyncio.gather(poster.wait(), second.wait())
+    await store.close()
+    assert second.returncode == 0 and double.requests == 2 and len(double.posts) == 1
+    assert list(await broker.dead_letters()) == []
+    await broker.close()
+    assert not any(secret.encode() in told for secret in (*KEYS, TOKEN, SECRET))
