@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
 
+import msgspec
 import structlog
 from prometheus_client import Counter
 
+from functions import telemetry
 from functions.broker import Broker, BrokerError, QueueDiffers
 from functions.event import Event, Message, encode, new_id, utc_now
 from functions.spool import Spool
@@ -169,6 +171,7 @@ class Outbox:
             self._bursts.append(taken)
             raise
         BURSTS.labels(taken.camera.id).inc()
+        telemetry.observe_stage(msgspec.structs.replace(event, trace=()), event.trace[-1])
         log.info("burst_published", event_id=event.id, camera=event.camera, frames=len(event.frames))
 
     async def _publish(self, broker: Broker, message: Message) -> None:
