@@ -5,7 +5,7 @@ TAG      ?= 0.1.0
 ENV      ?= local
 IMAGES   ?= motion detect function caption api
 
-.PHONY: build push images secrets render deploy undeploy status logs
+.PHONY: build push images secrets render deploy undeploy status logs savings
 
 build: ## Build the images: REGISTRY=, TAG=, IMAGES="motion detect function caption api detect-cuda"
 	@for image in $(IMAGES); do \
@@ -38,3 +38,6 @@ status: ## Show what runs on the cluster, what waits in the queues
 
 logs: ## Follow the logs of one function: F=post
 	@sh k8s/deploy.sh logs $(ENV) $(F)
+
+savings: $(STAMP) ## Replay a day through the scaling rules: what sleeping saves against always on
+	@$(BIN)/python -m bench.savings $(ARGS)

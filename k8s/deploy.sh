@@ -57,22 +57,29 @@ render() {
     kubectl kustomize "$overlay" | sed -E "s#^( *(- )?image: )bongsu/([a-z-]+):[^ ]+\$#\1$1/\3:$2#"
 }
 
+ready() {
+    kubectl rollout status --namespace $namespace "$1" --timeout="$TIMEOUT" ||
+        fail "$1 is not ready: kubectl describe --namespace $namespace $1"
+}
+
 deploy() {
     need_overlay
     need_secrets
     need_cluster
     need_keda
     render "$1" "$2" >"$work/all.yaml"
-    # A Job's template cannot change, and this one may be run as often as one likes.
-    kubectl delete job topology --namespace $namespace --ignore-not-found >/dev/null 2>&1 || true
+    # A Job's template cannot change, and these may be run as often as one likes.
+    kubectl delete job topology migration --namespace $namespace --ignore-not-found >/dev/null 2>&1 || true
     kubectl apply -f "$work/all.yaml"
     echo "waiting for what is always on ..."
-    for what in statefulset/rabbitmq statefulset/mysql deployment/api daemonset/motion; do
-        kubectl rollout status --namespace $namespace "$what" --timeout="$TIMEOUT" ||
-            fail "$what is not ready: kubectl describe --namespace $namespace $what"
-    done
+    ready statefulset/rabbitmq
+    ready statefulset/mysql
     kubectl wait --namespace $namespace --for=condition=Complete job/topology --timeout="$TIMEOUT" ||
         fail "the queues are not declared: kubectl logs --namespace $namespace job/topology"
+    kubectl wait --namespace $namespace --for=condition=Complete job/migration --timeout="$TIMEOUT" ||
+        fail "the database's tables are not there: kubectl logs --namespace $namespace job/migration"
+    ready deployment/api
+    ready daemonset/motion
     kubectl wait --namespace $namespace --for=condition=Ready scaledobject --all --timeout="$TIMEOUT" ||
         fail "KEDA cannot read the queues: kubectl describe --namespace $namespace scaledobject"
     status

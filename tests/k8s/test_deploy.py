@@ -105,11 +105,13 @@ def test_it_applies_then_waits_for_stores_queues_and_keda(site: Site) -> None:
     order = [
         next(i for i, line in enumerate(steps) if line.startswith(start))
         for start in (
-            "delete job topology",
+            "delete job topology migration",
             "apply -f",
             "rollout status --namespace bongsu statefulset/rabbitmq",
             "rollout status --namespace bongsu statefulset/mysql",
             "wait --namespace bongsu --for=condition=Complete job/topology",
+            "wait --namespace bongsu --for=condition=Complete job/migration",
+            "rollout status --namespace bongsu deployment/api",
             "wait --namespace bongsu --for=condition=Ready scaledobject",
         )
     ]

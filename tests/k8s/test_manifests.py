@@ -22,6 +22,7 @@ from functions import settings as settings_of_functions
 from local.manifest import read_workloads
 from motion.config import load_cameras
 from notify import settings as settings_of_notify
+from notify.channels import settings as settings_of_channels
 from tests.k8s.conftest import OVERLAYS, ROOT, Cluster
 from tests.keda.test_manifests import schema_of
 
@@ -100,7 +101,7 @@ def test_the_topology_job_declares_exactly_the_queues_that_keda_watches(cluster:
 def test_every_variable_is_one_that_the_code_reads(cluster: Cluster) -> None:
     source = "".join(path.read_text() for room in ROOMS for path in (ROOT / room).rglob("*.py"))
     known = set(re.findall(r"BONGSU_[A-Z_]+[A-Z]", source))
-    for module in (settings_of_functions, settings_of_notify):
+    for module in (settings_of_functions, settings_of_notify, settings_of_channels):
         known |= {f"BONGSU_{name.upper()}" for name in module.Settings.__struct_fields__}
     for pod in cluster.pods.values():
         for container in containers(pod):

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from functions.broker import rabbit
-from functions.topology import MOTION, queue
+from functions.topology import DEAD, MOTION, delay_name, queue
 from local.manifest import read_workloads
 from tests.k8s.conftest import ROOT, load_script
 
@@ -103,7 +102,7 @@ def test_every_queue_is_looked_at_by_the_alert_for_those_that_nobody_reads() -> 
     (pattern,) = re.findall(r'queue=~"([^"]+)"', rule["expr"])
     for workload in read_workloads(ROOT / "keda"):
         assert all(re.fullmatch(pattern, name) for name in workload.rule.queues)
-    assert not re.fullmatch(pattern, rabbit._DEAD)
+    assert not any(re.fullmatch(pattern, name) for name in (DEAD, delay_name(5)))
 
 
 def test_the_motion_queue_is_called_saturated_before_it_drops() -> None:
@@ -112,7 +111,7 @@ def test_the_motion_queue_is_called_saturated_before_it_drops() -> None:
     assert limit is not None
     assert int(rule["expr"].rpartition(">")[2]) < limit
     assert str(limit) in rule["annotations"]["summary"]
-    assert f'queue="{rabbit._DEAD}"' in str(RULES)
+    assert f'queue="{DEAD}"' in str(RULES)
 
 
 def test_a_function_is_scraped_after_its_last_event_before_it_goes_to_sleep() -> None:
