@@ -30,7 +30,7 @@ async def open_stores() -> AsyncIterator[tuple[Store, Snapshots]]:
     """The database and the picture store that the environment names; waits for a database that is away.
 
     Raises:
-        SettingsError, SnapshotError, StoreUrlError: an address is wrong, waiting cannot help; the runtime tells and ends.
+        SettingsError, SnapshotError, StoreUrlError: an address is wrong, so waiting cannot help.
     """
     # Here, not above: SQLAlchemy is most of a cold start, and whoever preloads this module may have it already.
     from notify.map.snapshots import Snapshots
