@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +13,6 @@ from prometheus_client import Counter
 
 from functions.event import Caption, Event, utc_now
 from functions.function import Reject, Retry, on
-from functions.settings import SettingsError
 from notify.channels import Channel, ChannelError, UnknownOutcomeError
 from notify.redact import redacted_of
 from notify.resources import LATE_IMPORTS as _STORES
@@ -51,17 +49,14 @@ async def open_desk() -> AsyncIterator[Desk]:
     """The stores and the channels of this environment.
 
     Raises:
-        SystemExit: with one line on stderr, where a setting is wrong.
+        SettingsError: a setting is wrong; the runtime says so and ends.
     """
     from notify.channels import settings as environment
     from notify.channels.opening import open_channels
 
     async with contextlib.AsyncExitStack() as stack:
-        try:
-            settings = environment.load()
-            channels = await stack.enter_async_context(open_channels(settings))
-        except SettingsError as error:
-            sys.exit(f"bongsu: {error}")
+        settings = environment.load()
+        channels = await stack.enter_async_context(open_channels(settings))
         store, snapshots = await stack.enter_async_context(open_stores())
         yield Desk(store, snapshots, channels, settings.post_max_age_s)
 

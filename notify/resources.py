@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import sys
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import structlog
 
-from functions.settings import SettingsError
 from notify import settings as environment
 
 if TYPE_CHECKING:
@@ -32,18 +30,14 @@ async def open_stores() -> AsyncIterator[tuple[Store, Snapshots]]:
     """The database and the picture store that the environment names; waits for a database that is away.
 
     Raises:
-        SystemExit: with one line on stderr, where waiting cannot help: an address is wrong.
+        SettingsError, SnapshotError, StoreUrlError: an address is wrong, so waiting cannot help.
     """
     # Here, not above: SQLAlchemy is most of a cold start, and whoever preloads this module may have it already.
-    from notify.map.snapshots import SnapshotError, Snapshots
-    from notify.map.store import StoreUrlError
+    from notify.map.snapshots import Snapshots
 
-    try:
-        settings = environment.load()
-        snapshots = Snapshots.open(settings.snapshot_url)
-        store = await _wait_for_store(settings)
-    except (SettingsError, SnapshotError, StoreUrlError) as error:
-        sys.exit(f"bongsu: {error}")
+    settings = environment.load()
+    snapshots = Snapshots.open(settings.snapshot_url)
+    store = await _wait_for_store(settings)
     try:
         yield store, snapshots
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import subprocess
 import sys
 import time
 from datetime import timedelta
@@ -29,7 +30,7 @@ from notify.channels.settings import Door, XKeys
 from notify.channels.webhook import Webhook, read_secret
 from notify.channels.x import X
 from notify.map.store import Store
-from notify.post import Desk, open_desk, post
+from notify.post import Desk, post
 
 from .doubles import MastodonDouble, WebhookDouble, XDouble
 
@@ -373,12 +374,16 @@ async def test_wrong_setting_is_one_clear_line(clean, given, refusal):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.usefixtures("environment")
-async def test_poster_ends_with_one_line_where_a_credential_is_missing(clean):
-    clean.setenv("BONGSU_CHANNELS", "x")
-    with pytest.raises(SystemExit, match="bongsu: BONGSU_X_API_KEY is not set"):
-        async with open_desk():
-            pass
+def test_poster_ends_with_one_line_where_a_setting_is_wrong(tmp_path):
+    root = str(Path(__file__).parents[2])
+    for name, value, told in (
+        ("BONGSU_CHANNELS", "x", "BONGSU_X_API_KEY is not set"),
+        ("BONGSU_DATABASE_URL", "nonsense://x", "BONGSU_DATABASE_URL must begin"),
+    ):
+        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": root, name: value}
+        command = [sys.executable, "-m", "functions", "notify.post"]
+        ended = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 1 and told in ended.stderr and "Traceback" not in ended.stderr
 
 
 async def test_dry_run_sends_nothing_needs_no_credentials_and_says_what_it_would(clean, store, snapshots, captioned):
