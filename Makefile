@@ -8,7 +8,7 @@ DEV    := $(VENV)/.dev
 PORT   ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench clean
+.PHONY: help run test lint format bench chaos clean
 
 help: ## Show this help
 	@echo "Bongsu watches CCTV and tells people. Targets:"
@@ -36,6 +36,10 @@ bench: $(DEV) ## Measure, and print the tables of docs/benchmarks.md
 	$(BIN)/python -m bench
 
 include k8s/deploy.mk
+
+chaos: $(DEV) ## Break real servers and workers at random, and count what is lost or doubled (nothing may be)
+	@sh tests/services.sh
+	$(BIN)/python -m bench.chaos $(ARGS)
 
 clean: ## Remove the virtual environment, caches and the state of `make run`
 	rm -rf $(VENV) state build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

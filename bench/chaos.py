@@ -135,14 +135,14 @@ class _Slot:
     def __init__(self, name: str, command: list[str], environment: dict[str, str], log: Path) -> None:
         self.name = name
         self._command, self._environment, self._log = command, environment, log
-        self._killed = False
+        self._sent: set[signal.Signals] = set()
         self.crashes: list[int] = []
         self.starts = 0
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
     def start(self) -> None:
-        self._killed = False
+        self._sent.clear()
         self.starts += 1
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -152,7 +152,7 @@ class _Slot:
     def send(self, signum: signal.Signals) -> None:
         if self.is_alive:
             assert self._process is not None
-            self._killed = signum == signal.SIGKILL
+            self._sent.add(signum)
             self._process.send_signal(signum)
 
     @property
@@ -164,11 +164,12 @@ class _Slot:
         return None if self._process is None else self._process.poll()
 
     def tend(self) -> None:
-        """Replace a worker that ended; one that ended badly without being killed is a crash."""
+        """Replace a worker that ended; one that ended neither with 0 nor of a signal that we sent is a crash."""
         code = self.exit_code
         if code is None:
             return
-        if code != 0 and not self._killed:
+        # SIGTERM ends a process that is still importing at once: it has nothing in hand.
+        if code != 0 and code not in {-signum for signum in self._sent}:
             self.crashes.append(code)
         self.start()
 

@@ -214,10 +214,13 @@ class _Worker:
 
     async def _gather(self, consumer: Consumer) -> list[Delivery]:
         """One delivery, or up to a batch of them; empty when it is time to stop."""
-        get = asyncio.create_task(consumer.get())
-        if not await self._unless_stopping(get):
-            return []
-        first = get.result()
+        # What is here already needs no watch over `stopping`, and no tasks for it: they would be half of the cost.
+        first = consumer.get_nowait()
+        if first is None:
+            get = asyncio.create_task(consumer.get())
+            if not await self._unless_stopping(get):
+                return []
+            first = get.result()
         deliveries = [] if first is None else [first]
         wait_until = time.monotonic() + self._subscription.batch_wait_s
         while len(deliveries) < self._subscription.batch and not self._stopping.is_set():
@@ -276,7 +279,10 @@ class _Worker:
                     return False
                 await self._refuse(*taken[0], error)
                 return True
-            await asyncio.gather(*(delivery.ack() for delivery, _ in taken))
+            if len(taken) == 1:
+                await taken[0][0].ack()
+            else:
+                await asyncio.gather(*(delivery.ack() for delivery, _ in taken))
             self._record(events, outputs, stage)
         return True
 

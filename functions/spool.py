@@ -27,7 +27,7 @@ waiting_bytes = Gauge("bongsu_buffer_bytes", "Size of what waits in the buffer",
 
 
 class Spool:
-    """A folder of events, oldest first. It outlives its process, though not a power cut of the last seconds."""
+    """A folder of events, in the order of their capture. It outlives its process, not a power cut."""
 
     def __init__(self, folder: Path, *, max_bytes: int, max_age_s: float) -> None:
         """Use this folder; what an earlier process left in it is still there."""
@@ -59,7 +59,7 @@ class Spool:
         """Keep an event; the same event again replaces the first. Whether it could be kept."""
         mark = hashlib.sha256(f"{event.type} {event.id}".encode()).hexdigest()[:16]
         known = next(self._folder.glob(f"*-{mark}.event"), None)
-        path = known or self._folder / f"{time.time_ns():020d}-{mark}.event"
+        path = known or self._folder / f"{max(0, int(event.captured_at.timestamp() * 1e9)):020d}-{mark}.event"
         partial = path.with_suffix(".partial")
         try:
             # Written beside and renamed: a reader never sees half of an event.

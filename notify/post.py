@@ -105,7 +105,8 @@ def _raise_failures(results: Sequence[ChannelError | BaseException | None]) -> N
     if broken:
         raise Retry(str(broken[0]), after=RETRY_AFTER_S) from broken[0]
     if failed:
-        raise Retry("; ".join(map(str, failed)), after=max(failure.after_s for failure in failed)) from failed[0]
+        # As soon as the first may be tried: another that may not yet be asked sends nothing.
+        raise Retry("; ".join(map(str, failed)), after=min(failure.after_s for failure in failed)) from failed[0]
 
 
 async def _post_on(

@@ -75,6 +75,9 @@ class Delivery(Protocol):
 class Consumer(Protocol):
     """A subscription to some queues."""
 
+    def get_nowait(self) -> Delivery | None:
+        """A delivery that is here already; None says only that `get` has to be asked."""
+
     async def get(self, timeout_s: float | None = None) -> Delivery | None:
         """The next delivery, oldest first; None if none came in `timeout_s` seconds (None waits for ever)."""
 

@@ -186,6 +186,9 @@ class _MemoryConsumer:
     queues: tuple[str, ...]
     unanswered: list[_MemoryDelivery] = field(default_factory=list)
 
+    def get_nowait(self) -> _MemoryDelivery | None:
+        return None
+
     async def get(self, timeout_s: float | None = None) -> _MemoryDelivery | None:
         end = None if timeout_s is None else time.monotonic() + timeout_s
         while True:

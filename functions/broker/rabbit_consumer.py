@@ -109,6 +109,11 @@ class RabbitConsumer:
             declared = await channel.get_queue(name, ensure=True)
             self._subscribed.append((declared, await declared.consume(partial(self._receive, name))))
 
+    def get_nowait(self) -> RabbitDelivery | None:
+        if not self._arrived:
+            return None
+        return self._arrived.pop() if self._takes_newest else self._arrived.popleft()
+
     async def get(self, timeout_s: float | None = None) -> RabbitDelivery | None:
         if not self._arrived and not self._lost:
             try:
@@ -120,7 +125,7 @@ class RabbitConsumer:
                 return None
         if self._lost:
             raise BrokerError(self._lost)
-        return self._arrived.pop() if self._takes_newest else self._arrived.popleft()
+        return self.get_nowait()
 
     async def leave(self) -> None:
         """Unsubscribe, and give back what is unanswered. What cannot be given back the closed channel gives back."""

@@ -359,6 +359,9 @@ class _SqliteConsumer:
     unanswered: dict[int, _SqliteDelivery] = field(default_factory=dict)
     wait: _Wait | None = None
 
+    def get_nowait(self) -> _SqliteDelivery | None:
+        return self.unanswered[self.buffer.pop(0).id] if self.buffer else None
+
     async def get(self, timeout_s: float | None = None) -> _SqliteDelivery | None:
         if not self.buffer and not await self._fill(timeout_s):
             return None

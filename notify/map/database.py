@@ -211,7 +211,7 @@ def _engine(url: URL) -> AsyncEngine:
     if url.get_backend_name() != "sqlite":
         return create_async_engine(
             url,
-            pool_pre_ping=True,
+            # No ping before each use: a connection that was lost meanwhile is one more reason to try again.
             pool_recycle=1800,
             connect_args={
                 "connect_timeout": _CONNECT_S,

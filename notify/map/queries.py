@@ -22,8 +22,8 @@ Bbox = tuple[float, float, float, float]
 
 _T = schema.incidents
 _NEWEST_FIRST = (_T.c.last_seen.desc(), _T.c.id.desc())
-# Looking through so many entries of an index takes some 5 ms.
-_NEWEST = 50_000
+# Looking through so many entries of an index takes 3 ms in SQLite and 20 ms in MariaDB.
+_NEWEST = 30_000
 _HORIZON_KEPT_S = 60.0
 # No limit at all, but a query with a limit is worked out by itself, by the index that suits it.
 _ALL = 2**62

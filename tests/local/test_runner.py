@@ -270,7 +270,8 @@ async def test_closed_terminal_stops_it_in_order(relay: Relay) -> None:
     run.stdout.close()
     run.send_signal(signal.SIGHUP)
     assert run.wait(timeout=20) == 0
-    assert relay.processes() == []
+    # The standard library's resource tracker ends a moment after the process that it tracks for.
+    wait_until(lambda: relay.processes() == [])
 
 
 def test_the_runner_itself_stays_light() -> None:
@@ -286,8 +287,10 @@ async def test_metrics_of_replicas_that_come_and_go_use_the_same_few_files(relay
     for count in (1, 2):
         await publish(relay, "gate")
         read_until(run, "hospital 1 -> 0")
-        files = sorted(path.name for path in (relay.folder / "state" / "prometheus").iterdir())
-        assert files == ["counter_hospital.0.db", "histogram_hospital.0.db"]
+        files = {path.name for path in (relay.folder / "state" / "prometheus").iterdir()}
+        # One of each kind for the slot, whoever is in it, and for the fork server.
+        assert {name.rpartition("_")[2] for name in files} <= {"hospital.0.db", "runner.db"}, files
+        assert {"counter_hospital.0.db", "histogram_hospital.0.db"} <= files
         code = "from functions.telemetry import render_metrics; print(render_metrics()[0].decode())"
         env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(relay.folder / "state" / "prometheus")}
         said = await asyncio.to_thread(

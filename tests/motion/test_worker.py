@@ -16,6 +16,7 @@ import yaml
 from functions.broker import Broker, BrokerError, connect
 from functions.broker.memory import MemoryBroker
 from functions.event import Event, Message, decode
+from functions.spool import Spool
 from functions.topology import queues
 from motion import outbox as outbox_module
 from motion.burst import Taken
@@ -231,6 +232,42 @@ async def test_waiting_bursts_go_out_newest_first_stale_ones_never_and_only_so_m
     assert [e.id for e in await events(broker, "motion", 2)] == [bursts[4].id, bursts[3].id]
     assert (await broker.depth("motion")).ready == 0
     assert lost._value.get() - before == 3
+
+
+async def test_with_a_buffer_no_burst_is_lost_and_what_is_late_follows_in_order_flagged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "_LATE_PAUSE_S", 0.05)
+    path = write(tmp_path / "cameras.yaml", entry("gate-1", "clip.mp4"))
+    broker = FlakyBroker()
+    broker.is_away = True
+    outbox = Outbox(always(broker), Spool(tmp_path / "buffer", max_bytes=1_000_000, max_age_s=600))
+    late = [taken(path, age_s) for age_s in (60, 50, 40)]
+    for burst in late:
+        outbox.put_burst(burst)
+    publishing = asyncio.create_task(outbox.run())
+    async with asyncio.timeout(10):
+        while broker.tries < 2 and len(outbox._spool or []) != 3:
+            await asyncio.sleep(0.02)
+    fresh = taken(path)
+    outbox.put_burst(fresh)
+    broker.is_away = False
+    found = await events(broker, "motion", 4)
+    publishing.cancel()
+    await asyncio.gather(publishing, return_exceptions=True)
+    assert {e.id: e.late for e in found} == {fresh.id: False, **{burst.id: True for burst in late}}
+    assert [e.id for e in found] == [fresh.id, *(burst.id for burst in late)]
+
+
+async def test_what_could_not_be_published_outlives_the_worker(tmp_path: Path) -> None:
+    path = write(tmp_path / "cameras.yaml", entry("gate-1", "clip.mp4"))
+    kept = Spool(tmp_path / "buffer", max_bytes=1_000_000, max_age_s=600)
+    outbox = Outbox(always(FlakyBroker()), kept)
+    outbox.put_burst(taken(path))
+    outbox.keep()
+    broker = MemoryBroker()
+    await broker.declare(queues(["motion"]))
+    assert await kept.flush(broker) == 1
 
 
 async def test_only_the_last_state_of_a_camera_waits_for_the_broker(tmp_path: Path) -> None:

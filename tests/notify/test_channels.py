@@ -238,6 +238,15 @@ async def test_channel_that_hangs_holds_up_no_other(session, x_server, mastodon_
     assert len(mastodon_server.posts) == len(await desk.store.posts("mastodon")) == 1
 
 
+async def test_channel_that_may_not_be_asked_yet_delays_no_other(session, x_server, webhook_server, desk_of, captioned):
+    x_server.faults = [(429, {"x-rate-limit-reset": str(int(time.time()) + 900)})]
+    webhook_server.faults = ["html-503"]
+    desk = desk_of(open_channel("x", session, x_server), open_channel("webhook", session, webhook_server))
+    with pytest.raises(Retry, match=r"x: .*webhook: ") as retry:
+        await post(captioned(), desk)
+    assert retry.value.after_s < 10
+
+
 async def test_x_never_gets_a_link_a_mention_or_more_than_280(session, x_server, store, snapshots, captioned):
     channel = open_channel("x", session, x_server)
     ko = "경부고속도로 gate.kr https://a.example/b?c 부근에서 사고가 감지되었습니다. " * 6

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from datetime import timedelta
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from notify import cli
 from notify import settings as environment
@@ -101,3 +103,69 @@ async def test_pictures_lie_in_memory_or_a_bucket_by_their_address(street):
 def test_wrong_retention_is_refused():
     with pytest.raises(ValueError, match="BONGSU_SNAPSHOT_KEEP_GB"):
         msgspec.convert({"BONGSU_SNAPSHOT_KEEP_GB": "-3"}, environment.Settings, strict=False)
+
+
+class Bucket:
+    """As much of S3 as pictures need: put, get, list in pages, delete by the batch."""
+
+    def __init__(self):
+        self.files = {}
+
+    async def answer(self, request):
+        if not request.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 Credential=key-id/"):
+            return web.Response(status=403)
+        path = request.path.removeprefix("/alerts").lstrip("/")
+        if request.method == "PUT":
+            self.files[path] = await request.read()
+            return web.Response(headers={"ETag": '"1"'})
+        if request.method == "POST" and "delete" in request.query:
+            keys = re.findall("<Key>(.*?)</Key>", (await request.read()).decode())
+            for key in keys:
+                self.files.pop(key, None)
+            told = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
+            return web.Response(text=f"<DeleteResult>{told}</DeleteResult>", content_type="application/xml")
+        if "list-type" in request.query:
+            return web.Response(text=self._list(request.query), content_type="application/xml")
+        if path not in self.files:
+            return web.Response(status=404)
+        headers = {"ETag": '"1"', "Last-Modified": "Sun, 01 Mar 2026 00:00:00 GMT"}
+        return web.Response(body=self.files[path], headers=headers)
+
+    def _list(self, query):
+        after = query.get("continuation-token", "")
+        keys = sorted(key for key in self.files if key.startswith(query.get("prefix", "")) and key > after)
+        page, more = keys[:2], len(keys) > 2
+        contents = "".join(
+            f"<Contents><Key>{key}</Key><LastModified>2026-03-01T00:00:00.000Z</LastModified><ETag>1</ETag>"
+            f"<Size>{len(self.files[key])}</Size></Contents>"
+            for key in page
+        )
+        token = f"<NextContinuationToken>{page[-1]}</NextContinuationToken>" if more else ""
+        told = f"<KeyCount>{len(page)}</KeyCount><IsTruncated>{str(more).lower()}</IsTruncated>{token}{contents}"
+        return f"<ListBucketResult><Name>alerts</Name>{told}</ListBucketResult>"
+
+
+async def test_pictures_lie_in_a_bucket_that_speaks_s3(street, monkeypatch):
+    bucket, app = Bucket(), web.Application()
+    app.router.add_route("*", "/{path:.*}", bucket.answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]
+    given = {
+        "ENDPOINT": f"http://127.0.0.1:{port}", "ALLOW_HTTP": "true", "REGION": "us-east-1",
+        "ACCESS_KEY_ID": "key-id", "SECRET_ACCESS_KEY": "key-secret",
+    }  # fmt: skip
+    for name, value in given.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    try:
+        pictures = Snapshots.open("s3://alerts/public")
+        keys = [await pictures.put(read_back(street + bytes([number]))) for number in range(5)]
+        assert all(f"public/{key}" in bucket.files for key in keys)
+        assert (await pictures.get(keys[0])).jpeg == street + b"\x00"
+        bucket.files["public/index.html"] = b"mine"
+        assert (await pictures.prune(max_age=timedelta(days=30), max_bytes=None)).deleted == 5
+        assert list(bucket.files) == ["public/index.html"] and await pictures.get(keys[0]) is None
+    finally:
+        await runner.cleanup()
