@@ -360,6 +360,8 @@ class Chaos:
             "BONGSU_DATABASE_URL": database,
             "BONGSU_SNAPSHOT_URL": str(self._home / "snapshots"),
             "BONGSU_QUIET_S": "5",
+            # What comes back late is to be posted all the same, so that it can be counted.
+            "BONGSU_POST_MAX_AGE_S": "0",
             "BONGSU_GRACE_S": "10",
             "BONGSU_LOG_LEVEL": "warning",
             "CHAOS_HEALED": str(self._healed),

@@ -155,6 +155,7 @@ def _function(arguments: Sequence[str]) -> int:
     for path in scaffold.write_function(chosen.into, chosen.name, chosen.on):
         print(f"wrote {path}")
     print(f"next: edit notify/{chosen.name}.py, run its test (make test), then `make run` scales it like the others")
+    print("for a cluster: name the manifest in keda/Kustomization and its queues in k8s/base/topology.yaml")
     return 0
 
 

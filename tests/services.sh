@@ -1,10 +1,11 @@
 #!/bin/sh
-# Installs the real servers that tests start for themselves (RabbitMQ, MariaDB, Chromium), where apt-get and root are at hand.
+# Installs the real servers that tests start for themselves (RabbitMQ, MariaDB, Chromium, promtool), where apt-get and root are at hand.
 set -eu
 missing=""
 [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || command -v rabbitmq-server >/dev/null || missing="$missing rabbitmq-server"
 [ -x /usr/sbin/mariadbd ] || command -v mariadbd >/dev/null || missing="$missing mariadb-server"
 command -v chromium >/dev/null || missing="$missing chromium"
+command -v promtool >/dev/null || missing="$missing prometheus"
 [ -n "$missing" ] || exit 0
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     echo "Installing for the tests:$missing ..."
