@@ -63,7 +63,8 @@ class Relay:
 
     def left(self) -> list[psutil.Process]:
         """Processes that outlived the stop; they are killed."""
-        alive = [p for p in self.family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        # The standard library's resource tracker ends a moment after the process that it tracks for.
+        _, alive = psutil.wait_procs(self.family, timeout=5)
         for process in alive:
             process.kill()
         return alive
