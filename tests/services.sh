@@ -6,7 +6,7 @@ missing=""
 [ -x /usr/sbin/mariadbd ] || command -v mariadbd >/dev/null || missing="$missing mariadb-server"
 command -v chromium >/dev/null || missing="$missing chromium"
 # The browser's driver, Node from playwright's wheel, is linked against it; a bare Debian lacks it.
-ldconfig -p 2>/dev/null | grep -q libatomic.so.1 || missing="$missing libatomic1"
+PATH="$PATH:/usr/sbin:/sbin" ldconfig -p 2>/dev/null | grep -q libatomic.so.1 || missing="$missing libatomic1"
 command -v promtool >/dev/null || missing="$missing prometheus"
 [ -n "$missing" ] || exit 0
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
