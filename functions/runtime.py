@@ -134,7 +134,7 @@ async def _connect(url: str, stopping: asyncio.Event) -> Broker | None:
             attempt += 1
             log.warning("broker_unavailable", reason=str(error), attempt=attempt)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_backoff(attempt)):
+                async with asyncio.timeout(_reconnect_s(attempt)):
                     await stopping.wait()
     return None
 
@@ -168,6 +168,7 @@ class _Worker:
         self._spool = spool
         self._is_first = True
         self._lost_brokers = 0
+        """Connections lost in a row; 0 once a subscription stands again."""
 
     async def serve(self) -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -182,17 +183,15 @@ class _Worker:
                 except Exception as error:
                     raise StartError(f"{self._function} cannot start: {type(error).__name__}: {error}") from error
             log.info("function_ready", function=self._function, startup_s=round(time.time() - self._started_at, 3))
-            attempt = 0
             while not self._stopping.is_set():
                 try:
                     await self._consume(arguments)
-                    attempt = 0
                 except BrokerError as error:
                     telemetry.set_healthy(False)
-                    attempt += 1
-                    log.warning("broker_unavailable", reason=str(error), attempt=attempt)
+                    self._lost_brokers += 1
+                    log.warning("broker_unavailable", reason=str(error), attempt=self._lost_brokers)
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(_backoff(attempt)):
+                        async with asyncio.timeout(_reconnect_s(self._lost_brokers)):
                             await self._stopping.wait()
 
     async def _consume(self, arguments: tuple[Any, ...]) -> None:
@@ -360,6 +359,11 @@ def _outputs(returned: Event | Iterable[Event] | None) -> list[Event]:
         if not isinstance(output, Event):
             raise Reject(f"handler returned {type(output).__name__}: return an Event, several, or None")
     return outputs
+
+
+def _reconnect_s(attempt: int) -> float:
+    """Seconds before the next try to reach the broker: events wait there, so sooner than a failed event is retried."""
+    return min(_RECONNECT_MAX_S, _backoff(attempt))
 
 
 def _backoff(attempt: int) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from functions import Event, Place, Reject, Retry, encode, new_id, on, utc_now
+from functions.broker import BrokerError
 from functions.broker.memory import MemoryBroker
 from functions.event import Message, decode
 from functions.function import Function, Subscription
@@ -182,6 +183,31 @@ async def test_a_resource_is_opened_once_and_closed_at_the_end() -> None:
         await broker.publish(encode(event()), encode(event()))
         await until(lambda: len(log) == 3)
     assert log == ["open", "resource", "resource", "close"]
+
+
+async def test_a_broker_that_comes_back_empty_gets_its_queues_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("functions.runtime._backoff", lambda attempt: 0.0)
+
+    class Emptied(MemoryBroker):
+        is_emptied = False
+
+        def consume(self, queues: Sequence[str], prefetch: int = 1) -> Any:
+            if not self.is_emptied:
+                self.is_emptied = True
+                self._queues.clear()
+                raise BrokerError("the connection was lost")
+            return super().consume(queues, prefetch)
+
+    broker, seen = Emptied(), []
+
+    @on("fire")
+    async def handle(event: Event) -> None:
+        seen.append(event.id)
+
+    async with running(broker, handle):
+        await until(lambda: "fire.test" in broker._queues)
+        await broker.publish(encode(event()))
+        await until(lambda: len(seen) == 1)
 
 
 async def test_stopping_does_not_wait_for_a_resource_that_cannot_be_opened() -> None:
