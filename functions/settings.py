@@ -7,7 +7,7 @@ import os
 import msgspec
 from msgspec import Struct
 
-# msgspec, not pydantic: this is imported by every function, and pydantic would double its cold start.
+# msgspec, not pydantic: this is imported by every function, and none should pay for importing pydantic when it wakes.
 
 
 class SettingsError(ValueError):

@@ -27,11 +27,11 @@ T = TypeVar("T")
 
 _RENEW_S = 3.0
 _POLL_S = 0.005
-"""How often a waiting consumer looks whether another process has committed: 5 ms cost 0.3 % of a core."""
+"""How often a waiting consumer looks whether another process has committed: one cheap PRAGMA."""
 _SWEEP_S = 0.25
 """How often it looks for messages that became due by time alone: delayed retries, expired leases."""
 _GROUP = 64
-"""Operations committed together; one commit costs as much as twenty inserts."""
+"""Operations committed together, at most: a commit costs more than what is in it."""
 
 
 class SqliteBroker:
