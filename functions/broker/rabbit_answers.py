@@ -15,7 +15,9 @@ FAILURES = (AMQPError, ConnectionError, ChannelInvalidStateError, asyncio.Timeou
 """What a lost or refused connection looks like, whichever layer notices it first."""
 
 _GROUP_S = 0.005
-"""How long an answer may wait for others, if its consumer has more at hand; a handler that is slower waits for none."""
+"""A handler that takes longer than this waits for each of its answers to be written."""
+_PAUSE_S = 0.001
+"""How long the answers of a quicker one are gathered."""
 
 
 class Answers:
@@ -28,6 +30,8 @@ class Answers:
         """Write to this channel; `lose` is told why, once it is known to be gone."""
         self._channel = channel
         self._lose = lose
+        self.most = 1
+        """So many are not gathered any longer: the broker delivers no more before it hears of them."""
         self._noted: list[tuple[int, bool]] = []
         self._ahead: set[int] = set()
         """Answered tags, behind which an older one is still open."""
@@ -35,6 +39,7 @@ class Answers:
         """The newest tag up to which all are answered."""
         self._written_at = time.monotonic()
         self._writing: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._failure = ""
 
     @property
@@ -49,11 +54,12 @@ class Answers:
             BrokerError: it cannot be written, so the message will be delivered again.
         """
         self._noted.append((tag, requeue))
-        if self._writing is None:
-            # It runs when this task first waits for anything, and takes all that was noted until then.
-            self._writing = asyncio.create_task(self._write())
         if requeue or time.monotonic() - self._written_at > _GROUP_S:
             await self.flush()
+        elif len(self._noted) >= self.most:
+            self._start()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_PAUSE_S, self._start)
 
     async def flush(self) -> None:
         """Wait until everything noted is written.
@@ -61,11 +67,20 @@ class Answers:
         Raises:
             BrokerError: it cannot be written, so those messages will be delivered again.
         """
+        if self._noted:
+            self._start()
         while self._writing is not None:
             # Whoever waits may be cancelled; what is being written may not, or it would be half written.
             await asyncio.shield(self._writing)
         if self._failure:
             raise BrokerError(f"not acknowledged, will be delivered again: {self._failure}")
+
+    def _start(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
 
     async def _write(self) -> None:
         """The one writer: two at once could overtake each other, and RabbitMQ refuses a tag that was answered."""

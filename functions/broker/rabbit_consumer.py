@@ -119,14 +119,13 @@ class RabbitConsumer:
         return self._arrived.popleft() if self._arrived else None
 
     async def get(self, timeout_s: float | None = None) -> RabbitDelivery | None:
-        if not self._arrived and not self._lost:
-            try:
-                async with asyncio.timeout(timeout_s):
-                    while not self._arrived and not self._lost:
-                        self._wake.clear()
-                        await self._wake.wait()
-            except TimeoutError:
-                return None
+        try:
+            async with asyncio.timeout(timeout_s) if timeout_s is not None else contextlib.nullcontext():
+                while not self._arrived and not self._lost:
+                    self._wake.clear()
+                    await self._wake.wait()
+        except TimeoutError:
+            return None
         if self._lost:
             raise BrokerError(self._lost)
         return self.get_nowait()
@@ -173,6 +172,7 @@ class RabbitConsumer:
         # Quorum queues know no prefetch across queues, so this holds for each queue by itself.
         await guarded(self._wire.basic_qos(prefetch_count=prefetch))
         self._prefetch = prefetch
+        self._answers.most = max(1, prefetch // 2)
         for name in self._queues:
             tag = f"{name}-{uuid.uuid4().hex}"
             await guarded(self._wire.basic_consume(name, partial(self._receive, name), consumer_tag=tag))
@@ -186,6 +186,8 @@ class RabbitConsumer:
         await asyncio.gather(*(delivery.release() for delivery in deliveries))
 
     async def _receive(self, name: str, incoming: aiormq.abc.DeliveredMessage) -> None:
+        if self._lost:
+            return
         headers = incoming.header.properties.headers or {}
         message = read_message(headers, incoming.routing_key, incoming.body)
         delivery = RabbitDelivery(self._sender, self, name, incoming.delivery_tag or 0, message, read_attempt(headers))
