@@ -194,6 +194,11 @@ def run(seconds: float = 120.0, factor: float = 20.0, bound: int | None = None) 
     ]  # fmt: skip
 
 
+def rows(scale: float = 1.0) -> list[tuple[str, str, str]]:
+    """The same for the table of `make bench`."""
+    return [(f"overload: {what}", measured, aim) for what, measured, aim in run(max(20.0, 120 * scale))]
+
+
 def _spread(milliseconds: Sequence[float]) -> str:
     p95 = statistics.quantiles(milliseconds, n=20)[-1]
     return f"p50 {statistics.median(milliseconds):.1f} ms, p95 {p95:.1f} ms, most {max(milliseconds):.1f} ms"
