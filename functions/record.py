@@ -47,7 +47,7 @@ class Record:
         self._handler_seconds.observe(seconds)
 
     def handled(self, event: Event, outputs: Sequence[Event], stage: Stage) -> None:
-        """One event is done: its outputs are published, and it is acknowledged."""
+        """One event is done: its outputs are published, and its acknowledgement is on its way."""
         self.count(event.type, "ok")
         queued_s, worked_s = telemetry.stage_durations(event, stage)
         self._queued_seconds.observe(queued_s)
