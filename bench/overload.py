@@ -1,21 +1,26 @@
 """Twenty times more bursts than the detectors can take: what is shed, how old the rest is, and what hazards feel of it.
 
-A function that needs a tenth of a second for a burst stands for the detector, one that needs nothing for the map. First
-hazards alone are timed, then with the flood of bursts beside them, and the memory of every process is read.
+A function that needs a tenth of a second for a burst stands for the detector, one that needs nothing for the map.
+Hazards are timed alone, before and after, and with the flood of bursts beside them. The flood comes from a process of
+its own, on a connection of its own and at a lower priority, as bursts come from edge nodes and hazards from detectors:
+what it costs to make a flood is not what a flood costs. The memory and the CPU of every process are read, and those of
+the machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import psutil
@@ -29,6 +34,7 @@ ROOT = Path(__file__).parents[1]
 _WORK_S = 0.1
 _BURST_BYTES = 30_000
 _HAZARDS_HZ = 5
+_QUIET_S = 20.0
 _NOTED = """
 import asyncio, os, time
 from functions import Event, on
@@ -56,61 +62,94 @@ async def pin(event: Event) -> None:
 )
 
 
-@dataclass(slots=True)
-class _Sent:
-    fires: list[str] = field(default_factory=list)
-    bursts: int = 0
+_PICTURE = os.urandom(_BURST_BYTES)
 
 
-def event(event_type: str, size: int = 0) -> Event:
-    """An event of that type, with so many bytes of picture."""
-    frames = (Frame(os.urandom(size), utc_now()),) if size else ()
+def event(event_type: str, picture: bytes = b"") -> Event:
+    """An event of that type, captured now, with one picture or none."""
+    frames = (Frame(picture, utc_now()),) if picture else ()
     place = Place(37.5, 127.0, "gate")
     return Event(id=new_id(), type=event_type, camera="gate-1", place=place, captured_at=utc_now(), frames=frames)
 
 
-async def _send(broker: Broker, sent: _Sent, seconds: float, bursts_hz: float) -> None:
-    """Hazards at their rate, and bursts at theirs, ten windows a second."""
-    begun, tick = time.monotonic(), 0
+async def _send(broker: Broker, rate_hz: float, seconds: float, make: Callable[[], Event]) -> list[str]:
+    """Publish at this rate, twenty windows a second at most; the ids, in order."""
+    begun, sent = time.monotonic(), list[str]()
     while (now := time.monotonic() - begun) < seconds:
-        messages = []
-        while sent_at(tick) <= now:
-            messages += [event("motion", _BURST_BYTES) for _ in range(round(bursts_hz / 10))]
-            if tick % (10 // _HAZARDS_HZ) == 0:
-                messages.append(event("fire"))
-            tick += 1
-        # Captured now: what the machine's own slowness costs before this line is not the broker's.
-        for made in messages:
-            if made.type == "fire":
-                sent.fires.append(made.id)
-            else:
-                sent.bursts += 1
-        await broker.publish(*map(encode, messages))
-        await asyncio.sleep(max(0.0, sent_at(tick) - (time.monotonic() - begun)))
+        due = [make() for _ in range(int(now * rate_hz) + 1 - len(sent))]
+        await broker.publish(*map(encode, due))
+        sent += [made.id for made in due]
+        next_at = max(len(sent) / rate_hz, now + 0.05)
+        await asyncio.sleep(max(0.0, next_at - (time.monotonic() - begun)))
+    return sent
 
 
-def sent_at(tick: int) -> float:
-    """Seconds after the start at which a window is due."""
-    return tick / 10
+def _flood(url: str, rate_hz: float, seconds: float, sent: Synchronized[int]) -> None:
+    """The process that makes too many bursts."""
+    os.nice(10)
+
+    async def flood() -> None:
+        broker = await connect(url)
+        sent.value = len(await _send(broker, rate_hz, seconds, lambda: event("motion", _PICTURE)))
+        await broker.close()
+
+    asyncio.run(flood())
 
 
-async def _flood(
-    url: str, seconds: float, factor: float, processes: Sequence[psutil.Process]
-) -> tuple[_Sent, list[int]]:
-    """Idle first, then the flood: what was sent, and the most memory that each process took."""
-    broker, sent = await connect(url), _Sent()
-    await _send(broker, sent, min(15.0, seconds), 0)
-    flood = asyncio.create_task(_send(broker, sent, seconds, factor / _WORK_S))
-    most = [0] * len(processes)
-    while not flood.done():
-        most = [max(m, p.memory_info().rss) for m, p in zip(most, processes, strict=True)]
-        await asyncio.sleep(0.5)
-    await flood
-    while (await broker.depth("fire.quick")).ready:
-        await asyncio.sleep(0.1)
+@dataclass(slots=True)
+class _Use:
+    """What the processes under test took while they were flooded."""
+
+    processes: dict[str, psutil.Process]
+    most_bytes: dict[str, int] = field(default_factory=dict)
+    cpu: dict[str, float] = field(default_factory=dict)
+    """Cores, on average."""
+    machine: float = 0.0
+
+    async def watch(self, until: Callable[[], bool]) -> None:
+        begun_at, before, busy = time.monotonic(), self._cpu(), _busy_s()
+        while not until():
+            for name, process in self.processes.items():
+                self.most_bytes[name] = max(self.most_bytes.get(name, 0), process.memory_info().rss)
+            last_at, last = time.monotonic(), self._cpu()
+            await asyncio.sleep(0.5)
+        # The last look before the end: the flood itself is gone by now.
+        self.cpu = {name: (last[name] - before[name]) / (last_at - begun_at) for name in last}
+        self.machine = (_busy_s() - busy) / (time.monotonic() - begun_at)
+
+    def _cpu(self) -> dict[str, float]:
+        times = {name: process.cpu_times() for name, process in self.processes.items()}
+        return {name: t.user + t.system for name, t in times.items()}
+
+
+def _busy_s() -> float:
+    """CPU seconds that anybody used on this machine."""
+    times = psutil.cpu_times()
+    return sum(times) - times.idle - getattr(times, "iowait", 0.0)
+
+
+async def _measure(url: str, seconds: float, rate_hz: float, use: _Use) -> tuple[list[str], list[str], int]:
+    """Hazards alone and beside the flood: ids of both, and how many bursts were sent."""
+    broker = await connect(url)
+    quiet = await _send(broker, _HAZARDS_HZ, _QUIET_S, lambda: event("fire"))
+    context = multiprocessing.get_context("spawn")
+    sent = context.Value("q")
+    flood = context.Process(target=_flood, args=(url, rate_hz, seconds, sent))
+    flood.start()
+    assert flood.pid is not None
+    use.processes |= {"the flood itself": psutil.Process(flood.pid), "publisher of hazards": psutil.Process()}
+    watching = asyncio.create_task(use.watch(lambda: flood.exitcode is not None))
+    loud = await _send(broker, _HAZARDS_HZ, seconds, lambda: event("fire"))
+    async with asyncio.timeout(60):
+        await watching
+    # Alone once more: what else the machine does may have changed meanwhile.
+    quiet += await _send(broker, _HAZARDS_HZ, _QUIET_S, lambda: event("fire"))
+    async with asyncio.timeout(60):
+        while (await broker.depth("fire.quick")).ready:
+            await asyncio.sleep(0.1)
     await asyncio.sleep(2)
     await broker.close()
-    return sent, most
+    return quiet, loud, sent.value
 
 
 def run(seconds: float = 120.0, factor: float = 20.0, bound: int | None = None) -> list[tuple[str, str, str]]:
@@ -135,8 +174,9 @@ def run(seconds: float = 120.0, factor: float = 20.0, bound: int | None = None) 
                 workers.append(subprocess.Popen(command, env=environment))
             time.sleep(3)
             beam = next(p for p in psutil.Process(server.pid).children(recursive=True) if "beam" in p.name())
-            watched = [*(psutil.Process(w.pid) for w in workers), beam]
-            sent, most = asyncio.run(_flood(server.url, seconds, factor, watched))
+            pids = {"detector": workers[0].pid, "map": workers[1].pid, "broker": beam.pid}
+            use = _Use({name: psutil.Process(pid) for name, pid in pids.items()})
+            quiet, loud, flooded = asyncio.run(_measure(server.url, seconds, factor / _WORK_S, use))
             seen = [line.split() for line in ledger.read_text().splitlines()]
         finally:
             for worker in workers:
@@ -144,21 +184,28 @@ def run(seconds: float = 120.0, factor: float = 20.0, bound: int | None = None) 
                 worker.wait(30)
             server.stop()
     ages = {id_: float(age) for kind, id_, age in seen if kind == "fire"}
-    idle = int(_HAZARDS_HZ * min(15.0, seconds))
-    quiet, loud = ([1000 * ages[i] for i in part if i in ages] for part in (sent.fires[:idle], sent.fires[idle:]))
     bursts = sorted(float(age) for kind, _, age in seen if kind == "motion")
-    told = [
-        f"p50 {statistics.median(part):.1f} ms, p95 {statistics.quantiles(part, n=20)[-1]:.1f} ms"
-        for part in (quiet, loud)
-    ]
+    told = [_spread([1000 * ages[id_] for id_ in part if id_ in ages]) for part in (quiet, loud)]
+    machine = f"{use.machine:.2f} of {os.cpu_count()} cores busy"
     return [
-        (f"bursts sent in {seconds:.0f} s, and taken", f"{sent.bursts:,}, {len(bursts):,}", f"{factor:g}x"),
+        (f"bursts sent in {seconds:.0f} s, and taken", f"{flooded:,}, {len(bursts):,}", f"{factor:g}x"),
         ("age of a burst when taken", f"p50 {statistics.median(bursts):.1f} s, most {bursts[-1]:.1f} s", "bounded"),
-        ("hazards delivered", f"{len(ages):,} of {len(sent.fires):,}", "all"),
+        ("hazards delivered", f"{len(ages):,} of {len(quiet) + len(loud):,}", "all"),
         ("publish to handler of a hazard, idle", told[0], ""),
         ("publish to handler of a hazard, flooded", told[1], "<= 2x idle"),
-        ("most memory: detector, map, broker", ", ".join(f"{m / 1e6:.0f} MB" for m in most), "bounded"),
+        ("most memory", ", ".join(f"{n} {m / 1e6:.0f} MB" for n, m in use.most_bytes.items()), "bounded"),
+        ("CPU while flooded", ", ".join([*(f"{n} {c:.2f}" for n, c in use.cpu.items()), machine]), ""),
     ]  # fmt: skip
+
+
+def rows(scale: float = 1.0) -> list[tuple[str, str, str]]:
+    """The same for the table of `make bench`."""
+    return [(f"overload: {what}", measured, aim) for what, measured, aim in run(max(20.0, 120 * scale))]
+
+
+def _spread(milliseconds: Sequence[float]) -> str:
+    p95 = statistics.quantiles(milliseconds, n=20)[-1]
+    return f"p50 {statistics.median(milliseconds):.1f} ms, p95 {p95:.1f} ms, most {max(milliseconds):.1f} ms"
 
 
 async def _declare(url: str, motion: Queue) -> None:

@@ -13,15 +13,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import structlog
-from structlog.contextvars import bound_contextvars
 
 from functions import telemetry
 from functions.broker import Broker, BrokerError, Consumer, Delivery, QueueDiffers, Unroutable, connect
 from functions.event import DecodeError, Event, Stage, decode, encode, utc_now
 from functions.function import DeclarationError, Function, Reject, Retry, Subscription, load_function
+from functions.record import Record
 from functions.settings import Settings, SettingsError, load
 from functions.spool import Spool
 from functions.topology import queue_name, queues
+from functions.window import LEAST, Window
 
 log = structlog.get_logger()
 
@@ -30,8 +31,6 @@ class StartError(RuntimeError):
     """What a function uses cannot be opened; the message says what and why."""
 
 
-_PREFETCH = 4
-"""For handlers without batches: enough to hide the broker's round trip, few enough to leave work for other replicas."""
 _MAX_BACKOFF_S = 60.0
 _RECONNECT_MAX_S = 10.0
 
@@ -100,13 +99,17 @@ async def run(
     # Before anything slow: what is published until then would find no queue.
     with contextlib.suppress(BrokerError):
         await _declare(broker, function.queues)
+    record = Record(function.name)
+    stopped = asyncio.create_task(stopping.wait())
+    started_at = started_at or time.time()
     workers = [
         asyncio.create_task(
-            _Worker(function.name, s, broker, stopping, started_at=started_at or time.time(), spool=spool).serve()
+            _Worker(
+                function.name, s, broker, stopping, stopped, record=record, started_at=started_at, spool=spool
+            ).serve()
         )
         for s in function.subscriptions
     ]
-    stopped = asyncio.create_task(stopping.wait())
     try:
         await asyncio.wait([stopped, *workers], return_when=asyncio.FIRST_COMPLETED)
         if stopping.is_set():
@@ -118,6 +121,7 @@ async def run(
         for task in (stopped, *workers):
             task.cancel()
         results = await asyncio.gather(*workers, return_exceptions=True)
+        record.sum_up()
     for result in results:
         if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
             raise result
@@ -156,7 +160,9 @@ class _Worker:
         subscription: Subscription,
         broker: Broker,
         stopping: asyncio.Event,
+        stopped: asyncio.Task[Any],
         *,
+        record: Record,
         started_at: float,
         spool: Spool | None,
     ) -> None:
@@ -164,8 +170,14 @@ class _Worker:
         self._subscription = subscription
         self._broker = broker
         self._stopping = stopping
+        self._stopped = stopped
+        """Done as soon as `stopping` is set: to wait for it, beside something else."""
+        stopped.add_done_callback(self._end_wait)
+        self._record = record
         self._started_at = started_at
         self._spool = spool
+        self._is_async = inspect.iscoroutinefunction(subscription.handler)
+        self._waiting: asyncio.Timeout | None = None
         self._is_first = True
         self._lost_brokers = 0
         """Connections lost in a row; 0 once a subscription stands again."""
@@ -203,24 +215,26 @@ class _Worker:
         if self._spool is not None:
             await self._spool.flush(self._broker)
         # A batch waits ready while the one before it is at work.
-        async with self._broker.consume(names, prefetch=_PREFETCH if batch == 1 else 2 * batch) as consumer:
+        async with self._broker.consume(names, prefetch=LEAST if batch == 1 else 2 * batch) as consumer:
             self._lost_brokers = 0
             telemetry.set_healthy(True)
-            while not self._stopping.is_set():
-                deliveries = await self._gather(consumer)
-                if deliveries:
-                    await self._handle(deliveries, arguments)
+            window = Window(consumer, is_fixed=batch > 1)
+            try:
+                while not self._stopping.is_set():
+                    deliveries = await self._gather(consumer)
+                    if deliveries:
+                        window.begin()
+                        await self._handle(deliveries, arguments)
+                        await window.end()
+            finally:
+                await window.close()
 
     async def _gather(self, consumer: Consumer) -> list[Delivery]:
         """One delivery, or up to a batch of them; empty when it is time to stop."""
-        # What is here already needs no watch over `stopping`, and no tasks for it: they would be half of the cost.
-        first = consumer.get_nowait()
-        if first is None:
-            get = asyncio.create_task(consumer.get())
-            if not await self._unless_stopping(get):
-                return []
-            first = get.result()
+        first = consumer.get_nowait() or await self._wait_for(consumer)
         deliveries = [] if first is None else [first]
+        if self._subscription.batch == 1:
+            return deliveries
         wait_until = time.monotonic() + self._subscription.batch_wait_s
         while len(deliveries) < self._subscription.batch and not self._stopping.is_set():
             more = await consumer.get(timeout_s=max(0.0, wait_until - time.monotonic()))
@@ -229,11 +243,24 @@ class _Worker:
             deliveries.append(more)
         return deliveries
 
+    async def _wait_for(self, consumer: Consumer) -> Delivery | None:
+        """The next delivery; None when it is time to stop."""
+        try:
+            # A limit without a time, which `_end_wait` moves to now: a task to wait beside would cost more than this.
+            async with asyncio.timeout(None) as self._waiting:
+                return await consumer.get()
+        except TimeoutError:
+            return None
+        finally:
+            self._waiting = None
+
+    def _end_wait(self, _stopped: object) -> None:
+        if self._waiting is not None:
+            self._waiting.reschedule(0)
+
     async def _unless_stopping(self, task: asyncio.Task[Any]) -> bool:
         """Wait for a task, or cancel it when it is time to stop; whether it finished."""
-        stop = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
+        await asyncio.wait([task, self._stopped], return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             task.cancel()
             await asyncio.wait([task])
@@ -246,7 +273,7 @@ class _Worker:
                 taken.append((delivery, decode(delivery.message.body)))
             except DecodeError as error:
                 await delivery.reject(str(error))
-                self._count(delivery.message.routing_key, "undecodable")
+                self._record.count(delivery.message.routing_key, "undecodable")
                 log.error("event_rejected", queue=delivery.queue, reason=str(error))
         if not taken:
             return
@@ -264,12 +291,12 @@ class _Worker:
     ) -> bool:
         events = [event for _, event in taken]
         got_at = utc_now()
-        context = {"event_id": events[0].id, "event_type": events[0].type, "camera": events[0].camera}
-        with bound_contextvars(**context) if len(events) == 1 else contextlib.nullcontext():
+        with telemetry.handling(events[0]) if len(events) == 1 else contextlib.nullcontext():
             try:
                 outputs = await self._call(events, arguments)
                 stage = Stage(self._function, got_at, utc_now())
-                await self._publish([o.with_stage(stage.name, got_at, stage.done_at) for o in outputs])
+                if outputs:
+                    await self._publish([o.with_stage(stage.name, got_at, stage.done_at) for o in outputs])
             except _BrokerAway as away:
                 # No fault of these events: they are given back uncounted.
                 raise away.error from None
@@ -282,12 +309,11 @@ class _Worker:
                 await taken[0][0].ack()
             else:
                 await asyncio.gather(*(delivery.ack() for delivery, _ in taken))
-            self._record(events, outputs, stage)
+            for event in events:
+                self._record.handled(event, outputs, stage)
         return True
 
     async def _publish(self, outputs: Sequence[Event]) -> None:
-        if not outputs:
-            return
         try:
             await self._broker.publish(*map(encode, outputs))
         except Unroutable:
@@ -308,17 +334,17 @@ class _Worker:
             telemetry.cold_start_seconds.labels(self._function).observe(max(0.0, time.time() - self._started_at))
         begun = time.perf_counter()
         async with asyncio.timeout(self._subscription.timeout_s):
-            if inspect.iscoroutinefunction(handler):
+            if self._is_async:
                 returned = await handler(first, *arguments)
             else:
                 returned = await asyncio.to_thread(handler, first, *arguments)
-        telemetry.handler_seconds.labels(self._function).observe(time.perf_counter() - begun)
+        self._record.called(time.perf_counter() - begun)
         return _outputs(returned)
 
     async def _refuse(self, delivery: Delivery, event: Event, error: Exception) -> None:
         if isinstance(error, Reject):
             await delivery.reject(error.reason)
-            self._count(event.type, "rejected")
+            self._record.count(event.type, "rejected")
             log.error("event_rejected", function=self._function, reason=error.reason)
             return
         if isinstance(error, Retry):
@@ -328,27 +354,12 @@ class _Worker:
         else:
             reason, after_s = f"{type(error).__name__}: {error}", _backoff(delivery.attempt)
         await delivery.retry(reason, after_s)
-        self._count(event.type, "retried")
+        self._record.count(event.type, "retried")
         is_bug = not isinstance(error, (Retry, TimeoutError, BrokerError))
         log.warning(
             "event_retried", function=self._function, reason=reason, after_s=round(after_s, 2),
             attempt=delivery.attempt, exc_info=error if is_bug else None,
         )  # fmt: skip
-
-    def _record(self, events: Sequence[Event], outputs: Sequence[Event], stage: Stage) -> None:
-        for event in events:
-            self._count(event.type, "ok")
-            telemetry.observe_stage(event, stage)
-            age_s = max(0.0, (stage.done_at - event.captured_at).total_seconds())
-            telemetry.age_seconds.labels(self._function).observe(age_s)
-            log.info(
-                "event_handled", function=self._function, event_id=event.id, event_type=event.type, camera=event.camera,
-                published=[o.type for o in outputs if o.id == event.id], age_s=round(age_s, 3),
-                duration_s=round((stage.done_at - stage.got_at).total_seconds(), 4),
-            )  # fmt: skip
-
-    def _count(self, event_type: str, outcome: str) -> None:
-        telemetry.handled_total.labels(self._function, event_type, outcome).inc()
 
 
 def _outputs(returned: Event | Iterable[Event] | None) -> list[Event]:

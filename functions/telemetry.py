@@ -6,6 +6,9 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -34,6 +37,7 @@ cold_start_seconds = Histogram(
 )
 
 _healthy = threading.Event()
+_in_hand: ContextVar[Event | None] = ContextVar("event", default=None)
 
 
 def start(service: str) -> None:
@@ -56,11 +60,29 @@ def set_healthy(is_healthy: bool) -> None:
         _healthy.clear()
 
 
+@contextmanager
+def handling(event: Event) -> Iterator[None]:
+    """Have every log line that is written meanwhile, in this task or a thread of it, say which event it is about."""
+    token = _in_hand.set(event)
+    try:
+        yield
+    finally:
+        _in_hand.reset(token)
+
+
 def observe_stage(event: Event, stage: Stage) -> None:
     """Record how long the event waited for the stage, and how long the stage worked on it."""
+    for phase, seconds in zip(("queued", "worked"), stage_durations(event, stage), strict=True):
+        stage_seconds.labels(stage.name, phase).observe(seconds)
+
+
+def stage_durations(event: Event, stage: Stage) -> tuple[float, float]:
+    """Seconds that the event waited for the stage, and that the stage worked on it."""
     came_at = event.trace[-1].done_at if event.trace else event.captured_at
-    stage_seconds.labels(stage.name, "queued").observe(max(0.0, (stage.got_at - came_at).total_seconds()))
-    stage_seconds.labels(stage.name, "worked").observe(max(0.0, (stage.done_at - stage.got_at).total_seconds()))
+    return (
+        max(0.0, (stage.got_at - came_at).total_seconds()),
+        max(0.0, (stage.done_at - stage.got_at).total_seconds()),
+    )
 
 
 def render_metrics() -> tuple[bytes, str]:
@@ -87,6 +109,7 @@ def _configure_logs(service: str, settings: Settings) -> None:
     renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
     processors: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _add_event,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _named(service),
@@ -101,6 +124,13 @@ def _configure_logs(service: str, settings: Settings) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def _add_event(_logger: Any, _method: str, entry: dict[str, Any]) -> dict[str, Any]:
+    event = _in_hand.get()
+    if event is None:
+        return entry
+    return {"event_id": event.id, "event_type": event.type, "camera": event.camera, **entry}
 
 
 def _named(service: str) -> Any:

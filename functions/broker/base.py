@@ -81,6 +81,13 @@ class Consumer(Protocol):
     async def get(self, timeout_s: float | None = None) -> Delivery | None:
         """The next delivery, oldest first; None if none came in `timeout_s` seconds (None waits for ever)."""
 
+    async def resize(self, prefetch: int) -> None:
+        """Hold at most so many from now on, and give back those beyond that nobody has taken.
+
+        Raises:
+            BrokerError: the connection was lost.
+        """
+
 
 class Broker(Protocol):
     """Publish, consume, measure, and keep what failed."""

@@ -204,3 +204,6 @@ class _MemoryConsumer:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(0.02, left if left is not None else 0.02)), self.broker._changed:
                     await self.broker._changed.wait()
+
+    async def resize(self, prefetch: int) -> None:
+        return

@@ -17,7 +17,8 @@ from prometheus_client import Counter
 from yarl import URL
 
 from functions.broker.base import BrokerError, DeadLetter, Depth, QueueDiffers, Unroutable
-from functions.broker.rabbit_consumer import FAILURES, RabbitConsumer, guarded
+from functions.broker.rabbit_answers import FAILURES, guarded
+from functions.broker.rabbit_consumer import RabbitConsumer
 from functions.broker.rabbit_queues import declare_base, declare_delay, declare_queues
 from functions.broker.rabbit_wire import outgoing, read_dead_letter
 from functions.event import Message
@@ -80,11 +81,9 @@ class RabbitBroker:
 
     @asynccontextmanager
     async def consume(self, queues: Sequence[str], prefetch: int = 1) -> AsyncIterator[RabbitConsumer]:
-        consumer = RabbitConsumer(self, queues)
         try:
-            await consumer.join(await self._consuming_connection(), prefetch)
+            consumer = await RabbitConsumer.join(self, queues, await self._consuming_connection(), prefetch)
         except FAILURES as error:
-            await consumer.leave()
             await self._drop_consuming(error)
             raise BrokerError(f"{self._shown}: cannot consume {', '.join(queues)}: {error}") from error
         try:

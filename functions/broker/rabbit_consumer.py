@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import uuid
 from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
+import aiormq.abc
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractConnection
 
 from functions.broker.base import BrokerError
+from functions.broker.rabbit_answers import FAILURES, Answers, guarded
 from functions.broker.rabbit_wire import ATTEMPTS, buried, outgoing, read_attempt, read_message
 from functions.event import Message
 from functions.topology import delay, queue
 
-FAILURES = (AMQPError, ConnectionError, ChannelInvalidStateError, asyncio.TimeoutError, OSError, RuntimeError)
-"""What a lost or refused connection looks like, whichever layer notices it first."""
+log = structlog.get_logger()
 
 
 class Sender(Protocol):
@@ -38,7 +40,8 @@ class RabbitDelivery:
     sender: Sender
     consumer: RabbitConsumer
     queue: str
-    incoming: AbstractIncomingMessage
+    tag: int
+    """Its number on the consumer's channel."""
     message: Message
     attempt: int
 
@@ -67,98 +70,136 @@ class RabbitDelivery:
 
     async def _finish(self, *, requeue: bool = False) -> None:
         """Acknowledge last: a crash before this repeats the step above, and loses nothing."""
-        if self not in self.consumer.unanswered:
-            raise BrokerError("not acknowledged, will be delivered again: the connection was lost")
-        self.consumer.unanswered.discard(self)
-        try:
-            await guarded(self.incoming.nack(requeue=True) if requeue else self.incoming.ack())
-        except FAILURES as error:
-            raise BrokerError(f"not acknowledged, will be delivered again: {error}") from error
+        await self.consumer.answer(self, requeue=requeue)
 
 
 class RabbitConsumer:
     """A subscription to some queues on a channel of its own."""
 
-    def __init__(self, sender: Sender, queues: Sequence[str]) -> None:
+    def __init__(
+        self, sender: Sender, queues: Sequence[str], channel: AbstractChannel, wire: aiormq.abc.AbstractChannel
+    ) -> None:
         self._sender = sender
         self._queues = queues
+        self._channel = channel
+        # The driver's lower floor: above it, each message costs a second task and a copy of all its properties.
+        self._wire = wire
+        self._answers = Answers(wire, self._lose)
         self._arrived: deque[RabbitDelivery] = deque()
+        self._unanswered: dict[int, RabbitDelivery] = {}
         self._wake = asyncio.Event()
         self._lost = ""
-        self._subscribed: list[tuple[AbstractQueue, str]] = []
-        self._channel: AbstractChannel | None = None
-        self.unanswered: set[RabbitDelivery] = set()
+        self._subscriptions: list[str] = []
+        self._prefetch = 0
+        self._resizing = asyncio.Lock()
 
-    async def join(self, connection: AbstractConnection, prefetch: int) -> None:
+    @classmethod
+    async def join(
+        cls, sender: Sender, queues: Sequence[str], connection: AbstractConnection, prefetch: int
+    ) -> RabbitConsumer:
         """Subscribe.
 
         Raises:
             AMQPError: a queue does not exist, or the connection was lost.
         """
-        self._channel = channel = await connection.channel(publisher_confirms=False)
-        # Quorum queues know no prefetch across queues, so this holds for each queue by itself.
-        await channel.set_qos(prefetch_count=prefetch)
-        channel.close_callbacks.add(lambda *_: self._lose("the connection was lost"))
-        connection.close_callbacks.add(lambda *_: self._lose("the connection was lost"))
-        underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(lambda *_: self._lose("the broker ended the subscription"))
-        for name in self._queues:
-            declared = await channel.get_queue(name, ensure=True)
-            self._subscribed.append((declared, await declared.consume(partial(self._receive, name))))
+        channel = await connection.channel(publisher_confirms=False)
+        wire = await channel.get_underlay_channel()
+        consumer = cls(sender, queues, channel, wire)
+        channel.close_callbacks.add(lambda *_: consumer._lose("the connection was lost"))
+        connection.close_callbacks.add(lambda *_: consumer._lose("the connection was lost"))
+        wire.on_consumer_cancel_callbacks.add(lambda *_: consumer._lose("the broker ended the subscription"))
+        try:
+            await consumer._subscribe(prefetch)
+        except BaseException:
+            await consumer.leave()
+            raise
+        return consumer
 
     def get_nowait(self) -> RabbitDelivery | None:
         return self._arrived.popleft() if self._arrived else None
 
     async def get(self, timeout_s: float | None = None) -> RabbitDelivery | None:
-        if not self._arrived and not self._lost:
-            try:
-                async with asyncio.timeout(timeout_s):
-                    while not self._arrived and not self._lost:
-                        self._wake.clear()
-                        await self._wake.wait()
-            except TimeoutError:
-                return None
+        try:
+            async with asyncio.timeout(timeout_s) if timeout_s is not None else contextlib.nullcontext():
+                while not self._arrived and not self._lost:
+                    self._wake.clear()
+                    await self._wake.wait()
+        except TimeoutError:
+            return None
         if self._lost:
             raise BrokerError(self._lost)
         return self.get_nowait()
 
+    async def resize(self, prefetch: int) -> None:
+        async with self._resizing:
+            if prefetch == self._prefetch or self._lost:
+                return
+            try:
+                # A prefetch holds for subscriptions that come after it, and quorum queues know no other kind. What the
+                # old ones still hold stays ours: a message belongs to its channel.
+                await self._unsubscribe()
+                surplus = [self._arrived.pop() for _ in range(len(self._arrived) - prefetch)]
+                await self._give_back(surplus[::-1])
+                await self._subscribe(prefetch)
+            except (BrokerError, *FAILURES) as error:
+                self._lose(str(error) or type(error).__name__)
+                raise BrokerError(self._lost) from error
+
     async def leave(self) -> None:
         """Unsubscribe, and give back what is unanswered. What cannot be given back the closed channel gives back."""
-        with contextlib.suppress(BrokerError, *FAILURES):
-            if not self._lost:
-                # First unsubscribe, or what we give back would come straight back to us.
-                for subscribed, tag in self._subscribed:
-                    await guarded(subscribed.cancel(tag))
-                held = sorted(self.unanswered, key=lambda d: d.incoming.delivery_tag or 0)
-                await asyncio.gather(*(delivery.release() for delivery in held))
-        with contextlib.suppress(*FAILURES):
-            if self._channel is not None and not self._channel.is_closed:
-                await guarded(self._channel.close())
+        async with self._resizing:
+            with contextlib.suppress(BrokerError, *FAILURES):
+                if not self._lost:
+                    # First unsubscribe, or what we give back would come straight back to us.
+                    await self._unsubscribe()
+                    await self._give_back(list(self._unanswered.values()))
+                    await self._answers.flush()
+            with contextlib.suppress(*FAILURES):
+                if not self._channel.is_closed:
+                    await guarded(self._channel.close())
 
-    async def _receive(self, name: str, incoming: AbstractIncomingMessage) -> None:
-        delivery = RabbitDelivery(self._sender, self, name, incoming, read_message(incoming), read_attempt(incoming))
-        self.unanswered.add(delivery)
+    async def answer(self, delivery: RabbitDelivery, *, requeue: bool) -> None:
+        """Acknowledge or requeue one message, once.
+
+        Raises:
+            BrokerError: the connection was lost, so the message will be delivered again.
+        """
+        if self._unanswered.pop(delivery.tag, None) is None:
+            raise BrokerError("not acknowledged, will be delivered again: the connection was lost")
+        await self._answers.note(delivery.tag, requeue=requeue)
+
+    async def _subscribe(self, prefetch: int) -> None:
+        # Quorum queues know no prefetch across queues, so this holds for each queue by itself.
+        await guarded(self._wire.basic_qos(prefetch_count=prefetch))
+        self._prefetch = prefetch
+        self._answers.most = max(1, prefetch // 2)
+        for name in self._queues:
+            tag = f"{name}-{uuid.uuid4().hex}"
+            await guarded(self._wire.basic_consume(name, partial(self._receive, name), consumer_tag=tag))
+            self._subscriptions.append(tag)
+
+    async def _unsubscribe(self) -> None:
+        while self._subscriptions:
+            await guarded(self._wire.basic_cancel(self._subscriptions.pop()))
+
+    async def _give_back(self, deliveries: Sequence[RabbitDelivery]) -> None:
+        await asyncio.gather(*(delivery.release() for delivery in deliveries))
+
+    async def _receive(self, name: str, incoming: aiormq.abc.DeliveredMessage) -> None:
+        if self._lost:
+            return
+        headers = incoming.header.properties.headers or {}
+        message = read_message(headers, incoming.routing_key, incoming.body)
+        delivery = RabbitDelivery(self._sender, self, name, incoming.delivery_tag or 0, message, read_attempt(headers))
+        self._unanswered[delivery.tag] = delivery
         self._arrived.append(delivery)
         self._wake.set()
 
     def _lose(self, why: str) -> None:
         """The channel is gone: what we held is delivered again, so nobody should start on it."""
+        if not self._lost and (unwritten := self._answers.unwritten):
+            log.warning("acknowledgements_lost", events=unwritten, reason=f"{why}: they will be delivered again")
         self._lost = self._lost or why
-        self.unanswered.clear()
+        self._unanswered.clear()
         self._arrived.clear()
         self._wake.set()
-
-
-async def guarded(awaitable: Awaitable[object]) -> None:
-    """Wait for it; where the driver cancels it, or raises a bare Exception, the connection is gone: say so."""
-    try:
-        await awaitable
-    except Exception as error:
-        if type(error) is Exception:
-            raise ConnectionError("the connection was lost") from error
-        raise
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise ConnectionError("the connection was lost") from None

@@ -43,15 +43,15 @@ def buried(message: Message, queue: str, attempts: int, reason: str) -> aio_pika
     return outgoing(message, {**facts, _DEAD_AT: datetime.now(UTC).isoformat()})
 
 
-def read_message(incoming: AbstractIncomingMessage) -> Message:
+def read_message(headers: Mapping[str, Any], routing_key: str | None, body: bytes) -> Message:
     """What was published, without what brokers and we have noted on it."""
-    headers = {k: str(v) for k, v in incoming.headers.items() if not k.startswith("x-")}
-    return Message(str(incoming.headers.get(_KEY, incoming.routing_key or "")), incoming.body, headers)
+    kept = {k: str(v) for k, v in headers.items() if not k.startswith("x-")}
+    return Message(str(headers.get(_KEY, routing_key or "")), body, kept)
 
 
-def read_attempt(incoming: AbstractIncomingMessage) -> int:
+def read_attempt(headers: Mapping[str, Any]) -> int:
     """Which delivery this is, 1 at the first: our own retries, and what the queue counted since the last of them."""
-    return _count(incoming.headers.get(ATTEMPTS)) + _count(incoming.headers.get("x-delivery-count")) + 1
+    return _count(headers.get(ATTEMPTS)) + _count(headers.get("x-delivery-count")) + 1
 
 
 def read_dead_letter(incoming: AbstractIncomingMessage) -> DeadLetter:
@@ -59,7 +59,7 @@ def read_dead_letter(incoming: AbstractIncomingMessage) -> DeadLetter:
     headers: Mapping[str, Any] = incoming.headers
     queue, reason, dead_at = str(headers.get(_QUEUE, "")), str(headers.get(_REASON, "")), _time(headers.get(_DEAD_AT))
     attempts = _count(headers.get(ATTEMPTS))
-    message = read_message(incoming)
+    message = read_message(headers, incoming.routing_key, incoming.body)
     if not queue:  # RabbitMQ itself gave up: its workers died with the message in hand
         death = _first_death(headers)
         queue = str(death.get("queue", incoming.routing_key or ""))
@@ -82,6 +82,8 @@ def _first_death(headers: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _count(value: object) -> int:
     """A count from a header, 0 where it is none: whoever publishes may write there what they like."""
+    if value is None:
+        return 0
     try:
         return max(0, min(_MOST_ATTEMPTS, int(str(value))))
     except ValueError:

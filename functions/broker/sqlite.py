@@ -367,6 +367,12 @@ class _SqliteConsumer:
             return None
         return self.unanswered[self.buffer.pop(0).id]
 
+    async def resize(self, prefetch: int) -> None:
+        self.prefetch = prefetch
+        surplus, self.buffer = self.buffer[prefetch:], self.buffer[:prefetch]
+        for taken in surplus:
+            await self.unanswered[taken.id].release()
+
     async def leave(self) -> None:
         # A cancelled `get` may still be waiting; what is given to it before it is withdrawn is released below.
         await self.broker._do(lambda db: self._withdraw())
