@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
+from bench.doubles import MastodonDouble, WebhookDouble, XDouble
 from functions import Caption, Retry, encode
 from functions.broker import connect
 from functions.event import utc_now
@@ -31,8 +32,6 @@ from notify.channels.webhook import Webhook, read_secret
 from notify.channels.x import X
 from notify.map.store import Store
 from notify.post import Desk, post
-
-from .doubles import MastodonDouble, WebhookDouble, XDouble
 
 KEYS = ("api-key-1", "api-secret-2", "access-token-3", "access-secret-4")
 X_PARTS = ("API_KEY", "API_SECRET", "ACCESS_TOKEN", "ACCESS_SECRET")
