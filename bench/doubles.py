@@ -27,11 +27,14 @@ HTML = "<html><body><h1>503 Service Unavailable</h1>secret-token-of-nobody</body
 
 
 class Window:
-    """A rate limit: so many in each window, which begins with the first."""
+    """A rate limit: so many in each window, which begins with the first.
 
-    def __init__(self, limit: int, window_s: float) -> None:
+    A proof that has to end cannot wait for 15 minutes: with `wait_s`, a window that is used up ends after so long.
+    """
+
+    def __init__(self, limit: int, window_s: float, wait_s: float | None = None) -> None:
         self.limit = limit
-        self._window_s = window_s
+        self._window_s, self._wait_s = window_s, wait_s
         self._used = 0
         self.reset_at = 0
         """Unix time at which the window ends, whole seconds as servers tell it."""
@@ -46,6 +49,8 @@ class Window:
         """Use one; how many are left."""
         left = self.left - 1
         self._used += 1
+        if left == 0 and self._wait_s is not None:
+            self.reset_at = math.ceil(time.time() + self._wait_s)
         return left
 
 
@@ -144,10 +149,10 @@ class XDouble(Double):
     signed_for = "https://api.twitter.com"
     """tweepy signs for this server wherever its requests are taken."""
 
-    def __init__(self, keys: tuple[str, str, str, str], limit: int = 100, window_s: float = 900) -> None:
+    def __init__(self, keys: tuple[str, str, str, str], limit: int = 100, wait_s: float | None = None) -> None:
         super().__init__()
         self.api_key, self.api_secret, self.token, self.token_secret = keys
-        self.window = Window(limit, window_s)
+        self.window = Window(limit, 900, wait_s)
         self.media: dict[str, dict] = {}
         self.upload_faults: list[int] = []
         self.is_losing_media = False
@@ -185,11 +190,17 @@ class XDouble(Double):
         return web.json_response(
             {"data": {"id": number, "text": text, "edit_history_tweet_ids": [number]}},
             status=201,
-            headers=self._limits(self.window.take()),
+            headers=self._limits(self._used()),
         )
 
     def limited(self, seconds: float) -> tuple[int, dict[str, str]]:
         return 429, {"x-rate-limit-remaining": "0", "x-rate-limit-reset": str(math.ceil(time.time() + seconds))}
+
+    def _used(self) -> int:
+        left = self.window.take()
+        if left == 0:
+            self.met["limit reached"] += 1
+        return left
 
     async def _upload(self, request: web.Request) -> web.StreamResponse:
         if not self._is_signed(request):
@@ -248,10 +259,10 @@ class MastodonDouble(Double):
 
     name = "mastodon"
 
-    def __init__(self, token: str, limit: int = 300, window_s: float = 10_800) -> None:
+    def __init__(self, token: str, limit: int = 300) -> None:
         super().__init__()
         self.token = token
-        self.window = Window(limit, window_s)
+        self.window = Window(limit, 10_800)
         self.media: dict[str, dict] = {}
         self.looks_until_ready = 0
         self._by_key: dict[str, dict] = {}
