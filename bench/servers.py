@@ -114,7 +114,7 @@ class Rabbit(Server):
         """What `rabbitmqctl` prints."""
         command = [str(self._tools / "rabbitmqctl"), "-q", *arguments]
         done = subprocess.run(
-            command, check=True, timeout=120, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self._environment
+            command, check=True, timeout=600, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self._environment
         )
         return done.stdout.decode()
 
