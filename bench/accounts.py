@@ -95,7 +95,7 @@ def audit(books: Accounts) -> list[str]:
     return [f"{claim}, but {len(these)} did not: {_show(these)}" for claim, these in found if these]
 
 
-def split_in_order(books: Accounts, quiet_s: float) -> int:
+def count_splits(books: Accounts, quiet_s: float) -> int:
     """Incidents that began within the quiet period of another of their camera and hazard.
 
     Events that come late, out of order, may fall between two incidents that are both told of already. Each was told

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.accounts import Accounts, Dead, Seen, Sent, Told, audit, split_in_order
+from bench.accounts import Accounts, Dead, Seen, Sent, Told, audit, count_splits
 
 CHANNELS = frozenset({"feed", "x", "webhook"})
 SECOND = 1_000_000
@@ -87,5 +87,5 @@ def test_incident_that_late_events_split_is_counted() -> None:
     near = replace(
         books(), incidents={1: Seen("fire", "gate", 1, 0, SECOND), 2: Seen("fire", "gate", 1, 6 * SECOND, 6 * SECOND)}
     )
-    assert split_in_order(near, quiet_s=5) == 1
-    assert split_in_order(near, quiet_s=4) == 0
+    assert count_splits(near, quiet_s=5) == 1
+    assert count_splits(near, quiet_s=4) == 0
