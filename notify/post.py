@@ -124,8 +124,8 @@ async def _post_on(
     except UnknownOutcomeError as error:
         return _unknown(channel, error)
     except ChannelError as error:
-        # Nothing went out: another event of the incident may be luckier sooner.
-        await desk.store.release(incident_id, channel.name, event.id)
+        # Nothing went out now: if nothing could before, another event of the incident may be luckier sooner.
+        await desk.store.release(incident_id, channel.name, claim)
         posts_total.labels(channel.name, "failed").inc()
         return ChannelError(f"{channel.name}: {error}", after_s=error.after_s)
     await desk.store.confirm(incident_id, channel.name, text=claim.text, snapshot_key=key, reference=reference)

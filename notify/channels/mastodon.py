@@ -62,7 +62,11 @@ class Mastodon:
             log.warning("picture_not_posted", channel=self.name, reason=answer.said)
             answer = await self._publish(text, None, key)
         self._pace.judge(answer)
-        return str(answer.json.get("url") or answer.json.get("id") or key)[:255]
+        named = answer.json.get("url") or answer.json.get("id")
+        if not named:
+            # A proxy's own page, or an answer that was cut.
+            raise self._pace.failed(f"answer names no post: {answer.said}")
+        return str(named)[:255]
 
     async def _publish(self, text: Caption, media: str | None, key: str) -> Answer:
         status: dict[str, Any] = {

@@ -69,7 +69,12 @@ class X:
             log.info("post_was_out_already", channel=self.name, incident=incident.id)
             return f"duplicate:{key}"
         self._pace.judge(answer)
-        return str(answer.json.get("data", {}).get("id", key))
+        data = answer.json.get("data")
+        named = data.get("id") if isinstance(data, dict) else None
+        if not named:
+            # A proxy's own page, or an answer that was cut.
+            raise self._pace.failed(f"answer names no post: {answer.said}")
+        return str(named)
 
     async def _tweet(self, words: str, media: str | None) -> Answer:
         try:

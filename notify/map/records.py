@@ -99,3 +99,5 @@ class Claim:
     """Post it now; it went out already; another worker is at it."""
     text: Caption | None = None
     """What is to be said, if the claim is ours: an earlier attempt's words where nobody knows what became of that."""
+    fresh_at: datetime | None = None
+    """When it was taken, if it is ours and nobody had it before: only then can nothing have gone out."""

@@ -203,7 +203,7 @@ class Store:
                 mine = {"incident_id": incident_id, "channel": channel, "state": "claimed", "revision": 0}
                 said = {} if text is None else {"text_en": text.en, "text_ko": text.ko}
                 await connection.execute(insert(table).values(**mine, **said, claimed_at=now, claimed_by=event_id))
-                return Claim("ours", text)
+                return Claim("ours", text, fresh_at=now)
             if row.state == "posted":
                 return Claim("posted")
             if row.claimed_by != event_id and now - row.claimed_at < timedelta(seconds=stale_s):
@@ -237,16 +237,22 @@ class Store:
             )
 
     @persistent
-    async def release(self, incident_id: int, channel: str, event_id: str) -> None:
-        """Give back a claim whose post is known not to have gone out, so that any later event may try.
+    async def release(self, incident_id: int, channel: str, claim: Claim) -> None:
+        """Give back a claim whose post is known not to have gone out: any later event may try, in its own words.
+
+        One that was taken over stays, and with it its words: that this attempt failed says nothing of those before. So
+        does one that another attempt has taken over meanwhile.
 
         Raises:
             StoreError: the database is not available.
         """
+        if claim.fresh_at is None:
+            return
         table = schema.posts
-        mine = and_(table.c.incident_id == incident_id, table.c.channel == channel, table.c.claimed_by == event_id)
+        this = and_(table.c.incident_id == incident_id, table.c.channel == channel)
+        is_mine = and_(table.c.claimed_at == claim.fresh_at, table.c.state == "claimed")
         async with self._database.write() as (connection, _):
-            await connection.execute(table.delete().where(mine, table.c.state == "claimed"))
+            await connection.execute(table.delete().where(this, is_mine))
 
     # What the API and the command line read.
 

@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
+from bench.doubles import MastodonDouble, WebhookDouble, XDouble
 from functions import Caption, Retry, encode
 from functions.broker import connect
 from functions.event import utc_now
@@ -31,8 +32,6 @@ from notify.channels.webhook import Webhook, read_secret
 from notify.channels.x import X
 from notify.map.store import Store
 from notify.post import Desk, post
-
-from .doubles import MastodonDouble, WebhookDouble, XDouble
 
 KEYS = ("api-key-1", "api-secret-2", "access-token-3", "access-secret-4")
 X_PARTS = ("API_KEY", "API_SECRET", "ACCESS_TOKEN", "ACCESS_SECRET")
@@ -137,6 +136,45 @@ async def test_failure_in_mid_post_ends_in_one_post(pair, store, snapshots, capt
     await post(captioned(caption=Caption(en="Yet other words.", ko="또 다른 말.")), desk)
     assert len(double.posts) == 1 and "Sinchon" in str(double.posts[0]["text"])
     assert len(await store.posts(channel.name)) == 1
+
+
+@pytest.mark.parametrize("refusal", ["rate limit", "away", "told to wait"])
+async def test_post_that_may_be_out_keeps_its_words_when_a_later_attempt_is_refused(
+    pair, desk_of, captioned, monkeypatch, refusal
+):
+    channel, double = pair
+    desk = desk_of(channel)
+    store = desk.store
+    double.faults = ["cut-after"]
+    with pytest.raises(Retry):
+        await post(captioned(), desk)
+    # That the second attempt did not go out says nothing of the first.
+    if refusal != "told to wait":
+        forget(channel)
+    if refusal == "rate limit":
+        double.faults = [double.limited(60)]
+    elif refusal == "away":
+        await double.go_away()
+    with pytest.raises(Retry):
+        await post(captioned(), desk)
+    if refusal == "away":
+        await double.come_back()
+    forget(channel)
+    claim = type(store).claim
+    monkeypatch.setattr(type(store), "claim", lambda *a, **k: claim(*a, **k, stale_s=0))
+    await post(captioned(id_="event-2", seconds=5, caption=Caption(en="Other words.", ko="다른 말.")), desk)
+    assert len(double.posts) == 1
+    assert (await store.posts(channel.name))[0].text.en == "Fire at Sinchon Market."
+
+
+async def test_page_of_a_proxy_is_no_post(session, x_server, mastodon_server, captioned):
+    for channel, double in (
+        (open_channel("x", session, x_server), x_server),
+        (open_channel("mastodon", session, mastodon_server), mastodon_server),
+    ):
+        double.faults = ["html-200"]
+        with pytest.raises(UnknownOutcomeError, match=r"names no post|could not be read"):
+            await channel.post(await _incident(captioned), Caption(en="Fire.", ko=""), None, "key")
 
 
 async def test_crash_between_post_and_confirmation_leaves_one_post_even_for_another_event(

@@ -205,11 +205,23 @@ async def test_claim_of_a_dead_worker_is_resumed_by_its_own_event_or_once_it_is_
 
 async def test_released_claim_is_free_for_any_event(store, make_event):
     incident = await store.record_sighting(make_event())
-    await store.claim(incident, "feed", "event-1")
-    await store.release(incident, "feed", "event-2")
+    mine = await store.claim(incident, "feed", "event-1")
+    busy = await store.claim(incident, "feed", "event-3")
+    await store.release(incident, "feed", busy)
     assert (await store.claim(incident, "feed", "event-3")).outcome == "busy"
-    await store.release(incident, "feed", "event-1")
+    await store.release(incident, "feed", mine)
     assert (await store.claim(incident, "feed", "event-3")).outcome == "ours"
+
+
+async def test_claim_that_another_attempt_took_over_is_not_given_back(store, make_event):
+    incident = await store.record_sighting(make_event())
+    first = await store.claim(incident, "feed", "event-1", TEXT)
+    # The broker delivered the event again while the first attempt was still at it.
+    second = await store.claim(incident, "feed", "event-1", Caption(en="Other.", ko="다른."))
+    for attempt in (first, second):
+        await store.release(incident, "feed", attempt)
+    claim = await store.claim(incident, "feed", "event-1")
+    assert (claim.outcome, claim.text) == ("ours", TEXT)
 
 
 async def test_post_is_seen_only_when_confirmed_and_the_first_confirmation_stays(store, make_event):

@@ -1,0 +1,159 @@
+"""The doubles of all channels as one process, which does as its driver says; and the driver's side of it.
+
+By hand: `python -m bench.channels --ledger /tmp/told` prints the addresses, and reads orders: `fault x cut-after`,
+`limit mastodon 5`, `away webhook 5`, `heal`. At the end of its input it says what requests met, and ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.accounts import Told
+from bench.doubles import Double, MastodonDouble, WebhookDouble, XDouble
+
+ROOT = Path(__file__).parents[1]
+KEYS = ("api-key", "api-secret", "token", "token-secret")
+TOKEN = "token of a double"
+SECRET = "secret of a double"
+NAMES = ("x", "mastodon", "webhook")
+# The lost answer is what doubles alerts, so it comes most often. A webhook's receiver says "taken" with any 2xx.
+FAULTS = ("cut-after", "cut", "cut-after", "html-503", "limit", "json-500", "cut-after", "html-200", "slow")
+
+
+class Channels:
+    """The process of the doubles, as the driver holds it."""
+
+    def __init__(self, home: Path, x_limit: int, x_wait_s: float) -> None:
+        self.ledger = home / "told"
+        self.ledger.touch()
+        self._command = [
+            sys.executable, "-m", "bench.channels", "--ledger", str(self.ledger),
+            "--x-limit", str(x_limit), "--x-wait", str(x_wait_s),
+        ]  # fmt: skip
+        self._log = home / "channels.log"
+        self._process: subprocess.Popen[str] | None = None
+        self._urls: dict[str, str] = {}
+
+    def start(self) -> None:
+        """Start it, and learn the addresses."""
+        with self._log.open("a") as log:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=ROOT, text=True
+            )
+        assert self._process.stdout is not None
+        told = self._process.stdout.readline()
+        if not told:
+            raise RuntimeError(f"the doubles did not start: {self._log.read_text()[-2000:]}")
+        self._urls = json.loads(told)
+
+    def stop(self) -> Mapping[str, Mapping[str, int]]:
+        """End it; what requests met, by channel."""
+        process, self._process = self._process, None
+        if process is None:
+            return {}
+        told, _ = process.communicate(timeout=30)
+        met: Mapping[str, Mapping[str, int]] = json.loads(told)
+        return met
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What sends a poster there."""
+        parts = ("API_KEY", "API_SECRET", "ACCESS_TOKEN", "ACCESS_SECRET")
+        return {
+            "BONGSU_CHANNELS": "feed,x,mastodon,webhook",
+            "BONGSU_X_API_URL": self._urls["x"],
+            **{f"BONGSU_X_{part}": key for part, key in zip(parts, KEYS, strict=True)},
+            "BONGSU_MASTODON_URL": self._urls["mastodon"],
+            "BONGSU_MASTODON_TOKEN": TOKEN,
+            "BONGSU_WEBHOOK_URL": f"{self._urls['webhook']}/hook",
+            "BONGSU_WEBHOOK_SECRET": SECRET,
+        }
+
+    def fail(self, turn: int, faults: Sequence[str] = FAULTS) -> str:
+        """Let the next post of one channel fail: channels take turns, and meet the faults in order. What was done."""
+        channel, fault = NAMES[turn % len(NAMES)], faults[turn // len(NAMES) % len(faults)]
+        if fault == "html-200" and channel == "webhook":
+            fault = "cut-after"
+        return self._order(f"limit {channel} {2 + turn % 4}" if fault == "limit" else f"fault {channel} {fault}")
+
+    def leave(self, number: int) -> str:
+        """Let one channel go away for some seconds."""
+        return self._order(f"away {NAMES[number % len(NAMES)]} {3 + number % 5}")
+
+    def heal(self) -> None:
+        """From now on all is well, but for the limits."""
+        self._order("heal")
+
+    def told(self) -> Sequence[Told]:
+        """What the servers took, in order."""
+        return [Told(**json.loads(line)) for line in self.ledger.read_text().splitlines()]
+
+    def _order(self, order: str) -> str:
+        assert self._process is not None and self._process.stdin is not None
+        print(order, file=self._process.stdin, flush=True)
+        return order
+
+
+async def _serve(ledger: Path, x_limit: int, x_wait_s: float) -> None:
+    doubles: dict[str, Any] = {
+        "x": XDouble(KEYS, x_limit, x_wait_s),
+        # A server that allows more than its default: X is the one whose limit is to be hit.
+        "mastodon": MastodonDouble(TOKEN, limit=1_000_000),
+        "webhook": WebhookDouble(SECRET.encode()),
+    }
+    async with contextlib.AsyncExitStack() as stack:
+        for double in doubles.values():
+            double.ledger = ledger
+            # Longer than a poster waits.
+            double.slow_s = 12.0
+            await stack.enter_async_context(double)
+        print(json.dumps({name: double.url for name, double in doubles.items()}), flush=True)
+        orders = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+        absences: dict[str, asyncio.Task[None]] = {}
+        while line := (await orders.readline()).decode():
+            what, *words = line.split()
+            if what == "heal":
+                for double in doubles.values():
+                    double.faults.clear()
+                continue
+            name, how = words
+            if what == "fault":
+                doubles[name].faults.append(how)
+            elif what == "limit":
+                doubles[name].faults.append(doubles[name].limited(float(how)))
+            elif what == "away" and (name not in absences or absences[name].done()):
+                absences[name] = asyncio.create_task(_be_away(doubles[name], float(how)))
+        for absence in absences.values():
+            absence.cancel()
+        print(json.dumps({name: dict(double.met) for name, double in doubles.items()}), flush=True)
+
+
+async def _be_away(double: Double, seconds: float) -> None:
+    double.met["away"] += 1
+    await double.go_away()
+    await asyncio.sleep(seconds)
+    await double.come_back()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--ledger", type=Path, required=True)
+    parser.add_argument("--x-limit", type=int, default=100)
+    parser.add_argument("--x-wait", type=float, default=900.0, help="seconds until it takes posts again")
+    chosen = parser.parse_args()
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(chosen.ledger, chosen.x_limit, chosen.x_wait))
