@@ -309,18 +309,14 @@ def _line(model: type[BaseModel], error: Any) -> str:
     loc: tuple[int | str, ...] = error["loc"]
     parts = [part for part in loc if part != "[key]"]
     path = ".".join(f"{part}" for part in parts)
-    if parts and parts[0] == "zones" and error["type"] in _MISSHAPEN:
-        return f"{path}: must be as in zones: [{{name: {{en: …, ko: …}}, polygon: [[x, y], …]}}], got {_given(error)}"
+    if shape := _shape(parts, error):
+        return f"{path}: must be {shape}, got {_given(error)}"
     if error["type"] == "extra_forbidden":
         return _unknown(path, _keys(model, parts[:-1]))
     if error["type"] == "missing":
         return f"{path} is missing: add '{parts[-1]}:'"
     if error["type"] == "literal_error" and loc[-1] == "[key]":
         return _unknown(path, list(event.HAZARDS))
-    if parts and (parts[0] == "masks" or (parts[0] == "zones" and "polygon" in parts)):
-        return (
-            f"{path}: must be polygons of 3 or more [x, y], each from 0 to 1 of the frame, got {_shown(error['input'])}"
-        )
     message = str(error["msg"])
     message = re.sub(r"^Value error, ", "", message)
     message = re.sub(r"^(Input|Tuple|Dictionary|List|String|Value) should ", "must ", message)
@@ -329,6 +325,15 @@ def _line(model: type[BaseModel], error: Any) -> str:
     if "url" in parts or ", got " in message or error["type"] == "value_error":
         return f"{path}{message}"
     return f"{path}{message}, got {_shown(error['input'])}"
+
+
+def _shape(parts: list[int | str], error: Any) -> str:
+    """What masks and zones must look like, where their shape is what is wrong."""
+    if parts and parts[0] == "zones" and "polygon" not in parts and error["type"] in _MISSHAPEN:
+        return "as in zones: [{name: {en: …, ko: …}, polygon: [[x, y], …]}]"
+    if parts and (parts[0] == "masks" or "polygon" in parts):
+        return "polygons of 3 or more [x, y], each from 0 to 1 of the frame"
+    return ""
 
 
 def _given(error: Any) -> str:
