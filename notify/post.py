@@ -14,6 +14,7 @@ from prometheus_client import Counter
 from functions.event import Caption, Event, utc_now
 from functions.function import Reject, Retry, on
 from notify.channels import Channel, ChannelError, UnknownOutcomeError
+from notify.location import drawn_of
 from notify.redact import redacted_of
 from notify.resources import LATE_IMPORTS as _STORES
 from notify.resources import RETRY_AFTER_S, open_stores
@@ -114,11 +115,13 @@ async def _post_on(
     incident = await desk.store.incident(incident_id)
     if incident is None:
         raise Reject(f"incident {incident_id} is gone")
-    snapshot = redacted_of(event)
+    snapshot, location = redacted_of(event), drawn_of(event)
     key = await _keep(snapshot, desk.snapshots)
     try:
         async with asyncio.timeout(_CHANNEL_S):
-            reference = await channel.post(incident, claim.text, snapshot, f"bongsu-{incident_id}-{channel.name}")
+            reference = await channel.post(
+                incident, claim.text, snapshot, f"bongsu-{incident_id}-{channel.name}", location
+            )
     except TimeoutError:
         return _unknown(channel, UnknownOutcomeError(f"no answer within {_CHANNEL_S:.0f} s"))
     except UnknownOutcomeError as error:

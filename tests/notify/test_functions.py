@@ -36,7 +36,7 @@ class Square:
     def fit(self, caption, incident_id):
         return Caption(en=fit(caption.en, self.limit), ko=fit(caption.ko, self.limit))
 
-    async def post(self, incident, text, snapshot, key):
+    async def post(self, incident, text, snapshot, key, location=None):
         if self.failures:
             self.failures -= 1
             raise ChannelError("the square is closed", after_s=7.0)
