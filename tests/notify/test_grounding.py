@@ -61,7 +61,12 @@ def say(hazard, scene, zones=(), remark=""):
 
 
 # What a caption may be made of: nothing here says who somebody is.
-GLUE = ["a", "an", "accident", "also", "and", "are", "at", "bicycle", "bicycles", "bottom", "bus", "buses", "car", "cars", "centre", "fire", "flames", "gun", "in", "is", "knife", "left", "lower", "middle", "motorcycle", "motorcycles", "near", "of", "on", "people", "person", "picture", "right", "seen", "the", "top", "truck", "trucks", "upper", "vehicle", "vehicles", "view", "kst"]
+GLUE = re.findall(
+    r"\w+",
+    "a an accident also and are at bicycle bicycles bottom bus buses car cars centre fire flames gun in is knife left "
+    "lower middle motorcycle motorcycles near of on people person picture right seen the top truck trucks upper "
+    "vehicle vehicles view kst",
+)
 ENGLISH = {*GLUE, *" ".join(en for en, _ in (*COLOURS.values(), *CLOTHES.values())).replace("-", " ").split()}
 NAMES = {"sinchon", "seodaemun", "gu", "seoul", "crossing", "gate"}
 KOREAN_SEX_AND_AGE = ("남성", "여성", "남자", "여자", "소년", "소녀", "아이", "노인", "청년", "외국인")
