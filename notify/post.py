@@ -20,6 +20,7 @@ from notify.resources import LATE_IMPORTS as _STORES
 from notify.resources import RETRY_AFTER_S, open_stores
 
 if TYPE_CHECKING:
+    from notify.location import Drawn
     from notify.map.snapshots import Snapshots
     from notify.map.store import Store
     from notify.redact import Redacted
@@ -157,13 +158,13 @@ async def _pass_over(event: Event, incident_id: int, desk: Desk) -> None:
             log.warning("alert_too_old", channel=channel.name, incident=incident_id, age_s=age_s)
 
 
-async def _keep(snapshot: Redacted | None, snapshots: Snapshots) -> str | None:
+async def _keep(picture: Redacted | Drawn | None, snapshots: Snapshots) -> str | None:
     from notify.map.snapshots import SnapshotError
 
-    if snapshot is None:
+    if picture is None:
         return None
     try:
-        return await snapshots.put(snapshot)
+        return await snapshots.put(picture)
     except SnapshotError as error:
         # The alert is more urgent than its picture.
         log.warning("snapshot_not_kept", reason=str(error))

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import onnx
