@@ -103,6 +103,21 @@ class Caption(Struct, frozen=True):
     ko: str
 
 
+class Zone(Struct, frozen=True, array_like=True):
+    """A part of a camera's picture that people have a name for: a polygon of (x, y) in fractions of the frame."""
+
+    name: Caption
+    polygon: tuple[tuple[float, float], ...]
+
+    def holds(self, x: float, y: float) -> bool:
+        """Whether a point lies within; on the edge either may come out."""
+        is_inside = False
+        for (x1, y1), (x2, y2) in zip(self.polygon, (*self.polygon[1:], *self.polygon[:1]), strict=True):
+            if (y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1):
+                is_inside = not is_inside
+        return is_inside
+
+
 class Stage(Struct, frozen=True):
     """One stop on an event's way: when the stage got it, and when it had published or finished it (UTC)."""
 
@@ -137,7 +152,11 @@ class Event(Struct, frozen=True, kw_only=True):
     """Labels the detector looked for. Redaction trusts `detections` for people only if "person" is in here."""
     thresholds: dict[str, float] = field(default_factory=dict)
     """This camera's minimum confidence by hazard, over the detector's own defaults."""
+    zones: tuple[Zone, ...] = ()
+    """Named parts of this camera's picture, for the captioner; a `captioned` event has none."""
     snapshot: bytes | None = None
+    location: bytes | None = None
+    """Of a `captioned` event: a drawn map of the place, as JPEG."""
     caption: Caption | None = None
     status: str = ""
     """Of a `camera` event: "live", or "lost: <reason>"."""

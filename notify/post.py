@@ -14,11 +14,13 @@ from prometheus_client import Counter
 from functions.event import Caption, Event, utc_now
 from functions.function import Reject, Retry, on
 from notify.channels import Channel, ChannelError, UnknownOutcomeError
+from notify.location import drawn_of
 from notify.redact import redacted_of
 from notify.resources import LATE_IMPORTS as _STORES
 from notify.resources import RETRY_AFTER_S, open_stores
 
 if TYPE_CHECKING:
+    from notify.location import Drawn
     from notify.map.snapshots import Snapshots
     from notify.map.store import Store
     from notify.redact import Redacted
@@ -114,11 +116,13 @@ async def _post_on(
     incident = await desk.store.incident(incident_id)
     if incident is None:
         raise Reject(f"incident {incident_id} is gone")
-    snapshot = redacted_of(event)
+    snapshot, location = redacted_of(event), drawn_of(event)
     key = await _keep(snapshot, desk.snapshots)
     try:
         async with asyncio.timeout(_CHANNEL_S):
-            reference = await channel.post(incident, claim.text, snapshot, f"bongsu-{incident_id}-{channel.name}")
+            reference = await channel.post(
+                incident, claim.text, snapshot, f"bongsu-{incident_id}-{channel.name}", location
+            )
     except TimeoutError:
         return _unknown(channel, UnknownOutcomeError(f"no answer within {_CHANNEL_S:.0f} s"))
     except UnknownOutcomeError as error:
@@ -154,13 +158,13 @@ async def _pass_over(event: Event, incident_id: int, desk: Desk) -> None:
             log.warning("alert_too_old", channel=channel.name, incident=incident_id, age_s=age_s)
 
 
-async def _keep(snapshot: Redacted | None, snapshots: Snapshots) -> str | None:
+async def _keep(picture: Redacted | Drawn | None, snapshots: Snapshots) -> str | None:
     from notify.map.snapshots import SnapshotError
 
-    if snapshot is None:
+    if picture is None:
         return None
     try:
-        return await snapshots.put(snapshot)
+        return await snapshots.put(picture)
     except SnapshotError as error:
         # The alert is more urgent than its picture.
         log.warning("snapshot_not_kept", reason=str(error))

@@ -1,7 +1,8 @@
 """What an alert says, in English and Korean: composed from what was detected, and nothing else.
 
-Every word comes from the event: hazard, labels and boxes from its detections, place and time as the camera's settings
-and clock give them, the district from the coordinates. What the detector did not look for is not spoken of, and that
+Every word comes from the event: hazard, labels and boxes from its detections, clothing and colours from its frame
+(`attributes.py`), zones, place and time as the camera's settings and clock give them, the district from the
+coordinates. What the detector did not look for is not spoken of, and that
 something was not found is never said: not found is not the same as not there.
 """
 
@@ -9,12 +10,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-from functions.event import HAZARDS, Box, Caption, Detection, Hazard, Place
+from functions.event import HAZARDS, Box, Caption, Detection, Hazard, Place, Zone
+from notify.attributes import Look
 from notify.districts import District
+from notify.looks import describe_looks, kind_of
+from notify.particles import attach
 
 # Korea has kept one offset, without summer time, since 1988; a name would need a time zone database in every image.
 _KST = timezone(timedelta(hours=9), "KST")
@@ -50,6 +54,7 @@ class _Scene:
 
     hazard: Hazard
     box: Box | None
+    zone: Caption | None
     counts: dict[str, int]
     others: Sequence[Hazard]
     name: str
@@ -57,6 +62,8 @@ class _Scene:
     region_ko: str
     camera: str
     time: str
+    looks: Sequence[Caption]
+    remark: str
 
 
 _HEADLINE = {"accident": "Accident", "fire": "Fire", "gun": "Gun seen", "knife": "Knife seen"}
@@ -92,6 +99,9 @@ def compose(
     *,
     district: District | None,
     camera: str,
+    zones: Sequence[Zone] = (),
+    looks: Mapping[int, Look] | None = None,
+    remark: str = "",
 ) -> Caption:
     """The caption of one hazard event.
 
@@ -102,24 +112,35 @@ def compose(
         captured_at: when (UTC).
         district: where that is, if known.
         camera: spoken of where the place has no name.
+        zones: named parts of the picture; the first that holds the foot of the hazard's box is told.
+        looks: what is clear of a detection, by its place in `detections`.
+        remark: an English sentence that `describe.py` found to contradict nothing; it comes last.
     """
+    sure = {place: look for place, look in (looks or {}).items() if detections[place].confidence >= _SURE}
+    counts = count_things(detections, sure)
+    names = {kind: (thing.one, thing.many, thing.ko, thing.counter) for kind, thing in _THINGS.items()}
+    box = next((d.box for d in detections if d.label == hazard), None)
     scene = _Scene(
         hazard=hazard,
-        box=next((d.box for d in detections if d.label == hazard), None),
-        counts=count_things(detections),
+        box=box,
+        zone=find_zone(box, zones),
+        counts=counts,
         others=[other for other in HAZARDS if other != hazard and any(d.label == other for d in detections)],
-        name=_clean(place.name),
-        region_en=district.en if district is not None else _clean(place.region),
-        region_ko=district.ko if district is not None else _clean(place.region),
-        camera=_clean(camera),
+        name=clean_name(place.name),
+        region_en=district.en if district is not None else clean_name(place.region),
+        region_ko=district.ko if district is not None else clean_name(place.region),
+        camera=clean_name(camera),
         time=tell_time(captured_at, is_korea=district is not None),
+        looks=describe_looks(detections, sure, counts, names),
+        remark=remark,
     )
     return Caption(en=_english(scene), ko=_korean(scene))
 
 
-def count_things(detections: Sequence[Detection]) -> dict[str, int]:
+def count_things(detections: Sequence[Detection], looks: Mapping[int, Look] | None = None) -> dict[str, int]:
     """How many of each thing that a caption speaks of, people first; only those that the network is sure of."""
-    counts = Counter(d.label for d in detections if d.confidence >= _SURE)
+    seen = enumerate(detections)
+    counts = Counter(kind_of(d.label, (looks or {}).get(place)) for place, d in seen if d.confidence >= _SURE)
     return {label: counts[label] for label in _THINGS if counts[label]}
 
 
@@ -128,6 +149,15 @@ def where(box: Box) -> tuple[str, str]:
     x, y = box.center
     across = "left" if x < 1 / 3 else "right" if x > 2 / 3 else "centre"
     return across, "upper" if y < 1 / 3 else "lower" if y > 2 / 3 else "middle"
+
+
+def find_zone(box: Box | None, zones: Sequence[Zone]) -> Caption | None:
+    """What people call the part of the picture where a box stands: by its foot, the middle of its lower edge."""
+    if box is None:
+        return None
+    foot = (box.x1 + box.x2) / 2, box.y2
+    found = next((zone.name for zone in zones if zone.holds(*foot)), None)
+    return None if found is None else Caption(en=clean_name(found.en), ko=clean_name(found.ko))
 
 
 def fit(text: str, limit: int) -> str:
@@ -153,13 +183,16 @@ def _english(scene: _Scene) -> str:
     headline = f"{_HEADLINE[scene.hazard]} at {site or f'camera {scene.camera}'}"
     facts = []
     if scene.box is not None:
-        facts.append(f"{_WHAT[scene.hazard]}{_WHERE[where(scene.box)][0]} of the picture")
+        near = f"near {scene.zone.en}, " if scene.zone is not None and scene.zone.en else ""
+        facts.append(f"{_WHAT[scene.hazard]}{near}{_WHERE[where(scene.box)][0]} of the picture")
     if scene.counts:
         facts.append(f"{_list_english([_count(label, n) for label, n in scene.counts.items()])} in view")
     sentences = [f"{headline}: {', '.join(facts)}." if facts else f"{headline}."]
     if scene.others:
         sentences.append(f"Also seen: {_list_english([_ALSO[other] for other in scene.others])}.")
-    return " ".join([*sentences, f"{scene.time}."])
+    # What may be left out comes last: a channel that is short of room cuts whole sentences there.
+    details = [look.en for look in scene.looks]
+    return " ".join([*sentences, f"{scene.time}.", *details, *filter(None, [scene.remark])])
 
 
 def _korean(scene: _Scene) -> str:
@@ -170,16 +203,17 @@ def _korean(scene: _Scene) -> str:
     things = ", ".join(f"{_THINGS[label].ko} {n}{_THINGS[label].counter}" for label, n in scene.counts.items())
     spot = ""
     if scene.box is not None:
-        spot = f"화면 {_WHERE[where(scene.box)][1]}에 {_with_subject(_WHAT_KO[scene.hazard])}"
+        near = f", {scene.zone.ko} 부근에서" if scene.zone is not None and scene.zone.ko else "에"
+        spot = f"화면 {_WHERE[where(scene.box)][1]}{near} {attach(_WHAT_KO[scene.hazard], '이/가')}"
     if spot and things:
-        sentences.append(f"{spot} 보이고, {_with_subject(things)} 함께 보입니다.")
+        sentences.append(f"{spot} 보이고, {attach(things, '이/가')} 함께 보입니다.")
     elif spot:
         sentences.append(f"{spot} 보입니다.")
     elif things:
-        sentences.append(f"화면에 {_with_subject(things)} 보입니다.")
+        sentences.append(f"화면에 {attach(things, '이/가')} 보입니다.")
     if scene.others:
         sentences.append(f"{', '.join(_ALSO_KO[other] for other in scene.others)}도 함께 감지되었습니다.")
-    return " ".join([*sentences, f"{scene.time}."])
+    return " ".join([*sentences, f"{scene.time}.", *(look.ko for look in scene.looks)])
 
 
 def _count(label: str, n: int) -> str:
@@ -193,16 +227,7 @@ def _list_english(items: Sequence[str]) -> str:
     return f"{', '.join(items[:-1])} and {items[-1]}"
 
 
-def _with_subject(noun: str) -> str:
-    """The noun with 이 or 가, as its last syllable ends in a consonant or a vowel."""
-    return f"{noun}{'이' if _ends_in_consonant(noun) else '가'}"
-
-
-def _ends_in_consonant(noun: str) -> bool:
-    return (ord(noun[-1]) - 0xAC00) % 28 != 0
-
-
-def _clean(name: str) -> str:
+def clean_name(name: str) -> str:
     """A name from the settings on one line, without what would not print, and not longer than a line."""
     printable = "".join(c if c.isprintable() else " " for c in name)
     return fit(" ".join(printable.split()), _NAME_LENGTH_MAX)

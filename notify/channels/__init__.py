@@ -8,6 +8,7 @@ from functions.event import Caption
 from notify.words import fit
 
 if TYPE_CHECKING:
+    from notify.location import Drawn
     from notify.map.records import Incident
     from notify.redact import Redacted
 
@@ -34,7 +35,9 @@ class Channel(Protocol):
     def fit(self, caption: Caption, incident_id: int) -> Caption:
         """What the channel would say of a caption: cut to its limits; a language that it leaves out is empty."""
 
-    async def post(self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str) -> str:
+    async def post(
+        self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str, location: Drawn | None = None
+    ) -> str:
         """Publish an alert, and return what the channel calls it.
 
         Args:
@@ -43,6 +46,7 @@ class Channel(Protocol):
             snapshot: the mosaicked picture; None where it was withheld. If it alone fails, the words go out without it.
             key: the same for the same alert, however often it is tried: after a crash nobody knows whether the first
                 attempt went out. A channel that takes idempotency keys gets it, another has to know its own post again.
+            location: the drawn map of the place; the second picture, or the only one.
 
         Raises:
             ChannelError: it did not go out; it is tried again later.
@@ -60,6 +64,8 @@ class Feed:
         """Each language cut for itself."""
         return Caption(en=fit(caption.en, self.limit), ko=fit(caption.ko, self.limit))
 
-    async def post(self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str) -> str:
+    async def post(
+        self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str, location: Drawn | None = None
+    ) -> str:
         """Nothing to do: what is confirmed is posted."""
         return key

@@ -12,10 +12,12 @@ import structlog
 from functions.event import Caption
 from notify.channels import ChannelError
 from notify.channels.http import Answer, Pace, ask
+from notify.channels.pictures import upload_all
 from notify.channels.settings import Door, Visibility
 from notify.channels.text import Language, fit_together, join
 
 if TYPE_CHECKING:
+    from notify.location import Drawn
     from notify.map.records import Incident
     from notify.redact import Redacted
 
@@ -52,15 +54,17 @@ class Mastodon:
         """Both languages in the server's limit."""
         return fit_together(caption, self._languages, self._limit)
 
-    async def post(self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str) -> str:
-        """Upload the picture with its description, and post both."""
+    async def post(
+        self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str, location: Drawn | None = None
+    ) -> str:
+        """Upload the pictures with their descriptions, and post all."""
         self._pace.check()
-        media = await self._upload(snapshot, text) if snapshot is not None else None
+        media = await upload_all(self._upload, snapshot, text, location, incident.place)
         answer = await self._publish(text, media, key)
-        if answer.status == 422 and media is not None:
+        if answer.status == 422 and media:
             # The server could make nothing of the picture.
             log.warning("picture_not_posted", channel=self.name, reason=answer.said)
-            answer = await self._publish(text, None, key)
+            answer = await self._publish(text, [], key)
         self._pace.judge(answer)
         named = answer.json.get("url") or answer.json.get("id")
         if not named:
@@ -68,20 +72,20 @@ class Mastodon:
             raise self._pace.failed(f"answer names no post: {answer.said}")
         return str(named)[:255]
 
-    async def _publish(self, text: Caption, media: str | None, key: str) -> Answer:
+    async def _publish(self, text: Caption, media: list[str], key: str) -> Answer:
         status: dict[str, Any] = {
             "status": join(text, self._languages),
             "visibility": self._visibility,
             "language": next((name for name in self._languages if getattr(text, name)), self._languages[0]),
         }
-        if media is not None:
-            status["media_ids"] = [media]
+        if media:
+            status["media_ids"] = media
         headers = self._headers() | {"Idempotency-Key": key}
         return await ask(
             self._session, self._pace, "POST", f"{self._url}/api/v1/statuses", json=status, headers=headers
         )
 
-    async def _upload(self, picture: Redacted, text: Caption) -> str | None:
+    async def _upload(self, picture: Redacted | Drawn, text: Caption) -> str | None:
         """The picture's id; None where it could not be uploaded: the words are more urgent."""
         form = aiohttp.FormData()
         form.add_field("description", join(text, self._languages)[:_ALT_MAX])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from notify.channels.settings import Settings
+    from notify.location import Drawn
     from notify.map.records import Incident
     from notify.redact import Redacted
 
@@ -30,11 +31,14 @@ class DryRun:
         self.name = name
         self.fit = fit
 
-    async def post(self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str) -> str:
+    async def post(
+        self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str, location: Drawn | None = None
+    ) -> str:
         """Log it."""
         log.info(
             "post_held_back", channel=self.name, incident=incident.id, en=text.en, ko=text.ko,
             picture_bytes=None if snapshot is None else len(snapshot.jpeg),
+            map_bytes=None if location is None else len(location.jpeg),
         )  # fmt: skip
         return f"dry-run:{key}"
 

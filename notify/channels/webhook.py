@@ -19,6 +19,7 @@ from notify.channels.settings import Door
 from notify.words import fit
 
 if TYPE_CHECKING:
+    from notify.location import Drawn
     from notify.map.records import Incident
     from notify.redact import Redacted
 
@@ -44,10 +45,12 @@ class Webhook:
         """Each language cut for itself."""
         return Caption(en=fit(caption.en, _LIMIT), ko=fit(caption.ko, _LIMIT))
 
-    async def post(self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str) -> str:
-        """Send the alert, its picture within."""
+    async def post(
+        self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str, location: Drawn | None = None
+    ) -> str:
+        """Send the alert, its pictures within."""
         self._pace.check()
-        body = msgspec.json.encode(describe(incident, text, snapshot, key))
+        body = msgspec.json.encode(describe(incident, text, snapshot, key, location))
         at = int(time.time())
         headers = {
             "Content-Type": "application/json",
@@ -82,7 +85,9 @@ def sign(secret: bytes, key: str, at: int, body: bytes) -> str:
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
-def describe(incident: Incident, text: Caption, snapshot: Redacted | None, key: str) -> dict[str, Any]:
+def describe(
+    incident: Incident, text: Caption, snapshot: Redacted | None, key: str, location: Drawn | None = None
+) -> dict[str, Any]:
     """The body of a request."""
     place = incident.place
     return {
@@ -99,4 +104,5 @@ def describe(incident: Incident, text: Caption, snapshot: Redacted | None, key: 
             "confidence": round(incident.confidence, 4),
         },
         "snapshot": None if snapshot is None else {"media_type": "image/jpeg", "base64": snapshot.jpeg},
+        "location": None if location is None else {"media_type": "image/jpeg", "base64": location.jpeg},
     }

@@ -15,10 +15,12 @@ from yarl import URL
 from functions.event import Caption
 from notify.channels import ChannelError
 from notify.channels.http import Answer, Pace, ask, explain
+from notify.channels.pictures import upload_all
 from notify.channels.settings import XKeys
 from notify.channels.text import Language, fit_together, join, weigh_for_x
 
 if TYPE_CHECKING:
+    from notify.location import Drawn
     from notify.map.records import Incident
     from notify.redact import Redacted
 
@@ -56,15 +58,17 @@ class X:
         """Both languages in 280 as X counts, with room for the incident's number."""
         return fit_for_x(caption, incident_id, self._languages)
 
-    async def post(self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str) -> str:
-        """Upload the picture with its description, and post both."""
+    async def post(
+        self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str, location: Drawn | None = None
+    ) -> str:
+        """Upload the pictures with their descriptions, and post all."""
         self._pace.check()
-        media = await self._upload(snapshot, text) if snapshot is not None else None
+        media = await upload_all(self._upload, snapshot, text, location, incident.place)
         words = join(text, self._languages) + _number(incident.id)
         answer = await self._tweet(words, media)
-        if answer.status == 400 and media is not None:
+        if answer.status == 400 and media:
             log.warning("picture_not_posted", channel=self.name, reason=answer.said)
-            answer = await self._tweet(words, None)
+            answer = await self._tweet(words, [])
         if answer.status == 403 and "duplicate" in answer.said.lower():
             log.info("post_was_out_already", channel=self.name, incident=incident.id)
             return f"duplicate:{key}"
@@ -76,11 +80,9 @@ class X:
             raise self._pace.failed(f"answer names no post: {answer.said}")
         return str(named)
 
-    async def _tweet(self, words: str, media: str | None) -> Answer:
+    async def _tweet(self, words: str, media: list[str]) -> Answer:
         try:
-            response = await self._client.create_tweet(
-                text=words, media_ids=[media] if media is not None else None, user_auth=True
-            )
+            response = await self._client.create_tweet(text=words, media_ids=media or None, user_auth=True)
             return await _answer_of(response)
         except HTTPException as refusal:
             return await _answer_of(refusal.response)
@@ -93,7 +95,7 @@ class X:
         except Exception as error:
             raise explain(error, self._pace) from error
 
-    async def _upload(self, picture: Redacted, text: Caption) -> str | None:
+    async def _upload(self, picture: Redacted | Drawn, text: Caption) -> str | None:
         """The picture's id on X; None where it could not be uploaded: the words are more urgent."""
         try:
             self._picture_pace.check()

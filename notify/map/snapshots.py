@@ -1,4 +1,4 @@
-"""Where the public pictures lie: a folder or a bucket, behind obstore; it takes and gives only `Redacted`."""
+"""Where the public pictures lie: a folder or a bucket, behind obstore; it takes only `Redacted` and `Drawn`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from functions.event import utc_now
+from notify.location import Drawn
 from notify.redact import Redacted, read_back
 
 if TYPE_CHECKING:
@@ -65,17 +66,19 @@ class Snapshots:
                 f"BONGSU_SNAPSHOT_URL {shown}: {_one_line(error)}: give a folder or a bucket"
             ) from error
 
-    async def put(self, picture: Redacted) -> str:
+    async def put(self, picture: Redacted | Drawn) -> str:
         """Keep a picture and return its key.
 
         Raises:
             SnapshotError: it could not be kept.
-            TypeError: it is not `Redacted`.
+            TypeError: it is neither.
         """
         from obstore.exceptions import BaseError
 
-        if not isinstance(picture, Redacted):
-            raise TypeError(f"only a Redacted picture may be kept for the public, got {type(picture).__name__}")
+        if not isinstance(picture, (Redacted, Drawn)):
+            raise TypeError(
+                f"only a Redacted or Drawn picture may be kept for the public, got {type(picture).__name__}"
+            )
         digest = hashlib.sha256(picture.jpeg).hexdigest()[:32]
         key = f"{digest[:2]}/{digest}.jpg"
         try:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions import Box, Caption, DecodeError, Detection, Event, Frame, Place, decode, encode, new_id, utc_now
+from functions import Box, Caption, DecodeError, Detection, Event, Frame, Place, Zone, decode, encode, new_id, utc_now
 
 
 def event(**changes: object) -> Event:
@@ -103,3 +103,17 @@ def test_a_flipped_byte_is_an_event_or_a_decode_error(position: int, value: int)
 def test_unknown_fields_of_a_newer_publisher_are_ignored() -> None:
     fields = msgspec.to_builtins(event(frames=()))
     assert decode(msgspec.msgpack.encode({**fields, "weather": "rain"})).type == "fire"
+
+
+def test_an_event_without_zones_and_location_still_reads() -> None:
+    sent = event()
+    bare = msgspec.msgpack.decode(encode(sent).body)
+    del bare["zones"], bare["location"]
+    assert decode(msgspec.msgpack.encode(bare)) == sent
+
+
+def test_zones_cost_a_message_little() -> None:
+    zone = Zone(Caption("the crossing", "횡단보도"), ((0.1, 0.7), (0.6, 0.7), (0.7, 1.0), (0.0, 1.0)))
+    zoned = event(zones=(zone,))
+    assert decode(encode(zoned).body).zones == (zone,)
+    assert len(encode(zoned).body) - len(encode(event(id=zoned.id)).body) < 150

@@ -166,3 +166,32 @@ def test_a_file_that_is_not_there_or_not_text_is_refused_in_one_line(tmp_path: P
     (tmp_path / "latin.yaml").write_bytes(b"cameras: \xff\xfe")
     with pytest.raises(ConfigError, match="is not UTF-8"):
         load_cameras(tmp_path / "latin.yaml")
+
+
+CORNER = [[0, 0.5], [0.5, 0.5], [0.5, 1]]
+
+
+def test_zones_travel_with_their_names_in_both_languages(tmp_path: Path) -> None:
+    zones = [{"name": {"en": "the crossing", "ko": "횡단보도"}, "polygon": CORNER}, {"name": "A동", "polygon": CORNER}]
+    (read,) = load_cameras(write(tmp_path, {"cameras": [camera(zones=zones)]})).cameras
+    first, second = (zone.wire for zone in read.zones)
+    assert (first.name.en, first.name.ko) == ("the crossing", "횡단보도")
+    assert (second.name.en, second.name.ko) == ("A동", "A동")
+    assert first.holds(0.4, 0.6) and not first.holds(0.1, 0.9) and not first.holds(0.6, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("zone", "said"),
+    [
+        ({"name": "a", "polygon": [[0, 0], [1, 0]]}, "zones.0.polygon: must be polygons of 3 or more [x, y]"),
+        ({"name": "a", "polygon": [[0, 0], [1, 0], [1, 2]]}, "each from 0 to 1 of the frame, got 2"),
+        ({"name": "a\nb", "polygon": CORNER}, "zones.0.name.en: must be a name on one line"),
+        ({"name": "", "polygon": CORNER}, "zones.0.name.en: must have at least 1 character"),
+        ({"name": {"en": "a"}, "polygon": CORNER}, "zones.0.name.ko: must be as in zones: [{name: {en: …, ko: …}"),
+        ({"name": {"en": "a", "ko": "b", "kr": "c"}, "polygon": CORNER}, "zones.0.name.kr: must be as in zones"),
+        ({"name": 5, "polygon": CORNER}, "zones.0.name: must be as in zones"),
+        ("gate", "zones.0: must be as in zones: [{name: {en: …, ko: …}, polygon: [[x, y], …]}], got 'gate'"),
+    ],
+)
+def test_zone_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, zone: Any, said: str) -> None:
+    assert said in refusal(tmp_path, {"cameras": [camera(zones=[zone])]})

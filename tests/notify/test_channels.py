@@ -30,6 +30,7 @@ from notify.channels.opening import open_channels
 from notify.channels.settings import Door, XKeys
 from notify.channels.webhook import Webhook, read_secret
 from notify.channels.x import X
+from notify.location import draw_location
 from notify.map.store import Store
 from notify.post import Desk, post
 
@@ -119,6 +120,26 @@ async def test_alert_without_a_picture_is_posted(pair, store, snapshots, caption
     channel, double = pair
     await post(captioned(snapshot=None), Desk(store, snapshots, (channel,)))
     assert len(double.posts) == 1 and not double.posts[0].get("media") and not double.posts[0].get("snapshot")
+
+
+async def test_map_of_the_place_is_the_second_picture_with_words_of_its_own(pair, store, snapshots, captioned, street):
+    channel, double = pair
+    drawn = draw_location(captioned().place, None).jpeg
+    await post(captioned(location=drawn), Desk(store, snapshots, (channel,)))
+    (out,) = double.posts
+    if channel.name == "webhook":
+        assert base64.b64decode(out["location"]["base64"]) == drawn
+    else:
+        assert [media["jpeg"] for media in out["media"]] == [street, drawn]
+        assert "Map with a pin at Sinchon Market: 37.5585°N, 126.9370°E." in out["media"][1]["alt"]
+
+
+async def test_map_alone_goes_out_where_the_picture_was_withheld(pair, store, snapshots, captioned):
+    channel, double = pair
+    drawn = draw_location(captioned().place, None).jpeg
+    await post(captioned(snapshot=None, location=drawn), Desk(store, snapshots, (channel,)))
+    (out,) = double.posts
+    assert out.get("snapshot") is None and (out.get("location") or len(out["media"]) == 1)
 
 
 @pytest.mark.parametrize("fault", ["html-503", "json-500", "cut", "cut-after", "slow"])

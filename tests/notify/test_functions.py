@@ -8,13 +8,15 @@ import sys
 
 import pytest
 
-from functions import Caption, Detection, Reject, Retry, encode
+from functions import Caption, Detection, Frame, Reject, Retry, Zone, encode, utc_now
 from functions.broker.memory import MemoryBroker
 from functions.function import load_function
 from functions.runtime import run
 from functions.topology import queues
 from notify.caption import Captioner, caption, open_captioner
 from notify.channels import ChannelError, Feed
+from notify.districts import find_district
+from notify.location import draw_location, drawn_of
 from notify.map import Map, put_on_map
 from notify.map.store import Store, StoreError
 from notify.post import Desk, post
@@ -36,7 +38,7 @@ class Square:
     def fit(self, caption, incident_id):
         return Caption(en=fit(caption.en, self.limit), ko=fit(caption.ko, self.limit))
 
-    async def post(self, incident, text, snapshot, key):
+    async def post(self, incident, text, snapshot, key, location=None):
         if self.failures:
             self.failures -= 1
             raise ChannelError("the square is closed", after_s=7.0)
@@ -85,6 +87,24 @@ async def test_caption_keeps_the_event_and_puts_a_mosaic_in_place_of_the_frame(m
     assert told.detections == event.detections and told.trace == event.trace
     assert told.caption.en.startswith("Fire at Sinchon Market, Seodaemun-gu, Seoul: flames on the left")
     assert told.caption.ko.startswith("Sinchon Market(서울 서대문구)에서 화재가 감지되었습니다.")
+
+
+async def test_caption_tells_zones_and_carries_a_map_of_the_place(make_event):
+    zone = Zone(Caption("the crossing", "횡단보도"), ((0.0, 0.3), (1.0, 0.3), (1.0, 1.0), (0.0, 1.0)))
+    event = make_event(zones=(zone,))
+    async with open_captioner() as captioner:
+        assert captioner.attributes is not None
+        told = await caption(event, captioner)
+    assert "near the crossing" in told.caption.en and "횡단보도 부근에서" in told.caption.ko
+    assert told.zones == ()
+    assert drawn_of(told).jpeg == draw_location(event.place, find_district(event.place.lat, event.place.lon)).jpeg
+
+
+async def test_frame_that_cannot_be_decoded_costs_no_caption(make_event):
+    detections = (*make_event().detections, Detection("car", 0.9, make_event().detections[0].box))
+    async with open_captioner() as captioner:
+        told = await caption(make_event(frames=(Frame(b"no jpeg", utc_now()),), detections=detections), captioner)
+    assert told.snapshot is None and "1 car in view" in told.caption.en and told.location is not None
 
 
 @pytest.mark.parametrize("fields", [{"searched": ("fire",)}, {"frames": ()}])
