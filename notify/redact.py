@@ -20,7 +20,7 @@ from notify.mosaic import PERSON, VEHICLES, cover, covered_mask, plan
 if TYPE_CHECKING:
     from notify.faces import Image, Mask
 
-__all__ = ["FaceFinder", "Redacted", "RedactionError", "read_back", "redact", "redacted_of"]
+__all__ = ["FaceFinder", "Redacted", "RedactionError", "read_back", "redact", "redacted_of", "require_redacted"]
 
 _SEAL = object()
 _SIDE_MIN = 16
@@ -90,6 +90,16 @@ def redacted_of(captioned: Event) -> Redacted | None:
     if captioned.type != "captioned":
         raise TypeError(f"only a captioned event holds a redacted picture, got {captioned.type!r}")
     return None if captioned.snapshot is None else Redacted(captioned.snapshot, _SEAL)
+
+
+def require_redacted(picture: object) -> None:
+    """Called by whatever shows a picture to the public, before it does: types are checked at run time too.
+
+    Raises:
+        TypeError: it is something else, however alike.
+    """
+    if type(picture) is not Redacted:
+        raise TypeError(f"only a Redacted picture may be shown to the public, got {type(picture).__name__}")
 
 
 def read_back(jpeg: bytes) -> Redacted:

@@ -14,6 +14,7 @@ from notify.channels import ChannelError
 from notify.channels.http import Answer, Pace, ask
 from notify.channels.settings import Door, Visibility
 from notify.channels.text import Language, fit_together, join
+from notify.redact import require_redacted
 
 if TYPE_CHECKING:
     from notify.map.records import Incident
@@ -79,6 +80,7 @@ class Mastodon:
 
     async def _upload(self, picture: Redacted, text: Caption) -> str | None:
         """The picture's id; None where it could not be uploaded: the words are more urgent."""
+        require_redacted(picture)
         form = aiohttp.FormData()
         form.add_field("description", join(text, self._languages)[:_ALT_MAX])
         form.add_field("file", picture.jpeg, filename="snapshot.jpg", content_type="image/jpeg")

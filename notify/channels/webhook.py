@@ -16,6 +16,7 @@ from functions.event import Caption
 from functions.settings import SettingsError
 from notify.channels.http import Pace, ask
 from notify.channels.settings import Door
+from notify.redact import require_redacted
 from notify.words import fit
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ def sign(secret: bytes, key: str, at: int, body: bytes) -> str:
 
 def describe(incident: Incident, text: Caption, snapshot: Redacted | None, key: str) -> dict[str, Any]:
     """The body of a request."""
+    if snapshot is not None:
+        require_redacted(snapshot)
     place = incident.place
     return {
         "type": "alert",

@@ -17,6 +17,7 @@ from notify.channels import ChannelError
 from notify.channels.http import Answer, Pace, ask, explain
 from notify.channels.settings import XKeys
 from notify.channels.text import Language, fit_together, join, weigh_for_x
+from notify.redact import require_redacted
 
 if TYPE_CHECKING:
     from notify.map.records import Incident
@@ -90,6 +91,7 @@ class X:
 
     async def _upload(self, picture: Redacted, text: Caption) -> str | None:
         """The picture's id on X; None where it could not be uploaded: the words are more urgent."""
+        require_redacted(picture)
         try:
             self._picture_pace.check()
             if len(picture.jpeg) > _PICTURE_MAX:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from functions.event import utc_now
-from notify.redact import Redacted, read_back
+from notify.redact import Redacted, read_back, require_redacted
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -74,8 +74,7 @@ class Snapshots:
         """
         from obstore.exceptions import BaseError
 
-        if not isinstance(picture, Redacted):
-            raise TypeError(f"only a Redacted picture may be kept for the public, got {type(picture).__name__}")
+        require_redacted(picture)
         digest = hashlib.sha256(picture.jpeg).hexdigest()[:32]
         key = f"{digest[:2]}/{digest}.jpg"
         try:
