@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable
 from datetime import date
 
-from bench import broker, detector, function, motion, rabbit, relay, store
+from bench import broker, detector, function, motion, rabbit, redaction, relay, store
 
 _PARTS: dict[str, Callable[[float], list[tuple[str, str, str]]]] = {
     "relay": relay.rows,
@@ -18,6 +18,7 @@ _PARTS: dict[str, Callable[[float], list[tuple[str, str, str]]]] = {
     "broker": broker.rows,
     "store": store.rows,
     "rabbit": rabbit.rows,
+    "redaction": redaction.rows,
 }
 
 
