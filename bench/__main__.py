@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable
 from datetime import date
 
-from bench import broker, detector, function, motion, overload, rabbit, relay, store
+from bench import broker, detector, function, motion, overload, rabbit, redaction, relay, store
 
 _PARTS: dict[str, Callable[[float], list[tuple[str, str, str]]]] = {
     "relay": relay.rows,
@@ -19,6 +19,7 @@ _PARTS: dict[str, Callable[[float], list[tuple[str, str, str]]]] = {
     "store": store.rows,
     "rabbit": rabbit.rows,
     "overload": overload.rows,
+    "redaction": redaction.rows,
 }
 
 

@@ -13,10 +13,12 @@ from prometheus_client import Counter
 
 from functions.event import HAZARDS, Event, Hazard
 from functions.function import Reject, on
+from notify import settings as environment
 from notify.attributes import AttributeReader, AttributesError, Look
 from notify.describe import DescribeError, Describer, load_settings, remark_on
 from notify.districts import District, find_district
 from notify.location import LocationError, draw_location
+from notify.originals import Originals, open_originals
 from notify.redact import FaceFinder, Redacted, RedactionError, redact
 from notify.words import compose, count_things
 
@@ -39,6 +41,10 @@ class Captioner:
     """None unless the environment names a captioning network."""
     describe_s: float = 5.0
     """How long that may take."""
+    originals: Originals | None = None
+    """None unless the environment names a place and a key for them."""
+    with_plates: bool = False
+    """Whether number plates are covered too."""
 
 
 @contextlib.asynccontextmanager
@@ -49,6 +55,7 @@ async def open_captioner() -> AsyncIterator[Captioner]:
         SettingsError: a setting is wrong; the runtime says so and ends.
     """
     settings = load_settings()
+    with_plates, originals = environment.load().redact_plates, open_originals()
     try:
         faces: FaceFinder | None = await asyncio.to_thread(FaceFinder)
     except (RedactionError, ImportError) as error:
@@ -65,7 +72,7 @@ async def open_captioner() -> AsyncIterator[Captioner]:
             describer = await asyncio.to_thread(Describer, settings.caption_model)
         except DescribeError as error:
             log.error("captioning_network_missing", reason=str(error))
-    yield Captioner(faces, attributes, describer, settings.caption_timeout_s)
+    yield Captioner(faces, attributes, describer, settings.caption_timeout_s, originals, with_plates)
 
 
 @on(*HAZARDS, uses=open_captioner)
@@ -77,11 +84,13 @@ async def caption(event: Event, captioner: Captioner) -> Event:
     """
     hazard = _hazard(event)
     snapshot, district, looks = await asyncio.gather(
-        asyncio.to_thread(_mosaic, event, captioner.faces),
+        asyncio.to_thread(_mosaic, event, captioner.faces, captioner.with_plates),
         asyncio.to_thread(_district, event),
         asyncio.to_thread(_looks, event, captioner.attributes),
     )
     location = await asyncio.to_thread(_map, event, district)
+    if captioner.originals is not None:
+        await captioner.originals.keep(event)
     remark = ""
     if captioner.describer is not None and snapshot is not None:
         counts = count_things(event.detections, looks)
@@ -109,14 +118,15 @@ async def caption(event: Event, captioner: Captioner) -> Event:
     )
 
 
-def _mosaic(event: Event, faces: FaceFinder | None) -> Redacted | None:
+def _mosaic(event: Event, faces: FaceFinder | None, with_plates: bool) -> Redacted | None:
     """The public picture of an event, None where it must be withheld."""
     try:
         if faces is None:
             raise RedactionError("there is no face detector")
         if not event.frames:
             raise RedactionError("the event has no frame")
-        picture = redact(event.frames[0], event.detections, event.searched, faces)
+        frame, detections = event.frames[0], event.detections
+        picture = redact(frame, detections, event.searched, faces, with_plates=with_plates)
     except RedactionError as error:
         log.warning("picture_withheld", event_id=event.id, camera=event.camera, reason=str(error))
         redactions_total.labels("withheld").inc()

@@ -17,6 +17,7 @@ import msgspec
 
 from functions.event import Caption, Event, Place
 from notify.districts import District
+from notify.redact import require_redacted
 from notify.words import clean_name
 
 if TYPE_CHECKING:
@@ -53,6 +54,16 @@ class Drawn:
 
 class LocationError(Exception):
     """The map could not be drawn; a post goes without it."""
+
+
+def require_public(picture: object) -> None:
+    """Called by whatever shows either kind of picture to the public, before it does.
+
+    Raises:
+        TypeError: it is neither `Redacted` nor `Drawn`.
+    """
+    if type(picture) is not Drawn:
+        require_redacted(picture)
 
 
 def drawn_of(captioned: Event) -> Drawn | None:

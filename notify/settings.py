@@ -22,6 +22,8 @@ class Settings(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"
     """Pictures older than this are deleted; 0 keeps them for ever."""
     snapshot_keep_gb: float = 20.0
     """The oldest pictures are deleted when all together have more (10^9 bytes); 0 is no limit."""
+    redact_plates: bool = False
+    """Whether the captioner pixelates the lower part of every vehicle, where its number plate is."""
     quiet_s: float = 120.0
     """A hazard not seen for so long is over; the next sighting opens a new incident."""
     http_host: str = "127.0.0.1"

@@ -15,6 +15,7 @@ from notify.channels.http import Answer, Pace, ask
 from notify.channels.pictures import upload_all
 from notify.channels.settings import Door, Visibility
 from notify.channels.text import Language, fit_together, join
+from notify.location import require_public
 
 if TYPE_CHECKING:
     from notify.location import Drawn
@@ -87,6 +88,7 @@ class Mastodon:
 
     async def _upload(self, picture: Redacted | Drawn, text: Caption) -> str | None:
         """The picture's id; None where it could not be uploaded: the words are more urgent."""
+        require_public(picture)
         form = aiohttp.FormData()
         form.add_field("description", join(text, self._languages)[:_ALT_MAX])
         form.add_field("file", picture.jpeg, filename="snapshot.jpg", content_type="image/jpeg")

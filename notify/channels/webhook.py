@@ -16,6 +16,7 @@ from functions.event import Caption
 from functions.settings import SettingsError
 from notify.channels.http import Pace, ask
 from notify.channels.settings import Door
+from notify.redact import require_redacted
 from notify.words import fit
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ def describe(
     incident: Incident, text: Caption, snapshot: Redacted | None, key: str, location: Drawn | None = None
 ) -> dict[str, Any]:
     """The body of a request."""
+    if snapshot is not None:
+        require_redacted(snapshot)
     place = incident.place
     return {
         "type": "alert",

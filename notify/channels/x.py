@@ -18,6 +18,7 @@ from notify.channels.http import Answer, Pace, ask, explain
 from notify.channels.pictures import upload_all
 from notify.channels.settings import XKeys
 from notify.channels.text import Language, fit_together, join, weigh_for_x
+from notify.location import require_public
 
 if TYPE_CHECKING:
     from notify.location import Drawn
@@ -97,6 +98,7 @@ class X:
 
     async def _upload(self, picture: Redacted | Drawn, text: Caption) -> str | None:
         """The picture's id on X; None where it could not be uploaded: the words are more urgent."""
+        require_public(picture)
         try:
             self._picture_pace.check()
             if len(picture.jpeg) > _PICTURE_MAX:

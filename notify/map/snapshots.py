@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from functions.event import utc_now
-from notify.location import Drawn
+from notify.location import Drawn, require_public
 from notify.redact import Redacted, read_back
 
 if TYPE_CHECKING:
@@ -75,10 +75,7 @@ class Snapshots:
         """
         from obstore.exceptions import BaseError
 
-        if not isinstance(picture, (Redacted, Drawn)):
-            raise TypeError(
-                f"only a Redacted or Drawn picture may be kept for the public, got {type(picture).__name__}"
-            )
+        require_public(picture)
         digest = hashlib.sha256(picture.jpeg).hexdigest()[:32]
         key = f"{digest[:2]}/{digest}.jpg"
         try:
