@@ -29,7 +29,7 @@ mkdir "$work/context" "$work/context/wheels"
 import tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 wanted = list(project["dependencies"])
-for extra in ("motion", "detect", "notify", "caption", "mysql"):
+for extra in ("motion", "detect", "notify", "api", "post", "caption", "mysql", "originals"):
     wanted += project["optional-dependencies"][extra]
 print("\n".join(w.replace(" ", "") for w in wanted))
 PY

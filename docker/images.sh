@@ -26,7 +26,7 @@ print("uid", os.getuid(), "without", ", ".join(forbidden))' "$module" "$@" 2>&1)
 look motion motion.worker torch ultralytics onnxruntime sqlalchemy fastapi pip setuptools
 look detect detect.worker torch ultralytics av sqlalchemy fastapi pip setuptools
 look detect-cuda detect.worker torch ultralytics av sqlalchemy fastapi pip setuptools
-look function notify.post torch onnxruntime cv2 numpy av fastapi pip setuptools
-look caption notify.caption torch onnxruntime av pip setuptools
-look api notify.map.api torch onnxruntime cv2 numpy av pip setuptools
+look function notify.post torch onnxruntime cv2 numpy av fastapi alembic pip setuptools
+look caption notify.caption torch onnxruntime av fastapi aiohttp pip setuptools
+look api notify.map.api torch onnxruntime cv2 numpy av tweepy pip setuptools
 exit $failed

@@ -1,7 +1,6 @@
 #!/bin/sh
 # Fills /opt/bongsu inside the Dockerfile's build stages, in steps, so that changed code installs no package again.
 #   install-bongsu packages EXTRAS    what the extras of pyproject.toml need, at the versions of constraints.txt
-#   install-bongsu without NAME ...   less these packages, each of which must be there
 #   install-bongsu rooms              the rooms copied to /src; then the tools of installing go
 set -eu
 python=/opt/bongsu/bin/python
@@ -10,13 +9,6 @@ case "$1" in
 packages)
     # No room is copied yet, so this installs an empty bongsu and all that it needs.
     $python -m pip install --quiet --no-build-isolation --constraint constraints.txt ".[$2]"
-    ;;
-without)
-    shift
-    for name in "$@"; do
-        $python -m pip show --quiet "$name" || { echo "install-bongsu: $name is not installed: take it off the list" >&2; exit 1; }
-    done
-    $python -m pip uninstall --quiet --yes "$@"
     ;;
 rooms)
     $python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall .
@@ -28,7 +20,7 @@ rooms)
     python3 -m compileall -q -j 0 /opt/bongsu/lib || true
     ;;
 *)
-    echo "usage: install-bongsu packages EXTRAS | without NAME ... | rooms" >&2
+    echo "usage: install-bongsu packages EXTRAS | rooms" >&2
     exit 2
     ;;
 esac

@@ -52,7 +52,7 @@ def main() -> int:
         run = Containers(stack, folder, tag, {"BONGSU_BROKER_URL": broker, "BONGSU_DATABASE_URL": url})
         queues = declared_queues()
         run.once("function", "topology", ["bongsu", "topology", "apply", *queues])
-        run.once("function", "migration", ["bongsu", "db", "upgrade"])
+        run.once("api", "migration", ["bongsu", "db", "upgrade"])
         check_keda(read(secrets / "keda.env"), amqp, management, queues)
         check_metrics(metrics)
         return run.relay()

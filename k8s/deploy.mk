@@ -5,7 +5,7 @@ TAG      ?= 0.1.0
 ENV      ?= local
 IMAGES   ?= motion detect function caption api
 
-.PHONY: build push images secrets render deploy undeploy status logs savings
+.PHONY: build push images up down secrets render deploy undeploy status logs restore savings
 
 build: ## Build the images: REGISTRY=, TAG=, IMAGES="motion detect function caption api detect-cuda"
 	@for image in $(IMAGES); do \
@@ -20,6 +20,17 @@ push: ## Push the images to REGISTRY=
 
 images: ## Show each image's size, and what it cannot import
 	@sh docker/images.sh $(REGISTRY) $(TAG)
+
+COMPOSE = REGISTRY=$(REGISTRY) TAG=$(TAG) PORT=$(PORT) CAMERAS=$(abspath $(or $(CAMERAS),cameras.yaml)) \
+  docker compose --env-file k8s/overlays/local/secrets/passwords.env --file docker/compose.yaml
+
+up: ## Run all images on this host with docker compose, nothing scaled: CAMERAS=cameras.yaml, PORT=
+	@$(PYTHON) k8s/credentials.py --check local
+	@test -f $(or $(CAMERAS),cameras.yaml) || { echo "$(or $(CAMERAS),cameras.yaml): no such file: cp cameras.example.yaml cameras.yaml, or say CAMERAS="; exit 1; }
+	@$(COMPOSE) up --detach && echo "page: http://127.0.0.1:$(PORT)/"
+
+down: ## Stop what make up started; its volumes stay
+	@$(COMPOSE) down
 
 secrets: ## Make passwords for ENV=local|edge, and the files that hold them (never in git)
 	@$(PYTHON) k8s/credentials.py $(ENV)
@@ -38,6 +49,9 @@ status: ## Show what runs on the cluster, what waits in the queues
 
 logs: ## Follow the logs of one function: F=post
 	@sh k8s/deploy.sh logs $(ENV) $(F)
+
+restore: ## Read a nightly dump back into the database: FILE=bongsu-….sql.gz
+	@sh k8s/deploy.sh restore $(ENV) $(FILE)
 
 savings: $(STAMP) ## Replay a day through the scaling rules: what sleeping saves against always on
 	@$(BIN)/python -m bench.savings $(ARGS)

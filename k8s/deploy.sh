@@ -2,7 +2,7 @@
 # Puts the relay on a cluster and takes it off again; the Makefile's deploy targets call it.
 #   deploy.sh render|deploy ENV REGISTRY TAG
 #   deploy.sh undeploy ENV [delete]        delete: the volumes too
-#   deploy.sh status ENV | logs ENV FUNCTION
+#   deploy.sh status ENV | logs ENV FUNCTION | restore ENV [FILE]
 # CONTEXT=NAME says which cluster is meant, where it is not plainly one on this machine. KEDA=install installs KEDA.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -98,7 +98,7 @@ undeploy() {
     fi
     # Scaled objects first, while KEDA still finds what they scale. Volumes, secrets and the namespace stay.
     for kinds in scaledobject,triggerauthentication deployment,statefulset,daemonset,job,cronjob,pod \
-        service,ingress,networkpolicy,poddisruptionbudget,configmap; do
+        service,ingress,networkpolicy,poddisruptionbudget,configmap,lease; do
         kubectl delete "$kinds" --namespace $namespace --selector app.kubernetes.io/part-of=bongsu --timeout="$TIMEOUT"
     done
     echo "volumes and secrets are kept; without them: make undeploy ENV=$env VOLUMES=delete"
@@ -107,10 +107,28 @@ undeploy() {
 status() {
     kubectl get --namespace $namespace daemonset,statefulset,deployment,scaledobject,job -o wide
     kubectl get --namespace $namespace pods
+    echo "edge nodes:"
+    kubectl get --namespace $namespace lease --selector app.kubernetes.io/name=motion \
+        --output custom-columns=NODE:.spec.holderIdentity,RENEWED:.spec.renewTime,SINCE:.spec.acquireTime
     echo "queues:"
     kubectl exec --namespace $namespace statefulset/rabbitmq -- \
         rabbitmqctl -q list_queues name messages_ready messages_unacknowledged consumers ||
         echo "rabbitmq does not answer"
+}
+
+restore() {
+    need_overlay
+    need_cluster
+    [ -n "${1:-}" ] || fail "say which: make restore FILE=bongsu-20261101T181700Z.sql.gz (kubectl logs -n $namespace job/… of a backup names its file)"
+    echo "$1" | grep -Eq '^[A-Za-z0-9._-]+$' || fail "a file's name only, as bongsu-20261101T181700Z.sql.gz, got '$1'"
+    kubectl delete job restore --namespace $namespace --ignore-not-found
+    # The backup's own Job, but that it reads: what is in the database now is replaced.
+    kubectl create job restore --from=cronjob/backup --namespace $namespace --dry-run=client --output yaml |
+        kubectl set env --local --filename - "RESTORE=$1" --output yaml |
+        kubectl apply --filename -
+    kubectl wait --namespace $namespace --for=condition=Complete job/restore --timeout="$TIMEOUT" ||
+        fail "not restored: kubectl logs --namespace $namespace job/restore"
+    echo "restored $1; if it is of an older version, make deploy brings its tables up"
 }
 
 work=$(mktemp -d)
@@ -134,5 +152,6 @@ logs)
     [ -n "${3:-}" ] || fail "say whose: make logs F=post"
     kubectl logs --namespace $namespace --selector "app.kubernetes.io/name=$3" --all-containers --prefix --follow --tail=200 --max-log-requests=20
     ;;
-*) fail "usage: deploy.sh render|deploy|undeploy|status|logs ENV ..." ;;
+restore) restore "${3:-}" ;;
+*) fail "usage: deploy.sh render|deploy|undeploy|status|logs|restore ENV ..." ;;
 esac

@@ -13,7 +13,9 @@ from functions import telemetry
 from functions.broker import connect
 from functions.settings import Settings, SettingsError, load
 from functions.spool import Spool
+from motion import settings as motion_settings
 from motion.config import ConfigError, cameras_path
+from motion.leases import Leases
 from motion.worker import Worker
 
 
@@ -22,8 +24,11 @@ async def _run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    node, spool = os.environ.get("BONGSU_NODE"), Spool.of(settings)
-    worker = Worker(cameras_path(), lambda: connect(settings.broker_url), node, spool)
+    own = motion_settings.load()
+    neighbours = Leases(own) if own.lease_url else None
+    worker = Worker(
+        cameras_path(), lambda: connect(settings.broker_url), own.node or None, Spool.of(settings), neighbours
+    )
     await worker.run(stop)
 
 

@@ -23,6 +23,8 @@ from pydantic import (
 from functions import event
 from functions.event import Hazard
 
+ANY = "any"
+"""The `node` of a camera that has none of its own."""
 SENSITIVITIES = {"low": 0.2, "medium": 0.5, "high": 0.8}
 """Named sensitivities. On a 320x180 look they need 132, 58 and 25 px of motion that differ by 29, 22 and 15 levels."""
 
@@ -157,8 +159,8 @@ class Jpeg(_Model):
 class Defaults(_Model):
     """What holds for every camera that says nothing else."""
 
-    node: Annotated[str, Field(min_length=1, max_length=253)] = "any"
-    """Name of the edge node that reads the camera, compared with BONGSU_NODE; `any` is read by every worker."""
+    node: Annotated[str, Field(min_length=1, max_length=253)] = ANY
+    """Name of the edge node that reads the camera, compared with BONGSU_NODE; `any`: see `motion/sharing.py`."""
     masks: Masks = ()
     """Polygons of [x, y] in fractions of the frame, inside which motion is not looked at."""
     sensitivity: Sensitivity = SENSITIVITIES["medium"]
@@ -184,8 +186,8 @@ class Cameras(_Model):
     cameras: tuple[Camera, ...]
 
     def of_node(self, node: str | None) -> tuple[Camera, ...]:
-        """The cameras that a worker on this node reads: all of them if it has no name."""
-        return tuple(c for c in self.cameras if not node or c.node in ("any", node))
+        """The cameras that a worker on this node reads while it knows of no other: all of them if it has no name."""
+        return tuple(c for c in self.cameras if not node or c.node in (ANY, node))
 
 
 def cameras_path() -> Path:

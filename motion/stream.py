@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 import threading
 import time
@@ -161,6 +162,12 @@ class Stream:
         if reader is not None:
             reader.stopping.set()
         CAMERA_UP.labels(self.camera).set(0)
+
+    def forget(self) -> None:
+        """Count a stopped camera no longer: it is read elsewhere, or by nobody for good, and that is no fault here."""
+        # Files that several processes share know no removal.
+        if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            CAMERA_UP.remove(self.camera)
 
     def join(self, timeout_s: float) -> None:
         """Wait for a stopped thread; one that hangs is left behind."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -14,8 +15,9 @@ from prometheus_client import Gauge
 from functions import telemetry
 from functions.spool import Spool
 from motion.burst import Taken, Watch
-from motion.config import Camera, ConfigError, load_cameras
+from motion.config import ANY, Camera, ConfigError, load_cameras
 from motion.outbox import Connect, Outbox
+from motion.sharing import Neighbours, NeighboursUnheard, Node, share
 from motion.stream import LIVE, Stream
 
 log = structlog.get_logger()
@@ -23,6 +25,10 @@ log = structlog.get_logger()
 FRAME_AGE = Gauge(
     "bongsu_camera_last_frame_age_seconds", "Age of the newest frame", ["camera"], multiprocess_mode="mostrecent"
 )
+TAKEN_OVER = Gauge(
+    "bongsu_cameras_taken_over", "Cameras read here whose own node is away", multiprocess_mode="mostrecent"
+)
+UNREAD = Gauge("bongsu_cameras_unread", "Cameras that no live node may read", multiprocess_mode="mostrecent")
 
 _TICK_S = 1.0
 _LAST_WORDS_S = 1.0
@@ -31,8 +37,22 @@ _LAST_WORDS_S = 1.0
 class Worker:
     """One process for all cameras of a node. Make it inside the event loop that runs it."""
 
-    def __init__(self, path: Path, connect: Connect, node: str | None = None, spool: Spool | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connect: Connect,
+        node: str | None = None,
+        spool: Spool | None = None,
+        neighbours: Neighbours | None = None,
+    ) -> None:
         """Read the file of cameras.
+
+        Args:
+            path: the file.
+            connect: opens the broker.
+            node: this node's name; without it all cameras are read.
+            spool: keeps bursts that the broker does not take while they are fresh.
+            neighbours: tells which other nodes are alive, so that the cameras of one that is not are taken over.
 
         Raises:
             ConfigError: the file cannot be used.
@@ -40,15 +60,23 @@ class Worker:
         self._path = path
         self._node = node
         self._stamp = _stamp(path)
-        self._wanted = load_cameras(path).of_node(node)
+        self._cameras = load_cameras(path)
+        self._neighbours = neighbours
+        self._live: Sequence[Node] | None = None
+        self._is_deaf = False
+        self._is_applied = False
+        self._unread: set[str] = set()
         self._outbox = Outbox(connect, spool)
         self._loop = asyncio.get_running_loop()
         self._running: dict[str, tuple[Camera, Stream]] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch the cameras until `stop` is set."""
-        publishing = asyncio.create_task(self._outbox.run())
-        self._apply(self._wanted)
+        tasks = [asyncio.create_task(self._outbox.run())]
+        if self._neighbours is None:
+            self._apply()
+        else:
+            tasks.append(asyncio.create_task(self._look_around(self._neighbours)))
         telemetry.set_healthy(True)
         try:
             while not stop.is_set():
@@ -56,12 +84,15 @@ class Worker:
                     async with asyncio.timeout(_TICK_S):
                         await stop.wait()
                 self._tick()
+                for task in tasks:
+                    if task.done():
+                        task.result()  # neither ever ends: rather start anew than go on without it
         finally:
             for _, stream in self._running.values():
                 stream.stop()
-            publishing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await publishing
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             # What was taken is news still: one more try, but nobody waits long for an edge worker to end.
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(_LAST_WORDS_S):
@@ -88,21 +119,67 @@ class Worker:
         except ConfigError as error:
             log.error("cameras_refused", error=str(error), kept=len(self._running))
             return
-        self._apply(cameras.of_node(self._node))
+        self._cameras = cameras
+        if self._neighbours is None or self._live is not None or self._is_deaf:
+            self._apply()
 
-    def _apply(self, cameras: Iterable[Camera]) -> None:
+    async def _look_around(self, neighbours: Neighbours) -> None:
+        """Share the cameras anew at each beat; while nobody is heard, leave them as they were."""
+        while True:
+            try:
+                self._live = await neighbours.look()
+                self._is_deaf = False
+            except NeighboursUnheard as error:
+                if not self._is_deaf:
+                    log.warning("neighbours_unheard", error=str(error), kept=len(self._running))
+                self._is_deaf = True
+            self._apply()
+            await asyncio.sleep(neighbours.beat_s)
+
+    def _wanted(self) -> dict[str, Camera]:
+        if self._live is None or self._node is None:
+            # Better read twice than by nobody.
+            return {camera.id: camera for camera in self._cameras.of_node(self._node)}
+        found = share(self._cameras.cameras, self._node, self._live, self._running)
+        away = [c for c in found.mine if c.node not in (ANY, self._node)]
+        TAKEN_OVER.set(len(away))
+        UNREAD.set(len(found.unread))
+        for camera in found.to_tell:
+            if camera.id not in self._unread:
+                log.error("camera_unread", camera=camera.id, node=camera.node, region=camera.place.region)
+                self._outbox.put_state(camera, "lost: its edge node is away, and so is every other of its region")
+        self._unread = {camera.id for camera in found.to_tell}
+        return {camera.id: camera for camera in found.mine}
+
+    def _apply(self) -> None:
         """Start what is new, stop what is gone, restart what changed, and leave the rest alone."""
-        wanted = {camera.id: camera for camera in cameras}
+        wanted = self._wanted()
         gone = [key for key, (camera, _) in self._running.items() if wanted.get(key) != camera]
         for key in gone:
             camera, stream = self._running.pop(key)
             stream.stop()
-            if key not in wanted:
+            if key in wanted:
+                continue
+            self._forget(stream)
+            if all(other.id != key for other in self._cameras.cameras):
                 self._outbox.put_state(camera, "lost: removed from the file of cameras")
+            else:
+                # Its next reader says how it is.
+                log.info("camera_handed_over", camera=key, node=camera.node)
         fresh = [camera for key, camera in wanted.items() if key not in self._running]
         for camera in fresh:
             self._running[camera.id] = (camera, self._start(camera))
-        log.info("cameras_applied", started=len(fresh), stopped=len(gone), running=len(self._running))
+            if self._live is not None and camera.node not in (ANY, self._node):
+                log.warning("camera_taken_over", camera=camera.id, node=camera.node)
+        if fresh or gone or not self._is_applied:
+            log.info("cameras_applied", started=len(fresh), stopped=len(gone), running=len(self._running))
+        self._is_applied = True
+
+    def _forget(self, stream: Stream) -> None:
+        stream.forget()
+        if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            with contextlib.suppress(KeyError):
+                FRAME_AGE.remove(stream.camera)
 
     def _start(self, camera: Camera) -> Stream:
         watch = Watch(camera, self._take)

@@ -202,6 +202,9 @@ class RabbitBroker:
         _, first = failed[0]
         if isinstance(first, DeliveryError):
             publishes_total.labels("refused").inc(len(failed))
+            # A channel that first spoke to a quorum queue while it chose a leader is refused for as long as it lives
+            # (seen on 3.10): whoever tries again does so on another.
+            await self._drop(link)
             return [p for p, _ in failed], BrokerError(f"{self._shown}: refused by a queue: {first}")
         publishes_total.labels("lost").inc(len(failed))
         await self._drop(link)
@@ -219,7 +222,7 @@ class RabbitBroker:
             connection = await self._connect("publish")
             try:
                 channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-                topic, dead = await declare_base(channel)
+                topic, dead = await declare_base(connection, channel)
             except FAILURES as error:
                 await _close(connection)
                 raise BrokerError(f"{self._shown}: cannot connect: {error}") from error

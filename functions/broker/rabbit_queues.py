@@ -6,10 +6,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import aio_pika
+import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
-from aio_pika.exceptions import ChannelPreconditionFailed
+from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from functions.topology import DEAD, EXCHANGE, Queue, delay_name
+
+log = structlog.get_logger()
 
 # Quorum queues hand dead letters on at most once unless told so, and at-least-once wants reject-publish.
 _KEPT: dict[str, Any] = {
@@ -35,7 +38,9 @@ def arguments(q: Queue) -> dict[str, Any]:
     return keeping
 
 
-async def declare_base(channel: AbstractChannel) -> tuple[AbstractExchange, AbstractExchange]:
+async def declare_base(
+    connection: AbstractConnection, channel: AbstractChannel
+) -> tuple[AbstractExchange, AbstractExchange]:
     """The topic exchange and the exchange of dead letters, with the one queue that keeps them.
 
     That queue is classic on purpose: looking through it counts as deliveries, and RabbitMQ 4 gives every quorum queue
@@ -43,8 +48,15 @@ async def declare_base(channel: AbstractChannel) -> tuple[AbstractExchange, Abst
     """
     topic = await channel.declare_exchange(EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
     dead = await channel.declare_exchange(DEAD, aio_pika.ExchangeType.FANOUT, durable=True)
-    kept = await channel.declare_queue(DEAD, durable=True, arguments={"x-queue-type": "classic"})
-    await kept.bind(dead)
+    # A channel of its own, because a refusal closes it: a classic queue lives on one node of a cluster, and with that
+    # node away it is there and bound all the same. Quorum queues keep their dead letters until it is back.
+    other = await connection.channel(publisher_confirms=False)
+    try:
+        kept = await other.declare_queue(DEAD, durable=True, arguments={"x-queue-type": "classic"})
+        await kept.bind(dead)
+        await other.close()
+    except ChannelNotFoundEntity as error:
+        log.warning("queue_away", queue=DEAD, reason=str(error))
     return topic, dead
 
 
@@ -72,6 +84,10 @@ async def declare_queues(connection: AbstractConnection, queues: Iterable[Queue]
                 # The refusal closed the channel.
                 channel = await connection.channel(publisher_confirms=False)
                 declared = await channel.get_queue(q.name, ensure=False)
+            except ChannelNotFoundEntity as error:
+                log.warning("queue_away", queue=q.name, reason=str(error))
+                channel = await connection.channel(publisher_confirms=False)
+                continue
             await declared.bind(EXCHANGE, q.routing_key)
     finally:
         if not channel.is_closed:

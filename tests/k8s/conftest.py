@@ -46,7 +46,7 @@ def fill_in(folder: Path) -> None:
     credentials = load_script(ROOT / "k8s/credentials.py")
     for secrets in sorted((folder / "k8s/overlays").glob("*/secrets")):
         credentials.write_secrets(secrets)
-        for path in secrets.glob("*.env"):
+        for path in (*secrets.glob("*.env"), *secrets.glob("*.yml")):
             path.write_text(re.sub(r"<[^>\n]+>", "mine", path.read_text()))
 
 

@@ -148,3 +148,20 @@ def test_logs_need_a_name(site: Site) -> None:
     assert "make logs F=post" in site.run("logs", "local").stderr
     assert site.run("logs", "local", "post").returncode == 0
     assert "app.kubernetes.io/name=post" in site.asked[-1]
+
+
+def test_a_restore_is_the_backups_own_job_told_a_file(site: Site) -> None:
+    assert "make restore FILE=" in site.run("restore", "local").stderr
+    assert "a file's name only" in site.run("restore", "local", "../etc/passwd").stderr
+    assert not [line for line in site.asked if line.startswith(("create", "apply", "delete"))]
+    done = site.run("restore", "local", "bongsu-20261101T181700Z.sql.gz")
+    assert done.returncode == 0, done.stderr
+    # A pipe's ends start in any order.
+    assert {line.partition(" --")[0] for line in site.asked[2:]} == {
+        "delete job restore",
+        "create job restore",
+        "set env",
+        "apply",
+        "wait",
+    }
+    assert [line for line in site.asked if "RESTORE=bongsu-20261101T181700Z.sql.gz" in line]

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
+import msgspec
 import pytest
+
+from tests.k8s.conftest import load_script
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()
@@ -74,3 +78,19 @@ def test_base_images_are_pinned() -> None:
 @pytest.mark.parametrize("path", sorted([*ROOT.glob("docker/*.sh"), *ROOT.glob("k8s/*.sh")]), ids=lambda p: p.name)
 def test_a_script_is_valid_shell(path: Path) -> None:
     assert subprocess.run([shutil.which("sh") or "sh", "-n", path], capture_output=True).returncode == 0
+
+
+def test_a_stripped_module_is_smaller_and_works(tmp_path: Path) -> None:
+    source = next((Path(msgspec.__file__).parent).glob("_core*.so"))
+    module = tmp_path / source.name
+    # As a wheel that was built without `-s`: symbols behind what is loaded.
+    module.write_bytes(source.read_bytes() + b"symbols" * 1000)
+    strip = load_script(ROOT / "docker/strip.py").strip
+    assert strip(module) >= 7000
+    assert strip(module) == 0
+    code = "import importlib.util as u, sys; s = u.spec_from_file_location('msgspec._core', sys.argv[1]); "
+    code += "m = u.module_from_spec(s); s.loader.exec_module(m); print(m.JSONEncoder().encode([1]))"
+    done = subprocess.run([sys.executable, "-c", code, module], capture_output=True, text=True)
+    assert done.stdout == "b'[1]'\n", done.stderr
+    (tmp_path / "text.so").write_text("not a library")
+    assert strip(tmp_path / "text.so") == 0

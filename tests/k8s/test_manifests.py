@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ import yaml
 
 from functions import settings as settings_of_functions
 from local.manifest import read_workloads
+from motion import settings as settings_of_motion
 from motion.config import load_cameras
 from notify import settings as settings_of_notify
 from notify.channels import settings as settings_of_channels
@@ -66,14 +68,52 @@ def test_keda_kinds_satisfy_kedas_schema(cluster: Cluster) -> None:
 
 
 def test_kubectl_accepts_everything_strictly(cluster: Cluster, tmp_path: Path) -> None:
+    assert replayed(cluster.text, tmp_path) == len(cluster.objects)
+
+
+def replayed(text: str, folder: Path) -> int:
+    """How many objects a recorded API server took."""
     replay = Path(os.environ.get("BONGSU_KUBE_REPLAY") or ROOT.parent / "shared/tools/kube-replay.py")
     if not replay.is_file() or shutil.which("kubectl") is None:
         pytest.skip("no recorded API server here: BONGSU_KUBE_REPLAY names the tool that replays one")
-    manifest = tmp_path / "all.yaml"
-    manifest.write_text(cluster.text)
-    done = subprocess.run([sys.executable, replay, manifest], capture_output=True, text=True, timeout=60)
+    (folder / "all.yaml").write_text(text)
+    command = [sys.executable, replay, folder / "all.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("created (dry run)") == len(cluster.objects)
+    return done.stdout.count("created (dry run)")
+
+
+@functools.cache
+def beside() -> str:
+    """What measures the cluster, rendered."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed")
+    command = ["kubectl", "kustomize", str(ROOT / "k8s/cluster")]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+@pytest.mark.parametrize("version", ["1.33.0", "1.36.0"])
+def test_what_measures_the_cluster_is_valid_and_asks_for_no_more_than_it_says(version: str) -> None:
+    kubernetes_validate = pytest.importorskip("kubernetes_validate")
+    objects = [o for o in yaml.safe_load_all(beside()) if o]
+    for o in objects:
+        kubernetes_validate.validate(o, version, strict=True)
+    for o in objects:
+        if o["kind"] != "DaemonSet":
+            continue
+        pod = o["spec"]["template"]
+        (container,) = pod["spec"]["containers"]
+        assert pod["spec"]["automountServiceAccountToken"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert "privileged" not in container["securityContext"]
+        assert all(mount.get("readOnly") for mount in container.get("volumeMounts", []))
+        assert re.search(r":v?\d+\.\d+\.\d+", container["image"])
+        assert "memory" in container["resources"]["limits"]
+
+
+def test_kubectl_accepts_what_measures_the_cluster(tmp_path: Path) -> None:
+    replayed(beside(), tmp_path)
 
 
 # In step with the code
@@ -101,7 +141,7 @@ def test_the_topology_job_declares_exactly_the_queues_that_keda_watches(cluster:
 def test_every_variable_is_one_that_the_code_reads(cluster: Cluster) -> None:
     source = "".join(path.read_text() for room in ROOMS for path in (ROOT / room).rglob("*.py"))
     known = set(re.findall(r"BONGSU_[A-Z_]+[A-Z]", source))
-    for module in (settings_of_functions, settings_of_notify, settings_of_channels):
+    for module in (settings_of_functions, settings_of_motion, settings_of_notify, settings_of_channels):
         known |= {f"BONGSU_{name.upper()}" for name in module.Settings.__struct_fields__}
     for pod in cluster.pods.values():
         for container in containers(pod):
@@ -155,6 +195,31 @@ def test_a_function_has_time_to_finish_what_it_has_in_hand(cluster: Cluster) -> 
     for name in SCALED:
         pod = cluster.pods[f"Deployment/{name}"]
         assert pod["spec"]["terminationGracePeriodSeconds"] >= settings_of_functions.Settings().grace_s + 5
+
+
+def test_pictures_are_taken_off_the_queues_near_the_cameras_where_there_is_room() -> None:
+    cluster = Cluster("edge")
+    for name in ("detect", "caption"):
+        affinity = cluster.pods[f"Deployment/{name}"]["spec"]["affinity"]
+        (kind,) = affinity["podAffinity"]
+        assert kind == "preferredDuringSchedulingIgnoredDuringExecution"  # with the region down, anywhere is better
+        (wish,) = affinity["podAffinity"][kind]
+        assert wish["podAffinityTerm"]["topologyKey"] == "topology.kubernetes.io/region"
+        selector = wish["podAffinityTerm"]["labelSelector"]["matchLabels"]
+        assert selector.items() <= cluster.pods["DaemonSet/motion"]["metadata"]["labels"].items()
+
+
+def test_a_function_on_a_lost_node_is_started_on_another_at_once(cluster: Cluster) -> None:
+    for name in SCALED:
+        waits = {
+            t["key"]: t.get("tolerationSeconds") for t in cluster.pods[f"Deployment/{name}"]["spec"]["tolerations"]
+        }
+        for key in ("not-ready", "unreachable"):
+            assert waits[f"node.kubernetes.io/{key}"] <= 10
+    if cluster.overlay == "edge":
+        assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in cluster.pods[
+            "Deployment/detect"
+        ]["spec"]["tolerations"]
 
 
 # In step with itself
@@ -265,7 +330,7 @@ def test_metrics_are_served_where_they_are_scraped(cluster: Cluster) -> None:
         told = pod["metadata"].get("annotations", {}).get("prometheus.io/port")
         if told is None:
             continue
-        (container,) = containers(pod)
+        (container,) = pod["spec"]["containers"]
         assert int(told) in {port["containerPort"] for port in container["ports"]}, name
         if "metrics" in {port["name"] for port in container["ports"]} and container["image"].startswith("bongsu/"):
             assert settings(cluster)["BONGSU_METRICS_PORT"] == told
@@ -305,13 +370,39 @@ def test_every_pod_satisfies_the_restricted_standard(cluster: Cluster) -> None:
             assert context.get("readOnlyRootFilesystem") or name == "StatefulSet/rabbitmq", name
 
 
-def test_no_pod_gets_a_token_of_the_cluster(cluster: Cluster) -> None:
+def test_only_who_must_has_a_token_of_the_cluster_and_it_allows_little(cluster: Cluster) -> None:
+    # Prometheus finds its targets by asking for the pods of this namespace; motion shares its cameras by Leases.
+    allowed = {
+        "prometheus": {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+        "motion": {
+            "apiGroups": ["coordination.k8s.io"],
+            "resources": ["leases"],
+            "verbs": ["list", "create", "update"],
+        },
+    }
     for name, pod in cluster.pods.items():
-        # Prometheus finds its targets by asking for the pods of this namespace; that is all that its Role allows.
-        assert pod["spec"]["automountServiceAccountToken"] is (name == "StatefulSet/prometheus"), name
-    for role in cluster.kind("Role").values():
-        assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
+        has_token = pod["spec"]["automountServiceAccountToken"]
+        assert has_token is (name in ("StatefulSet/prometheus", "DaemonSet/motion")), name
+        assert not has_token or pod["spec"]["serviceAccountName"] in allowed
+    assert {name: role["rules"] for name, role in cluster.kind("Role").items()} == {n: [r] for n, r in allowed.items()}
+    for name, binding in cluster.kind("RoleBinding").items():
+        assert binding["roleRef"]["name"] == name
+        assert [(s["kind"], s["name"]) for s in binding["subjects"]] == [("ServiceAccount", name)]
     assert not cluster.kind("ClusterRole")
+
+
+def test_motion_may_do_to_leases_what_it_does_and_no_more(cluster: Cluster) -> None:
+    source = (ROOT / "motion/leases.py").read_text()
+    verbs = {"GET": "list", "POST": "create", "PUT": "update"}
+    assert {verbs[method] for method in re.findall(r'_ask\("([A-Z]+)"', source)} == set(
+        cluster.kind("Role")["motion"]["rules"][0]["verbs"]
+    )
+    (container,) = containers(cluster.pods["DaemonSet/motion"])
+    given = {variable["name"]: variable for variable in container["env"]}
+    assert given["BONGSU_LEASE_URL"]["value"] == "https://kubernetes.default.svc"
+    labels = given["BONGSU_REGION"]["valueFrom"]["fieldRef"]["fieldPath"]
+    assert labels == "metadata.labels['topology.kubernetes.io/region']"
+    assert not [p for p in cluster.kind("NetworkPolicy").values() if chooses_out(p, cluster.pods["DaemonSet/motion"])]
 
 
 def test_images_are_pinned_and_memory_is_bounded(cluster: Cluster) -> None:
@@ -344,6 +435,15 @@ def environment(cluster: Cluster, container: dict[str, Any]) -> Iterator[str]:
             continue
         names += known[reference["name"]]["data"]
     return iter(names)
+
+
+def chooses_out(policy: dict[str, Any], pod: dict[str, Any]) -> bool:
+    """Whether a policy restricts where a pod may go."""
+    selector, labels = policy["spec"]["podSelector"], pod["metadata"]["labels"]
+    is_chosen = selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels.get(e["key"]) in e["values"] for e in selector.get("matchExpressions", [])
+    )
+    return is_chosen and "Egress" in policy["spec"]["policyTypes"]
 
 
 def ports(cluster: Cluster, selector: dict[str, str]) -> dict[str, int]:

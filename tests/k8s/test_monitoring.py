@@ -23,13 +23,28 @@ ALERTS = [rule for group in RULES["groups"] for rule in group["rules"]]
 QUERIES = [rule["expr"] for rule in ALERTS]
 QUERIES += [t["expr"] for d in DASHBOARDS.values() for panel in d["panels"] for t in panel["targets"]]
 
-# What RabbitMQ's own rabbitmq_prometheus plugin serves of each queue, and Prometheus of each target.
+# What others serve: RabbitMQ's own rabbitmq_prometheus plugin of each queue, Prometheus of each target, KEDA's
+# operator, and the exporters of k8s/cluster for nodes and GPUs.
 OTHERS = {
     "rabbitmq_queue_messages": {"queue"},
     "rabbitmq_queue_messages_ready": {"queue"},
     "rabbitmq_queue_messages_unacked": {"queue"},
     "rabbitmq_queue_consumers": {"queue"},
-    "up": set[str](),
+    "up": {"job"},
+    "keda_scaled_object_errors_total": {"namespace", "scaledObject"},
+    "node_cpu_seconds_total": {"instance", "mode"},
+    "node_memory_MemAvailable_bytes": {"instance"},
+    "node_memory_MemTotal_bytes": {"instance"},
+    "node_filesystem_avail_bytes": {"instance", "mountpoint"},
+    "node_filesystem_size_bytes": {"instance", "mountpoint"},
+    "node_hwmon_temp_celsius": {"instance"},
+    "node_network_receive_bytes_total": {"instance", "device"},
+    "node_network_transmit_bytes_total": {"instance", "device"},
+    "node_uname_info": {"instance", "nodename"},
+    "DCGM_FI_DEV_POWER_USAGE": {"gpu", "Hostname"},
+    "DCGM_FI_DEV_GPU_TEMP": {"gpu", "Hostname"},
+    "DCGM_FI_DEV_GPU_UTIL": {"gpu", "Hostname"},
+    "DCGM_FI_DEV_FB_USED": {"gpu", "Hostname"},
 }
 TARGET_LABELS = {"workload", "pod", "node"}
 
@@ -60,13 +75,15 @@ METRICS = {**metrics_of_the_code(), **OTHERS}
 @pytest.mark.parametrize("query", QUERIES)
 def test_a_query_names_only_metrics_and_labels_that_exist(query: str) -> None:
     bare = re.sub(r'"[^"]*"', '""', query)
-    names = set(re.findall(r"\b(?:bongsu|rabbitmq)_[a-z_]+", bare)) | ({"up"} & set(re.findall(r"\w+", bare)))
-    assert names
+    names = set(re.findall(r"\b(?:bongsu|rabbitmq|keda|node|DCGM)_\w+", bare)) | (
+        {"up"} & set(re.findall(r"\w+", bare))
+    )
+    assert names or query == "vector($__range_s)"
     assert names <= set(METRICS)
     labels = set(re.findall(r"(\w+)\s*=~?\s*\"\"", bare))
     for grouped in re.findall(r"\bby \(([^)]*)\)|\bon \(([^)]*)\)", bare):
         labels |= {label.strip() for group in grouped for label in group.split(",") if label.strip()}
-    known = set.union(*(METRICS[name] for name in names)) | TARGET_LABELS
+    known = set[str]().union(*(METRICS[name] for name in names)) | TARGET_LABELS
     assert labels <= known, f"no metric here has {labels - known}"
 
 
@@ -131,9 +148,51 @@ def test_prometheus_accepts_the_rules() -> None:
     promtool("check", "rules", FOLDER / "rules.yaml")
 
 
+def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
+    config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
+    # Debian's promtool is built without Kubernetes.
+    for job in config["scrape_configs"]:
+        job.pop("kubernetes_sd_configs", None)
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    promtool("check", "config", "--syntax-only", tmp_path / "prometheus.yml")
+
+
+def test_what_lies_outside_the_namespace_is_looked_for_where_it_is() -> None:
+    config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
+    asked = {
+        (name, sd["port"])
+        for job in config["scrape_configs"]
+        for sd in job.get("dns_sd_configs", [])
+        for name in sd["names"]
+    }
+    documents = [d for path in (ROOT / "k8s/cluster").glob("*.yaml") for d in yaml.safe_load_all(path.read_text())]
+    served = {
+        (f"{d['metadata']['name']}.{d['metadata']['namespace']}.svc", d["spec"]["ports"][0]["targetPort"])
+        for d in documents
+        if d["kind"] == "Service"
+    }
+    assert asked == served
+    assert all(d["spec"]["clusterIP"] == "None" for d in documents if d["kind"] == "Service")  # else one node answers
+
+
+def test_prometheus_accepts_every_query_of_a_dashboard(tmp_path: Path) -> None:
+    # As rules, in which Grafana's own variables must be numbers.
+    queries = [q.replace("$__range_s", "3600").replace("$__range", "1h") for q in QUERIES]
+    rules = [{"record": f"q{i}", "expr": query} for i, query in enumerate(queries)]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": rules}]}))
+    promtool("check", "rules", tmp_path / "rules.yaml")
+
+
+def test_the_dashboards_are_all_given_to_grafana() -> None:
+    kustomization = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
+    given = {g["name"]: g["files"] for g in kustomization["configMapGenerator"]}["grafana-dashboards"]
+    assert sorted(given) == sorted(f"dashboards/{name}.json" for name in DASHBOARDS)
+
+
 def test_what_sleeping_functions_counted_is_kept_and_what_is_wrong_is_told(tmp_path: Path) -> None:
     shutil.copy(FOLDER / "rules.yaml", tmp_path)
-    (tmp_path / "cases.yaml").write_text(CASES)
+    cases = CASES.replace("AWAKE", query_of("GPU-seconds with a detector"))
+    (tmp_path / "cases.yaml").write_text(cases.replace("SAVED_KWH", f"round({query_of('Saved, at most')}, 0.01)"))
     promtool("test", "rules", tmp_path / "cases.yaml")
 
 
@@ -162,7 +221,41 @@ tests:
       - {series: 'rabbitmq_queue_consumers{queue="fire.post"}', values: '0x72'}
       - {series: 'rabbitmq_queue_messages_ready{queue="fire.map"}', values: '3x72'}
       - {series: 'rabbitmq_queue_consumers{queue="fire.map"}', values: '1x72'}
+      - {series: 'bongsu_cameras_unread{node="edge-1"}', values: '0x12 2x60'}
+      - {series: 'bongsu_cameras_unread{node="edge-2"}', values: '0x12 2x60'}
+      - {series: 'keda_scaled_object_errors_total{namespace="bongsu",scaledObject="post"}', values: '0x12 1+1x60'}
+      - {series: 'keda_scaled_object_errors_total{namespace="bongsu",scaledObject="map"}', values: '7x72'}
+      - {series: 'keda_scaled_object_errors_total{namespace="other",scaledObject="x"}', values: '0+1x72'}
+      - {series: 'up{job="keda"}', values: '1x12 stale'}
+      - {series: 'DCGM_FI_DEV_GPU_TEMP{gpu="0",Hostname="gpu-1"}', values: '60x3 91x69'}
+      - {series: 'DCGM_FI_DEV_GPU_TEMP{gpu="1",Hostname="gpu-1"}', values: '60x3 91x12 70x57'}
     alert_rule_test:
+      - {eval_time: 1m, alertname: KedaDown, exp_alerts: []}
+      - {eval_time: 1m, alertname: KedaErrors, exp_alerts: []}
+      - eval_time: 6m
+        alertname: CameraUnread
+        exp_alerts:
+          - exp_labels: {severity: page}
+            exp_annotations:
+              summary: >-
+                2 cameras are read by nobody: their edge node is away, and so is every other of their region.
+      - eval_time: 6m
+        alertname: KedaErrors
+        exp_alerts:
+          - exp_labels: {severity: page, scaledObject: post}
+            exp_annotations:
+              summary: >-
+                KEDA cannot tell how much waits for post: kubectl describe -n bongsu scaledobject post
+      - eval_time: 6m
+        alertname: KedaDown
+        exp_alerts:
+          - exp_labels: {severity: page}
+            exp_annotations: {summary: KEDA does not answer; functions that sleep are not woken.}
+      - eval_time: 6m
+        alertname: GpuHot
+        exp_alerts:
+          - exp_labels: {severity: ticket, gpu: "0", Hostname: gpu-1}
+            exp_annotations: {summary: GPU 0 of gpu-1 is at 91 degrees.}
       - {eval_time: 1m, alertname: BrokerDown, exp_alerts: []}
       - {eval_time: 1m, alertname: CameraSilent, exp_alerts: []}
       - {eval_time: 1m, alertname: DeadLetters, exp_alerts: []}
@@ -188,4 +281,27 @@ tests:
         exp_alerts:
           - exp_labels: {severity: page, queue: fire.post}
             exp_annotations: {summary: "Messages wait in fire.post and nobody reads it: is KEDA well?"}
+  # Where KEDA was never looked at it is not said to be down.
+  - interval: 10s
+    input_series:
+      - {series: 'up{workload="rabbitmq"}', values: '1x72'}
+    alert_rule_test:
+      - {eval_time: 6m, alertname: KedaDown, exp_alerts: []}
+  # A detector that was awake for a quarter of an hour, while the card drew 200 W and not 40.
+  - interval: 15s
+    input_series:
+      - {series: 'up{workload="detect",pod="detect-a"}', values: '_x179 1x59 stale'}
+      - {series: 'DCGM_FI_DEV_POWER_USAGE{gpu="0"}', values: '40x179 200x59 40'}
+    promql_expr_test:
+      - expr: AWAKE
+        eval_time: 1h
+        exp_samples: [{labels: "{}", value: 900}]
+      - expr: SAVED_KWH
+        eval_time: 1h
+        exp_samples: [{labels: "{}", value: 0.12}]
 """
+
+
+def query_of(panel: str) -> str:
+    (found,) = [p["targets"][0]["expr"] for p in DASHBOARDS["gpu"]["panels"] if p["title"] == panel]
+    return str(found).replace("$__range_s", "3600").replace("$__range", "1h")

@@ -121,7 +121,108 @@ CAMERAS = (
     ),
 )
 
-DASHBOARDS = {"relay": ("Relay", RELAY), "cameras": ("Cameras", CAMERAS)}
+
+def _named(expression: str) -> str:
+    """A query over node-exporter, by the node's name and not its address."""
+    return f"({expression}) * on (instance) group_left (nodename) node_uname_info"
+
+
+NODES = (
+    Panel(
+        "CPU",
+        "percentunit",
+        ((_named('1 - avg by (instance) (rate(node_cpu_seconds_total{mode="idle"}[1m]))'), "{{nodename}}"),),
+    ),
+    Panel(
+        "Memory",
+        "percentunit",
+        ((_named("1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes"), "{{nodename}}"),),
+    ),
+    Panel(
+        "Disks",
+        "percentunit",
+        (
+            (
+                _named("1 - min by (instance) (node_filesystem_avail_bytes / node_filesystem_size_bytes)"),
+                "{{nodename}}",
+            ),
+        ),
+        "The fullest disk of each node.",
+    ),
+    Panel(
+        "Temperature",
+        "celsius",
+        ((_named("max by (instance) (node_hwmon_temp_celsius)"), "{{nodename}}"),),
+        "The hottest sensor of each node; a virtual machine has none.",
+    ),
+    Panel(
+        "Network in",
+        "Bps",
+        ((_named('sum by (instance) (rate(node_network_receive_bytes_total{device!="lo"}[1m]))'), "{{nodename}}"),),
+        "On an edge node: what its cameras send.",
+    ),
+    Panel(
+        "Network out",
+        "Bps",
+        ((_named('sum by (instance) (rate(node_network_transmit_bytes_total{device!="lo"}[1m]))'), "{{nodename}}"),),
+        "On an edge node: its bursts.",
+    ),
+    Panel(
+        "Cameras of another node",
+        "short",
+        (("sum by (node) (bongsu_cameras_taken_over)", "{{node}}"),),
+        "Read here because their own node is away.",
+    ),
+    Panel("Cameras that nobody reads", "short", (("max(bongsu_cameras_unread)", "cameras"),)),
+)
+
+_AWAKE = 'count(up{workload="detect"} == 1)'
+_AWAKE_S = f"(15 * count_over_time({_AWAKE}[$__range:15s]) or vector(0))"
+
+GPU = (
+    Panel(
+        "GPU-seconds with a detector",
+        "s",
+        ((_AWAKE_S, ""),),
+        "Seconds in which one or more replicas ran.",
+        width=6,
+        is_number=True,
+    ),
+    Panel("Always on", "s", (("vector($__range_s)", ""),), "The same seconds, had it never slept.", 6, True),
+    Panel("Saved", "percentunit", ((f"1 - {_AWAKE_S} / $__range_s", ""),), width=6, is_number=True),
+    Panel(
+        "Saved, at most",
+        "kwatth",
+        (
+            (
+                f"sum(avg_over_time((DCGM_FI_DEV_POWER_USAGE and on () ({_AWAKE}))[$__range:15s])"
+                " - avg_over_time(DCGM_FI_DEV_POWER_USAGE[$__range])) * $__range_s / 3.6e6",
+                "",
+            ),
+        ),
+        "As if a detector that never sleeps drew all the time what the card draws while one is awake; one that waits "
+        "for work draws less than one at work.",
+        6,
+        True,
+    ),
+    Panel("Power", "watt", (("DCGM_FI_DEV_POWER_USAGE", "{{Hostname}} {{gpu}}"),)),
+    Panel("Temperature", "celsius", (("DCGM_FI_DEV_GPU_TEMP", "{{Hostname}} {{gpu}}"),)),
+    Panel("Busy", "percent", (("DCGM_FI_DEV_GPU_UTIL", "{{Hostname}} {{gpu}}"),)),
+    Panel("Memory in use", "decmbytes", (("DCGM_FI_DEV_FB_USED", "{{Hostname}} {{gpu}}"),)),
+    Panel("Detectors awake", "short", ((f"{_AWAKE} or vector(0)", "replicas"),)),
+    Panel(
+        "KEDA's errors",
+        "short",
+        (("sum by (scaledObject) (increase(keda_scaled_object_errors_total[5m]))", "{{scaledObject}}"),),
+    ),
+)
+
+DASHBOARDS = {
+    "relay": ("Relay", RELAY),
+    "cameras": ("Cameras", CAMERAS),
+    "nodes": ("Nodes", NODES),
+    "gpu": ("GPU", GPU),
+}
 
 
 def dashboard(name: str) -> dict[str, Any]:

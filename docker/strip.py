@@ -1,0 +1,44 @@
+"""Cuts the symbol tables off extension modules: `python3 strip.py FOLDER`. Wheels ship them, and no process reads them.
+
+What a loader maps is what the program headers name; symbols and debug information lie behind that, found by section
+headers that only a debugger needs. As `strip` does, which no slim base image has. Build stages call it.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from pathlib import Path
+
+
+def strip(path: Path) -> int:
+    """Cut one file, in place; the bytes that went. A file that is no 64-bit little-endian ELF is left alone."""
+    data = path.read_bytes()
+    if data[:6] != b"\x7fELF\x02\x01":
+        return 0
+    (headers_at,) = struct.unpack_from("<Q", data, 0x20)
+    size, count = struct.unpack_from("<HH", data, 0x36)
+    end = headers_at + size * count
+    for at in range(headers_at, end, size):
+        offset, _, _, length = struct.unpack_from("<QQQQ", data, at + 8)
+        end = max(end, offset + length)
+    if end >= len(data):
+        return 0
+    kept = bytearray(data[:end])
+    struct.pack_into("<Q", kept, 0x28, 0)  # there are no section headers any more ...
+    struct.pack_into("<HH", kept, 0x3C, 0, 0)  # ... neither their number nor the one with their names
+    path.write_bytes(kept)
+    return len(data) - end
+
+
+def main() -> None:
+    """Cut all below the folder, but what NVIDIA and onnxruntime load in ways of their own."""
+    total = 0
+    for path in sorted(Path(sys.argv[1]).rglob("*.so*")):
+        if path.is_file() and not path.is_symlink() and not {"nvidia", "onnxruntime"} & set(path.parts):
+            total += strip(path)
+    print(f"{total / 1e6:.1f} MB of symbols cut")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""How nodes on Kubernetes learn of each other: each renews a Lease of its own, and reads those of the others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from functions.event import utc_now
+from functions.settings import SettingsError
+from motion.settings import Settings
+from motion.sharing import NeighboursUnheard, Node
+
+# urllib, and no client of Kubernetes: three requests are all that is asked, and the smallest client weighs 20 MB.
+
+_LABELS = {"app.kubernetes.io/name": "motion", "app.kubernetes.io/part-of": "bongsu"}
+_REGION = "bongsu/region"
+_TIMEOUT_S = 5.0
+_BEATS = 5  # looks in the time of one lease: four may fail before a node is taken to be away
+_FIXES = {
+    401: "the token is not known: is BONGSU_LEASE_ACCOUNT of this cluster?",
+    403: "the ServiceAccount may not: apply the Role `motion` of k8s/base/accounts.yaml",
+    404: "no such namespace, or no API server: check BONGSU_LEASE_URL",
+}
+
+
+class Leases:
+    """Neighbours by way of Kubernetes' API server.
+
+    No clock of one node is compared with that of another: a lease is live for as long as it is seen to change, by this
+    node's own steady clock, and for how long it was held is the difference of two times that its holder wrote.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """Read nothing but the account's folder yet.
+
+        Raises:
+            SettingsError: the account's files are not there.
+        """
+        self._node, self._region = settings.node, settings.region
+        self._lease_s = float(settings.lease_s)
+        self.beat_s = self._lease_s / _BEATS
+        self._clock, self._now = clock, now
+        self._account = settings.lease_account
+        namespace = _read(self._account / "namespace")
+        url = settings.lease_url.rstrip("/")
+        self._url = f"{url}/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+        if url.startswith("https://"):
+            handlers.append(urllib.request.HTTPSHandler(context=_trust(self._account / "ca.crt")))
+        self._opener = urllib.request.build_opener(*handlers)
+        self._seen: dict[str, tuple[str, float]] = {}
+        self._looked_at_s = -math.inf
+        self._held_from_s: float | None = None
+
+    async def look(self) -> Sequence[Node]:
+        """Renew this node's lease, and find the nodes whose leases are live, this one first."""
+        return await asyncio.to_thread(self._look)
+
+    def _look(self) -> list[Node]:
+        selector = ",".join(f"{name}%3D{value}" for name, value in _LABELS.items())
+        items = self._ask("GET", f"{self._url}?labelSelector={selector}").get("items") or []
+        leases = {lease["spec"].get("holderIdentity", ""): lease for lease in items if lease.get("spec")}
+        at_s = self._clock()
+        deaf_s = at_s - self._looked_at_s - self.beat_s
+        if deaf_s > self.beat_s:
+            # Nobody is away for having been silent while this node heard no one.
+            self._seen = {name: (renewed, seen_at_s + deaf_s) for name, (renewed, seen_at_s) in self._seen.items()}
+        if deaf_s > self._lease_s - self.beat_s:
+            self._held_from_s = None  # the others have given this node up
+        own = leases.pop(self._node, None)
+        if self._held_from_s is None:
+            self._held_from_s = at_s - self._held_before_s(own)
+        held_s = at_s - self._held_from_s
+        self._renew(own, held_s)
+        self._looked_at_s = at_s
+        mine = Node(self._node, self._region, held_s >= self._lease_s)
+        return [mine, *(_node(name, lease) for name, lease in leases.items() if self._is_live(name, lease, at_s))]
+
+    def _is_live(self, name: str, lease: dict[str, Any], at_s: float) -> bool:
+        renewed = str(lease["spec"].get("renewTime"))
+        if name not in self._seen or self._seen[name][0] != renewed:
+            self._seen[name] = renewed, at_s
+        return bool(name) and at_s - self._seen[name][1] < float(lease["spec"].get("leaseDurationSeconds") or 0)
+
+    def _held_before_s(self, own: dict[str, Any] | None) -> float:
+        """For how long the process before this one held the lease, if it did so until just now."""
+        if own is None or not 0 <= (self._now() - _time(own, "renewTime")).total_seconds() < self._lease_s:
+            return 0.0
+        return max(0.0, (self._now() - _time(own, "acquireTime")).total_seconds())
+
+    def _renew(self, own: dict[str, Any] | None, held_s: float) -> None:
+        now = self._now()
+        name = f"motion-{self._node}"
+        spec = {
+            "holderIdentity": self._node,
+            "leaseDurationSeconds": int(self._lease_s),
+            "acquireTime": _text(now - timedelta(seconds=held_s)),
+            "renewTime": _text(now),
+        }
+        metadata: dict[str, Any] = {"name": name, "labels": _LABELS, "annotations": {_REGION: self._region}}
+        if own is not None:
+            metadata["resourceVersion"] = own["metadata"]["resourceVersion"]
+        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
+        # 409: a pod that is being replaced has renewed it meanwhile, in the name of this same node.
+        if own is None:
+            self._ask("POST", self._url, lease, or_status=409)
+        else:
+            self._ask("PUT", f"{self._url}/{name}", lease, or_status=409)
+
+    def _ask(self, method: str, url: str, body: object = None, or_status: int | None = None) -> dict[str, Any]:
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        try:
+            # Read each time: the kubelet brings a fresh token every hour.
+            headers["Authorization"] = f"Bearer {_read(self._account / 'token')}"
+            data = None if body is None else json.dumps(body).encode()
+            request = urllib.request.Request(url, data, headers, method=method)
+            with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
+                found: dict[str, Any] = json.loads(answer.read())
+                return found
+        except urllib.error.HTTPError as error:
+            if error.code == or_status:
+                return {}
+            raise NeighboursUnheard(f"{method} leases: {error.code}: {_FIXES.get(error.code, error.reason)}") from None
+        except (OSError, HTTPException, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise NeighboursUnheard(f"{method} leases: no answer from the API server: {reason}") from None
+
+
+def _node(name: str, lease: dict[str, Any]) -> Node:
+    held = _time(lease, "renewTime") - _time(lease, "acquireTime")
+    region = (lease["metadata"].get("annotations") or {}).get(_REGION, "")
+    return Node(name, region, held.total_seconds() >= float(lease["spec"].get("leaseDurationSeconds") or 0))
+
+
+def _time(lease: dict[str, Any], key: str) -> datetime:
+    try:
+        return datetime.fromisoformat(lease["spec"][key])
+    except (KeyError, TypeError, ValueError):
+        return datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+
+def _text(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"BONGSU_LEASE_ACCOUNT: {path}: {error.strerror}: mount the account's token") from None
+
+
+def _trust(path: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(path))
+    except OSError as error:
+        raise SettingsError(f"BONGSU_LEASE_ACCOUNT: {path}: not a certificate: {error}") from None
