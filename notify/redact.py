@@ -111,12 +111,13 @@ def _covered(image: Image, detections: Sequence[Detection], faces: FaceFinder, w
     """The picture with all that must be covered, looked at again until no face is found beside the mosaics.
 
     A face beside a larger one may show only once that is covered; what is found inside a mosaic is the mosaic itself.
+    Small faces hide behind no other, so the doubled picture, most of the work, is looked at once.
     """
     height, width = image.shape[:2]
     made = plan(detections, faces.find(image), width, height, with_plates=with_plates)
     for _ in range(_LOOKS_MAX):
         covered = cover(image, made)
-        left = _beside(faces.find(covered), covered_mask(made, width, height))
+        left = _beside(faces.find(covered, is_close=False), covered_mask(made, width, height))
         if not left:
             return covered
         made = made.with_faces(left)

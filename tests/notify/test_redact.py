@@ -98,7 +98,7 @@ def test_head_region_covers_the_top_of_every_person(x, y):
 
 def test_faces_are_looked_for_in_a_picture_without_people(street):
     class OneFace:
-        def find(self, image: np.ndarray) -> list[Face]:
+        def find(self, image: np.ndarray, *, is_close: bool = True) -> list[Face]:
             return [Face((100, 100, 160, 160), 0.9)]
 
     shown = decode(redact(frame(street), [], SEARCHED, OneFace()).jpeg)
@@ -119,7 +119,7 @@ def test_cut_off_picture_is_withheld(street, faces):
 @given(st.binary(max_size=400))
 def test_any_bytes_are_a_refusal_and_never_a_crash(content):
     class NoFaces:
-        def find(self, image: np.ndarray) -> list[Face]:
+        def find(self, image: np.ndarray, *, is_close: bool = True) -> list[Face]:
             return []
 
     for jpeg in (content, b"\xff\xd8" + content + b"\xff\xd9"):
@@ -181,7 +181,7 @@ class Faces:
     def __init__(self, *looks: list[Face]) -> None:
         self.looks = list(looks)
 
-    def find(self, image: np.ndarray) -> list[Face]:
+    def find(self, image: np.ndarray, *, is_close: bool = True) -> list[Face]:
         return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
 
 
@@ -258,7 +258,7 @@ def test_picture_in_which_faces_are_found_again_and_again_is_withheld(street):
     class Endless:
         looks = 0
 
-        def find(self, image: np.ndarray) -> list[Face]:
+        def find(self, image: np.ndarray, *, is_close: bool = True) -> list[Face]:
             self.looks += 1
             return [Face((self.looks * 90, 100, self.looks * 90 + 30, 140), 0.6)]
 
