@@ -1,4 +1,4 @@
-"""`bongsu trace`, `bongsu db` and `bongsu snapshots`: what an operator asks of the database and the pictures."""
+"""`bongsu trace`, `db`, `snapshots`, `key` and `feedback`: what an operator asks of database, pictures and API."""
 
 from __future__ import annotations
 
@@ -120,6 +120,27 @@ def snapshots(arguments: list[str]) -> int:
     verb = "would delete" if chosen.rehearse else "deleted"
     freed_mb, kept_mb = done.freed_bytes / 1e6, done.kept_bytes / 1e6
     print(f"{verb} {done.deleted} pictures ({freed_mb:,.1f} MB), kept {done.kept} ({kept_mb:,.1f} MB)")
+    return 0
+
+
+def key(arguments: list[str]) -> int:
+    """Make a key of the API; the exit status. The line goes to stdout, the key itself to stderr, and nowhere else."""
+    from notify.map.keys import ROLES, new_key
+
+    parser = argparse.ArgumentParser(prog="bongsu key", description="Keys of the map API (BONGSU_API_KEYS).")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("new", help="print a new key once, and the line to add to the file of keys")
+    command.add_argument("name", help="whose key it is: 1 to 64 letters, digits, dots or dashes")
+    command.add_argument("--role", required=True, choices=ROLES, help="a viewer reads; an operator reviews too")
+    chosen = parser.parse_args(arguments)
+    try:
+        text, made = new_key(chosen.name, chosen.role)
+    except ValueError as error:
+        print(f"bongsu key: {error}", file=sys.stderr)
+        return 1
+    print(f"The key, shown this once: {text}\nAdd this line to the file of BONGSU_API_KEYS:", file=sys.stderr)
+    sys.stderr.flush()
+    print(f"{made.name} {made.role} {made.digest}")
     return 0
 
 
