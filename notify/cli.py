@@ -7,6 +7,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,6 +17,7 @@ from functions.settings import SettingsError
 from notify import settings as environment
 
 if TYPE_CHECKING:
+    from notify.feedback import Exported
     from notify.map.records import Post, Sighting
 
 _USAGE = "usage: bongsu trace EVENT_ID   (ids are in the logs as event_id)"
@@ -142,6 +144,44 @@ def key(arguments: list[str]) -> int:
     sys.stderr.flush()
     print(f"{made.name} {made.role} {made.digest}")
     return 0
+
+
+def feedback(arguments: list[str]) -> int:
+    """Write reviewed incidents as pictures to train on; the exit status."""
+    parser = argparse.ArgumentParser(prog="bongsu feedback", description="What operators said of incidents.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("export", help="write pictures and labels in YOLO's form")
+    command.add_argument("folder", type=Path, help="a new or empty folder")
+    command.add_argument("--since", help="only what was reviewed then or later, like 2026-11-22T05:03:00Z")
+    chosen = parser.parse_args(arguments)
+    from notify.feedback import ExportError
+    from notify.map.filters import parse_time
+    from notify.map.snapshots import SnapshotError
+    from notify.map.store import StoreError
+
+    try:
+        done = asyncio.run(_export(chosen.folder, parse_time("--since", chosen.since)))
+    except (ValueError, ExportError, SnapshotError, StoreError) as error:
+        print(f"bongsu feedback: {error}", file=sys.stderr)
+        return 1
+    print(
+        f"wrote {done.positives} positives and {done.negatives} negatives to {chosen.folder}; "
+        f"left out {done.gone} whose picture is no longer kept, {done.unclear} whose truth is unclear"
+    )
+    return 0
+
+
+async def _export(folder: Path, since: datetime | None) -> Exported:
+    from notify.feedback import export
+    from notify.map.snapshots import Snapshots
+    from notify.map.store import Store
+
+    settings = environment.load()
+    store = await Store.open(settings.database_url)
+    try:
+        return await export(store, Snapshots.open(settings.snapshot_url), folder, since)
+    finally:
+        await store.close()
 
 
 async def _look_up(event_id: str) -> list[tuple[Sighting, list[Post]]]:
