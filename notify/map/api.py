@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import resource
 import signal
 import socket
@@ -24,7 +25,7 @@ from starlette.types import ASGIApp
 from functions import telemetry
 from functions.settings import SettingsError
 from notify import settings as environment
-from notify.map import cameras, feeds, filters, incidents, pages, sessions
+from notify.map import cameras, feeds, filters, incidents, openapi, pages, sessions
 from notify.map.guard import WRONG_KEYS_A_MINUTE, Guard, RefusedError
 from notify.map.keys import KeyFileError, Keyring
 from notify.map.limits import Buckets, Proxies
@@ -49,7 +50,7 @@ _OTHER_FILES = 256
 def create_app(site: Site) -> ASGIApp:
     """The application over an open site."""
     # The interactive pages of FastAPI load scripts from elsewhere; /openapi.json is there for any viewer.
-    app = FastAPI(title="Bongsu", summary="Incidents seen by cameras, live", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Bongsu", summary="Incidents seen by cameras, live", version="1", docs_url=None, redoc_url=None)
     app.state.site = site
     for noun in (sessions.router, incidents.router, cameras.router, feeds.router, pages.router):
         app.include_router(noun)
@@ -58,6 +59,7 @@ def create_app(site: Site) -> ASGIApp:
     app.add_exception_handler(RefusedError, _refuse)
     app.add_exception_handler(StoreError, _apologise)
     app.add_exception_handler(SnapshotError, _apologise)
+    app.openapi = functools.partial(openapi.describe, app)  # type: ignore[method-assign]
     outer: ASGIApp = SecureHeaders(Guard(Live(app, site), site), pages.policy(site.settings.tile_url))
     origins = split(site.settings.cors_origins)
     if not origins:

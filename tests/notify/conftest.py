@@ -185,10 +185,10 @@ def keys(tmp_path: Path) -> dict[Role, str]:
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[tuple[str, Site]]:
-    """A real server on a free port: its address and its site."""
+async def serving(settings: Settings, port: int = 0) -> AsyncIterator[tuple[str, Site]]:
+    """A real server on that port, or a free one: its address and its site."""
     async with open_site(settings) as site:
-        with listen("127.0.0.1", 0) as listener:
+        with listen("127.0.0.1", port) as listener:
             server = Server(site)
             task = asyncio.create_task(server.serve(sockets=[listener]))
             try:
@@ -200,6 +200,6 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[str, Site]]:
 
 
 @pytest.fixture
-def serve() -> Callable[[Settings], contextlib.AbstractAsyncContextManager[tuple[str, Site]]]:
+def serve() -> Callable[..., contextlib.AbstractAsyncContextManager[tuple[str, Site]]]:
     """Starts a real server with these settings."""
     return serving
