@@ -175,9 +175,8 @@ class Hub:
     async def follow(self, reader: Reader, after: int | None) -> AsyncGenerator[Batch]:
         """As `read`, but as notices."""
         try:
-            if after is None:
-                reader.last = await self._store.revision()
-            else:
+            # Without a revision it begins where the log ends: thousands who come at once ask the database nothing.
+            if after is not None:
                 async for missed in self._resume(reader, after):
                     yield missed
             while not reader.is_dropped:

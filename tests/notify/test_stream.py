@@ -83,6 +83,8 @@ async def client(site) -> AsyncIterator[httpx.AsyncClient]:
 
 async def test_new_reader_is_told_what_happens_from_now_on(client, site, make_event):
     await site.store.record_sighting(make_event(id_="before"))
+    while site.hub._last < 1:
+        await asyncio.sleep(0.01)
     stream = read_stream(client)
     async with contextlib.aclosing(stream):
         first = asyncio.create_task(take(stream, 3))
