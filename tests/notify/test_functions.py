@@ -242,9 +242,6 @@ async def test_hazard_goes_through_the_broker_to_a_pin_and_a_post(make_event, da
 
 
 def test_function_wakes_without_what_only_the_api_needs():
-    import subprocess
-    import sys
-
     program = (
         "import sys, notify.map, notify.post, notify.map.store, notify.map.snapshots\n"
         "print([name for name in ('fastapi', 'starlette', 'uvicorn', 'websockets', 'alembic') if name in sys.modules])"
