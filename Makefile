@@ -54,5 +54,5 @@ $(STAMP): pyproject.toml constraints.txt
 
 $(DEV): $(STAMP)
 	@echo "Setting up $(VENV): tools for tests and checks ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,detect,notify,api,post,caption,originals,local,mysql,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,detect,notify,api,post,caption,local,mysql,dev]'
 	@touch $@

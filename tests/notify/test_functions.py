@@ -259,3 +259,12 @@ async def test_hazard_goes_through_the_broker_to_a_pin_and_a_post(make_event, da
     assert [stage.name for stage in sighting.caption_trace] == ["motion", "caption", "map"]
     assert list(await broker.dead_letters()) == []
     await store.close()
+
+
+def test_function_wakes_without_what_only_the_api_needs():
+    program = (
+        "import sys, notify.map, notify.post, notify.map.store, notify.map.snapshots\n"
+        "print([name for name in ('fastapi', 'starlette', 'uvicorn', 'websockets', 'alembic') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
