@@ -1,7 +1,10 @@
-"""Makes the outline of the world's land for the page: `python tools/world_outline.py countries-50m.json OUT.geojson`.
+"""Makes the outline of the world's land for the page; needs shapely.
 
-The input is of the npm package world-atlas 2.0.2 (`npm pack world-atlas`), which carries Natural Earth 4.1 as TopoJSON; needs shapely. It is fine
-around Korea and coarse far from it, has no borders between countries, and leaves South Korea out: the page draws its provinces better.
+    npm pack world-atlas@2.0.2           # carries Natural Earth 4.1 as TopoJSON; unpack it
+    python tools/world_outline.py countries-50m.json notify/map/page/vendor/world/land.geojson
+
+It is fine around Korea and coarse far from it, has no borders between countries, and leaves South Korea out: the page
+draws its provinces from better data.
 """
 
 from __future__ import annotations
@@ -18,9 +21,9 @@ from shapely.geometry.base import BaseGeometry
 
 SOUTH_KOREA, NORTH_KOREA = "410", "408"
 KOREA = (127.8, 36.5)
-# Its own coast is drawn from better data, some hundredths of a degree beside this one: cut wide enough that none of this shows beside it.
+# Its coast comes from better data, some hundredths of a degree beside this one: cut so wide that this one never shows.
 _CUT_DEGREES = 0.25
-# The two data sets disagree about the border in the north by less than this: the land reaches under the provinces, so that no gap shows.
+# The two disagree about the border in the north by less than this: land reaches under the provinces, so no gap shows.
 _UNDERLAP_DEGREES = 0.12
 Point = tuple[float, float]
 
