@@ -19,7 +19,8 @@ from typing import Any
 
 from bench.servers import MariaDB, ServerError
 from functions.event import HAZARDS, utc_now
-from notify.map.store import Store
+from notify.map.records import Position
+from notify.map.store import Store, Wanted
 
 INCIDENTS = 1_000_000
 QUERIES = 200
@@ -28,7 +29,8 @@ _DAYS = 365
 _CAMERAS = 2_000
 _COLUMNS = (
     "id, camera, hazard, lat, lon, place, region, first_seen, last_seen, confidence, sightings, pin_s, "
-    "caption_en, caption_ko, caption_confidence, snapshot_key, revision"
+    "caption_en, caption_ko, caption_confidence, snapshot_key, revision, late, verdict, reviewed_by, reviewed_at, "
+    "review_note"
 )
 # Half of the cameras in the capital's region, the others all over the country.
 _TOWNS = ((37.55, 126.98, 0.5, 0.15), (35.17, 129.07, 0.15, 0.08), (36.3, 127.8, 0.35, 0.9))
@@ -43,7 +45,7 @@ def _cameras(rng: random.Random) -> list[tuple[str, float, float]]:
 
 
 def _incidents(count: int, now: datetime, rng: random.Random) -> Iterator[tuple[Any, ...]]:
-    """Rows in the order they were opened, evenly over a year; guns are rare."""
+    """Rows in the order they were opened, evenly over a year; guns are rare, and one in ten was looked at."""
     cameras = _cameras(rng)
     begun = int((now - timedelta(days=_DAYS)).timestamp() * 1e6)
     step = int(_DAYS * 86_400 * 1e6 / count)
@@ -56,7 +58,8 @@ def _incidents(count: int, now: datetime, rng: random.Random) -> Iterator[tuple[
         key = f"{number % 256:02x}/{number:032x}.jpg"
         yield (
             number, camera, hazard, lat, lon, f"Site of {camera}", "Seoul", at, at + rng.randrange(600) * 1_000_000,
-            0.8, 12, 0.9, en, ko, 0.8, key, number,
+            0.8, 12, 0.9, en, ko, 0.8, key, number, 0,
+            rng.choices(("", "acknowledged", "false_alarm"), (90, 5, 5))[0], "kim", at + 900_000_000, "seen",
         )  # fmt: skip
 
 
@@ -104,6 +107,10 @@ def _questions(now: datetime, rng: random.Random) -> dict[str, Callable[[], dict
         # From the last minute to the whole year, each order of magnitude as often.
         return now - timedelta(seconds=math.exp(rng.uniform(math.log(60), math.log(_DAYS * 86_400))))
 
+    def page() -> Position:
+        # Anywhere in the year: somebody reads all of it.
+        return Position(now - timedelta(days=rng.uniform(0, _DAYS)), rng.randrange(1, 10**6))
+
     def box() -> tuple[float, float, float, float]:
         # From a street to half the country; around a camera, or anywhere.
         _, lat, lon = rng.choice(cameras)
@@ -120,6 +127,16 @@ def _questions(now: datetime, rng: random.Random) -> dict[str, Callable[[], dict
         "bbox, guns only": lambda: {"bbox": box(), "hazards": ("gun",)},
         "guns only": lambda: {"hazards": ("gun",)},
         "one camera": lambda: {"camera": rng.choice(cameras)[0]},
+        "until": lambda: {"until": since()},
+        "bbox and until": lambda: {"bbox": box(), "until": since()},
+        "open": lambda: {"statuses": frozenset({"open"})},
+        "closed": lambda: {"statuses": frozenset({"closed"})},
+        "false alarms": lambda: {"statuses": frozenset({"false_alarm"})},
+        "bbox, acknowledged": lambda: {"bbox": box(), "statuses": frozenset({"acknowledged"})},
+        "bbox, false alarms since": lambda: {"bbox": box(), "since": since(), "statuses": frozenset({"false_alarm"})},
+        "a page anywhere": lambda: {"after": page()},
+        "a page anywhere, guns only": lambda: {"after": page(), "hazards": ("gun",)},
+        "a page anywhere, bbox": lambda: {"after": page(), "bbox": box()},
     }
 
 
@@ -129,7 +146,7 @@ async def _measure(name: str, url: str, count: int, now: datetime) -> list[tuple
         # The way to the database and back, on a machine as busy as this one is now.
         table = [(f"{name}: a query for one number, beside the others", await _time(lambda: store.revision), "")]
         for what, ask in _questions(now, random.Random(11)).items():
-            told = await _time(lambda ask=ask: functools.partial(store.incidents, **ask()))
+            told = await _time(lambda ask=ask: functools.partial(store.incidents, Wanted(**ask())))
             table.append((f"{name}: {what}, 200 of {count:,} incidents", told, AIM))
     finally:
         await store.close()

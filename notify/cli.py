@@ -1,4 +1,4 @@
-"""`bongsu trace`, `bongsu db` and `bongsu snapshots`: what an operator asks of the database and the pictures."""
+"""`bongsu trace`, `db`, `snapshots`, `key` and `feedback`: what an operator asks of database, pictures and API."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,6 +17,7 @@ from functions.settings import SettingsError
 from notify import settings as environment
 
 if TYPE_CHECKING:
+    from notify.feedback import Exported
     from notify.map.records import Post, Sighting
 
 _USAGE = "usage: bongsu trace EVENT_ID   (ids are in the logs as event_id)"
@@ -121,6 +123,65 @@ def snapshots(arguments: list[str]) -> int:
     freed_mb, kept_mb = done.freed_bytes / 1e6, done.kept_bytes / 1e6
     print(f"{verb} {done.deleted} pictures ({freed_mb:,.1f} MB), kept {done.kept} ({kept_mb:,.1f} MB)")
     return 0
+
+
+def key(arguments: list[str]) -> int:
+    """Make a key of the API; the exit status. The line goes to stdout, the key itself to stderr, and nowhere else."""
+    from notify.map.keys import ROLES, new_key
+
+    parser = argparse.ArgumentParser(prog="bongsu key", description="Keys of the map API (BONGSU_API_KEYS).")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("new", help="print a new key once, and the line to add to the file of keys")
+    command.add_argument("name", help="whose key it is: 1 to 64 letters, digits, dots or dashes")
+    command.add_argument("--role", required=True, choices=ROLES, help="a viewer reads; an operator reviews too")
+    chosen = parser.parse_args(arguments)
+    try:
+        text, made = new_key(chosen.name, chosen.role)
+    except ValueError as error:
+        print(f"bongsu key: {error}", file=sys.stderr)
+        return 1
+    print(f"The key, shown this once: {text}\nAdd this line to the file of BONGSU_API_KEYS:", file=sys.stderr)
+    sys.stderr.flush()
+    print(f"{made.name} {made.role} {made.digest}")
+    return 0
+
+
+def feedback(arguments: list[str]) -> int:
+    """Write reviewed incidents as pictures to train on; the exit status."""
+    parser = argparse.ArgumentParser(prog="bongsu feedback", description="What operators said of incidents.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("export", help="write pictures and labels in YOLO's form")
+    command.add_argument("folder", type=Path, help="a new or empty folder")
+    command.add_argument("--since", help="only what was reviewed then or later, like 2026-11-22T05:03:00Z")
+    chosen = parser.parse_args(arguments)
+    from notify.feedback import ExportError
+    from notify.map.filters import parse_time
+    from notify.map.snapshots import SnapshotError
+    from notify.map.store import StoreError
+
+    try:
+        done = asyncio.run(_export(chosen.folder, parse_time("--since", chosen.since)))
+    except (ValueError, ExportError, SnapshotError, StoreError) as error:
+        print(f"bongsu feedback: {error}", file=sys.stderr)
+        return 1
+    print(
+        f"wrote {done.positives} positives and {done.negatives} negatives to {chosen.folder}; "
+        f"left out {done.gone} whose picture is no longer kept, {done.unclear} whose truth is unclear"
+    )
+    return 0
+
+
+async def _export(folder: Path, since: datetime | None) -> Exported:
+    from notify.feedback import export
+    from notify.map.snapshots import Snapshots
+    from notify.map.store import Store
+
+    settings = environment.load()
+    store = await Store.open(settings.database_url)
+    try:
+        return await export(store, Snapshots.open(settings.snapshot_url), folder, since)
+    finally:
+        await store.close()
 
 
 async def _look_up(event_id: str) -> list[tuple[Sighting, list[Post]]]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import math
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 
 from functions.event import HAZARDS, Hazard
+from notify.map.queries import STATUSES, Bbox, Status
+from notify.map.records import Position
 
 LIMIT_MAX = 1000
-Bbox = tuple[float, float, float, float]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CURSOR = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})", re.ASCII)
 
 
 class BadQueryError(ValueError):
@@ -30,8 +35,26 @@ def parse_hazards(text: str | None) -> tuple[Hazard, ...]:
     return tuple(hazard for hazard in HAZARDS if hazard in named)
 
 
-def parse_since(text: str | None) -> datetime | None:
+def parse_statuses(text: str | None) -> frozenset[Status] | None:
+    """`open,acknowledged` as statuses; None, which is any, where nothing is given.
+
+    Raises:
+        BadQueryError: a name is no status.
+    """
+    if not text:
+        return None
+    named = {name.strip() for name in text.split(",")}
+    for name in sorted(named.difference(STATUSES)):
+        raise BadQueryError(f"status must be some of {', '.join(STATUSES)}, separated by commas, got {_show(name)}")
+    return frozenset(status for status in STATUSES if status in named)
+
+
+def parse_time(name: str, text: str | None) -> datetime | None:
     """An ISO 8601 time; one without an offset is UTC.
+
+    Args:
+        name: of the parameter.
+        text: its value.
 
     Raises:
         BadQueryError: it is none.
@@ -43,7 +66,34 @@ def parse_since(text: str | None) -> datetime | None:
         at = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise BadQueryError(f"since must be an ISO 8601 time like 2026-11-22T05:03:00Z, got {_show(text)}") from None
+        raise BadQueryError(f"{name} must be an ISO 8601 time like 2026-11-22T05:03:00Z, got {_show(text)}") from None
+
+
+def parse_cursor(text: str | None) -> Position | None:
+    """Where a page begins, from the `next` of the page before.
+
+    Raises:
+        BadQueryError: it is none that was given out.
+    """
+    if not text:
+        return None
+    refusal = BadQueryError(f"cursor must be the `next` of the page before, as it came, got {_show(text)}")
+    try:
+        told = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode("ascii")
+        found = _CURSOR.fullmatch(told)
+        if found is None:
+            raise refusal
+        return Position(_EPOCH + timedelta(microseconds=int(found[1])), int(found[2]))
+    except (ValueError, OverflowError):
+        raise refusal from None
+
+
+def show_cursor(position: Position | None) -> str | None:
+    """A position as `parse_cursor` reads it."""
+    if position is None:
+        return None
+    at = (position.last_seen - _EPOCH) // timedelta(microseconds=1)
+    return base64.urlsafe_b64encode(f"{at}.{position.id}".encode()).decode().rstrip("=")
 
 
 def parse_bbox(text: str | None) -> Bbox | None:

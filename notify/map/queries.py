@@ -1,24 +1,34 @@
 """How incidents are found among a million: which index answers which question; `store.py` alone uses it.
 
 All that filters and sorts lies in the indexes (`schema.py`), so that only rows which are shown are read from the table.
-Neither database can know beforehand whether a box is crowded, so a box is looked for twice: among the newest incidents,
-where a crowded one is full soon, and, if it is not, by place, where a box that is not crowded has little to sort.
+A question is cut into parts that each lie together in one index, newest first; the newest of each part, put together,
+are the newest of all. Neither database can know beforehand whether a box is crowded, so a box is looked for twice:
+among the newest incidents, where a crowded one is full soon, and, if it is not, by place, where a box that is not
+crowded has little to sort.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Row, Select, and_, or_, select, union_all
+from sqlalchemy import Column, ColumnElement, Row, Select, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
+from sqlalchemy.sql.elements import KeyedColumnElement
 
 from functions.event import HAZARDS, Hazard
 from notify.map import schema
+from notify.map.records import Position, Verdict
 
 Bbox = tuple[float, float, float, float]
+Columns = ReadOnlyColumnCollection[str, Column[Any]] | ReadOnlyColumnCollection[str, KeyedColumnElement[Any]]
+Status = Literal["open", "closed", "acknowledged", "false_alarm"]
+STATUSES: tuple[Status, ...] = ("open", "closed", "acknowledged", "false_alarm")
 
 _T = schema.incidents
 _NEWEST_FIRST = (_T.c.last_seen.desc(), _T.c.id.desc())
@@ -27,107 +37,170 @@ _NEWEST = 30_000
 _HORIZON_KEPT_S = 60.0
 # No limit at all, but a query with a limit is worked out by itself, by the index that suits it.
 _ALL = 2**62
+_TICK = timedelta(microseconds=1)
 
 
-def newest(*, hazards: Sequence[Hazard], since: datetime | None, camera: str | None, limit: int) -> Select[Any]:
-    """The newest incidents, newest first; each hazard has its newest from its own part of an index."""
-    conditions = [] if since is None else [_T.c.last_seen >= since]
-    if camera is not None:
-        conditions.append(_T.c.camera == camera)
-    each = [_T.c.hazard == hazard for hazard in hazards]
-    parts = [[]] if camera is None and len(hazards) == len(HAZARDS) else [[one] for one in each]
-    keys = [
-        select(_T.c.id, _T.c.last_seen).where(*conditions, *part).order_by(*_NEWEST_FIRST).limit(limit).subquery()
-        for part in parts
-    ]
-    together = union_all(*(select(part) for part in keys)).subquery()
-    few = select(together).order_by(together.c.last_seen.desc(), together.c.id.desc()).limit(limit).subquery()
-    return select(_T).select_from(few.join(_T, _T.c.id == few.c.id)).order_by(*_NEWEST_FIRST)
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which incidents are asked for, and how many at most."""
+
+    hazards: Sequence[Hazard] = HAZARDS
+    since: datetime | None = None
+    """Last seen then or later."""
+    until: datetime | None = None
+    """Last seen then or earlier."""
+    bbox: Bbox | None = None
+    """West, south, east, north in degrees; west > east crosses the date line."""
+    camera: str | None = None
+    statuses: frozenset[Status] | None = None
+    """Any of these; None for whatever status."""
+    after: Position | None = None
+    """Only what comes after it in the list."""
+    limit: int = 200
 
 
-def of_camera_in_box(
-    camera: str, bbox: Bbox, *, hazards: Sequence[Hazard], since: datetime | None, limit: int
-) -> Select[Any]:
-    """The newest of one camera within a box, newest first: as a rule all of it is in there, or nothing."""
-    conditions = [] if since is None else [_T.c.last_seen >= since]
-    query = select(_T).where(_T.c.camera == camera, _T.c.hazard.in_(hazards), *conditions)
-    return query.where(_is_within(bbox, _T.c.lat + 0.0, _T.c.lon)).order_by(*_NEWEST_FIRST).limit(limit)
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Incidents that lie together in one index, newest first."""
+
+    hazard: Hazard | None
+    verdict: Verdict | None
+    is_unrefuted: bool
+    """Without the false alarms."""
+    since: datetime | None
+    until: datetime | None
+    after: Position | None
+    camera: str | None
+
+    @property
+    def is_from_now(self) -> bool:
+        """Whether it begins with what is newest."""
+        return self.until is None and self.after is None
+
+    def holds(self, of: Columns) -> list[ColumnElement[bool]]:
+        """Every condition of the part."""
+        conditions = self.begins(of)
+        if self.is_unrefuted:
+            conditions.append(of.verdict != "false_alarm")
+        if self.since is not None:
+            conditions.append(of.last_seen >= self.since)
+        return conditions
+
+    def begins(self, of: Columns) -> list[ColumnElement[bool]]:
+        """The conditions that say where in its index the part begins, and no others."""
+        given = (("camera", self.camera), ("hazard", self.hazard), ("verdict", self.verdict))
+        conditions: list[ColumnElement[bool]] = [of[name] == value for name, value in given if value is not None]
+        if self.until is not None:
+            conditions.append(of.last_seen <= self.until)
+        if self.after is not None:
+            at, number = self.after.last_seen, self.after.id
+            # The second alone would do, but an index is entered by a plain bound only.
+            conditions += [of.last_seen <= at, or_(of.last_seen < at, of.id < number)]
+        return conditions
 
 
-class BoxFinder:
-    """Finds the newest incidents within a box."""
+class Finder:
+    """Finds incidents, newest first."""
 
     def __init__(self) -> None:
-        self._horizons: dict[Hazard | None, tuple[float, datetime | None]] = {}
+        self._horizons: dict[tuple[Hazard | None, Verdict | None], tuple[float, datetime | None]] = {}
 
-    async def find(
-        self,
-        connection: AsyncConnection,
-        bbox: Bbox,
-        *,
-        hazards: Sequence[Hazard],
-        since: datetime | None,
-        limit: int,
-    ) -> Sequence[Row[Any]]:
-        """The newest incidents within a box, newest first."""
-        keys: list[tuple[datetime, int]] = []
-        for hazard in [None] if len(hazards) == len(HAZARDS) else hazards:
-            keys += await self._find_keys(connection, bbox, hazard, since, limit)
-        ids = [number for _, number in sorted(keys, reverse=True)[:limit]]
+    async def find(self, connection: AsyncConnection, wanted: Wanted, open_since: datetime) -> list[Row[Any]]:
+        """At most so many rows as are wanted, and one more where there are more.
+
+        Args:
+            connection: to read from.
+            wanted: which.
+            open_since: what was last seen then or later is open.
+        """
+        found: dict[int, datetime] = {}
+        count = wanted.limit + 1
+        for part in _cut(wanted, open_since):
+            if wanted.bbox is None or wanted.camera is not None:
+                keys = await _read_keys(connection, _by_time(part, wanted.bbox, count))
+            else:
+                keys = await self._find_in_box(connection, part, wanted.bbox, count)
+            # An acknowledged incident may be open too.
+            found |= {number: at for at, number in keys}
+        ids = sorted(found, key=lambda number: (found[number], number), reverse=True)[:count]
+        if not ids:
+            return []
         rows = await connection.execute(select(_T).where(_T.c.id.in_(ids)).order_by(*_NEWEST_FIRST))
         return list(rows.all())
 
-    async def _find_keys(
-        self, connection: AsyncConnection, bbox: Bbox, hazard: Hazard | None, since: datetime | None, limit: int
+    async def _find_in_box(
+        self, connection: AsyncConnection, part: _Part, bbox: Bbox, count: int
     ) -> list[tuple[datetime, int]]:
-        horizon = await self._horizon(connection, hazard)
-        is_all = horizon is None or (since is not None and since >= horizon)
-        bound = since if is_all else horizon
-        keys = await _read_keys(connection, _by_time(bbox, hazard, bound, limit))
-        if is_all or len(keys) == limit:
+        horizon = await self._horizon(connection, part)
+        is_all = horizon is None or (part.since is not None and part.since >= horizon)
+        near = part if is_all else dataclasses.replace(part, since=horizon)
+        keys = await _read_keys(connection, _by_time(near, bbox, count))
+        if is_all or len(keys) == count:
             return keys
-        return await _read_keys(connection, _by_place(bbox, hazard, since, limit))
+        return await _read_keys(connection, _by_place(part, bbox, count))
 
-    async def _horizon(self, connection: AsyncConnection, hazard: Hazard | None) -> datetime | None:
-        """When the oldest of the newest was last seen; None where these are all. It need not be of this second."""
-        read_at, horizon = self._horizons.get(hazard, (0.0, None))
-        if not read_at or time.monotonic() - read_at > _HORIZON_KEPT_S:
-            query = select(_T.c.last_seen).where(*_is(hazard)).order_by(*_NEWEST_FIRST).offset(_NEWEST - 1).limit(1)
-            horizon = (await connection.execute(query)).scalar_one_or_none()
-            self._horizons[hazard] = time.monotonic(), horizon
+    async def _horizon(self, connection: AsyncConnection, part: _Part) -> datetime | None:
+        """When the oldest of the newest of a part was last seen; None where these are all."""
+        place = (part.hazard, part.verdict)
+        read_at, horizon = self._horizons.get(place, (0.0, None))
+        # It need not be of this second.
+        if not part.is_from_now or not read_at or time.monotonic() - read_at > _HORIZON_KEPT_S:
+            query = select(_T.c.last_seen).where(*part.begins(_T.c)).order_by(*_NEWEST_FIRST)
+            horizon = (await connection.execute(query.offset(_NEWEST - 1).limit(1))).scalar_one_or_none()
+            if part.is_from_now:
+                self._horizons[place] = time.monotonic(), horizon
         return horizon
 
 
-def _by_time(bbox: Bbox, hazard: Hazard | None, since: datetime | None, limit: int) -> Select[Any]:
-    query = select(_T.c.last_seen, _T.c.id).where(*_is(hazard))
-    if since is not None:
-        query = query.where(_T.c.last_seen >= since)
-    # A sum is in no index, so none by place is chosen.
-    return query.where(_is_within(bbox, _T.c.lat + 0.0, _T.c.lon)).order_by(*_NEWEST_FIRST).limit(limit)
+def _cut(wanted: Wanted, open_since: datetime) -> list[_Part]:
+    """The parts of what is wanted; what is in two of them is wanted once."""
+    since, until, statuses = wanted.since, wanted.until, wanted.statuses
+    cuts: list[tuple[Verdict | None, bool, datetime | None, datetime | None]] = []
+    if statuses is None or {"open", "closed", "false_alarm"} <= statuses:
+        cuts.append((None, False, since, until))
+    else:
+        if {"open", "closed"} <= statuses:
+            cuts.append((None, True, since, until))
+        elif "open" in statuses:
+            cuts.append((None, True, open_since if since is None else max(since, open_since), until))
+        elif "closed" in statuses:
+            before = open_since - _TICK
+            cuts.append((None, True, since, before if until is None else min(until, before)))
+        verdicts: tuple[Verdict, ...] = ("acknowledged", "false_alarm")
+        cuts += [(verdict, False, since, until) for verdict in verdicts if verdict in statuses]
+    parts = []
+    for verdict, is_unrefuted, begin, end in cuts:
+        is_whole = verdict is None and wanted.camera is None and len(wanted.hazards) == len(HAZARDS)
+        for hazard in (None,) if is_whole else wanted.hazards:
+            parts.append(_Part(hazard, verdict, is_unrefuted, begin, end, wanted.after, wanted.camera))
+    return parts
 
 
-def _by_place(bbox: Bbox, hazard: Hazard | None, since: datetime | None, limit: int) -> Select[Any]:
+def _by_time(part: _Part, bbox: Bbox | None, count: int) -> Select[Any]:
+    query = select(_T.c.last_seen, _T.c.id).where(*part.holds(_T.c))
+    if part.verdict is not None and part.camera is None:
+        query = query.with_hint(_T, "FORCE INDEX (incidents_by_verdict)", "mysql")
+    if bbox is not None:
+        # A sum is in no index, so none by place is chosen.
+        query = query.where(_is_within(bbox, _T.c.lat + 0.0, _T.c.lon))
+    return query.order_by(*_NEWEST_FIRST).limit(count)
+
+
+def _by_place(part: _Part, bbox: Bbox, count: int) -> Select[Any]:
+    # Only the box is looked up, and all else is asked of what is in it, or another index would be taken.
     inside = (
-        select(_T.c.last_seen, _T.c.id, _T.c.hazard)
+        select(_T.c.last_seen, _T.c.id, _T.c.hazard, _T.c.verdict)
         .with_hint(_T, "FORCE INDEX (incidents_by_place)", "mysql")
         .where(_is_within(bbox, _T.c.lat, _T.c.lon))
         .limit(_ALL)
         .subquery()
     )
-    query = select(inside.c.last_seen, inside.c.id)
-    if hazard is not None:
-        query = query.where(inside.c.hazard == hazard)
-    if since is not None:
-        query = query.where(inside.c.last_seen >= since)
-    return query.order_by(inside.c.last_seen.desc(), inside.c.id.desc()).limit(limit)
+    query = select(inside.c.last_seen, inside.c.id).where(*part.holds(inside.c))
+    return query.order_by(inside.c.last_seen.desc(), inside.c.id.desc()).limit(count)
 
 
 async def _read_keys(connection: AsyncConnection, query: Select[Any]) -> list[tuple[datetime, int]]:
     return [(row.last_seen, row.id) for row in await connection.execute(query)]
-
-
-def _is(hazard: Hazard | None) -> list[ColumnElement[bool]]:
-    return [] if hazard is None else [_T.c.hazard == hazard]
 
 
 def _is_within(bbox: Bbox, lat: ColumnElement[float], lon: ColumnElement[float]) -> ColumnElement[bool]:

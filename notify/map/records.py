@@ -6,7 +6,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from functions.event import Caption, Hazard, Place, Stage
+from functions.event import Caption, Detection, Hazard, Place, Stage
+
+Verdict = Literal["acknowledged", "false_alarm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What somebody who looked said of an incident."""
+
+    verdict: Verdict
+    by: str
+    """Name of the key."""
+    at: datetime
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +40,18 @@ class Incident:
     caption: Caption | None
     snapshot_key: str | None
     revision: int
+    late: bool = False
+    """Its first sighting was published late, as the broker was away."""
+    review: Review | None = None
+
+    @property
+    def is_false_alarm(self) -> bool:
+        """Whether somebody looked and saw no hazard."""
+        return self.review is not None and self.review.verdict == "false_alarm"
 
     def is_open(self, now: datetime, quiet_s: float) -> bool:
         """Whether another sighting now would extend it."""
-        return now - self.last_seen <= timedelta(seconds=quiet_s)
+        return not self.is_false_alarm and now - self.last_seen <= timedelta(seconds=quiet_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +69,8 @@ class Post:
     snapshot_key: str | None
     reference: str
     revision: int
+    location_key: str | None = None
+    """The drawn map of where it was, among the pictures, if it went out with one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +82,9 @@ class Camera:
     status: str
     changed_at: datetime
     revision: int
+    snapshot_key: str | None = None
+    """Its newest public picture."""
+    snapshot_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +99,26 @@ class Sighting:
     confidence: float
     trace: tuple[Stage, ...]
     caption_trace: tuple[Stage, ...]
+    detections: tuple[Detection, ...] = ()
+    """Boxes in its picture: the hazard first. None were kept before step 0003 of the schema."""
+    snapshot_key: str | None = None
+    """Its public picture, where that was kept."""
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """One stage for each function that had it, in the order they were done, whichever way it went."""
+        first: dict[str, Stage] = {}
+        for stage in (*self.trace, *self.caption_trace):
+            first.setdefault(stage.name, stage)
+        return tuple(sorted(first.values(), key=lambda stage: stage.done_at))
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The last incident of a page, in the order of lists: last seen, then id, newest first."""
+
+    last_seen: datetime
+    id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +127,8 @@ class Listing:
 
     revision: int
     items: tuple[Incident, ...]
+    next: Position | None = None
+    """Where the next page begins; None on the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +143,7 @@ class Changes:
 class Claim:
     """The right to post an incident on a channel."""
 
-    outcome: Literal["ours", "posted", "busy"]
-    """Post it now; it went out already; another worker is at it."""
+    outcome: Literal["ours", "posted", "busy", "withdrawn"]
+    """Post it now; it went out already; another worker is at it; it is a false alarm, so nothing goes out."""
     text: Caption | None = None
     """What is to be said, if the claim is ours: an earlier attempt's words where nobody knows what became of that."""

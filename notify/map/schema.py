@@ -5,11 +5,24 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # SQLite counts rows up by itself only in a column that is exactly INTEGER.
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
@@ -21,13 +34,13 @@ class Moment(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        return None if value is None else (value - _EPOCH) // timedelta(microseconds=1)
+        return None if value is None else (value - EPOCH) // timedelta(microseconds=1)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else _EPOCH + timedelta(microseconds=value)
+        return None if value is None else EPOCH + timedelta(microseconds=value)
 
 
-VERSION = "0002"
+VERSION = "0003"
 """The last step of `migrations/` that is in here."""
 
 metadata = MetaData()
@@ -54,11 +67,19 @@ incidents = Table(
     Column("caption_confidence", Float(53)),
     Column("snapshot_key", String(128)),
     Column("revision", BigInteger, nullable=False),
-    Index("incidents_by_camera", "camera", "hazard", "last_seen"),
+    Column("late", Boolean, nullable=False, server_default=false()),
+    # "" where nobody has looked yet: NULL would need a question of its own in every index.
+    Column("verdict", String(16), nullable=False, server_default=""),
+    Column("reviewed_by", String(64)),
+    Column("reviewed_at", Moment),
+    Column("review_note", Text),
     # What the API filters and sorts by, whole: only the rows that it shows are read from the table.
-    Index("incidents_by_time", "last_seen", "id", "hazard", "lat", "lon"),
-    Index("incidents_by_hazard", "hazard", "last_seen", "id", "lat", "lon"),
-    Index("incidents_by_place", "lat", "lon", "last_seen", "hazard"),
+    Index("incidents_by_camera", "camera", "hazard", "last_seen", "id", "verdict"),
+    Index("incidents_by_time", "last_seen", "id", "hazard", "verdict", "lat", "lon"),
+    Index("incidents_by_hazard", "hazard", "last_seen", "id", "verdict", "lat", "lon"),
+    Index("incidents_by_verdict", "verdict", "hazard", "last_seen", "id", "lat", "lon"),
+    Index("incidents_by_place", "lat", "lon", "last_seen", "hazard", "verdict"),
+    Index("incidents_by_review", "reviewed_at"),
     Index("incidents_by_revision", "revision"),
     **_EXACT,
 )
@@ -74,7 +95,9 @@ sightings = Table(
     Column("confidence", Float(53), nullable=False),
     Column("trace", Text, nullable=False),
     Column("caption_trace", Text),
-    Index("sightings_by_incident", "incident_id"),
+    Column("detections", Text),
+    Column("snapshot_key", String(128)),
+    Index("sightings_by_incident", "incident_id", "captured_at"),
     **_EXACT,
 )
 
@@ -92,6 +115,7 @@ posts = Table(
     Column("text_ko", Text),
     Column("snapshot_key", String(128)),
     Column("reference", String(255)),
+    Column("location_key", String(128)),
     Column("revision", BigInteger, nullable=False),
     UniqueConstraint("incident_id", "channel", name="one_post_per_channel"),
     Index("posts_by_revision", "revision"),
@@ -111,7 +135,19 @@ cameras = Table(
     Column("changed_at", Moment, nullable=False),
     Column("heard_at", Moment, nullable=False),
     Column("revision", BigInteger, nullable=False),
+    Column("snapshot_key", String(128)),
+    Column("snapshot_at", Moment),
     Index("cameras_by_revision", "revision"),
+    **_EXACT,
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    # Digests of both: who reads this table can neither use a session nor find a key.
+    Column("token", String(64), primary_key=True),
+    Column("key_digest", String(64), nullable=False),
+    Column("expires_at", Moment, nullable=False),
     **_EXACT,
 )
 

@@ -7,21 +7,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Self, cast
 
-from sqlalchemy import Row, Select, and_, insert, select, update
+from sqlalchemy import Row, Select, and_, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from functions.event import HAZARDS, Caption, Event, Hazard, Stage, utc_now
 from notify.map import queries, schema
 from notify.map.database import Database, SchemaError, StoreError, StoreUrlError, persistent
-from notify.map.records import Camera, Changes, Claim, Incident, Listing, Post, Sighting
-from notify.map.rows import encode_trace, read_camera, read_incident, read_post, read_sighting
+from notify.map.queries import Wanted
+from notify.map.records import Camera, Changes, Claim, Incident, Listing, Position, Post, Sighting, Verdict
+from notify.map.rows import encode_detections, encode_trace, read_camera, read_incident, read_post, read_sighting
 
-__all__ = ["SchemaError", "Store", "StoreError", "StoreUrlError", "hazard_of"]
+__all__ = ["SchemaError", "Store", "StoreError", "StoreUrlError", "Wanted", "hazard_of"]
 
+# A camera shows its newest picture, but not each of a burning fire: each is kept for a month.
+_CAMERA_PICTURE_S = 30.0
+_DETECTIONS_KEPT = 200
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S*", re.IGNORECASE)
 
 
@@ -31,7 +35,7 @@ class Store:
     def __init__(self, database: Database, quiet_s: float) -> None:
         self._database = database
         self._quiet = timedelta(seconds=quiet_s)
-        self._boxes = queries.BoxFinder()
+        self._finder = queries.Finder()
 
     @classmethod
     async def open(cls, url: str, *, quiet_s: float = 120.0) -> Self:
@@ -63,7 +67,8 @@ class Store:
         """Put a hazard (or captioned) event into its incident, and return the incident's id.
 
         An event extends the incident of its camera and hazard that was seen within the quiet period of it, by capture
-        time, else it opens a new one. The same event again changes nothing. Order of arrival does not matter.
+        time, else it opens a new one. A false alarm is closed: only what was seen while it lasted joins it still. The
+        same event again changes nothing. Order of arrival does not matter.
 
         Args:
             seen: a hazard event, or `captioned`.
@@ -95,6 +100,7 @@ class Store:
                     confidence=seen.confidence,
                     trace=encode_trace(_staged(seen, by, got_at, recorded_at)),
                     caption_trace=None,
+                    detections=encode_detections(seen.detections[:_DETECTIONS_KEPT]),
                 )
             )
             return incident_id
@@ -107,7 +113,10 @@ class Store:
             return True
         async with self._database.read() as connection:
             row = (await connection.execute(_incidents().where(schema.incidents.c.id == incident_id))).one_or_none()
-        return row is None or _is_better(captioned, row)
+            if row is None or _is_better(captioned, row):
+                return True
+            camera = await connection.execute(_camera(captioned.camera))
+        return _is_newer(captioned, camera.one_or_none())
 
     @persistent
     async def add_caption(
@@ -116,7 +125,8 @@ class Store:
         """Show this event's caption and picture on its incident, and return the incident's id.
 
         Text and picture stay together, and the best sighting is shown: one with a picture before one without, then the
-        more confident. Order of arrival does not matter. `by` and `got_at` as in `record_sighting`.
+        more confident. Its camera shows the newest picture. Order of arrival does not matter. `by` and `got_at` as in
+        `record_sighting`.
 
         Raises:
             StoreError: the database is not available.
@@ -130,7 +140,10 @@ class Store:
             await connection.execute(
                 update(schema.sightings)
                 .where(schema.sightings.c.event_id == captioned.id, schema.sightings.c.hazard == hazard)
-                .values(caption_trace=encode_trace(_staged(captioned, by, got_at, utc_now())))
+                .values(
+                    caption_trace=encode_trace(_staged(captioned, by, got_at, utc_now())),
+                    **({} if snapshot_key is None else {"snapshot_key": snapshot_key}),
+                )
             )
             row = (await connection.execute(_incidents().where(schema.incidents.c.id == incident_id))).one()
             if _is_better(captioned, row):
@@ -144,6 +157,13 @@ class Store:
                         snapshot_key=snapshot_key,
                         revision=revision,
                     )
+                )
+            camera = (await connection.execute(_camera(captioned.camera))).one_or_none()
+            if camera is not None and snapshot_key is not None and _is_newer(captioned, camera):
+                await connection.execute(
+                    update(schema.cameras)
+                    .where(schema.cameras.c.id == captioned.camera)
+                    .values(snapshot_key=snapshot_key, snapshot_at=captioned.captured_at, revision=revision)
                 )
         return incident_id
 
@@ -185,7 +205,7 @@ class Store:
         A claim whose worker died is taken over: at once when its own event is delivered again, and by any later event
         of the incident once the claim is `stale_s` old. It is taken over with its words, for they may have gone out,
         and a channel may know its own post by nothing else. "busy" needs no wait: the event that holds the claim is
-        not acknowledged yet, so the broker will deliver it again should its worker die.
+        not acknowledged yet, so the broker will deliver it again should its worker die. A false alarm is "withdrawn".
 
         Raises:
             StoreError: the database is not available.
@@ -199,6 +219,10 @@ class Store:
         async with self._database.write() as (connection, _):
             now = utc_now()
             row = (await connection.execute(select(table).where(this))).one_or_none()
+            incident = schema.incidents.c
+            verdict = await connection.execute(select(incident.verdict).where(incident.id == incident_id))
+            if verdict.scalar_one_or_none() == "false_alarm" and (row is None or row.state != "posted"):
+                return Claim("withdrawn")
             if row is None:
                 mine = {"incident_id": incident_id, "channel": channel, "state": "claimed", "revision": 0}
                 said = {} if text is None else {"text_en": text.en, "text_ko": text.ko}
@@ -213,9 +237,16 @@ class Store:
 
     @persistent
     async def confirm(
-        self, incident_id: int, channel: str, *, text: Caption, snapshot_key: str | None, reference: str
+        self,
+        incident_id: int,
+        channel: str,
+        *,
+        text: Caption,
+        snapshot_key: str | None,
+        reference: str,
+        location_key: str | None = None,
     ) -> None:
-        """Say that a claimed post went out. Idempotent: the first confirmation stays.
+        """Say that a claimed post went out, with its words and pictures. Idempotent: the first confirmation stays.
 
         Raises:
             StoreError: the database is not available.
@@ -232,6 +263,7 @@ class Store:
                     text_ko=text.ko,
                     snapshot_key=snapshot_key,
                     reference=reference,
+                    location_key=location_key,
                     revision=revision,
                 )
             )
@@ -248,6 +280,62 @@ class Store:
         async with self._database.write() as (connection, _):
             await connection.execute(table.delete().where(mine, table.c.state == "claimed"))
 
+    # What operators write.
+
+    @persistent
+    async def review(self, incident_id: int, verdict: Verdict, *, by: str, note: str = "") -> Incident | None:
+        """Keep what somebody who looked says of an incident; None where there is none. The same again changes nothing.
+
+        Args:
+            incident_id: of which.
+            verdict: a false alarm is closed; the next sighting opens a new incident.
+            by: name of the key.
+            note: why, for people.
+
+        Raises:
+            StoreError: the database is not available.
+        """
+        said = {"verdict": verdict, "reviewed_by": by, "review_note": note}
+        return await self._judge(incident_id, said, utc_now())
+
+    @persistent
+    async def withdraw_review(self, incident_id: int) -> Incident | None:
+        """Take a review back, as if nobody had looked; None where there is no such incident. Idempotent.
+
+        Raises:
+            StoreError: the database is not available.
+        """
+        return await self._judge(incident_id, {"verdict": "", "reviewed_by": None, "review_note": None}, None)
+
+    @persistent
+    async def open_session(self, token_digest: str, key_digest: str, expires_at: datetime) -> None:
+        """Remember a session, and forget those that are over. Both digests are hexadecimal SHA-256.
+
+        Raises:
+            StoreError: the database is not available.
+        """
+        table = schema.sessions
+        async with self._database.write() as (connection, _):
+            await connection.execute(table.delete().where(table.c.expires_at < utc_now()))
+            await connection.execute(table.delete().where(table.c.token == token_digest))
+            kept = {"token": token_digest, "key_digest": key_digest, "expires_at": expires_at}
+            await connection.execute(insert(table).values(**kept))
+
+    @persistent
+    async def session(self, token_digest: str) -> str | None:
+        """The digest of the key that opened a session; None where it is over or never was."""
+        table = schema.sessions
+        query = select(table.c.key_digest).where(table.c.token == token_digest, table.c.expires_at >= utc_now())
+        async with self._database.read() as connection:
+            return cast("str | None", (await connection.execute(query)).scalar_one_or_none())
+
+    @persistent
+    async def close_session(self, token_digest: str) -> None:
+        """Forget a session. Idempotent."""
+        table = schema.sessions
+        async with self._database.write() as (connection, _):
+            await connection.execute(table.delete().where(table.c.token == token_digest))
+
     # What the API and the command line read.
 
     @persistent
@@ -258,35 +346,50 @@ class Store:
         return None if row is None else read_incident(row)
 
     @persistent
-    async def incidents(
-        self,
-        *,
-        hazards: Sequence[Hazard] = HAZARDS,
-        since: datetime | None = None,
-        bbox: tuple[float, float, float, float] | None = None,
-        camera: str | None = None,
-        limit: int = 200,
-    ) -> Listing:
-        """Incidents, last seen first, with the revision they stand at.
-
-        Args:
-            hazards: only these.
-            since: only those seen at or after.
-            bbox: only those within west, south, east, north (degrees); west > east crosses the date line.
-            camera: only of this camera.
-            limit: at most so many.
-        """
+    async def incidents(self, wanted: Wanted | None = None) -> Listing:
+        """Incidents, last seen first, with the revision they stand at; by default the newest 200."""
+        wanted = wanted or Wanted()
         async with self._database.read() as connection:
             revision = (await connection.execute(select(schema.counter.c.value))).scalar_one()
-            if bbox is not None and camera is None:
-                rows = await self._boxes.find(connection, bbox, hazards=hazards, since=since, limit=limit)
-            else:
-                if bbox is not None and camera is not None:
-                    query = queries.of_camera_in_box(camera, bbox, hazards=hazards, since=since, limit=limit)
-                else:
-                    query = queries.newest(hazards=hazards, since=since, camera=camera, limit=limit)
-                rows = (await connection.execute(query)).all()
-        return Listing(revision, tuple(read_incident(row) for row in rows))
+            rows = await self._finder.find(connection, wanted, utc_now() - self._quiet)
+        items = tuple(read_incident(row) for row in rows[: wanted.limit])
+        has_more = len(rows) > wanted.limit and bool(items)
+        return Listing(revision, items, Position(items[-1].last_seen, items[-1].id) if has_more else None)
+
+    @persistent
+    async def first_sighting(self, incident_id: int) -> Sighting | None:
+        """The sighting that an incident began with."""
+        table = schema.sightings
+        query = select(table).where(table.c.incident_id == incident_id).order_by(table.c.captured_at).limit(1)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else read_sighting(row)
+
+    @persistent
+    async def reviewed(self, since: datetime | None = None) -> Sequence[tuple[Incident, Sequence[Sighting]]]:
+        """Incidents that were reviewed, oldest review first, each with those of its sightings that have a picture.
+
+        Args:
+            since: only those reviewed then or later.
+        """
+        table, seen = schema.incidents, schema.sightings
+        judged = (
+            _incidents().where(table.c.reviewed_at >= (since or schema.EPOCH)).order_by(table.c.reviewed_at, table.c.id)
+        )
+        found = []
+        async with self._database.read() as connection:
+            for row in (await connection.execute(judged.order_by(table.c.reviewed_at, table.c.id))).all():
+                shown = select(seen).where(seen.c.incident_id == row.id, seen.c.snapshot_key.is_not(None))
+                rows = (await connection.execute(shown.order_by(seen.c.captured_at, seen.c.event_id))).all()
+                found.append((read_incident(row), [read_sighting(one) for one in rows]))
+        return found
+
+    @persistent
+    async def camera(self, camera_id: str) -> Camera | None:
+        """The camera of that id, if it was ever heard of."""
+        async with self._database.read() as connection:
+            row = (await connection.execute(_camera(camera_id))).one_or_none()
+        return None if row is None else read_camera(row)
 
     @persistent
     async def cameras(self) -> Sequence[Camera]:
@@ -360,6 +463,18 @@ class Store:
 
     # How it is done.
 
+    async def _judge(self, incident_id: int, said: Mapping[str, str | None], at: datetime | None) -> Incident | None:
+        table = schema.incidents
+        this = _incidents().where(table.c.id == incident_id)
+        async with self._database.write() as (connection, revision):
+            row = (await connection.execute(this)).one_or_none()
+            if row is None or all(getattr(row, name) == value for name, value in said.items()):
+                await connection.rollback()
+                return None if row is None else read_incident(row)
+            values = {**said, "reviewed_at": at, "revision": revision}
+            await connection.execute(update(table).where(table.c.id == incident_id).values(**values))
+            return read_incident((await connection.execute(this)).one())
+
     async def _incident_of(self, event_id: str, hazard: Hazard) -> int | None:
         async with self._database.read() as connection:
             return await _sighting_incident(connection, event_id, hazard)
@@ -374,6 +489,8 @@ class Store:
                 table.c.hazard == hazard,
                 table.c.first_seen <= at + self._quiet,
                 table.c.last_seen >= at - self._quiet,
+                # What was looked at was no hazard; what comes after it may be one.
+                or_(table.c.verdict != "false_alarm", and_(table.c.first_seen <= at, table.c.last_seen >= at)),
             )
         )
         row = _choose(near.all(), at)
@@ -393,6 +510,7 @@ class Store:
                     sightings=1,
                     pin_s=(recorded_at - at).total_seconds(),
                     revision=revision,
+                    late=seen.late,
                 )
             )
             return cast(int, cast(Any, opened.inserted_primary_key)[0])
@@ -405,6 +523,7 @@ class Store:
                 confidence=max(row.confidence, seen.confidence),
                 sightings=row.sightings + 1,
                 revision=revision,
+                late=seen.late if at < row.first_seen else row.late,
             )
         )
         return cast(int, row.id)
@@ -445,8 +564,20 @@ async def _sighting_incident(connection: AsyncConnection, event_id: str, hazard:
     return cast("int | None", (await connection.execute(query)).scalar_one_or_none())
 
 
+def _is_newer(captioned: Event, camera: Row[Any] | None) -> bool:
+    """Whether a camera is to show this event's picture from now on."""
+    if camera is None or captioned.snapshot is None:
+        return False
+    shown_at = camera.snapshot_at
+    return shown_at is None or (captioned.captured_at - shown_at).total_seconds() >= _CAMERA_PICTURE_S
+
+
 def _incidents() -> Select[Any]:
     return select(schema.incidents)
+
+
+def _camera(camera_id: str) -> Select[Any]:
+    return select(schema.cameras).where(schema.cameras.c.id == camera_id)
 
 
 def _posts() -> Select[Any]:

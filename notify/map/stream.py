@@ -16,7 +16,7 @@ from prometheus_client import Counter, Gauge
 from functions.event import utc_now
 from notify.map.pipeline import PipelineFile
 from notify.map.records import Camera, Incident, Post
-from notify.map.store import Store, StoreError
+from notify.map.store import Store, StoreError, Wanted
 from notify.map.views import camera_feature, feed_item, incident_feature
 
 log = structlog.get_logger()
@@ -177,9 +177,8 @@ class Hub:
         while True:
             try:
                 if last is None:
-                    recent = await self._store.incidents(
-                        since=utc_now() - timedelta(seconds=self._store.quiet_s), limit=10_000
-                    )
+                    quiet = timedelta(seconds=self._store.quiet_s)
+                    recent = await self._store.incidents(Wanted(since=utc_now() - quiet, limit=10_000))
                     last = recent.revision
                     self._remember(recent.items)
                 changes = await self._store.changes(last)

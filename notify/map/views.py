@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
-from functions.event import Caption, utc_now
-from notify.map.records import Camera, Incident, Post
+import msgspec
+
+from functions.event import Caption, Stage, utc_now
+from notify.map.records import Camera, Incident, Post, Review
 
 Json = dict[str, Any]
 
+# What a sighting passes before it is seen; a post comes after.
+_STAGES = ("motion", "detect", "map", "caption")
 TITLES = {"accident": "Accident", "fire": "Fire", "gun": "Gun", "knife": "Knife"}
 
 
 def incident_feature(incident: Incident, quiet_s: float, now: datetime | None = None) -> Json:
     """An incident as a GeoJSON Feature; `status` holds for `now`."""
-    is_open = incident.is_open(now or utc_now(), quiet_s)
+    by_time = "open" if incident.is_open(now or utc_now(), quiet_s) else "closed"
     has_snapshot = incident.snapshot_key is not None
     return {
         "type": "Feature",
@@ -31,7 +37,9 @@ def incident_feature(incident: Incident, quiet_s: float, now: datetime | None = 
             "last_seen": timestamp(incident.last_seen),
             "confidence": round(incident.confidence, 4),
             "sightings": incident.sightings,
-            "status": "open" if is_open else "closed",
+            "status": "false_alarm" if incident.is_false_alarm else by_time,
+            "review": None if incident.review is None else _review(incident.review),
+            "late": incident.late,
             "caption": None if incident.caption is None else _caption(incident.caption),
             # The revision makes the address new when the picture is, so it may be cached.
             "snapshot": f"/api/incidents/{incident.id}/snapshot?v={incident.revision}" if has_snapshot else None,
@@ -40,8 +48,28 @@ def incident_feature(incident: Incident, quiet_s: float, now: datetime | None = 
     }
 
 
+def encode(told: Json) -> bytes:
+    """A record as JSON."""
+    return msgspec.json.encode(told)
+
+
+def picture_version(key: str) -> str:
+    """What an address says of its picture, so that it is a new one when the picture is."""
+    return key[3:15]
+
+
+def stages(told: Sequence[Stage]) -> list[Json]:
+    """The stages that made an incident, for its own page."""
+    return [
+        {"name": stage.name, "got_at": timestamp(stage.got_at), "done_at": timestamp(stage.done_at)}
+        for stage in told
+        if stage.name in _STAGES
+    ]
+
+
 def camera_feature(camera: Camera) -> Json:
     """A camera as a GeoJSON Feature."""
+    key = camera.snapshot_key
     return {
         "type": "Feature",
         "id": camera.id,
@@ -52,6 +80,8 @@ def camera_feature(camera: Camera) -> Json:
             "region": camera.place.region,
             "status": camera.status,
             "changed_at": timestamp(camera.changed_at),
+            "snapshot": f"/api/cameras/{quote(camera.id, safe='')}/snapshot?v={picture_version(key)}" if key else None,
+            "snapshot_at": None if camera.snapshot_at is None else timestamp(camera.snapshot_at),
         },
     }
 
@@ -104,6 +134,10 @@ def timestamp(at: datetime) -> str:
 
 def _point(lon: float, lat: float) -> Json:
     return {"type": "Point", "coordinates": [lon, lat]}
+
+
+def _review(review: Review) -> Json:
+    return {"verdict": review.verdict, "by": review.by, "at": timestamp(review.at), "note": review.note}
 
 
 def _caption(caption: Caption) -> Json:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import shutil
 import socket
@@ -21,8 +23,11 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from functions import Box, Caption, Detection, Event, Frame, Place, Stage
+from notify.map.api import Server, Site, listen, open_site
+from notify.map.keys import Role, new_key
 from notify.map.snapshots import Snapshots
 from notify.map.store import Store
+from notify.settings import Settings
 
 START = datetime(2026, 3, 2, 5, 3, tzinfo=UTC)
 MakeEvent = Callable[..., Event]
@@ -168,3 +173,33 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database_url: s
     monkeypatch.setenv("BONGSU_SNAPSHOT_URL", str(tmp_path / "snapshots"))
     # The tests' events are of one fixed day.
     monkeypatch.setenv("BONGSU_POST_MAX_AGE_S", "0")
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> dict[Role, str]:
+    """A viewer's and an operator's key; their lines are in `keys` of the test's folder."""
+    made = {role: new_key(f"{role}-1", role) for role in ("viewer", "operator")}
+    lines = [f"{key.name} {key.role} {key.digest}" for _, key in made.values()]
+    (tmp_path / "keys").write_text("# who may do what\n\n" + "\n".join(lines) + "\n")
+    return {role: text for role, (text, _) in made.items()}
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[tuple[str, Site]]:
+    """A real server on a free port: its address and its site."""
+    async with open_site(settings) as site:
+        with listen("127.0.0.1", 0) as listener:
+            server = Server(site)
+            task = asyncio.create_task(server.serve(sockets=[listener]))
+            try:
+                yield f"http://127.0.0.1:{listener.getsockname()[1]}", site
+            finally:
+                server.should_exit = True
+                async with asyncio.timeout(20):
+                    await task
+
+
+@pytest.fixture
+def serve() -> Callable[[Settings], contextlib.AbstractAsyncContextManager[tuple[str, Site]]]:
+    """Starts a real server with these settings."""
+    return serving

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from functions import Caption
+from functions.event import utc_now
 from notify.channels import Feed
 from notify.map import Map, put_on_map
 from notify.map.api import Site, create_app, open_site
@@ -66,7 +67,7 @@ async def test_incident_is_a_geojson_feature(client, site, make_event):
     assert properties == {
         "id": 1, "hazard": "fire", "camera": "gate-1", "place": "Sinchon Market", "region": "",
         "first_seen": "2026-03-02T05:03:00.000Z", "last_seen": "2026-03-02T05:03:00.000Z", "confidence": 0.8,
-        "sightings": 1, "status": properties["status"],
+        "sightings": 1, "status": properties["status"], "review": None, "late": False,
         "caption": {"en": "Fire at Sinchon Market.", "ko": "신촌시장에서 화재."},
         "snapshot": properties["snapshot"],
     }  # fmt: skip
@@ -92,6 +93,7 @@ async def test_withheld_snapshot_is_a_clear_404(client, site, make_event):
     )
     assert "image" not in (await client.get("/feed.json")).json()["items"][0]
     assert (await client.get("/api/posts/1/snapshot")).status_code == 404
+    assert (await client.get("/api/posts/1/location")).json()["detail"] == "post 1 went out without a map"
 
 
 async def test_incidents_are_filtered(client, site, make_event):
@@ -130,8 +132,99 @@ async def test_cameras_are_features(client, site, make_event):
     (feature,) = (await client.get("/api/cameras")).json()["features"]
     assert feature["properties"] == {
         "id": "gate-1", "place": "Sinchon Market", "region": "", "status": "lost: frozen",
-        "changed_at": "2026-03-02T05:03:00.000Z",
+        "changed_at": "2026-03-02T05:03:00.000Z", "snapshot": None, "snapshot_at": None,
     }  # fmt: skip
+
+
+async def test_camera_shows_its_newest_picture(client, site, make_event, street):
+    name = "gate/1 <script>"
+    where = Map(site.store, site.snapshots)
+    assert (await client.get("/api/cameras/none/snapshot")).status_code == 404
+    await put_on_map(make_event("camera", camera=name), where)
+    assert "no picture" in (await client.get("/api/cameras/gate%2F1%20%3Cscript%3E/snapshot")).json()["detail"]
+    for number, seconds in enumerate((60, 0, 70)):
+        await put_on_map(
+            make_event("captioned", id_=f"event-{number}", hazard="fire", camera=name, seconds=seconds), where
+        )
+    # Neither the one that came late nor the one that followed within half a minute.
+    (feature,) = (await client.get("/api/cameras")).json()["features"]
+    assert feature["properties"]["snapshot_at"] == "2026-03-02T05:04:00.000Z"
+    address = feature["properties"]["snapshot"]
+    assert address.startswith("/api/cameras/gate%2F1%20%3Cscript%3E/snapshot?v=")
+    answer = await client.get(address)
+    assert (answer.content, answer.headers["content-type"]) == (street, "image/jpeg")
+    assert "immutable" in answer.headers["cache-control"]
+    assert (await client.get(address.partition("?")[0])).headers["cache-control"] == "no-cache"
+
+
+async def test_pages_hold_every_incident_once(client, site, make_event):
+    for number in range(11):
+        # Three at a time were last seen at the same moment.
+        await site.store.record_sighting(make_event(id_=f"e{number}", camera=f"gate-{number}", seconds=number // 3))
+    for query in ("", "&hazard=fire,gun", "&bbox=126,37,127,38", "&status=closed", "&since=2026-03-02T05:03:00Z"):
+        seen: list[int] = []
+        cursor = ""
+        while cursor is not None:
+            page = (await client.get(f"/api/incidents?limit=3{query}&cursor={cursor}")).json()
+            seen += [feature["id"] for feature in page["features"]]
+            cursor = page["next"]
+        assert seen == list(range(11, 0, -1)), query
+    # The last page may be full, and is the last all the same.
+    assert (await client.get("/api/incidents?limit=11")).json()["next"] is None
+
+
+async def test_incidents_are_found_by_status_and_until(client, site, make_event):
+    for number, seconds in enumerate((0, 60, 120, 180)):
+        await site.store.record_sighting(make_event(id_=f"e{number}", camera=f"gate-{number}", seconds=seconds))
+    await site.store.record_sighting(make_event(id_="now", camera="gate-now", captured_at=utc_now()))
+    await site.store.review(1, "false_alarm", by="kim")
+    await site.store.review(2, "acknowledged", by="kim")
+    await site.store.review(5, "acknowledged", by="kim")
+
+    async def ids(query: str) -> list[int]:
+        return [feature["id"] for feature in (await client.get(f"/api/incidents?{query}")).json()["features"]]
+
+    assert await ids("") == [5, 4, 3, 2, 1]
+    assert await ids("status=open") == [5]
+    assert await ids("status=closed") == [4, 3, 2]
+    assert await ids("status=false_alarm") == [1]
+    assert await ids("status=acknowledged") == [5, 2]
+    assert await ids("status=open,acknowledged") == [5, 2]
+    assert await ids("status=false_alarm,%20closed&limit=3") == [4, 3, 2]
+    assert await ids("status=open,closed") == [5, 4, 3, 2]
+    assert await ids("status=open,closed,false_alarm") == [5, 4, 3, 2, 1]
+    assert await ids("until=2026-03-02T05:05:00Z") == [3, 2, 1]
+    assert await ids("until=2026-03-02T05:05:00Z&status=closed&since=2026-03-02T05:04:30Z") == [3]
+    assert await ids("camera=gate-0&status=false_alarm") == [1] and await ids("camera=gate-0&status=closed") == []
+    assert await ids("bbox=126,37,127,38&status=acknowledged,false_alarm") == [5, 2, 1]
+    for query in ("status=gone", "until=noon", "cursor=%25%25", "cursor=MTIz"):
+        answer = await client.get(f"/api/incidents?{query}")
+        assert answer.status_code == 422 and answer.json()["detail"].startswith(f"{query.partition('=')[0]} must be")
+
+
+async def test_incident_tells_its_stages_and_whether_it_is_late(client, site, make_event):
+    await put_on_map(make_event(late=True), Map(site.store, site.snapshots))
+    await tell(site, make_event)
+    properties = (await client.get("/api/incidents/1")).json()["properties"]
+    assert properties["late"] is True
+    assert [stage["name"] for stage in properties["stages"]] == ["motion", "map"]
+    assert properties["stages"][0]["got_at"] == "2026-03-02T05:03:00.000Z"
+    (feature,) = (await client.get("/api/incidents")).json()["features"]
+    assert "stages" not in feature["properties"] and feature["properties"]["late"] is True
+
+
+async def test_answer_that_is_known_is_not_sent_again(client, site, make_event):
+    await tell(site, make_event)
+    for path in ("/api/incidents", "/api/incidents/1", "/api/cameras", "/feed.json"):
+        first = await client.get(path)
+        etag = first.headers["etag"]
+        for known in (etag, f'"other", W/{etag}', "*"):
+            again = await client.get(path, headers={"If-None-Match": known})
+            assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+        assert (await client.get(path, headers={"If-None-Match": '"other"'})).status_code == 200
+    before = (await client.get("/api/incidents")).headers["etag"]
+    await site.store.review(1, "acknowledged", by="kim")
+    assert (await client.get("/api/incidents")).headers["etag"] != before
 
 
 async def test_pipeline_is_what_the_autoscaler_wrote(client, settings):

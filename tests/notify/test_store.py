@@ -18,7 +18,7 @@ from functions import Box, Caption, Detection, Place
 from notify.map import database as database_module
 from notify.map import queries
 from notify.map.records import Camera, Incident, Post
-from notify.map.store import Store, StoreError, StoreUrlError
+from notify.map.store import Store, StoreError, StoreUrlError, Wanted
 
 TEXT = Caption(en="Fire.", ko="화재.")
 
@@ -272,7 +272,7 @@ async def test_incidents_are_found_by_hazard_time_place_and_camera(store, make_e
     await store.record_sighting(make_event("gun", id_="gun", camera="seoul", place=places["seoul"], seconds=180))
 
     async def found(**query: object) -> list[str]:
-        return [f"{item.camera} {item.hazard}" for item in (await store.incidents(**query)).items]
+        return [f"{item.camera} {item.hazard}" for item in (await store.incidents(Wanted(**query))).items]
 
     assert await found() == ["seoul gun", "samoa fire", "fiji fire", "seoul fire"]
     assert await found(hazards=("gun",)) == ["seoul gun"]
@@ -344,11 +344,11 @@ async def test_box_finds_the_same_by_time_and_by_place(store, make_event, monkey
         for since in (None, make_event(seconds=12).captured_at)
         for limit in (2, 100)
     ]
-    by_time = [[incident.id for incident in (await store.incidents(**query)).items] for query in asked]
+    by_time = [[incident.id for incident in (await store.incidents(Wanted(**query))).items] for query in asked]
     # As if the newest that are looked at were not all.
     monkeypatch.setattr(queries, "_NEWEST", 3)
     monkeypatch.setattr(queries, "_HORIZON_KEPT_S", 0)
-    by_place = [[incident.id for incident in (await store.incidents(**query)).items] for query in asked]
+    by_place = [[incident.id for incident in (await store.incidents(Wanted(**query))).items] for query in asked]
     assert by_time == by_place
     assert all(ids == sorted(ids, reverse=True) for ids in by_time) and max(map(len, by_time)) > 4
 
@@ -359,7 +359,7 @@ async def test_camera_is_found_by_hazard_and_box_too(store, make_event):
     await store.record_sighting(make_event(id_="other", camera="gate-2"))
 
     async def ids(**query):
-        return [incident.id for incident in (await store.incidents(camera="gate-1", **query)).items]
+        return [incident.id for incident in (await store.incidents(Wanted(camera="gate-1", **query))).items]
 
     assert await ids() == [3, 2, 1] and await ids(hazards=("fire",)) == [3, 1] and await ids(limit=1) == [3]
     assert await ids(bbox=(126, 37, 127, 38), limit=2) == [3, 2] and await ids(bbox=(0, 0, 1, 1)) == []

@@ -1,0 +1,39 @@
+"""The endpoints of cameras and of the pipeline behind them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import HTTPException
+
+from notify.map import views
+from notify.map.answers import GeoJson, answer_json, picture
+from notify.map.site import AtSite
+
+router = APIRouter(tags=["cameras"])
+
+
+@router.get("/api/cameras", response_class=GeoJson)
+async def list_cameras(site: AtSite, request: Request) -> Response:
+    """All cameras and what was last heard of each, as a GeoJSON FeatureCollection."""
+    features = [views.camera_feature(camera) for camera in await site.store.cameras()]
+    return answer_json(request, site, views.collection(features))
+
+
+# A camera's name may hold a slash.
+@router.get("/api/cameras/{camera_id:path}/snapshot", response_class=Response)
+async def show_camera_snapshot(site: AtSite, camera_id: str, v: str | None = None) -> Response:
+    """The camera's newest mosaicked picture."""
+    camera = await site.store.camera(camera_id)
+    if camera is None:
+        raise HTTPException(404, f"there is no camera {camera_id[:128]!r}")
+    if camera.snapshot_key is None:
+        raise HTTPException(404, f"camera {camera_id!r} has no picture: nothing was seen there yet")
+    return await picture(site, camera.snapshot_key, is_lasting=v == views.picture_version(camera.snapshot_key))
+
+
+@router.get("/api/pipeline")
+async def show_pipeline(site: AtSite) -> dict[str, Any]:
+    """Queues and replicas, as the autoscaler of this machine last wrote them."""
+    return site.pipeline.read()

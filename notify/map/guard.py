@@ -1,0 +1,142 @@
+"""The gate before every endpoint: how much a client may ask, who it is, and whether it may read; plain ASGI.
+
+It stands before the live stream too, so it wraps nothing that would be kept for as long as a stream is open.
+"""
+
+from __future__ import annotations
+
+import math
+from http.cookies import CookieError, SimpleCookie
+
+import structlog
+from prometheus_client import Counter
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from notify.map.keys import ANYBODY, Caller, Key, digest_of
+from notify.map.site import Site
+from notify.map.store import StoreError
+
+log = structlog.get_logger()
+
+refusals_total = Counter("bongsu_api_refusals_total", "Requests that were refused at the gate", ["reason"])
+
+COOKIE = "bongsu_session"
+WRONG_KEYS_A_MINUTE = 10
+_FEEDS = ("/feed.json", "/feed.atom", "/cap.xml", "/cap/")
+_OPEN = ("/api/session",)
+
+
+class RefusedError(Exception):
+    """The request ends here, with this answer."""
+
+    def __init__(self, reason: str, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.reason, self.status, self.detail, self.headers = reason, status, detail, headers
+
+    def answer(self) -> Response:
+        """What the client is told."""
+        return JSONResponse({"detail": self.detail}, self.status, self.headers)
+
+
+class Guard:
+    """Lets a request through, with who asks as `bongsu.caller`, or answers it itself."""
+
+    def __init__(self, app: ASGIApp, site: Site) -> None:
+        self._app = app
+        self._site = site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            try:
+                scope["bongsu.caller"] = await self._admit(scope)
+            except RefusedError as error:
+                refusals_total.labels(error.reason).inc()
+                await error.answer()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _admit(self, scope: Scope) -> Caller:
+        path: str = scope["path"]
+        is_ours = path.startswith(("/api/", *_FEEDS))
+        if not is_ours or scope.get("method") == "OPTIONS":
+            # The page itself shows nothing, and is where one signs in.
+            return ANYBODY
+        headers = Headers(scope=scope)
+        client = client_of(scope, headers, self._site)
+        bearer = _bearer(headers)
+        key = None if bearer is None else check_key(bearer, client, self._site)
+        wait_s = self._site.requests.take(client if key is None else f"key {key.name}")
+        if wait_s:
+            raise _too_many("rate", "too many requests", wait_s)
+        try:
+            key = key or await self._key_of_session(headers)
+        except StoreError as error:
+            log.warning("request_failed", reason=str(error))
+            raise RefusedError("store", 503, "the database is not available: try again later") from error
+        if key is None and self._site.is_read_by_key and path not in _OPEN:
+            raise unknown_caller("this API is read by key: send Authorization: Bearer KEY, or POST it to /api/session")
+        return ANYBODY if key is None else Caller(key.name, key.role)
+
+    async def _key_of_session(self, headers: Headers) -> Key | None:
+        token = session_token(headers)
+        digest = None if token is None else await self._site.store.session(digest_of(token))
+        # A key that is no longer in the file ends its sessions.
+        return None if digest is None else self._site.keys.find_digest(digest)
+
+
+def check_key(text: str, client: str, site: Site) -> Key:
+    """The key of that text.
+
+    Raises:
+        RefusedError: it is wrong, or this client has sent too many wrong ones.
+    """
+    # Before it is looked at, or guessing would go on through the refusals.
+    wait_s = site.failures.wait(client)
+    if wait_s:
+        raise _too_many("keys", "too many wrong keys", wait_s)
+    key = site.keys.find(text)
+    if key is None:
+        site.failures.take(client)
+        log.warning("key_refused")
+        raise unknown_caller("this key is not known: check it, or ask the operator for one")
+    return key
+
+
+def unknown_caller(detail: str) -> RefusedError:
+    """401, which says how to come with a key."""
+    return RefusedError("key", 401, detail, {"WWW-Authenticate": 'Bearer realm="bongsu"'})
+
+
+def client_of(scope: Scope, headers: Headers, site: Site) -> str:
+    """Who asks, as a name for its bucket."""
+    peer = scope.get("client")
+    return site.proxies.client(peer[0] if peer else "", ", ".join(headers.getlist("x-forwarded-for")))
+
+
+def is_secure(scope: Scope, headers: Headers, site: Site) -> bool:
+    """Whether the client came by https, directly or to a proxy of ours."""
+    peer = scope.get("client")
+    is_proxied = peer is not None and site.proxies.is_trusted(peer[0])
+    scheme = headers.get("x-forwarded-proto", scope["scheme"]) if is_proxied else scope["scheme"]
+    return scheme in ("https", "wss") or site.public_url.startswith("https://")
+
+
+def session_token(headers: Headers) -> str | None:
+    """The token of the session cookie, if one was sent."""
+    try:
+        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return None
+    return morsel.value if morsel is not None and morsel.value else None
+
+
+def _bearer(headers: Headers) -> str | None:
+    scheme, _, text = headers.get("authorization", "").partition(" ")
+    return text.strip() if scheme.lower() == "bearer" else None
+
+
+def _too_many(reason: str, what: str, wait_s: float) -> RefusedError:
+    seconds = math.ceil(wait_s)
+    return RefusedError(reason, 429, f"{what}: try again in {seconds} s", {"Retry-After": str(seconds)})
