@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from shapely import get_parts, make_valid, union_all
+from shapely.affinity import translate
 from shapely.geometry import MultiPolygon, Polygon, box, mapping, shape
 from shapely.geometry.base import BaseGeometry
 
@@ -46,8 +47,26 @@ def read_countries(path: Path) -> dict[str, BaseGeometry]:
 
 def _country(geometry: dict[str, Any], arcs: list[list[Point]]) -> BaseGeometry:
     polygons = [geometry["arcs"]] if geometry["type"] == "Polygon" else geometry["arcs"]
-    rings = [[_ring(ring, arcs) for ring in polygon] for polygon in polygons]
-    return make_valid(shape({"type": "MultiPolygon", "coordinates": rings}))
+    rings = [[_unwind(_ring(ring, arcs)) for ring in polygon] for polygon in polygons]
+    return cut_at_date_line(make_valid(shape({"type": "MultiPolygon", "coordinates": rings})))
+
+
+def cut_at_date_line(land: BaseGeometry) -> BaseGeometry:
+    """Land that reaches over the 180th meridian, in parts on either side of it."""
+    parts = [translate(land.intersection(box(turn - 180, -90, turn + 180, 90)), -turn) for turn in (-360, 0, 360)]
+    return union_all(parts)
+
+
+def _unwind(ring: list[Point]) -> list[Point]:
+    """A ring without leaps from one side of the map to the other; one around a pole is closed along it."""
+    line = [ring[0]]
+    for x, y in ring[1:]:
+        line.append((x - 360 * round((x - line[-1][0]) / 360), y))
+    (first, _), (last, south) = line[0], line[-1]
+    if abs(last - first) > 180:
+        pole = math.copysign(90, south)
+        line += [(last, pole), (first, pole), line[0]]
+    return line
 
 
 def _ring(numbers: list[int], arcs: list[list[Point]]) -> list[Point]:
