@@ -1,7 +1,7 @@
 """Takes the pictures of the page in docs/ from a running relay; needs playwright and Debian's Chromium.
 
-    make run PORT=8080                                  # leave it running for two minutes, so that there is something to see
-    python -m tools.page_pictures http://127.0.0.1:8080 docs
+    make run PORT=8080                                        # for two minutes, so that there is something to see
+    python -m tools.page_pictures http://127.0.0.1:8080 docs [OPERATOR_KEY]
 
 Look at each before it is committed: what shows a face must not be.
 """
@@ -28,8 +28,8 @@ class Shot:
 
     name: str
     path: str = "/"
-    width: int = 1360
-    height: int = 850
+    width: int = 1280
+    height: int = 860
     first_incident: bool = False
     context: dict[str, Any] = field(default_factory=dict)
 
@@ -44,12 +44,14 @@ SHOTS = (
 )
 
 
-def take(browser: Any, base: str, shot: Shot) -> bytes:
-    """The picture as PNG."""
+def take(browser: Any, base: str, shot: Shot, key: str | None) -> bytes:
+    """The picture as PNG; with a key, as who holds it sees it."""
     viewport = {"width": shot.width, "height": shot.height}
     given = {"locale": "en-US", "timezone_id": "Asia/Seoul", "reduced_motion": "reduce"} | shot.context
     context = browser.new_context(viewport=viewport, **given)
     page: Page = context.new_page()
+    if key is not None:
+        context.request.post(f"{base}/api/session", data={"key": key})
     page.goto(base + shot.path)
     page.locator(".card-link").first.wait_for()
     if shot.first_incident:
@@ -72,18 +74,18 @@ def fit(png: bytes) -> bytes:
     raise ValueError(f"cannot be made smaller than {MOST_BYTES} bytes: take a smaller part of the page")
 
 
-def main(base: str, folder: str) -> None:
+def main(base: str, folder: str, key: str | None = None) -> None:
     """Take all of them."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         for shot in SHOTS:
-            picture = fit(take(browser, base.rstrip("/"), shot))
+            picture = fit(take(browser, base.rstrip("/"), shot, key))
             (Path(folder) / f"{shot.name}.png").write_bytes(picture)
             print(f"{shot.name}.png: {len(picture) / 1024:.0f} KiB")
         browser.close()
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("usage: python -m tools.page_pictures URL FOLDER")
-    main(sys.argv[1], sys.argv[2])
+    if len(sys.argv) not in (3, 4):
+        sys.exit("usage: python -m tools.page_pictures URL FOLDER [OPERATOR_KEY]")
+    main(*sys.argv[1:])

@@ -129,9 +129,12 @@ def test_hostile_text_stays_text(server: Server, open_page: Open) -> None:
     busy = pipeline(time.time())
     busy["functions"][0]["name"] = HOSTILE
     server.world.push_pipeline(busy)
+    decided = {"verdict": "acknowledged", "by": HOSTILE, "at": HOSTILE, "note": HOSTILE}
+    server.world.keys = {"key": (HOSTILE, "operator")}
+    server.world.review(90, decided)
     page = open_page(server, "/#incident=90")
     expect(page.locator("#detail-title")).to_have_text(HOSTILE)
-    expect(page.locator("#detail")).to_contain_text(HOSTILE)
+    expect(page.locator(".verdict-note")).to_have_text(HOSTILE)
     expect(page.locator(".camera-name").first).to_have_text(HOSTILE)
     page.locator(".camera-dot.is-lost").first.hover()
     assert page.evaluate("window.hacked") is None

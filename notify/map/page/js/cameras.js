@@ -1,6 +1,7 @@
 /** The cameras of the relay strip: one tile each with its last mosaicked picture; those that are lost come first. */
 
 import { el, safeUrl, setText } from "./dom.js";
+import { icon } from "./icons.js";
 import { fullMoment, t } from "./i18n.js";
 
 const RANK = { lost: 0, unknown: 1, live: 2 };
@@ -67,9 +68,12 @@ function fillTile(tile, camera) {
   if (tile.url === url) return;
   tile.url = url;
   tile.picture.replaceChildren();
-  if (url === null) return;
+  if (url === null) {
+    tile.picture.append(icon("camera"));
+    return;
+  }
   const image = el("img", { src: url, alt: t("cameraPicture", place), loading: "lazy", decoding: "async", width: 96, height: 54 });
-  image.addEventListener("error", () => image.remove(), { once: true });
+  image.addEventListener("error", () => image.replaceWith(icon("camera")), { once: true });
   tile.picture.append(image);
 }
 
