@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable
 from datetime import date
 
-from bench import broker, detector, function, motion, rabbit, relay, store
+from bench import broker, detector, function, motion, rabbit, relay, store, streams
 
 _PARTS: dict[str, Callable[[float], list[tuple[str, str, str]]]] = {
     "relay": relay.rows,
@@ -17,6 +17,7 @@ _PARTS: dict[str, Callable[[float], list[tuple[str, str, str]]]] = {
     "motion": motion.rows,
     "broker": broker.rows,
     "store": store.rows,
+    "streams": streams.rows,
     "rabbit": rabbit.rows,
 }
 

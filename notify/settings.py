@@ -34,8 +34,10 @@ class Settings(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"
     tile_attribution: str = ""
     scale_status: str = ""
     """File that the autoscaler of one machine writes; shown as `/api/pipeline`."""
-    streams_max: int = 512
-    """Most readers of the live stream in one API process."""
+    streams_max: int = 5000
+    """Most readers of the live stream in one API process; each takes about 15 KB and a file."""
+    cap_status: Literal["Actual", "Exercise", "System", "Test"] = "Test"
+    """What CAP alerts say they are; "Actual" has emergency services act on them, so somebody must mean it."""
     api_keys: str = ""
     """File of the API's keys, a line each: `name role sha256`; `bongsu key new` writes such a line."""
     api_read: Literal["open", "key"] = "open"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 import sys
@@ -14,9 +15,8 @@ from collections.abc import AsyncIterator
 
 import structlog
 import uvicorn
-from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.exceptions import HTTPException
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
@@ -28,20 +28,22 @@ from notify.map import cameras, feeds, filters, incidents, pages, sessions
 from notify.map.guard import WRONG_KEYS_A_MINUTE, Guard, RefusedError
 from notify.map.keys import KeyFileError, Keyring
 from notify.map.limits import Buckets, Proxies
+from notify.map.live import Live
 from notify.map.pages import PAGE, SecureHeaders
 from notify.map.pipeline import PipelineFile
 from notify.map.retention import pruning
-from notify.map.site import AtSite, Site
+from notify.map.site import Site
 from notify.map.snapshots import SnapshotError, Snapshots
 from notify.map.store import Store, StoreError
-from notify.map.stream import Hub, TooManyReadersError
+from notify.map.stream import Hub
 from notify.settings import Settings, split
 
 __all__ = ["Server", "Site", "create_app", "listen", "main", "open_site", "serve"]
 
 log = structlog.get_logger()
 
-router = APIRouter()
+_STALLED_MS = 30_000
+_OTHER_FILES = 256
 
 
 def create_app(site: Site) -> ASGIApp:
@@ -49,14 +51,14 @@ def create_app(site: Site) -> ASGIApp:
     # The interactive pages of FastAPI load scripts from elsewhere; /openapi.json is there for any viewer.
     app = FastAPI(title="Bongsu", summary="Incidents seen by cameras, live", docs_url=None, redoc_url=None)
     app.state.site = site
-    for noun in (router, sessions.router, incidents.router, cameras.router, feeds.router, pages.router):
+    for noun in (sessions.router, incidents.router, cameras.router, feeds.router, pages.router):
         app.include_router(noun)
     app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
     app.add_exception_handler(filters.BadQueryError, _refuse_query)
     app.add_exception_handler(RefusedError, _refuse)
     app.add_exception_handler(StoreError, _apologise)
     app.add_exception_handler(SnapshotError, _apologise)
-    outer: ASGIApp = SecureHeaders(Guard(app, site), pages.policy(site.settings.tile_url))
+    outer: ASGIApp = SecureHeaders(Guard(Live(app, site), site), pages.policy(site.settings.tile_url))
     origins = split(site.settings.cors_origins)
     if not origins:
         return outer
@@ -94,21 +96,6 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         await store.close()
 
 
-@router.get("/api/incidents/stream", response_class=StreamingResponse)
-async def stream_incidents(site: AtSite, request: Request, after: str | None = None) -> Response:
-    """Server-sent events `incident`, `post`, `camera` (id = revision) and `pipeline`; resumes after `Last-Event-ID`."""
-    last = filters.parse_revision("Last-Event-ID", request.headers.get("last-event-id"))
-    if last is None:
-        last = filters.parse_revision("after", after)
-    try:
-        reader = site.hub.open()
-    except TooManyReadersError as error:
-        raise HTTPException(503, f"{error}: try again later", headers={"Retry-After": "5"}) from error
-    # A proxy that buffers would hold back what is meant to be live.
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(site.hub.read(reader, last), media_type="text/event-stream", headers=headers)
-
-
 async def _refuse_query(_: Request, error: Exception) -> Response:
     return JSONResponse({"detail": str(error)}, 422)
 
@@ -138,6 +125,11 @@ class Server(uvicorn.Server):
                 server_header=False,
                 # Whose word is believed is decided by `limits.py` alone.
                 proxy_headers=False,
+                # h11 and compression would take more memory for each reader than all else.
+                http="httptools",
+                ws="websockets-sansio",
+                ws_per_message_deflate=False,
+                ws_max_size=4096,
                 timeout_graceful_shutdown=5,
             )
         )
@@ -161,8 +153,12 @@ def listen(host: str, port: int) -> socket.socket:
         raise OSError(f"BONGSU_HTTP_HOST: cannot use {host!r}: {error}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # What is accepted inherits it: a reader that takes nothing for so long is cut off, asleep or malicious.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MS)
         listener.bind(address)
-        listener.listen(128)
+        # After a restart all readers come back within a second or two.
+        listener.listen(2048)
     except OSError as error:
         listener.close()
         reason = error.strerror or str(error)
@@ -188,10 +184,22 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
         await server.serve(sockets=[listener])
 
 
+def allow_files(readers_max: int) -> None:
+    """Let the process hold a file for each reader, as far as the system lets it; say so where that is not enough."""
+    wanted = readers_max + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft < wanted:
+            log.warning("few_files", readers_max=readers_max, files=soft, fix="raise `ulimit -Hn` or lower the readers")
+
+
 def main() -> int:
     """Serve as the environment says; the exit status."""
     try:
         settings = environment.load()
+        allow_files(settings.streams_max)
         telemetry.start("api")
         with listen(settings.http_host, settings.http_port) as listener:
             asyncio.run(serve(settings, listener))

@@ -1,18 +1,23 @@
-"""The endpoints of posts: feeds of the built-in channel, and their pictures."""
+"""The endpoints of feeds: JSON Feed and Atom of the posts, CAP of the incidents, and the posts' pictures."""
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import HTTPException
 
-from notify.map import filters, views
-from notify.map.answers import answer_json, picture
+from functions.event import utc_now
+from notify.map import atom, cap, filters, views
+from notify.map.answers import answer_json, answer_text, picture
+from notify.map.queries import Wanted
 from notify.map.records import Post
 from notify.map.site import AtSite, Site
 
 router = APIRouter(tags=["feeds"])
 
 _LENGTH = 100
+_CAP_LASTS = timedelta(days=1)
 
 
 @router.get("/feed.json")
@@ -20,6 +25,33 @@ async def show_feed(site: AtSite, request: Request) -> Response:
     """The posts of the built-in channel, newest first, as a JSON Feed 1.1."""
     posts = await site.store.posts("feed", _LENGTH)
     return answer_json(request, site, views.feed(list(posts), site.public_url), "application/feed+json")
+
+
+@router.get("/feed.atom")
+async def show_atom_feed(site: AtSite, request: Request) -> Response:
+    """The posts of the built-in channel, newest first, as an Atom feed."""
+    posts = await site.store.posts("feed", _LENGTH)
+    return answer_text(request, site, atom.feed(posts, site.public_url), "application/atom+xml")
+
+
+@router.get("/cap.xml")
+async def show_cap_index(site: AtSite, request: Request) -> Response:
+    """The last day's incidents as an Atom index of CAP 1.2 alerts, newest first."""
+    now = utc_now()
+    found = await site.store.incidents(Wanted(since=now - _CAP_LASTS, limit=_LENGTH))
+    ready = [incident for incident in found.items if cap.is_ready(incident, now)]
+    body = atom.cap_index(ready, site.public_url, site.settings.quiet_s)
+    return answer_text(request, site, body, "application/atom+xml")
+
+
+@router.get("/cap/{incident_id}.xml")
+async def show_cap_alert(site: AtSite, request: Request, incident_id: str) -> Response:
+    """One incident as a CAP 1.2 alert: Alert at first, Update as it goes on, Cancel if it is a false alarm."""
+    incident = await site.store.incident(filters.parse_id(incident_id))
+    if incident is None or not cap.is_ready(incident, utc_now()):
+        raise HTTPException(404, f"there is no alert of incident {incident_id}")
+    body = cap.alert(incident, site.public_url, site.settings.quiet_s, site.settings.cap_status)
+    return answer_text(request, site, body, "application/cap+xml")
 
 
 @router.get("/api/posts/{post_id}/snapshot", response_class=Response)

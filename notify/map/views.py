@@ -91,13 +91,18 @@ def collection(features: list[Json], **members: Any) -> Json:
     return {"type": "FeatureCollection", "features": features, **members}
 
 
+def title(incident: Incident) -> str:
+    """What an alert is called in a list."""
+    return " · ".join(filter(None, (TITLES[incident.hazard], incident.place.name)))
+
+
 def feed_item(post: Post, public_url: str = "") -> Json:
     """A post as an item of a JSON Feed 1.1; its addresses are absolute if `public_url` is given."""
     incident = post.incident
     item: Json = {
         "id": f"bongsu-post-{post.id}",
         "url": f"{public_url}/?incident={incident.id}",
-        "title": " · ".join(filter(None, (TITLES[incident.hazard], incident.place.name))),
+        "title": title(incident),
         "content_text": f"{post.text.en}\n{post.text.ko}",
         "date_published": timestamp(post.posted_at),
         "tags": [incident.hazard],

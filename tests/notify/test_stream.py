@@ -48,6 +48,14 @@ async def read_stream(client: httpx.AsyncClient, query: str = "", **headers: str
             fields = {}
 
 
+async def incidents_of(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The events `incident` of a reader: a chunk may hold several, and others."""
+    async for chunk in chunks:
+        for told in chunk.split(b"\n\n"):
+            if b"event: incident" in told:
+                yield told
+
+
 async def take(stream: AsyncIterator[Told], count: int) -> list[Told]:
     async with asyncio.timeout(20):
         return [await anext(stream) for _ in range(count)]
@@ -181,10 +189,9 @@ async def test_incident_that_was_not_seen_for_the_quiet_period_is_told_as_closed
         await store.record_sighting(make_event(captured_at=utc_now()))
         statuses = []
         async with asyncio.timeout(20):
-            async for chunk in hub.read(reader, 0):
-                if b"event: incident" in chunk:
-                    data = json.loads(chunk.partition(b"data: ")[2])
-                    statuses.append((data["properties"]["status"], b"id: " in chunk))
+            async for told in incidents_of(hub.read(reader, 0)):
+                data = json.loads(told.partition(b"data: ")[2])
+                statuses.append((data["properties"]["status"], told.startswith(b"id: ")))
                 if len(statuses) == 2:
                     break
     await store.close()
@@ -192,16 +199,15 @@ async def test_incident_that_was_not_seen_for_the_quiet_period_is_told_as_closed
 
 
 async def test_slow_reader_is_dropped_and_the_others_are_served(store, make_event, monkeypatch):
-    monkeypatch.setattr("notify.map.stream._QUEUE_LENGTH", 4)
+    monkeypatch.setattr("notify.map.stream._LOG_LENGTH", 4)
     hub = Hub(store, PipelineFile(""))
     async with hub.running():
         slow, quick = hub.open(), hub.open()
         heard: list[bytes] = []
 
         async def listen_on() -> None:
-            async for chunk in hub.read(quick, 0):
-                if b"event: incident" in chunk:
-                    heard.append(chunk)
+            async for told in incidents_of(hub.read(quick, 0)):
+                heard.append(told)
                 if len(heard) == 20:
                     return
 
@@ -213,9 +219,43 @@ async def test_slow_reader_is_dropped_and_the_others_are_served(store, make_even
             await listening
         assert slow.is_dropped
         async with asyncio.timeout(20):
-            late = [chunk async for chunk in hub.read(slow, 0) if b"event: incident" in chunk]
+            late = [told async for told in incidents_of(hub.read(slow, 0))]
     # It is told what it can resume from, and its stream ends instead of skipping over what was dropped.
     assert len(late) == 20
+
+
+async def test_reader_that_comes_back_at_once_is_served_from_the_log(store, make_event, monkeypatch):
+    hub = Hub(store, PipelineFile(""))
+    async with hub.running():
+        for number in range(3):
+            await store.record_sighting(make_event(id_=f"event-{number}", camera=f"gate-{number}"))
+        while hub._last < 3:
+            await asyncio.sleep(0.01)
+
+        async def fail(*_: object) -> None:
+            raise AssertionError("the database was asked")
+
+        monkeypatch.setattr(Store, "revision", fail)
+        for after in (1, 2):
+            stream = incidents_of(hub.read(hub.open(), after))
+            async with asyncio.timeout(20):
+                told = [await anext(stream) for _ in range(3 - after)]
+            assert [int(one.partition(b"\n")[0].removeprefix(b"id: ")) for one in told] == list(range(after + 1, 4))
+
+
+async def test_readers_share_what_they_are_told(store, make_event):
+    hub = Hub(store, PipelineFile(""))
+    async with hub.running():
+        streams = [hub.follow(hub.open(), None) for _ in range(3)]
+        nexts = [asyncio.create_task(anext(stream)) for stream in streams]
+        await asyncio.sleep(0.2)
+        await store.record_sighting(make_event())
+        async with asyncio.timeout(20):
+            batches = await asyncio.gather(*nexts)
+        assert batches[0] is batches[1] is batches[2] and batches[0].events() is batches[1].events()
+        for stream in streams:
+            await stream.aclose()
+    assert hub.readers == 0
 
 
 async def test_readers_are_bounded(store):
