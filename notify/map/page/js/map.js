@@ -2,7 +2,6 @@
 
 import { ATTRIBUTION, drawBase, KOREA } from "./basemap.js";
 import { el } from "./dom.js";
-import { kind } from "./hazards.js";
 import { t } from "./i18n.js";
 import { describe, pinIcon, pinLook } from "./pins.js";
 import { gather, middle, MOST_SPREAD, spread } from "./spread.js";
