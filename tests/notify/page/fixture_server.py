@@ -365,7 +365,7 @@ def post(feature: Json, base: str = "") -> Json:
     given = feature["properties"]
     item = {
         "id": f"post-{feature['id']}",
-        "url": f"{base}/#incident={feature['id']}",
+        "url": f"{base}/?incident={feature['id']}",
         "title": f"{given['hazard']}: {given['place']}",
         "content_text": (given["caption"] or {"en": given["hazard"]})["en"],
         "date_published": given["first_seen"],
