@@ -183,7 +183,8 @@ function setLink(state) {
   shell.showLink(state);
   if (state === "locked") {
     wasLocked = true;
-    signIn.open(true);
+    // The session may have run out meanwhile: ask who the reader is now, or the gate would greet them by name.
+    session.load().then(() => signIn.open(true));
   }
 }
 
