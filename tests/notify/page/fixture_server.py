@@ -16,10 +16,11 @@ import time
 import zlib
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 PAGE = Path(__file__).parents[3] / "notify" / "map" / "page"
 POLICY = (
@@ -37,8 +38,15 @@ TYPES = {
 Json = dict[str, Any]
 
 
+KEYS = {"key-of-kim": ("kim", "operator"), "key-of-lee": ("lee", "viewer")}
+
+
 class World:
     """What the API knows: a log of revisions, from which both the snapshot and the stream are made."""
+
+    read = "open"
+    keys: dict[str, tuple[str, str]] = KEYS
+    list_length = 200
 
     def __init__(self) -> None:
         self.revision = 0
@@ -54,7 +62,7 @@ class World:
 
     def push_incident(self, feature: Json) -> None:
         self.incidents[feature["id"]] = feature
-        self._push("incident", feature)
+        self._push("incident", without_stages(feature))
 
     def push_post(self, item: Json) -> None:
         item["_bongsu"]["revision"] = self.revision + 1
@@ -64,6 +72,30 @@ class World:
     def push_camera(self, feature: Json) -> None:
         self.cameras[feature["properties"]["id"]] = feature
         self._push("camera", feature)
+
+    def review(self, number: int, review: Json | None) -> Json:
+        feature = self.incidents[number]
+        given = feature["properties"]
+        status = "closed" if given["status"] == "false_alarm" else given["status"]
+        if review is not None and review["verdict"] == "false_alarm":
+            status = "false_alarm"
+        reviewed = feature | {"properties": given | {"review": review, "status": status}}
+        self.push_incident(reviewed)
+        return reviewed
+
+    def page(self, query: dict[str, list[str]]) -> Json:
+        """One page of `/api/incidents`, last seen first."""
+        asked = {name: values[0] for name, values in query.items()}
+        found = sorted(self.incidents.values(), key=lambda f: str(f["properties"]["last_seen"]), reverse=True)
+        if "since" in asked:
+            since = datetime.fromisoformat(asked["since"])
+            found = [f for f in found if datetime.fromisoformat(f["properties"]["last_seen"]) >= since]
+        if "hazard" in asked:
+            found = [f for f in found if f["properties"]["hazard"] in asked["hazard"].split(",")]
+        first, length = int(asked.get("cursor", 0)), int(asked.get("limit", self.list_length))
+        features = [without_stages(each) for each in found[first : first + length]]
+        after = str(first + length) if first + length < len(found) else None
+        return {"type": "FeatureCollection", "revision": self.revision, "features": features, "next": after}
 
     def push_pipeline(self, pipeline: Json) -> None:
         self.pipeline = pipeline
@@ -79,6 +111,11 @@ class World:
     def _send(self, text: str) -> None:
         for stream in self.streams:
             stream.put(text)
+
+
+def without_stages(feature: Json) -> Json:
+    """As lists and the stream give it."""
+    return feature | {"properties": {name: v for name, v in feature["properties"].items() if name != "stages"}}
 
 
 def sse(kind: str, data: Json, revision: int | None) -> str:
@@ -140,15 +177,55 @@ class Handler(BaseHTTPRequestHandler):
         self.server.sockets.discard(self.connection)
         super().finish()
 
+    @property
+    def _who(self) -> tuple[str, str] | None:
+        morsel = SimpleCookie(self.headers.get("Cookie", "")).get("session")
+        return self.server.world.keys.get(morsel.value) if morsel else None
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        match self.path.strip("/").split("/"):
+            case ["api", "session"] if body["key"] in self.server.world.keys:
+                name, role = self.server.world.keys[body["key"]]
+                cookie = f"session={body['key']}; HttpOnly; SameSite=Strict; Path=/"
+                self._json({"name": name, "role": role, "read": self.server.world.read}, cookie=cookie)
+            case ["api", "session"]:
+                self._json({"detail": "no such key"}, 401)
+            case ["api", "incidents", number, "review"]:
+                self._review(int(number), body)
+
+    def do_DELETE(self) -> None:
+        if self.path == "/api/session":
+            self._answer(b"", "text/plain", 204, "session=; Path=/; Max-Age=0")
+        else:
+            self._review(int(self.path.split("/")[-2]), None)
+
+    def _review(self, number: int, body: Json | None) -> None:
+        if self._who is None or self._who[1] != "operator":
+            self._json({"detail": "reviewing needs an operator's key"}, 401 if self._who is None else 403)
+            return
+        review = None if body is None else body | {"by": self._who[0], "at": datetime.now(UTC).isoformat()}
+        self._json(self.server.world.review(number, review))
+
+    def _session(self) -> Json:
+        name, role = self._who or (None, None)
+        reviews = any(role == "operator" for _, role in self.server.world.keys.values())
+        return {"name": name, "role": role, "read": self.server.world.read, "reviews": reviews}
+
     def do_GET(self) -> None:
         world = self.server.world
         url = urlsplit(self.path)
+        is_open = url.path in {"/", "/feed", "/api/session"} or url.path.startswith("/static/")
+        if world.read == "key" and self._who is None and not is_open:
+            self._json({"detail": "reading needs a key"}, 401)
+            return
         match url.path:
             case "/" | "/feed":
                 self._file(PAGE / "index.html")
+            case "/api/session":
+                self._json(self._session())
             case "/api/incidents":
-                features = list(world.incidents.values())
-                self._json({"type": "FeatureCollection", "revision": world.revision, "features": features})
+                self._json(world.page(parse_qs(url.query)))
             case "/feed.json":
                 self._json(
                     {"version": "https://jsonfeed.org/version/1.1", "title": "Bongsu", "items": [*world.posts.values()]}
@@ -163,8 +240,9 @@ class Handler(BaseHTTPRequestHandler):
                 self._file(PAGE / path.removeprefix("/static/"))
             case path if path.startswith("/api/incidents/") and path.split("/")[-1].isdigit():
                 self._incident(int(path.split("/")[-1]))
-            case path if path.endswith("/snapshot"):
-                self._answer(drawn_picture(int(path.split("/")[-2])), "image/png")
+            case path if path.endswith(("/snapshot", "/location")):
+                name = path.split("/")[-2]
+                self._answer(drawn_picture(int(name) if name.isdigit() else len(name)), "image/png")
             case _:
                 self._answer(b"not found", "text/plain", 404)
 
@@ -179,17 +257,19 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(b"not found", "text/plain", 404)
 
     def _incident(self, number: int) -> None:
-        found = self.server.world.old.get(number)
+        found = self.server.world.incidents.get(number) or self.server.world.old.get(number)
         if found is None:
             self._answer(b"not found", "text/plain", 404)
         else:
             self._json(found)
 
-    def _json(self, value: Json) -> None:
-        self._answer(json.dumps(value, ensure_ascii=False).encode(), "application/json; charset=utf-8")
+    def _json(self, value: Json, status: int = 200, cookie: str = "") -> None:
+        self._answer(json.dumps(value, ensure_ascii=False).encode(), "application/json; charset=utf-8", status, cookie)
 
-    def _answer(self, body: bytes, content_type: str, status: int = 200) -> None:
+    def _answer(self, body: bytes, content_type: str, status: int = 200, cookie: str = "") -> None:
         self.send_response(status)
+        if cookie:
+            self.send_header("Set-Cookie", cookie)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Security-Policy", POLICY)
@@ -261,6 +341,9 @@ def incident(number: int, hazard: str, place: str, lon: float, lat: float, **oth
         "caption": {"en": f"{hazard} in the frame", "ko": "화면에 위험이 보입니다"},
         "snapshot": f"/api/incidents/{number}/snapshot",
         "pin_s": 1.2,
+        "review": None,
+        "late": False,
+        "stages": stages(now - timedelta(seconds=60)),
     } | other
     return {
         "type": "Feature",
@@ -270,12 +353,19 @@ def incident(number: int, hazard: str, place: str, lon: float, lat: float, **oth
     }
 
 
+def stages(start: datetime) -> list[Json]:
+    """Stages of a first sighting that waited for a detector to wake."""
+    spans = {"motion": (0, 0.62), "detect": (1.9, 2.04), "map": (2.3, 2.33), "caption": (2.31, 3.4)}
+    at = {name: [start + timedelta(seconds=second) for second in span] for name, span in spans.items()}
+    return [{"name": name, "got_at": got.isoformat(), "done_at": done.isoformat()} for name, (got, done) in at.items()]
+
+
 def post(feature: Json, base: str = "") -> Json:
     """The feed item of an incident."""
     given = feature["properties"]
     item = {
         "id": f"post-{feature['id']}",
-        "url": f"{base}/#incident={feature['id']}",
+        "url": f"{base}/?incident={feature['id']}",
         "title": f"{given['hazard']}: {given['place']}",
         "content_text": (given["caption"] or {"en": given["hazard"]})["en"],
         "date_published": given["first_seen"],
@@ -287,7 +377,8 @@ def post(feature: Json, base: str = "") -> Json:
             "revision": 0,
         },
     }
-    return item | ({"image": base + given["snapshot"]} if given["snapshot"] else {})
+    location = {"url": f"{base}/api/posts/{feature['id']}/location", "mime_type": "image/png"}
+    return item | {"attachments": [location]} | ({"image": base + given["snapshot"]} if given["snapshot"] else {})
 
 
 def camera(name: str, place: str, lon: float, lat: float, status: str = "live") -> Json:
@@ -296,7 +387,15 @@ def camera(name: str, place: str, lon: float, lat: float, status: str = "live") 
     return {
         "type": "Feature",
         "geometry": {"type": "Point", "coordinates": [lon, lat]},
-        "properties": {"id": name, "place": place, "region": "", "status": status, "changed_at": changed},
+        "properties": {
+            "id": name,
+            "place": place,
+            "region": "",
+            "status": status,
+            "changed_at": changed,
+            "snapshot": f"/api/cameras/{quote(name)}/snapshot",
+            "snapshot_at": changed,
+        },
     }
 
 
@@ -327,7 +426,8 @@ def city() -> World:
         feature = incident(
             number, hazard, place, lon, lat, camera=name, region=region, caption={"en": en, "ko": ko}, age_s=age_s,
             status="open" if age_s < 120 else "closed", confidence=0.93 - 0.04 * number, sightings=31 - 4 * number,
-            pin_s=0.8 + 0.1 * number, snapshot=None if number == 4 else f"/api/incidents/{number}/snapshot",
+            pin_s=0.8 + 0.1 * number, late=number == 3,
+            snapshot=None if number == 4 else f"/api/incidents/{number}/snapshot",
         )  # fmt: skip
         world.push_camera(camera(name, place, lon, lat))
         world.push_incident(feature)

@@ -1,25 +1,35 @@
-/** The panel that tells everything about one incident. */
+/** The panel that tells everything about one incident: picture first, then what, where, when, how fast, and what was decided. */
 
-import { el } from "./dom.js";
+import { el, safeUrl, setText } from "./dom.js";
 import { picture } from "./feed.js";
 import { badge, kind } from "./hazards.js";
-import { ago, decimal, fullMoment, moment, nameOf, percent, pick, t } from "./i18n.js";
+import { icon } from "./icons.js";
+import { ago, duration, fullMoment, moment, nameOf, percent, pick, t } from "./i18n.js";
+import { stageBars } from "./stages.js";
+
+const MOST_OTHERS = 20;
 
 export class Detail {
   #panel;
-  #close;
+  #lightbox;
+  #review;
+  #act;
   #shown = "";
+  #near = { newer: null, older: null };
 
   /**
    * @param {HTMLElement} panel
-   * @param {() => void} close called by the close button and by Escape
+   * @param {HTMLDialogElement} lightbox shows the picture as large as it can be
+   * @param {import("./review.js").ReviewBox} review
+   * @param {{close: () => void, go: (incident: string) => void, copyLink: () => void}} act
    */
-  constructor(panel, close) {
+  constructor(panel, lightbox, review, act) {
     this.#panel = panel;
-    this.#close = close;
-    document.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && this.isOpen) close();
-    });
+    this.#lightbox = lightbox;
+    this.#review = review;
+    this.#act = act;
+    lightbox.addEventListener("click", () => lightbox.close());
+    document.addEventListener("keydown", (event) => this.#press(event));
   }
 
   get isOpen() {
@@ -32,34 +42,72 @@ export class Detail {
     return isSheet ? { left: 0, bottom: this.#panel.offsetHeight } : { left: this.#panel.offsetWidth, bottom: 0 };
   }
 
-  /** Show `incident`, and links to `others` at the same place. `language` makes a switch redraw it. */
-  show(incident, others, language) {
-    const signature = JSON.stringify([incident, others.map((other) => [other.id, other.lastSeen]), language]);
-    if (signature === this.#shown) {
-      this.#tick(incident);
-      return;
+  /**
+   * @param {object} incident
+   * @param {object[]} others incidents at the same place
+   * @param {{newer: string|null, older: string|null}} near where the arrows lead
+   * @param {string} language makes a switch redraw it
+   */
+  show(incident, others, near, language) {
+    this.#near = near;
+    const signature = JSON.stringify([incident, others.map((other) => [other.id, other.lastSeen, other.isFalse]), language]);
+    if (signature !== this.#shown) {
+      const frame = this.#frame(incident, language);
+      const body = this.#panel.querySelector(".detail-body");
+      const hadFocus = document.activeElement?.closest(".detail-body, .detail-more") != null;
+      this.#shown = signature;
+      const fresh = this.#content(incident, others);
+      // What is being written about an incident outlives its next sighting: the review stays where it is.
+      if (frame.parentNode === null) this.#panel.replaceChildren(frame, fresh.what, this.#review.node, fresh.more);
+      else {
+        body.replaceWith(fresh.what);
+        this.#panel.querySelector(".detail-more").replaceWith(fresh.more);
+      }
+      this.#panel.className = `detail hazard-${kind(incident.hazard)}${incident.isFalse ? " is-false" : ""}`;
+      this.#panel.hidden = false;
+      if (hadFocus) this.focus(false);
     }
-    const frame = this.#frame(incident, language);
-    const body = this.#panel.querySelector(".detail-body");
-    const hadFocus = body?.contains(document.activeElement) ?? false;
-    this.#shown = signature;
-    body?.remove();
-    if (frame.parentNode === null) this.#panel.replaceChildren(frame);
-    this.#panel.append(content(incident, others));
-    this.#panel.hidden = false;
-    if (hadFocus) this.#panel.focus({ preventScroll: true });
+    this.#review.show(incident, language);
+    setText(this.#panel.querySelector(".detail-ago"), incident.lastSeen ? ago(incident.lastSeen) : "");
+    for (const name of ["newer", "older"]) this.#panel.querySelector(`.go-${name}`).disabled = near[name] === null;
   }
 
-  /** Picture and close button. They stay while the incident does: each sighting may bring a new picture, which must not blink. */
+  focus(toTop = true) {
+    this.#panel.focus({ preventScroll: true });
+    if (toTop) this.#panel.scrollTop = 0;
+  }
+
+  hide() {
+    this.#shown = "";
+    this.#panel.hidden = true;
+    this.#panel.replaceChildren();
+    if (this.#lightbox.open) this.#lightbox.close();
+  }
+
+  #press(event) {
+    if (!this.isOpen || document.querySelector("dialog[open]") !== null || event.defaultPrevented) return;
+    if (event.key === "Escape") this.#act.close();
+    const isHere = this.#panel.contains(document.activeElement) && !document.activeElement.matches("input, textarea, select");
+    const step = { ArrowLeft: "newer", ArrowRight: "older" }[event.key];
+    if (!isHere || step === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    this.#go(step);
+  }
+
+  #go(step) {
+    if (this.#near[step] !== null) this.#act.go(this.#near[step]);
+  }
+
+  /** Picture and controls. They stay while the incident does: each sighting may bring a new picture, which must not blink. */
   #frame(incident, language) {
     const key = JSON.stringify([incident.id, language, incident.snapshot !== null]);
     const alt = t("pictureOf", nameOf(kind(incident.hazard)), incident.place || t("unknownPlace"));
     const old = this.#panel.querySelector(".detail-picture");
     if (old?.dataset.key !== key) {
-      const close = el("button", { type: "button", class: "close", "aria-label": t("close"), title: t("close"), onclick: this.#close });
-      const note = incident.snapshot ? el("p", { class: "picture-note", text: t("pictureNote") }) : null;
       const shown = picture(incident.snapshot, incident.hazard, alt);
-      return el("div", { class: "detail-picture", "data-key": key, "data-url": incident.snapshot }, shown, note, close);
+      const enlarge = shown instanceof HTMLImageElement ? el("button", { type: "button", class: "enlarge", "aria-label": t("enlarge"), onclick: () => this.#enlarge(alt) }) : null;
+      const note = incident.snapshot ? el("p", { class: "picture-note", text: t("pictureNote") }) : null;
+      return el("div", { class: "detail-picture", "data-key": key, "data-url": incident.snapshot }, shown, enlarge, note, this.#controls());
     }
     if (incident.snapshot !== null && old.dataset.url !== String(incident.snapshot)) {
       old.dataset.url = incident.snapshot;
@@ -72,44 +120,80 @@ export class Detail {
     return old;
   }
 
-  focus() {
-    this.#panel.focus({ preventScroll: true });
-    this.#panel.scrollTop = 0;
+  #controls() {
+    const round = (name, sign, label, press) => el("button", { type: "button", class: `round ${name}`, "aria-label": t(label), title: t(label), onclick: press }, icon(sign));
+    return el(
+      "div",
+      { class: "detail-controls" },
+      round("go-newer", "left", "previous", () => this.#go("newer")),
+      round("go-older", "right", "next", () => this.#go("older")),
+      round("close", "close", "close", () => this.#act.close()),
+    );
   }
 
-  hide() {
-    this.#shown = "";
-    this.#panel.hidden = true;
-    this.#panel.replaceChildren();
+  #enlarge(alt) {
+    const url = safeUrl(this.#panel.querySelector(".detail-picture").dataset.url);
+    if (url === null) return;
+    const close = el("button", { type: "button", class: "round close", "aria-label": t("close") }, icon("close"));
+    this.#lightbox.replaceChildren(el("img", { src: url, alt }), close);
+    this.#lightbox.setAttribute("aria-label", t("enlarge"));
+    this.#lightbox.showModal();
   }
 
-  #tick(incident) {
-    const when = this.#panel.querySelector(".detail-ago");
-    if (when && incident.lastSeen) when.textContent = ago(incident.lastSeen);
+  #content(incident, others) {
+    const caption = pick(incident.caption);
+    const what = el(
+      "div",
+      { class: "detail-body" },
+      el(
+        "p",
+        { class: "card-head" },
+        badge(incident.hazard),
+        el("span", { class: "hazard-name", text: nameOf(kind(incident.hazard)) }),
+        ...tags(incident),
+        el("span", { class: "when detail-ago" }),
+      ),
+      el("h2", { class: "detail-place", id: "detail-title", text: incident.place || t("unknownPlace") }),
+      incident.region ? el("p", { class: "detail-region", text: incident.region }) : null,
+      el("p", { class: `detail-caption${caption ? "" : " is-missing"}`, text: caption || t("loneCaption") }),
+    );
+    const more = el(
+      "div",
+      { class: "detail-more" },
+      el("dl", { class: "facts" }, ...facts(incident)),
+      stageBars(incident.stages),
+      el(
+        "p",
+        { class: "detail-links" },
+        el("button", { type: "button", class: "button is-quiet", onclick: () => this.#act.copyLink() }, icon("link"), el("span", { text: t("copyLink") })),
+        el("a", { class: "button is-quiet", href: `/cap/${encodeURIComponent(incident.id)}.xml` }, icon("feed"), el("span", { text: t("capAlert") })),
+      ),
+      others.length > 0 ? el("h3", { class: "section-title", text: t("alsoHere") }) : null,
+      others.length > 0 ? el("ul", { class: "also" }, ...others.slice(0, MOST_OTHERS).map((other) => this.#also(other))) : null,
+    );
+    return { what, more };
+  }
+
+  #also(incident) {
+    const go = (event) => {
+      if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+      event.preventDefault();
+      this.#act.go(incident.id);
+    };
+    const name = nameOf(kind(incident.hazard));
+    const word = incident.isFalse ? `${name} (${t("tagFalse")})` : name;
+    const when = el("span", { class: "when", text: ago(incident.lastSeen) });
+    return el("li", {}, el("a", { href: `?incident=${encodeURIComponent(incident.id)}`, onclick: go }, badge(incident.hazard), el("span", { text: word }), when));
   }
 }
 
-function content(incident, others) {
-  const name = nameOf(kind(incident.hazard));
-  const caption = pick(incident.caption);
-  return el(
-    "div",
-    { class: `detail-body hazard-${kind(incident.hazard)}` },
-    el(
-      "p",
-      { class: "card-head" },
-      badge(incident.hazard),
-      el("span", { class: "hazard-name", text: name }),
-      el("span", { class: `status ${incident.isOpen ? "is-open" : "is-over"}`, text: t(incident.isOpen ? "open" : "closed") }),
-      incident.lastSeen ? el("span", { class: "when detail-ago", text: ago(incident.lastSeen) }) : null,
-    ),
-    el("h2", { class: "detail-place", id: "detail-title", text: incident.place || t("unknownPlace") }),
-    incident.region ? el("p", { class: "detail-region", text: incident.region }) : null,
-    el("p", { class: `detail-caption${caption ? "" : " is-missing"}`, text: caption || t("loneCaption") }),
-    el("dl", { class: "facts" }, ...facts(incident)),
-    others.length > 0 ? el("h3", { class: "detail-also", text: t("alsoHere") }) : null,
-    others.length > 0 ? el("ul", { class: "also" }, ...others.slice(0, 20).map(also)) : null,
-  );
+/** Small words about the state of an incident: ongoing or over, what was decided, and whether it came late. */
+export function tags(incident) {
+  const state = incident.isFalse ? ["is-false", "tagFalse"] : incident.isOpen ? ["is-open", "open"] : ["is-over", "closed"];
+  const found = [state];
+  if (incident.isAcknowledged) found.push(["is-acknowledged", "tagAcknowledged"]);
+  if (incident.isLate) found.push(["is-late", "late"]);
+  return found.map(([look, word]) => el("span", { class: `tag ${look}`, title: word === "late" ? t("lateWhy") : null, text: t(word) }));
 }
 
 function facts(incident) {
@@ -119,20 +203,11 @@ function facts(incident) {
     [t("camera"), incident.camera || null],
     [t("confidence"), incident.confidence === null ? null : percent(incident.confidence)],
     [t("sightings"), incident.sightings === null ? null : String(incident.sightings)],
-    [t("pinTime"), incident.pinS === null ? null : t("seconds", decimal(incident.pinS))],
+    [t("pinTime"), incident.pinS === null ? null : duration(incident.pinS)],
   ];
   return rows
     .filter(([, value]) => value !== null)
     .map(([term, value]) => el("div", {}, el("dt", { text: term }), typeof value === "string" ? el("dd", { text: value }) : el("dd", {}, value)));
-}
-
-function also(incident) {
-  const name = nameOf(kind(incident.hazard));
-  return el(
-    "li",
-    {},
-    el("a", { href: `#incident=${encodeURIComponent(incident.id)}` }, badge(incident.hazard), el("span", { text: name }), el("span", { class: "when", text: ago(incident.lastSeen) })),
-  );
 }
 
 function time(at) {

@@ -1,5 +1,7 @@
 /** The live link: snapshot, then stream; after sleep, a lost network or a restarted server it resumes at the last revision. */
 
+import { fetchJson } from "./http.js";
+
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15_000;
 const SILENCE_MS = 12_000;
@@ -21,16 +23,20 @@ export class Live {
 
   /**
    * @param {import("./store.js").Store} store
-   * @param {(state: "connecting"|"live"|"lost") => void} tell
+   * @param {(state: "connecting"|"live"|"lost"|"locked") => void} tell "locked": reading needs a key
    */
   constructor(store, tell) {
     this.#store = store;
     this.#tell = tell;
     setInterval(() => this.#watch(), TICK_MS);
     addEventListener("online", () => this.#reconnect(0));
+    // An open stream does not notice that its network is gone until much later.
+    addEventListener("offline", () => this.#fail());
     addEventListener("pageshow", (event) => event.persisted && this.#reconnect(0));
     document.addEventListener("visibilitychange", () => {
-      if (!document.hidden && this.#source === null) this.#reconnect(0);
+      if (document.hidden) return;
+      if (this.#source === null) this.#reconnect(0);
+      else this.#watch();
     });
   }
 
@@ -44,14 +50,17 @@ export class Live {
       // A revision below ours means another database: what we hold belongs to no one any more.
       const isFresh = !this.#store.isLoaded || Number(snapshot.incidents.revision ?? 0) < this.#store.revision;
       this.#store.load(snapshot, isFresh);
-    } catch {
-      if (attempt === this.#attempt) this.#fail();
+    } catch (error) {
+      if (attempt !== this.#attempt) return;
+      // Without a key each further try would be refused too: whoever signs in connects again.
+      if (error.status === 401) this.#tell("locked");
+      else this.#fail();
       return;
     }
     this.#follow();
   }
 
-  /** Fetch one incident that the snapshot did not hold; false if there is none. */
+  /** Fetch one incident with all that is known of it; false if there is none. */
   async find(id) {
     try {
       this.#store.putIncident(await fetchJson(`/api/incidents/${encodeURIComponent(id)}`), true);
@@ -161,10 +170,4 @@ async function fetchSnapshot() {
     fetchJson("/api/pipeline").catch(() => null), // The strip may be empty; the alerts may not wait for it.
   ]);
   return { incidents, posts, cameras, pipeline };
-}
-
-async function fetchJson(url) {
-  const response = await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(20_000) });
-  if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
-  return response.json();
 }

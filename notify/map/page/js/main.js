@@ -1,50 +1,70 @@
-/** Starts the page: ties the store to the map, the feed, the relay strip and the address bar. */
+/** Starts the page: ties the store to the map, the feed, the filters, the relay strip and the address bar. */
 
+import { addressOf, readAddress } from "./address.js";
+import { Announcer } from "./announce.js";
+import { Archive } from "./archive.js";
 import { Detail } from "./detail.js";
-import { el, setText } from "./dom.js";
 import { Feed } from "./feed.js";
-import { badge, HAZARDS, kind } from "./hazards.js";
-import { currentLanguage, LANGUAGES, nameOf, setLanguage, t } from "./i18n.js";
+import { FilterBar } from "./filterbar.js";
+import { currentLanguage, t } from "./i18n.js";
+import { Insight } from "./insight.js";
 import { Live } from "./live.js";
 import { AlertMap } from "./map.js";
-import { recall, remember } from "./memory.js";
-import { MINUTES, Relay } from "./relay.js";
-import { SPANS, Store } from "./store.js";
+import { Relay } from "./relay.js";
+import { ReviewBox } from "./review.js";
+import { Session } from "./session.js";
+import { Shell } from "./shell.js";
+import { SignIn } from "./signin.js";
+import { Store } from "./store.js";
 
 const TICK_MS = 10_000;
 const RENDER_MS = 16;
-const THEMES = [null, "light", "dark"];
+const ARCHIVE_MS = 400;
 const byId = (id) => document.getElementById(id);
-
-const store = new Store();
-const map = new AlertMap(byId("map"), (id) => (location.hash = `incident=${encodeURIComponent(id)}`));
-const detail = new Detail(byId("detail"), () => close());
-const feed = new Feed(byId("cards"), byId("feed-count"), byId("feed-empty"));
-const relay = new Relay(byId("chain"));
-const live = new Live(store, setLink);
 const phone = matchMedia("(max-width: 759px)");
 
-let selected = null;
-let linkState = "connecting";
-let unseen = 0;
+const start = readAddress();
+const store = new Store();
+store.filters = start.filters;
+const session = new Session();
+const announcer = new Announcer(byId("announce"));
+const map = new AlertMap(byId("map"), open);
+const bar = new FilterBar(document, store, () => map.area);
+const feed = new Feed(byId("cards"), byId("feed-count"), byId("feed-empty"), open);
+const relay = new Relay(byId("chain"));
+const signIn = new SignIn(session, byId("account"), byId("signin"));
+const reviewBox = new ReviewBox(session, (feature) => store.putIncident(feature, true), () => signIn.open());
+const detail = new Detail(byId("detail"), byId("lightbox"), reviewBox, { close, go: open, copyLink });
+const archive = new Archive(store);
+const shell = new Shell(document, { translate, go: showView });
+const live = new Live(store, setLink);
+const insight = new Insight(store, (id) => live.find(id), (times) => {
+  relay.showTimes(times);
+  shell.showPinTime(times.get("pin"));
+});
+
+let view = start.view;
+let selected = start.incident;
+let wasLoaded = false;
+let wasLocked = false;
 let renderTimer = 0;
+let archiveTimer = 0;
 
 function render() {
-  const incidents = store.visibleIncidents();
-  const posts = store.visiblePosts();
+  const incidents = store.visibleIncidents(selected);
+  const all = store.cards;
+  const cards = all.filter((card) => store.passes(card));
   map.show(incidents);
-  feed.show(posts, {
+  feed.show(cards, {
     isLoaded: store.isLoaded,
-    total: store.posts.size,
+    hidden: all.length - cards.length,
+    cameras: [...store.cameras.values()].filter((camera) => camera.state !== "lost").length,
     selected,
-    canOpen: (id) => id !== null && store.incidents.has(id),
+    incidentOf: (id) => store.incidents.get(id),
   });
-  const hidden = store.posts.size - posts.length;
-  byId("hidden-count").hidden = hidden === 0;
-  setText(byId("hidden-count-text"), t("hidden", hidden));
-  for (const chip of byId("hazards").children) chip.setAttribute("aria-pressed", store.shown.has(chip.dataset.hazard));
-  for (const segment of byId("spans").children) segment.setAttribute("aria-pressed", store.span === segment.dataset.span);
-  renderDetail();
+  bar.show(all.length - cards.length);
+  byId("older").hidden = !archive.hasMore;
+  renderDetail(incidents);
 }
 
 /** Many events in one moment (a busy night, a resumed stream) are drawn together. */
@@ -56,7 +76,7 @@ function renderSoon() {
   }, RENDER_MS);
 }
 
-function renderDetail() {
+function renderDetail(incidents) {
   const incident = selected === null ? undefined : store.incidents.get(selected);
   if (incident === undefined) {
     if (detail.isOpen) detail.hide();
@@ -65,105 +85,118 @@ function renderDetail() {
   const others = [...store.incidents.values()]
     .filter((other) => other.id !== incident.id && other.lat === incident.lat && other.lon === incident.lon)
     .sort((a, b) => b.lastSeen - a.lastSeen);
-  detail.show(incident, others, currentLanguage());
+  const order = [...incidents].sort((a, b) => b.firstSeen - a.firstSeen || Number(b.id) - Number(a.id));
+  const at = order.indexOf(incident);
+  detail.show(incident, others, { newer: order[at - 1]?.id ?? null, older: order[at + 1]?.id ?? null }, currentLanguage());
 }
 
-/** Follow the address bar: `#incident=12` opens that incident, anything else closes the panel. */
-function follow() {
-  const id = new URLSearchParams(location.hash.slice(1)).get("incident");
-  if (id === null) {
-    const wasOpen = selected;
-    selected = null;
-    map.unselect();
-    render();
-    if (wasOpen !== null) map.focusPin(wasOpen);
-    return;
-  }
+/** Open the incident `id`: its panel, its pin, its card, its address. */
+function open(id) {
+  const isStep = selected !== null;
   selected = id;
-  const incident = store.incidents.get(id);
-  if (incident === undefined) {
-    if (store.isLoaded) look(id);
-    render();
-    return;
-  }
-  if (!store.visibleIncidents().includes(incident)) store.showAll();
-  if (phone.matches && document.body.dataset.view !== "map") setView("map");
-  render();
-  map.focus(incident, detail.covered);
-  feed.reveal(id);
-  detail.focus();
-}
-
-/** An incident may be older than what the page has loaded. */
-async function look(id) {
-  const isFound = await live.find(id);
-  if (selected !== id) return;
-  if (isFound) follow();
-  else announce(t("incidentGone"));
-}
-
-function close() {
-  history.pushState(null, "", location.pathname);
+  if (phone.matches && view !== "map") setView("map");
+  // Going from one to the next is one visit: "back" leads to where the reader was before.
+  writeAddress(isStep ? "replaceState" : "pushState");
   follow();
 }
 
-function setView(view) {
-  document.body.dataset.view = view;
-  for (const link of document.querySelectorAll("nav [data-view-link]")) {
-    if (link.dataset.viewLink === view) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+/** Bring the selected incident into view, once it is known. */
+function follow() {
+  if (selected === null) return;
+  const incident = store.incidents.get(selected);
+  if (incident === undefined || incident.stages === null) look(selected, incident === undefined);
+  if (incident === undefined) {
+    render();
+    return;
+  }
+  render();
+  map.focus(incident, detail.covered);
+  feed.reveal(selected);
+  detail.focus();
+}
+
+/** Ask for all of one incident: it may be older than what is held, and lists leave its stages out. */
+async function look(id, isUnknown) {
+  const isFound = await live.find(id);
+  if (selected !== id || !isUnknown) return;
+  if (isFound) follow();
+  else announcer.say(t("incidentGone"));
+}
+
+function close() {
+  const last = selected;
+  selected = null;
+  writeAddress("pushState");
+  map.unselect();
+  render();
+  if (last !== null && !map.focusPin(last)) feed.reveal(last, true);
+}
+
+function showView(next) {
+  setView(next);
+  if (phone.matches && selected !== null) {
+    selected = null;
+    map.unselect();
+  }
+  writeAddress("pushState");
+  render();
+}
+
+function setView(next) {
+  view = next === "relay" && !phone.matches ? "map" : next;
+  shell.showView(view);
+}
+
+function writeAddress(how) {
+  const address = addressOf({ view, incident: selected, filters: store.filters });
+  if (address !== `${location.pathname}${location.search}${location.hash}`) history[how](null, "", address);
+}
+
+/** The reader went back or forward, or wrote another address. */
+function readAddressAgain() {
+  const asked = readAddress();
+  setView(asked.view);
+  store.filters = asked.filters;
+  selected = asked.incident;
+  if (selected === null) map.unselect();
+  followFilters();
+  render();
+  follow();
+}
+
+async function copyLink() {
+  try {
+    await navigator.clipboard.writeText(`${location.origin}/?incident=${encodeURIComponent(selected)}`);
+    shell.toast(t("copied"));
+  } catch {
+    shell.toast(t("copyFailed"));
   }
 }
 
-function viewOfAddress() {
-  if (location.pathname.replace(/\/$/, "") === "/feed") return "feed";
-  return location.hash === "#relay" && phone.matches ? "relay" : "map";
-}
-
-function announce(text) {
-  byId("announce").replaceChildren(el("p", { text }));
+/** The filters may reach beyond what is held: read that, once they have come to rest. */
+function followFilters() {
+  clearTimeout(archiveTimer);
+  archiveTimer = setTimeout(() => archive.follow().then(renderSoon, () => shell.toast(t("olderFailed"))), ARCHIVE_MS);
 }
 
 function setLink(state) {
-  linkState = state;
-  byId("link").dataset.state = state;
-  setText(byId("link-text"), t(state));
+  shell.showLink(state);
+  if (state === "locked") {
+    wasLocked = true;
+    // The session may have run out meanwhile: ask who the reader is now, or the gate would greet them by name.
+    session.load().then(() => signIn.open(true));
+  }
 }
 
-/** Every fixed word of the page, in the current language. */
+/** Everything that is written by script, in the current language. */
 function translate() {
-  const other = LANGUAGES.find((language) => language !== currentLanguage());
-  document.documentElement.lang = currentLanguage();
-  for (const node of document.querySelectorAll("[data-text]")) setText(node, t(node.dataset.text));
-  for (const node of document.querySelectorAll("[data-label]")) node.setAttribute("aria-label", t(node.dataset.label));
-  for (const chip of byId("hazards").children) setText(chip.lastElementChild, nameOf(chip.dataset.hazard));
-  for (const segment of byId("spans").children) setText(segment, t(segment.dataset.span));
-  setText(byId("language-text"), other === "ko" ? "한국어" : "English");
-  byId("language").setAttribute("aria-label", t("toLanguage"));
-  byId("language").setAttribute("lang", other);
-  setText(byId("legend-span"), t("lastMinutes", MINUTES));
-  setLink(linkState);
-  sayTheme();
-  setTitle();
-}
-
-function setTitle() {
-  document.title = unseen > 0 ? `(${unseen}) ${t("brand")}` : t("brand");
-}
-
-function sayTheme() {
-  const theme = document.documentElement.dataset.theme ?? "auto";
-  const label = t("theme", t({ auto: "themeAuto", light: "themeLight", dark: "themeDark" }[theme]));
-  byId("theme").setAttribute("aria-label", label);
-  byId("theme").title = label;
-}
-
-function nextTheme() {
-  const next = THEMES[(THEMES.indexOf(recall("theme")) + 1) % THEMES.length];
-  if (next === null) delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = next;
-  remember("theme", next);
-  sayTheme();
+  bar.translate();
+  signIn.relabel();
+  map.relabel();
+  renderCameras();
+  relay.show(store.pipeline);
+  insight.tell();
+  render();
 }
 
 function renderCameras() {
@@ -172,77 +205,63 @@ function renderCameras() {
   map.showCameras(cameras);
 }
 
-function fitMap(force) {
-  const places = [...store.visibleIncidents(), ...store.cameras.values()].filter(({ lat }) => lat !== null);
-  map.fit(places, force);
+/** Bring all alerts and cameras into view, unless the reader has chosen a view. */
+function fitMap() {
+  map.fit([...store.visibleIncidents(), ...store.cameras.values()].filter(({ lat }) => lat !== null));
 }
 
 function welcome({ incident }) {
   if (incident === undefined) return;
-  announce(t("announce", nameOf(kind(incident.hazard)), incident.place || t("unknownPlace")));
-  if (document.hidden) {
-    unseen += 1;
-    setTitle();
-  }
-  if (selected === null) fitMap(false);
+  announcer.tell(incident);
+  insight.soon();
+  shell.countUnseen();
+  if (selected === null && wasLoaded) fitMap();
 }
 
-byId("hazards").append(
-  ...HAZARDS.map((hazard) =>
-    el("button", { type: "button", class: `chip hazard-${hazard}`, "data-hazard": hazard, onclick: () => store.toggleHazard(hazard) }, badge(hazard), el("span")),
-  ),
-);
-byId("spans").append(
-  ...Object.keys(SPANS).map((span) => el("button", { type: "button", class: "segment", "data-span": span, onclick: () => store.setSpan(span) })),
-);
-byId("show-all").addEventListener("click", () => store.showAll());
-byId("theme").addEventListener("click", nextTheme);
-byId("language").addEventListener("click", () => {
-  setLanguage(LANGUAGES.find((language) => language !== currentLanguage()));
-  translate();
-  map.relabel();
-  render();
-  renderCameras();
-  relay.show(store.pipeline);
-});
-for (const link of document.querySelectorAll("[data-view-link]")) {
-  link.addEventListener("click", (event) => {
-    if (event.metaKey || event.ctrlKey || event.shiftKey) return;
-    event.preventDefault();
-    history.pushState(null, "", link.getAttribute("href"));
-    setView(link.dataset.viewLink);
-    follow();
-  });
-}
-addEventListener("hashchange", follow);
-addEventListener("popstate", () => setView(viewOfAddress()));
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) return;
-  unseen = 0;
-  setTitle();
+byId("older").addEventListener("click", async ({ currentTarget: button }) => {
+  button.disabled = true;
+  await archive.older().catch(() => shell.toast(t("olderFailed")));
+  button.disabled = false;
   render();
 });
+addEventListener("popstate", readAddressAgain);
+addEventListener("hashchange", readAddressAgain);
+document.addEventListener("visibilitychange", () => document.hidden || render());
+if (store.filters.area !== null) map.showArea(store.filters.area);
+map.onMove(() => bar.followMap());
 
-let wasLoaded = false;
 store.addEventListener("change", ({ detail: news }) => {
   if (!wasLoaded && store.isLoaded) {
     wasLoaded = true;
-    fitMap(false);
+    fitMap();
     follow();
+    followFilters();
+    insight.tell();
+    insight.soon();
   }
   renderSoon();
   welcome(news);
 });
+store.addEventListener("filters", () => {
+  writeAddress("replaceState");
+  followFilters();
+});
 store.addEventListener("cameras", renderCameras);
 store.addEventListener("pipeline", () => relay.show(store.pipeline));
+session.addEventListener("change", () => {
+  renderSoon();
+  if (session.needsKey && session.role !== null && wasLocked) {
+    wasLocked = false;
+    live.connect();
+  } else if (session.needsKey && session.role === null && wasLoaded) {
+    // Signed out where reading needs a key: nothing of it may stay on the screen.
+    location.reload();
+  }
+});
 
-// The feed links to `?incident=12`, which a server can log and a reader can share; the page goes on with `#incident=12`.
-const asked = new URLSearchParams(location.search).get("incident");
-if (asked !== null) history.replaceState(null, "", `${location.pathname}#incident=${encodeURIComponent(asked)}`);
-setView(viewOfAddress());
-translate();
-render();
-renderCameras();
+setView(view);
+writeAddress("replaceState");
+shell.translate();
 relay.show(null);
 setInterval(render, TICK_MS);
-live.connect();
+session.load().finally(() => live.connect());

@@ -1,15 +1,16 @@
 /** The map: a pin for every place and hazard, spread where they would hide each other, and the cameras beneath them. */
 
+import { ATTRIBUTION, drawBase, KOREA } from "./basemap.js";
 import { el } from "./dom.js";
-import { badge, kind } from "./hazards.js";
-import { ago, nameOf, t } from "./i18n.js";
-import { ATTRIBUTION, drawKorea, KOREA } from "./korea.js";
+import { t } from "./i18n.js";
+import { describe, pinIcon, pinLook } from "./pins.js";
+import { gather, middle, MOST_SPREAD, spread } from "./spread.js";
 
-const PIN_PX = 36;
-const TOO_CLOSE_PX = 32;
-const MOST_SPREAD = 6;
-const RECENT_MS = 60_000;
 const FOCUS_ZOOM = 11;
+const WORLD = [
+  [-85, -270],
+  [85, 270],
+];
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class AlertMap {
@@ -30,7 +31,7 @@ export class AlertMap {
    */
   constructor(container, open) {
     this.#open = open;
-    this.#map = L.map(container, { zoomControl: false, minZoom: 5, maxZoom: 17, zoomSnap: 0.5, worldCopyJump: false });
+    this.#map = L.map(container, { zoomControl: false, minZoom: 2, maxZoom: 17, zoomSnap: 0.5, worldCopyJump: false, maxBounds: WORLD, maxBoundsViscosity: 1 });
     this.#map.attributionControl.setPrefix('<a href="https://leafletjs.com">Leaflet</a>');
     this.#map.fitBounds(KOREA);
     this.#writeNames = this.#drawBase();
@@ -50,6 +51,24 @@ export class AlertMap {
   show(incidents) {
     this.#incidents = incidents;
     this.#layOut();
+  }
+
+  /** What the map shows, as [west, south, east, north] in degrees. */
+  get area() {
+    const view = this.#map.getBounds();
+    const within = (degrees, most) => Number(Math.max(-most, Math.min(most, degrees)).toFixed(4));
+    return [within(view.getWest(), 180), within(view.getSouth(), 90), within(view.getEast(), 180), within(view.getNorth(), 90)];
+  }
+
+  /** Show this area, as [west, south, east, north]; it counts as the reader's own choice. */
+  showArea([west, south, east, north]) {
+    this.#wasMoved = true;
+    this.#map.fitBounds([[south, west], [north, east]], { animate: false });
+  }
+
+  /** Call `tell` whenever the map has come to rest in another place. */
+  onMove(tell) {
+    this.#map.on("moveend", tell);
   }
 
   showCameras(cameras) {
@@ -122,7 +141,7 @@ export class AlertMap {
       return null;
     }
     this.#map.attributionControl.addAttribution(ATTRIBUTION);
-    return drawKorea(this.#map);
+    return drawBase(this.#map);
   }
 
   /** Place the pins: one for each place and hazard; neighbours are spread around their middle, a crowd becomes a count. */
@@ -155,33 +174,30 @@ export class AlertMap {
 
   #place(key, { stacks, at, isCrowd }) {
     const incidents = stacks.flatMap((stack) => stack.incidents);
-    const newest = incidents.reduce((a, b) => (a.lastSeen >= b.lastSeen ? a : b));
-    const isRecent = newest.isOpen && Date.now() - newest.lastSeen < RECENT_MS;
-    const isSelected = incidents.some((incident) => incident.id === this.#selected);
-    const kinds = [...new Set(incidents.map((incident) => kind(incident.hazard)))].sort();
-    const about = { isRecent, isSelected, isCrowd, kinds };
-    const look = JSON.stringify([about, kind(newest.hazard), incidents.length, newest.isOpen]);
+    const look = pinLook(incidents, isCrowd, this.#selected);
+    const signature = JSON.stringify(look);
     let pin = this.#pins.get(key);
     if (pin === undefined) {
-      const marker = L.marker(at, { icon: icon(newest, incidents.length, about), riseOnHover: true });
+      const marker = L.marker(at, { icon: pinIcon(look), riseOnHover: true });
       marker.on("click", () => this.#choose(key));
       marker.addTo(this.#map);
-      pin = { marker, look };
+      pin = { marker, signature };
       this.#pins.set(key, pin);
     } else {
       pin.marker.setLatLng(at);
-      if (pin.look !== look) {
+      if (pin.signature !== signature) {
         const hadFocus = pin.marker.getElement() === document.activeElement;
-        pin.marker.setIcon(icon(newest, incidents.length, about));
-        pin.look = look;
+        pin.marker.setIcon(pinIcon(look));
+        pin.signature = signature;
         if (hadFocus) pin.marker.getElement()?.focus({ preventScroll: true });
       }
     }
+    const newest = incidents.reduce((a, b) => (a.lastSeen >= b.lastSeen ? a : b));
     pin.ids = incidents.map((incident) => incident.id);
     pin.newest = newest.id;
     pin.bounds = isCrowd ? L.latLngBounds(stacks.map(({ lat, lon }) => [lat, lon])) : null;
-    pin.marker.setZIndexOffset(isSelected ? 2000 : isRecent ? 1000 : 0);
-    pin.marker.getElement()?.setAttribute("aria-label", describe(newest, incidents.length, isCrowd));
+    pin.marker.setZIndexOffset(look.isSelected ? 3000 : { now: 2000, hour: 1000, day: 500, old: 0 }[look.age] - (look.isFalse ? 250 : 0));
+    pin.marker.getElement()?.setAttribute("aria-label", describe(incidents, newest, isCrowd));
   }
 
   #choose(key) {
@@ -205,89 +221,4 @@ export class AlertMap {
     }
     return [...stacks.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
   }
-}
-
-function icon(newest, count, { isRecent, isSelected, isCrowd, kinds }) {
-  const classes = ["pin", `hazard-${kind(newest.hazard)}`];
-  if (isRecent) classes.push("is-recent");
-  if (isSelected) classes.push("is-selected");
-  if (!newest.isOpen) classes.push("is-over");
-  if (isCrowd) classes.push("is-crowd");
-  const pulse = el("span", { class: "pin-pulse" });
-  if (isCrowd) {
-    const badges = el("span", { class: "crowd-kinds" }, ...kinds.map((each) => badge(each)));
-    const html = el("span", { class: "pin-inner" }, pulse, el("span", { class: "crowd-count", text: count > 99 ? "99+" : count }), badges);
-    return L.divIcon({ className: classes.join(" "), html, iconSize: [PIN_PX, PIN_PX] });
-  }
-  const html = el(
-    "span",
-    { class: "pin-inner" },
-    pulse,
-    badge(newest.hazard),
-    count > 1 ? el("span", { class: "pin-count", text: count > 99 ? "99+" : count }) : null,
-  );
-  return L.divIcon({ className: classes.join(" "), html, iconSize: [PIN_PX, PIN_PX] });
-}
-
-function describe(newest, count, isCrowd) {
-  if (isCrowd) return t("cluster", count);
-  const text = t("pin", nameOf(kind(newest.hazard)), newest.place || t("unknownPlace"), ago(newest.lastSeen));
-  return count > 1 ? `${text}. ${t("pins", count)}` : text;
-}
-
-/** Stacks whose pins would overlap at this zoom, together: first those too close, then small groups whose spread would meet. */
-function gather(stacks, map) {
-  const groups = stacks.map((stack) => ({ center: map.project([stack.lat, stack.lon]), members: [stack] }));
-  merge(groups, map, () => TOO_CLOSE_PX);
-  merge(groups, map, (a, b) => (a + b > MOST_SPREAD ? 0 : TOO_CLOSE_PX + radius(a) + radius(b)));
-  return groups.map((group) => group.members);
-}
-
-/** Merge, in place, groups nearer to each other than `reach` of their sizes, in pixels. */
-function merge(groups, map, reach) {
-  for (let i = 0; i < groups.length; i += 1) {
-    for (let j = 0; j < groups.length; j += 1) {
-      const [one, other] = [groups[i], groups[j]];
-      if (i === j || one.center.distanceTo(other.center) >= reach(one.members.length, other.members.length)) continue;
-      one.members.push(...other.members);
-      one.center = map.project(middle(one.members));
-      groups.splice(j, 1);
-      if (j < i) i -= 1;
-      j = -1; // The group has grown: look at every other one again.
-    }
-  }
-}
-
-/** Positions around the middle of a group, far enough apart that each pin can be seen and touched. */
-function spread(group, map) {
-  if (group.length === 1) return [{ stack: group[0], at: [group[0].lat, group[0].lon], leg: false }];
-  const center = map.project(middle(group));
-  // In the order of their true directions, so that the legs do not cross.
-  const from = group.length === 2 ? -Math.PI : -Math.PI / 2;
-  const turn = (stack) => direction(stack, from, center, map);
-  const ordered = [...group].sort((a, b) => turn(a) - turn(b) || (a.key < b.key ? -1 : 1));
-  return ordered.map((stack, index) => {
-    const angle = from + (index / group.length) * 2 * Math.PI;
-    const at = map.unproject(center.add([radius(group.length) * Math.cos(angle), radius(group.length) * Math.sin(angle)]));
-    return { stack, at: [at.lat, at.lng], leg: true };
-  });
-}
-
-/** Where a stack truly stands, as an angle clockwise from the angle `from`. */
-function direction(stack, from, center, map) {
-  const { x, y } = map.project([stack.lat, stack.lon]).subtract(center);
-  if (Math.hypot(x, y) < 1) return 0;
-  // Half a slot early, so that one that stands just before `from` does not go all the way round.
-  return (Math.atan2(y, x) - from + 4 * Math.PI + Math.PI / 6) % (2 * Math.PI);
-}
-
-/** How far from the middle the pins of a group of `count` stand, in pixels; a crowd is one pin. */
-function radius(count) {
-  if (count === 1 || count > MOST_SPREAD) return 0;
-  return Math.max(24, ((PIN_PX + 4) * count) / (2 * Math.PI));
-}
-
-function middle(group) {
-  const sum = group.reduce(([lat, lon], stack) => [lat + stack.lat, lon + stack.lon], [0, 0]);
-  return [sum[0] / group.length, sum[1] / group.length];
 }

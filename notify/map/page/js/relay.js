@@ -1,7 +1,8 @@
 /** The relay strip: cameras, then a beacon for every function, lit while it has replicas, with its last minutes. */
 
 import { el, setText, svg } from "./dom.js";
-import { nameOf, t } from "./i18n.js";
+import { CameraTiles } from "./cameras.js";
+import { duration, nameOf, t } from "./i18n.js";
 
 const ORDER = ["detect", "caption", "map", "post"];
 export const MINUTES = 3;
@@ -13,28 +14,23 @@ export class Relay {
   #cameras;
   #nodes = new Map();
   #nothing;
+  #times = new Map();
 
   constructor(chain) {
     this.#chain = chain;
-    this.#cameras = makeCameras();
-    this.#nothing = el("p", { class: "empty relay-empty" });
+    this.#cameras = new CameraTiles(beacon());
+    this.#nothing = el("p", { class: "relay-empty" });
     chain.append(this.#cameras.node, this.#nothing);
   }
 
   showCameras(cameras) {
-    const rank = { lost: 0, unknown: 1, live: 2 };
-    const sorted = [...cameras].sort((a, b) => rank[a.state] - rank[b.state] || a.id.localeCompare(b.id));
-    const live = cameras.filter((camera) => camera.state === "live").length;
-    const lost = cameras.filter((camera) => camera.state === "lost").length;
-    const { node, beacon, name, always, summary, list } = this.#cameras;
-    node.classList.toggle("is-lit", live > 0);
-    beacon.classList.toggle("is-lit", live > 0);
-    setText(name, t("motion"));
-    setText(always, t("alwaysOn"));
-    setText(summary, cameras.length === 0 ? t("noCameras") : [t("camerasLive", live), lost > 0 ? t("camerasLost", lost) : ""].filter(Boolean).join(" · "));
-    summary.classList.toggle("is-warning", lost > 0);
-    list.setAttribute("aria-label", t("cameras"));
-    list.replaceChildren(...sorted.map(cameraRow));
+    this.#cameras.show(cameras);
+  }
+
+  /** What the stages usually take, in seconds by name. */
+  showTimes(times) {
+    this.#times = times;
+    for (const [name, node] of this.#nodes) fillTime(node, times.get(name));
   }
 
   show(pipeline) {
@@ -53,6 +49,7 @@ export class Relay {
         this.#nodes.set(one.name, node);
       }
       fillNode(node, one, Number(pipeline.at) || Date.now() / 1000);
+      fillTime(node, this.#times.get(one.name));
       const there = this.#chain.children[index + 1];
       if (there !== node.node) this.#chain.insertBefore(node.node, there ?? null);
     });
@@ -61,33 +58,13 @@ export class Relay {
   }
 }
 
-function makeCameras() {
-  const sign = beacon();
-  const name = el("span", { class: "node-name" });
-  const always = el("span", { class: "node-state" });
-  const summary = el("p", { class: "node-summary" });
-  const list = el("ul", { class: "camera-list", tabindex: "0" });
-  const head = el("div", { class: "node-head" }, sign, el("div", { class: "node-words" }, name, always));
-  return { node: el("div", { class: "node node-cameras" }, head, summary, list), beacon: sign, name, always, summary, list };
-}
-
-function cameraRow(camera) {
-  const word = t({ live: "cameraLive", lost: "cameraLost", unknown: "cameraUnknown" }[camera.state]);
-  return el(
-    "li",
-    { class: `camera is-${camera.state}`, title: camera.id },
-    el("span", { class: "camera-sign", "aria-hidden": "true" }),
-    el("span", { class: "camera-name", text: camera.place || camera.id }),
-    el("span", { class: "camera-state", text: camera.reason ? `${word}: ${camera.reason}` : word }),
-  );
-}
-
 function makeNode() {
   const sign = beacon();
   const name = el("span", { class: "node-name" });
   const state = el("span", { class: "node-state" });
   const waiting = el("span", { class: "node-waiting" });
   const dead = el("span", { class: "node-dead" });
+  const took = el("span", { class: "node-took" });
   const replicas = svg("path", { class: "spark-replicas" });
   const queue = svg("path", { class: "spark-waiting" });
   const spark = svg(
@@ -98,8 +75,8 @@ function makeNode() {
     queue,
   );
   const head = el("div", { class: "node-head" }, sign, el("div", { class: "node-words" }, name, state));
-  const node = el("div", { class: "node" }, head, spark, el("p", { class: "node-numbers" }, waiting, dead));
-  return { node, sign, name, state, waiting, dead, spark, replicas, queue };
+  const node = el("div", { class: "node" }, head, spark, el("p", { class: "node-numbers" }, waiting, dead, took));
+  return { node, sign, name, state, waiting, dead, took, spark, replicas, queue };
 }
 
 function fillNode(node, { name, replicas = 0, max = 1, ready = 0, unacked = 0, dead = 0, history = [] }, now) {
@@ -119,6 +96,10 @@ function fillNode(node, { name, replicas = 0, max = 1, ready = 0, unacked = 0, d
   if (last === undefined || last[0] < now) points.push([now, replicas, waiting]);
   node.replicas.setAttribute("d", steps(points, 1, Math.max(1, max), now, true));
   node.queue.setAttribute("d", steps(points, 2, Math.max(4, ...points.map((point) => point[2])), now, false));
+}
+
+function fillTime(node, seconds) {
+  setText(node.took, seconds === undefined ? "" : t("took", duration(seconds)));
 }
 
 /** A step line through column `column` of the history, as path data; `isArea` closes it along the floor. */

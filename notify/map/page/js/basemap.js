@@ -1,4 +1,4 @@
-/** The offline base map: outlines of Korea's provinces, its districts when one looks closer, and their names. */
+/** The offline base map: the world's land, Korea's provinces, its districts when one looks closer, and their names. */
 
 import { currentLanguage } from "./i18n.js";
 import { el } from "./dom.js";
@@ -7,8 +7,9 @@ export const KOREA = [
   [33.1, 125.0],
   [38.6, 130.0],
 ];
-export const ATTRIBUTION = "Boundaries: NGII (국토지리정보원), data.go.kr";
+export const ATTRIBUTION = "국토지리정보원 NGII, data.go.kr · Natural Earth";
 const DISTRICTS_FROM_ZOOM = 9;
+const NAMES_FROM_ZOOM = 6;
 const MOST_LABELS = 60;
 
 // code: [English, Korean, latitude and longitude of the label]; a city is named only from closer by.
@@ -33,7 +34,7 @@ const PROVINCES = {
 };
 
 /** Draw the outlines under everything else; returns a function that writes the names in the current language. */
-export function drawKorea(map) {
+export function drawBase(map) {
   for (const [name, zIndex] of [
     ["land", 150],
     ["names", 450],
@@ -41,6 +42,9 @@ export function drawKorea(map) {
     map.createPane(name).style.zIndex = zIndex;
     map.getPane(name).style.pointerEvents = "none";
   }
+  // Drawn well beyond the edge of the view, so that dragging the map does not show where the land was cut off.
+  const renderer = L.svg({ pane: "land", padding: 0.7 });
+  const outline = (rank) => L.geoJSON(null, { interactive: false, pane: "land", renderer, style: { className: `land land-${rank}` } });
   const names = L.layerGroup().addTo(map);
   let provinces = null;
   let districts = null;
@@ -56,6 +60,7 @@ export function drawKorea(map) {
       names.addLayer(label(at, text, rank));
     };
     const zoom = map.getZoom();
+    if (zoom < NAMES_FROM_ZOOM) return;
     if (zoom >= DISTRICTS_FROM_ZOOM + 1 && districts !== null) {
       const view = map.getBounds();
       const inView = districtPoints.filter((point) => view.contains(point.at)).slice(0, MOST_LABELS);
@@ -92,6 +97,9 @@ export function drawKorea(map) {
     writeNames();
   };
 
+  read("/static/vendor/world/land.geojson").then((shapes) => {
+    if (shapes !== null) outline("world").addData(shapes).addTo(map).bringToBack();
+  });
   read("/static/vendor/korea/provinces.geojson").then((shapes) => {
     if (shapes === null) return;
     provinces = outline("province").addData(shapes).addTo(map);
@@ -100,10 +108,6 @@ export function drawKorea(map) {
   map.on("zoomend", look);
   map.on("moveend", writeNames);
   return writeNames;
-}
-
-function outline(rank) {
-  return L.geoJSON(null, { interactive: false, pane: "land", style: { className: `land land-${rank}` } });
 }
 
 function label(at, text, rank) {

@@ -1,0 +1,20 @@
+/** The address bar: view, filters and the open incident, so that a link shows another reader the same. */
+
+import { Filters } from "./filters.js";
+
+/** What an address asks for. The form `#incident=12` of older links is read too. */
+export function readAddress({ pathname, search, hash } = location) {
+  const query = new URLSearchParams(search);
+  const asked = query.get("incident") ?? new URLSearchParams(hash.slice(1)).get("incident");
+  const view = pathname.replace(/\/$/, "") === "/feed" ? "feed" : hash === "#relay" ? "relay" : "map";
+  return { view, incident: asked || null, filters: Filters.fromQuery(query) };
+}
+
+/** The address of a view with these filters and this incident (or null). */
+export function addressOf({ view, incident, filters }) {
+  const query = filters.toQuery();
+  if (incident !== null) query.set("incident", incident);
+  // Commas are as good as their escapes in a query, and a person can read them.
+  const text = query.toString().replaceAll("%2C", ",").replaceAll("%3A", ":");
+  return `${view === "feed" ? "/feed" : "/"}${text && `?${text}`}${view === "relay" ? "#relay" : ""}`;
+}

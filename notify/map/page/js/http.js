@@ -1,0 +1,31 @@
+/** Asks the API; a refusal is an error that knows its status and the API's own line about it. */
+
+const PATIENCE_MS = 20_000;
+
+export class Refused extends Error {
+  /** @param {number} status HTTP status @param {string} reason the API's `detail`, or "" */
+  constructor(status, reason) {
+    super(reason || `HTTP ${status}`);
+    this.status = status;
+  }
+}
+
+/**
+ * The JSON at `url`, null where the answer is empty.
+ * @throws {Refused} any status but 2xx
+ */
+export async function fetchJson(url, { method = "GET", body } = {}) {
+  const given = body === undefined ? {} : { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
+  const response = await fetch(url, { method, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS), ...given });
+  if (!response.ok) throw new Refused(response.status, await reasonOf(response));
+  return response.status === 204 ? null : response.json();
+}
+
+async function reasonOf(response) {
+  try {
+    const { detail } = await response.json();
+    return typeof detail === "string" ? detail : "";
+  } catch {
+    return "";
+  }
+}

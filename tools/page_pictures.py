@@ -1,0 +1,91 @@
+"""Takes the pictures of the page in docs/ from a running relay; needs playwright and Debian's Chromium.
+
+    make run PORT=8080                                        # for two minutes, so that there is something to see
+    python -m tools.page_pictures http://127.0.0.1:8080 docs [OPERATOR_KEY]
+
+Look at each before it is committed: what shows a face must not be.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from playwright.sync_api import Page, sync_playwright
+
+CHROMIUM = "/usr/bin/chromium"
+MOST_BYTES = 400 * 1024
+_SETTLE_MS = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One picture: where, how large, and in which manner of reading."""
+
+    name: str
+    path: str = "/"
+    width: int = 1280
+    height: int = 860
+    first_incident: bool = False
+    context: dict[str, Any] = field(default_factory=dict)
+
+
+_KOREAN_DARK = {"color_scheme": "dark", "locale": "ko-KR"}
+SHOTS = (
+    Shot("page-light", first_incident=True),
+    Shot("page-dark", context=_KOREAN_DARK),
+    Shot("page-feed", "/feed"),
+    Shot("page-phone", width=390, height=844),
+    Shot("page-phone-incident", width=390, height=844, first_incident=True, context=_KOREAN_DARK),
+)
+
+
+def take(browser: Any, base: str, shot: Shot, key: str | None) -> bytes:
+    """The picture as PNG; with a key, as who holds it sees it."""
+    viewport = {"width": shot.width, "height": shot.height}
+    given = {"locale": "en-US", "timezone_id": "Asia/Seoul", "reduced_motion": "reduce"} | shot.context
+    context = browser.new_context(viewport=viewport, **given)
+    page: Page = context.new_page()
+    if key is not None:
+        context.request.post(f"{base}/api/session", data={"key": key})
+    page.goto(base + shot.path)
+    page.locator(".card-link").first.wait_for()
+    if shot.first_incident:
+        page.locator(".card-link").first.click()
+    page.wait_for_timeout(_SETTLE_MS)
+    png: bytes = page.screenshot()
+    context.close()
+    return png
+
+
+def fit(png: bytes) -> bytes:
+    """The picture with as few colours as its file must be small, none lost where it is small already."""
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    for step in (1, 4, 8, 12, 16):
+        fewer = np.minimum(255, (image.astype(np.int32) + step // 2) // step * step).astype(np.uint8)
+        written, encoded = cv2.imencode(".png", fewer, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+        if written and len(encoded) <= MOST_BYTES:
+            return encoded.tobytes()
+    raise ValueError(f"cannot be made smaller than {MOST_BYTES} bytes: take a smaller part of the page")
+
+
+def main(base: str, folder: str, key: str | None = None) -> None:
+    """Take all of them."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        for shot in SHOTS:
+            picture = fit(take(browser, base.rstrip("/"), shot, key))
+            (Path(folder) / f"{shot.name}.png").write_bytes(picture)
+            print(f"{shot.name}.png: {len(picture) / 1024:.0f} KiB")
+        browser.close()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (3, 4):
+        sys.exit("usage: python -m tools.page_pictures URL FOLDER [OPERATOR_KEY]")
+    main(*sys.argv[1:])
