@@ -117,7 +117,7 @@ async def _post_on(
     if incident is None:
         raise Reject(f"incident {incident_id} is gone")
     snapshot, location = redacted_of(event), drawn_of(event)
-    key = await _keep(snapshot, desk.snapshots)
+    key, location_key = await _keep(snapshot, desk.snapshots), await _keep(location, desk.snapshots)
     try:
         async with asyncio.timeout(_CHANNEL_S):
             reference = await channel.post(
@@ -132,7 +132,9 @@ async def _post_on(
         await desk.store.release(incident_id, channel.name, claim)
         posts_total.labels(channel.name, "failed").inc()
         return ChannelError(f"{channel.name}: {error}", after_s=error.after_s)
-    await desk.store.confirm(incident_id, channel.name, text=claim.text, snapshot_key=key, reference=reference)
+    await desk.store.confirm(
+        incident_id, channel.name, text=claim.text, snapshot_key=key, location_key=location_key, reference=reference
+    )
     posts_total.labels(channel.name, "posted").inc()
     log.info("alert_posted", channel=channel.name, incident=incident_id, with_picture=snapshot is not None)
     return None

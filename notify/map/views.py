@@ -117,6 +117,9 @@ def feed_item(post: Post, public_url: str = "") -> Json:
     }
     if post.snapshot_key is not None:
         item["image"] = f"{public_url}/api/posts/{post.id}/snapshot"
+    if post.location_key is not None:
+        map_url = f"{public_url}/api/posts/{post.id}/location"
+        item["attachments"] = [{"url": map_url, "mime_type": "image/jpeg", "title": "Where it is"}]
     return item
 
 

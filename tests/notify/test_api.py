@@ -16,6 +16,7 @@ import pytest
 from functions import Caption
 from functions.event import utc_now
 from notify.channels import Feed
+from notify.location import draw_location
 from notify.map import Map, put_on_map
 from notify.map.api import Site, create_app, open_site
 from notify.map.store import Store, StoreError
@@ -248,6 +249,21 @@ async def test_feed_is_a_json_feed_newest_first(client, site, make_event):
     assert newest["_bongsu"]["incident"] == 2 and oldest["_bongsu"]["hazard"] == "fire"
     assert newest["id"] != oldest["id"]
     assert (await client.get(newest["image"])).headers["content-type"] == "image/jpeg"
+
+
+async def test_feed_has_the_map_that_went_out_with_a_post(client, site, make_event):
+    event = make_event("fire")
+    incident = await site.store.record_sighting(event)
+    drawn = draw_location(event.place, None)
+    key = await site.snapshots.put(drawn)
+    await site.store.claim(incident, "feed", "event-1")
+    await site.store.confirm(
+        incident, "feed", text=Caption(en="Fire.", ko="화재."), snapshot_key=None, location_key=key, reference="1"
+    )
+    (item,) = (await client.get("/feed.json")).json()["items"]
+    (attached,) = item["attachments"]
+    answer = await client.get(attached["url"])
+    assert (answer.headers["content-type"], answer.content) == (attached["mime_type"], drawn.jpeg)
 
 
 async def test_feed_addresses_are_absolute_under_a_public_url(tmp_path, database_url, make_event):

@@ -131,6 +131,8 @@ async def test_map_of_the_place_is_the_second_picture_with_words_of_its_own(pair
         assert base64.b64decode(out["location"]["base64"]) == drawn
     else:
         assert [media["jpeg"] for media in out["media"]] == [street, drawn]
+        (kept,) = await store.posts(channel.name)
+        assert (await snapshots.get(kept.location_key)).jpeg == drawn
         assert "Map with a pin at Sinchon Market: 37.5585°N, 126.9370°E." in out["media"][1]["alt"]
 
 
