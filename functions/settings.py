@@ -26,6 +26,8 @@ class Settings(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"
     """Size of that folder at most: the oldest gives way."""
     buffer_age_s: float = 3600.0
     """What is kept for longer is dropped."""
+    motion_replicated: bool = False
+    """On a cluster of RabbitMQ: keep bursts on a majority of its nodes, so that detection outlives the loss of one."""
     metrics_port: int | None = None
     """Port of `/metrics` and `/healthz`; none are served without it."""
     log_format: str = "json"

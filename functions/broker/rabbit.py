@@ -22,6 +22,7 @@ from functions.broker.rabbit_consumer import RabbitConsumer
 from functions.broker.rabbit_queues import declare_base, declare_delay, declare_queues
 from functions.broker.rabbit_wire import outgoing, read_dead_letter
 from functions.event import Message
+from functions.settings import load
 from functions.topology import DEAD, Queue
 
 publishes_total = Counter("bongsu_broker_publishes_total", "Messages published, by what the broker said", ["outcome"])
@@ -45,10 +46,11 @@ _HEARTBEAT_S = 20
 class RabbitBroker:
     """Topic exchange `bongsu`, a quorum queue per type and function, one queue of dead letters."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, replicates_motion: bool = False) -> None:
         address = URL(url)
         self._url = address if "heartbeat" in address.query else address.update_query(heartbeat=_HEARTBEAT_S)
         self._shown = str(address.with_query(None).with_user(None).with_password(None))
+        self._replicates_motion = replicates_motion
         self._link: _Link | None = None
         # Under a resource alarm RabbitMQ stops reading from connections that publish. Acknowledgements must not wait
         # behind that, or no consumer could ever empty the queues that raised the alarm: so they have their own.
@@ -61,15 +63,16 @@ class RabbitBroker:
 
         Raises:
             BrokerError: no answer, or the credentials are refused.
+            SettingsError: a value of the environment cannot be used.
         """
-        broker = cls(url)
+        broker = cls(url, replicates_motion=load().motion_replicated)
         await broker._linked()
         return broker
 
     async def declare(self, queues: Iterable[Queue]) -> None:
         link = await self._linked()
         try:
-            differing = await declare_queues(link.connection, queues)
+            differing = await declare_queues(link.connection, queues, replicates_motion=self._replicates_motion)
         except FAILURES as error:
             await self._drop(link)
             raise BrokerError(f"{self._shown}: cannot declare queues: {error}") from error

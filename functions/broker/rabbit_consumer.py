@@ -61,7 +61,7 @@ class RabbitDelivery:
         await self._finish()
 
     async def release(self) -> None:
-        if queue(self.queue).is_shedding:  # a classic queue, which counts no deliveries and keeps our place
+        if queue(self.queue).is_shedding:  # keeps our place; a replicated one may drop a burst that comes back 20 times
             await self._finish(requeue=True)
             return
         # Requeueing counts against a quorum queue's delivery limit on RabbitMQ < 4.3; a fresh copy does not.

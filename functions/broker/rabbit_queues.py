@@ -22,11 +22,13 @@ _KEPT: dict[str, Any] = {
 }
 
 
-def arguments(q: Queue) -> dict[str, Any]:
-    """The arguments of a queue: classic and shedding, or quorum and keeping."""
+def arguments(q: Queue, *, is_replicated: bool = False) -> dict[str, Any]:
+    """The arguments of a queue: shedding and classic (quorum if it is to be replicated), or keeping and quorum."""
     if q.is_shedding:
-        # Classic: a quorum queue would write every burst to disk, on every node, for the half minute that it is worth.
-        shedding: dict[str, Any] = {"x-queue-type": "classic", "x-overflow": "drop-head"}
+        # Classic: a quorum queue writes every burst to disk, on every node, for the half minute that it is worth. Where
+        # there are several nodes that is the price of detecting on while one of them is away.
+        kind = "quorum" if is_replicated else "classic"
+        shedding: dict[str, Any] = {"x-queue-type": kind, "x-overflow": "drop-head"}
         if q.max_length is not None:
             shedding["x-max-length"] = q.max_length
         if q.ttl_s is not None:
@@ -71,14 +73,17 @@ async def declare_delay(channel: AbstractChannel, delay_s: int) -> AbstractExcha
     return exchange
 
 
-async def declare_queues(connection: AbstractConnection, queues: Iterable[Queue]) -> list[str]:
+async def declare_queues(
+    connection: AbstractConnection, queues: Iterable[Queue], *, replicates_motion: bool = False
+) -> list[str]:
     """Create and bind queues; those that exist keep what they have. Returns what differs, a line for each."""
     differing = []
     channel = await connection.channel(publisher_confirms=False)
     try:
         for q in queues:
             try:
-                declared = await channel.declare_queue(q.name, durable=True, arguments=arguments(q))
+                wanted = arguments(q, is_replicated=replicates_motion)
+                declared = await channel.declare_queue(q.name, durable=True, arguments=wanted)
             except ChannelPreconditionFailed as error:
                 differing.append(f"queue {q.name} exists with other arguments: {_difference(str(error))}")
                 # The refusal closed the channel.
