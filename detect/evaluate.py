@@ -80,6 +80,7 @@ def main() -> None:
     lines += [f"- {name}: {len(samples)} pictures, `{digest(samples)[:16]}`" for name, samples in sets.items()]
     print("\n".join(lines))
     if chosen.out:
+        chosen.out.parent.mkdir(parents=True, exist_ok=True)
         chosen.out.write_text("\n".join(lines) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Records weights that you trust: `python -m detect.record FILE...` writes their sha256 into `SHA256SUMS` beside them."""
+"""Records weights that you trust: `python -m detect.record FILE...` writes each sha256 into `SHA256SUMS` beside it."""
 
 from __future__ import annotations
 
