@@ -127,8 +127,8 @@ class _Pictures:
 
 
 def _head(model: Any) -> list[str]:
-    """Names of the nodes behind the last convolutions, where boxes and scores are put together."""
-    return [node.name for node in model.graph.node if "/model.22/" in node.name and node.op_type != "Conv"]
+    """Names of the nodes of the detection head, where boxes and scores are made."""
+    return [node.name for node in model.graph.node if "/model.22/" in node.name]
 
 
 def _free_batch(path: Path) -> None:

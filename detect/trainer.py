@@ -19,6 +19,7 @@ import numpy as np
 from torch.optim.lr_scheduler import LambdaLR
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils.torch_utils import init_seeds
 
 from detect.augment import Crop, Paster, watch
 from detect.corpus import NEGATIVE, Sample, sampling_weights
@@ -93,6 +94,8 @@ class HazardTrainer(DetectionTrainer):  # type: ignore[misc]
         self._begun_at = self._epoch_at = time.monotonic()
         self._is_mosaic_open = recipe.mosaic > 0
         super().__init__(overrides=options)
+        # A run that goes on would otherwise draw the very pictures that it began with.
+        init_seeds(recipe.seed + 1 + int(self._before_s))
         # On a CPU ultralytics loads pictures between the steps; beside them, a second core has something to do.
         self.args.workers = options["workers"]
         self.add_callback("on_train_epoch_start", HazardTrainer._start_epoch)
