@@ -3,10 +3,11 @@
 python -m detect.export hazard RUN/weights/best.pt detect/weights/hazard4_320.onnx
 python -m detect.export scene  yolov8n_coco_init.pt detect/weights/scene_640.onnx
 python -m detect.export state  RUN/weights/best.pt RUN/weights/hazard4_320.pt
+python -m detect.export blend  RUN/weights/best.pt RUN/weights/blend.pt --start START.pt --share 0.5
 python -m detect.export int8   detect/weights/hazard4_320.onnx RUN/hazard4_320_int8.onnx --data CORPUS
 
-`state` is for the backend on torch: tensors only, which cannot run code. Each writes the sha256 of what it made into
-the `SHA256SUMS` beside it; a checkpoint is read only if it is recorded (`detect.registry`).
+`state` is for the backend on torch: tensors only, which cannot run code; `blend` writes the same kind. Each command
+writes the sha256 of what it made into the `SHA256SUMS` beside it; a checkpoint is read only if it is recorded.
 """
 
 from __future__ import annotations
@@ -28,19 +29,26 @@ _CALIBRATION = 300
 def main() -> None:
     """Export one network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["hazard", "scene", "state", "int8"])
+    parser.add_argument("what", choices=["hazard", "scene", "state", "blend", "int8"])
     parser.add_argument(
         "source", type=Path, help="a .pt file: a checkpoint, or a state dict of YOLOv8n on COCO; for int8 an .onnx file"
     )
     parser.add_argument("target", type=Path)
     parser.add_argument("--size", type=int, help="side of the square that the network sees, if it is not the usual one")
     parser.add_argument("--data", type=Path, help="for int8: a corpus, of which some training pictures are looked at")
+    parser.add_argument("--start", type=Path, help="for blend: what the run started from")
+    parser.add_argument(
+        "--share", type=float, default=0.5, help="for blend: of the source, 0 to 1; the rest is the start"
+    )
     chosen = parser.parse_args()
     try:
         if chosen.what == "int8":
             quantise(chosen.source, chosen.target, chosen.data or parser.error("int8 needs --data CORPUS"))
         elif chosen.what == "state":
             export_state(chosen.source, chosen.target, chosen.size or SIZES["hazard"])
+        elif chosen.what == "blend":
+            start = chosen.start or parser.error("blend needs --start FILE.pt")
+            export_blend(chosen.source, start, chosen.share, chosen.target, chosen.size or SIZES["hazard"])
         else:
             export(chosen.source, chosen.target, chosen.size or SIZES[chosen.what])
     except ModelError as error:
@@ -73,6 +81,18 @@ def export_state(source: Path, target: Path, size_px: int) -> None:
     from detect.checkpoint import read_checkpoint, write_state
 
     write_state(read_checkpoint(source, pickles=True).network, size_px, target)
+
+
+def export_blend(source: Path, start: Path, share: float, target: Path, size_px: int) -> None:
+    """Write a network between a run's start and its end (`checkpoint.blend`).
+
+    Raises:
+        ModelError: a checkpoint is not the recorded one, or they do not fit together.
+    """
+    from detect.checkpoint import blend, read_checkpoint, write_state
+
+    first, second = (read_checkpoint(path, pickles=True).network for path in (start, source))
+    write_state(blend(first, second, share), size_px, target)
 
 
 def quantise(source: Path, target: Path, data: Path) -> None:
@@ -127,8 +147,8 @@ class _Pictures:
 
 
 def _head(model: Any) -> list[str]:
-    """Names of the nodes of the detection head, where boxes and scores are made."""
-    return [node.name for node in model.graph.node if "/model.22/" in node.name]
+    """Names of the nodes behind the last convolutions, where boxes and scores are put together."""
+    return [node.name for node in model.graph.node if "/model.22/" in node.name and node.op_type != "Conv"]
 
 
 def _free_batch(path: Path) -> None:

@@ -125,6 +125,19 @@ class HazardTrainer(DetectionTrainer):  # type: ignore[misc]
             return dict(self.metrics), None
         return super().validate()
 
+    def save_model(self) -> Any:
+        """Checkpoints are there whole or not at all: who is killed while writing one goes on from that before it."""
+        kept = self.last, self.best
+        self.last, self.best = (path.with_suffix(".part") for path in kept)
+        try:
+            saved = super().save_model()
+            for part, path in zip((self.last, self.best), kept, strict=True):
+                if part.is_file():
+                    part.replace(path)
+        finally:
+            self.last, self.best = kept
+        return saved
+
     def _setup_scheduler(self) -> None:
         self.lf = lambda _: max(0.02, self._left())
         self.scheduler = LambdaLR(self.optimizer, lr_lambda=self.lf)

@@ -80,6 +80,19 @@ def test_a_checkpoint_that_could_run_code_is_not_opened(tmp_path: Path) -> None:
     assert not ran.exists()
 
 
+@pytest.mark.torch
+def test_a_blend_lies_between_two_networks(tmp_path: Path) -> None:
+    pytest.importorskip("ultralytics")
+    from detect.checkpoint import blend, read_checkpoint
+
+    first, second = (read_checkpoint(STATE).network for _ in range(2))
+    name = "model.0.conv.weight"
+    start = first.state_dict()[name].clone()
+    second.state_dict()[name].add_(1.0)
+    middle = blend(first, second, 0.25).state_dict()[name]
+    assert middle.numpy() == pytest.approx(start.numpy() + 0.25, abs=1e-5)
+
+
 class _Evil:
     def __init__(self, path: Path) -> None:
         self._path = path
