@@ -87,6 +87,9 @@ class HazardDataset(YOLODataset):  # type: ignore[misc]
 class HazardTrainer(DetectionTrainer):  # type: ignore[misc]
     """A trainer that ends in time: learning rate and mosaic follow the clock, as a shared machine's speed changes."""
 
+    last: Path
+    best: Path
+
     def __init__(self, recipe: Recipe, samples: Sequence[Sample], options: dict[str, Any]) -> None:
         self._recipe = recipe
         self._samples = samples
