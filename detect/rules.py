@@ -25,11 +25,13 @@ class Rule:
 
 
 RULES: Mapping[Hazard, Rule] = {
-    # Thresholds and frames: detect/calibrate.py. Vehicles are thrown about by a crash, so their boxes may move further.
-    "accident": Rule(0.40, 1.0),
-    "fire": Rule(0.35, 0.6),
-    "gun": Rule(0.40, 0.8),
-    "knife": Rule(0.40, 0.8),
+    # Thresholds and frames: detect/calibrate.py finds the most bursts so with at most one in a hundred false; one in fifty
+    # for accidents, whose negatives are the same streets seconds before the crash. Vehicles are thrown about by a crash,
+    # so their boxes may move further.
+    "accident": Rule(0.40, 1.0, frames=3),
+    "fire": Rule(0.30, 0.6),
+    "gun": Rule(0.40, 0.8, frames=3),
+    "knife": Rule(0.30, 0.8),
 }
 
 
