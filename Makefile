@@ -8,7 +8,7 @@ DEV    := $(VENV)/.dev
 PORT   ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench chaos clean
+.PHONY: help run test lint format bench chaos clean train evaluate bench-detect test-train
 
 help: ## Show this help
 	@echo "Bongsu watches CCTV and tells people. Targets:"
@@ -35,6 +35,27 @@ format: $(DEV) ## Format the code
 bench: $(DEV) ## Measure, and print the tables of docs/benchmarks.md
 	$(BIN)/python -m bench
 
+DATA    ?=
+DEVICE  ?= cpu
+RUN     ?= runs/hazard
+TRAIN   := .venv-train
+UNSEEN  ?= $(wildcard $(DATA)_extra)
+
+train: $(TRAIN)/.ready ## Train the hazard network: DATA=corpus DEVICE=cpu|0 (docs/detector.md)
+	@test -n "$(DATA)" || { echo "Say where the labelled pictures are: make train DATA=FOLDER (docs/detector.md)"; exit 1; }
+	$(TRAIN)/bin/python -m detect.train $(DATA) --device $(DEVICE) --run $(RUN) $(ARGS)
+
+evaluate: $(DEV) ## Measure the network on labelled pictures: DATA=corpus UNSEEN=corpora CLIPS=folder with video/
+	@test -n "$(DATA)" || { echo "Say where the labelled pictures are: make evaluate DATA=FOLDER (docs/detector.md)"; exit 1; }
+	$(BIN)/python -m detect.evaluate $(DATA) $(if $(UNSEEN),--unseen $(UNSEEN)) --out runs/scores.md $(ARGS)
+	$(if $(CLIPS),BONGSU_DATA=$(CLIPS) $(BIN)/python -m bench.confirm --out runs/scores.md)
+
+bench-detect: $(TRAIN)/.ready ## Time the detector against ultralytics, in one run
+	$(TRAIN)/bin/python -m bench.detect_speed $(ARGS)
+
+test-train: $(TRAIN)/.ready ## Run the tests that need torch
+	$(TRAIN)/bin/python -m pytest -m torch tests/detect $(ARGS)
+
 include k8s/deploy.mk
 
 chaos: $(DEV) ## Break real servers and workers at random, and count what is lost or doubled (nothing may be)
@@ -42,7 +63,7 @@ chaos: $(DEV) ## Break real servers and workers at random, and count what is los
 	$(BIN)/python -m bench.chaos $(ARGS)
 
 clean: ## Remove the virtual environment, caches and the state of `make run`
-	rm -rf $(VENV) state build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TRAIN) state build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # constraints.txt pins every version, so that each machine gets what was tested and none gets torch with CUDA.
 $(STAMP): pyproject.toml constraints.txt
@@ -54,5 +75,12 @@ $(STAMP): pyproject.toml constraints.txt
 
 $(DEV): $(STAMP)
 	@echo "Setting up $(VENV): tools for tests and checks ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,detect,notify,api,post,caption,local,mysql,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,detect,openvino,notify,api,post,caption,local,mysql,dev]'
+	@touch $@
+
+# torch is 1.4 GB and needed by nobody who only runs Bongsu, so it has an environment of its own.
+$(TRAIN)/.ready: pyproject.toml constraints.txt
+	@echo "Setting up $(TRAIN): torch and ultralytics, some minutes the first time ..."
+	@test -x $(TRAIN)/bin/python || $(PYTHON) -m venv $(TRAIN) || { echo "python3 -m venv failed: on Debian, apt-get install python3-venv"; exit 1; }
+	@$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,detect,openvino,train]' pytest pytest-asyncio pytest-timeout
 	@touch $@

@@ -1,58 +1,154 @@
-"""Makes the shipped ONNX weights from PyTorch ones; needs the `train` extra. Run by whoever changes a network.
+"""Makes weights that the detector can load of a checkpoint; needs the `train` extra. Run by whoever changes a network.
 
-python -m detect.export hazard yolov8n_hazard4.pt detect/weights/hazard4_320.onnx
+python -m detect.export hazard RUN/weights/best.pt detect/weights/hazard4_320.onnx
 python -m detect.export scene  yolov8n_coco_init.pt detect/weights/scene_640.onnx
+python -m detect.export state  RUN/weights/best.pt RUN/weights/hazard4_320.pt
+python -m detect.export blend  RUN/weights/best.pt RUN/weights/blend.pt --start START.pt --share 0.5
+python -m detect.export int8   detect/weights/hazard4_320.onnx RUN/hazard4_320_int8.onnx --data CORPUS
+
+`state` is for the backend on torch: tensors only, which cannot run code; `blend` writes the same kind. Each command
+writes the sha256 of what it made into the `SHA256SUMS` beside it; a checkpoint is read only if it is recorded.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-WEIGHTS = Path(__file__).parent / "weights"
+from detect.registry import ModelError, read_verified, record
+
 SIZES = {"hazard": 320, "scene": 640}
+_CALIBRATION = 300
+"""Pictures from which int8 learns what range each tensor has."""
 
 
 def main() -> None:
-    """Export one network, and write the checksums of all."""
+    """Export one network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", choices=["hazard", "scene"])
-    parser.add_argument("source", type=Path, help="a .pt file: a checkpoint, or a state dict of YOLOv8n on COCO")
+    parser.add_argument("what", choices=["hazard", "scene", "state", "blend", "int8"])
+    parser.add_argument(
+        "source", type=Path, help="a .pt file: a checkpoint, or a state dict of YOLOv8n on COCO; for int8 an .onnx file"
+    )
     parser.add_argument("target", type=Path)
+    parser.add_argument("--size", type=int, help="side of the square that the network sees, if it is not the usual one")
+    parser.add_argument("--data", type=Path, help="for int8: a corpus, of which some training pictures are looked at")
+    parser.add_argument("--start", type=Path, help="for blend: what the run started from")
+    parser.add_argument(
+        "--share", type=float, default=0.5, help="for blend: of the source, 0 to 1; the rest is the start"
+    )
     chosen = parser.parse_args()
-    export(chosen.source, chosen.target, SIZES[chosen.network])
-    write_checksums()
+    try:
+        if chosen.what == "int8":
+            quantise(chosen.source, chosen.target, chosen.data or parser.error("int8 needs --data CORPUS"))
+        elif chosen.what == "state":
+            export_state(chosen.source, chosen.target, chosen.size or SIZES["hazard"])
+        elif chosen.what == "blend":
+            start = chosen.start or parser.error("blend needs --start FILE.pt")
+            export_blend(chosen.source, start, chosen.share, chosen.target, chosen.size or SIZES["hazard"])
+        else:
+            export(chosen.source, chosen.target, chosen.size or SIZES[chosen.what])
+    except ModelError as error:
+        parser.error(str(error))
+    record(chosen.target)
 
 
 def export(source: Path, target: Path, size_px: int) -> None:
-    """Write `source` as ONNX for square pictures of `size_px`, any number of them in a batch."""
-    os.environ.update(YOLO_OFFLINE="1", YOLO_AUTOINSTALL="0")
-    _make_torchvision_importable()
-    import torch
-    from ultralytics import YOLO
+    """Write `source` as ONNX for square pictures of `size_px`, any number of them in a batch.
 
-    loaded = torch.load(source, map_location="cpu", weights_only=False)
-    if "model" in loaded:
-        model = YOLO(str(source))
-    else:
-        model = YOLO("yolov8n.yaml")
-        model.model.load_state_dict({name: value.float() for name, value in loaded.items()})
+    Raises:
+        ModelError: the checkpoint is not the recorded one.
+    """
+    from detect.checkpoint import as_yolo, read_checkpoint
+
+    model = as_yolo(read_checkpoint(source, pickles=True).network)
     with tempfile.TemporaryDirectory() as folder:
-        model.model.pt_path = str(Path(folder) / "network.pt")
-        model.ckpt_path = model.model.pt_path
+        model.model.pt_path = model.ckpt_path = str(Path(folder) / "network.pt")
         written = model.export(format="onnx", imgsz=size_px, dynamic=False, batch=1, simplify=True, opset=17)
         _free_batch(Path(written))
         shutil.move(written, target)
 
 
-def write_checksums() -> None:
-    """Record the sha256 of every shipped network; the detector loads nothing else."""
-    lines = [f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.name}" for f in sorted(WEIGHTS.glob("*.onnx"))]
-    (WEIGHTS / "SHA256SUMS").write_text("\n".join(lines) + "\n")
+def export_state(source: Path, target: Path, size_px: int) -> None:
+    """Write the tensors of a checkpoint, and what is needed to build the network around them.
+
+    Raises:
+        ModelError: the checkpoint is not the recorded one.
+    """
+    from detect.checkpoint import read_checkpoint, write_state
+
+    write_state(read_checkpoint(source, pickles=True).network, size_px, target)
+
+
+def export_blend(source: Path, start: Path, share: float, target: Path, size_px: int) -> None:
+    """Write a network between a run's start and its end (`checkpoint.blend`).
+
+    Raises:
+        ModelError: a checkpoint is not the recorded one, or they do not fit together.
+    """
+    from detect.checkpoint import blend, read_checkpoint, write_state
+
+    first, second = (read_checkpoint(path, pickles=True).network for path in (start, source))
+    write_state(blend(first, second, share), size_px, target)
+
+
+def quantise(source: Path, target: Path, data: Path) -> None:
+    """Write an int8 copy of ONNX weights, its ranges taken from training pictures; the head stays in float.
+
+    Raises:
+        ModelError: the weights are not the recorded ones.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    from detect.corpus import read_corpus
+    from detect.evaluate import read_image
+    from detect.model import letterbox
+
+    samples = [s for s in read_corpus(data) if s.split == "train"]
+    chosen = samples[:: max(1, len(samples) // _CALIBRATION)]
+    model = onnx.load_from_string(read_verified(source))
+    name, size_px = model.graph.input[0].name, model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
+    with tempfile.TemporaryDirectory() as folder:
+        original, prepared = str(Path(folder) / "original.onnx"), str(Path(folder) / "prepared.onnx")
+        onnx.save(model, original)
+        quant_pre_process(original, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            str(target),
+            _Pictures(name, [letterbox([read_image(s)], size_px) for s in chosen]),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            calibrate_method=CalibrationMethod.MinMax,
+            # Coordinates of hundreds and scores under one share the last tensors: 256 steps are too few for both.
+            nodes_to_exclude=_head(onnx.load(prepared)),
+        )
+
+
+class _Pictures:
+    """What onnxruntime's calibration reads: one input after another, then None."""
+
+    def __init__(self, name: str, batches: Sequence[Any]) -> None:
+        self._name = name
+        self._batches = iter(batches)
+
+    def get_next(self) -> dict[str, Any] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {self._name: batch}
+
+    def set_range(self, *_: int) -> None:
+        """Calibrators that work in strides would use it; ours takes all."""
+
+
+def _head(model: Any) -> list[str]:
+    """Names of the nodes behind the last convolutions, where boxes and scores are put together."""
+    return [node.name for node in model.graph.node if "/model.22/" in node.name and node.op_type != "Conv"]
 
 
 def _free_batch(path: Path) -> None:
@@ -74,7 +170,7 @@ def _free_batch(path: Path) -> None:
     onnx.save(model, path)
 
 
-def _free_reshape(model, node) -> None:  # type: ignore[no-untyped-def]
+def _free_reshape(model: Any, node: Any) -> None:
     """A Reshape to (1, ...) with known other sizes becomes one to (0, ...): keep the batch as it comes."""
     from onnx import numpy_helper
 
@@ -89,16 +185,6 @@ def _free_reshape(model, node) -> None:  # type: ignore[no-untyped-def]
                 model.graph.initializer.append(fresh)
                 node.input[1] = fresh.name
             return
-
-
-def _make_torchvision_importable() -> None:
-    # The torchvision that fits a CPU-only torch is built for CUDA and fails on import for want of these two operators.
-    import torch
-
-    library = torch.library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _make_torchvision_importable.keep = library  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""The networks: JPEG bytes in, detections out; the only place that loads one. The detector's worker calls it."""
+"""The networks: JPEG bytes in, detections out, whichever backend runs them. The detector's worker calls it."""
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 import sys
 from collections.abc import Sequence
@@ -13,29 +12,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from detect.backends import Floats, open_backend
+from detect.registry import WEIGHTS, ModelError
 from functions import HAZARDS, Box, Detection
 from functions.jpeg import PictureError, check_jpeg
 
-# Since 1.29 onnxruntime reports its use to its maker unless told not to, and it looks when it is imported.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-import onnxruntime
-
 Image = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
-Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
-
-WEIGHTS = Path(__file__).parent / "weights"
 
 SCENE_LABELS = {0: "person", 1: "bicycle", 2: "car", 3: "motorcycle", 5: "bus", 7: "truck"}
 """What the scene network is asked for, by its class number in COCO."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt(3)."""
+_REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
+"""Scales at which a JPEG can be decoded for less."""
 _GRAY = 114
 """Letterbox padding, as in training."""
-
-
-class ModelError(RuntimeError):
-    """A network cannot be loaded; the message names the file and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +47,15 @@ SCENE = Spec(WEIGHTS / "scene_640.onnx", SCENE_LABELS, min_confidence=0.2)
 
 
 class Network:
-    """A YOLOv8 network on onnxruntime."""
+    """A YOLOv8 network and how its scores are read."""
 
-    def __init__(self, spec: Spec, threads: int = 2) -> None:
+    def __init__(self, spec: Spec, threads: int = 2, device: str = "auto") -> None:
         """Load a network.
 
         Args:
             spec: which one.
             threads: of one inference.
+            device: see `detect.backends.open_backend`.
 
         Raises:
             ModelError: the file is missing, is not the one that was shipped, or is no such network.
@@ -71,22 +64,8 @@ class Network:
         self._labels = spec.labels
         self._min_confidence = spec.min_confidence
         self._iou = spec.iou
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Without spinning, a replica that waits for work uses no processor.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Without its arena, an inference's memory is asked of malloc, which `_give_back_memory` has made to return it.
-        options.enable_cpu_mem_arena = False
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(_verified(spec.path), options, providers=_providers())
-            self._input = self._session.get_inputs()[0].name
-            self.size_px = int(self._session.get_inputs()[0].shape[2])
-        except ModelError:
-            raise
-        except Exception as error:  # onnxruntime raises classes of its own, without a common base
-            raise ModelError(f"{spec.path} is no usable network: {error}") from error
+        self._backend = open_backend(spec.path, device, threads)
+        self.size_px = self._backend.size_px
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -107,12 +86,9 @@ class Network:
         """
         if not images:
             return []
-        batch = np.empty((len(images), 3, self.size_px, self.size_px), np.float32)
-        for i, image in enumerate(images):
-            _letterbox(image, batch[i])
         try:
-            (output,) = self._session.run(None, {self._input: batch})
-        except Exception as error:  # as above; out of memory, most likely
+            output = self._backend.infer(letterbox(images, self.size_px))
+        except Exception as error:  # each backend raises classes of its own; out of memory, most likely
             raise ModelError(f"the network failed on {len(images)} pictures: {error}") from error
         return [self._read(scores, image.shape[:2]) for scores, image in zip(output, images, strict=True)]
 
@@ -154,7 +130,7 @@ def decode_jpeg(jpeg: bytes, *, enough_px: int = 0) -> Image:
     """
     width, height = check_jpeg(jpeg)
     flag = cv2.IMREAD_COLOR
-    for scale, reduced in ((4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2)):
+    for scale, reduced in _REDUCED:
         if enough_px and max(width, height) // scale >= enough_px:
             flag = reduced
             break
@@ -163,6 +139,14 @@ def decode_jpeg(jpeg: bytes, *, enough_px: int = 0) -> Image:
     if image is None:
         raise PictureError(f"JPEG of {len(jpeg)} bytes cannot be decoded")
     return np.asarray(image, np.uint8)
+
+
+def letterbox(images: Sequence[Image], size_px: int) -> Floats:
+    """Pictures as a network sees them: fitted and centred on grey, RGB planes in [0, 1], shape (n, 3, size, size)."""
+    batch = np.empty((len(images), 3, size_px, size_px), np.float32)
+    for image, into in zip(images, batch, strict=True):
+        _letterbox(image, into)
+    return batch
 
 
 def threads_from_environment() -> int:
@@ -177,29 +161,15 @@ def threads_from_environment() -> int:
     return int(given)
 
 
+def device_from_environment() -> str:
+    """`BONGSU_DETECT_DEVICE`, default `auto`; `open_backend` says what there is."""
+    return os.environ.get("BONGSU_DETECT_DEVICE") or "auto"
+
+
 def hazard_spec() -> Spec:
     """The hazard network: the shipped one, or that of `BONGSU_DETECT_WEIGHTS`."""
     given = os.environ.get("BONGSU_DETECT_WEIGHTS")
     return Spec(Path(given), HAZARD.labels, HAZARD.min_confidence) if given else HAZARD
-
-
-def _providers() -> list[str]:
-    """The GPU first where this onnxruntime was built for one; what it cannot run there runs on the CPU."""
-    known = onnxruntime.get_available_providers()
-    return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in known]
-
-
-def _verified(path: Path) -> bytes:
-    """The file's bytes, checked against `SHA256SUMS` beside it: a network is code, so none is run unseen."""
-    sums = path.parent / "SHA256SUMS"
-    try:
-        content = path.read_bytes()
-        known = {name: digest for digest, name in map(str.split, sums.read_text().splitlines())}
-    except OSError as error:
-        raise ModelError(f"no weights at {error.filename}: {error.strerror}; see detect/weights/README.md") from None
-    if known.get(path.name) != hashlib.sha256(content).hexdigest():
-        raise ModelError(f"{path} is not what {sums} records: fetch it again, or record it with detect.export")
-    return content
 
 
 def _give_back_memory() -> None:

@@ -8,9 +8,6 @@ from statistics import median
 
 from functions import HAZARDS, Box, Detection, Hazard
 
-MIN_FRAMES = 2
-"""One frame is never proof."""
-
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -19,18 +16,22 @@ class Rule:
     Attributes:
         threshold: least median confidence of the agreeing boxes.
         max_shift: how far the centre of a box may lie from its neighbour's, in lengths of their mean diagonal.
+        frames: least number of frames that must agree; one is never proof.
     """
 
     threshold: float
     max_shift: float
+    frames: int = 2
 
 
 RULES: Mapping[Hazard, Rule] = {
-    # Thresholds: bench/confirm.py. Vehicles are thrown about by a crash, so their boxes may move further.
-    "accident": Rule(0.40, 1.0),
-    "fire": Rule(0.35, 0.6),
-    "gun": Rule(0.40, 0.8),
-    "knife": Rule(0.40, 0.8),
+    # Thresholds and frames: those that find the most bursts of detect/calibrate.py with at most one in a hundred false;
+    # one in fifty for accidents, whose negatives are the same streets seconds before the crash. Vehicles are thrown
+    # about by a crash, so their boxes may move further.
+    "accident": Rule(0.40, 1.0, frames=3),
+    "fire": Rule(0.30, 0.6),
+    "gun": Rule(0.40, 0.8, frames=3),
+    "knife": Rule(0.30, 0.8),
 }
 
 
@@ -46,21 +47,26 @@ class Confirmed:
     """Other boxes of hazards in the best frame that reach their thresholds."""
 
 
-def confirm(frames: Sequence[Sequence[Detection]], thresholds: Mapping[str, float] | None = None) -> list[Confirmed]:
+def confirm(
+    frames: Sequence[Sequence[Detection]],
+    thresholds: Mapping[str, float] | None = None,
+    rules: Mapping[Hazard, Rule] = RULES,
+) -> list[Confirmed]:
     """Decide which hazards a burst shows.
 
-    A hazard is confirmed if boxes of it in at least two frames (of a burst of one: never) agree in place and their
-    median confidence reaches the threshold.
+    A hazard is confirmed if boxes of it in enough frames (of a burst of one: never) agree in place and their median
+    confidence reaches the threshold.
 
     Args:
         frames: the detections of each frame, in order of time.
-        thresholds: this camera's own thresholds, over the defaults of `RULES`; the network reports nothing under 0.25.
+        thresholds: this camera's own thresholds, over those of the rules; the network reports nothing under 0.25.
+        rules: one for each hazard.
 
     Returns:
         At most one per hazard, surest first.
     """
-    least = {hazard: (thresholds or {}).get(hazard, rule.threshold) for hazard, rule in RULES.items()}
-    found = [c for hazard in HAZARDS if (c := _confirm_one(hazard, frames, least[hazard])) is not None]
+    least = {hazard: (thresholds or {}).get(hazard, rule.threshold) for hazard, rule in rules.items()}
+    found = [c for hazard in HAZARDS if (c := _confirm_one(hazard, frames, least[hazard], rules[hazard]))]
     return sorted((_with_others(c, frames[c.frame], least) for c in found), key=lambda c: -c.confidence)
 
 
@@ -71,13 +77,14 @@ def _with_others(confirmed: Confirmed, frame: Sequence[Detection], least: Mappin
     return replace(confirmed, others=tuple(others))
 
 
-def _confirm_one(hazard: Hazard, frames: Sequence[Sequence[Detection]], threshold: float) -> Confirmed | None:
-    rule = RULES[hazard]
+def _confirm_one(
+    hazard: Hazard, frames: Sequence[Sequence[Detection]], threshold: float, rule: Rule
+) -> Confirmed | None:
     seen = [(i, d) for i, detections in enumerate(frames) for d in detections if d.label == hazard]
     best: Confirmed | None = None
     for seed in seen:
         track = _track(seed, frames, hazard, rule.max_shift)
-        if len(track) < MIN_FRAMES:
+        if len(track) < rule.frames:
             continue
         confidence = median(d.confidence for _, d in track)
         if confidence >= threshold and (best is None or confidence > best.confidence):

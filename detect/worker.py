@@ -14,12 +14,13 @@ from prometheus_client import Counter, Histogram
 from detect.model import (
     SCENE,
     Image,
-    ModelError,
     Network,
     decode_jpeg,
+    device_from_environment,
     hazard_spec,
     threads_from_environment,
 )
+from detect.registry import ModelError
 from detect.rules import Confirmed, confirm
 from functions import HAZARDS, Detection, Event, Reject, on
 from functions.jpeg import PictureError
@@ -44,7 +45,8 @@ class Eye:
 
     def __init__(self) -> None:
         self._threads = threads_from_environment()
-        self._hazards = Network(hazard_spec(), self._threads)
+        self._device = device_from_environment()
+        self._hazards = Network(hazard_spec(), self._threads, self._device)
         self._scene: Network | None = None
 
     def look(self, events: Sequence[Event]) -> list[list[Confirmed]]:
@@ -70,7 +72,7 @@ class Eye:
         """
         try:
             if self._scene is None:
-                self._scene = Network(SCENE, self._threads)
+                self._scene = Network(SCENE, self._threads, self._device)
             (found,) = _timed(self._scene, [decode_jpeg(jpeg, enough_px=self._scene.size_px)], "scene")
         except (ModelError, PictureError) as error:
             # The alert matters more than its picture: it goes out, and redaction will withhold the picture.

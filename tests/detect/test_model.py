@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from detect.model import HAZARD, SCENE, Image, ModelError, Network, Spec, decode_jpeg
+from detect.model import HAZARD, SCENE, Image, Network, Spec, decode_jpeg
+from detect.registry import ModelError
 from functions.jpeg import PictureError, check_jpeg
 
 MEDIA = Path(__file__).parents[2] / "local/demo/media"
@@ -92,6 +93,37 @@ def test_a_jpeg_bomb_is_refused_before_it_is_decoded(fire: Image) -> None:
     body[at + 5 : at + 9] = (60000).to_bytes(2) + (60000).to_bytes(2)
     with pytest.raises(PictureError, match="60000x60000"):
         decode_jpeg(bytes(body))
+
+
+_PEAK = """
+import sys
+from detect.model import decode_jpeg
+
+def peak():
+    return next(int(l.split()[1]) // 1000 for l in open("/proc/self/status") if l.startswith("VmHWM"))
+
+body, before = open(sys.argv[1], "rb").read(), peak()
+try:
+    shape = decode_jpeg(body, enough_px=320).shape
+except ValueError as error:
+    shape = str(error)
+print(peak() - before, shape)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("declared", [(7680, 4320), (60000, 60000)])
+def test_a_huge_picture_takes_little_memory(tmp_path: Path, declared: tuple[int, int]) -> None:
+    body = bytearray(jpeg(np.full((4320, 7680, 3), 90, np.uint8)))
+    at = body.index(b"\xff\xc0")
+    body[at + 5 : at + 9] = declared[1].to_bytes(2) + declared[0].to_bytes(2)
+    (tmp_path / "huge.jpg").write_bytes(bytes(body))
+    told = subprocess.run(
+        [sys.executable, "-c", _PEAK, str(tmp_path / "huge.jpg")], capture_output=True, text=True, check=True
+    )
+    took_mb, _, what = told.stdout.strip().partition(" ")
+    assert int(took_mb) < 30
+    assert what == "(540, 960, 3)" if declared[0] == 7680 else "60000x60000" in what
 
 
 def test_missing_weights_are_one_clear_error(tmp_path: Path) -> None:

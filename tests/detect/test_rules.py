@@ -34,6 +34,14 @@ def test_a_camera_may_set_its_own_threshold() -> None:
     assert len(confirm(burst, {"fire": 0.2})) == 1
 
 
+@pytest.mark.parametrize("hazard", list(RULES))
+def test_fewer_frames_than_the_rule_asks_for_are_no_proof(hazard: str) -> None:
+    needed = RULES[hazard].frames  # type: ignore[index]
+    assert needed >= 2
+    assert confirm([[seen(hazard, 0.9)]] * (needed - 1) + [[]]) == []
+    assert len(confirm([[seen(hazard, 0.9)]] * needed)) == 1
+
+
 def test_boxes_in_different_places_do_not_add_up() -> None:
     assert confirm([[seen("gun", 0.9, x=0.0)], [seen("gun", 0.9, x=0.7)]]) == []
 
@@ -45,7 +53,7 @@ def test_a_moving_object_is_followed() -> None:
 
 
 def test_hazards_are_confirmed_side_by_side_surest_first() -> None:
-    burst = [[seen("gun", 0.6), seen("knife", 0.9, x=0.7)]] * 2
+    burst = [[seen("gun", 0.6), seen("knife", 0.9, x=0.7)]] * 3
     assert [c.hazard for c in confirm(burst)] == ["knife", "gun"]
 
 

@@ -16,6 +16,7 @@ from motion.config import Burst, Camera, Jpeg, Place
 from motion.stream import Picture
 
 PLACE = Place(lat=37.5, lon=127.0, name="Gate")
+BEGAN_AT = utc_now()
 
 
 def take_all(pace: BurstPace, seconds: float, fps: int = 25) -> list[float]:
@@ -61,7 +62,7 @@ def test_a_burst_cannot_begin_within_another() -> None:
 
 
 def picture(image: Any, at_s: float) -> Picture:
-    captured_at = utc_now().replace(microsecond=0) + timedelta(seconds=at_s - 100)
+    captured_at = BEGAN_AT + timedelta(seconds=at_s - 100)
     return Picture(av.VideoFrame.from_ndarray(image, format="bgr24"), captured_at, at_s)
 
 

@@ -1,0 +1,71 @@
+"""What runs a network: pictures in, raw scores out. `open_backend` picks one by the weights' suffix and the device.
+
+No backend is imported before it is needed, so a replica pays for one only, and a service without torch needs none.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Literal, Protocol, get_args
+
+import numpy as np
+
+from detect.registry import ModelError
+
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+Device = Literal["auto", "cpu", "cuda", "openvino"]
+
+_MODULES: dict[tuple[str, Device], str] = {
+    (".onnx", "auto"): "onnx",
+    (".onnx", "cpu"): "onnx",
+    (".onnx", "cuda"): "onnx",
+    (".onnx", "openvino"): "openvino",
+    (".pt", "auto"): "torch",
+    (".pt", "cpu"): "torch",
+    (".pt", "cuda"): "torch",
+}
+
+
+class Backend(Protocol):
+    """A loaded network."""
+
+    size_px: int
+    """Side of the square that it sees."""
+
+    def infer(self, batch: Floats) -> Floats:
+        """Run it.
+
+        Args:
+            batch: RGB planes in [0, 1], shape (n, 3, size_px, size_px).
+
+        Returns:
+            Shape (n, 4 + classes, places): cx, cy, w, h in pixels of the input, then one score in [0, 1] a class.
+        """
+        ...
+
+
+def open_backend(path: Path, device: str = "auto", threads: int = 2) -> Backend:
+    """Load weights.
+
+    Args:
+        path: `.onnx`, or a state dict of torch's as `.pt` (`detect.export state`).
+        device: `auto` takes a GPU where the runtime was built for one; `openvino` is a CPU in the best precision that
+            it computes fast in, and needs the extra `openvino`; `.pt` needs the extra `train`.
+        threads: of one inference on a CPU.
+
+    Raises:
+        ModelError: nothing here runs these weights on this device, or they cannot be loaded.
+    """
+    module = _MODULES.get((path.suffix, device))  # type: ignore[arg-type]
+    if module is None:
+        raise ModelError(
+            f"nothing runs {path} on device {device!r}: weights must be .onnx or .pt, the device one of "
+            f"{', '.join(get_args(Device))} (openvino: .onnx only)"
+        )
+    try:
+        opened = import_module(f"detect.backends.{module}")
+    except ImportError as error:
+        raise ModelError(f"{path} on device {device!r} needs {error.name}, which is not installed: {error}") from None
+    backend: Backend = opened.open_network(path, device, threads)
+    return backend

@@ -1,0 +1,56 @@
+"""ONNX weights on onnxruntime: the backend of the shipped detector, on a CPU or on CUDA."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from detect.backends import Floats
+from detect.registry import ModelError, read_verified
+
+# Since 1.29 onnxruntime reports its use to its maker unless told not to, and it looks when it is imported.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime
+
+_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+
+
+class OnnxNetwork:
+    """One session."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        self._input = session.get_inputs()[0].name
+        self.size_px = int(session.get_inputs()[0].shape[2])
+
+    def infer(self, batch: Floats) -> Floats:
+        """See `Backend.infer`."""
+        output: Floats = self._session.run(None, {self._input: batch})[0]
+        return output
+
+
+def open_network(path: Path, device: str, threads: int) -> OnnxNetwork:
+    """See `open_backend`."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Without spinning, a replica that waits for work uses no processor.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Without its arena, an inference's memory is asked of malloc, which `detect.model` has made to return it.
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 3
+    # What cannot be run on the GPU runs on the CPU.
+    wanted = [_CPU] if device == "cpu" else [_CUDA, _CPU]
+    providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
+    content = read_verified(path)
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=providers)
+        if device == "cuda" and session.get_providers()[0] != _CUDA:
+            raise ModelError(
+                "this onnxruntime has no CUDA: install onnxruntime-gpu on a machine with a GPU, or use auto"
+            )
+        return OnnxNetwork(session)
+    except ModelError:
+        raise
+    except Exception as error:  # onnxruntime raises classes of its own, without a common base
+        raise ModelError(f"{path} is no usable network: {error}") from error

@@ -1,0 +1,44 @@
+"""A `.pt` file of tensors on torch, in half precision on a GPU. Needs the extra `train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from detect.backends import Floats
+from detect.checkpoint import read_checkpoint
+from detect.registry import ModelError
+
+_SIZE_PX = 640
+"""What YOLOv8 was made for, where the file does not say."""
+
+
+class TorchNetwork:
+    """One network in evaluation mode."""
+
+    def __init__(self, network: Any, size_px: int, device: str) -> None:
+        self._network = network
+        self._device = device
+        self.size_px = size_px
+
+    def infer(self, batch: Floats) -> Floats:
+        """See `Backend.infer`."""
+        with torch.inference_mode():
+            pictures = torch.from_numpy(batch).to(self._device)
+            output = self._network(pictures.half() if self._device == "cuda" else pictures)[0]
+        return np.asarray(output.float().cpu().numpy(), np.float32)
+
+
+def open_network(path: Path, device: str, threads: int) -> TorchNetwork:
+    """See `open_backend`."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError("torch sees no GPU here: use device auto or cpu")
+    torch.set_num_threads(threads)
+    read = read_checkpoint(path)
+    network = read.network.fuse(verbose=False).eval().to(device)
+    return TorchNetwork(network.half() if device == "cuda" else network, read.size_px or _SIZE_PX, device)

@@ -1,0 +1,108 @@
+"""Where the thresholds of `detect/rules.py` come from: bursts made of validation pictures, confirmed at each threshold.
+
+python -m detect.calibrate CORPUS [--weights FILE] [--out FILE.md]
+
+A burst is one picture four times as a camera would send it: shifted by a hair, noisy, compressed anew. That is kinder
+than a real scene in that nothing moves, and harder in that pictures were collected for being hazards or for looking
+like some. A burst is false for a hazard that its picture does not show. Neither the test split nor a clip is looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from detect.augment import compression, noise
+from detect.corpus import CorpusError, Sample, read_corpus
+from detect.evaluate import read_image
+from detect.model import HAZARD, Image, Network, Spec
+from detect.registry import ModelError
+from detect.rules import RULES, confirm
+from functions import HAZARDS, Detection, Hazard
+
+THRESHOLDS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
+_FRAMES = 4
+_SHIFT = 0.015
+"""Share of a picture's width by which a frame may be shifted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmations:
+    """How many bursts confirmed a hazard: of those that show it, and of those that do not."""
+
+    right: int
+    shown: int
+    wrong: int
+    absent: int
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="the corpus whose validation split is used")
+    parser.add_argument("--weights", type=Path, default=HAZARD.path)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, help="where to write the table")
+    chosen = parser.parse_args()
+    try:
+        samples = [s for s in read_corpus(chosen.data) if s.split == "val"]
+        network = Network(Spec(chosen.weights, HAZARD.labels, HAZARD.min_confidence), device=chosen.device)
+    except (CorpusError, ModelError) as error:
+        parser.error(str(error))
+    bursts = [network.detect(make_burst(read_image(s), np.random.default_rng(i))) for i, s in enumerate(samples)]
+    lines = table(samples, bursts)
+    print("\n".join(lines))
+    if chosen.out:
+        chosen.out.write_text("\n".join(lines) + "\n")
+
+
+def make_burst(image: Image, rng: np.random.Generator) -> list[Image]:
+    """Four frames of a still scene."""
+    frames = []
+    for _ in range(_FRAMES):
+        dx, dy = rng.uniform(-_SHIFT, _SHIFT, 2) * image.shape[1]
+        moved = cv2.warpAffine(
+            image, np.array([[1, 0, dx], [0, 1, dy]], np.float32), image.shape[1::-1], borderMode=cv2.BORDER_REPLICATE
+        )
+        frames.append(compression(noise(np.asarray(moved, np.uint8), rng), rng))
+    return frames
+
+
+def count(
+    samples: Sequence[Sample],
+    bursts: Sequence[Sequence[Sequence[Detection]]],
+    hazard: Hazard,
+    threshold: float,
+    frames: int,
+) -> Confirmations:
+    """What one rule confirms."""
+    rules = {**RULES, hazard: replace(RULES[hazard], threshold=threshold, frames=frames)}
+    right = shown = wrong = 0
+    for sample, burst in zip(samples, bursts, strict=True):
+        confirmed = any(c.hazard == hazard for c in confirm(burst, rules=rules))
+        is_shown = any(HAZARDS[t.number] == hazard for t in sample.truths())
+        shown += is_shown
+        right += confirmed and is_shown
+        wrong += confirmed and not is_shown
+    return Confirmations(right, shown, wrong, len(samples) - shown)
+
+
+def table(samples: Sequence[Sample], bursts: Sequence[Sequence[Sequence[Detection]]]) -> list[str]:
+    """For each hazard and number of frames a line: found and false at each threshold."""
+    lines = ["| hazard | frames of 4 | " + " | ".join(f"{t:g}" for t in THRESHOLDS) + " |"]
+    lines.append("|---" * (len(THRESHOLDS) + 2) + "|")
+    for hazard in HAZARDS:
+        for frames in (2, 3, 4):
+            counts = [count(samples, bursts, hazard, t, frames) for t in THRESHOLDS]
+            lines.append(f"| {hazard} | {frames} | " + " | ".join(f"{c.right}, {c.wrong}" for c in counts) + " |")
+        lines.append(f"| | of | {counts[0].shown}, {counts[0].absent} |" + " |" * (len(THRESHOLDS) - 1))
+    return [*lines, "", "Bursts confirmed that show the hazard, and that do not."]
+
+
+if __name__ == "__main__":
+    main()

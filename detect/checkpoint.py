@@ -1,0 +1,121 @@
+"""Reads `.pt` files into networks of torch; training, export and the backend on torch use it. Needs the `train` extra.
+
+Two kinds hold tensors only, and are read with `weights_only`, which cannot run code: our own (`write_state`), and a
+bare state dict of YOLOv8 on COCO. The third, a checkpoint of ultralytics, is a pickle and may run code; it is opened
+only where that is asked for. All are read only if their sha256 is recorded.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detect import torch_here
+
+torch_here.prepare()
+
+import torch
+from ultralytics.nn.tasks import DetectionModel
+
+from detect.registry import ModelError, read_verified
+from functions import HAZARDS
+
+_SIZES = {16: "n", 32: "s", 48: "m", 64: "l", 80: "x"}
+"""Channels of the first convolution, by which YOLOv8's sizes differ."""
+_COCO_CLASSES = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A network of torch and, where the file says so, the side of the square that it was made for (else 0)."""
+
+    network: Any
+    size_px: int
+
+
+def read_checkpoint(path: Path, *, pickles: bool = False) -> Checkpoint:
+    """Build the network that a file holds.
+
+    Args:
+        path: the `.pt` file.
+        pickles: also open checkpoints of ultralytics.
+
+    Raises:
+        ModelError: not recorded, not the recorded one, or none of the kinds above.
+    """
+    content = read_verified(path)
+    try:
+        stored = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        if not pickles:
+            raise ModelError(
+                f"{path} holds more than tensors: make a safe file of it with `detect.export state`"
+            ) from None
+        stored = torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
+        return Checkpoint((stored.get("ema") or stored["model"]).float(), 0)
+    except Exception as error:  # torch complains of a broken file in a dozen ways
+        raise ModelError(f"{path} is no file of torch: {error}") from error
+    try:
+        if "state" in stored:
+            return Checkpoint(_built(stored["state"], int(stored["classes"])), int(stored["size_px"]))
+        return Checkpoint(_built(stored, _COCO_CLASSES), 0)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{path} holds no YOLOv8: {error}") from error
+
+
+def blend(first: Any, second: Any, share: float) -> Any:
+    """The second network with every tensor moved towards the first's: 0 is the first, 1 the second.
+
+    Between a network and its fine-tune there are some that know what both know, and do better than either on pictures
+    from elsewhere.
+
+    Raises:
+        ModelError: they are not of one shape.
+
+    Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models".
+    """
+    one, other = first.state_dict(), second.state_dict()
+    if {name: value.shape for name, value in one.items()} != {name: value.shape for name, value in other.items()}:
+        raise ModelError("only networks of the same shape can be blended")
+    second.load_state_dict(
+        {
+            name: torch.lerp(one[name], value, share) if value.is_floating_point() else value
+            for name, value in other.items()
+        }
+    )
+    return second
+
+
+def as_yolo(network: Any) -> Any:
+    """The network in ultralytics' own wrapper, which trains and exports."""
+    from ultralytics import YOLO
+
+    yolo = YOLO("yolov8n.yaml")
+    network.task, network.args = "detect", yolo.model.args
+    yolo.model = network
+    return yolo
+
+
+def write_state(network: Any, size_px: int, path: Path) -> None:
+    """Write a network's tensors in half precision, and what is needed to build it around them."""
+    state = {name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()}
+    torch.save({"state": state, "classes": len(network.names), "size_px": size_px}, path)
+
+
+def _built(state: dict[str, Any], classes: int) -> Any:
+    size = _SIZES[int(state["model.0.conv.weight"].shape[0])]
+    network = DetectionModel(f"yolov8{size}.yaml", nc=classes, verbose=False)
+    # The head of a network that was once trained on more classes keeps the width that it had then.
+    width = int(state["model.22.cv3.0.0.conv.weight"].shape[0])
+    if network.model[-1].cv3[0][-1].in_channels != width:
+        branches = DetectionModel(f"yolov8{size}.yaml", nc=width, verbose=False).model[-1].cv3
+        for branch in branches:
+            branch[-1] = torch.nn.Conv2d(width, classes, 1)
+        network.model[-1].cv3 = branches
+    network.load_state_dict({name: value.float() for name, value in state.items()})
+    if classes == len(HAZARDS):
+        network.names = dict(enumerate(HAZARDS))
+    return network

@@ -1,0 +1,52 @@
+"""How the hazard network is trained: the numbers of a run, written beside its weights; `detect.train` follows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that decides what comes out of a run, but the pictures and the weights that it starts from.
+
+    Attributes:
+        size_px: side of the square that the network sees.
+        hours: the run ends when another epoch would take it past this time, at whatever speed the machine has.
+        epochs: at most so many.
+        pictures: drawn in one epoch, with `corpus.sampling_weights`.
+        batch: pictures in one step of the optimiser.
+        lr: of AdamW, after a short warm-up; falls with the time that is left, to a fiftieth.
+        mosaic: share of the pictures that are four in one, until the last seventh of the time.
+        scale: pictures are zoomed by 1 - scale to 1 + scale.
+        paste: share of the pictures into which hazards or decoys are pasted.
+        without: effects of `augment.EFFECTS` that are left out.
+    """
+
+    size_px: int = 320
+    hours: float = 1.0
+    epochs: int = 100
+    pictures: int = 1600
+    batch: int = 16
+    lr: float = 0.0002
+    mosaic: float = 0.6
+    scale: float = 0.5
+    paste: float = 0.25
+    without: tuple[str, ...] = ()
+    seed: int = 0
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1))
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe, of which every number may be left out.
+
+    Raises:
+        ValueError: an unknown name or a wrong value; the message names it.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Recipe)
+    except (msgspec.DecodeError, OSError) as error:
+        raise ValueError(f"recipe {path}: {error}") from None

@@ -1,0 +1,51 @@
+"""The weights that may be loaded: those whose sha256 is recorded in a `SHA256SUMS` beside them, and no others.
+
+A network is code, so none is run unseen. The detector, export and training read weights through this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+WEIGHTS = Path(__file__).parent / "weights"
+SUMS = "SHA256SUMS"
+
+
+class ModelError(RuntimeError):
+    """A network cannot be loaded or run; the message names the file and the fix."""
+
+
+def read_verified(path: Path) -> bytes:
+    """The file's bytes, if they are what is recorded.
+
+    A file is recorded in the `SHA256SUMS` beside it, or by its name in that of `detect/weights/`, which also knows the
+    checkpoints that training starts from.
+
+    Raises:
+        ModelError: there is no such file, or it is not what is recorded.
+    """
+    sums = path.parent / SUMS
+    try:
+        content = path.read_bytes()
+        known = _recorded(sums) if sums.is_file() else _recorded(WEIGHTS / SUMS)
+    except OSError as error:
+        raise ModelError(f"no weights at {error.filename}: {error.strerror}; see detect/weights/README.md") from None
+    if known.get(path.name) != hashlib.sha256(content).hexdigest():
+        raise ModelError(
+            f"{path} is not what {sums} records: fetch it again, or, if you trust it, record it with "
+            f"`python -m detect.record {path}`"
+        )
+    return content
+
+
+def record(path: Path) -> None:
+    """Write the file's sha256 into the `SHA256SUMS` beside it, over an older one."""
+    sums = path.parent / SUMS
+    known = _recorded(sums) if sums.is_file() else {}
+    known[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    sums.write_text("".join(f"{known[name]}  {name}\n" for name in sorted(known)))
+
+
+def _recorded(sums: Path) -> dict[str, str]:
+    return {name: digest for digest, name in map(str.split, sums.read_text().splitlines())}

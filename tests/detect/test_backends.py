@@ -1,0 +1,143 @@
+"""Every backend finds the same boxes, and says in one line what it cannot do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from detect.backends import open_backend
+from detect.model import HAZARD, Image, Network, Spec
+from detect.registry import WEIGHTS, ModelError, record
+from detect.scores import overlap
+from functions import Detection
+
+MEDIA = Path(__file__).parents[2] / "local/demo/media"
+STATE = WEIGHTS / "hazard4_320.pt"
+
+CONFIDENCE, OVERLAP = 0.05, 0.90
+"""The tolerance. bfloat16 keeps 8 bits of a number; the largest difference seen was 0.03 in confidence."""
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Image]:
+    """Frames of the demo's clips, of all hazards that they show."""
+    images: list[Image] = []
+    for clip in ("accident", "fire", "gun", "street"):
+        with av.open(str(MEDIA / f"{clip}.mp4")) as container:
+            frames = [f.to_ndarray(format="bgr24") for f in container.decode(video=0)]
+        images += frames[60:240:30]
+    return images
+
+
+def found_by(pictures: list[Image], path: Path, device: str) -> list[list[Detection]]:
+    network = Network(Spec(path, HAZARD.labels, HAZARD.min_confidence), threads=1, device=device)
+    return [d for i in range(0, len(pictures), 4) for d in network.detect(pictures[i : i + 4])]
+
+
+def agree(first: list[list[Detection]], second: list[list[Detection]]) -> bool:
+    """Each box that is not at the very edge of being kept has its like on the other side."""
+    return all(_has_likes(a, b) and _has_likes(b, a) for a, b in zip(first, second, strict=True))
+
+
+def _has_likes(ones: list[Detection], others: list[Detection]) -> bool:
+    return all(
+        any(
+            d.label == o.label and abs(d.confidence - o.confidence) <= CONFIDENCE and overlap(d.box, o.box) >= OVERLAP
+            for o in others
+        )
+        for d in ones
+        if d.confidence >= HAZARD.min_confidence + CONFIDENCE
+    )
+
+
+def test_openvino_agrees_with_onnxruntime(pictures: list[Image]) -> None:
+    pytest.importorskip("openvino")
+    expected = found_by(pictures, HAZARD.path, "cpu")
+    assert sum(map(len, expected)) >= 8
+    assert agree(expected, found_by(pictures, HAZARD.path, "openvino"))
+
+
+@pytest.mark.torch
+def test_torch_agrees_with_onnxruntime(pictures: list[Image]) -> None:
+    pytest.importorskip("ultralytics")
+    assert agree(found_by(pictures, HAZARD.path, "cpu"), found_by(pictures, STATE, "cpu"))
+
+
+@pytest.mark.torch
+def test_a_checkpoint_that_could_run_code_is_not_opened(tmp_path: Path) -> None:
+    pytest.importorskip("ultralytics")
+    import torch
+
+    ran = tmp_path / "ran"
+    torch.save({"model": _Evil(ran)}, tmp_path / "evil.pt")
+    record(tmp_path / "evil.pt")
+    with pytest.raises(ModelError, match="holds more than tensors"):
+        open_backend(tmp_path / "evil.pt", "cpu")
+    assert not ran.exists()
+
+
+@pytest.mark.torch
+def test_a_blend_lies_between_two_networks(tmp_path: Path) -> None:
+    pytest.importorskip("ultralytics")
+    from detect.checkpoint import blend, read_checkpoint
+
+    first, second = (read_checkpoint(STATE).network for _ in range(2))
+    name = "model.0.conv.weight"
+    start = first.state_dict()[name].clone()
+    second.state_dict()[name].add_(1.0)
+    middle = blend(first, second, 0.25).state_dict()[name]
+    assert middle.numpy() == pytest.approx(start.numpy() + 0.25, abs=1e-5)
+
+
+class _Evil:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> object:
+        return os.mkdir, (str(self._path),)
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "told"),
+    [
+        ("net.engine", "cuda", "must be .onnx or .pt"),
+        ("net", "auto", "must be .onnx or .pt"),
+        ("net.onnx", "tpu", "device 'tpu'"),
+        ("net.pt", "openvino", "openvino: .onnx only"),
+    ],
+)
+def test_what_nothing_runs_is_one_clear_error(tmp_path: Path, name: str, device: str, told: str) -> None:
+    with pytest.raises(ModelError, match=told):
+        open_backend(tmp_path / name, device)
+
+
+def test_cuda_without_a_gpu_is_one_clear_error() -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    with pytest.raises(ModelError, match="has no CUDA"):
+        Network(HAZARD, device="cuda")
+
+
+@pytest.mark.parametrize("device", ["cpu", "openvino"])
+def test_a_recorded_file_that_is_no_network_is_one_clear_error(tmp_path: Path, device: str) -> None:
+    if device == "openvino":
+        pytest.importorskip("openvino")
+    (tmp_path / "net.onnx").write_bytes(b"no network")
+    record(tmp_path / "net.onnx")
+    with pytest.raises(ModelError, match="is no usable network"):
+        open_backend(tmp_path / "net.onnx", device)
+
+
+def test_a_network_that_answers_nan_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network(HAZARD, threads=1)
+    answer = np.full((1, 8, 2100), np.nan, np.float32)
+    answer[0, 4:, 5], answer[0, :4, 7], answer[0, 6, 7] = 0.9, np.inf, 0.9
+    monkeypatch.setattr(network._backend, "infer", lambda batch: answer)
+    for detections in network.detect([np.zeros((64, 64, 3), np.uint8)]):
+        assert all(0 <= d.confidence <= 1 for d in detections)

@@ -1,0 +1,112 @@
+"""A whole run on a tiny corpus, on real torch: killed, gone on with, carded, exported, loaded by the detector."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+
+from detect.card import write_card
+from detect.model import HAZARD, Network, Spec
+from detect.recipe import Recipe, load_recipe
+from detect.registry import WEIGHTS
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_recipe_may_leave_everything_out_but_not_misspell(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text('{"size_px": 384}')
+    assert load_recipe(tmp_path / "r.json") == Recipe(size_px=384)
+    (tmp_path / "r.json").write_text('{"size": 384}')
+    with pytest.raises(ValueError, match="size"):
+        load_recipe(tmp_path / "r.json")
+
+
+def test_a_card_says_how_from_what_and_how_well(tmp_path: Path) -> None:
+    run = tmp_path / "city"
+    (run / "weights").mkdir(parents=True)
+    (run / "weights/best.pt").write_bytes(b"tensors")
+    Recipe(size_px=384).save(run / "recipe.json")
+    described = {"pictures": 3, "sha256": "ab" * 32, "by_source": {"gate, fire": 3}}
+    made_from = {"weights": {"name": "start.pt", "sha256": "cd" * 32}, "train": described, "val": described}
+    (run / "made_from.json").write_bytes(msgspec.json.encode(made_from))
+    head = "epoch,time,train/box_loss,train/cls_loss,metrics/mAP50(B),metrics/mAP50-95(B)"
+    (run / "results.csv").write_text(f"{head}\n1,9,1.5,2.5,0,0\n2,19,1.4,2.4,0.61,0.33\n3,29,1.3,2.3,0.61,0.33\n")
+    card = write_card(run).read_text()
+    for told in ("start.pt", "| size_px | 384 |", "| gate, fire | 3 |", "| 2 | 1.40 | 2.40 | 0.610 | 0.330 |"):
+        assert told in card
+    assert card.count("0.610") == 1
+
+
+@pytest.mark.torch
+@pytest.mark.timeout(900)
+def test_a_run_is_trained_goes_on_after_a_stop_and_is_exported(tmp_path: Path) -> None:
+    pytest.importorskip("ultralytics")
+    corpus(tmp_path / "data")
+    run = tmp_path / "runs" / "tiny"
+    command = training(tmp_path, run, {"size_px": 64, "epochs": 3, "pictures": 16, "batch": 4, "hours": 0.2})
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (run / "weights/last.pt").is_file():
+            time.sleep(0.01)
+        process.kill()
+    assert not (run / "card.md").exists()
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert "Resuming training" in again.stdout + again.stderr
+    assert again.returncode == 0, again.stderr
+    written = {p.name for p in run.iterdir()}
+    assert written >= {"recipe.json", "made_from.json", "results.png", "confusion_matrix.png", "card.md", "pictures"}
+    assert not list((tmp_path / "data").rglob("*.cache"))
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert finished.stderr.splitlines()[-1].endswith("is finished: choose another folder with --run")
+
+    target = tmp_path / "tiny_64.onnx"
+    command = ["detect.export", "hazard", str(run / "weights/best.pt"), str(target), "--size", "64"]
+    ran = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    network = Network(Spec(target, HAZARD.labels, 0.0001), threads=1)
+    assert network.size_px == 64
+    assert network.detect([np.full((48, 64, 3), 90, np.uint8)])
+
+
+def training(folder: Path, run: Path, recipe: dict[str, object]) -> list[str]:
+    (folder / "recipe.json").write_bytes(msgspec.json.encode(recipe))
+    command = [sys.executable, "-m", "detect.train", str(folder / "data"), "--run", str(run), "--threads", "1"]
+    return [
+        *command,
+        "--workers",
+        "0",
+        "--weights",
+        str(WEIGHTS / "hazard4_320.pt"),
+        "--recipe",
+        str(folder / "recipe.json"),
+    ]
+
+
+def corpus(folder: Path) -> None:
+    """Bright squares as fire on dark ground, and dark ground as negatives."""
+    import hashlib
+
+    rows = ["file,source_repo,split,classes,scene,sha256"]
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        split, label = ("train", "val")[i % 3 == 2], ("fire", "negative")[i % 2]
+        image = rng.integers(0, 60, (48, 64, 3), np.uint8)
+        x, y = rng.integers(2, 30, 2).tolist()
+        if label == "fire":
+            image[y : y + 16, x : x + 24] = (0, 160, 255)
+        path = folder / split / "images" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (folder / split / "labels").mkdir(exist_ok=True)
+        cv2.imwrite(str(path), image)
+        truth = f"1 {(x + 12) / 64} {(y + 8) / 48} {24 / 64} {16 / 48}\n" if label == "fire" else ""
+        (folder / split / "labels" / f"{i}.txt").write_text(truth)
+        rows.append(
+            f"{split}/images/{i}.png,squares,{split},{label},s{i},{hashlib.sha256(path.read_bytes()).hexdigest()}"
+        )
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
