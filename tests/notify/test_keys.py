@@ -65,7 +65,7 @@ async def test_reading_by_key_shows_a_stranger_the_page_and_nothing_else(tmp_pat
             refused = await client.get(path)
             assert refused.status_code == 401 and "Bearer" in refused.headers["www-authenticate"], path
             assert "Authorization" in refused.json()["detail"]
-        for path in ("/", "/static/style.css", "/healthz", "/api/session"):
+        for path in ("/", "/static/js/main.js", "/healthz", "/api/session"):
             assert (await client.get(path)).status_code == 200, path
         answer = await client.get("/api/incidents", headers=bearer(keys["viewer"]))
         assert answer.status_code == 200
