@@ -26,6 +26,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt(3)."""
 _REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
 """Scales at which a JPEG can be decoded for less."""
+_BLANK = 2.0
+"""Standard deviation in levels of 255: a flame of 12x12 px alone in a dark picture of 640x360 has 5."""
 _GRAY = 114
 """Letterbox padding, as in training."""
 
@@ -90,7 +92,10 @@ class Network:
             output = self._backend.infer(letterbox(images, self.size_px))
         except Exception as error:  # each backend raises classes of its own; out of memory, most likely
             raise ModelError(f"the network failed on {len(images)} pictures: {error}") from error
-        return [self._read(scores, image.shape[:2]) for scores, image in zip(output, images, strict=True)]
+        return [
+            [] if _is_blank(image) else self._read(scores, image.shape[:2])
+            for scores, image in zip(output, images, strict=True)
+        ]
 
     def _read(self, output: Floats, shape: tuple[int, ...]) -> list[Detection]:
         """Rows of the output are cx, cy, w, h in pixels of the network's input, then one score for each class."""
@@ -113,6 +118,11 @@ class Network:
             for i in np.asarray(chosen).ravel()
         ]
         return sorted(found, key=lambda d: -d.confidence)
+
+
+def _is_blank(image: Image) -> bool:
+    """Whether nothing can be seen: a covered lens, a lost signal. Networks, asked what such a picture shows, guess."""
+    return float(cv2.meanStdDev(image)[1].max()) < _BLANK
 
 
 def decode_jpeg(jpeg: bytes, *, enough_px: int = 0) -> Image:

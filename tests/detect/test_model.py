@@ -60,6 +60,13 @@ def test_grey_black_and_noise_show_no_hazard(network: Network) -> None:
     assert network.detect([]) == []
 
 
+@pytest.mark.parametrize("level", [0, 12, 30, 60, 127, 200, 255])
+def test_a_blank_picture_shows_nothing(network: Network, level: int) -> None:
+    noise = np.random.default_rng(0).normal(0, 1, (640, 640, 3))
+    covered = (np.full((640, 640, 3), level) + noise).clip(0, 255).astype(np.uint8)
+    assert network.detect([covered, np.full((640, 640, 3), level, np.uint8)]) == [[], []]
+
+
 def test_the_scene_network_finds_cars() -> None:
     with av.open(str(MEDIA / "motorway.mp4")) as container:
         image = next(container.decode(video=0)).to_ndarray(format="bgr24")
