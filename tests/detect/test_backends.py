@@ -19,7 +19,7 @@ MEDIA = Path(__file__).parents[2] / "local/demo/media"
 STATE = WEIGHTS / "hazard4_320.pt"
 
 CONFIDENCE, OVERLAP = 0.05, 0.90
-"""The tolerance. bfloat16 keeps 8 bits of a number; the largest difference seen was 0.03 in confidence."""
+"""The tolerance: bfloat16 keeps 8 bits of a number."""
 
 
 @pytest.fixture(scope="module")
