@@ -269,7 +269,7 @@ async def test_closed_terminal_stops_it_in_order(relay: Relay) -> None:
     assert run.stdout is not None
     run.stdout.close()
     run.send_signal(signal.SIGHUP)
-    assert run.wait(timeout=20) == 0
+    assert run.wait(timeout=60) == 0
     # The standard library's resource tracker ends a moment after the process that it tracks for.
     wait_until(lambda: relay.processes() == [])
 
