@@ -264,7 +264,12 @@ async def test_kill_9_of_the_runner_ends_even_a_handler_that_never_ends(relay: R
 
 
 async def test_closed_terminal_stops_it_in_order(relay: Relay) -> None:
-    run = relay.run()
+    # Where these tests themselves run under nohup, the relay would inherit that and rightly go on.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        run = relay.run()
+    finally:
+        signal.signal(signal.SIGHUP, before)
     read_until(run, "asleep until there is work")
     assert run.stdout is not None
     run.stdout.close()
