@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -14,8 +15,18 @@ class SettingsError(ValueError):
     """A variable of the environment cannot be used; the message names it, its value and the fix."""
 
 
-class Settings(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"):
-    """Environment of one worker; field `broker_url` is read from `BONGSU_BROKER_URL`, and so on."""
+class Environment(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"):
+    """Part of the environment, as a class: its field `broker_url` is read from `BONGSU_BROKER_URL`, and so on.
+
+    What `__post_init__` refuses with a ValueError names its variable, its value and the fix.
+    """
+
+
+_E = TypeVar("_E", bound=Environment)
+
+
+class Settings(Environment, frozen=True):
+    """What every worker reads."""
 
     broker_url: str = "sqlite:///state/broker.db"
     grace_s: float = 25.0
@@ -35,14 +46,24 @@ class Settings(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"
 
 
 def load() -> Settings:
-    """Read the settings from the environment.
+    """Read what every worker reads.
 
     Raises:
         SettingsError: a value has the wrong type.
     """
-    given = {name: value for name, value in os.environ.items() if name.startswith("BONGSU_") and value}
+    return read(Settings)
+
+
+def read(kind: type[_E]) -> _E:
+    """Read a part of the environment; a variable that is empty counts as not given.
+
+    Raises:
+        SettingsError: a value cannot be used.
+    """
+    given = {name: value for name in kind.__struct_encode_fields__ if (value := os.environ.get(name))}
     try:
-        return msgspec.convert(given, Settings, strict=False)
+        return msgspec.convert(given, kind, strict=False, dec_hook=lambda wanted, value: wanted(value))
     except msgspec.ValidationError as error:
-        name = str(error).rpartition("$.")[2].rstrip("`")
-        raise SettingsError(f"{name}: got {given.get(name)!r}: {error}") from None
+        # msgspec ends with `$.NAME` what it refuses itself; what __post_init__ refuses names the variable already.
+        name = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else ""
+        raise SettingsError(f"{name}: got {given.get(name)!r}: {error}" if name else str(error)) from None

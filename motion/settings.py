@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-import msgspec
-from msgspec import Struct
-
-from functions.settings import SettingsError
+from functions.settings import Environment, read
 
 
-class Settings(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"):
-    """Environment of the edge worker; field `node` is read from `BONGSU_NODE`, and so on."""
+class Settings(Environment, frozen=True):
+    """What the edge worker alone reads."""
 
     node: str = ""
     """Name of this edge node, as cameras.yaml has it. Without one, all cameras are read."""
@@ -25,6 +21,15 @@ class Settings(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"
     lease_s: int = 25
     """A node that has said nothing for so many seconds is away."""
 
+    def __post_init__(self) -> None:
+        if not 2 <= self.lease_s <= 50:
+            # A camera is to be read again within 60 s: a beat more to find the lease run out, and the camera's opening.
+            raise ValueError(f"BONGSU_LEASE_S must be from 2 to 50 seconds, got {self.lease_s}")
+        if self.lease_url and not self.node:
+            raise ValueError("BONGSU_NODE is empty: BONGSU_LEASE_URL shares cameras among nodes, each by its name")
+        if self.lease_url and not self.lease_url.startswith(("https://", "http://")):
+            raise ValueError(f"BONGSU_LEASE_URL must start with https://, got {self.lease_url!r}")
+
 
 def load() -> Settings:
     """Read the settings from the environment.
@@ -32,17 +37,4 @@ def load() -> Settings:
     Raises:
         SettingsError: a value cannot be used.
     """
-    given = {name: value for name, value in os.environ.items() if name.startswith("BONGSU_") and value}
-    try:
-        settings = msgspec.convert(given, Settings, strict=False, dec_hook=lambda kind, value: kind(value))
-    except msgspec.ValidationError as error:
-        name = str(error).rpartition("$.")[2].rstrip("`")
-        raise SettingsError(f"{name}: got {given.get(name)!r}: {error}") from None
-    if not 2 <= settings.lease_s <= 50:
-        # A camera is to be read again within 60 s: a beat more to find the lease run out, and the camera's opening.
-        raise SettingsError(f"BONGSU_LEASE_S must be from 2 to 50 seconds, got {settings.lease_s}")
-    if settings.lease_url and not settings.node:
-        raise SettingsError("BONGSU_NODE is empty: BONGSU_LEASE_URL shares cameras among nodes, so each needs its name")
-    if settings.lease_url and not settings.lease_url.startswith(("https://", "http://")):
-        raise SettingsError(f"BONGSU_LEASE_URL must start with https://, got {settings.lease_url!r}")
-    return settings
+    return read(Settings)

@@ -13,12 +13,10 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 import structlog
-from msgspec import Struct
 
 from functions.event import Event
-from functions.settings import SettingsError
+from functions.settings import Environment, read
 from notify.redact import Redacted
 
 log = structlog.get_logger()
@@ -27,7 +25,7 @@ _WORDS_MAX = 24
 _TOKENS_MAX = 32
 
 
-class Settings(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"):
+class Settings(Environment, frozen=True):
     """What the environment says of it."""
 
     caption_model: str = ""
@@ -99,12 +97,7 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: a value cannot be used.
     """
-    given = {name: value for name, value in os.environ.items() if name.startswith("BONGSU_CAPTION_") and value}
-    try:
-        return msgspec.convert(given, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        name = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else ""
-        raise SettingsError(f"{name}: got {given.get(name)!r}: {error}" if name else str(error)) from None
+    return read(Settings)
 
 
 async def remark_on(

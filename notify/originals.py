@@ -11,7 +11,6 @@ import asyncio
 import base64
 import binascii
 import contextlib
-import os
 import re
 import time
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from msgspec import Struct
 from prometheus_client import Counter
 
 from functions.event import Event, utc_now
-from functions.settings import SettingsError
+from functions.settings import Environment, SettingsError, read
 
 if TYPE_CHECKING:
     from nacl.public import PublicKey, SealedBox
@@ -58,7 +57,7 @@ class Original(Struct, frozen=True):
     jpeg: bytes
 
 
-class Settings(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"):
+class Settings(Environment, frozen=True):
     """Environment of the captioner alone; no other process should be given these."""
 
     originals_url: str = ""
@@ -70,6 +69,19 @@ class Settings(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"
     snapshot_url: str = "state/snapshots"
     """The public pictures, which must lie elsewhere."""
 
+    def __post_init__(self) -> None:
+        if not 0 < self.originals_keep_days <= 366:
+            raise ValueError(f"BONGSU_ORIGINALS_KEEP_DAYS must be over 0, to 366, got {self.originals_keep_days}")
+        if self.originals_key.startswith(PRIVATE):
+            raise ValueError(
+                "BONGSU_ORIGINALS_KEY is a private key: give the public one, and keep this off every worker"
+            )
+        if bool(self.originals_url) != bool(self.originals_key):
+            missing, given_one = ("KEY", "URL") if self.originals_url else ("URL", "KEY")
+            raise ValueError(f"BONGSU_ORIGINALS_{missing} is missing, though BONGSU_ORIGINALS_{given_one} is set")
+        if self.originals_url and _is_within(self.originals_url, self.snapshot_url):
+            raise ValueError("BONGSU_ORIGINALS_URL and BONGSU_SNAPSHOT_URL must not lie in each other: one is public")
+
 
 def load() -> Settings:
     """Read the settings from the environment.
@@ -77,24 +89,7 @@ def load() -> Settings:
     Raises:
         SettingsError: they cannot be used, or one is missing.
     """
-    given = {name: value for name, value in os.environ.items() if name.startswith("BONGSU_") and value}
-    try:
-        settings = msgspec.convert(given, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        name = str(error).rpartition("$.")[2].rstrip("`")
-        raise SettingsError(f"{name}: got {given.get(name)!r}: {error}") from None
-    if not 0 < settings.originals_keep_days <= 366:
-        raise SettingsError(f"BONGSU_ORIGINALS_KEEP_DAYS must be over 0, to 366, got {settings.originals_keep_days}")
-    if settings.originals_key.startswith(PRIVATE):
-        raise SettingsError(
-            "BONGSU_ORIGINALS_KEY is a private key: give the public one, and keep this off every worker"
-        )
-    if bool(settings.originals_url) != bool(settings.originals_key):
-        missing, given_one = ("KEY", "URL") if settings.originals_url else ("URL", "KEY")
-        raise SettingsError(f"BONGSU_ORIGINALS_{missing} is missing, though BONGSU_ORIGINALS_{given_one} is set")
-    if settings.originals_url and _is_within(settings.originals_url, settings.snapshot_url):
-        raise SettingsError("BONGSU_ORIGINALS_URL and BONGSU_SNAPSHOT_URL must not lie in each other: one is public")
-    return settings
+    return read(Settings)
 
 
 def read_key(text: str, prefix: str) -> bytes:

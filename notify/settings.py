@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import Literal
 
-import msgspec
-from msgspec import Struct
-
-from functions.settings import SettingsError
+from functions.settings import Environment, read
 
 # msgspec, not pydantic: every function imports this, and pydantic would double its cold start.
 
 
-class Settings(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"):
-    """Environment of one process; field `quiet_s` is read from `BONGSU_QUIET_S`, and so on."""
+class Settings(Environment, frozen=True):
+    """What functions and the API share."""
 
     database_url: str = "sqlite+aiosqlite:///state/bongsu.db"
     snapshot_url: str = "state/snapshots"
@@ -90,10 +86,4 @@ def load() -> Settings:
     Raises:
         SettingsError: a value cannot be used.
     """
-    given = {name: value for name, value in os.environ.items() if name.startswith("BONGSU_") and value}
-    try:
-        return msgspec.convert(given, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        # msgspec ends with `$.NAME` what it refuses itself; what __post_init__ refuses names the variable already.
-        name = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else ""
-        raise SettingsError(f"{name}: got {given.get(name)!r}: {error}" if name else str(error)) from None
+    return read(Settings)

@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
-import msgspec
-from msgspec import Struct
-
-from functions.settings import SettingsError
+from functions.settings import Environment, SettingsError, read
 from notify.channels.text import Language
 
 Visibility = Literal["public", "unlisted", "private", "direct"]
@@ -19,8 +16,8 @@ NAMES = ("feed", "x", "mastodon", "webhook")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-class Settings(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"):
-    """What is no secret; field `post_max_age_s` is read from `BONGSU_POST_MAX_AGE_S`, and so on."""
+class Settings(Environment, frozen=True):
+    """What is no secret."""
 
     channels: str = "feed"
     """Those that are on, separated by commas."""
@@ -82,12 +79,7 @@ def load() -> Settings:
     Raises:
         SettingsError: a value cannot be used.
     """
-    given = {name: os.environ[name] for name in Settings.__struct_encode_fields__ if os.environ.get(name)}
-    try:
-        return msgspec.convert(given, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        name = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else ""
-        raise SettingsError(f"{name}: got {given.get(name)!r}: {error}" if name else str(error)) from None
+    return read(Settings)
 
 
 def x_keys() -> XKeys:
