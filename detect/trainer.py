@@ -16,6 +16,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from torch.optim.lr_scheduler import LambdaLR
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.models.yolo.detect import DetectionTrainer
@@ -104,6 +105,13 @@ class HazardTrainer(DetectionTrainer):  # type: ignore[misc]
         self.add_callback("on_train_epoch_start", HazardTrainer._start_epoch)
         self.add_callback("on_fit_epoch_end", HazardTrainer._end_epoch)
 
+    def _setup_train(self) -> None:
+        super()._setup_train()
+        if self.device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
+            # Ultralytics leaves mixed precision to GPUs. On a CPU that computes in bfloat16 a step takes half the time.
+            self.amp = True
+            self.model.criterion = InSinglePrecision(self.model.init_criterion())
+
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
         if mode != "train":
             return super().build_dataset(img_path, mode, batch)
@@ -174,6 +182,22 @@ def spent_s(run: Path) -> float:
         return 0.0
     ends = [now for now, after in itertools.pairwise([*times, 0.0]) if after <= now]
     return sum(ends)
+
+
+class InSinglePrecision:
+    """A loss that is not computed in bfloat16, whose eight bits would round a box's edge to a tenth of its stride."""
+
+    def __init__(self, loss: Any) -> None:
+        self._loss = loss
+
+    def __call__(self, predictions: dict[str, Any], batch: dict[str, Any]) -> Any:
+        precise = {name: _as_float(value) for name, value in predictions.items()}
+        with torch.autocast("cpu", enabled=False):
+            return self._loss(precise, batch)
+
+
+def _as_float(value: Any) -> Any:
+    return [each.float() for each in value] if isinstance(value, list) else value.float()
 
 
 class _Watch:

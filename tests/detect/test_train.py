@@ -45,6 +45,26 @@ def test_a_card_says_how_from_what_and_how_well(tmp_path: Path) -> None:
 
 
 @pytest.mark.torch
+def test_what_a_network_said_in_bfloat16_is_not_judged_in_it() -> None:
+    pytest.importorskip("ultralytics")
+    from detect import torch_here
+
+    torch_here.prepare(1)
+    import torch
+
+    from detect.trainer import InSinglePrecision
+
+    said = {"boxes": torch.rand(2, 64, 84), "feats": [torch.rand(2, 8, 8)]}
+    rounded = {"boxes": said["boxes"].bfloat16(), "feats": [said["feats"][0].bfloat16()]}
+    with torch.autocast("cpu"):
+        boxes, feats = InSinglePrecision(lambda heard, _: (heard["boxes"] @ heard["boxes"].mT, heard["feats"]))(
+            rounded, {}
+        )
+    assert boxes.dtype == feats[0].dtype == torch.float32
+    assert torch.equal(boxes, rounded["boxes"].float() @ rounded["boxes"].float().mT)
+
+
+@pytest.mark.torch
 @pytest.mark.timeout(900)
 def test_a_run_is_trained_goes_on_after_a_stop_and_is_exported(tmp_path: Path) -> None:
     pytest.importorskip("ultralytics")
