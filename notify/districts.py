@@ -85,10 +85,11 @@ def name_district(province: str, district: str | None) -> District:
     parts = re.fullmatch(r"(.+시)(.+구)", district)
     names = parts.groups() if parts else (district,)
     # A Korean address goes from the large to the small, an English one the other way.
-    return District(" ".join((short, *names)), ", ".join([*map(_name_english, reversed(names)), english]))
+    return District(" ".join((short, *names)), ", ".join([*map(name_in_english, reversed(names)), english]))
 
 
-def _name_english(name: str) -> str:
+def name_in_english(name: str) -> str:
+    """A city, county or ward in Latin letters, with what it is: 종로구 -> Jongno-gu."""
     stem, unit = name[:-1], name[-1]
     if stem and unit in _UNITS:
         return f"{romanize(stem)}-{_UNITS[unit]}"

@@ -26,18 +26,19 @@ if TYPE_CHECKING:
     Image = np.ndarray[Any, np.dtype[Any]]
 
 OUTLINES = Path(__file__).parent / "map/page/vendor/korea/districts.geojson"
+_WORLD = Path(__file__).parent / "map/page/vendor/world/land.geojson"
 WIDTH, HEIGHT = 640, 360
 
 _SEAL = object()
 _QUALITY = 88
-_ATTRIBUTION = "NGII, data.go.kr"
+_ATTRIBUTION, _ATTRIBUTION_ABROAD = "NGII, data.go.kr", "Natural Earth"
 _KM_PER_DEGREE = 111.32
-# So much of the world is shown: a district with its neighbours, or as much where no outline is known.
+# So much is shown: a district with its neighbours; abroad, where only coasts are known, a part of a continent.
 _SPAN_KM = (6.0, 60.0)
-_ABROAD_KM = 40.0
+_ABROAD_KM = 1500.0
 # Blue, green, red.
 _SEA, _LAND, _HERE, _EDGE = (226, 214, 198), (236, 240, 240), (250, 252, 253), (160, 160, 160)
-_INK, _PIN, _GRID = (50, 44, 40), (38, 38, 217), (205, 195, 180)
+_INK, _PIN = (50, 44, 40), (38, 38, 217)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def draw_location(place: Place, district: District | None) -> Drawn:
     import cv2
 
     try:
-        image = _draw(place, district, _outlines())
+        image = _draw(place, district)
         is_written, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     except (cv2.error, OSError, msgspec.DecodeError) as error:
         raise LocationError(f"no map of {place.lat}, {place.lon}: {' '.join(str(error).split())[:200]}") from error
@@ -135,14 +136,14 @@ class _Collection(msgspec.Struct):
     features: list[_Outline]
 
 
-@lru_cache(maxsize=1)
-def _outlines() -> list[_Outline]:
-    return msgspec.json.decode(OUTLINES.read_bytes(), type=_Collection).features
+@lru_cache(maxsize=2)
+def _outlines(path: Path) -> list[_Outline]:
+    return msgspec.json.decode(path.read_bytes(), type=_Collection).features
 
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """From degrees to pixels; within a few dozen kilometres the earth is flat."""
+    """From degrees to pixels; for a glance, the earth is flat."""
 
     lat: float
     lon: float
@@ -156,15 +157,18 @@ class _View:
         return round(min(max(x, -30000), 30000)), round(min(max(y, -30000), 30000))
 
 
-def _draw(place: Place, district: District | None, districts: Sequence[_Outline]) -> Image:
+def _draw(place: Place, district: District | None) -> Image:
     import cv2
     import numpy as np
 
+    districts = _outlines(OUTLINES)
     here = next((outline for outline in districts if outline.holds(place.lon, place.lat)), None)
     view = _View(place.lat, place.lon, _span_km(here) / HEIGHT)
-    image = np.full((HEIGHT, WIDTH, 3), _SEA if here is not None else _LAND, np.uint8)
+    image = np.full((HEIGHT, WIDTH, 3), _SEA, np.uint8)
     if here is None:
-        _draw_graticule(image, view)
+        # The world's land leaves South Korea to its districts.
+        for outline in (*_outlines(_WORLD), *districts):
+            _draw_outline(image, view, outline, _LAND, 0)
     else:
         for outline in sorted(districts, key=lambda other: other is here):
             _draw_outline(image, view, outline, _HERE if outline is here else _LAND, 2 if outline is here else 1)
@@ -178,8 +182,7 @@ def _draw(place: Place, district: District | None, districts: Sequence[_Outline]
     _write(image, region, (14, 54), 15)
     _write(image, f"{place.lat:.4f}, {place.lon:.4f}", (14, HEIGHT - 14), 13)
     _draw_scale(image, view)
-    if here is not None:
-        _write(image, _ATTRIBUTION, (WIDTH - 14, 24), 11, is_right=True)
+    _write(image, _ATTRIBUTION if here is not None else _ATTRIBUTION_ABROAD, (WIDTH - 14, 24), 11, is_right=True)
     return image
 
 
@@ -202,25 +205,14 @@ def _draw_outline(image: Image, view: _View, outline: _Outline, colour: Sequence
         if (points.max(axis=0) < 0).any() or (points.min(axis=0) > (WIDTH, HEIGHT)).any():
             continue
         cv2.fillPoly(image, [points], colour, cv2.LINE_AA)
-        cv2.polylines(image, [points], True, _EDGE if width == 1 else _INK, width, cv2.LINE_AA)
-
-
-def _draw_graticule(image: Image, view: _View) -> None:
-    import cv2
-
-    step = 0.1
-    for number in range(-6, 7):
-        # 0.1 degree apart; near the poles meridians crowd, and are as good as none.
-        x, _ = view.pixel((round(view.lon / step) + number) * step, view.lat)
-        _, y = view.pixel(view.lon, (round(view.lat / step) + number) * step)
-        cv2.line(image, (x, 0), (x, HEIGHT), _GRID, 1, cv2.LINE_AA)
-        cv2.line(image, (0, y), (WIDTH, y), _GRID, 1, cv2.LINE_AA)
+        if width:
+            cv2.polylines(image, [points], True, _EDGE if width == 1 else _INK, width, cv2.LINE_AA)
 
 
 def _draw_scale(image: Image, view: _View) -> None:
     import cv2
 
-    km = max(k for k in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if k / view.km_per_px <= WIDTH / 4)
+    km = max(k for k in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if k / view.km_per_px <= WIDTH / 4)
     right, y = WIDTH - 14, HEIGHT - 14
     left = right - round(km / view.km_per_px)
     cv2.line(image, (left, y), (right, y), _INK, 2)

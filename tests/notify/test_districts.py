@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import pytest
 
 from notify.districts import District, find_district, name_district, romanize
+from notify.location import OUTLINES
+from tools.district_names import names_of
 
 
 @pytest.mark.parametrize(
@@ -53,3 +56,9 @@ def test_names_that_have_changed_are_told_as_they_are_now():
     assert name_district("경기도", "덕양구") == District("경기 고양시 덕양구", "Deogyang-gu, Goyang-si, Gyeonggi")
     assert name_district("서울특별시", "서울시성북구") == District("서울 성북구", "Seongbuk-gu, Seoul")
     assert name_district("세종특별자치시", "세종시") == District("세종시", "Sejong")
+
+
+def test_every_district_of_the_offline_map_is_named_in_both_languages():
+    features = json.loads(OUTLINES.read_text("utf-8"))["features"]
+    assert [feature["properties"] for feature in features] == [names_of(f["properties"]["ko"]) for f in features]
+    assert names_of("수원시영통구") == {"ko": "영통구", "en": "Yeongtong-gu"}

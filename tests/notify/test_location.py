@@ -32,9 +32,14 @@ def test_map_is_small_and_has_its_pin_in_the_middle_of_the_district():
     assert sea[0] > sea[2] + 15
 
 
-def test_place_abroad_is_drawn_on_a_bare_grid():
+def test_place_abroad_is_drawn_among_its_coasts():
     image = draw(Place(51.5, -0.1, "Old Street", "London"))
     assert image.shape == (360, 640, 3) and image[180 - 30, 320, 2] > 180
+    england, north_sea = image[130, 290].astype(int), image[100, 400].astype(int)
+    assert england[2] > 225 and north_sea[0] > north_sea[2] + 15
+    # From abroad, South Korea is land too.
+    korea = draw(Place(35.68, 139.7, "Tokyo"))[120, 60].astype(int)
+    assert korea[2] > 225
 
 
 @settings(max_examples=30, deadline=None)

@@ -64,7 +64,7 @@ export function drawBase(map) {
     if (zoom >= DISTRICTS_FROM_ZOOM + 1 && districts !== null) {
       const view = map.getBounds();
       const inView = districtPoints.filter((point) => view.contains(point.at)).slice(0, MOST_LABELS);
-      for (const { at, text } of inView) write(at, text, "district");
+      for (const { at, ko, en } of inView) write(at, currentLanguage() === "ko" ? ko : en, "district");
       return;
     }
     for (const [english, korean, lat, lon, rank] of Object.values(PROVINCES)) {
@@ -82,8 +82,8 @@ export function drawBase(map) {
         districts.addData(shapes);
         districtPoints = shapes.features.map((feature) => ({
           at: middle(feature.geometry.coordinates[0][0]),
-          // "수원시영통구" is a district of a city: its own name is enough on a map.
-          text: String(feature.properties.ko).replace(/^.+시(?=.+구$)/, ""),
+          ko: feature.properties.ko,
+          en: feature.properties.en,
         }));
         look();
         return;
