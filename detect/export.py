@@ -13,12 +13,15 @@ writes the sha256 of what it made into the `SHA256SUMS` beside it; a checkpoint 
 from __future__ import annotations
 
 import argparse
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from detect.backends import SIZE_KEY, Floats, size_in
+from detect.letterbox import Image, fit, letterbox
 from detect.registry import ModelError, read_verified, record
 
 SIZES = {"hazard": 320, "scene": 640}
@@ -57,19 +60,39 @@ def main() -> None:
 
 
 def export(source: Path, target: Path, size_px: int) -> None:
-    """Write `source` as ONNX for square pictures of `size_px`, any number of them in a batch.
+    """Write `source` as ONNX: any number of pictures of any size in multiples of 32, up to what the head says.
+
+    Args:
+        source: the checkpoint.
+        target: the `.onnx` file.
+        size_px: longer side of the pictures that it was trained on; the file says so.
 
     Raises:
         ModelError: the checkpoint is not the recorded one.
     """
-    from detect.checkpoint import as_yolo, read_checkpoint
+    import onnx
+    import onnxslim
+    import torch
 
-    model = as_yolo(read_checkpoint(source, pickles=True).network)
+    from detect.checkpoint import RawHead, read_checkpoint
+
+    network = RawHead(read_checkpoint(source, pickles=True).network)
     with tempfile.TemporaryDirectory() as folder:
-        model.model.pt_path = model.ckpt_path = str(Path(folder) / "network.pt")
-        written = model.export(format="onnx", imgsz=size_px, dynamic=False, batch=1, simplify=True, opset=17)
-        _free_batch(Path(written))
-        shutil.move(written, target)
+        written = Path(folder) / "network.onnx"
+        torch.onnx.export(
+            network,
+            (torch.zeros(1, 3, size_px, size_px),),
+            written,
+            dynamo=False,
+            opset_version=17,
+            input_names=["images"],
+            output_names=["sides", "classes"],
+        )
+        model = onnxslim.slim(onnx.load(written))
+    _free_shapes(model)
+    model.metadata_props.add(key=SIZE_KEY, value=str(size_px))
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, target)
 
 
 def export_state(source: Path, target: Path, size_px: int) -> None:
@@ -107,12 +130,11 @@ def quantise(source: Path, target: Path, data: Path) -> None:
 
     from detect.corpus import read_corpus
     from detect.evaluate import read_image
-    from detect.model import letterbox
 
     samples = [s for s in read_corpus(data) if s.split == "train"]
     chosen = samples[:: max(1, len(samples) // _CALIBRATION)]
     model = onnx.load_from_string(read_verified(source))
-    name, size_px = model.graph.input[0].name, model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
+    name, size_px = model.graph.input[0].name, size_in({p.key: p.value for p in model.metadata_props}, source)
     with tempfile.TemporaryDirectory() as folder:
         original, prepared = str(Path(folder) / "original.onnx"), str(Path(folder) / "prepared.onnx")
         onnx.save(model, original)
@@ -120,7 +142,7 @@ def quantise(source: Path, target: Path, data: Path) -> None:
         quantize_static(
             prepared,
             str(target),
-            _Pictures(name, [letterbox([read_image(s)], size_px) for s in chosen]),
+            _Pictures(name, [_seen(read_image(s), size_px) for s in chosen]),
             quant_format=QuantFormat.QDQ,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -146,45 +168,31 @@ class _Pictures:
         """Calibrators that work in strides would use it; ours takes all."""
 
 
+def _seen(image: Image, size_px: int) -> Floats:
+    return letterbox([image], [fit(image.shape, size_px)])
+
+
 def _head(model: Any) -> list[str]:
     """Names of the nodes behind the last convolutions, where boxes and scores are put together."""
     return [node.name for node in model.graph.node if "/model.22/" in node.name and node.op_type != "Conv"]
 
 
-def _free_batch(path: Path) -> None:
-    """Let the batch be of any size, the picture not: fixed shapes inside run faster than dynamic ones."""
-    import onnx
-
-    model = onnx.load(path)
-    for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    del model.graph.value_info[:]
-    for node in model.graph.node:
-        _free_reshape(model, node)
-    # Where and when it was trained is for the card to say; without the date a new export is the same file.
-    del model.metadata_props[:]
-    used = {name for node in model.graph.node for name in node.input}
-    for tensor in [t for t in model.graph.initializer if t.name not in used]:
-        model.graph.initializer.remove(tensor)
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
-
-
-def _free_reshape(model: Any, node: Any) -> None:
-    """A Reshape to (1, ...) with known other sizes becomes one to (0, ...): keep the batch as it comes."""
+def _free_shapes(model: Any) -> None:
+    """Let the batch, the height and the width of what was traced at one size be any."""
     from onnx import numpy_helper
 
-    if node.op_type != "Reshape":
-        return
+    free = [(value, {0: "batch", 2: "height", 3: "width"}) for value in model.graph.input]
+    free += [(value, {0: "batch", 2: "places"}) for value in model.graph.output]
+    for value, names in free:
+        for axis, name in names.items():
+            value.type.tensor_type.shape.dim[axis].dim_param = name
+    del model.graph.value_info[:]
+    shapes = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
     for tensor in model.graph.initializer:
-        if tensor.name == node.input[1]:
-            shape = numpy_helper.to_array(tensor).copy()
-            if shape[0] == 1:
-                shape[0] = 0
-                fresh = numpy_helper.from_array(shape, f"{tensor.name}_{node.name}_free")
-                model.graph.initializer.append(fresh)
-                node.input[1] = fresh.name
-            return
+        if tensor.name in shapes:
+            # The batch as it comes, as many channels, and however many places there are.
+            channels = int(numpy_helper.to_array(tensor)[1])
+            tensor.CopyFrom(numpy_helper.from_array(np.array([0, channels, -1]), tensor.name))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from detect.backends import Floats
+from detect.backends import Floats, size_in
 from detect.registry import ModelError, read_verified
 
 # Since 1.29 onnxruntime reports its use to its maker unless told not to, and it looks when it is imported.
@@ -18,15 +18,15 @@ _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 class OnnxNetwork:
     """One session."""
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, size_px: int) -> None:
         self._session = session
         self._input = session.get_inputs()[0].name
-        self.size_px = int(session.get_inputs()[0].shape[2])
+        self.size_px = size_px
 
-    def infer(self, batch: Floats) -> Floats:
+    def infer(self, batch: Floats) -> tuple[Floats, Floats]:
         """See `Backend.infer`."""
-        output: Floats = self._session.run(None, {self._input: batch})[0]
-        return output
+        sides, classes = self._session.run(["sides", "classes"], {self._input: batch})
+        return sides, classes
 
 
 def open_network(path: Path, device: str, threads: int) -> OnnxNetwork:
@@ -49,7 +49,7 @@ def open_network(path: Path, device: str, threads: int) -> OnnxNetwork:
             raise ModelError(
                 "this onnxruntime has no CUDA: install onnxruntime-gpu on a machine with a GPU, or use auto"
             )
-        return OnnxNetwork(session)
+        return OnnxNetwork(session, size_in(session.get_modelmeta().custom_metadata_map, path))
     except ModelError:
         raise
     except Exception as error:  # onnxruntime raises classes of its own, without a common base

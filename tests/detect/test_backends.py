@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from detect.backends import open_backend
-from detect.model import HAZARD, Image, Network, Spec
+from detect.letterbox import Image
+from detect.model import HAZARD, Network, Spec
 from detect.registry import WEIGHTS, ModelError, record
 from detect.scores import overlap
 from functions import Detection
@@ -18,8 +19,8 @@ from functions import Detection
 MEDIA = Path(__file__).parents[2] / "local/demo/media"
 STATE = WEIGHTS / "hazard4_320.pt"
 
-CONFIDENCE, OVERLAP = 0.05, 0.90
-"""The tolerance: bfloat16 keeps 8 bits of a number."""
+CONFIDENCE, OVERLAP = 0.05, 0.80
+"""The tolerance: bfloat16 keeps 8 bits of a number, and of two places as sure of much the same box either may win."""
 
 
 @pytest.fixture(scope="module")
@@ -134,10 +135,23 @@ def test_a_recorded_file_that_is_no_network_is_one_clear_error(tmp_path: Path, d
         open_backend(tmp_path / "net.onnx", device)
 
 
+@pytest.mark.parametrize("device", ["cpu", "openvino"])
+def test_a_network_that_does_not_say_its_size_is_one_clear_error(tmp_path: Path, device: str) -> None:
+    if device == "openvino":
+        pytest.importorskip("openvino")
+    (tmp_path / "net.onnx").write_bytes(HAZARD.path.read_bytes().replace(b"size_px", b"size_xp"))
+    record(tmp_path / "net.onnx")
+    with pytest.raises(ModelError, match="no network of this version"):
+        open_backend(tmp_path / "net.onnx", device)
+
+
 def test_a_network_that_answers_nan_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Network(HAZARD, threads=1)
-    answer = np.full((1, 8, 2100), np.nan, np.float32)
-    answer[0, 4:, 5], answer[0, :4, 7], answer[0, 6, 7] = 0.9, np.inf, 0.9
-    monkeypatch.setattr(network._backend, "infer", lambda batch: answer)
-    for detections in network.detect([np.zeros((64, 64, 3), np.uint8)]):
-        assert all(0 <= d.confidence <= 1 for d in detections)
+    picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    sides, classes = np.full((1, 64, 2100), np.nan, np.float32), np.full((1, 4, 2100), np.nan, np.float32)
+    monkeypatch.setattr(network._backend, "infer", lambda batch: (sides, classes))
+    assert network.detect([picture]) == [[]]
+    classes[0, :, 5], sides[0, :, 7], classes[0, 2, 7], classes[0, 1, 9] = 2.0, np.inf, 2.0, np.inf
+    (found,) = network.detect([picture])
+    assert found
+    assert all(0 <= d.confidence <= 1 and min(d.box.x1, d.box.y1) >= 0 for d in found)

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from detect.model import HAZARD, SCENE, Image, Network, Spec, decode_jpeg
+from detect.letterbox import Image
+from detect.model import HAZARD, SCENE, Network, Spec, decode_jpeg
 from detect.registry import ModelError
 from functions.jpeg import PictureError, check_jpeg
 
