@@ -174,8 +174,9 @@ def hazard_spec() -> Spec:
 def _give_back_memory() -> None:
     """Have glibc map each large block by itself, so that it goes back to the system when it is freed.
 
-    glibc would raise its threshold to the largest block that was ever freed, and keep all of that: 100 MB of a process
-    that waits for work nearly all the time. It costs 8 ms a burst. Elsewhere than on Linux this does nothing.
+    glibc would raise its threshold to the largest block that was ever freed, and keep all of that in a process that
+    waits for work nearly all the time. What an inference needs is kept in the backend's own arena, so this costs only
+    pictures their page faults. Elsewhere than on Linux this does nothing.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
