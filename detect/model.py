@@ -32,16 +32,30 @@ _BLANK = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One network: its file, the labels by class number, the least score worth keeping, overlap that means "same"."""
+    """One network.
+
+    Attributes:
+        path: its file.
+        labels: by class number.
+        min_confidence: the least that is worth keeping.
+        iou: overlap that means "the same".
+        int8: a copy that a CPU runs in its place, if it is there.
+    """
 
     path: Path
     labels: dict[int, str]
     min_confidence: float
     iou: float = 0.5
+    int8: Path | None = None
 
 
 # 0.25: weaker boxes say nothing for a hazard, and would speak against it by lowering the median of a burst.
-HAZARD = Spec(WEIGHTS / "hazard4_320.onnx", dict(enumerate(HAZARDS)), min_confidence=0.25)
+HAZARD = Spec(
+    WEIGHTS / "hazard4_320.onnx",
+    dict(enumerate(HAZARDS)),
+    min_confidence=0.25,
+    int8=WEIGHTS / "hazard4_320_int8.onnx",
+)
 # 0.2: a head that is mosaicked without need costs less than one that is not.
 SCENE = Spec(WEIGHTS / "scene_640.onnx", SCENE_LABELS, min_confidence=0.2)
 
@@ -64,7 +78,7 @@ class Network:
         self._labels = spec.labels
         self._min_confidence = spec.min_confidence
         self._iou = spec.iou
-        self._backend = open_backend(spec.path, device, threads)
+        self._backend = open_backend(spec.path, device, threads, spec.int8)
         self.size_px = self._backend.size_px
 
     @property

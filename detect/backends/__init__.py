@@ -16,6 +16,8 @@ from detect.registry import ModelError
 
 SIZE_KEY = "size_px"
 """Under which an ONNX file says how large pictures were in training, for its own shapes are free."""
+COPY_KEY = "copy_of"
+"""Under which an int8 copy names the sha256 of what it was made of."""
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 Device = Literal["auto", "cpu", "cuda", "openvino"]
@@ -50,7 +52,7 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(path: Path, device: str = "auto", threads: int = 2) -> Backend:
+def open_backend(path: Path, device: str = "auto", threads: int = 2, int8: Path | None = None) -> Backend:
     """Load weights.
 
     Args:
@@ -58,6 +60,7 @@ def open_backend(path: Path, device: str = "auto", threads: int = 2) -> Backend:
         device: `auto` takes a GPU where the runtime was built for one; `openvino` is a CPU in the best precision that
             it computes fast in, and needs the extra `openvino`; `.pt` needs the extra `train`.
         threads: of one inference on a CPU.
+        int8: a copy of them (`detect.export int8`), which onnxruntime runs on a CPU in their place if it is there.
 
     Raises:
         ModelError: nothing here runs these weights on this device, or they cannot be loaded.
@@ -72,7 +75,7 @@ def open_backend(path: Path, device: str = "auto", threads: int = 2) -> Backend:
         opened = import_module(f"detect.backends.{module}")
     except ImportError as error:
         raise ModelError(f"{path} on device {device!r} needs {error.name}, which is not installed: {error}") from None
-    backend: Backend = opened.open_network(path, device, threads)
+    backend: Backend = opened.open_network(path, device, threads, int8)
     return backend
 
 

@@ -26,7 +26,7 @@ class OpenVinoNetwork:
         return answer["sides"], answer["classes"]
 
 
-def open_network(path: Path, device: str, threads: int) -> OpenVinoNetwork:
+def open_network(path: Path, device: str, threads: int, int8: Path | None = None) -> OpenVinoNetwork:
     """See `open_backend`."""
     content = read_verified(path)
     core = openvino.Core()

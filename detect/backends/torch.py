@@ -36,7 +36,7 @@ def _floats(tensor: torch.Tensor) -> Floats:
     return np.asarray(tensor.float().cpu().numpy(), np.float32)
 
 
-def open_network(path: Path, device: str, threads: int) -> TorchNetwork:
+def open_network(path: Path, device: str, threads: int, int8: Path | None = None) -> TorchNetwork:
     """See `open_backend`."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
