@@ -1,6 +1,6 @@
 """JPEG bytes in, boxes out: this detector against `ultralytics.YOLO(...).predict`, same weights, pictures, threads.
 
-    python -m bench.detect_speed [--checkpoint FILE.pt] [--weights FILE.onnx] [--rounds 5]
+    python -m bench.detect_speed [--checkpoint FILE.pt] [--weights FILE.onnx] [--int8 FILE.onnx] [--rounds 5]
 
 `make bench-detect` runs it in the environment that has torch. Each side is a process of its own, one after the other in
 every round, so that what else the machine does hits both. Times are of one thread. Cold: from the start of the process
@@ -27,6 +27,7 @@ MEDIA = ROOT / "local/demo/media"
 WEIGHTS = ROOT / "detect/weights"
 _PICTURES = 32
 _WIDTH, _HEIGHT = 1280, 720
+_INT8 = "int8"
 
 
 def main() -> None:
@@ -37,6 +38,9 @@ def main() -> None:
     )
     parser.add_argument("--weights", type=Path, default=WEIGHTS / "hazard4_320.onnx", help="the same for this detector")
     parser.add_argument("--devices", nargs="*", default=["cpu", "openvino"], help="of this detector, each is measured")
+    parser.add_argument(
+        "--int8", type=Path, default=WEIGHTS / "hazard4_320_int8.onnx", help="its int8 copy, if there is one"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--side", nargs=3, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -48,6 +52,8 @@ def main() -> None:
         _write_pictures(Path(folder))
         with _for_ultralytics(chosen.checkpoint, Path(folder)) as checkpoint:
             sides = {"ultralytics": checkpoint} | dict.fromkeys(chosen.devices, chosen.weights)
+            if chosen.int8.is_file():
+                sides[_INT8] = chosen.int8
             runs: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
             for _ in range(chosen.rounds):
                 for name, weights in sides.items():
@@ -58,9 +64,11 @@ def main() -> None:
 def _table(runs: dict[str, list[dict[str, float]]]) -> list[str]:
     told = {
         "cold_s": ("process start to first boxes", "s", 2),
+        "cold_cpu_s": ("CPU of the same", "s", 2),
         "image_ms": ("a picture, one at a time", "ms", 1),
         "image_cpu_ms": ("CPU of the same", "ms", 1),
         "batch_ms": ("a picture, 16 at a time", "ms", 1),
+        "batch_cpu_ms": ("CPU of the same", "ms", 1),
         "memory_mb": ("most memory, one at a time", "MB", 0),
     }
     names = list(runs)
@@ -93,6 +101,7 @@ def _measure(name: str, weights: Path, folder: Path) -> dict[str, float]:
     detect = _open_ultralytics(weights) if name == "ultralytics" else _open_ours(weights, name)
     detect(jpegs[:1])
     cold_s = time.time() - float(os.environ["BEGUN"])
+    cold_cpu_s = time.process_time()
     for jpeg in jpegs[:4]:
         detect([jpeg])
     alone = [_timed(detect, [jpeg]) for jpeg in jpegs]
@@ -101,9 +110,11 @@ def _measure(name: str, weights: Path, folder: Path) -> dict[str, float]:
     together = [_timed(detect, jpegs[i : i + 16]) for i in range(0, len(jpegs) - 15, 16)]
     return {
         "cold_s": cold_s,
+        "cold_cpu_s": cold_cpu_s,
         "image_ms": statistics.median(wall for wall, _ in alone) * 1000,
         "image_cpu_ms": statistics.median(cpu for _, cpu in alone) * 1000,
         "batch_ms": statistics.median(wall for wall, _ in together) / 16 * 1000,
+        "batch_cpu_ms": statistics.median(cpu for _, cpu in together) / 16 * 1000,
         "memory_mb": memory_mb,
     }
 
@@ -120,13 +131,13 @@ def _timed(detect: Callable[[Sequence[bytes]], Any], jpegs: Sequence[bytes]) -> 
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def _open_ours(weights: Path, device: str) -> Callable[[Sequence[bytes]], Any]:
+def _open_ours(weights: Path, name: str) -> Callable[[Sequence[bytes]], Any]:
     import cv2
 
     from detect.model import HAZARD, Network, Spec, decode_jpeg
 
     cv2.setNumThreads(1)
-    network = Network(Spec(weights, HAZARD.labels, HAZARD.min_confidence), 1, device)
+    network = Network(Spec(weights, HAZARD.labels, HAZARD.min_confidence), 1, "cpu" if name == _INT8 else name)
     return lambda jpegs: network.detect([decode_jpeg(jpeg, enough_px=network.size_px) for jpeg in jpegs])
 
 

@@ -20,7 +20,8 @@ import numpy as np
 from detect.augment import compression, noise
 from detect.corpus import CorpusError, Sample, read_corpus
 from detect.evaluate import read_image
-from detect.model import HAZARD, Image, Network, Spec
+from detect.letterbox import Image
+from detect.model import HAZARD, Network, Spec
 from detect.registry import ModelError
 from detect.rules import RULES, confirm
 from functions import HAZARDS, Detection, Hazard

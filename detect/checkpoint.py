@@ -36,6 +36,19 @@ class Checkpoint:
     size_px: int
 
 
+class RawHead(torch.nn.Module):  # type: ignore[misc]  # where torch is not installed, it is of any kind
+    """A network that tells what `Backend.infer` tells, and makes no boxes of it."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self._network = network.fuse(verbose=False).eval()
+
+    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sides and classes, of pictures of shape (n, 3, height, width)."""
+        told = self._network(pictures)[1]
+        return told["boxes"], told["scores"]
+
+
 def read_checkpoint(path: Path, *, pickles: bool = False) -> Checkpoint:
     """Build the network that a file holds.
 

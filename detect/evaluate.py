@@ -18,7 +18,8 @@ import numpy as np
 
 from detect.augment import EFFECTS
 from detect.corpus import CorpusError, Sample, Truth, digest, read_corpus
-from detect.model import HAZARD, Image, Network, Spec
+from detect.letterbox import Image
+from detect.model import HAZARD, Network, Spec
 from detect.registry import ModelError
 from detect.rules import RULES
 from detect.scores import Matched, at_threshold, average_precision, calibration_error, match, reliability

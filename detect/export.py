@@ -13,17 +13,27 @@ writes the sha256 of what it made into the `SHA256SUMS` beside it; a checkpoint 
 from __future__ import annotations
 
 import argparse
-import shutil
+import hashlib
+import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from detect.backends import COPY_KEY, SIZE_KEY, Floats, size_in
+from detect.letterbox import Image, fit, letterbox
 from detect.registry import ModelError, read_verified, record
 
 SIZES = {"hazard": 320, "scene": 640}
 _CALIBRATION = 300
 """Pictures from which int8 learns what range each tensor has."""
+_FLOAT = r"/model\.[01]/|/model\.22/(cv3\.\d/cv3\.\d\.1/|cv\d\.\d/cv\d\.\d\.2/|Reshape|Concat)"
+"""What stays in single precision: the first two convolutions and the last two of each branch of classes, whose channels
+differ a hundredfold in range, so that 256 steps are too few for all of them; and what the head says in the end."""
+_SILU_IS_NOTHING = np.float32(-6.5)
+"""Under it a sigmoid is less than half of one of 256 steps; tensors reach -100, and no step should be spent on that."""
 
 
 def main() -> None:
@@ -57,19 +67,39 @@ def main() -> None:
 
 
 def export(source: Path, target: Path, size_px: int) -> None:
-    """Write `source` as ONNX for square pictures of `size_px`, any number of them in a batch.
+    """Write `source` as ONNX: any number of pictures of any size in multiples of 32, up to what the head says.
+
+    Args:
+        source: the checkpoint.
+        target: the `.onnx` file.
+        size_px: longer side of the pictures that it was trained on; the file says so.
 
     Raises:
         ModelError: the checkpoint is not the recorded one.
     """
-    from detect.checkpoint import as_yolo, read_checkpoint
+    import onnx
+    import onnxslim
+    import torch
 
-    model = as_yolo(read_checkpoint(source, pickles=True).network)
+    from detect.checkpoint import RawHead, read_checkpoint
+
+    network = RawHead(read_checkpoint(source, pickles=True).network)
     with tempfile.TemporaryDirectory() as folder:
-        model.model.pt_path = model.ckpt_path = str(Path(folder) / "network.pt")
-        written = model.export(format="onnx", imgsz=size_px, dynamic=False, batch=1, simplify=True, opset=17)
-        _free_batch(Path(written))
-        shutil.move(written, target)
+        written = Path(folder) / "network.onnx"
+        torch.onnx.export(
+            network,
+            (torch.zeros(1, 3, size_px, size_px),),
+            written,
+            dynamo=False,
+            opset_version=17,
+            input_names=["images"],
+            output_names=["sides", "classes"],
+        )
+        model = onnxslim.slim(onnx.load(written))
+    _free_shapes(model)
+    model.metadata_props.add(key=SIZE_KEY, value=str(size_px))
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, target)
 
 
 def export_state(source: Path, target: Path, size_px: int) -> None:
@@ -96,49 +126,70 @@ def export_blend(source: Path, start: Path, share: float, target: Path, size_px:
 
 
 def quantise(source: Path, target: Path, data: Path) -> None:
-    """Write an int8 copy of ONNX weights, its ranges taken from training pictures; the head stays in float.
+    """Write an int8 copy of ONNX weights for onnxruntime on a CPU, its ranges taken from training pictures.
 
     Raises:
         ModelError: the weights are not the recorded ones.
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     from detect.corpus import read_corpus
     from detect.evaluate import read_image
-    from detect.model import letterbox
 
     samples = [s for s in read_corpus(data) if s.split == "train"]
     chosen = samples[:: max(1, len(samples) // _CALIBRATION)]
-    model = onnx.load_from_string(read_verified(source))
-    name, size_px = model.graph.input[0].name, model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
+    content = read_verified(source)
+    model = onnx.load_from_string(content)
+    size_px = size_in({entry.key: entry.value for entry in model.metadata_props}, source)
+    left = [node.name for node in model.graph.node if re.search(_FLOAT, node.name)]
+    before_silu = {node.input[0] for node in model.graph.node if node.op_type == "Sigmoid" and node.name not in left}
+    quantize_static(
+        model,
+        target,
+        _Pictures(model.graph.input[0].name, (_seen(read_image(sample), size_px) for sample in chosen)),
+        quant_format=QuantFormat.QDQ,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        calibrate_method=CalibrationMethod.MinMax,
+        nodes_to_exclude=left,
+        extra_options={
+            # Of the extremes of each picture the mean, so that a single one does not make the steps coarse for all.
+            "CalibMovingAverage": True,
+            "TensorQuantOverrides": {name: [{"rmin": _SILU_IS_NOTHING}] for name in before_silu},
+        },
+    )
+    made = _fused(target)
+    made.metadata_props.add(key=SIZE_KEY, value=str(size_px))
+    made.metadata_props.add(key=COPY_KEY, value=hashlib.sha256(content).hexdigest())
+    onnx.save(made, target)
+
+
+def _fused(path: Path) -> Any:
+    """The network after onnxruntime's own rewriting as far as it is the same on every CPU, which halves loading."""
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.log_severity_level = 3
     with tempfile.TemporaryDirectory() as folder:
-        original, prepared = str(Path(folder) / "original.onnx"), str(Path(folder) / "prepared.onnx")
-        onnx.save(model, original)
-        quant_pre_process(original, prepared, skip_symbolic_shape=True)
-        quantize_static(
-            prepared,
-            str(target),
-            _Pictures(name, [letterbox([read_image(s)], size_px) for s in chosen]),
-            quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            calibrate_method=CalibrationMethod.MinMax,
-            # Coordinates of hundreds and scores under one share the last tensors: 256 steps are too few for both.
-            nodes_to_exclude=_head(onnx.load(prepared)),
-        )
+        options.optimized_model_filepath = str(Path(folder) / "fused.onnx")
+        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        made = onnx.load(options.optimized_model_filepath)
+    del made.metadata_props[:]
+    return made
 
 
 class _Pictures:
     """What onnxruntime's calibration reads: one input after another, then None."""
 
-    def __init__(self, name: str, batches: Sequence[Any]) -> None:
+    def __init__(self, name: str, batches: Iterable[Floats]) -> None:
         self._name = name
         self._batches = iter(batches)
 
-    def get_next(self) -> dict[str, Any] | None:
+    def get_next(self) -> dict[str, Floats] | None:
         batch = next(self._batches, None)
         return None if batch is None else {self._name: batch}
 
@@ -146,45 +197,26 @@ class _Pictures:
         """Calibrators that work in strides would use it; ours takes all."""
 
 
-def _head(model: Any) -> list[str]:
-    """Names of the nodes behind the last convolutions, where boxes and scores are put together."""
-    return [node.name for node in model.graph.node if "/model.22/" in node.name and node.op_type != "Conv"]
+def _seen(image: Image, size_px: int) -> Floats:
+    return letterbox([image], [fit(image.shape, size_px)])
 
 
-def _free_batch(path: Path) -> None:
-    """Let the batch be of any size, the picture not: fixed shapes inside run faster than dynamic ones."""
-    import onnx
-
-    model = onnx.load(path)
-    for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    del model.graph.value_info[:]
-    for node in model.graph.node:
-        _free_reshape(model, node)
-    # Where and when it was trained is for the card to say; without the date a new export is the same file.
-    del model.metadata_props[:]
-    used = {name for node in model.graph.node for name in node.input}
-    for tensor in [t for t in model.graph.initializer if t.name not in used]:
-        model.graph.initializer.remove(tensor)
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
-
-
-def _free_reshape(model: Any, node: Any) -> None:
-    """A Reshape to (1, ...) with known other sizes becomes one to (0, ...): keep the batch as it comes."""
+def _free_shapes(model: Any) -> None:
+    """Let the batch, the height and the width of what was traced at one size be any."""
     from onnx import numpy_helper
 
-    if node.op_type != "Reshape":
-        return
+    free = [(value, {0: "batch", 2: "height", 3: "width"}) for value in model.graph.input]
+    free += [(value, {0: "batch", 2: "places"}) for value in model.graph.output]
+    for value, names in free:
+        for axis, name in names.items():
+            value.type.tensor_type.shape.dim[axis].dim_param = name
+    del model.graph.value_info[:]
+    shapes = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
     for tensor in model.graph.initializer:
-        if tensor.name == node.input[1]:
-            shape = numpy_helper.to_array(tensor).copy()
-            if shape[0] == 1:
-                shape[0] = 0
-                fresh = numpy_helper.from_array(shape, f"{tensor.name}_{node.name}_free")
-                model.graph.initializer.append(fresh)
-                node.input[1] = fresh.name
-            return
+        if tensor.name in shapes:
+            # The batch as it comes, as many channels, and however many places there are.
+            channels = int(numpy_helper.to_array(tensor)[1])
+            tensor.CopyFrom(numpy_helper.from_array(np.array([0, channels, -1]), tensor.name))
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 
 from detect.backends import Floats, open_backend
+from detect.head import Numbers, read_boxes
+from detect.letterbox import Fit, Image, fit, letterbox
 from detect.registry import WEIGHTS, ModelError
 from functions import HAZARDS, Box, Detection
 from functions.jpeg import PictureError, check_jpeg
-
-Image = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 SCENE_LABELS = {0: "person", 1: "bicycle", 2: "car", 3: "motorcycle", 5: "bus", 7: "truck"}
 """What the scene network is asked for, by its class number in COCO."""
@@ -28,22 +28,34 @@ _REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2
 """Scales at which a JPEG can be decoded for less."""
 _BLANK = 2.0
 """Standard deviation in levels of 255: a flame of 12x12 px alone in a dark picture of 640x360 has 5."""
-_GRAY = 114
-"""Letterbox padding, as in training."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One network: its file, the labels by class number, the least score worth keeping, overlap that means "same"."""
+    """One network.
+
+    Attributes:
+        path: its file.
+        labels: by class number.
+        min_confidence: the least that is worth keeping.
+        iou: overlap that means "the same".
+        int8: a copy that a CPU runs in its place, if it is there.
+    """
 
     path: Path
     labels: dict[int, str]
     min_confidence: float
     iou: float = 0.5
+    int8: Path | None = None
 
 
 # 0.25: weaker boxes say nothing for a hazard, and would speak against it by lowering the median of a burst.
-HAZARD = Spec(WEIGHTS / "hazard4_320.onnx", dict(enumerate(HAZARDS)), min_confidence=0.25)
+HAZARD = Spec(
+    WEIGHTS / "hazard4_320.onnx",
+    dict(enumerate(HAZARDS)),
+    min_confidence=0.25,
+    int8=WEIGHTS / "hazard4_320_int8.onnx",
+)
 # 0.2: a head that is mosaicked without need costs less than one that is not.
 SCENE = Spec(WEIGHTS / "scene_640.onnx", SCENE_LABELS, min_confidence=0.2)
 
@@ -66,7 +78,7 @@ class Network:
         self._labels = spec.labels
         self._min_confidence = spec.min_confidence
         self._iou = spec.iou
-        self._backend = open_backend(spec.path, device, threads)
+        self._backend = open_backend(spec.path, device, threads, spec.int8)
         self.size_px = self._backend.size_px
 
     @property
@@ -86,35 +98,34 @@ class Network:
         Raises:
             ModelError: the network cannot be run now.
         """
-        if not images:
-            return []
-        try:
-            output = self._backend.infer(letterbox(images, self.size_px))
-        except Exception as error:  # each backend raises classes of its own; out of memory, most likely
-            raise ModelError(f"the network failed on {len(images)} pictures: {error}") from error
-        return [
-            [] if _is_blank(image) else self._read(scores, image.shape[:2])
-            for scores, image in zip(output, images, strict=True)
-        ]
+        fits = [fit(image.shape, self.size_px) for image in images]
+        # Pictures that are seen at the same size run together: those of a burst, and of cameras of one kind.
+        together: dict[tuple[int, int], list[int]] = {}
+        for i, place in enumerate(fits):
+            together.setdefault((place.seen_height, place.seen_width), []).append(i)
+        found: list[list[Detection]] = [[] for _ in images]
+        for seen, members in together.items():
+            batch = letterbox([images[i] for i in members], [fits[i] for i in members])
+            try:
+                sides, classes = self._backend.infer(batch)
+            except Exception as error:  # each backend raises classes of its own; out of memory, most likely
+                raise ModelError(f"the network failed on {len(members)} pictures: {error}") from error
+            for n, i in enumerate(members):
+                if not _is_blank(images[i]):
+                    boxes = read_boxes(sides[n], classes[n], seen, tuple(self._labels), self._min_confidence)
+                    found[i] = self._name(*boxes, fits[i])
+        return found
 
-    def _read(self, output: Floats, shape: tuple[int, ...]) -> list[Detection]:
-        """Rows of the output are cx, cy, w, h in pixels of the network's input, then one score for each class."""
-        numbers = list(self._labels)
-        scores = output[4:][numbers]
-        best = scores.argmax(axis=0)
-        confidence = scores[best, np.arange(scores.shape[1])]
-        keep = np.flatnonzero(confidence >= self._min_confidence)
-        if keep.size == 0:
+    def _name(self, corners: Floats, confidence: Floats, which: Numbers, place: Fit) -> list[Detection]:
+        """Of boxes that overlap the best stays; each gets its label and its place in the picture."""
+        if not len(corners):
             return []
-        confidence, best = confidence[keep], best[keep]
-        cx, cy, width, height = output[:4, keep]
-        corners = np.stack([cx - width / 2, cy - height / 2, width, height], axis=1)
         chosen = cv2.dnn.NMSBoxesBatched(
-            corners.tolist(), confidence.tolist(), best.tolist(), self._min_confidence, self._iou
+            corners.tolist(), confidence.tolist(), which.tolist(), self._min_confidence, self._iou
         )
-        boxes = _to_fractions(corners, shape, self.size_px)
+        labels, boxes = self.labels, place.to_fractions(corners)
         found = [
-            Detection(self._labels[numbers[best[i]]], min(1.0, float(confidence[i])), Box(*boxes[i].tolist()))
+            Detection(labels[which[i]], min(1.0, float(confidence[i])), Box(*boxes[i].tolist()))
             for i in np.asarray(chosen).ravel()
         ]
         return sorted(found, key=lambda d: -d.confidence)
@@ -151,14 +162,6 @@ def decode_jpeg(jpeg: bytes, *, enough_px: int = 0) -> Image:
     return np.asarray(image, np.uint8)
 
 
-def letterbox(images: Sequence[Image], size_px: int) -> Floats:
-    """Pictures as a network sees them: fitted and centred on grey, RGB planes in [0, 1], shape (n, 3, size, size)."""
-    batch = np.empty((len(images), 3, size_px, size_px), np.float32)
-    for image, into in zip(images, batch, strict=True):
-        _letterbox(image, into)
-    return batch
-
-
 def threads_from_environment() -> int:
     """`BONGSU_DETECT_THREADS`, default 2.
 
@@ -185,37 +188,12 @@ def hazard_spec() -> Spec:
 def _give_back_memory() -> None:
     """Have glibc map each large block by itself, so that it goes back to the system when it is freed.
 
-    glibc would raise its threshold to the largest block that was ever freed, and keep all of that: 100 MB of a process
-    that waits for work nearly all the time. It costs 8 ms a burst. Elsewhere than on Linux this does nothing.
+    glibc would raise its threshold to the largest block that was ever freed, and keep all of that in a process that
+    waits for work nearly all the time. What an inference needs is kept in the backend's own arena, so this costs only
+    pictures their page faults. Elsewhere than on Linux this does nothing.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
             mallopt(_M_MMAP_THRESHOLD, 128 * 1024)
             mallopt(_M_TRIM_THRESHOLD, 128 * 1024)
-
-
-def _letterbox(image: Image, into: Floats) -> None:
-    """Write the picture, scaled to fit and centred on grey, as RGB planes in [0, 1]."""
-    size = into.shape[1]
-    height, width = image.shape[:2]
-    scale = min(size / width, size / height)
-    fitted = max(1, round(width * scale)), max(1, round(height * scale))
-    if fitted != (width, height):
-        image = np.asarray(cv2.resize(image, fitted, interpolation=cv2.INTER_LINEAR), np.uint8)
-    left, top = (size - fitted[0]) // 2, (size - fitted[1]) // 2
-    into.fill(_GRAY / 255)
-    target = into[:, top : top + fitted[1], left : left + fitted[0]]
-    np.multiply(image[:, :, ::-1].transpose(2, 0, 1), np.float32(1 / 255), out=target)
-
-
-def _to_fractions(corners: Floats, shape: tuple[int, ...], size_px: int) -> Floats:
-    """(left, top, width, height) in pixels of the letterboxed input to (x1, y1, x2, y2) in fractions of the picture."""
-    height, width = shape
-    scale = min(size_px / width, size_px / height)
-    fitted = max(1, round(width * scale)), max(1, round(height * scale))
-    left, top = (size_px - fitted[0]) // 2, (size_px - fitted[1]) // 2
-    x1 = (corners[:, 0] - left) / fitted[0]
-    y1 = (corners[:, 1] - top) / fitted[1]
-    boxes = np.stack([x1, y1, x1 + corners[:, 2] / fitted[0], y1 + corners[:, 3] / fitted[1]], axis=1)
-    return np.asarray(np.nan_to_num(boxes).clip(0, 1), np.float32)

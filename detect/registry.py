@@ -39,6 +39,12 @@ def read_verified(path: Path) -> bytes:
     return content
 
 
+def recorded(path: Path) -> str | None:
+    """The sha256 that is recorded for a file, which need not be there."""
+    sums = path.parent / SUMS
+    return (_recorded(sums) if sums.is_file() else _recorded(WEIGHTS / SUMS)).get(path.name)
+
+
 def record(path: Path) -> None:
     """Write the file's sha256 into the `SHA256SUMS` beside it, over an older one."""
     sums = path.parent / SUMS

@@ -11,9 +11,9 @@ import msgspec
 import structlog
 from prometheus_client import Counter, Histogram
 
+from detect.letterbox import Image
 from detect.model import (
     SCENE,
-    Image,
     Network,
     decode_jpeg,
     device_from_environment,

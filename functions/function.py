@@ -113,7 +113,9 @@ def load_function(target: str) -> Function:
     name = module.__name__.rpartition(".")[2]
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
         raise DeclarationError(f"function name {name!r} must be lower case letters, digits and _: rename the file")
-    found = [getattr(value, _ATTRIBUTE, None) for value in vars(module).values() if inspect.isroutine(value)]
+    # A package may import its handler only when it is asked for, and says so in `__all__`.
+    values = [getattr(module, name, None) for name in dict.fromkeys([*vars(module), *getattr(module, "__all__", ())])]
+    found = [getattr(value, _ATTRIBUTE, None) for value in values if inspect.isroutine(value)]
     subscriptions = tuple(dict.fromkeys(s for s in found if s is not None))
     if not subscriptions:
         raise DeclarationError(f'{target} declares no handler: decorate one with @on("accident")')

@@ -19,7 +19,8 @@ import av
 import cv2
 import numpy as np
 
-from detect.model import SCENE, Image, Network
+from detect.letterbox import Image
+from detect.model import SCENE, Network
 from functions import Box, Frame, utc_now
 from notify.redact import FaceFinder, pixelate, redact
 

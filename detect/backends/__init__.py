@@ -1,10 +1,11 @@
-"""What runs a network: pictures in, raw scores out. `open_backend` picks one by the weights' suffix and the device.
+"""What runs a network: pictures in, what its head says out. `open_backend` picks one by suffix and device.
 
 No backend is imported before it is needed, so a replica pays for one only, and a service without torch needs none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Literal, Protocol, get_args
@@ -12,6 +13,11 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 
 from detect.registry import ModelError
+
+SIZE_KEY = "size_px"
+"""Under which an ONNX file says how large pictures were in training, for its own shapes are free."""
+COPY_KEY = "copy_of"
+"""Under which an int8 copy names the sha256 of what it was made of."""
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 Device = Literal["auto", "cpu", "cuda", "openvino"]
@@ -31,21 +37,22 @@ class Backend(Protocol):
     """A loaded network."""
 
     size_px: int
-    """Side of the square that it sees."""
+    """The longer side of a picture as it was trained on, a multiple of 32."""
 
-    def infer(self, batch: Floats) -> Floats:
+    def infer(self, batch: Floats) -> tuple[Floats, Floats]:
         """Run it.
 
         Args:
-            batch: RGB planes in [0, 1], shape (n, 3, size_px, size_px).
+            batch: RGB planes in [0, 1], shape (n, 3, height, width); the sides are multiples of 32.
 
         Returns:
-            Shape (n, 4 + classes, places): cx, cy, w, h in pixels of the input, then one score in [0, 1] a class.
+            What the head says before anything is made of it (`detect/head.py`): the sides of the boxes, shape (n, 64,
+            places), and how likely each class is, as a logit, shape (n, classes, places).
         """
         ...
 
 
-def open_backend(path: Path, device: str = "auto", threads: int = 2) -> Backend:
+def open_backend(path: Path, device: str = "auto", threads: int = 2, int8: Path | None = None) -> Backend:
     """Load weights.
 
     Args:
@@ -53,6 +60,7 @@ def open_backend(path: Path, device: str = "auto", threads: int = 2) -> Backend:
         device: `auto` takes a GPU where the runtime was built for one; `openvino` is a CPU in the best precision that
             it computes fast in, and needs the extra `openvino`; `.pt` needs the extra `train`.
         threads: of one inference on a CPU.
+        int8: a copy of them (`detect.export int8`), which onnxruntime runs on a CPU in their place if it is there.
 
     Raises:
         ModelError: nothing here runs these weights on this device, or they cannot be loaded.
@@ -67,5 +75,16 @@ def open_backend(path: Path, device: str = "auto", threads: int = 2) -> Backend:
         opened = import_module(f"detect.backends.{module}")
     except ImportError as error:
         raise ModelError(f"{path} on device {device!r} needs {error.name}, which is not installed: {error}") from None
-    backend: Backend = opened.open_network(path, device, threads)
+    backend: Backend = opened.open_network(path, device, threads, int8)
     return backend
+
+
+def size_in(metadata: Mapping[str, str], path: Path) -> int:
+    """The longer side that an ONNX file was made for.
+
+    Raises:
+        ModelError: it does not say so.
+    """
+    if not metadata.get(SIZE_KEY, "").isdecimal():
+        raise ModelError(f"{path} is no network of this version: make it again with `python -m detect.export`")
+    return int(metadata[SIZE_KEY])

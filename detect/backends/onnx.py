@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from detect.backends import Floats
-from detect.registry import ModelError, read_verified
+from detect.backends import COPY_KEY, Floats, size_in
+from detect.registry import ModelError, read_verified, recorded
 
 # Since 1.29 onnxruntime reports its use to its maker unless told not to, and it looks when it is imported.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -18,38 +18,42 @@ _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 class OnnxNetwork:
     """One session."""
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, size_px: int) -> None:
         self._session = session
         self._input = session.get_inputs()[0].name
-        self.size_px = int(session.get_inputs()[0].shape[2])
+        self.size_px = size_px
 
-    def infer(self, batch: Floats) -> Floats:
+    def infer(self, batch: Floats) -> tuple[Floats, Floats]:
         """See `Backend.infer`."""
-        output: Floats = self._session.run(None, {self._input: batch})[0]
-        return output
+        sides, classes = self._session.run(["sides", "classes"], {self._input: batch})
+        return sides, classes
 
 
-def open_network(path: Path, device: str, threads: int) -> OnnxNetwork:
+def open_network(path: Path, device: str, threads: int, int8: Path | None = None) -> OnnxNetwork:
     """See `open_backend`."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Without spinning, a replica that waits for work uses no processor.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Without its arena, an inference's memory is asked of malloc, which `detect.model` has made to return it.
-    options.enable_cpu_mem_arena = False
+    # A plan of its memory for each shape that comes would be a block of its own for each, and is no faster.
+    options.enable_mem_pattern = False
     options.log_severity_level = 3
     # What cannot be run on the GPU runs on the CPU.
     wanted = [_CPU] if device == "cpu" else [_CUDA, _CPU]
     providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
-    content = read_verified(path)
+    copy = int8 if int8 is not None and int8.is_file() and providers == [_CPU] else None
+    content = read_verified(copy or path)
     try:
         session = onnxruntime.InferenceSession(content, options, providers=providers)
+        said = session.get_modelmeta().custom_metadata_map
+        if copy and said.get(COPY_KEY) != recorded(path):
+            raise ModelError(f"{copy} is no copy of {path}: make it again with `python -m detect.export int8`")
         if device == "cuda" and session.get_providers()[0] != _CUDA:
             raise ModelError(
                 "this onnxruntime has no CUDA: install onnxruntime-gpu on a machine with a GPU, or use auto"
             )
-        return OnnxNetwork(session)
+        return OnnxNetwork(session, size_in(said, path))
     except ModelError:
         raise
     except Exception as error:  # onnxruntime raises classes of its own, without a common base

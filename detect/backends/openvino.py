@@ -6,29 +6,36 @@ from pathlib import Path
 
 import openvino
 
-from detect.backends import Floats
+from detect.backends import SIZE_KEY, Floats, size_in
 from detect.registry import ModelError, read_verified
+
+_SIZE = ["framework", SIZE_KEY]
+"""Where OpenVINO keeps what an ONNX file says of itself."""
 
 
 class OpenVinoNetwork:
     """One compiled network and the request that runs it."""
 
-    def __init__(self, compiled: openvino.CompiledModel) -> None:
+    def __init__(self, compiled: openvino.CompiledModel, size_px: int) -> None:
         self._request = compiled.create_infer_request()
-        self.size_px = compiled.input(0).partial_shape[2].get_length()
+        self.size_px = size_px
 
-    def infer(self, batch: Floats) -> Floats:
+    def infer(self, batch: Floats) -> tuple[Floats, Floats]:
         """See `Backend.infer`."""
-        output: Floats = self._request.infer([batch], share_inputs=True)[0]
-        return output
+        answer = self._request.infer([batch], share_inputs=True)
+        return answer["sides"], answer["classes"]
 
 
-def open_network(path: Path, device: str, threads: int) -> OpenVinoNetwork:
+def open_network(path: Path, device: str, threads: int, int8: Path | None = None) -> OpenVinoNetwork:
     """See `open_backend`."""
     content = read_verified(path)
     core = openvino.Core()
     options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False}
     try:
-        return OpenVinoNetwork(core.compile_model(core.read_model(content), "CPU", options))
+        model = core.read_model(content)
+        said = {SIZE_KEY: model.get_rt_info(_SIZE).value} if model.has_rt_info(_SIZE) else {}
+        return OpenVinoNetwork(core.compile_model(model, "CPU", options), size_in(said, path))
+    except ModelError:
+        raise
     except Exception as error:  # OpenVINO raises RuntimeError and others, without a common base
         raise ModelError(f"{path} is no usable network: {error}") from error

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from detect.backends import Floats
-from detect.checkpoint import read_checkpoint
+from detect.checkpoint import RawHead, read_checkpoint
 from detect.registry import ModelError
 
 _SIZE_PX = 640
@@ -24,15 +24,19 @@ class TorchNetwork:
         self._device = device
         self.size_px = size_px
 
-    def infer(self, batch: Floats) -> Floats:
+    def infer(self, batch: Floats) -> tuple[Floats, Floats]:
         """See `Backend.infer`."""
         with torch.inference_mode():
             pictures = torch.from_numpy(batch).to(self._device)
-            output = self._network(pictures.half() if self._device == "cuda" else pictures)[0]
-        return np.asarray(output.float().cpu().numpy(), np.float32)
+            sides, classes = self._network(pictures.half() if self._device == "cuda" else pictures)
+        return _floats(sides), _floats(classes)
 
 
-def open_network(path: Path, device: str, threads: int) -> TorchNetwork:
+def _floats(tensor: torch.Tensor) -> Floats:
+    return np.asarray(tensor.float().cpu().numpy(), np.float32)
+
+
+def open_network(path: Path, device: str, threads: int, int8: Path | None = None) -> TorchNetwork:
     """See `open_backend`."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -40,5 +44,5 @@ def open_network(path: Path, device: str, threads: int) -> TorchNetwork:
         raise ModelError("torch sees no GPU here: use device auto or cpu")
     torch.set_num_threads(threads)
     read = read_checkpoint(path)
-    network = read.network.fuse(verbose=False).eval().to(device)
+    network = RawHead(read.network).to(device)
     return TorchNetwork(network.half() if device == "cuda" else network, read.size_px or _SIZE_PX, device)

@@ -13,7 +13,7 @@ import pytest
 from detect.calibrate import count, make_burst
 from detect.corpus import read_corpus
 from detect.evaluate import look, mean_ap
-from detect.model import Image
+from detect.letterbox import Image
 from functions import Box, Detection
 from tests.detect.pictures import corpus
 

@@ -27,6 +27,17 @@ def test_a_file_is_a_function_named_after_it(tmp_path: Path) -> None:
     assert (function.name, function.queues) == ("hospital", ("accident.hospital", "fire.hospital"))
 
 
+def test_a_handler_that_is_imported_when_it_is_asked_for_is_found(tmp_path: Path) -> None:
+    lazy = """
+__all__ = ["save"]
+def __getattr__(name):
+    @on("fire")
+    async def save(event): ...
+    return {"save": save}[name]
+"""
+    assert load_function(write(tmp_path / "hospital.py", lazy)).queues == ("fire.hospital",)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
