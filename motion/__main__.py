@@ -27,7 +27,12 @@ async def _run(settings: Settings) -> None:
     own = motion_settings.load()
     neighbours = Leases(own) if own.lease_url else None
     worker = Worker(
-        cameras_path(), lambda: connect(settings.broker_url), own.node or None, Spool.of(settings), neighbours
+        cameras_path(),
+        lambda: connect(settings.broker_url),
+        own.node or None,
+        Spool.of(settings),
+        neighbours,
+        settings.region_names,
     )
     await worker.run(stop)
 
