@@ -69,9 +69,7 @@ def main(target: str, started_at: float | None = None) -> None:
         sys.exit(f"bongsu: {error}")
 
 
-async def _main(
-    function: Function, settings: Settings, spool: Spool | None, started_at: float, bursts: str
-) -> None:
+async def _main(function: Function, settings: Settings, spool: Spool | None, started_at: float, bursts: str) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -112,10 +110,17 @@ async def run(
     workers = [
         asyncio.create_task(
             _Worker(
-                function.name, s, broker, stopping, stopped,
-                record=record, started_at=started_at, spool=spool, bursts=bursts,
+                function.name,
+                s,
+                broker,
+                stopping,
+                stopped,
+                record=record,
+                started_at=started_at,
+                spool=spool,
+                bursts=bursts,
             ).serve()
-        )  # fmt: skip
+        )
         for s in function.subscriptions
     ]
     try:

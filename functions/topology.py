@@ -71,7 +71,7 @@ def burst_queue(region: str, regions: Iterable[str]) -> str:
 
 
 def queue_name(event_type: str, function: str, bursts: str = MOTION) -> str:
-    """`<type>.<function>`: every function has its own copy of an event. Bursts have one reader, so one queue: `bursts`."""
+    """`<type>.<function>`: every function has its own copy of an event. Bursts have one reader, so one queue."""
     return bursts if event_type == MOTION else f"{event_type}.{function}"
 
 
@@ -96,7 +96,7 @@ def queue(name: str) -> Queue:
 
 
 def queues(names: Iterable[str]) -> tuple[Queue, ...]:
-    """The queues of those names, each once, in order; before each the one that it moves to, which must be there first."""
+    """The queues of those names, each once, in order; before each the one it moves to: that must be there first."""
     wanted = [queue(name) for name in names]
     return tuple(dict.fromkeys(q for one in wanted for q in (*_moved_to(one), one)))
 

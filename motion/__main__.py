@@ -32,7 +32,7 @@ async def _run(settings: Settings) -> None:
         own.node or None,
         Spool.of(settings),
         neighbours,
-        settings.region_names,
+        regions=settings.region_names,
     )
     await worker.run(stop)
 

@@ -44,6 +44,7 @@ class Worker:
         node: str | None = None,
         spool: Spool | None = None,
         neighbours: Neighbours | None = None,
+        *,
         regions: Sequence[str] = (),
     ) -> None:
         """Read the file of cameras.
