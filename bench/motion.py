@@ -18,7 +18,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 from pydantic import SecretStr
 
@@ -57,7 +56,6 @@ def main() -> None:
 
 def rows(scale: float = 1.0) -> list[tuple[str, str, str]]:
     """(what, measured, aim) for the table of `make bench`: the shipped clips, which are a minute long each."""
-    cv2.setNumThreads(1)
     table = []
     street = Path(__file__).parents[1] / "local/demo/media/street.mp4"
     motorway = Path(__file__).parents[1] / "local/demo/media/motorway.mp4"
@@ -136,5 +134,4 @@ def draw_clip(path: Path) -> Path:
 
 
 if __name__ == "__main__":
-    cv2.setNumThreads(1)
     main()

@@ -23,7 +23,7 @@ print("uid", os.getuid(), "without", ", ".join(forbidden))' "$module" "$@" 2>&1)
     printf '%-22s %4d MB  %s\n' "$image" $((size / 1000000)) "$out"
 }
 
-look motion motion.worker torch ultralytics onnxruntime sqlalchemy fastapi pip setuptools
+look motion motion.worker torch ultralytics onnxruntime cv2 sqlalchemy fastapi pip setuptools
 look detect detect.worker torch ultralytics av sqlalchemy fastapi pip setuptools
 look detect-cuda detect.worker torch ultralytics av sqlalchemy fastapi pip setuptools
 look function notify.post torch onnxruntime cv2 numpy av fastapi alembic pip setuptools

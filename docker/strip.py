@@ -1,7 +1,9 @@
 """Cuts the symbol tables off extension modules: `python3 strip.py FOLDER`. Wheels ship them, and no process reads them.
 
 What a loader maps is what the program headers name; symbols and debug information lie behind that, found by section
-headers that only a debugger needs. As `strip` does, which no slim base image has. Build stages call it.
+headers that only a debugger needs. Build stages call it. Not binutils' `strip`: that moves what lies in a file, and
+libraries that were patched when their wheel was made are broken by it (numpy 2.4's OpenBLAS: "ELF load command
+address/offset not page-aligned").
 """
 
 from __future__ import annotations

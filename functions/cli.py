@@ -129,6 +129,8 @@ def _topology(arguments: Sequence[str]) -> int:
             path = Path(*name.split("."))
             if name != MOTION and (path.is_dir() or path.with_suffix(".py").is_file()):
                 names[-1:] = load_function(name).queues
+    if MOTION in names:
+        names += [f"{MOTION}.{region}" for region in load().region_names]
 
     async def declare(broker: Broker) -> int:
         try:

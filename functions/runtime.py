@@ -21,7 +21,7 @@ from functions.function import DeclarationError, Function, Reject, Retry, Subscr
 from functions.record import Record
 from functions.settings import Settings, SettingsError, load
 from functions.spool import Spool
-from functions.topology import queue_name, queues
+from functions.topology import MOTION, queue_name, queues
 from functions.window import LEAST, Window
 
 log = structlog.get_logger()
@@ -58,17 +58,18 @@ def main(target: str, started_at: float | None = None) -> None:
         function = load_function(target)
         telemetry.start(function.name)
         settings = load()
+        bursts = settings.burst_queue if MOTION in function.queues else MOTION
         spool = Spool.of(settings)
     except (DeclarationError, SettingsError) as error:
         sys.exit(f"bongsu: {error}")
     try:
-        asyncio.run(_main(function, settings, spool, started_at))
+        asyncio.run(_main(function, settings, spool, started_at, bursts))
     except StartError as error:
         log.debug("function_not_started", exc_info=error)
         sys.exit(f"bongsu: {error}")
 
 
-async def _main(function: Function, settings: Settings, spool: Spool | None, started_at: float) -> None:
+async def _main(function: Function, settings: Settings, spool: Spool | None, started_at: float, bursts: str) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -77,7 +78,9 @@ async def _main(function: Function, settings: Settings, spool: Spool | None, sta
     if broker is None:
         return
     try:
-        await run(function, broker, stopping, grace_s=settings.grace_s, started_at=started_at, spool=spool)
+        await run(
+            function, broker, stopping, grace_s=settings.grace_s, started_at=started_at, spool=spool, bursts=bursts
+        )
     finally:
         await broker.close()
 
@@ -90,22 +93,32 @@ async def run(
     grace_s: float = 25.0,
     started_at: float | None = None,
     spool: Spool | None = None,
+    bursts: str = MOTION,
 ) -> None:
     """Serve a function's queues until `stopping` is set; what is in hand then has `grace_s` to finish.
 
     Whatever is not finished by then is given back to the broker and delivered to somebody else. With a `spool`, what
-    handlers return while the broker is away is kept there, and published once it is back.
+    handlers return while the broker is away is kept there, and published once it is back. `bursts` is the queue that
+    motion events are taken from: that of a region, or the shared one.
     """
     # Before anything slow: what is published until then would find no queue.
     with contextlib.suppress(BrokerError):
-        await _declare(broker, function.queues)
+        await _declare(broker, [queue_name(t, function.name, bursts) for s in function.subscriptions for t in s.types])
     record = Record(function.name)
     stopped = asyncio.create_task(stopping.wait())
     started_at = started_at or time.time()
     workers = [
         asyncio.create_task(
             _Worker(
-                function.name, s, broker, stopping, stopped, record=record, started_at=started_at, spool=spool
+                function.name,
+                s,
+                broker,
+                stopping,
+                stopped,
+                record=record,
+                started_at=started_at,
+                spool=spool,
+                bursts=bursts,
             ).serve()
         )
         for s in function.subscriptions
@@ -165,6 +178,7 @@ class _Worker:
         record: Record,
         started_at: float,
         spool: Spool | None,
+        bursts: str,
     ) -> None:
         self._function = function
         self._subscription = subscription
@@ -176,6 +190,7 @@ class _Worker:
         self._record = record
         self._started_at = started_at
         self._spool = spool
+        self._bursts = bursts
         self._is_async = inspect.iscoroutinefunction(subscription.handler)
         self._waiting: asyncio.Timeout | None = None
         self._is_first = True
@@ -207,7 +222,7 @@ class _Worker:
                             await self._stopping.wait()
 
     async def _consume(self, arguments: tuple[Any, ...]) -> None:
-        names = [queue_name(t, self._function) for t in self._subscription.types]
+        names = [queue_name(t, self._function, self._bursts) for t in self._subscription.types]
         batch = self._subscription.batch
         if self._lost_brokers:
             # It may have come back empty.

@@ -8,6 +8,8 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
+from functions.topology import MOTION, burst_queue, read_regions
+
 # msgspec, not pydantic: this is imported by every function, and none should pay for importing pydantic when it wakes.
 
 
@@ -39,10 +41,44 @@ class Settings(Environment, frozen=True):
     """What is kept for longer is dropped."""
     motion_replicated: bool = False
     """On a cluster of RabbitMQ: keep bursts on a majority of its nodes, so that detection outlives the loss of one."""
+    regions: str = ""
+    """Regions with a motion queue and a detector of their own, as in "Seoul,Incheon"; needs RabbitMQ."""
+    region: str = ""
+    """Where this worker stands, in the words of a camera's `place.region`."""
     metrics_port: int | None = None
     """Port of `/metrics` and `/healthz`; none are served without it."""
     log_format: str = "json"
     log_level: str = "info"
+
+    @property
+    def region_names(self) -> tuple[str, ...]:
+        """The listed regions, as their queues spell them.
+
+        Raises:
+            SettingsError: one cannot name a queue, or the broker is not RabbitMQ.
+        """
+        try:
+            regions = read_regions(self.regions)
+        except ValueError as error:
+            raise SettingsError(f"BONGSU_REGIONS: {error}") from None
+        scheme = self.broker_url.partition(":")[0]
+        if regions and scheme not in ("amqp", "amqps"):
+            # Only the scheme is shown: the rest may hold a password.
+            raise SettingsError(f"BONGSU_REGIONS needs RabbitMQ (BONGSU_BROKER_URL=amqp://…), and this is {scheme}://…")
+        return regions
+
+    @property
+    def burst_queue(self) -> str:
+        """Where a detector here takes its bursts from: its region's queue, or the shared one if it has no region.
+
+        Raises:
+            SettingsError: its region is not listed, so it would wait for bursts that go elsewhere.
+        """
+        found = burst_queue(self.region, self.region_names)
+        if self.region and found == MOTION:
+            listed = ", ".join(self.region_names) or "empty"
+            raise SettingsError(f"BONGSU_REGION: {self.region!r} is not in BONGSU_REGIONS ({listed}): list it there")
+        return found
 
 
 def load() -> Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 EXCHANGE = "bongsu"
 MOTION = "motion"
@@ -12,7 +12,10 @@ DEAD = f"{EXCHANGE}.dead"
 """Where every dead letter is kept, whatever queue it died in."""
 DELAYS_S = (1, 2, 5, 10, 30, 60, 300)
 """How long a retry may be parked. RabbitMQ expires messages at a queue's head only, so each delay has its own queue."""
+REGION_WAIT_S = 10.0
+"""How long a burst waits for its region's own detector: a cold start, and no longer than that."""
 _QUEUE = re.compile(r"[a-z][a-z0-9_-]{0,62}(\.[a-z][a-z0-9_]{0,40})?")
+_REGION = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class Queue:
     """Messages kept; one more drops the oldest (counted, never silent)."""
     ttl_s: float | None = None
     """Age after which a waiting message is dropped (counted)."""
+    moves_to: str | None = None
+    """The queue that takes what this one would drop, as new there. Only RabbitMQ can do this."""
 
     @property
     def is_shedding(self) -> bool:
@@ -44,17 +49,42 @@ def delay_name(delay_s: int) -> str:
     return f"{EXCHANGE}.delay.{delay_s}s"
 
 
-def queue_name(event_type: str, function: str) -> str:
-    """`<type>.<function>`: every function has its own copy of an event. `motion` has one reader, so one queue."""
-    return MOTION if event_type == MOTION else f"{event_type}.{function}"
+def read_regions(text: str) -> tuple[str, ...]:
+    """The regions of a comma-separated list, as their queues spell them: in lower case.
+
+    Raises:
+        ValueError: a region cannot name a queue, or is there twice.
+    """
+    regions = tuple(part.strip().lower() for part in text.split(",") if part.strip())
+    for region in regions:
+        if not _REGION.fullmatch(region):
+            raise ValueError(f"a region must be 1 to 40 letters, digits and '-', as in Seoul,Incheon, got {region!r}")
+        if regions.count(region) > 1:
+            raise ValueError(f"region {region!r} is there twice: capitals make no difference")
+    return regions
+
+
+def burst_queue(region: str, regions: Iterable[str]) -> str:
+    """Where bursts of a region wait, and their routing key: `motion.<region>` if it is listed, else `motion`."""
+    region = region.strip().lower()
+    return f"{MOTION}.{region}" if region in regions else MOTION
+
+
+def queue_name(event_type: str, function: str, bursts: str = MOTION) -> str:
+    """`<type>.<function>`: every function has its own copy of an event. Bursts have one reader, so one queue."""
+    return bursts if event_type == MOTION else f"{event_type}.{function}"
 
 
 def queue(name: str) -> Queue:
     """The queue of that name, with the limits its kind has.
 
     Raises:
-        ValueError: the name is not `motion` or `<type>.<function>`.
+        ValueError: the name is not `motion`, `motion.<region>` or `<type>.<function>`.
     """
+    kind, _, region = name.partition(".")
+    if kind == MOTION and _REGION.fullmatch(region):
+        # What nobody there takes in time, or what is too much for it, moves on rather than being dropped.
+        return replace(queue(MOTION), name=name, routing_key=name, ttl_s=REGION_WAIT_S, moves_to=MOTION)
     if not _QUEUE.fullmatch(name) or ("." not in name and name != MOTION):
         raise ValueError(f"queue name must be 'motion' or '<type>.<function>', got {name!r}")
     if name == MOTION:
@@ -62,9 +92,14 @@ def queue(name: str) -> Queue:
         # gives priority to the newest: flooded, a burst waits for as long as 256 newer ones take to come. Taking the
         # newest of what a consumer holds was tried instead: it gains nothing, and starves the rest (bench/overload.py).
         return Queue(name, MOTION, delivery_limit=3, max_length=256, ttl_s=30.0)
-    return Queue(name, name.partition(".")[0], delivery_limit=8)
+    return Queue(name, kind, delivery_limit=8)
 
 
 def queues(names: Iterable[str]) -> tuple[Queue, ...]:
-    """The queues of those names, each once, in order."""
-    return tuple(queue(name) for name in dict.fromkeys(names))
+    """The queues of those names, each once, in order; before each the one it moves to: that must be there first."""
+    wanted = [queue(name) for name in names]
+    return tuple(dict.fromkeys(q for one in wanted for q in (*_moved_to(one), one)))
+
+
+def _moved_to(one: Queue) -> tuple[Queue, ...]:
+    return () if one.moves_to is None else (queue(one.moves_to),)

@@ -205,6 +205,9 @@ def _environment(options: Options, state: State) -> Mapping[str, str]:
         "BONGSU_HTTP_HOST": options.host,
         "BONGSU_HTTP_PORT": str(options.port),
         "BONGSU_LOG_FORMAT": "json",
+        # Queues by region are for several sites.
+        "BONGSU_REGIONS": "",
+        "BONGSU_REGION": "",
         "PROMETHEUS_MULTIPROC_DIR": str(state.prometheus),
         "PYTHONPATH": os.pathsep.join(dict.fromkeys([here, *filter(None, paths)])),
         "PYTHONUNBUFFERED": "1",

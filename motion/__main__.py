@@ -7,8 +7,6 @@ import os
 import signal
 import sys
 
-import cv2
-
 from functions import telemetry
 from functions.broker import connect
 from functions.settings import Settings, SettingsError, load
@@ -27,7 +25,12 @@ async def _run(settings: Settings) -> None:
     own = motion_settings.load()
     neighbours = Leases(own) if own.lease_url else None
     worker = Worker(
-        cameras_path(), lambda: connect(settings.broker_url), own.node or None, Spool.of(settings), neighbours
+        cameras_path(),
+        lambda: connect(settings.broker_url),
+        own.node or None,
+        Spool.of(settings),
+        neighbours,
+        regions=settings.region_names,
     )
     await worker.run(stop)
 
@@ -38,8 +41,6 @@ def main() -> None:
     Raises:
         SystemExit: with one line on stderr, if a setting or the file of cameras cannot be used.
     """
-    # A node has more cameras than cores: one thread each, and no pool of OpenCV's beside them.
-    cv2.setNumThreads(1)
     try:
         telemetry.start("motion")
         asyncio.run(_run(load()))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import cv2 as opencv
 import numpy as np
 from numpy.typing import NDArray
 
 from functions.event import Box
+from motion import pixels
+from motion.pixels import Luma, Mask, Patch
 
-Luma = NDArray[np.uint8]
-cv2: Any = opencv  # its stubs know neither element types nor scalar operands
 Point = tuple[float, float]
 
 CALIBRATION_S = 1.0
@@ -35,7 +33,8 @@ _RECALIBRATE_REST_S = (
 _FRESH_SHARE, _FRESH_MIN = 0.05, 0.3  # of the region, and of the least region: what must have moved since two looks ago
 _IGNORED_SHARE = 0.7
 _REGIONS = 8
-_AROUND = np.ones((9, 9), np.uint8)  # by how much a region may have gone on between two looks
+_AROUND_PX = 9  # by how much a region may have gone on between two looks
+_GAP_PX = 7  # pixels that differ are one region where they are nearer to each other than this
 _CELL = 8  # side in px of the cells in which overlays are learned
 _OVERLAY_S = 10.0  # time constant of how often a cell changes; one that always does is learned in twice this
 _OVERLAY_ON, _OVERLAY_OFF = 0.8, 0.4
@@ -99,9 +98,10 @@ class Gate:
         if luma.ndim != 2 or luma.dtype != np.uint8:
             raise ValueError(f"luma must be uint8 of shape (H, W), got {luma.dtype} of shape {luma.shape}")
         step = max(1, math.ceil(max(luma.shape) / _WORK_WIDTH))
-        now = cv2.blur(np.ascontiguousarray(luma[::step, ::step]), (3, 3))
-        if min(now.shape) < _MIN_SIDE:
+        looked = luma[::step, ::step]
+        if min(looked.shape) < _MIN_SIDE:
             return []
+        now = pixels.blur(looked)
         gap_s = at_s - self._at_s
         if now.shape != self._shape or not 0 <= gap_s <= _GAP_S:
             self._start(now, at_s)
@@ -113,25 +113,25 @@ class Gate:
         if now.shape != self._shape:
             height, width = self._shape = (now.shape[0], now.shape[1])
             self._watched = _watched(self._shape, self._settings.masks)
-            self._watched_px = max(1, cv2.countNonZero(self._watched))
+            self._watched_px = max(1, int(np.count_nonzero(self._watched)))
             self._overlay = _OverlayMemory((height, width))
             self._noise = np.full(now.shape, 1.0, np.float32)
         self._background = now.astype(np.float32)
         self._earlier = [now, now]
-        self._candidates = np.zeros(now.shape, np.uint8)
+        self._candidates = np.zeros(now.shape, np.bool_)
         self._at_s = self._reset_at_s = at_s
 
     def _look(self, now: Luma, gap_s: float) -> list[Box]:
-        difference = _outside(now, cv2.convertScaleAbs(self._background), 5)
+        difference = _outside(now, pixels.rounded(self._background), 5)
         changed = self._changed(difference)
-        share = cv2.countNonZero(changed) / self._watched_px
+        share = np.count_nonzero(changed) / self._watched_px
         if share > _RELIGHT_SHARE:
             relit = _relit(self._background, now)
-            difference_relit = _outside(now, cv2.convertScaleAbs(relit), 5)
+            difference_relit = _outside(now, pixels.rounded(relit), 5)
             changed_relit = self._changed(difference_relit)
-            if cv2.countNonZero(changed_relit) < _RELIGHT_GAIN * share * self._watched_px:
+            if np.count_nonzero(changed_relit) < _RELIGHT_GAIN * share * self._watched_px:
                 difference, changed, self._background = difference_relit, changed_relit, relit
-                share = cv2.countNonZero(changed) / self._watched_px
+                share = np.count_nonzero(changed) / self._watched_px
         if share > _RECALIBRATE_SHARE and self._at_s - self._reset_at_s > _RECALIBRATE_REST_S:
             self._start(now, self._at_s)
             return []
@@ -140,44 +140,46 @@ class Gate:
         self._earlier = [self._earlier[1], now]
         return regions
 
-    def _changed(self, difference: Luma) -> Luma:
-        usual = cv2.min(self._noise, _NOISE_CAP)
-        bar = cv2.convertScaleAbs(usual, alpha=_NOISE_GAIN, beta=self._settings.threshold)
-        masked: Luma = cv2.bitwise_and(cv2.compare(difference, bar, cv2.CMP_GT), self._watched)
-        return masked
+    def _changed(self, difference: Luma) -> Mask:
+        bar = np.minimum(self._noise, np.full_like(self._noise, _NOISE_CAP))
+        bar *= np.float32(_NOISE_GAIN)
+        bar += np.float32(self._settings.threshold)
+        return (difference > pixels.rounded(bar)) & self._watched
 
-    def _regions(self, now: Luma, changed: Luma) -> list[Box]:
+    def _regions(self, now: Luma, changed: Mask) -> list[Box]:
         height, width = self._shape
         min_px = self._settings.min_area * height * width
-        candidates = np.zeros(self._shape, np.uint8)
-        patches = list(_components(changed, min_px))
+        candidates = np.zeros(self._shape, np.bool_)
+        patches = _components(changed, min_px)
         # Where the picture moved since two looks ago; asked only where something differs at all.
-        fresh = _outside(now, self._earlier[0], 3) > self._settings.threshold / 2 if patches else candidates
+        fresh = _outside(now, self._earlier[0], 3) > np.uint8(self._settings.threshold / 2) if patches else candidates
         ignored = self._overlay.ignored
         kept: list[tuple[int, Box]] = []
-        for area, (x, y, w, h), here in patches:
+        for patch in patches:
+            (x, y, w, h), here, area = patch.window, patch.mask, patch.area
             window = np.s_[y : y + h, x : x + w]
             moving = int(np.count_nonzero(fresh[window] & here))
             if moving < max(_FRESH_SHARE * area, _FRESH_MIN * min_px):
                 continue
             candidates[window] |= here
-            if int(np.count_nonzero((ignored[window] > 0) & here)) > _IGNORED_SHARE * area:
+            if int(np.count_nonzero(ignored[window] & here)) > _IGNORED_SHARE * area:
                 continue
-            if np.any((self._candidates[window] > 0) & here):
+            if np.any(self._candidates[window] & here):
                 kept.append((area, Box(x / width, y / height, (x + w) / width, (y + h) / height)))
         self._overlay.see(candidates, self._at_s)
-        self._candidates = cv2.dilate(candidates, _AROUND)
+        self._candidates = pixels.grown(candidates.view(np.uint8), _AROUND_PX).view(np.bool_)
         return [box for _, box in sorted(kept, key=lambda pair: pair[0], reverse=True)[:_REGIONS]]
 
-    def _learn(self, now: Luma, difference: Luma, changed: Luma, gap_s: float) -> None:
+    def _learn(self, now: Luma, difference: Luma, changed: Mask, gap_s: float) -> None:
         if self.is_calibrating:
-            cv2.accumulateWeighted(now, self._background, _FIRST_PACE)
-            cv2.accumulateWeighted(difference, self._noise, _FIRST_PACE)
+            _learn(self._background, now, np.float32(_FIRST_PACE))
+            _learn(self._noise, difference, np.float32(_FIRST_PACE))
             return
-        still = cv2.bitwise_not(changed)
-        cv2.accumulateWeighted(now, self._background, _pace(gap_s, _BACKGROUND_S), mask=still)
-        cv2.accumulateWeighted(now, self._background, _pace(gap_s, _OBJECT_S), mask=changed)
-        cv2.accumulateWeighted(difference, self._noise, _pace(gap_s, _NOISE_S))
+        pace = changed.astype(np.float32)
+        pace *= np.float32(_pace(gap_s, _OBJECT_S) - _pace(gap_s, _BACKGROUND_S))
+        pace += np.float32(_pace(gap_s, _BACKGROUND_S))
+        _learn(self._background, now, pace)
+        _learn(self._noise, difference, np.float32(_pace(gap_s, _NOISE_S)))
 
 
 class _OverlayMemory:
@@ -187,66 +189,63 @@ class _OverlayMemory:
         self._shape = shape
         self._cells = (math.ceil(shape[0] / _CELL), math.ceil(shape[1] / _CELL))
         self._heat = np.zeros(self._cells, np.float32)
-        self._active = np.zeros(self._cells, np.uint8)
-        self._learned = np.zeros(self._cells, np.uint8)
+        self._active = np.zeros(self._cells, np.bool_)
+        self._learned = np.zeros(self._cells, np.bool_)
         self._bin = -1
-        self.ignored: Luma = np.zeros(shape, np.uint8)
+        self.ignored: Mask = np.zeros(shape, np.bool_)
 
-    def see(self, candidates: Luma, at_s: float) -> None:
+    def see(self, candidates: Mask, at_s: float) -> None:
         current = math.floor(at_s / _OVERLAY_BIN_S)
         if current != self._bin:
             self._bin = current
             self._close_bin()
-        x, y, w, h = cv2.boundingRect(candidates)
+        x, y, w, h = pixels.bounds(candidates)
         if not w:
             return
         left, top = x // _CELL, y // _CELL
         part = candidates[top * _CELL : y + h, left * _CELL : x + w]
-        rows = np.maximum.reduceat(part, np.arange(0, part.shape[0], _CELL), axis=0)
-        cells = np.maximum.reduceat(rows, np.arange(0, part.shape[1], _CELL), axis=1)
+        rows = np.logical_or.reduceat(part, np.arange(0, part.shape[0], _CELL), axis=0)
+        cells = np.logical_or.reduceat(rows, np.arange(0, part.shape[1], _CELL), axis=1)
         self._active[top : top + cells.shape[0], left : left + cells.shape[1]] |= cells
 
     def _close_bin(self) -> None:
-        cv2.accumulateWeighted(self._active.astype(np.float32), self._heat, _pace(_OVERLAY_BIN_S, _OVERLAY_S))
-        self._active[:] = 0
-        bar = np.where(self._learned == 1, _OVERLAY_OFF, _OVERLAY_ON)
-        hot = (self._heat > bar).astype(np.uint8)
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(hot, connectivity=8)
+        _learn(self._heat, self._active, np.float32(_pace(_OVERLAY_BIN_S, _OVERLAY_S)))
+        self._active[:] = False
+        hot = self._heat > np.where(self._learned, _OVERLAY_OFF, _OVERLAY_ON)
         big = _OVERLAY_SHARE * self._cells[0] * self._cells[1]
-        for label in range(1, count):
-            if stats[label, cv2.CC_STAT_AREA] > big:
-                hot[labels == label] = 0
+        for patch in pixels.patches(hot, big):
+            if patch.area > big:
+                x, y, w, h = patch.window
+                hot[y : y + h, x : x + w] &= ~patch.mask
         self._learned = hot
-        around = cv2.dilate(hot, np.ones((3, 3), np.uint8))
-        self.ignored = np.kron(around, np.ones((_CELL, _CELL), np.uint8))[: self._shape[0], : self._shape[1]]
+        around = pixels.grown(hot.view(np.uint8), 3).view(np.bool_)
+        self.ignored = np.kron(around, np.ones((_CELL, _CELL), np.bool_))[: self._shape[0], : self._shape[1]]
 
 
-def _components(changed: Luma, min_px: float) -> Iterator[tuple[int, tuple[int, int, int, int], NDArray[np.bool_]]]:
-    """Connected patches of at least `min_px`: area, (x, y, width, height), and its pixels in that window."""
-    if cv2.countNonZero(changed) < _FRESH_MIN * min_px:  # closing gaps cannot make so little enough
-        return
-    joined = cv2.morphologyEx(changed, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
-    left, top, width, height = cv2.boundingRect(joined)
-    if width * height < min_px:
-        return
-    part = joined[top : top + height, left : left + width]
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(part, connectivity=8, ltype=cv2.CV_16U)
-    for label in range(1, count):
-        x, y, w, h, area = (int(value) for value in stats[label])
-        if area >= min_px:
-            yield area, (left + x, top + y, w, h), labels[y : y + h, x : x + w] == label
+def _components(changed: Mask, min_px: float) -> list[Patch]:
+    """Connected patches of at least `min_px`, gaps of a few pixels closed."""
+    if np.count_nonzero(changed) < _FRESH_MIN * min_px:  # closing gaps cannot make so little enough
+        return []
+    joined = pixels.shrunk(pixels.grown(changed.view(np.uint8), _GAP_PX), _GAP_PX).view(np.bool_)
+    return pixels.patches(joined, min_px)
 
 
 def _outside(now: Luma, before: Luma, side: int) -> Luma:
     """By how much each pixel leaves the range of values that stood around it before, light put aside."""
     change = (now[4::8, 4::8].astype(np.int16) - before[4::8, 4::8]).ravel()
-    brighter = int(np.partition(change, len(change) // 2)[len(change) // 2])
-    level = cv2.subtract(now, brighter) if brighter > 0 else cv2.add(now, -brighter)
-    kernel = np.ones((side, side), np.uint8)
-    over = cv2.subtract(level, cv2.dilate(before, kernel))
-    under = cv2.subtract(cv2.erode(before, kernel), level)
-    outside: Luma = cv2.max(over, under)
-    return outside
+    brighter = int(np.sort(change)[len(change) // 2])
+    level = pixels.brightened(now, -brighter)
+    over = pixels.above(level, pixels.grown(before, side))
+    under = pixels.above(pixels.shrunk(before, side), level)
+    return np.maximum(over, under)
+
+
+def _learn(average: NDArray[np.float32], seen: Luma | Mask, pace: np.float32 | NDArray[np.float32]) -> None:
+    """Move a running average towards what is seen, by this share of the way."""
+    step = seen.astype(np.float32)
+    step -= average
+    step *= pace
+    average += step
 
 
 def _relit(background: NDArray[np.float32], now: Luma) -> NDArray[np.float32]:
@@ -268,11 +267,10 @@ def _relit(background: NDArray[np.float32], now: Luma) -> NDArray[np.float32]:
     return relit
 
 
-def _watched(shape: tuple[int, int], masks: Sequence[Sequence[Point]]) -> Luma:
-    watched = np.full(shape, 255, np.uint8)
+def _watched(shape: tuple[int, int], masks: Sequence[Sequence[Point]]) -> Mask:
+    watched = np.ones(shape, np.bool_)
     for polygon in masks:
-        corners = np.array([(x * shape[1], y * shape[0]) for x, y in polygon])
-        cv2.fillPoly(watched, [np.round(corners).astype(np.int32)], 0)
+        watched &= ~pixels.filled(shape, [(round(x * shape[1]), round(y * shape[0])) for x, y in polygon])
     return watched
 
 

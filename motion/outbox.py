@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 
 import msgspec
@@ -16,7 +17,7 @@ from functions import telemetry
 from functions.broker import Broker, BrokerError, QueueDiffers
 from functions.event import Event, Message, encode, new_id, utc_now
 from functions.spool import Spool
-from functions.topology import MOTION, queue, queues
+from functions.topology import MOTION, burst_queue, queue, queues
 from motion.burst import Taken
 from motion.config import Camera
 
@@ -26,7 +27,7 @@ BURSTS = Counter("bongsu_motion_bursts_total", "Bursts published", ["camera"])
 LOST = Counter("bongsu_motion_bursts_lost_total", "Bursts that could not be published while fresh", ["camera"])
 FAILURES = Counter("bongsu_motion_publish_failures_total", "Attempts to publish that the broker did not take")
 
-QUEUES = ("motion", "camera.map")
+QUEUES = (MOTION, "camera.map")
 FRESH_S = 30.0
 _MOST_BURSTS = 64  # a burst of four 720p frames is about half a megabyte
 _PUBLISH_TIMEOUT_S = 10.0
@@ -41,16 +42,19 @@ Connect = Callable[[], Awaitable[Broker]]
 class Outbox:
     """Holds what the cameras say and publishes it, newest burst first; whatever the broker does, no camera waits."""
 
-    def __init__(self, connect: Connect, spool: Spool | None = None) -> None:
+    def __init__(self, connect: Connect, spool: Spool | None = None, regions: Sequence[str] = ()) -> None:
         """Publish through the broker that `connect` opens.
 
         Args:
             connect: opens the broker, again after each failure.
             spool: keeps bursts that could not be published while fresh; they follow in order, behind the fresh ones,
                 and only as fast as the detectors take them. Without it they are lost.
+            regions: those with a queue of their own, where the fresh bursts of their cameras go. What is late goes to
+                the shared queue: it must not stand in the way of what is fresh.
         """
         self._connect = connect
         self._spool = spool
+        self._regions = tuple(regions)
         self._broker: Broker | None = None
         self._bursts: deque[Taken] = deque()
         self._states: dict[str, tuple[Camera, str, datetime]] = {}
@@ -139,7 +143,7 @@ class Outbox:
                 broker = await self._connect()
             try:
                 async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
-                    await broker.declare(queues(QUEUES))
+                    await broker.declare(queues([*QUEUES, *(burst_queue(r, self._regions) for r in self._regions)]))
             except QueueDiffers as error:
                 log.warning("queue_differs", reason=str(error))
             except BaseException:
@@ -165,8 +169,9 @@ class Outbox:
             self._give_up(taken, "stale")
             return
         event = _event(taken)
+        key = burst_queue(event.place.region, self._regions)
         try:
-            await self._publish(broker, encode(event))
+            await self._publish(broker, replace(encode(event), routing_key=key))
         except BaseException:
             self._bursts.append(taken)
             raise

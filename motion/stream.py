@@ -15,8 +15,8 @@ from typing import Any
 
 import av
 import av.error
-import cv2
 import numpy as np
+import simplejpeg
 import structlog
 from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge
@@ -79,10 +79,8 @@ class Picture:
         scale = min(1.0, width / self.frame.width)
         size = max(2, round(self.frame.width * scale)), max(2, round(self.frame.height * scale))
         image = self.frame.to_ndarray(format="bgr24", width=size[0], height=size[1])
-        done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        if not done:
-            raise StreamError(f"a frame of {self.frame.width}x{self.frame.height} could not be stored as JPEG")
-        return data.tobytes()
+        stored: bytes = simplejpeg.encode_jpeg(image, quality=quality, colorspace="BGR", colorsubsampling="420")
+        return stored
 
 
 @dataclass(frozen=True, slots=True)

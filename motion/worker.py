@@ -44,6 +44,8 @@ class Worker:
         node: str | None = None,
         spool: Spool | None = None,
         neighbours: Neighbours | None = None,
+        *,
+        regions: Sequence[str] = (),
     ) -> None:
         """Read the file of cameras.
 
@@ -53,6 +55,7 @@ class Worker:
             node: this node's name; without it all cameras are read.
             spool: keeps bursts that the broker does not take while they are fresh.
             neighbours: tells which other nodes are alive, so that the cameras of one that is not are taken over.
+            regions: those whose bursts go to a queue of their own.
 
         Raises:
             ConfigError: the file cannot be used.
@@ -66,7 +69,7 @@ class Worker:
         self._is_deaf = False
         self._is_applied = False
         self._unread: set[str] = set()
-        self._outbox = Outbox(connect, spool)
+        self._outbox = Outbox(connect, spool, regions)
         self._loop = asyncio.get_running_loop()
         self._running: dict[str, tuple[Camera, Stream]] = {}
 

@@ -48,6 +48,17 @@ class DeadLetter:
     message: Message
 
 
+def refuse_moving(queues: Iterable[Queue]) -> None:
+    """For the embedded brokers, which serve one machine.
+
+    Raises:
+        BrokerError: one of these queues moves what it sheds to another.
+    """
+    for queue in queues:
+        if queue.moves_to is not None:
+            raise BrokerError(f"queue {queue.name}: queues by region need RabbitMQ (BONGSU_BROKER_URL=amqp://…)")
+
+
 class Delivery(Protocol):
     """One message in a consumer's hands. Exactly one of ack, retry, reject, release must be called."""
 
@@ -96,6 +107,7 @@ class Broker(Protocol):
         """Create these queues where they are missing. Idempotent.
 
         Raises:
+            BrokerError: one of them moves what it sheds, and this broker cannot do that.
             QueueDiffers: some exist with other limits; they are kept as they are, the others were created.
         """
 

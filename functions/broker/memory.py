@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from functions.broker.base import BrokerError, DeadLetter, Depth, Unroutable
+from functions.broker.base import BrokerError, DeadLetter, Depth, Unroutable, refuse_moving
 from functions.event import Message, utc_now
 from functions.topology import Queue
 
@@ -29,6 +29,8 @@ class MemoryBroker:
         self._serial = 0
 
     async def declare(self, queues: Iterable[Queue]) -> None:
+        queues = tuple(queues)
+        refuse_moving(queues)
         for queue in queues:
             self._queues[queue.name] = queue
             self._ready.setdefault(queue.name, deque())

@@ -33,6 +33,8 @@ def arguments(q: Queue, *, is_replicated: bool = False) -> dict[str, Any]:
             shedding["x-max-length"] = q.max_length
         if q.ttl_s is not None:
             shedding["x-message-ttl"] = int(q.ttl_s * 1000)
+        if q.moves_to is not None:  # by the exchange without a name, whose routing keys are names of queues
+            shedding |= {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": q.moves_to}
         return shedding
     keeping = {**_KEPT, "x-dead-letter-exchange": DEAD, "x-dead-letter-routing-key": q.name}
     if q.delivery_limit is not None:

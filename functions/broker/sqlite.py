@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from functions.broker import sqlite_sql as sql
-from functions.broker.base import BrokerError, DeadLetter, Depth
+from functions.broker.base import BrokerError, DeadLetter, Depth, refuse_moving
 from functions.event import Message
 from functions.topology import Queue
 
@@ -72,6 +72,8 @@ class SqliteBroker:
         return broker
 
     async def declare(self, queues: Iterable[Queue]) -> None:
+        queues = tuple(queues)
+        refuse_moving(queues)
         rows = [(q.name, q.routing_key, q.delivery_limit, q.max_length, q.ttl_s) for q in queues]
 
         def declare(db: sqlite3.Connection) -> None:

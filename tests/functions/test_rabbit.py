@@ -153,3 +153,33 @@ async def test_hostile_headers_are_no_hindrance(rabbit_url: str) -> None:
     reasons = {letter.reason for letter in await broker.dead_letters()}
     assert reasons == {"not an event", "put among the dead letters by hand"}
     await broker.close()
+
+
+async def test_what_is_too_much_for_a_region_goes_to_the_shared_queue_oldest_first(rabbit_url: str) -> None:
+    broker = await connect(rabbit_url)
+    (shared,) = queues(["motion"])
+    await broker.declare([shared, Queue("motion.seoul", "motion.seoul", max_length=2, ttl_s=30.0, moves_to="motion")])
+    for i in range(5):
+        await broker.publish(message(bytes([i]), "motion.seoul"))
+    async with broker.consume(["motion"], prefetch=10) as consumer:
+        for i in range(3):
+            delivery = await consumer.get(10)
+            assert delivery is not None
+            assert delivery.message == message(bytes([i]), "motion")  # as if it had been published there
+            assert delivery.attempt == 1
+            await delivery.ack()
+    assert (await broker.depth("motion.seoul")).ready == 2
+    await broker.close()
+
+
+async def test_topology_apply_declares_the_regions_queues_beside_motion(rabbit_url: str) -> None:
+    command = [sys.executable, "-c", "from functions.cli import main; main()", "topology", "apply"]
+    environment = {**os.environ, "BONGSU_BROKER_URL": rabbit_url, "BONGSU_REGIONS": "Seoul,Incheon"}
+    for names, declared in ((["fire.map"], "fire.map"), (["motion"], "motion motion.seoul motion.incheon")):
+        done = await asyncio.to_thread(
+            subprocess.run, [*command, *names], capture_output=True, text=True, cwd=ROOT, env=environment
+        )
+        assert done.stdout.split() == declared.split(), done.stderr
+    broker = await connect(rabbit_url)
+    assert (await broker.depth("motion.incheon")).ready == 0
+    await broker.close()

@@ -6,15 +6,16 @@ import asyncio
 import contextlib
 import os
 import re
-import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import yaml
 
+from bench.servers import Rabbit, rabbit_tools
 from functions.broker import Broker, BrokerError, connect
 from functions.event import Message
 from functions.topology import queues
@@ -29,7 +30,6 @@ SETTINGS = dict(
     ]
     for literal in made.get("literals", ())
 )
-TOOLS = Path("/usr/lib/rabbitmq/bin")
 
 
 @pytest.fixture
@@ -63,66 +63,33 @@ def test_every_worker_is_told_that_motion_is_replicated() -> None:
     assert SETTINGS.items() <= cluster.kind("ConfigMap")["bongsu-settings"]["data"].items()
 
 
-class Member:
+class Member(Rabbit):
     """One node of a cluster on this machine."""
 
-    def __init__(self, folder: Path, name: str, config: str) -> None:
-        self._folder, self.port = folder, free_port()
-        folder.mkdir()
-        (folder / "rabbitmq.conf").write_text(config)
-        (folder / "plugins").write_text("[].")
-        (folder / ".erlang.cookie").write_text("a-cookie-of-this-test")
-        (folder / ".erlang.cookie").chmod(0o600)
-        self._environment = {
-            **os.environ,
+    def __init__(self, home: Path, name: str, config: str) -> None:
+        super().__init__(home)
+        (home / "rabbitmq.conf").write_text(config)
+        cookie = home / ".erlang.cookie"
+        cookie.write_text("a-cookie-of-this-test")
+        cookie.chmod(0o600)
+        self._environment |= {
             "RABBITMQ_NODENAME": name,
             "RABBITMQ_USE_LONGNAME": "true",
-            "RABBITMQ_NODE_PORT": str(self.port),
-            "RABBITMQ_DIST_PORT": str(free_port()),
-            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
-            "RABBITMQ_MNESIA_BASE": str(folder),
-            "RABBITMQ_LOG_BASE": str(folder),
-            "RABBITMQ_FEATURE_FLAGS_FILE": str(folder / "feature_flags"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
-            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
+            "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none",
-            "HOME": str(folder),
-            "PATH": f"{TOOLS}:{os.environ['PATH']}",
         }
-        with (folder / "out.log").open("w") as log:
-            self._process = subprocess.Popen(
-                [TOOLS / "rabbitmq-server"], cwd=folder, stdout=log, stderr=log, env=self._environment
-            )
 
-    @property
-    def url(self) -> str:
-        return f"amqp://guest:guest@127.0.0.1:{self.port}"
-
-    def ctl(self, *arguments: str) -> str:
-        command = [TOOLS / "rabbitmqctl", "-q", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=self._environment)
-        return done.stdout if done.returncode == 0 else ""
-
-    def pid(self) -> int:
-        """Of the Erlang machine itself, which the script that started it may outlive."""
-        return int(next(self._folder.glob("*.pid")).read_text())
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError, StopIteration):
-            os.kill(self.pid(), 9)
-        self._process.kill()
-        self._process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    def sees(self, names: Sequence[str]) -> bool:
+        """Whether these are all running, as far as it knows; not while it is still joining."""
+        try:
+            return all(self.ctl("cluster_status").count(name) >= 3 for name in names)
+        except subprocess.CalledProcessError:
+            return False
 
 
 @pytest.fixture
 def members(tmp_path: Path) -> Iterator[list[Member]]:
-    if not (TOOLS / "rabbitmq-server").is_file():
+    if rabbit_tools() is None:
         pytest.skip("no rabbitmq-server: apt-get install rabbitmq-server")
     # What Debian's RabbitMQ 3.10 does not know yet: that queues grow by themselves.
     config = re.sub(r"(?m)^quorum_queue\.continuous.*\n", "", CONFIG)
@@ -130,16 +97,15 @@ def members(tmp_path: Path) -> Iterator[list[Member]]:
     for node, name in zip(NODES, names, strict=True):
         config = config.replace(node, name)
     with contextlib.ExitStack() as stack:
-        found = []
-        for i, name in enumerate(names):
-            found.append(Member(tmp_path / str(i), name, config))
-            stack.callback(found[-1].kill)
+        found = [Member(tmp_path / str(i), name, config) for i, name in enumerate(names)]
+        for member in found:
+            stack.callback(member.kill)
+        with ThreadPoolExecutor() as together:  # as a StatefulSet does whose pods are started in parallel
+            list(together.map(Member.start, found))
         end_s = time.monotonic() + 100
-        while any(found[0].ctl("cluster_status").count(name) < 3 for name in names):
+        while not found[0].sees(names):
             assert time.monotonic() < end_s, found[0].ctl("cluster_status")
             time.sleep(1)
-        for member in found:
-            member.ctl("await_startup", "--timeout", "60")
         yield found
 
 

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 import yaml
 
 from functions import settings as settings_of_functions
+from functions.topology import burst_queue, queues, read_regions
 from local.manifest import read_workloads
 from motion import settings as settings_of_motion
 from motion.config import load_cameras
@@ -119,8 +121,13 @@ def test_kubectl_accepts_what_measures_the_cluster(tmp_path: Path) -> None:
 # In step with the code
 
 
+def regions(cluster: Cluster) -> tuple[str, ...]:
+    return read_regions(settings(cluster).get("BONGSU_REGIONS", ""))
+
+
 def test_every_scaled_workload_is_there_with_both_its_kinds(cluster: Cluster) -> None:
-    assert set(cluster.kind("ScaledObject")) == set(SCALED), "name the file in keda/Kustomization"
+    scaled = {*SCALED, *(f"detect-{region}" for region in regions(cluster))}
+    assert set(cluster.kind("ScaledObject")) == scaled, "name the file in keda/Kustomization, the region in the overlay"
     assert set(SCALED) <= set(cluster.kind("Deployment"))
     for name in SCALED:
         # A number here would fight with KEDA at every deploy.
@@ -135,7 +142,51 @@ def test_the_topology_job_declares_exactly_the_queues_that_keda_watches(cluster:
         for trigger in scaled["spec"]["triggers"]
     }
     assert container["command"] == ["bongsu", "topology", "apply"]
-    assert sorted(container["args"]) == sorted(watched)
+    # Given `motion` it declares the regions' own too, of which the settings tell it.
+    assert {"configMapRef": {"name": "bongsu-settings"}} in container["envFrom"]
+    own = [queue.name for queue in queues(f"motion.{region}" for region in regions(cluster)) if queue.name != "motion"]
+    assert sorted([*container["args"], *own]) == sorted(watched)
+
+
+def test_each_region_has_a_detector_that_is_woken_by_its_queue_and_drains_it() -> None:
+    cluster = Cluster("edge")
+    cameras = yaml.safe_load(cluster.kind("ConfigMap")["bongsu-cameras"]["data"]["cameras.yaml"])["cameras"]
+    assert {burst_queue(camera["place"]["region"], regions(cluster)) for camera in cameras} == {
+        f"motion.{region}" for region in regions(cluster)
+    }
+    given = {**settings(cluster), **secret(cluster, "bongsu-broker")}
+    for region in regions(cluster):
+        scaled, deployment = cluster.kind("ScaledObject")[f"detect-{region}"], cluster.kind("Deployment")
+        assert scaled["spec"]["scaleTargetRef"] == {"name": f"detect-{region}"}
+        (container,) = containers(cluster.pods[f"Deployment/detect-{region}"])
+        own = {variable["name"]: variable["value"] for variable in container["env"]}
+        drains = msgspec.convert({**given, **own}, settings_of_functions.Settings, strict=False).burst_queue
+        assert {trigger["metadata"]["queueName"] for trigger in scaled["spec"]["triggers"]} == {drains}
+        assert drains == f"motion.{region}"
+        # On the nodes of that region and no other: what it does not get to, the shared one does.
+        chosen = deployment[f"detect-{region}"]["spec"]["template"]["spec"]["nodeSelector"]
+        assert chosen == {"topology.kubernetes.io/region": own["BONGSU_REGION"]}
+        # All else is what keda/detect.yaml says.
+        for kind in ("triggers", "cooldownPeriod", "pollingInterval", "advanced"):
+            shared = cluster.kind("ScaledObject")["detect"]["spec"][kind]
+            assert json.loads(json.dumps(scaled["spec"][kind]).replace(drains, "motion")) == shared
+
+
+def test_no_workload_selects_the_pods_of_another(cluster: Cluster) -> None:
+    # The HPA refuses to scale either of two such workloads.
+    for kind in ("Deployment", "StatefulSet", "DaemonSet"):
+        for name, o in cluster.kind(kind).items():
+            selector = o["spec"]["selector"]["matchLabels"].items()
+            assert [n for n, p in cluster.pods.items() if selector <= p["metadata"]["labels"].items()] == [
+                f"{kind}/{name}"
+            ]
+
+
+def test_whoever_sees_faces_reaches_no_other_machine(cluster: Cluster) -> None:
+    policy = cluster.kind("NetworkPolicy")["pictures-stay"]
+    for name, pod in cluster.pods.items():
+        sees = any(re.match("bongsu/(detect|caption)", container["image"]) for container in containers(pod))
+        assert chooses_out(policy, pod) is sees, name
 
 
 def test_every_variable_is_one_that_the_code_reads(cluster: Cluster) -> None:
@@ -188,7 +239,8 @@ def test_our_images_are_stages_of_the_dockerfile(cluster: Cluster) -> None:
         if container["image"].startswith("bongsu/")
     }
     assert ours <= stages
-    assert len(ours) == 5
+    assert ours >= {"motion", "detect", "function", "caption", "api"}
+    assert ("detect-cuda" in ours) is (cluster.overlay == "edge")
 
 
 def test_a_function_has_time_to_finish_what_it_has_in_hand(cluster: Cluster) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from functions.topology import DEAD, MOTION, delay_name, queue
+from functions.topology import DEAD, MOTION, REGION_WAIT_S, delay_name, queue
 from local.manifest import read_workloads
 from tests.k8s.conftest import ROOT, load_script
 
@@ -128,7 +128,19 @@ def test_the_motion_queue_is_called_saturated_before_it_drops() -> None:
     assert limit is not None
     assert int(rule["expr"].rpartition(">")[2]) < limit
     assert str(limit) in rule["annotations"]["summary"]
+    (pattern,) = re.findall(r'queue=~"([^"]+)"', rule["expr"])
+    assert all(re.fullmatch(pattern, name) for name in (MOTION, "motion.seoul"))
     assert f'queue="{DEAD}"' in str(RULES)
+
+
+def test_a_region_that_its_own_detector_does_not_serve_is_told_and_is_no_matter_of_keda() -> None:
+    (rule,) = [r for r in ALERTS if r["alert"] == "RegionUnserved"]
+    (pattern,) = re.findall(r'queue=~"([^"]+)"', rule["expr"])
+    (wakes,) = [r["expr"] for r in ALERTS if r["alert"] == "NobodyWakes"]
+    assert re.fullmatch(pattern, "motion.seoul")
+    assert not re.fullmatch(pattern, MOTION)
+    assert not re.fullmatch(re.findall(r'queue=~"([^"]+)"', wakes)[0], "motion.seoul")
+    assert f"{REGION_WAIT_S:.0f} seconds" in rule["annotations"]["summary"]
 
 
 def test_a_function_is_scraped_after_its_last_event_before_it_goes_to_sleep() -> None:
@@ -221,6 +233,10 @@ tests:
       - {series: 'rabbitmq_queue_consumers{queue="fire.post"}', values: '0x72'}
       - {series: 'rabbitmq_queue_messages_ready{queue="fire.map"}', values: '3x72'}
       - {series: 'rabbitmq_queue_consumers{queue="fire.map"}', values: '1x72'}
+      - {series: 'rabbitmq_queue_messages_ready{queue="motion.seoul"}', values: '0x12 5x60'}
+      - {series: 'rabbitmq_queue_consumers{queue="motion.seoul"}', values: '0x72'}
+      - {series: 'rabbitmq_queue_messages_ready{queue="motion.incheon"}', values: '5x72'}
+      - {series: 'rabbitmq_queue_consumers{queue="motion.incheon"}', values: '1x72'}
       - {series: 'bongsu_cameras_unread{node="edge-1"}', values: '0x12 2x60'}
       - {series: 'bongsu_cameras_unread{node="edge-2"}', values: '0x12 2x60'}
       - {series: 'keda_scaled_object_errors_total{namespace="bongsu",scaledObject="post"}', values: '0x12 1+1x60'}
@@ -232,6 +248,12 @@ tests:
     alert_rule_test:
       - {eval_time: 1m, alertname: KedaDown, exp_alerts: []}
       - {eval_time: 1m, alertname: KedaErrors, exp_alerts: []}
+      - eval_time: 6m
+        alertname: RegionUnserved
+        exp_alerts:
+          - exp_labels: {severity: ticket, queue: motion.seoul}
+            exp_annotations:
+              summary: No detector reads motion.seoul; its bursts go to the shared one, 10 seconds late.
       - eval_time: 6m
         alertname: CameraUnread
         exp_alerts:

@@ -112,11 +112,12 @@ class Relay:
         text = MANIFEST.format(name=name, target=f"{name}.py", cooldown=cooldown, grace=grace)
         (self.folder / "keda" / f"{name}.yaml").write_text(text)
 
-    def run(self, *arguments: str) -> subprocess.Popen[str]:
+    def run(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         env = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("BONGSU_", "PROMETHEUS_"))},
             "PYTHONPATH": f"{self.folder}{os.pathsep}{ROOT}",
             "DONE_FILE": str(self.folder / "done.txt"),
+            **environment,
         }
         code = "import sys; from local.cli import run; sys.exit(run(sys.argv[1:]))"
         run = subprocess.Popen(

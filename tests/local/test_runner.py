@@ -305,3 +305,13 @@ async def test_metrics_of_replicas_that_come_and_go_use_the_same_few_files(relay
         assert f"{handled} {count}.0" in said.stdout
     run.send_signal(signal.SIGTERM)
     run.communicate(timeout=60)
+
+
+async def test_one_machine_has_no_regions_whatever_its_environment_says(relay: Relay) -> None:
+    run = relay.run(BONGSU_REGIONS="Seoul", BONGSU_REGION="Seoul")
+    read_until(run, "asleep until there is work")
+    ours = [process.environ() for process in relay.processes() if process.pid != run.pid]
+    assert ours
+    assert {(env["BONGSU_REGIONS"], env["BONGSU_REGION"]) for env in ours} == {("", "")}
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=60)

@@ -36,7 +36,13 @@ def _total(metric: str, by: str, where: str = "") -> str:
 
 RELAY = (
     Panel("Dead letters", "short", (('rabbitmq_queue_messages{queue="bongsu.dead"}', ""),), width=4, is_number=True),
-    Panel("Bursts waiting", "short", (('rabbitmq_queue_messages_ready{queue="motion"}', ""),), width=4, is_number=True),
+    Panel(
+        "Bursts waiting",
+        "short",
+        (('rabbitmq_queue_messages_ready{queue=~"motion([.].+)?"}', "{{queue}}"),),
+        width=4,
+        is_number=True,
+    ),
     Panel("Cameras live", "short", (("sum(bongsu_camera_up)", ""),), width=4, is_number=True),
     Panel(
         "Hazards confirmed",
@@ -55,7 +61,7 @@ RELAY = (
     Panel(
         "Replicas",
         "short",
-        (('count by (workload) (up{workload=~"detect|map|caption|post"} == 1)', "{{workload}}"),),
+        (('count by (workload) (up{workload=~"detect(-.+)?|map|caption|post"} == 1)', "{{workload}}"),),
         "What KEDA has running; nothing is drawn where a function sleeps.",
     ),
     Panel(
@@ -176,6 +182,7 @@ NODES = (
     Panel("Cameras that nobody reads", "short", (("max(bongsu_cameras_unread)", "cameras"),)),
 )
 
+# The shared detector: those of regions run on the processors of their sites.
 _AWAKE = 'count(up{workload="detect"} == 1)'
 _AWAKE_S = f"(15 * count_over_time({_AWAKE}[$__range:15s]) or vector(0))"
 
