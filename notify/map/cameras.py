@@ -17,7 +17,7 @@ router = APIRouter(tags=["cameras"])
 @router.get("/api/cameras", response_class=GeoJson)
 async def list_cameras(site: AtSite, request: Request) -> Response:
     """All cameras and what was last heard of each, as a GeoJSON FeatureCollection."""
-    features = [views.camera_feature(camera) for camera in await site.store.cameras()]
+    features = [views.camera_feature(camera) for camera in await site.store.cameras.all()]
     return answer_json(request, site, views.collection(features))
 
 
@@ -25,7 +25,7 @@ async def list_cameras(site: AtSite, request: Request) -> Response:
 @router.get("/api/cameras/{camera_id:path}/snapshot", response_class=Response)
 async def show_camera_snapshot(site: AtSite, camera_id: str, v: str | None = None) -> Response:
     """The camera's newest mosaicked picture."""
-    camera = await site.store.camera(camera_id)
+    camera = await site.store.cameras.get(camera_id)
     if camera is None:
         raise HTTPException(404, f"there is no camera {camera_id[:128]!r}")
     if camera.snapshot_key is None:

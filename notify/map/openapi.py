@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from functions.event import HAZARDS
-from notify.map.queries import STATUSES
+from notify.map.store.queries import STATUSES
 
 Json = dict[str, Any]
 

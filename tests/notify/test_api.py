@@ -19,7 +19,7 @@ from notify.channels import Feed
 from notify.location import draw_location
 from notify.map import Map, put_on_map
 from notify.map.api import Site, create_app, open_site
-from notify.map.store import Store, StoreError
+from notify.map.store import StoreError
 from notify.post import Desk, post
 from notify.settings import Settings
 
@@ -59,7 +59,7 @@ async def test_incident_is_a_geojson_feature(client, site, make_event):
     answer = await client.get("/api/incidents")
     assert answer.headers["content-type"] == "application/geo+json"
     told = answer.json()
-    assert told["type"] == "FeatureCollection" and told["revision"] == await site.store.revision()
+    assert told["type"] == "FeatureCollection" and told["revision"] == await site.store.revisions.newest()
     (feature,) = told["features"]
     properties = feature["properties"]
     pin_s = properties.pop("pin_s")
@@ -161,7 +161,7 @@ async def test_camera_shows_its_newest_picture(client, site, make_event, street)
 async def test_pages_hold_every_incident_once(client, site, make_event):
     for number in range(11):
         # Three at a time were last seen at the same moment.
-        await site.store.record_sighting(make_event(id_=f"e{number}", camera=f"gate-{number}", seconds=number // 3))
+        await site.store.sightings.record(make_event(id_=f"e{number}", camera=f"gate-{number}", seconds=number // 3))
     for query in ("", "&hazard=fire,gun", "&bbox=126,37,127,38", "&status=closed", "&since=2026-03-02T05:03:00Z"):
         seen: list[int] = []
         cursor = ""
@@ -176,11 +176,11 @@ async def test_pages_hold_every_incident_once(client, site, make_event):
 
 async def test_incidents_are_found_by_status_and_until(client, site, make_event):
     for number, seconds in enumerate((0, 60, 120, 180)):
-        await site.store.record_sighting(make_event(id_=f"e{number}", camera=f"gate-{number}", seconds=seconds))
-    await site.store.record_sighting(make_event(id_="now", camera="gate-now", captured_at=utc_now()))
-    await site.store.review(1, "false_alarm", by="kim")
-    await site.store.review(2, "acknowledged", by="kim")
-    await site.store.review(5, "acknowledged", by="kim")
+        await site.store.sightings.record(make_event(id_=f"e{number}", camera=f"gate-{number}", seconds=seconds))
+    await site.store.sightings.record(make_event(id_="now", camera="gate-now", captured_at=utc_now()))
+    await site.store.reviews.give(1, "false_alarm", by="kim")
+    await site.store.reviews.give(2, "acknowledged", by="kim")
+    await site.store.reviews.give(5, "acknowledged", by="kim")
 
     async def ids(query: str) -> list[int]:
         return [feature["id"] for feature in (await client.get(f"/api/incidents?{query}")).json()["features"]]
@@ -224,7 +224,7 @@ async def test_answer_that_is_known_is_not_sent_again(client, site, make_event):
             assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
         assert (await client.get(path, headers={"If-None-Match": '"other"'})).status_code == 200
     before = (await client.get("/api/incidents")).headers["etag"]
-    await site.store.review(1, "acknowledged", by="kim")
+    await site.store.reviews.give(1, "acknowledged", by="kim")
     assert (await client.get("/api/incidents")).headers["etag"] != before
 
 
@@ -253,11 +253,11 @@ async def test_feed_is_a_json_feed_newest_first(client, site, make_event):
 
 async def test_feed_has_the_map_that_went_out_with_a_post(client, site, make_event):
     event = make_event("fire")
-    incident = await site.store.record_sighting(event)
+    incident = await site.store.sightings.record(event)
     drawn = draw_location(event.place, None)
     key = await site.snapshots.put(drawn)
-    await site.store.claim(incident, "feed", "event-1")
-    await site.store.confirm(
+    await site.store.posts.claim(incident, "feed", "event-1")
+    await site.store.posts.confirm(
         incident, "feed", text=Caption(en="Fire.", ko="화재."), snapshot_key=None, location_key=key, reference="1"
     )
     (item,) = (await client.get("/feed.json")).json()["items"]
@@ -299,10 +299,10 @@ async def test_health_and_metrics(client, site, monkeypatch):
     assert (await client.get("/healthz")).json()["status"] == "ok"
     assert "bongsu_posts_total" in (await client.get("/metrics")).text
 
-    async def fail(_: Store) -> int:
+    async def fail() -> int:
         raise StoreError("database mysql://secret-host is away")
 
-    monkeypatch.setattr(Store, "revision", fail)
+    monkeypatch.setattr(site.store.revisions, "newest", fail)
     answer = await client.get("/healthz")
     assert answer.status_code == 503 and "secret-host" not in answer.text
 

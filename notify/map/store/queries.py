@@ -1,4 +1,4 @@
-"""How incidents are found among a million: which index answers which question; `store.py` alone uses it.
+"""How incidents are found among a million: which index answers which question; only the desks beside it use it.
 
 All that filters and sorts lies in the indexes (`schema.py`), so that only rows which are shown are read from the table.
 A question is cut into parts that each lie together in one index, newest first; the newest of each part, put together,
@@ -22,8 +22,8 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.elements import KeyedColumnElement
 
 from functions.event import HAZARDS, Hazard
-from notify.map import schema
 from notify.map.records import Position, Verdict
+from notify.map.store import schema
 
 Bbox = tuple[float, float, float, float]
 Columns = ReadOnlyColumnCollection[str, Column[Any]] | ReadOnlyColumnCollection[str, KeyedColumnElement[Any]]
