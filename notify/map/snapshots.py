@@ -8,10 +8,10 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from functions.event import utc_now
+from notify.buckets import BucketError, explain, open_bucket, show
 from notify.location import Drawn, require_public
 from notify.redact import Redacted, read_back
 
@@ -50,21 +50,10 @@ class Snapshots:
         Raises:
             SnapshotError: it cannot be used.
         """
-        from obstore.exceptions import BaseError
-        from obstore.store import LocalStore, from_url
-
         try:
-            if "://" not in url:
-                return cls(LocalStore(Path(url).absolute(), mkdir=True), url)
-            # What follows "@" or "?" aside, an address may hold a secret: name only its kind.
-            if url.startswith("file://"):
-                Path(url.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
-            return cls(from_url(url), url.partition("://")[0])
-        except (BaseError, OSError, ValueError) as error:
-            shown = url if "://" not in url else f"{url.partition('://')[0]}://…"
-            raise SnapshotError(
-                f"BONGSU_SNAPSHOT_URL {shown}: {_one_line(error)}: give a folder or a bucket"
-            ) from error
+            return cls(open_bucket(url), show(url))
+        except BucketError as error:
+            raise SnapshotError(f"BONGSU_SNAPSHOT_URL {error}") from None
 
     async def put(self, picture: Redacted | Drawn) -> str:
         """Keep a picture and return its key.
@@ -81,7 +70,7 @@ class Snapshots:
         try:
             await self._store.put_async(key, picture.jpeg)
         except (BaseError, OSError) as error:
-            raise SnapshotError(f"snapshots in {self._name}: {_one_line(error)}: check space and rights") from error
+            raise SnapshotError(f"snapshots in {self._name}: {explain(error)}: check space and rights") from None
         return key
 
     async def get(self, key: str) -> Redacted | None:
@@ -100,7 +89,7 @@ class Snapshots:
         except FileNotFoundError:
             return None
         except (BaseError, OSError) as error:
-            raise SnapshotError(f"snapshots in {self._name}: {_one_line(error)}") from error
+            raise SnapshotError(f"snapshots in {self._name}: {explain(error)}") from None
 
     async def prune(self, *, max_age: timedelta | None, max_bytes: int | None, is_rehearsal: bool = False) -> Pruned:
         """Delete pictures that are older, then the oldest until all have room. Other files are left alone.
@@ -130,7 +119,7 @@ class Snapshots:
                 for start in range(0, len(condemned), _DELETED_AT_ONCE):
                     await self._delete([key for _, _, key in condemned[start : start + _DELETED_AT_ONCE]])
         except (BaseError, OSError) as error:
-            raise SnapshotError(f"snapshots in {self._name}: {_one_line(error)}: check rights") from error
+            raise SnapshotError(f"snapshots in {self._name}: {explain(error)}: check rights") from None
         freed = sum(size for _, size, _ in condemned)
         return Pruned(len(condemned), freed, len(found) - len(condemned), kept_bytes)
 
@@ -148,7 +137,3 @@ class Snapshots:
             for one in batch:
                 if _KEY.fullmatch(one["path"]):
                     yield one["last_modified"], one["size"], one["path"]
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
