@@ -55,21 +55,21 @@ async def show_cap_alert(site: AtSite, request: Request, incident_id: str) -> Re
 
 
 @router.get("/api/posts/{post_id}/snapshot", response_class=Response)
-async def show_post_snapshot(site: AtSite, post_id: str) -> Response:
+async def show_post_snapshot(site: AtSite, request: Request, post_id: str) -> Response:
     """The mosaicked picture that went out with a post."""
     post = await _find(site, post_id)
     if post.snapshot_key is None:
         raise HTTPException(404, f"post {post_id} went out without a picture")
-    return await picture(site, post.snapshot_key, is_lasting=True)
+    return await picture(request, site, post.snapshot_key, is_lasting=True)
 
 
 @router.get("/api/posts/{post_id}/location", response_class=Response)
-async def show_post_location(site: AtSite, post_id: str) -> Response:
+async def show_post_location(site: AtSite, request: Request, post_id: str) -> Response:
     """The drawn map that went out with a post."""
     post = await _find(site, post_id)
     if post.location_key is None:
         raise HTTPException(404, f"post {post_id} went out without a map")
-    return await picture(site, post.location_key, is_lasting=True)
+    return await picture(request, site, post.location_key, is_lasting=True)
 
 
 async def _find(site: Site, post_id: str) -> Post:

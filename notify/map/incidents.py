@@ -94,12 +94,12 @@ async def show_incident(site: AtSite, request: Request, incident_id: str) -> Res
 
 
 @router.get("/api/incidents/{incident_id}/snapshot", response_class=Response)
-async def show_snapshot(site: AtSite, incident_id: str, v: str | None = None) -> Response:
+async def show_snapshot(site: AtSite, request: Request, incident_id: str, v: str | None = None) -> Response:
     """The incident's mosaicked picture. Its address in the incident names the picture, and may be cached."""
     incident = await _find(site, incident_id)
     if incident.snapshot_key is None:
         raise HTTPException(404, f"incident {incident_id} has no picture: it was withheld, or is not ready yet")
-    return await picture(site, incident.snapshot_key, is_lasting=v == str(incident.revision))
+    return await picture(request, site, incident.snapshot_key, is_lasting=v == str(incident.revision))
 
 
 @router.post("/api/incidents/{incident_id}/review", response_class=GeoJson)

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Self
 from functions.event import utc_now
 from notify.buckets import BucketError, explain, open_bucket, show
 from notify.location import Drawn, require_public
-from notify.redact import Redacted, read_back
+from notify.redact import Redacted, read_back, require_redacted
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 _KEY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}\.jpg")
+_KEPT = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}(\.small)?\.jpg")
 _DELETED_AT_ONCE = 500
 
 
@@ -55,8 +56,8 @@ class Snapshots:
         except BucketError as error:
             raise SnapshotError(f"BONGSU_SNAPSHOT_URL {error}") from None
 
-    async def put(self, picture: Redacted | Drawn) -> str:
-        """Keep a picture and return its key.
+    async def put(self, picture: Redacted | Drawn, thumbnail: Redacted | None = None) -> str:
+        """Keep a picture, and the same picture small beside it, and return its key.
 
         Raises:
             SnapshotError: it could not be kept.
@@ -65,9 +66,14 @@ class Snapshots:
         from obstore.exceptions import BaseError
 
         require_public(picture)
+        if thumbnail is not None:
+            require_redacted(thumbnail)
         digest = hashlib.sha256(picture.jpeg).hexdigest()[:32]
         key = f"{digest[:2]}/{digest}.jpg"
         try:
+            # First the small one: who knows the key finds both.
+            if thumbnail is not None:
+                await self._store.put_async(_small(key), thumbnail.jpeg)
             await self._store.put_async(key, picture.jpeg)
         except (BaseError, OSError) as error:
             raise SnapshotError(f"snapshots in {self._name}: {explain(error)}: check space and rights") from None
@@ -79,17 +85,17 @@ class Snapshots:
         Raises:
             SnapshotError: it could not be fetched.
         """
-        from obstore.exceptions import BaseError
+        return await self._fetch(key) if _KEY.fullmatch(key) else None
 
+    async def get_thumbnail(self, key: str) -> Redacted | None:
+        """The small picture of that key; the whole one where there is no small one; None where both are gone.
+
+        Raises:
+            SnapshotError: it could not be fetched.
+        """
         if not _KEY.fullmatch(key):
             return None
-        try:
-            found = await self._store.get_async(key)
-            return read_back(bytes(await found.bytes_async()))
-        except FileNotFoundError:
-            return None
-        except (BaseError, OSError) as error:
-            raise SnapshotError(f"snapshots in {self._name}: {explain(error)}") from None
+        return await self._fetch(_small(key)) or await self._fetch(key)
 
     async def prune(self, *, max_age: timedelta | None, max_bytes: int | None, is_rehearsal: bool = False) -> Pruned:
         """Delete pictures that are older, then the oldest until all have room. Other files are left alone.
@@ -123,6 +129,17 @@ class Snapshots:
         freed = sum(size for _, size, _ in condemned)
         return Pruned(len(condemned), freed, len(found) - len(condemned), kept_bytes)
 
+    async def _fetch(self, path: str) -> Redacted | None:
+        from obstore.exceptions import BaseError
+
+        try:
+            found = await self._store.get_async(path)
+            return read_back(bytes(await found.bytes_async()))
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise SnapshotError(f"snapshots in {self._name}: {explain(error)}") from None
+
     async def _delete(self, keys: list[str]) -> None:
         try:
             await self._store.delete_async(keys)
@@ -135,5 +152,10 @@ class Snapshots:
     async def _pictures(self) -> AsyncIterator[tuple[datetime, int, str]]:
         async for batch in self._store.list():
             for one in batch:
-                if _KEY.fullmatch(one["path"]):
+                if _KEPT.fullmatch(one["path"]):
                     yield one["last_modified"], one["size"], one["path"]
+
+
+def _small(key: str) -> str:
+    """Where the small picture of a key lies."""
+    return f"{key.removesuffix('.jpg')}.small.jpg"

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -19,8 +20,10 @@ from notify.channels import Feed
 from notify.location import draw_location
 from notify.map import Map, put_on_map
 from notify.map.api import Site, create_app, open_site
+from notify.map.snapshots import Pruned
 from notify.map.store import StoreError
 from notify.post import Desk, post
+from notify.redact import read_back, shrink
 from notify.settings import Settings
 
 
@@ -155,7 +158,26 @@ async def test_camera_shows_its_newest_picture(client, site, make_event, street)
     answer = await client.get(address)
     assert (answer.content, answer.headers["content-type"]) == (street, "image/jpeg")
     assert "immutable" in answer.headers["cache-control"]
-    assert (await client.get(address.partition("?")[0])).headers["cache-control"] == "no-cache"
+    newest = await client.get(address.partition("?")[0])
+    assert newest.headers["cache-control"] == "no-cache"
+    again = await client.get(address, headers={"If-None-Match": newest.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"") and "immutable" in again.headers["cache-control"]
+
+
+async def test_camera_shows_a_thumbnail_and_its_incident_the_whole_picture(client, site, make_event, street):
+    where = Map(site.store, site.snapshots)
+    await put_on_map(make_event("camera"), where)
+    small = shrink(read_back(street))
+    await put_on_map(make_event("captioned", hazard="fire", thumbnail=small.jpeg), where)
+    (camera,) = (await client.get("/api/cameras")).json()["features"]
+    assert (await client.get(camera["properties"]["snapshot"])).content == small.jpeg
+    incident = (await client.get("/api/incidents/1")).json()["properties"]
+    assert (await client.get(incident["snapshot"])).content == street
+    # Small or not, it goes with the others.
+    assert await site.snapshots.prune(max_age=timedelta(0), max_bytes=None) == Pruned(
+        2, len(street) + len(small.jpeg), 0, 0
+    )
+    assert (await client.get(camera["properties"]["snapshot"])).status_code == 404
 
 
 async def test_pages_hold_every_incident_once(client, site, make_event):

@@ -20,7 +20,7 @@ from notify.location import draw_location, drawn_of
 from notify.map import Map, put_on_map
 from notify.map.store import Store, StoreError
 from notify.post import Desk, post
-from notify.redact import Redacted, read_back
+from notify.redact import Redacted, read_back, redacted_of, shrink, thumbnail_of
 from notify.words import fit
 
 
@@ -84,6 +84,7 @@ async def test_caption_keeps_the_event_and_puts_a_mosaic_in_place_of_the_frame(m
         told = await caption(event, captioner)
     assert (told.id, told.type, told.hazard, told.camera) == (event.id, "captioned", "fire", event.camera)
     assert told.frames == () and told.snapshot.startswith(b"\xff\xd8") and told.snapshot != event.frames[0].jpeg
+    assert thumbnail_of(told).jpeg == shrink(redacted_of(told)).jpeg
     assert told.detections == event.detections and told.trace == event.trace
     assert told.caption.en.startswith("Fire at Sinchon Market, Seodaemun-gu, Seoul: flames on the left")
     assert told.caption.ko.startswith("Sinchon Market(서울 서대문구)에서 화재가 감지되었습니다.")
