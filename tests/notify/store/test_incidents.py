@@ -47,7 +47,7 @@ async def test_box_finds_the_same_by_time_and_by_place(store, make_event, monkey
     ]
     by_time = [[incident.id for incident in (await store.incidents.find(Wanted(**query))).items] for query in asked]
     # As if the newest that are looked at were not all.
-    monkeypatch.setattr(queries, "_NEWEST", 3)
+    monkeypatch.setattr(queries, "_NEWEST", {"sqlite": 3, "mysql": 3})
     monkeypatch.setattr(queries, "_HORIZON_KEPT_S", 0)
     by_place = [[incident.id for incident in (await store.incidents.find(Wanted(**query))).items] for query in asked]
     assert by_time == by_place
