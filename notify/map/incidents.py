@@ -85,11 +85,12 @@ async def list_incidents(
 
 @router.get("/api/incidents/{incident_id}", response_class=GeoJson)
 async def show_incident(site: AtSite, request: Request, incident_id: str) -> Response:
-    """One incident as a GeoJSON Feature, with the stages that its first sighting passed."""
+    """One incident as a GeoJSON Feature, with the stages that its first sighting passed, and its first post."""
     incident = await _find(site, incident_id)
     feature = views.incident_feature(incident, site.settings.quiet_s)
     sighting = await site.store.sightings.first_of(incident.id)
-    feature["properties"]["stages"] = None if sighting is None else views.stages(sighting.stages)
+    posts = await site.store.posts.of_incident(incident.id)
+    feature["properties"]["stages"] = None if sighting is None else views.stages(sighting.stages, posts)
     return answer_json(request, site, feature)
 
 

@@ -22,6 +22,7 @@ from notify.map import Map, put_on_map
 from notify.map.api import Site, create_app, open_site
 from notify.map.snapshots import Pruned
 from notify.map.store import StoreError
+from notify.map.views import timestamp
 from notify.post import Desk, post
 from notify.redact import read_back, shrink
 from notify.settings import Settings
@@ -230,10 +231,31 @@ async def test_incident_tells_its_stages_and_whether_it_is_late(client, site, ma
     await tell(site, make_event)
     properties = (await client.get("/api/incidents/1")).json()["properties"]
     assert properties["late"] is True
-    assert [stage["name"] for stage in properties["stages"]] == ["motion", "map"]
+    assert [stage["name"] for stage in properties["stages"]] == ["motion", "map", "post"]
     assert properties["stages"][0]["got_at"] == "2026-03-02T05:03:00.000Z"
+    (sent,) = await site.store.posts.of_incident(1)
+    told = {"name": "post", "got_at": timestamp(sent.claimed_at), "done_at": timestamp(sent.posted_at)}
+    assert properties["stages"][-1] == told and sent.claimed_at <= sent.posted_at
     (feature,) = (await client.get("/api/incidents")).json()["features"]
     assert "stages" not in feature["properties"] and feature["properties"]["late"] is True
+
+
+async def test_stage_of_the_post_is_that_of_the_first_one_that_went_out(client, site, make_event):
+    await put_on_map(make_event(), Map(site.store, site.snapshots))
+    await site.store.posts.claim(1, "slow", "event-1")
+    await site.store.posts.claim(1, "feed", "event-1")
+
+    async def names() -> list[str]:
+        return [stage["name"] for stage in (await client.get("/api/incidents/1")).json()["properties"]["stages"]]
+
+    # Claimed is not posted.
+    assert await names() == ["motion", "map"]
+    for channel in ("feed", "slow"):
+        await site.store.posts.confirm(1, channel, text=Caption("Fire.", "화재."), snapshot_key=None, reference="1")
+    assert await names() == ["motion", "map", "post"]
+    (first, _) = await site.store.posts.of_incident(1)
+    stages = (await client.get("/api/incidents/1")).json()["properties"]["stages"]
+    assert first.channel == "feed" and stages[-1]["done_at"] == timestamp(first.posted_at)
 
 
 async def test_answer_that_is_known_is_not_sent_again(client, site, make_event):
