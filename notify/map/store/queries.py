@@ -36,6 +36,8 @@ _NEWEST_FIRST = (_T.c.last_seen.desc(), _T.c.id.desc())
 # page of 200 with them holds about one incident in a hundred; MariaDB looks these up alone, SQLite a whole band.
 _NEWEST = {"sqlite": 30_000, "mysql": 20_000}
 _HORIZON_KEPT_S = 60.0
+# No limit at all, but a query with a limit is worked out by itself, by the index that suits it.
+_ALL = 2**62
 _TICK = timedelta(microseconds=1)
 
 
@@ -136,7 +138,7 @@ class Finder:
         keys = await _read_keys(connection, _by_time(near, bbox, count))
         if is_all or len(keys) == count:
             return keys
-        return await _read_keys(connection, _by_place(part, bbox, count))
+        return await _read_keys(connection, _by_place(part, bbox, count, connection.dialect.name))
 
     async def _horizon(self, connection: AsyncConnection, part: _Part) -> datetime | None:
         """When the oldest of the newest of a part was last seen; None where these are all."""
@@ -145,7 +147,9 @@ class Finder:
         # It need not be of this second.
         if not part.is_from_now or not read_at or time.monotonic() - read_at > _HORIZON_KEPT_S:
             query = select(_T.c.last_seen).where(*part.begins(_T.c)).order_by(*_NEWEST_FIRST)
-            horizon = (await connection.execute(query.offset(_NEWEST[connection.dialect.name] - 1).limit(1))).scalar_one_or_none()
+            horizon = (
+                await connection.execute(query.offset(_NEWEST[connection.dialect.name] - 1).limit(1))
+            ).scalar_one_or_none()
             if part.is_from_now:
                 self._horizons[place] = time.monotonic(), horizon
         return horizon
@@ -185,9 +189,23 @@ def _by_time(part: _Part, bbox: Bbox | None, count: int) -> Select[Any]:
     return query.order_by(*_NEWEST_FIRST).limit(count)
 
 
-def _by_place(part: _Part, bbox: Bbox, count: int) -> Select[Any]:
-    # An index is entered by latitude alone, and a band of latitude may hold half of all incidents, wherever the box
-    # lies in it. But cameras stand still: of the few spots in the band only those in the box are looked up.
+def _by_place(part: _Part, bbox: Bbox, count: int, dialect: str) -> Select[Any]:
+    # Only the box is looked up, and all else is asked of what is in it, or another index would be taken.
+    inside = (_at_spots(bbox) if dialect == "mysql" else _in_band(bbox)).limit(_ALL).subquery()
+    query = select(inside.c.last_seen, inside.c.id).where(*part.holds(inside.c))
+    return query.order_by(inside.c.last_seen.desc(), inside.c.id.desc()).limit(count)
+
+
+def _in_band(bbox: Bbox) -> Select[Any]:
+    """Whatever lies in a box. The index is entered by latitude alone; a band of that may hold half of all there is."""
+    return select(_T.c.last_seen, _T.c.id, _T.c.hazard, _T.c.verdict).where(_is_within(bbox, _T.c.lat, _T.c.lon))
+
+
+def _at_spots(bbox: Bbox) -> Select[Any]:
+    """The same, for a database that can leap from one value in an index to the next, as SQLite cannot.
+
+    Cameras stand still: of the few spots in the band, one leap for each, only what is at those in the box is read.
+    """
     spots = (
         select(_T.c.lat, _T.c.lon)
         .distinct()
@@ -197,10 +215,12 @@ def _by_place(part: _Part, bbox: Bbox, count: int) -> Select[Any]:
     )
     there = _T.alias()
     at_spot = and_(there.c.lat == spots.c.lat, there.c.lon == spots.c.lon)
-    inside = select(there.c.last_seen, there.c.id).prefix_with("STRAIGHT_JOIN", dialect="mysql")
-    inside = inside.with_hint(there, "FORCE INDEX (incidents_by_place)", "mysql")
-    query = inside.select_from(spots.join(there, at_spot)).where(*part.holds(there.c))
-    return query.order_by(there.c.last_seen.desc(), there.c.id.desc()).limit(count)
+    return (
+        select(there.c.last_seen, there.c.id, there.c.hazard, there.c.verdict)
+        .prefix_with("STRAIGHT_JOIN", dialect="mysql")
+        .with_hint(there, "FORCE INDEX (incidents_by_place)", "mysql")
+        .select_from(spots.join(there, at_spot))
+    )
 
 
 async def _read_keys(connection: AsyncConnection, query: Select[Any]) -> list[tuple[datetime, int]]:
