@@ -149,7 +149,7 @@ def _tell_one(url: str, readers: Readers, number: int) -> float:
 
     async def record() -> None:
         store = await Store.open(url)
-        await store.record_sighting(seen)
+        await store.sightings.record(seen)
         await store.close()
 
     asyncio.run(record())

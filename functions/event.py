@@ -155,6 +155,8 @@ class Event(Struct, frozen=True, kw_only=True):
     zones: tuple[Zone, ...] = ()
     """Named parts of this camera's picture, for the captioner; a `captioned` event has none."""
     snapshot: bytes | None = None
+    thumbnail: bytes | None = None
+    """Of a `captioned` event: its snapshot, small, as JPEG."""
     location: bytes | None = None
     """Of a `captioned` event: a drawn map of the place, as JPEG."""
     caption: Caption | None = None

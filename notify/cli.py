@@ -83,7 +83,8 @@ def db(arguments: list[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("upgrade", help="create its tables, or bring them to this version's schema; safe to repeat")
     parser.parse_args(arguments)
-    from notify.map.database import Database, StoreError
+    from notify.map.store import StoreError
+    from notify.map.store.database import Database
 
     try:
         before, now = asyncio.run(Database.upgrade(environment.load().database_url))
@@ -190,8 +191,11 @@ async def _look_up(event_id: str) -> list[tuple[Sighting, list[Post]]]:
     store = await Store.open(environment.load().database_url)
     try:
         return [
-            (sighting, [post for post in await store.posts_of(sighting.incident_id) if post.event_id == event_id])
-            for sighting in await store.sightings(event_id)
+            (
+                sighting,
+                [post for post in await store.posts.of_incident(sighting.incident_id) if post.event_id == event_id],
+            )
+            for sighting in await store.sightings.of_event(event_id)
         ]
     finally:
         await store.close()

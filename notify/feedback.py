@@ -75,7 +75,7 @@ async def export(store: Store, snapshots: Snapshots, folder: Path, since: dateti
         raise ExportError(f"{folder}: {error.strerror}: give a folder that can be written") from error
     counts = {"positives": 0, "negatives": 0, "gone": 0, "unclear": 0}
     with (folder / "manifest.jsonl").open("wb") as manifest:
-        for example in _examples(await store.reviewed(since)):
+        for example in _examples(await store.reviews.given(since)):
             picture = None if example.boxes is None else await snapshots.get(example.key)
             if example.boxes is None or picture is None:
                 counts["unclear" if example.boxes is None else "gone"] += 1

@@ -15,7 +15,6 @@ import re
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -25,6 +24,7 @@ from prometheus_client import Counter
 
 from functions.event import Event, utc_now
 from functions.settings import Environment, SettingsError, read
+from notify.buckets import BucketError, explain, folder_of, open_bucket
 
 if TYPE_CHECKING:
     from nacl.public import PublicKey, SealedBox
@@ -170,7 +170,7 @@ class Originals:
                     log.info("originals_pruned", deleted=await prune(self.store, self.keep_days))
         except _failures() as error:
             originals_total.labels("failed").inc()
-            log.error("original_not_kept", event_id=event.id, reason=_one_line(error) or f"not done in {_KEEP_S:g} s")
+            log.error("original_not_kept", event_id=event.id, reason=explain(error) or f"not done in {_KEEP_S:g} s")
 
     def _seal(self, event: Event) -> bytes:
         original = Original(event.id, event.hazard or event.type, event.camera, event.captured_at, event.frames[0].jpeg)
@@ -221,7 +221,7 @@ async def prune(store: ObjectStore, keep_days: float) -> int:
                         await store.delete_async(one["path"])
                         deleted += 1
     except _failures() as error:
-        raise OriginalsError(f"originals cannot be pruned: {_one_line(error)}") from error
+        raise OriginalsError(f"originals cannot be pruned: {explain(error)}") from None
     return deleted
 
 
@@ -231,18 +231,10 @@ def open_store(url: str) -> ObjectStore:
     Raises:
         SettingsError: it cannot be used.
     """
-    from obstore.exceptions import BaseError
-    from obstore.store import LocalStore, from_url
-
     try:
-        if (folder := _folder(url)) is not None:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return LocalStore(folder)
-        return from_url(url)
-    except (BaseError, OSError, ValueError) as error:
-        # An address may hold a secret, and obstore's message the address: of those, name only the kind.
-        shown = f"{url}: {_one_line(error)}" if _folder(url) else f"{url.partition('://')[0]}://… cannot be opened"
-        raise SettingsError(f"BONGSU_ORIGINALS_URL {shown}: give a folder or a bucket") from None
+        return open_bucket(url, is_private=True)
+    except BucketError as error:
+        raise SettingsError(f"BONGSU_ORIGINALS_URL {error}") from None
 
 
 def _name_of(event: Event) -> str:
@@ -251,12 +243,8 @@ def _name_of(event: Event) -> str:
     return f"{event.captured_at:%Y-%m-%d}/{name}{SUFFIX}"
 
 
-def _folder(url: str) -> Path | None:
-    return Path(url.removeprefix("file://")).absolute() if "://" not in url or url.startswith("file://") else None
-
-
 def _is_within(one: str, other: str) -> bool:
-    first, second = _folder(one), _folder(other)
+    first, second = folder_of(one), folder_of(other)
     if first is None or second is None:
         return one.rstrip("/").startswith(other.rstrip("/")) or other.rstrip("/").startswith(one.rstrip("/"))
     return first.resolve().is_relative_to(second.resolve()) or second.resolve().is_relative_to(first.resolve())
@@ -266,7 +254,3 @@ def _failures() -> tuple[type[Exception], ...]:
     from obstore.exceptions import BaseError
 
     return BaseError, OSError, OriginalsError
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

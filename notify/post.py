@@ -77,7 +77,7 @@ async def post(event: Event, desk: Desk) -> None:
         raise Reject("a captioned event must have a hazard and a caption")
     caption = event.caption
     try:
-        incident_id = await desk.store.record_sighting(event, by="post", got_at=utc_now())
+        incident_id = await desk.store.sightings.record(event, by="post", got_at=utc_now())
         if _is_too_old(event, desk):
             await _pass_over(event, incident_id, desk)
             return
@@ -110,10 +110,10 @@ async def _post_on(
     channel: Channel, event: Event, caption: Caption, incident_id: int, desk: Desk
 ) -> ChannelError | None:
     """Post on one channel; a failure is returned, so that the next channel has its turn."""
-    claim = await desk.store.claim(incident_id, channel.name, event.id, channel.fit(caption, incident_id))
+    claim = await desk.store.posts.claim(incident_id, channel.name, event.id, channel.fit(caption, incident_id))
     if claim.outcome != "ours" or claim.text is None:
         return None
-    incident = await desk.store.incident(incident_id)
+    incident = await desk.store.incidents.get(incident_id)
     if incident is None:
         raise Reject(f"incident {incident_id} is gone")
     snapshot, location = redacted_of(event), drawn_of(event)
@@ -129,10 +129,10 @@ async def _post_on(
         return _unknown(channel, error)
     except ChannelError as error:
         # Nothing went out now: if nothing could before, another event of the incident may be luckier sooner.
-        await desk.store.release(incident_id, channel.name, claim)
+        await desk.store.posts.release(incident_id, channel.name, claim)
         posts_total.labels(channel.name, "failed").inc()
         return ChannelError(f"{channel.name}: {error}", after_s=error.after_s)
-    await desk.store.confirm(
+    await desk.store.posts.confirm(
         incident_id, channel.name, text=claim.text, snapshot_key=key, location_key=location_key, reference=reference
     )
     posts_total.labels(channel.name, "posted").inc()
@@ -152,7 +152,7 @@ def _is_too_old(event: Event, desk: Desk) -> bool:
 
 async def _pass_over(event: Event, incident_id: int, desk: Desk) -> None:
     """Leave unsaid what is no news any more, and say so where it matters: on channels that have not told of it."""
-    told = {sent.channel for sent in await desk.store.posts_of(incident_id)}
+    told = {sent.channel for sent in await desk.store.posts.of_incident(incident_id)}
     for channel in desk.channels:
         if channel.name not in told:
             posts_total.labels(channel.name, "too_old").inc()

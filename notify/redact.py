@@ -1,9 +1,9 @@
 """Pictures for the public: faces and heads are pixelated here, and only here is a `Redacted` made.
 
-A sink takes no bytes, it takes a `Redacted`. There are three ways to one: `redact` (from a camera's frame),
-`redacted_of` (from the snapshot of a `captioned` event, which the captioner made by `redact`) and `read_back` (from the
-public snapshot store, which keeps nothing else). The constructor wants a seal that this module keeps, so that nobody
-makes one by accident.
+A sink takes no bytes, it takes a `Redacted`. There are four ways to one: `redact` (from a camera's frame), `shrink`
+(from another one), `redacted_of` and `thumbnail_of` (from a `captioned` event, for which the captioner made them by
+those two) and `read_back` (from the public snapshot store, which keeps nothing else). The constructor wants a seal that
+this module keeps, so that nobody makes one by accident.
 """
 
 from __future__ import annotations
@@ -20,13 +20,25 @@ from notify.mosaic import PERSON, VEHICLES, cover, covered_mask, plan
 if TYPE_CHECKING:
     from notify.faces import Image, Mask
 
-__all__ = ["FaceFinder", "Redacted", "RedactionError", "read_back", "redact", "redacted_of", "require_redacted"]
+__all__ = [
+    "FaceFinder",
+    "Redacted",
+    "RedactionError",
+    "read_back",
+    "redact",
+    "redacted_of",
+    "require_redacted",
+    "shrink",
+    "thumbnail_of",
+]
 
 _SEAL = object()
 _SIDE_MIN = 16
 # What is published is no larger than this, so that a face too small for YuNet here is too small to know somebody by.
 _PUBLIC_SIDE_MAX = 1280
 _QUALITY = 85
+_THUMBNAIL_WIDTH = 320
+_THUMBNAIL_QUALITY = 75
 _LOOKS_MAX = 3
 # A face of which so much lies under a mosaic is that mosaic: the network gives no box to the pixel.
 _COVERED = 0.85
@@ -35,14 +47,14 @@ _NAMES = {PERSON: "people"}
 
 @dataclass(frozen=True, slots=True)
 class Redacted:
-    """A JPEG that may be shown to the public. Made by `redact`, `redacted_of` and `read_back` alone."""
+    """A JPEG that may be shown to the public. Made by the functions below alone."""
 
     jpeg: bytes
     seal: InitVar[object] = None
 
     def __post_init__(self, seal: object) -> None:
         if seal is not _SEAL:
-            raise TypeError("a Redacted picture is made by redact(), redacted_of() or read_back(), not by hand")
+            raise TypeError("a Redacted picture is made by redact() and what follows from it, not by hand")
 
 
 def redact(
@@ -81,15 +93,46 @@ def redact(
     return Redacted(jpeg.tobytes(), _SEAL)
 
 
+def shrink(picture: Redacted) -> Redacted:
+    """The same picture, 320 pixels wide, for lists; a smaller one stays as it is.
+
+    Raises:
+        RedactionError: it cannot be done.
+    """
+    import cv2
+
+    require_redacted(picture)
+    try:
+        image = _decode(picture.jpeg)
+        height, width = image.shape[:2]
+        if width <= _THUMBNAIL_WIDTH:
+            return picture
+        size = (_THUMBNAIL_WIDTH, max(1, round(height * _THUMBNAIL_WIDTH / width)))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        is_written, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _THUMBNAIL_QUALITY])
+    except (cv2.error, MemoryError) as error:
+        raise RedactionError(f"the thumbnail could not be made: {_one_line(error)}") from error
+    if not is_written:
+        raise RedactionError("the thumbnail could not be written")
+    return Redacted(jpeg.tobytes(), _SEAL)
+
+
 def redacted_of(captioned: Event) -> Redacted | None:
     """The mosaicked picture of a `captioned` event; None where it was withheld.
 
     Raises:
         TypeError: the event is of another type: its pictures are not for the public.
     """
-    if captioned.type != "captioned":
-        raise TypeError(f"only a captioned event holds a redacted picture, got {captioned.type!r}")
-    return None if captioned.snapshot is None else Redacted(captioned.snapshot, _SEAL)
+    return _carried(captioned, captioned.snapshot)
+
+
+def thumbnail_of(captioned: Event) -> Redacted | None:
+    """The same picture, small; None where it was withheld, or the captioner made none.
+
+    Raises:
+        TypeError: the event is of another type: its pictures are not for the public.
+    """
+    return _carried(captioned, captioned.thumbnail)
 
 
 def require_redacted(picture: object) -> None:
@@ -105,6 +148,12 @@ def require_redacted(picture: object) -> None:
 def read_back(jpeg: bytes) -> Redacted:
     """A picture from the public snapshot store, for `notify/map/snapshots.py` alone: only `Redacted` was put there."""
     return Redacted(jpeg, _SEAL)
+
+
+def _carried(captioned: Event, jpeg: bytes | None) -> Redacted | None:
+    if captioned.type != "captioned":
+        raise TypeError(f"only a captioned event holds a redacted picture, got {captioned.type!r}")
+    return None if jpeg is None else Redacted(jpeg, _SEAL)
 
 
 def _covered(image: Image, detections: Sequence[Detection], faces: FaceFinder, with_plates: bool) -> Image:

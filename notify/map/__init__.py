@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from functions.event import HAZARDS, Event, utc_now
 from functions.function import Reject, Retry, on
-from notify.redact import redacted_of
+from notify.redact import redacted_of, thumbnail_of
 from notify.resources import LATE_IMPORTS, RETRY_AFTER_S, open_stores
 
 if TYPE_CHECKING:
@@ -46,15 +46,15 @@ async def put_on_map(event: Event, map_: Map) -> None:
     got_at = utc_now()
     try:
         if event.type == "camera":
-            await map_.store.record_camera(event)
+            await map_.store.cameras.record(event)
         elif event.type == "captioned":
             if event.caption is None or event.hazard is None:
                 raise Reject("a captioned event must have a hazard and a caption")
-            await map_.store.record_sighting(event, by="map", got_at=got_at)
-            picture = redacted_of(event) if await map_.store.wants_caption(event) else None
-            key = await map_.snapshots.put(picture) if picture is not None else None
-            await map_.store.add_caption(event, key, by="map", got_at=got_at)
+            await map_.store.sightings.record(event, by="map", got_at=got_at)
+            picture = redacted_of(event) if await map_.store.captions.is_wanted(event) else None
+            key = await map_.snapshots.put(picture, thumbnail_of(event)) if picture is not None else None
+            await map_.store.captions.add(event, key, by="map", got_at=got_at)
         else:
-            await map_.store.record_sighting(event, by="map", got_at=got_at)
+            await map_.store.sightings.record(event, by="map", got_at=got_at)
     except (StoreError, SnapshotError) as error:
         raise Retry(str(error), after=RETRY_AFTER_S) from error

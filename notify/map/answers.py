@@ -27,10 +27,10 @@ def answer_json(request: Request, site: Site, content: Any, media_type: str = Ge
     return answer_text(request, site, msgspec.json.encode(content), media_type)
 
 
-def answer_text(request: Request, site: Site, body: bytes, media_type: str) -> Response:
-    """A body under an ETag; 304 where the client has it already."""
+def answer_text(request: Request, site: Site, body: bytes, media_type: str, *, is_lasting: bool = False) -> Response:
+    """A body under an ETag; 304 where the client has it already. `is_lasting` as in `caching`."""
     etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-    headers = {"ETag": etag, **caching(site)}
+    headers = {"ETag": etag, **caching(site, is_lasting=is_lasting)}
     if _is_known(request.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type=media_type, headers=headers)
@@ -49,16 +49,23 @@ def caching(site: Site, *, is_lasting: bool = False) -> dict[str, str]:
     return {"Cache-Control": "public, max-age=86400, immutable" if is_lasting else "no-cache"}
 
 
-async def picture(site: Site, key: str, *, is_lasting: bool) -> Response:
-    """A public picture.
+async def picture(request: Request, site: Site, key: str, *, is_lasting: bool, is_small: bool = False) -> Response:
+    """A public picture under an ETag; 304 where the client has it already.
+
+    Args:
+        request: what is answered.
+        site: whose answer.
+        key: of the picture.
+        is_lasting: as in `caching`.
+        is_small: the thumbnail, or the whole picture where there is none.
 
     Raises:
         HTTPException: 404, it is no longer kept.
     """
-    redacted = await site.snapshots.get(key)
+    redacted = await (site.snapshots.get_thumbnail(key) if is_small else site.snapshots.get(key))
     if redacted is None:
         raise HTTPException(404, "the picture is no longer kept")
-    return Response(redacted.jpeg, media_type="image/jpeg", headers=caching(site, is_lasting=is_lasting))
+    return answer_text(request, site, redacted.jpeg, "image/jpeg", is_lasting=is_lasting)
 
 
 async def read_body(request: Request, kind: type[T], example: str) -> T:

@@ -8,8 +8,8 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from functions.event import HAZARDS, Hazard
-from notify.map.queries import STATUSES, Bbox, Status
 from notify.map.records import Position
+from notify.map.store.queries import STATUSES, Bbox, Status
 
 LIMIT_MAX = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

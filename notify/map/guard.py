@@ -81,7 +81,7 @@ class Guard:
 
     async def _key_of_session(self, headers: Headers) -> Key | None:
         token = session_token(headers)
-        digest = None if token is None else await self._site.store.session(digest_of(token))
+        digest = None if token is None else await self._site.store.sessions.key_of(digest_of(token))
         # A key that is no longer in the file ends its sessions.
         return None if digest is None else self._site.keys.find_digest(digest)
 

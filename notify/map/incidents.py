@@ -12,9 +12,9 @@ from msgspec import Meta, Struct
 from notify.map import filters, views
 from notify.map.answers import GeoJson, answer_json, caching, picture, read_body
 from notify.map.keys import Caller
-from notify.map.queries import Wanted
 from notify.map.records import Incident, Verdict
 from notify.map.site import AsCaller, AtSite, Site
+from notify.map.store.queries import Wanted
 
 log = structlog.get_logger()
 router = APIRouter(tags=["incidents"])
@@ -75,7 +75,7 @@ async def list_incidents(
         after=filters.parse_cursor(cursor),
         limit=filters.parse_limit(limit),
     )
-    found = await site.store.incidents(wanted)
+    found = await site.store.incidents.find(wanted)
     quiet_s = site.settings.quiet_s
     features = [views.incident_feature(item, quiet_s) for item in found.items]
     following = filters.show_cursor(found.next)
@@ -85,21 +85,22 @@ async def list_incidents(
 
 @router.get("/api/incidents/{incident_id}", response_class=GeoJson)
 async def show_incident(site: AtSite, request: Request, incident_id: str) -> Response:
-    """One incident as a GeoJSON Feature, with the stages that its first sighting passed."""
+    """One incident as a GeoJSON Feature, with the stages that its first sighting passed, and its first post."""
     incident = await _find(site, incident_id)
     feature = views.incident_feature(incident, site.settings.quiet_s)
-    sighting = await site.store.first_sighting(incident.id)
-    feature["properties"]["stages"] = None if sighting is None else views.stages(sighting.stages)
+    sighting = await site.store.sightings.first_of(incident.id)
+    posts = await site.store.posts.of_incident(incident.id)
+    feature["properties"]["stages"] = None if sighting is None else views.stages(sighting.stages, posts)
     return answer_json(request, site, feature)
 
 
 @router.get("/api/incidents/{incident_id}/snapshot", response_class=Response)
-async def show_snapshot(site: AtSite, incident_id: str, v: str | None = None) -> Response:
+async def show_snapshot(site: AtSite, request: Request, incident_id: str, v: str | None = None) -> Response:
     """The incident's mosaicked picture. Its address in the incident names the picture, and may be cached."""
     incident = await _find(site, incident_id)
     if incident.snapshot_key is None:
         raise HTTPException(404, f"incident {incident_id} has no picture: it was withheld, or is not ready yet")
-    return await picture(site, incident.snapshot_key, is_lasting=v == str(incident.revision))
+    return await picture(request, site, incident.snapshot_key, is_lasting=v == str(incident.revision))
 
 
 @router.post("/api/incidents/{incident_id}/review", response_class=GeoJson)
@@ -107,7 +108,7 @@ async def review_incident(site: AtSite, request: Request, incident_id: str, call
     """Say that somebody looked: it is `acknowledged`, or a `false_alarm`, which closes it. The live stream tells."""
     body = await read_body(request, ReviewBody, '{"verdict": "acknowledged" or "false_alarm", "note": ""}')
     number = filters.parse_id(incident_id)
-    incident = await site.store.review(number, body.verdict, by=caller.name or "", note=body.note.strip())
+    incident = await site.store.reviews.give(number, body.verdict, by=caller.name or "", note=body.note.strip())
     log.info("incident_reviewed", incident=number, verdict=body.verdict, by=caller.name)
     return _reviewed(site, incident, incident_id)
 
@@ -116,7 +117,7 @@ async def review_incident(site: AtSite, request: Request, incident_id: str, call
 async def withdraw_review(site: AtSite, incident_id: str, caller: AsOperator) -> Response:
     """Take a review back. The live stream tells."""
     number = filters.parse_id(incident_id)
-    incident = await site.store.withdraw_review(number)
+    incident = await site.store.reviews.withdraw(number)
     log.info("review_withdrawn", incident=number, by=caller.name)
     return _reviewed(site, incident, incident_id)
 
@@ -129,7 +130,7 @@ def _reviewed(site: Site, incident: Incident | None, incident_id: str) -> Respon
 
 
 async def _find(site: Site, incident_id: str) -> Incident:
-    incident = await site.store.incident(filters.parse_id(incident_id))
+    incident = await site.store.incidents.get(filters.parse_id(incident_id))
     if incident is None:
         raise _missing(incident_id)
     return incident

@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from functions.event import HAZARDS
 from notify.map import filters
 from notify.map.guard import RefusedError
-from notify.map.queries import Bbox
 from notify.map.site import Site
+from notify.map.store.queries import Bbox
 from notify.map.stream import HELLO, Notice, Reader, TooManyReadersError
 from notify.settings import split
 

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from functions.event import HAZARDS
-from notify.map.queries import STATUSES
+from notify.map.store.queries import STATUSES
 
 Json = dict[str, Any]
 
@@ -249,7 +249,7 @@ def _complete(operation: Json, path: str, method: str) -> None:
             content["example"] = EXAMPLES[schema]
         told["content"] = {media: content}
     operation["responses"] = {key: value for key, value in operation["responses"].items() if key != "422"}
-    if method == "get" and media not in ("text/event-stream", _JSON, _JPEG):
+    if method == "get" and media not in ("text/event-stream", _JSON):
         operation["responses"]["304"] = {"description": _MEANINGS[304]}
         told["headers"] = {"ETag": {"schema": _TEXT, "description": "Send it back as `If-None-Match`."}}
     for status in sorted(errors):

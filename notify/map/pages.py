@@ -39,7 +39,7 @@ async def show_health(site: AtSite) -> dict[str, Any]:
     """Whether the database answers and the live stream runs."""
     if not site.hub.is_alive:
         raise HTTPException(503, "the live stream has stopped: restart this process")
-    return {"status": "ok", "revision": await site.store.revision()}
+    return {"status": "ok", "revision": await site.store.revisions.newest()}
 
 
 @router.get("/metrics", include_in_schema=False)

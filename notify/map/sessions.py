@@ -37,7 +37,7 @@ async def sign_in(site: AtSite, request: Request) -> Response:
     client = guard.client_of(request.scope, request.headers, site)
     key = guard.check_key(body.key, client, site)
     token = secrets.token_urlsafe(32)
-    await site.store.open_session(digest_of(token), key.digest, utc_now() + _LASTS)
+    await site.store.sessions.open(digest_of(token), key.digest, utc_now() + _LASTS)
     log.info("session_opened", by=key.name, role=key.role)
     told = {"name": key.name, "role": key.role, "read": site.settings.api_read}
     answer = JSONResponse(told, headers=_PRIVATE)
@@ -64,7 +64,7 @@ async def sign_out(site: AtSite, request: Request) -> Response:
     """End the session of the cookie, if there is one."""
     token = guard.session_token(request.headers)
     if token is not None:
-        await site.store.close_session(digest_of(token))
+        await site.store.sessions.close(digest_of(token))
     answer = Response(status_code=204, headers=_PRIVATE)
     answer.delete_cookie(guard.COOKIE, httponly=True, samesite="strict")
     return answer

@@ -8,17 +8,18 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from functions.event import utc_now
+from notify.buckets import BucketError, explain, open_bucket, show
 from notify.location import Drawn, require_public
-from notify.redact import Redacted, read_back
+from notify.redact import Redacted, read_back, require_redacted
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 _KEY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}\.jpg")
+_KEPT = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}(\.small)?\.jpg")
 _DELETED_AT_ONCE = 500
 
 
@@ -50,24 +51,13 @@ class Snapshots:
         Raises:
             SnapshotError: it cannot be used.
         """
-        from obstore.exceptions import BaseError
-        from obstore.store import LocalStore, from_url
-
         try:
-            if "://" not in url:
-                return cls(LocalStore(Path(url).absolute(), mkdir=True), url)
-            # What follows "@" or "?" aside, an address may hold a secret: name only its kind.
-            if url.startswith("file://"):
-                Path(url.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
-            return cls(from_url(url), url.partition("://")[0])
-        except (BaseError, OSError, ValueError) as error:
-            shown = url if "://" not in url else f"{url.partition('://')[0]}://…"
-            raise SnapshotError(
-                f"BONGSU_SNAPSHOT_URL {shown}: {_one_line(error)}: give a folder or a bucket"
-            ) from error
+            return cls(open_bucket(url), show(url))
+        except BucketError as error:
+            raise SnapshotError(f"BONGSU_SNAPSHOT_URL {error}") from None
 
-    async def put(self, picture: Redacted | Drawn) -> str:
-        """Keep a picture and return its key.
+    async def put(self, picture: Redacted | Drawn, thumbnail: Redacted | None = None) -> str:
+        """Keep a picture, and the same picture small beside it, and return its key.
 
         Raises:
             SnapshotError: it could not be kept.
@@ -76,12 +66,17 @@ class Snapshots:
         from obstore.exceptions import BaseError
 
         require_public(picture)
+        if thumbnail is not None:
+            require_redacted(thumbnail)
         digest = hashlib.sha256(picture.jpeg).hexdigest()[:32]
         key = f"{digest[:2]}/{digest}.jpg"
         try:
+            # First the small one: who knows the key finds both.
+            if thumbnail is not None:
+                await self._store.put_async(_small(key), thumbnail.jpeg)
             await self._store.put_async(key, picture.jpeg)
         except (BaseError, OSError) as error:
-            raise SnapshotError(f"snapshots in {self._name}: {_one_line(error)}: check space and rights") from error
+            raise SnapshotError(f"snapshots in {self._name}: {explain(error)}: check space and rights") from None
         return key
 
     async def get(self, key: str) -> Redacted | None:
@@ -90,17 +85,17 @@ class Snapshots:
         Raises:
             SnapshotError: it could not be fetched.
         """
-        from obstore.exceptions import BaseError
+        return await self._fetch(key) if _KEY.fullmatch(key) else None
 
+    async def get_thumbnail(self, key: str) -> Redacted | None:
+        """The small picture of that key; the whole one where there is no small one; None where both are gone.
+
+        Raises:
+            SnapshotError: it could not be fetched.
+        """
         if not _KEY.fullmatch(key):
             return None
-        try:
-            found = await self._store.get_async(key)
-            return read_back(bytes(await found.bytes_async()))
-        except FileNotFoundError:
-            return None
-        except (BaseError, OSError) as error:
-            raise SnapshotError(f"snapshots in {self._name}: {_one_line(error)}") from error
+        return await self._fetch(_small(key)) or await self._fetch(key)
 
     async def prune(self, *, max_age: timedelta | None, max_bytes: int | None, is_rehearsal: bool = False) -> Pruned:
         """Delete pictures that are older, then the oldest until all have room. Other files are left alone.
@@ -130,9 +125,20 @@ class Snapshots:
                 for start in range(0, len(condemned), _DELETED_AT_ONCE):
                     await self._delete([key for _, _, key in condemned[start : start + _DELETED_AT_ONCE]])
         except (BaseError, OSError) as error:
-            raise SnapshotError(f"snapshots in {self._name}: {_one_line(error)}: check rights") from error
+            raise SnapshotError(f"snapshots in {self._name}: {explain(error)}: check rights") from None
         freed = sum(size for _, size, _ in condemned)
         return Pruned(len(condemned), freed, len(found) - len(condemned), kept_bytes)
+
+    async def _fetch(self, path: str) -> Redacted | None:
+        from obstore.exceptions import BaseError
+
+        try:
+            found = await self._store.get_async(path)
+            return read_back(bytes(await found.bytes_async()))
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise SnapshotError(f"snapshots in {self._name}: {explain(error)}") from None
 
     async def _delete(self, keys: list[str]) -> None:
         try:
@@ -146,9 +152,10 @@ class Snapshots:
     async def _pictures(self) -> AsyncIterator[tuple[datetime, int, str]]:
         async for batch in self._store.list():
             for one in batch:
-                if _KEY.fullmatch(one["path"]):
+                if _KEPT.fullmatch(one["path"]):
                     yield one["last_modified"], one["size"], one["path"]
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+def _small(key: str) -> str:
+    """Where the small picture of a key lies."""
+    return f"{key.removesuffix('.jpg')}.small.jpg"

@@ -14,7 +14,7 @@ from notify.map.records import Camera, Incident, Post, Review
 
 Json = dict[str, Any]
 
-# What a sighting passes before it is seen; a post comes after.
+# What a sighting passes before it is seen.
 _STAGES = ("motion", "detect", "map", "caption")
 TITLES = {"accident": "Accident", "fire": "Fire", "gun": "Gun", "knife": "Knife"}
 
@@ -58,12 +58,19 @@ def picture_version(key: str) -> str:
     return key[3:15]
 
 
-def stages(told: Sequence[Stage]) -> list[Json]:
-    """The stages that made an incident, for its own page."""
+def stages(told: Sequence[Stage], posts: Sequence[Post] = ()) -> list[Json]:
+    """The stages that made an incident, for its own page: those of its first sighting, then its first post.
+
+    Args:
+        told: stages of the sighting; a post that it passed may have posted nothing, and is left out.
+        posts: of the incident, in the order they went out.
+    """
+    passed = [stage for stage in told if stage.name in _STAGES]
+    # Claimed when the poster got it; where an earlier attempt died, when the one that posted did.
+    sent = [Stage("post", post.claimed_at, post.posted_at) for post in posts[:1]]
     return [
         {"name": stage.name, "got_at": timestamp(stage.got_at), "done_at": timestamp(stage.done_at)}
-        for stage in told
-        if stage.name in _STAGES
+        for stage in (*passed, *sent)
     ]
 
 

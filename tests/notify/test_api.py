@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -19,8 +20,11 @@ from notify.channels import Feed
 from notify.location import draw_location
 from notify.map import Map, put_on_map
 from notify.map.api import Site, create_app, open_site
-from notify.map.store import Store, StoreError
+from notify.map.snapshots import Pruned
+from notify.map.store import StoreError
+from notify.map.views import timestamp
 from notify.post import Desk, post
+from notify.redact import read_back, shrink
 from notify.settings import Settings
 
 
@@ -59,7 +63,7 @@ async def test_incident_is_a_geojson_feature(client, site, make_event):
     answer = await client.get("/api/incidents")
     assert answer.headers["content-type"] == "application/geo+json"
     told = answer.json()
-    assert told["type"] == "FeatureCollection" and told["revision"] == await site.store.revision()
+    assert told["type"] == "FeatureCollection" and told["revision"] == await site.store.revisions.newest()
     (feature,) = told["features"]
     properties = feature["properties"]
     pin_s = properties.pop("pin_s")
@@ -155,13 +159,32 @@ async def test_camera_shows_its_newest_picture(client, site, make_event, street)
     answer = await client.get(address)
     assert (answer.content, answer.headers["content-type"]) == (street, "image/jpeg")
     assert "immutable" in answer.headers["cache-control"]
-    assert (await client.get(address.partition("?")[0])).headers["cache-control"] == "no-cache"
+    newest = await client.get(address.partition("?")[0])
+    assert newest.headers["cache-control"] == "no-cache"
+    again = await client.get(address, headers={"If-None-Match": newest.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"") and "immutable" in again.headers["cache-control"]
+
+
+async def test_camera_shows_a_thumbnail_and_its_incident_the_whole_picture(client, site, make_event, street):
+    where = Map(site.store, site.snapshots)
+    await put_on_map(make_event("camera"), where)
+    small = shrink(read_back(street))
+    await put_on_map(make_event("captioned", hazard="fire", thumbnail=small.jpeg), where)
+    (camera,) = (await client.get("/api/cameras")).json()["features"]
+    assert (await client.get(camera["properties"]["snapshot"])).content == small.jpeg
+    incident = (await client.get("/api/incidents/1")).json()["properties"]
+    assert (await client.get(incident["snapshot"])).content == street
+    # Small or not, it goes with the others.
+    assert await site.snapshots.prune(max_age=timedelta(0), max_bytes=None) == Pruned(
+        2, len(street) + len(small.jpeg), 0, 0
+    )
+    assert (await client.get(camera["properties"]["snapshot"])).status_code == 404
 
 
 async def test_pages_hold_every_incident_once(client, site, make_event):
     for number in range(11):
         # Three at a time were last seen at the same moment.
-        await site.store.record_sighting(make_event(id_=f"e{number}", camera=f"gate-{number}", seconds=number // 3))
+        await site.store.sightings.record(make_event(id_=f"e{number}", camera=f"gate-{number}", seconds=number // 3))
     for query in ("", "&hazard=fire,gun", "&bbox=126,37,127,38", "&status=closed", "&since=2026-03-02T05:03:00Z"):
         seen: list[int] = []
         cursor = ""
@@ -176,11 +199,11 @@ async def test_pages_hold_every_incident_once(client, site, make_event):
 
 async def test_incidents_are_found_by_status_and_until(client, site, make_event):
     for number, seconds in enumerate((0, 60, 120, 180)):
-        await site.store.record_sighting(make_event(id_=f"e{number}", camera=f"gate-{number}", seconds=seconds))
-    await site.store.record_sighting(make_event(id_="now", camera="gate-now", captured_at=utc_now()))
-    await site.store.review(1, "false_alarm", by="kim")
-    await site.store.review(2, "acknowledged", by="kim")
-    await site.store.review(5, "acknowledged", by="kim")
+        await site.store.sightings.record(make_event(id_=f"e{number}", camera=f"gate-{number}", seconds=seconds))
+    await site.store.sightings.record(make_event(id_="now", camera="gate-now", captured_at=utc_now()))
+    await site.store.reviews.give(1, "false_alarm", by="kim")
+    await site.store.reviews.give(2, "acknowledged", by="kim")
+    await site.store.reviews.give(5, "acknowledged", by="kim")
 
     async def ids(query: str) -> list[int]:
         return [feature["id"] for feature in (await client.get(f"/api/incidents?{query}")).json()["features"]]
@@ -208,10 +231,31 @@ async def test_incident_tells_its_stages_and_whether_it_is_late(client, site, ma
     await tell(site, make_event)
     properties = (await client.get("/api/incidents/1")).json()["properties"]
     assert properties["late"] is True
-    assert [stage["name"] for stage in properties["stages"]] == ["motion", "map"]
+    assert [stage["name"] for stage in properties["stages"]] == ["motion", "map", "post"]
     assert properties["stages"][0]["got_at"] == "2026-03-02T05:03:00.000Z"
+    (sent,) = await site.store.posts.of_incident(1)
+    told = {"name": "post", "got_at": timestamp(sent.claimed_at), "done_at": timestamp(sent.posted_at)}
+    assert properties["stages"][-1] == told and sent.claimed_at <= sent.posted_at
     (feature,) = (await client.get("/api/incidents")).json()["features"]
     assert "stages" not in feature["properties"] and feature["properties"]["late"] is True
+
+
+async def test_stage_of_the_post_is_that_of_the_first_one_that_went_out(client, site, make_event):
+    await put_on_map(make_event(), Map(site.store, site.snapshots))
+    await site.store.posts.claim(1, "slow", "event-1")
+    await site.store.posts.claim(1, "feed", "event-1")
+
+    async def names() -> list[str]:
+        return [stage["name"] for stage in (await client.get("/api/incidents/1")).json()["properties"]["stages"]]
+
+    # Claimed is not posted.
+    assert await names() == ["motion", "map"]
+    for channel in ("feed", "slow"):
+        await site.store.posts.confirm(1, channel, text=Caption("Fire.", "화재."), snapshot_key=None, reference="1")
+    assert await names() == ["motion", "map", "post"]
+    (first, _) = await site.store.posts.of_incident(1)
+    stages = (await client.get("/api/incidents/1")).json()["properties"]["stages"]
+    assert first.channel == "feed" and stages[-1]["done_at"] == timestamp(first.posted_at)
 
 
 async def test_answer_that_is_known_is_not_sent_again(client, site, make_event):
@@ -224,7 +268,7 @@ async def test_answer_that_is_known_is_not_sent_again(client, site, make_event):
             assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
         assert (await client.get(path, headers={"If-None-Match": '"other"'})).status_code == 200
     before = (await client.get("/api/incidents")).headers["etag"]
-    await site.store.review(1, "acknowledged", by="kim")
+    await site.store.reviews.give(1, "acknowledged", by="kim")
     assert (await client.get("/api/incidents")).headers["etag"] != before
 
 
@@ -253,11 +297,11 @@ async def test_feed_is_a_json_feed_newest_first(client, site, make_event):
 
 async def test_feed_has_the_map_that_went_out_with_a_post(client, site, make_event):
     event = make_event("fire")
-    incident = await site.store.record_sighting(event)
+    incident = await site.store.sightings.record(event)
     drawn = draw_location(event.place, None)
     key = await site.snapshots.put(drawn)
-    await site.store.claim(incident, "feed", "event-1")
-    await site.store.confirm(
+    await site.store.posts.claim(incident, "feed", "event-1")
+    await site.store.posts.confirm(
         incident, "feed", text=Caption(en="Fire.", ko="화재."), snapshot_key=None, location_key=key, reference="1"
     )
     (item,) = (await client.get("/feed.json")).json()["items"]
@@ -299,10 +343,10 @@ async def test_health_and_metrics(client, site, monkeypatch):
     assert (await client.get("/healthz")).json()["status"] == "ok"
     assert "bongsu_posts_total" in (await client.get("/metrics")).text
 
-    async def fail(_: Store) -> int:
+    async def fail() -> int:
         raise StoreError("database mysql://secret-host is away")
 
-    monkeypatch.setattr(Store, "revision", fail)
+    monkeypatch.setattr(site.store.revisions, "newest", fail)
     answer = await client.get("/healthz")
     assert answer.status_code == 503 and "secret-host" not in answer.text
 

@@ -197,7 +197,7 @@ async def test_index_leads_to_alerts_and_a_false_alarm_cancels(client, make_even
     assert told["identifier"] in entry.find("a:id", ATOM).text
     again = await client.get("/cap/1.xml", headers={"If-None-Match": answer.headers["etag"]})
     assert again.status_code == 304
-    await client.site.store.review(1, "false_alarm", by="kim")
+    await client.site.store.reviews.give(1, "false_alarm", by="kim")
     assert read((await client.get("/cap/1.xml")).content)["msgType"] == "Cancel"
     (entry,) = ElementTree.fromstring((await client.get("/cap.xml")).content).findall("a:entry", ATOM)
     assert told["identifier"] not in entry.find("a:id", ATOM).text
@@ -209,9 +209,9 @@ async def test_atom_feed_holds_the_posts(client, make_event):
     empty = ElementTree.fromstring((await client.get("/feed.atom")).content)
     assert empty.find("a:updated", ATOM).text and not empty.findall("a:entry", ATOM)
     store = client.site.store
-    await store.record_sighting(make_event())
-    await store.claim(1, "feed", "event-1")
-    await store.confirm(1, "feed", text=Caption("Fire.", "화재."), snapshot_key="ab/cd.jpg", reference="1")
+    await store.sightings.record(make_event())
+    await store.posts.claim(1, "feed", "event-1")
+    await store.posts.confirm(1, "feed", text=Caption("Fire.", "화재."), snapshot_key="ab/cd.jpg", reference="1")
     answer = await client.get("/feed.atom")
     assert answer.headers["content-type"] == "application/atom+xml"
     root = ElementTree.fromstring(answer.content)

@@ -104,7 +104,7 @@ async def test_alert_is_posted_once_with_picture_and_both_languages(pair, store,
     await post(captioned(), desk)
     await post(captioned(id_="event-2", seconds=5), desk)
     (out,) = double.posts
-    (kept,) = await store.posts(channel.name)
+    (kept,) = await store.posts.newest(channel.name)
     if channel.name == "webhook":
         assert out["text"] == {"en": "Fire at Sinchon Market.", "ko": "신촌시장에서 화재."}
         assert base64.b64decode(out["snapshot"]["base64"]) == street
@@ -131,7 +131,7 @@ async def test_map_of_the_place_is_the_second_picture_with_words_of_its_own(pair
         assert base64.b64decode(out["location"]["base64"]) == drawn
     else:
         assert [media["jpeg"] for media in out["media"]] == [street, drawn]
-        (kept,) = await store.posts(channel.name)
+        (kept,) = await store.posts.newest(channel.name)
         assert (await snapshots.get(kept.location_key)).jpeg == drawn
         assert "Map with a pin at Sinchon Market: 37.5585°N, 126.9370°E." in out["media"][1]["alt"]
 
@@ -158,7 +158,7 @@ async def test_failure_in_mid_post_ends_in_one_post(pair, store, snapshots, capt
     forget(channel)
     await post(captioned(caption=Caption(en="Yet other words.", ko="또 다른 말.")), desk)
     assert len(double.posts) == 1 and "Sinchon" in str(double.posts[0]["text"])
-    assert len(await store.posts(channel.name)) == 1
+    assert len(await store.posts.newest(channel.name)) == 1
 
 
 @pytest.mark.parametrize("refusal", ["rate limit", "away", "told to wait"])
@@ -183,11 +183,11 @@ async def test_post_that_may_be_out_keeps_its_words_when_a_later_attempt_is_refu
     if refusal == "away":
         await double.come_back()
     forget(channel)
-    claim = type(store).claim
-    monkeypatch.setattr(type(store), "claim", lambda *a, **k: claim(*a, **k, stale_s=0))
+    claim = type(store.posts).claim
+    monkeypatch.setattr(type(store.posts), "claim", lambda *a, **k: claim(*a, **k, stale_s=0))
     await post(captioned(id_="event-2", seconds=5, caption=Caption(en="Other words.", ko="다른 말.")), desk)
     assert len(double.posts) == 1
-    assert (await store.posts(channel.name))[0].text.en == "Fire at Sinchon Market."
+    assert (await store.posts.newest(channel.name))[0].text.en == "Fire at Sinchon Market."
 
 
 async def test_page_of_a_proxy_is_no_post(session, x_server, mastodon_server, captioned):
@@ -210,15 +210,15 @@ async def test_crash_between_post_and_confirmation_leaves_one_post_even_for_anot
         async def crash(*_: object, **__: object) -> None:
             raise RuntimeError("the power went out")
 
-        patch.setattr(store, "confirm", crash)
+        patch.setattr(store.posts, "confirm", crash)
         with pytest.raises(RuntimeError):
             await post(captioned(), desk)
     assert len(double.posts) == 1
-    claim = type(store).claim
-    monkeypatch.setattr(type(store), "claim", lambda *a, **k: claim(*a, **k, stale_s=0))
+    claim = type(store.posts).claim
+    monkeypatch.setattr(type(store.posts), "claim", lambda *a, **k: claim(*a, **k, stale_s=0))
     await post(captioned(id_="event-2", seconds=5, caption=Caption(en="Other words.", ko="다른 말.")), desk)
     assert len(double.posts) == 1
-    (kept,) = await store.posts(channel.name)
+    (kept,) = await store.posts.newest(channel.name)
     assert kept.text.en == "Fire at Sinchon Market."
 
 
@@ -297,7 +297,7 @@ async def test_channel_that_hangs_holds_up_no_other(session, x_server, mastodon_
     channels = (open_channel("x", session, x_server), open_channel("mastodon", session, mastodon_server))
     with pytest.raises(Retry, match="x: no answer"):
         await post(captioned(), desk := desk_of(*channels))
-    assert len(mastodon_server.posts) == len(await desk.store.posts("mastodon")) == 1
+    assert len(mastodon_server.posts) == len(await desk.store.posts.newest("mastodon")) == 1
 
 
 async def test_channel_that_may_not_be_asked_yet_delays_no_other(session, x_server, webhook_server, desk_of, captioned):
@@ -356,7 +356,7 @@ async def test_alert_that_is_too_old_is_on_the_map_alone(store, snapshots, capti
     desk = Desk(store, snapshots, (open_channel("webhook", session, webhook_server),), max_age_s=600)
     with capture_logs() as logs:
         await post(captioned(), desk)
-    assert webhook_server.requests == 0 and (await store.incident(1)).sightings == 1
+    assert webhook_server.requests == 0 and (await store.incidents.get(1)).sightings == 1
     assert [line["event"] for line in logs] == ["alert_too_old"]
     await post(captioned(id_="new", captured_at=utc_now() - timedelta(seconds=500)), desk)
     assert len(webhook_server.posts) == 1
@@ -455,7 +455,7 @@ async def test_dry_run_sends_nothing_needs_no_credentials_and_says_what_it_would
             await post(captioned(), Desk(store, snapshots, channels))
     said = {line["channel"]: line["ko"] for line in logs if line["event"] == "post_held_back"}
     assert said == dict.fromkeys(("x", "mastodon", "webhook"), "신촌시장에서 화재.")
-    assert (await store.posts("x"))[0].reference == "dry-run:bongsu-1-x"
+    assert (await store.posts.newest("x"))[0].reference == "dry-run:bongsu-1-x"
 
 
 def test_webhook_secret_is_base64_after_its_prefix():
@@ -515,7 +515,7 @@ async def test_poster_that_is_killed_in_mid_post_leaves_one_post(pair, captioned
         told = await poster.stderr.read()
         second = await start()
         store = await Store.open(database_url)
-        while not await store.posts(name):
+        while not await store.posts.newest(name):
             await asyncio.sleep(0.05)
         second.terminate()
         told += await second.stderr.read()

@@ -20,13 +20,13 @@ def record(database_url, make_event) -> None:
         event = make_event()
         at = event.captured_at
         detected = event.with_stage("detect", at + timedelta(seconds=0.6), at + timedelta(seconds=0.7))
-        await store.record_sighting(detected, by="map", got_at=at + timedelta(seconds=0.8))
+        await store.sightings.record(detected, by="map", got_at=at + timedelta(seconds=0.8))
         captioned = make_event("captioned", hazard="fire", trace=detected.trace)
         caption = Stage("caption", at + timedelta(seconds=0.9), at + timedelta(seconds=1.25))
         captioned = captioned.with_stage(caption.name, caption.got_at, caption.done_at)
-        incident = await store.add_caption(captioned, None, by="map", got_at=at + timedelta(seconds=1.5))
-        await store.claim(incident, "feed", event.id)
-        await store.confirm(incident, "feed", text=captioned.caption, snapshot_key=None, reference="1")
+        incident = await store.captions.add(captioned, None, by="map", got_at=at + timedelta(seconds=1.5))
+        await store.posts.claim(incident, "feed", event.id)
+        await store.posts.confirm(incident, "feed", text=captioned.caption, snapshot_key=None, reference="1")
         await store.close()
 
     asyncio.run(write())

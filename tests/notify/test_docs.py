@@ -51,11 +51,11 @@ async def test_subscriber_is_told_and_resumes_when_the_server_comes_back(
                 start_new_session=True, cwd=tmp_path,
             )  # fmt: skip
             assert reading.stdout is not None
-            await site.store.record_sighting(make_event("fire", id_="a"))
+            await site.store.sightings.record(make_event("fire", id_="a"))
             async with asyncio.timeout(40):
                 assert await reading.stdout.readline() == b"fire 1\n"
         async with serve(kept, port) as (_, site):
-            await site.store.record_sighting(make_event("gun", id_="b"))
+            await site.store.sightings.record(make_event("gun", id_="b"))
             async with asyncio.timeout(40):
                 # Neither missed nor told twice.
                 assert await reading.stdout.readline() == b"gun 2\n"

@@ -52,7 +52,7 @@ async def reviewed(store, snapshots, make_event):
         where,
     )
     for number, verdict in enumerate(("acknowledged", "false_alarm", "false_alarm", "acknowledged"), 1):
-        await store.review(number, verdict, by="kim", note='a "lamp"\n')
+        await store.reviews.give(number, verdict, by="kim", note='a "lamp"\n')
 
 
 async def test_export_is_a_folder_to_train_on(store, snapshots, reviewed, tmp_path):
@@ -80,7 +80,7 @@ async def test_export_is_a_folder_to_train_on(store, snapshots, reviewed, tmp_pa
 
 async def test_export_since_the_last_one_holds_what_is_new(store, snapshots, reviewed, tmp_path):
     since = utc_now()
-    await store.review(2, "acknowledged", by="lee")
+    await store.reviews.give(2, "acknowledged", by="lee")
     assert await export(store, snapshots, tmp_path / "out", since) == Exported(positives=1)
     assert await export(store, snapshots, tmp_path / "none", since + timedelta(hours=1)) == Exported()
     with pytest.raises(ExportError, match="not empty"):

@@ -20,7 +20,7 @@ from notify.location import draw_location, drawn_of
 from notify.map import Map, put_on_map
 from notify.map.store import Store, StoreError
 from notify.post import Desk, post
-from notify.redact import Redacted, read_back
+from notify.redact import Redacted, read_back, redacted_of, shrink, thumbnail_of
 from notify.words import fit
 
 
@@ -84,6 +84,7 @@ async def test_caption_keeps_the_event_and_puts_a_mosaic_in_place_of_the_frame(m
         told = await caption(event, captioner)
     assert (told.id, told.type, told.hazard, told.camera) == (event.id, "captioned", "fire", event.camera)
     assert told.frames == () and told.snapshot.startswith(b"\xff\xd8") and told.snapshot != event.frames[0].jpeg
+    assert thumbnail_of(told).jpeg == shrink(redacted_of(told)).jpeg
     assert told.detections == event.detections and told.trace == event.trace
     assert told.caption.en.startswith("Fire at Sinchon Market, Seodaemun-gu, Seoul: flames on the left")
     assert told.caption.ko.startswith("Sinchon Market(서울 서대문구)에서 화재가 감지되었습니다.")
@@ -128,10 +129,10 @@ async def test_caption_of_no_hazard_is_rejected(make_event):
 async def test_hazard_is_pinned_at_once_and_gets_its_picture_later(store, snapshots, make_event):
     map_ = Map(store, snapshots)
     await put_on_map(make_event(), map_)
-    pinned = await store.incident(1)
+    pinned = await store.incidents.get(1)
     assert pinned.caption is None and pinned.snapshot_key is None
     await put_on_map(captioned_event(make_event), map_)
-    incident = await store.incident(1)
+    incident = await store.incidents.get(1)
     assert incident.caption.en == "Fire at Sinchon Market." and incident.sightings == 1
     assert (await snapshots.get(incident.snapshot_key)).jpeg == captioned_event(make_event).snapshot
 
@@ -140,20 +141,20 @@ async def test_map_works_when_the_caption_comes_before_the_hazard(store, snapsho
     map_ = Map(store, snapshots)
     await put_on_map(captioned_event(make_event), map_)
     await put_on_map(make_event(), map_)
-    incident = await store.incident(1)
+    incident = await store.incidents.get(1)
     assert incident.sightings == 1 and incident.snapshot_key is not None
 
 
 async def test_map_keeps_what_cameras_say(store, snapshots, make_event):
     await put_on_map(make_event("camera", status="lost: no route to host"), Map(store, snapshots))
-    assert [camera.status for camera in await store.cameras()] == ["lost: no route to host"]
+    assert [camera.status for camera in await store.cameras.all()] == ["lost: no route to host"]
 
 
 async def test_database_failure_asks_for_the_event_again(store, snapshots, make_event, monkeypatch):
     async def fail(*_: object, **__: object) -> None:
         raise StoreError("database is full")
 
-    monkeypatch.setattr(Store, "record_sighting", fail)
+    monkeypatch.setattr(store.sightings, "record", fail)
     with pytest.raises(Retry, match="full"):
         await put_on_map(make_event(), Map(store, snapshots))
     with pytest.raises(Retry, match="full"):
@@ -167,7 +168,7 @@ async def test_incident_is_posted_once_on_each_channel_whatever_comes(store, sna
         for _ in range(2):
             await post(captioned_event(make_event, id_=f"event-{number}", seconds=number), desk)
     assert len(square.posted) == 1
-    assert len(await store.posts("feed")) == len(await store.posts("square")) == 1
+    assert len(await store.posts.newest("feed")) == len(await store.posts.newest("square")) == 1
     await post(captioned_event(make_event, id_="later", seconds=1000), desk)
     assert len(square.posted) == 2
 
@@ -179,7 +180,7 @@ async def test_post_has_text_within_the_limit_and_its_picture(store, snapshots, 
     event = captioned_event(make_event, caption=type(event.caption)(en=long, ko=long))
     await post(event, Desk(store, snapshots, (Feed(), square)))
     assert len(square.posted[0][1]) <= square.limit
-    (sent,) = await store.posts("feed")
+    (sent,) = await store.posts.newest("feed")
     assert sent.text.en == long
     assert (await snapshots.get(sent.snapshot_key)).jpeg == street
 
@@ -196,7 +197,7 @@ async def test_channel_that_fails_is_tried_again_and_holds_up_no_other(store, sn
     with pytest.raises(Retry, match="square is closed") as retry:
         await post(captioned_event(make_event), desk)
     assert retry.value.after_s == 7.0
-    assert len(await store.posts("feed")) == 1 and square.posted == []
+    assert len(await store.posts.newest("feed")) == 1 and square.posted == []
     # Nothing went out, so the next event of the incident need not wait for the first to be tried again.
     await post(captioned_event(make_event, id_="event-2"), desk)
     await post(captioned_event(make_event), desk)
@@ -213,7 +214,7 @@ async def test_crash_between_post_and_confirmation_is_resolved_on_redelivery(sto
     await post(captioned_event(make_event), desk)
     # The same key twice: the channel knows the second for the first.
     assert [key for key, _, _ in square.posted] == ["bongsu-1-square"] * 2
-    assert len(await store.posts("square")) == 1
+    assert len(await store.posts.newest("square")) == 1
 
 
 async def test_captioned_event_without_a_caption_is_rejected(store, snapshots, make_event):
@@ -246,8 +247,8 @@ async def test_hazard_goes_through_the_broker_to_a_pin_and_a_post(make_event, da
     store = await Store.open(database_url)
     async with asyncio.timeout(30):
         while True:
-            posts = await store.posts()
-            if posts and posts[0].incident.caption is not None and await store.cameras():
+            posts = await store.posts.newest()
+            if posts and posts[0].incident.caption is not None and await store.cameras.all():
                 break
             await asyncio.sleep(0.05)
     stopping.set()
@@ -255,7 +256,7 @@ async def test_hazard_goes_through_the_broker_to_a_pin_and_a_post(make_event, da
     (sent,) = posts
     assert "1 person in view" in sent.text.en and sent.snapshot_key is not None
     assert sent.incident.sightings == 1
-    (sighting,) = await store.sightings("event-1")
+    (sighting,) = await store.sightings.of_event("event-1")
     assert [stage.name for stage in sighting.caption_trace] == ["motion", "caption", "map"]
     assert list(await broker.dead_letters()) == []
     await store.close()

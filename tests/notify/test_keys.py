@@ -39,7 +39,7 @@ def bearer(key: str) -> dict[str, str]:
 
 async def test_anybody_reads_where_reading_is_open_and_nobody_writes_without_a_key(tmp_path, keys, make_event):
     async with ask(tmp_path, api_keys=str(tmp_path / "keys")) as client:
-        await client.site.store.record_sighting(make_event())
+        await client.site.store.sightings.record(make_event())
         assert (await client.get("/api/incidents")).status_code == 200
         refused = await client.post(REVIEW, json=SAID)
         assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
@@ -50,7 +50,7 @@ async def test_anybody_reads_where_reading_is_open_and_nobody_writes_without_a_k
 
 async def test_reading_by_key_shows_a_stranger_the_page_and_nothing_else(tmp_path, keys, make_event):
     async with ask(tmp_path, api_keys=str(tmp_path / "keys"), api_read="key") as client:
-        await client.site.store.record_sighting(make_event())
+        await client.site.store.sightings.record(make_event())
         for path in (
             *("/api/incidents", "/api/incidents/1", "/api/incidents/stream", "/api/cameras", "/api/pipeline"),
             *(

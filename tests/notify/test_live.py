@@ -37,15 +37,15 @@ async def live(tmp_path, database_url, keys, serve):
 
 async def test_messages_are_the_events_of_the_stream_and_resume(live, make_event):
     url, site = live
-    await site.store.record_sighting(make_event(id_="a"))
+    await site.store.sightings.record(make_event(id_="a"))
     async with connect(f"{url}/api/incidents/ws?after=0") as socket:
         (told,) = await take(socket, 1)
         assert told["event"] == "incident" and told["data"]["properties"]["hazard"] == "fire"
         last = told["id"]
-        await site.store.record_sighting(make_event("gun", id_="b"))
+        await site.store.sightings.record(make_event("gun", id_="b"))
         (told,) = await take(socket, 1)
         assert told["id"] > last and told["data"]["properties"]["hazard"] == "gun"
-    await site.store.record_camera(make_event("camera"))
+    await site.store.cameras.record(make_event("camera"))
     async with connect(f"{url}/api/incidents/ws?after={told['id']}") as socket:
         (told,) = await take(socket, 1)
         assert (told["event"], told["data"]["id"]) == ("camera", "gate-1")
@@ -60,11 +60,11 @@ async def test_only_what_was_asked_for_is_told(live, make_event):
         while site.hub.readers < 2:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.2)
-        await site.store.record_sighting(make_event("fire", id_="a"))
-        await site.store.record_sighting(make_event("gun", id_="b"))
+        await site.store.sightings.record(make_event("fire", id_="a"))
+        await site.store.sightings.record(make_event("gun", id_="b"))
         suva = Place(-17.8, 179.5, "Suva")
-        await site.store.record_sighting(make_event("fire", id_="c", camera="suva", place=suva))
-        await site.store.record_camera(make_event("camera"))
+        await site.store.sightings.record(make_event("fire", id_="c", camera="suva", place=suva))
+        await site.store.cameras.record(make_event("camera"))
         assert [told["data"]["properties"].get("hazard") for told in await take(guns, 2)] == ["gun", None]
         assert [told["data"]["properties"]["place"] for told in await take(pacific, 2)] == ["Suva", "Sinchon Market"]
 
@@ -137,7 +137,7 @@ async def test_reader_that_talks_is_not_listened_to_and_one_that_leaves_is_let_g
     async with connect(f"{url}/api/incidents/ws") as socket:
         for _ in range(100):
             await socket.send("x" * 1000)
-        await site.store.record_sighting(make_event())
+        await site.store.sightings.record(make_event())
         assert (await take(socket, 1))[0]["event"] == "incident"
     async with asyncio.timeout(40):
         while site.hub.readers:

@@ -26,9 +26,9 @@ async def fill(site, make_event, name: str = "gate-1") -> None:
     where = Map(site.store, site.snapshots)
     await put_on_map(make_event("camera", camera=name), where)
     await put_on_map(make_event("captioned", hazard="fire", camera=name), where)
-    await site.store.claim(1, "feed", "event-1")
-    await site.store.confirm(1, "feed", text=Caption("Fire.", "화재."), snapshot_key="ab/cd.jpg", reference="1")
-    await site.store.review(1, "acknowledged", by="kim", note="seen")
+    await site.store.posts.claim(1, "feed", "event-1")
+    await site.store.posts.confirm(1, "feed", text=Caption("Fire.", "화재."), snapshot_key="ab/cd.jpg", reference="1")
+    await site.store.reviews.give(1, "acknowledged", by="kim", note="seen")
 
 
 def resolve(document: dict, name: str) -> dict:

@@ -137,7 +137,7 @@ async def test_full_disk_costs_the_original_and_not_the_alert(make_event, kept):
         ({"KEEP_DAYS": "0"}, "over 0, to 366, got 0"),
         ({"KEEP_DAYS": "week"}, "BONGSU_ORIGINALS_KEEP_DAYS: got 'week'"),
         ({"URL": "/proc/nowhere"}, "give a folder or a bucket"),
-        ({"URL": "gopher://secret@host"}, "BONGSU_ORIGINALS_URL gopher://…"),
+        ({"URL": "gopher://secret@host"}, "BONGSU_ORIGINALS_URL gopher://host cannot be opened"),
     ],
 )
 def test_wrong_setting_ends_the_captioner_at_its_start_with_one_line(kept, given, said, tmp_path):

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from functions import Box, Detection, Frame
 from functions.event import utc_now
+from functions.jpeg import check_jpeg
 from notify.faces import Face
 from notify.mosaic import head_region, pixelate
-from notify.redact import FaceFinder, Redacted, RedactionError, redact, redacted_of
+from notify.redact import FaceFinder, Redacted, RedactionError, read_back, redact, redacted_of, shrink, thumbnail_of
 
 DATA = Path(os.environ.get("BONGSU_DATA", "/nonexistent"))
 SEARCHED = ("fire", "person")
@@ -173,6 +174,21 @@ def test_frame_of_a_hazard_event_is_not_taken_for_redacted(make_event, street):
         redacted_of(make_event("fire", snapshot=street))
     assert redacted_of(make_event("captioned", hazard="fire")).jpeg == street
     assert redacted_of(make_event("captioned", hazard="fire", snapshot=None)) is None
+    with pytest.raises(TypeError, match="captioned"):
+        thumbnail_of(make_event("fire", thumbnail=street))
+    assert thumbnail_of(make_event("captioned", hazard="fire", thumbnail=street)).jpeg == street
+    assert thumbnail_of(make_event("captioned", hazard="fire")) is None
+
+
+def test_thumbnail_is_320_pixels_wide_and_made_of_nothing_but_a_redacted_picture(street):
+    small = shrink(read_back(street))
+    assert check_jpeg(small.jpeg) == (320, 180) and len(small.jpeg) < len(street) / 3
+    # Enlarging nothing.
+    assert shrink(small) is small
+    with pytest.raises(TypeError, match="Redacted"):
+        shrink(street)
+    with pytest.raises(RedactionError, match="decoded"):
+        shrink(read_back(b"no picture"))
 
 
 class Faces:

@@ -25,54 +25,54 @@ async def each_store(any_database_url):
 
 async def test_false_alarm_is_closed_and_the_next_sighting_opens_another(each_store, make_event):
     store = each_store
-    first = await store.record_sighting(make_event(id_="a", captured_at=utc_now() - timedelta(seconds=9)))
-    judged = await store.review(first, "false_alarm", by="kim", note="a lamp")
+    first = await store.sightings.record(make_event(id_="a", captured_at=utc_now() - timedelta(seconds=9)))
+    judged = await store.reviews.give(first, "false_alarm", by="kim", note="a lamp")
     assert (judged.review.verdict, judged.review.by, judged.review.note) == ("false_alarm", "kim", "a lamp")
     assert judged.is_false_alarm and not judged.is_open(utc_now(), 120)
-    second = await store.record_sighting(make_event(id_="b", captured_at=utc_now()))
+    second = await store.sightings.record(make_event(id_="b", captured_at=utc_now()))
     assert second != first
-    assert await store.record_sighting(make_event(id_="c", captured_at=utc_now())) == second
+    assert await store.sightings.record(make_event(id_="c", captured_at=utc_now())) == second
     # The same event again stays where it was.
-    assert await store.record_sighting(make_event(id_="a")) == first
+    assert await store.sightings.record(make_event(id_="a")) == first
 
 
 async def test_what_comes_late_out_of_a_false_alarm_belongs_to_it(each_store, make_event):
     store = each_store
-    first = await store.record_sighting(make_event(id_="a"))
-    await store.record_sighting(make_event(id_="b", seconds=60))
-    await store.review(first, "false_alarm", by="kim")
-    assert await store.record_sighting(make_event(id_="c", seconds=30)) == first
-    assert await store.record_sighting(make_event(id_="d", seconds=61)) != first
+    first = await store.sightings.record(make_event(id_="a"))
+    await store.sightings.record(make_event(id_="b", seconds=60))
+    await store.reviews.give(first, "false_alarm", by="kim")
+    assert await store.sightings.record(make_event(id_="c", seconds=30)) == first
+    assert await store.sightings.record(make_event(id_="d", seconds=61)) != first
 
 
 async def test_acknowledged_incident_goes_on(each_store, make_event):
     store = each_store
-    first = await store.record_sighting(make_event(id_="a"))
-    await store.review(first, "acknowledged", by="kim")
-    assert await store.record_sighting(make_event(id_="b", seconds=60)) == first
-    assert (await store.incident(first)).review.verdict == "acknowledged"
+    first = await store.sightings.record(make_event(id_="a"))
+    await store.reviews.give(first, "acknowledged", by="kim")
+    assert await store.sightings.record(make_event(id_="b", seconds=60)) == first
+    assert (await store.incidents.get(first)).review.verdict == "acknowledged"
 
 
 async def test_review_is_taken_back_and_the_same_review_changes_nothing(each_store, make_event):
     store = each_store
-    number = await store.record_sighting(make_event())
-    judged = await store.review(number, "false_alarm", by="kim", note="")
-    assert await store.review(number, "false_alarm", by="kim", note="") == judged
-    other = await store.review(number, "acknowledged", by="lee", note="smoke after all")
+    number = await store.sightings.record(make_event())
+    judged = await store.reviews.give(number, "false_alarm", by="kim", note="")
+    assert await store.reviews.give(number, "false_alarm", by="kim", note="") == judged
+    other = await store.reviews.give(number, "acknowledged", by="lee", note="smoke after all")
     assert other.review.by == "lee" and other.revision > judged.revision
-    assert (await store.withdraw_review(number)).review is None
-    assert await store.withdraw_review(number) == await store.incident(number)
-    assert await store.review(99, "acknowledged", by="kim") is None and await store.withdraw_review(99) is None
+    assert (await store.reviews.withdraw(number)).review is None
+    assert await store.reviews.withdraw(number) == await store.incidents.get(number)
+    assert await store.reviews.give(99, "acknowledged", by="kim") is None and await store.reviews.withdraw(99) is None
 
 
 async def test_lateness_is_that_of_the_first_sighting(each_store, make_event):
     store = each_store
-    number = await store.record_sighting(make_event(id_="a", seconds=50, late=False))
-    await store.record_sighting(make_event(id_="b", seconds=60, late=True))
-    assert (await store.incident(number)).late is False
-    await store.record_sighting(make_event(id_="c", seconds=10, late=True))
-    assert (await store.incident(number)).late is True
-    (listed,) = (await store.incidents(Wanted())).items
+    number = await store.sightings.record(make_event(id_="a", seconds=50, late=False))
+    await store.sightings.record(make_event(id_="b", seconds=60, late=True))
+    assert (await store.incidents.get(number)).late is False
+    await store.sightings.record(make_event(id_="c", seconds=10, late=True))
+    assert (await store.incidents.get(number)).late is True
+    (listed,) = (await store.incidents.find(Wanted())).items
     assert listed.late is True
 
 
@@ -86,10 +86,10 @@ async def test_nothing_is_posted_of_a_false_alarm(store, snapshots, make_event):
         async def post(self, *_):
             raise AssertionError("it was posted")
 
-    number = await store.record_sighting(make_event())
-    await store.review(number, "false_alarm", by="kim")
+    number = await store.sightings.record(make_event())
+    await store.reviews.give(number, "false_alarm", by="kim")
     await post(make_event("captioned", hazard="fire"), Desk(store, snapshots, (Spy(),)))
-    assert await store.posts_of(number) == []
+    assert await store.posts.of_incident(number) == []
 
 
 async def test_review_is_told_to_whoever_looks(tmp_path, database_url, keys, make_event, serve):
@@ -97,7 +97,7 @@ async def test_review_is_told_to_whoever_looks(tmp_path, database_url, keys, mak
         database_url=database_url, snapshot_url=str(tmp_path / "s"), api_keys=str(tmp_path / "keys"), quiet_s=3600
     )
     async with serve(settings) as (url, site), httpx.AsyncClient(base_url=url, timeout=20) as client:
-        await site.store.record_sighting(make_event(captured_at=utc_now()))
+        await site.store.sightings.record(make_event(captured_at=utc_now()))
         headers = {"Authorization": f"Bearer {keys['operator']}"}
         told: list[dict] = []
 
@@ -144,7 +144,7 @@ async def test_session_reviews_as_its_key_would(tmp_path, database_url, keys, ma
     async with contextlib.AsyncExitStack() as stack:
         url, site = await stack.enter_async_context(serve(settings))
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=url))
-        await site.store.record_sighting(make_event())
+        await site.store.sightings.record(make_event())
         await client.post("/api/session", json={"key": keys["operator"]})
         answer = await client.post("/api/incidents/1/review", json={"verdict": "acknowledged"})
         assert answer.json()["properties"]["review"]["by"] == "operator-1"

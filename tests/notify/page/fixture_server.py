@@ -355,7 +355,7 @@ def incident(number: int, hazard: str, place: str, lon: float, lat: float, **oth
 
 def stages(start: datetime) -> list[Json]:
     """Stages of a first sighting that waited for a detector to wake."""
-    spans = {"motion": (0, 0.62), "detect": (1.9, 2.04), "map": (2.3, 2.33), "caption": (2.31, 3.4)}
+    spans = {"motion": (0, 0.62), "detect": (1.9, 2.04), "map": (2.3, 2.33), "caption": (2.31, 3.4), "post": (3.6, 4.2)}
     at = {name: [start + timedelta(seconds=second) for second in span] for name, span in spans.items()}
     return [{"name": name, "got_at": got.isoformat(), "done_at": done.isoformat()} for name, (got, done) in at.items()]
 

@@ -19,10 +19,12 @@ import pytest
 
 from functions import Place
 from functions.event import utc_now
+from notify.channels import Feed
 from notify.map import Map, put_on_map
 from notify.map.keys import new_key
 from notify.map.snapshots import Snapshots
 from notify.map.store import Store
+from notify.post import Desk, post
 
 from .conftest import Open
 
@@ -74,13 +76,21 @@ class Site:
 
     def see(self, *events: Any) -> None:
         """Put events on the map as its function does."""
-        run_apart(self._see(events))
+        run_apart(self._see(events, is_posted=False))
 
-    async def _see(self, events: tuple[Any, ...]) -> None:
+    def post(self, *events: Any) -> None:
+        """Post events in the feed as that function does."""
+        run_apart(self._see(events, is_posted=True))
+
+    async def _see(self, events: tuple[Any, ...], *, is_posted: bool) -> None:
         store = await Store.open(f"sqlite+aiosqlite:///{self.folder}/bongsu.db")
         try:
+            snapshots = Snapshots.open(str(self.folder / "snapshots"))
             for event in events:
-                await put_on_map(event, Map(store, Snapshots.open(str(self.folder / "snapshots"))))
+                if is_posted:
+                    await post(event, Desk(store, snapshots, (Feed(),)))
+                else:
+                    await put_on_map(event, Map(store, snapshots))
         finally:
             await store.close()
 
@@ -131,8 +141,13 @@ def test_sighting_becomes_a_pin_then_gets_its_picture_and_words(
     page.get_by_role("button", name="Fire, East gate").click()
     expect(page.locator("#detail")).to_contain_text("No description yet.")
     expect(page.locator(".stage")).not_to_have_count(0)
-    site.see(seen("East gate", "captioned", hazard="fire", id_="East gate fire"))
+    captioned = seen("East gate", "captioned", hazard="fire", id_="East gate fire")
+    site.see(captioned)
     expect(page.locator("#detail")).to_contain_text("Fire at Sinchon Market.")
+    expect(page.locator(".stage-name", has_text="Post")).to_have_count(0)
+    # How long the post took is told as soon as it is out.
+    site.post(captioned)
+    expect(page.locator(".stage-name", has_text="Post")).to_have_count(1)
     expect(page.locator(".detail-picture img")).to_have_js_property("complete", True)
     assert page.locator(".detail-picture img").evaluate("(image) => image.naturalWidth") > 0
     assert page.complaints == []

@@ -218,6 +218,11 @@ function welcome({ incident }) {
   if (selected === null && wasLoaded) fitMap();
 }
 
+/** What is open told its stages before it was posted; now it can say how long that took. */
+function askAgain({ post }) {
+  if (post !== undefined && post.incident !== null && post.incident === selected) look(selected, false);
+}
+
 byId("older").addEventListener("click", async ({ currentTarget: button }) => {
   button.disabled = true;
   await archive.older().catch(() => shell.toast(t("olderFailed")));
@@ -241,6 +246,7 @@ store.addEventListener("change", ({ detail: news }) => {
   }
   renderSoon();
   welcome(news);
+  askAgain(news);
 });
 store.addEventListener("filters", () => {
   writeAddress("replaceState");

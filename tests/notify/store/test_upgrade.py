@@ -14,14 +14,13 @@ from sqlalchemy import Connection, Float, inspect, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from notify import cli
-from notify.map import schema, upgrade
-from notify.map.database import Database
-from notify.map.store import SchemaError, Store
+from notify.map.store import SchemaError, Store, schema, upgrade
+from notify.map.store.database import Database
 
 
 def config(connection: Connection | None = None) -> Config:
     made = Config()
-    made.set_main_option("script_location", "notify.map:migrations")
+    made.set_main_option("script_location", "notify.map.store:migrations")
     made.attributes["connection"] = connection
     return made
 
@@ -76,12 +75,12 @@ async def test_new_database_is_created_whole_and_noted(any_database_url):
     assert await Database.upgrade(any_database_url) == (schema.VERSION, schema.VERSION)
 
 
-async def test_file_of_the_first_release_is_upgraded_when_it_is_opened(database_url, tmp_path):
-    (tmp_path / "state").mkdir()
+async def test_file_of_the_first_release_is_upgraded_when_it_is_opened(tmp_path):
+    database_url = f"sqlite+aiosqlite:///{tmp_path}/bongsu.db"
     await run(database_url, make_first)
     stores = await asyncio.gather(*(Store.open(database_url) for _ in range(3)))
-    assert (await stores[0].incident(1)).place.name == "Gate"
-    assert await stores[0].revision() == 7
+    assert (await stores[0].incidents.get(1)).place.name == "Gate"
+    assert await stores[0].revisions.newest() == 7
     for store in stores:
         await store.close()
     assert await run(database_url, upgrade.find_version) == schema.VERSION
@@ -100,7 +99,7 @@ async def test_server_of_the_first_release_is_left_alone_until_the_command(mysql
         f"the tables are at step {schema.VERSION} already",
     ]
     store = await Store.open(mysql_url)
-    assert (await store.incident(1)).camera == "gate-1"
+    assert (await store.incidents.get(1)).camera == "gate-1"
     await store.close()
 
 
@@ -122,7 +121,7 @@ async def test_database_of_a_newer_version_is_used_as_it_is(any_database_url, ma
     await (await Store.open(any_database_url)).close()
     await run(any_database_url, lambda c: c.execute(text("update alembic_version set version_num = '9999'")))
     store = await Store.open(any_database_url)
-    assert await store.record_sighting(make_event()) == 1
+    assert await store.sightings.record(make_event()) == 1
     await store.close()
 
 

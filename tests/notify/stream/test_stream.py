@@ -17,11 +17,7 @@ import httpx
 import pytest
 
 from functions import Caption
-from functions.event import utc_now
 from notify.map.api import Server, Site, listen, open_site
-from notify.map.pipeline import PipelineFile
-from notify.map.store import Store, StoreError
-from notify.map.stream import Hub, TooManyReadersError
 from notify.settings import Settings
 
 
@@ -46,14 +42,6 @@ async def read_stream(client: httpx.AsyncClient, query: str = "", **headers: str
                 number = int(fields["id"]) if "id" in fields else None
                 yield Told(fields["event"], number, json.loads(fields["data"]))
             fields = {}
-
-
-async def incidents_of(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The events `incident` of a reader: a chunk may hold several, and others."""
-    async for chunk in chunks:
-        for told in chunk.split(b"\n\n"):
-            if b"event: incident" in told:
-                yield told
 
 
 async def take(stream: AsyncIterator[Told], count: int) -> list[Told]:
@@ -82,8 +70,8 @@ async def client(site) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_new_reader_is_told_what_happens_from_now_on(client, site, make_event):
-    await site.store.record_sighting(make_event(id_="before"))
-    while site.hub._last < 1:
+    await site.store.sightings.record(make_event(id_="before"))
+    while site.hub.revision < 1:
         await asyncio.sleep(0.01)
     stream = read_stream(client)
     async with contextlib.aclosing(stream):
@@ -91,10 +79,10 @@ async def test_new_reader_is_told_what_happens_from_now_on(client, site, make_ev
         while not site.hub.readers:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.2)
-        await site.store.record_sighting(make_event("gun", id_="now"))
-        await site.store.record_camera(make_event("camera"))
-        await site.store.claim(1, "feed", "before")
-        await site.store.confirm(1, "feed", text=Caption("Fire.", "화재."), snapshot_key=None, reference="1")
+        await site.store.sightings.record(make_event("gun", id_="now"))
+        await site.store.cameras.record(make_event("camera"))
+        await site.store.posts.claim(1, "feed", "before")
+        await site.store.posts.confirm(1, "feed", text=Caption("Fire.", "화재."), snapshot_key=None, reference="1")
         told = await first
     assert [one.name for one in told] == ["incident", "camera", "post"]
     assert told[0].data["properties"]["hazard"] == "gun"
@@ -108,7 +96,7 @@ async def test_reader_that_comes_back_again_and_again_misses_nothing_and_hears_n
 
     async def write() -> None:
         for number in range(count):
-            await site.store.record_sighting(make_event(id_=f"event-{number}", camera=f"gate-{number}"))
+            await site.store.sightings.record(make_event(id_=f"event-{number}", camera=f"gate-{number}"))
             await asyncio.sleep(0.01)
 
     writing = asyncio.create_task(write())
@@ -132,9 +120,9 @@ async def test_reader_that_comes_back_again_and_again_misses_nothing_and_hears_n
 
 
 async def test_incident_changed_twice_while_away_comes_once_as_it_is_now(client, site, make_event):
-    await site.store.record_sighting(make_event(id_="a"))
-    await site.store.record_sighting(make_event(id_="b", seconds=1))
-    await site.store.record_sighting(make_event(id_="end", camera="gate-2"))
+    await site.store.sightings.record(make_event(id_="a"))
+    await site.store.sightings.record(make_event(id_="b", seconds=1))
+    await site.store.sightings.record(make_event(id_="end", camera="gate-2"))
     stream = read_stream(client, "?after=0")
     async with contextlib.aclosing(stream):
         told = await take(stream, 2)
@@ -145,7 +133,7 @@ async def test_incident_changed_twice_while_away_comes_once_as_it_is_now(client,
 
 
 async def test_reader_of_another_database_is_told_everything(client, site, make_event):
-    await site.store.record_sighting(make_event())
+    await site.store.sightings.record(make_event())
     stream = read_stream(client, "?after=5000")
     async with contextlib.aclosing(stream):
         (told,) = await take(stream, 1)
@@ -183,135 +171,22 @@ async def test_reader_that_leaves_is_let_go(client, site):
             await asyncio.sleep(0.05)
 
 
-async def test_incident_that_was_not_seen_for_the_quiet_period_is_told_as_closed(database_url, make_event):
-    store = await Store.open(database_url, quiet_s=1)
-    hub = Hub(store, PipelineFile(""))
-    async with hub.running():
-        reader = hub.open()
-        await store.record_sighting(make_event(captured_at=utc_now()))
-        statuses = []
-        async with asyncio.timeout(20):
-            async for told in incidents_of(hub.read(reader, 0)):
-                data = json.loads(told.partition(b"data: ")[2])
-                statuses.append((data["properties"]["status"], told.startswith(b"id: ")))
-                if len(statuses) == 2:
-                    break
-    await store.close()
-    assert statuses == [("open", True), ("closed", False)]
-
-
-async def test_slow_reader_is_dropped_and_the_others_are_served(store, make_event, monkeypatch):
-    monkeypatch.setattr("notify.map.stream._LOG_LENGTH", 4)
-    hub = Hub(store, PipelineFile(""))
-    async with hub.running():
-        slow, quick = hub.open(), hub.open()
-        heard: list[bytes] = []
-
-        async def listen_on() -> None:
-            async for told in incidents_of(hub.read(quick, 0)):
-                heard.append(told)
-                if len(heard) == 20:
-                    return
-
-        listening = asyncio.create_task(listen_on())
-        for number in range(20):
-            await store.record_sighting(make_event(id_=f"event-{number}", camera=f"gate-{number}"))
-            await asyncio.sleep(0.06)
-        async with asyncio.timeout(20):
-            await listening
-        assert slow.is_dropped
-        async with asyncio.timeout(20):
-            late = [told async for told in incidents_of(hub.read(slow, 0))]
-    # It is told what it can resume from, and its stream ends instead of skipping over what was dropped.
-    assert len(late) == 20
-
-
-async def test_reader_that_comes_back_at_once_is_served_from_the_log(store, make_event, monkeypatch):
-    hub = Hub(store, PipelineFile(""))
-    async with hub.running():
-        for number in range(3):
-            await store.record_sighting(make_event(id_=f"event-{number}", camera=f"gate-{number}"))
-        while hub._last < 3:
-            await asyncio.sleep(0.01)
-
-        async def fail(*_: object) -> None:
-            raise AssertionError("the database was asked")
-
-        monkeypatch.setattr(Store, "revision", fail)
-        for after in (1, 2):
-            stream = incidents_of(hub.read(hub.open(), after))
-            async with asyncio.timeout(20):
-                told = [await anext(stream) for _ in range(3 - after)]
-            assert [int(one.partition(b"\n")[0].removeprefix(b"id: ")) for one in told] == list(range(after + 1, 4))
-
-
-async def test_readers_share_what_they_are_told(store, make_event):
-    hub = Hub(store, PipelineFile(""))
-    async with hub.running():
-        streams = [hub.follow(hub.open(), None) for _ in range(3)]
-        nexts = [asyncio.create_task(anext(stream)) for stream in streams]
-        await asyncio.sleep(0.2)
-        await store.record_sighting(make_event())
-        async with asyncio.timeout(20):
-            batches = await asyncio.gather(*nexts)
-        assert batches[0] is batches[1] is batches[2] and batches[0].events() is batches[1].events()
-        for stream in streams:
-            await stream.aclose()
-    assert hub.readers == 0
-
-
-async def test_readers_are_bounded(store):
-    hub = Hub(store, PipelineFile(""), readers_max=1)
-    hub.open()
-    with pytest.raises(TooManyReadersError, match="1 readers"):
-        hub.open()
-
-
 async def test_fault_that_nobody_foresaw_ends_the_streams_and_shows_in_health(client, site, make_event, monkeypatch):
     async def fail(*_: object) -> None:
         raise KeyError("a bug")
 
     assert (await client.get("/healthz")).status_code == 200
     async with client.stream("GET", "/api/incidents/stream") as answer, asyncio.timeout(20):
-        monkeypatch.setattr(Store, "changes", fail)
+        monkeypatch.setattr(site.store.revisions, "changes_after", fail)
         async for _ in answer.aiter_lines():
             pass
     refused = await client.get("/healthz")
     assert refused.status_code == 503 and "restart" in refused.json()["detail"]
 
 
-async def test_poller_outlives_a_database_that_fails_for_a_while(store, make_event, monkeypatch):
-    monkeypatch.setattr("notify.map.stream._RETRY_S", 0.01)
-    real, failures = Store.changes, 5
-
-    async def fail_first(self, after, **more):
-        nonlocal failures
-        if failures:
-            failures -= 1
-            raise StoreError("away")
-        return await real(self, after, **more)
-
-    hub = Hub(store, PipelineFile(""))
-    async with hub.running():
-        reader = hub.open()
-        stream = hub.read(reader, None)
-        await anext(stream)
-        following = asyncio.create_task(anext(stream))
-        await asyncio.sleep(0.3)
-        monkeypatch.setattr(Store, "changes", fail_first)
-        await store.record_sighting(make_event())
-        chunk = b""
-        async with asyncio.timeout(20):
-            while b"event: incident" not in chunk:
-                chunk = await following
-                following = asyncio.create_task(anext(stream))
-        following.cancel()
-    assert failures == 0
-
-
 def test_api_ends_at_once_with_status_0_when_told_to_though_readers_are_on(tmp_path):
     environment = os.environ | {
-        "PYTHONPATH": str(Path(__file__).parents[2]), "BONGSU_HTTP_PORT": "0",
+        "PYTHONPATH": str(Path(__file__).parents[3]), "BONGSU_HTTP_PORT": "0",
         "BONGSU_DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/bongsu.db", "BONGSU_SNAPSHOT_URL": str(tmp_path / "s"),
     }  # fmt: skip
     api = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Rows of the database as records, and traces as text; `store.py` alone uses it."""
+"""Rows of the database as records, and traces as text; only the desks beside it use it."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import cast
 
 from sqlalchemy import Connection, insert, inspect, select
 
-from notify.map import schema
+from notify.map.store import schema
 
 FIRST = "0001"
 
@@ -42,7 +42,7 @@ def upgrade(connection: Connection, version: str) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(files("notify.map") / "migrations"))
+    config.set_main_option("script_location", str(files("notify.map.store") / "migrations"))
     config.attributes["connection"] = connection
     if schema.version.name not in inspect(connection).get_table_names():
         command.stamp(config, version)

@@ -12,9 +12,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from functions import Caption
-from notify.map import database as database_module
-from notify.map.database import PassingError, persistent
-from notify.map.store import Store, StoreError
+from notify.map.store import Store, StoreError, failures
+from notify.map.store import database as database_module
+from notify.map.store.failures import PassingError, persistent
 
 pytestmark = pytest.mark.connected
 
@@ -78,29 +78,29 @@ async def test_store_goes_on_when_all_its_connections_are_cut(wire, make_event):
     wire, store = wire
     for number in range(5):
         wire.cut()
-        await store.record_sighting(make_event(id_=f"event-{number}", seconds=number))
-    assert (await store.incident(1)).sightings == 5
+        await store.sightings.record(make_event(id_=f"event-{number}", seconds=number))
+    assert (await store.incidents.get(1)).sightings == 5
 
 
 @pytest.mark.parametrize("at", [b"COMMIT", b"INSERT INTO sightings"])
 async def test_transaction_whose_answer_was_lost_has_its_effect_once(wire, make_event, at):
     wire, store = wire
     wire.cut_after = at
-    incident = await store.record_sighting(make_event())
+    incident = await store.sightings.record(make_event())
     assert wire.cut_after is None
-    assert (await store.incident(incident)).sightings == 1 and len((await store.incidents()).items) == 1
+    assert (await store.incidents.get(incident)).sightings == 1 and len((await store.incidents.find()).items) == 1
     wire.cut_after = b"COMMIT"
-    assert (await store.claim(incident, "x", "event-1", Caption(en="a", ko="b"))).outcome == "ours"
+    assert (await store.posts.claim(incident, "x", "event-1", Caption(en="a", ko="b"))).outcome == "ours"
     wire.cut_after = b"COMMIT"
-    await store.confirm(incident, "x", text=Caption(en="a", ko="b"), snapshot_key=None, reference="r")
-    assert len(await store.posts("x")) == 1
+    await store.posts.confirm(incident, "x", text=Caption(en="a", ko="b"), snapshot_key=None, reference="r")
+    assert len(await store.posts.newest("x")) == 1
 
 
 async def test_server_that_is_away_for_a_moment_is_waited_for(wire, make_event):
     wire, store = wire
     wire.is_down = True
     wire.cut()
-    recording = asyncio.create_task(store.record_sighting(make_event()))
+    recording = asyncio.create_task(store.sightings.record(make_event()))
     await asyncio.sleep(0.7)
     assert not recording.done()
     wire.is_down = False
@@ -108,34 +108,34 @@ async def test_server_that_is_away_for_a_moment_is_waited_for(wire, make_event):
 
 
 async def test_server_that_stays_away_is_one_clear_line(wire, make_event, monkeypatch):
-    monkeypatch.setattr(database_module, "_RETRY_S", 0.3)
+    monkeypatch.setattr(failures, "_RETRY_S", 0.3)
     wire, store = wire
     wire.is_down = True
     wire.cut()
     with pytest.raises(StoreError, match="check BONGSU_DATABASE_URL") as refusal:
-        await store.record_sighting(make_event())
+        await store.sightings.record(make_event())
     assert "\n" not in str(refusal.value) and ":bongsu@" not in str(refusal.value)
 
 
 async def test_deadlock_is_tried_again(mysql_url, make_event):
     store = await Store.open(mysql_url)
-    await store.record_sighting(make_event())
+    await store.sightings.record(make_event())
     other = create_async_engine(mysql_url)
     async with other.connect() as connection:
         # The more a transaction has changed, the less it is chosen as the victim.
         for number in range(50):
             await connection.execute(text("insert into counter (id, value) values (:id, 0)"), {"id": 100 + number})
         await connection.execute(text("update incidents set pin_s = 9 where id = 1"))
-        before = database_module.retries_total._value.get()
-        captioning = asyncio.create_task(store.add_caption(make_event("captioned", hazard="fire"), "key"))
+        before = failures.retries_total._value.get()
+        captioning = asyncio.create_task(store.captions.add(make_event("captioned", hazard="fire"), "key"))
         await asyncio.sleep(0.3)
         await connection.execute(text("update counter set value = value where id = 1"))
         await asyncio.sleep(0.3)
         await connection.rollback()
     await other.dispose()
     assert await captioning == 1
-    assert database_module.retries_total._value.get() > before
-    assert (await store.incident(1)).snapshot_key == "key"
+    assert failures.retries_total._value.get() > before
+    assert (await store.incidents.get(1)).snapshot_key == "key"
     await store.close()
 
 
@@ -143,19 +143,19 @@ async def test_lock_that_is_held_for_long_is_waited_for(mysql_url, make_event, m
     monkeypatch.setattr(database_module, "_LOCK_WAIT_S", 1)
     store = await Store.open(mysql_url)
     other = create_async_engine(mysql_url)
-    before = database_module.retries_total._value.get()
+    before = failures.retries_total._value.get()
     async with other.begin() as connection:
         await connection.execute(text("update counter set value = value + 1"))
-        recording = asyncio.create_task(store.record_sighting(make_event()))
+        recording = asyncio.create_task(store.sightings.record(make_event()))
         await asyncio.sleep(1.4)
     await other.dispose()
     assert await recording == 1
-    assert database_module.retries_total._value.get() > before
+    assert failures.retries_total._value.get() > before
     await store.close()
 
 
 async def test_what_never_works_is_given_up(monkeypatch):
-    monkeypatch.setattr(database_module, "_RETRY_S", 0.2)
+    monkeypatch.setattr(failures, "_RETRY_S", 0.2)
     tries = []
 
     @persistent

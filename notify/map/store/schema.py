@@ -1,4 +1,4 @@
-"""The tables behind the map, one schema for SQLite and MySQL; only `store.py` uses it."""
+"""The tables behind the map, one schema for SQLite and MySQL; only this package uses it."""
 
 from __future__ import annotations
 

@@ -3,85 +3,40 @@
 Every change that a reader can see takes the next revision from the one row of `counter`, first thing in its
 transaction. That row is a lock: writers go one after another, on SQLite by `BEGIN IMMEDIATE` and elsewhere by the row's
 own lock. So what a transaction reads after it is current, an incident is opened once, and revisions become visible in
-order. What happens inside of the transactions is in `store.py`.
+order. What happens inside of the transactions is in the desks beside it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import functools
-import random
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Self
 
 import structlog
-from prometheus_client import Counter
 from sqlalchemy import Connection, event, select, text, update
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from notify.map import schema, upgrade
+from notify.map.store import schema, upgrade
+from notify.map.store.failures import (
+    PassingError,
+    SchemaError,
+    StoreError,
+    StoreUrlError,
+    explain,
+    is_passing,
+    persistent,
+)
 
 log = structlog.get_logger()
-
-retries_total = Counter("bongsu_store_retries_total", "Transactions that the database made us try again")
 
 # Under the 20 s that a handler may take, so that it is the database that gives up, and says why.
 _BUSY_MS = 8_000
 _LOCK_WAIT_S = 5
 _CONNECT_S = 5
-_RETRY_S = 6.0
 _UPGRADE_WAIT_S = 60
-# Of MySQL and MariaDB: too many connections, shutting down, lock wait timeout, deadlock, killed; and of its client:
-# cannot connect, gone away, lost.
-_PASSING = {1040, 1203, 1053, 1205, 1213, 1317, 1927, 2002, 2003, 2006, 2013, 2014, 2055}
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-class StoreError(Exception):
-    """The database cannot be used now, or not like this; the message says what to change. Safe to retry."""
-
-
-class StoreUrlError(StoreError):
-    """The URL itself is wrong: trying again cannot help."""
-
-
-class PassingError(StoreError):
-    """The database undid the transaction or went away: the same again may well work."""
-
-
-class SchemaError(StoreError):
-    """The tables are not those of this version; the message says which command makes them so."""
-
-
-def persistent(method: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-    """Run a method again, for some seconds, while deadlocks, lock timeouts or lost connections undo it.
-
-    The method has to be idempotent as a whole: where the answer to its commit was lost, it had its effect already.
-    """
-
-    @functools.wraps(method)
-    async def try_again(*args: P.args, **kwargs: P.kwargs) -> R:
-        begun, attempt = time.monotonic(), 0
-        while True:
-            try:
-                return await method(*args, **kwargs)
-            except PassingError as error:
-                attempt += 1
-                wait_s = min(0.05 * 2.0**attempt, 1.0) * random.uniform(0.5, 1.5)
-                if time.monotonic() + wait_s - begun > _RETRY_S:
-                    raise
-                retries_total.inc()
-                log.debug("transaction_retried", method=method.__name__, attempt=attempt, reason=str(error))
-            await asyncio.sleep(wait_s)
-
-    return try_again
 
 
 class Database:
@@ -191,8 +146,8 @@ class Database:
                 async with connection.begin():
                     yield connection
         except (SQLAlchemyError, OSError) as error:
-            kind = PassingError if _is_passing(error) else StoreError
-            raise kind(_explain(self._engine.url, error)) from error
+            kind = PassingError if is_passing(error) else StoreError
+            raise kind(explain(self._engine.url, error)) from error
 
 
 def _parse(url: str) -> URL:
@@ -222,7 +177,7 @@ def _engine(url: URL) -> AsyncEngine:
         try:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(_explain(url, error)) from error
+            raise StoreError(explain(url, error)) from error
     engine = create_async_engine(url)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
@@ -243,19 +198,3 @@ def _begin_sqlite(connection: Connection) -> None:
     # A transaction that reads first and writes later cannot wait for the lock in SQLite, it fails: take it at once.
     is_write = connection.get_execution_options().get("bongsu_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
-
-
-def _is_passing(error: Exception) -> bool:
-    if not isinstance(error, DBAPIError):
-        return isinstance(error, ConnectionError)
-    code = error.orig.args[0] if error.orig is not None and error.orig.args else None
-    if code == "database is locked":
-        return True
-    # A connection of MySQL's that broke between two statements has code 0.
-    return error.connection_invalidated or code in _PASSING or (code == 0 and "mysql" in type(error.orig).__module__)
-
-
-def _explain(url: URL, error: Exception) -> str:
-    cause = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-    name = url.render_as_string(hide_password=True)
-    return f"database {name}: {' '.join(cause.split())}: check BONGSU_DATABASE_URL, free space and rights"

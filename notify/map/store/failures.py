@@ -1,0 +1,85 @@
+"""How the database fails, what that means for who asked, and the trying again; the whole package uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import ParamSpec, TypeVar
+
+import structlog
+from prometheus_client import Counter
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+
+log = structlog.get_logger()
+
+retries_total = Counter("bongsu_store_retries_total", "Transactions that the database made us try again")
+
+_RETRY_S = 6.0
+# Of MySQL and MariaDB: too many connections, shutting down, lock wait timeout, deadlock, killed; and of its client:
+# cannot connect, gone away, lost.
+_PASSING = {1040, 1203, 1053, 1205, 1213, 1317, 1927, 2002, 2003, 2006, 2013, 2014, 2055}
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class StoreError(Exception):
+    """The database cannot be used now, or not like this; the message says what to change. Safe to retry."""
+
+
+class StoreUrlError(StoreError):
+    """The URL itself is wrong: trying again cannot help."""
+
+
+class PassingError(StoreError):
+    """The database undid the transaction or went away: the same again may well work."""
+
+
+class SchemaError(StoreError):
+    """The tables are not those of this version; the message says which command makes them so."""
+
+
+def persistent(method: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+    """Run a method again, for some seconds, while deadlocks, lock timeouts or lost connections undo it.
+
+    The method has to be idempotent as a whole: where the answer to its commit was lost, it had its effect already.
+    """
+
+    @functools.wraps(method)
+    async def try_again(*args: P.args, **kwargs: P.kwargs) -> R:
+        begun, attempt = time.monotonic(), 0
+        while True:
+            try:
+                return await method(*args, **kwargs)
+            except PassingError as error:
+                attempt += 1
+                wait_s = min(0.05 * 2.0**attempt, 1.0) * random.uniform(0.5, 1.5)
+                if time.monotonic() + wait_s - begun > _RETRY_S:
+                    raise
+                retries_total.inc()
+                log.debug("transaction_retried", method=method.__name__, attempt=attempt, reason=str(error))
+            await asyncio.sleep(wait_s)
+
+    return try_again
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the same again may well work."""
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, ConnectionError)
+    code = error.orig.args[0] if error.orig is not None and error.orig.args else None
+    if code == "database is locked":
+        return True
+    # A connection of MySQL's that broke between two statements has code 0.
+    return error.connection_invalidated or code in _PASSING or (code == 0 and "mysql" in type(error.orig).__module__)
+
+
+def explain(url: URL, error: Exception) -> str:
+    """An error of that database in one line, without its password."""
+    cause = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    name = url.render_as_string(hide_password=True)
+    return f"database {name}: {' '.join(cause.split())}: check BONGSU_DATABASE_URL, free space and rights"

@@ -1,0 +1,11 @@
+"""Every promise of the store is kept on both databases."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def database_url(any_database_url: str) -> str:
+    """A file of SQLite, then a database of a server."""
+    return any_database_url

@@ -1,0 +1,23 @@
+"""A camera is as it last said, and says nothing that the public may not read."""
+
+from __future__ import annotations
+
+
+async def test_camera_keeps_the_newest_status_and_when_it_changed(store, make_event):
+    await store.cameras.record(make_event("camera", seconds=10))
+    await store.cameras.record(make_event("camera", seconds=5, status="lost: no route"))
+    (camera,) = await store.cameras.all()
+    assert (camera.status, camera.changed_at) == ("live", make_event(seconds=10).captured_at)
+    revision = camera.revision
+    await store.cameras.record(make_event("camera", seconds=20))
+    assert (await store.cameras.all())[0].revision == revision
+    await store.cameras.record(make_event("camera", seconds=30, status="lost: frozen"))
+    (camera,) = await store.cameras.all()
+    assert (camera.status, camera.changed_at) == ("lost: frozen", make_event(seconds=30).captured_at)
+
+
+async def test_address_of_a_stream_in_a_status_goes_no_further(store, make_event):
+    await store.cameras.record(
+        make_event("camera", status="lost: no answer from rtsp://user:secret@10.0.0.7/live in 10 s")
+    )
+    assert (await store.cameras.all())[0].status == "lost: no answer from (address) in 10 s"
