@@ -39,7 +39,7 @@ class Spec:
         labels: by class number.
         min_confidence: the least that is worth keeping.
         iou: overlap that means "the same".
-        int8: a copy that a CPU runs in its place, if it is there.
+        int8: a copy that a CPU with VNNI runs in its place, if it is there.
     """
 
     path: Path

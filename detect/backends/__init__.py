@@ -60,7 +60,8 @@ def open_backend(path: Path, device: str = "auto", threads: int = 2, int8: Path 
         device: `auto` takes a GPU where the runtime was built for one; `openvino` is a CPU in the best precision that
             it computes fast in, and needs the extra `openvino`; `.pt` needs the extra `train`.
         threads: of one inference on a CPU.
-        int8: a copy of them (`detect.export int8`), which onnxruntime runs on a CPU in their place if it is there.
+        int8: a copy of them (`detect.export int8`), which onnxruntime runs in their place if it is there and the CPU
+            has VNNI.
 
     Raises:
         ModelError: nothing here runs these weights on this device, or they cannot be loaded.

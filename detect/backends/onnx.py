@@ -13,6 +13,8 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+CPUINFO = Path("/proc/cpuinfo")
+_VNNI = {"avx512_vnni", "avx_vnni"}
 
 
 class OnnxNetwork:
@@ -29,6 +31,14 @@ class OnnxNetwork:
         return sides, classes
 
 
+def has_vnni() -> bool:
+    """Whether this CPU adds up products of bytes exactly; others saturate at 16 bits, and an int8 copy errs on them."""
+    try:
+        return not _VNNI.isdisjoint(CPUINFO.read_text().split())
+    except OSError:
+        return False
+
+
 def open_network(path: Path, device: str, threads: int, int8: Path | None = None) -> OnnxNetwork:
     """See `open_backend`."""
     options = onnxruntime.SessionOptions()
@@ -42,7 +52,7 @@ def open_network(path: Path, device: str, threads: int, int8: Path | None = None
     # What cannot be run on the GPU runs on the CPU.
     wanted = [_CPU] if device == "cpu" else [_CUDA, _CPU]
     providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
-    copy = int8 if int8 is not None and int8.is_file() and providers == [_CPU] else None
+    copy = int8 if int8 is not None and int8.is_file() and providers == [_CPU] and has_vnni() else None
     content = read_verified(copy or path)
     try:
         session = onnxruntime.InferenceSession(content, options, providers=providers)

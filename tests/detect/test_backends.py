@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detect.backends import open_backend
+from detect.backends import onnx, open_backend
 from detect.letterbox import Image
 from detect.model import HAZARD, Network, Spec
 from detect.registry import WEIGHTS, ModelError, record
@@ -101,6 +101,7 @@ def test_the_shipped_int8_copy_agrees_with_the_weights(pictures: list[Image]) ->
 
 
 @pytest.mark.torch
+@pytest.mark.skipif(not onnx.has_vnni(), reason="this CPU has no VNNI, so no int8 copy is run on it")
 def test_an_int8_copy_is_made_and_run_in_place_of_the_weights(pictures: list[Image], tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     copy = tmp_path / "hazard4_320_int8.onnx"
@@ -118,7 +119,11 @@ def test_an_int8_copy_is_made_and_run_in_place_of_the_weights(pictures: list[Ima
     assert agree(expected, found, INT8_CONFIDENCE)
 
 
-def test_an_int8_file_that_is_no_copy_of_the_weights_is_refused(tmp_path: Path) -> None:
+def test_an_int8_file_that_is_no_copy_of_the_weights_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text("flags : fpu avx2 avx_vnni\n")
+    monkeypatch.setattr(onnx, "CPUINFO", tmp_path / "cpuinfo")
     other = tmp_path / "hazard4_320_int8.onnx"
     other.write_bytes(HAZARD.path.read_bytes())
     record(other)
@@ -128,6 +133,12 @@ def test_an_int8_file_that_is_no_copy_of_the_weights_is_refused(tmp_path: Path) 
     with pytest.raises(ModelError, match="is not what"):
         open_backend(HAZARD.path, "cpu", int8=other)
     assert open_backend(HAZARD.path, "cpu", int8=tmp_path / "none.onnx").size_px == 320
+    # Not even looked at where it would err.
+    for flags in ("fpu avx2", ""):
+        (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+        assert open_backend(HAZARD.path, "cpu", int8=other).size_px == 320
+    monkeypatch.setattr(onnx, "CPUINFO", tmp_path / "nothing")
+    assert open_backend(HAZARD.path, "cpu", int8=other).size_px == 320
 
 
 @pytest.mark.torch
