@@ -25,8 +25,8 @@ class Rule:
 
 
 RULES: Mapping[Hazard, Rule] = {
-    # Thresholds: docs/detector.md, "How it is measured", says how they were chosen. An accident needs three frames: dense
-    # traffic looks like one now and then, for two. So would a gun, but guns in a moving scene do not hold for three.
+    # docs/detector.md, "How it is measured", says how they were chosen. An accident needs three frames, for dense
+    # traffic looks like one now and then in two. So might a gun, but guns in a moving scene do not hold for three.
     # Vehicles are thrown about by a crash, so their boxes may move further.
     "accident": Rule(0.40, 1.0, frames=3),
     "fire": Rule(0.30, 0.6),
