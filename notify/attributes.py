@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from functions.event import Box, Detection, Frame
 from functions.jpeg import PictureError, check_jpeg
+from notify.reasons import one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +78,7 @@ class AttributeReader:
             self._people = cv2.dnn.readNetFromONNX(np.frombuffer(person, np.uint8))
             self._vehicles = cv2.dnn.readNetFromONNX(np.frombuffer(vehicle, np.uint8))
         except cv2.error as error:
-            raise AttributesError(f"attribute networks cannot be read: {_one_line(error)}") from error
+            raise AttributesError(f"attribute networks cannot be read: {one_line(error)}") from error
         self._lock = threading.Lock()
 
     def read_frame(self, frame: Frame, detections: Sequence[Detection]) -> dict[int, Look]:
@@ -95,7 +96,7 @@ class AttributeReader:
             check_jpeg(frame.jpeg)
             image = cv2.imdecode(np.frombuffer(frame.jpeg, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         except (PictureError, cv2.error) as error:
-            raise AttributesError(f"the frame cannot be decoded: {_one_line(error)}") from error
+            raise AttributesError(f"the frame cannot be decoded: {one_line(error)}") from error
         if image is None:
             raise AttributesError("the frame cannot be decoded")
         return self.read(image, detections)
@@ -121,7 +122,7 @@ class AttributeReader:
                 with self._lock:
                     look = self._person(crop) if detections[i].label == "person" else self._vehicle(crop, detections[i])
             except cv2.error as error:
-                raise AttributesError(f"a crop could not be looked at: {_one_line(error)}") from error
+                raise AttributesError(f"a crop could not be looked at: {one_line(error)}") from error
             if look != Look():
                 looks[i] = look
         return looks
@@ -181,7 +182,3 @@ def _is_dark(crop: Image, point: Sequence[float]) -> bool:
     reach = max(2, width // 12)
     patch = crop[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
     return bool(patch.max(axis=2).mean() < _DARK)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from notify.reasons import ADDRESS, one_line
+
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S*", re.IGNORECASE)
 _HOST = re.compile(r"[\w.:-]{1,200}", re.ASCII)
-_REASON_MAX = 300
 
 
 class BucketError(Exception):
@@ -71,4 +71,4 @@ def explain(error: Exception) -> str:
     """What failed, on one line, each address in it cut down to its host."""
     # obstore appends all of its own state, after an empty line.
     said = str(error).partition("\n\n")[0]
-    return _ADDRESS.sub(lambda found: show(found[0]), " ".join(said.split()))[:_REASON_MAX]
+    return one_line(ADDRESS.sub(lambda found: show(found[0]), said))

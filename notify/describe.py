@@ -17,6 +17,7 @@ import structlog
 
 from functions.event import Event
 from functions.settings import Environment, read
+from notify.reasons import one_line
 from notify.redact import Redacted
 
 log = structlog.get_logger()
@@ -59,7 +60,7 @@ class Describer:
             self._processor: Any = AutoProcessor.from_pretrained(model, use_fast=False)
             self._model: Any = AutoModelForImageTextToText.from_pretrained(model, use_safetensors=True).eval()
         except Exception as error:  # transformers raises what its parts raise: OSError, ValueError, ImportError, …
-            raise DescribeError(f"BONGSU_CAPTION_MODEL={model}: {_one_line(error)}") from error
+            raise DescribeError(f"BONGSU_CAPTION_MODEL={model}: {_explain(error)}") from error
         self._lock = threading.Lock()
 
     def describe(self, picture: Redacted) -> str:
@@ -73,7 +74,7 @@ class Describer:
         try:
             return self._describe(picture)
         except Exception as error:  # as above
-            raise DescribeError(_one_line(error)) from error
+            raise DescribeError(_explain(error)) from error
         finally:
             self._lock.release()
 
@@ -167,5 +168,5 @@ _PLAIN = frozenset(
 )
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+def _explain(error: Exception) -> str:
+    return one_line(f"{type(error).__name__}: {error}")

@@ -16,6 +16,7 @@ from functions.event import Detection, Event, Frame
 from functions.jpeg import PictureError, check_jpeg
 from notify.faces import Face, FaceFinder, RedactionError
 from notify.mosaic import PERSON, VEHICLES, cover, covered_mask, plan
+from notify.reasons import one_line
 
 if TYPE_CHECKING:
     from notify.faces import Image, Mask
@@ -87,7 +88,7 @@ def redact(
         covered = _covered(_decode(frame.jpeg), detections, faces, with_plates)
         is_written, jpeg = cv2.imencode(".jpg", covered, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     except (cv2.error, MemoryError, ValueError) as error:
-        raise RedactionError(f"the picture could not be processed: {_one_line(error)}") from error
+        raise RedactionError(f"the picture could not be processed: {one_line(error)}") from error
     if not is_written:
         raise RedactionError("the picture could not be written")
     return Redacted(jpeg.tobytes(), _SEAL)
@@ -111,7 +112,7 @@ def shrink(picture: Redacted) -> Redacted:
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         is_written, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _THUMBNAIL_QUALITY])
     except (cv2.error, MemoryError) as error:
-        raise RedactionError(f"the thumbnail could not be made: {_one_line(error)}") from error
+        raise RedactionError(f"the thumbnail could not be made: {one_line(error)}") from error
     if not is_written:
         raise RedactionError("the thumbnail could not be written")
     return Redacted(jpeg.tobytes(), _SEAL)
@@ -209,7 +210,3 @@ def _decode(jpeg: bytes) -> Image:
         size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return image
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from functions.event import Caption
+from notify.reasons import ADDRESS
 from notify.words import fit
 
 Language = Literal["ko", "en"]
@@ -17,7 +18,6 @@ Weigh = Callable[[str], int]
 _WORTH_SAYING = 40
 # twitter-text's configuration 3: these code points weigh 1, all others (Hangul among them) 2.
 _LIGHT = ((0, 4351), (8192, 8205), (8208, 8223), (8242, 8247))
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S*", re.IGNORECASE)
 # A dot between a word and a letter makes a link on X ("gate.kr"), and a post with a link costs 13 times as much.
 _LINKING_DOT = re.compile(r"(?<=[^\W_])[.。．｡](?=[^\W\d_])")
 _MENTION = re.compile(r"[@＠]")
@@ -36,7 +36,7 @@ def weigh_for_x(text: str) -> int:
 
 def defuse(text: str) -> str:
     """The text without what other servers would act on: addresses, names that become links, mentions of accounts."""
-    text = _ADDRESS.sub("", text)
+    text = ADDRESS.sub("", text)
     return " ".join(_MENTION.sub("at ", _LINKING_DOT.sub("·", text)).split())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from sqlalchemy import insert, select, update
@@ -13,8 +12,7 @@ from notify.map.store import schema
 from notify.map.store.database import Database
 from notify.map.store.failures import persistent
 from notify.map.store.rows import read_camera
-
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S*", re.IGNORECASE)
+from notify.reasons import ADDRESS
 
 
 class Cameras:
@@ -37,7 +35,7 @@ class Cameras:
             "place": place.name,
             "region": place.region,
             # The public reads this. A reason should never name a stream's address; if one does, it ends here.
-            "status": _ADDRESS.sub("(address)", heard.status),
+            "status": ADDRESS.sub("(address)", heard.status),
         }
         async with self._database.write() as (connection, revision):
             row = (await connection.execute(select(table).where(table.c.id == heard.camera))).one_or_none()
