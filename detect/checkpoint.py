@@ -30,7 +30,7 @@ _COCO_CLASSES = 80
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A network of torch and, where the file says so, the side of the square that it was made for (else 0)."""
+    """A network of torch and, where the file says so, the longer side in pixels that it was made for (else 0)."""
 
     network: Any
     size_px: int

@@ -59,8 +59,9 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
-        "--effects", type=int, default=0, metavar="N", help="also through each effect, on N test pictures"
+        "--effects", type=int, default=0, metavar="N", help="also through each effect, on about N pictures"
     )
+    parser.add_argument("--effects-of", choices=["val", "test"], default="test", help="the split that they are from")
     parser.add_argument("--out", type=Path, help="where to write the tables")
     chosen = parser.parse_args()
     try:
@@ -76,7 +77,10 @@ def main() -> None:
     if other:
         lines += ["", *_against_table(looked, {n: look(s, other.detect) for n, s in sets.items()}, chosen.against.name)]
     if chosen.effects:
-        lines += ["", *_effects_table(_even(sets["test"], chosen.effects), network, other)]
+        lines += [
+            "",
+            *_effects_table(_even(sets[chosen.effects_of], chosen.effects), chosen.effects_of, network, other),
+        ]
     lines += ["", "Pictures and labels (sha256 over all):", ""]
     lines += [f"- {name}: {len(samples)} pictures, `{digest(samples)[:16]}`" for name, samples in sets.items()]
     print("\n".join(lines))
@@ -193,9 +197,9 @@ def _against_table(looked: Mapping[str, Looked], other: Mapping[str, Looked], na
     return rows
 
 
-def _effects_table(samples: Sequence[Sample], network: Network, other: Network | None) -> list[str]:
+def _effects_table(samples: Sequence[Sample], split: str, network: Network, other: Network | None) -> list[str]:
     """The same pictures seen through each effect of `detect.augment`, always at the same strength."""
-    rows = [f"| {len(samples)} test pictures seen through | mAP50 before | mAP50 |", "|---|---|---|"]
+    rows = [f"| {len(samples)} {split} pictures seen through | mAP50 before | mAP50 |", "|---|---|---|"]
     for name, effect in {"nothing": None, **{name: effect for name, (_, effect) in EFFECTS.items()}}.items():
         scores = []
         for which in (other, network):

@@ -44,7 +44,7 @@ def main() -> None:
         "source", type=Path, help="a .pt file: a checkpoint, or a state dict of YOLOv8n on COCO; for int8 an .onnx file"
     )
     parser.add_argument("target", type=Path)
-    parser.add_argument("--size", type=int, help="side of the square that the network sees, if it is not the usual one")
+    parser.add_argument("--size", type=int, help="longer side of what it sees, in px, if it is not the usual one")
     parser.add_argument("--data", type=Path, help="for int8: a corpus, of which some training pictures are looked at")
     parser.add_argument("--start", type=Path, help="for blend: what the run started from")
     parser.add_argument(
