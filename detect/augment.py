@@ -5,6 +5,7 @@ Plain numpy and OpenCV on BGR uint8 pictures, so it is tested without torch. All
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -99,6 +100,44 @@ def watch(image: Image, rng: Rng, without: Sequence[str] = ()) -> Image:
         if rng.random() < share and name not in without:
             image = effect(image, rng)
     return image
+
+
+def zoom(image: Image, numbers: Boxes, boxes: Boxes, rng: Rng) -> tuple[Image, Boxes, Boxes]:
+    """A part of a picture, as the detector looks again at what moved: mostly around something labelled.
+
+    Nothing labelled is cut in two: what lies inside for less than a fifth is left out, and where something would be cut
+    so that less than four fifths of it remain, another part is tried; the whole picture comes back if none will do.
+
+    Args:
+        image: BGR, uint8, shape (H, W, 3).
+        numbers: class numbers, shape (n, 1).
+        boxes: centre x, centre y, width, height in fractions of the picture, shape (n, 4).
+        rng: decides.
+
+    Returns:
+        A view of the picture, and the labels in it.
+    """
+    height, width = image.shape[:2]
+    for _ in range(8):
+        side, (x, y) = rng.uniform(0.3, 0.8), rng.uniform(0, 1, 2)
+        if len(boxes) and rng.random() < 0.7:
+            x, y, *size = boxes[int(rng.integers(len(boxes)))]
+            side = max(side, 1.15 * max(size))
+            x, y = np.array([x, y]) + rng.uniform(-0.5, 0.5, 2) * (side - np.array(size))
+        left, top = (int(max(0.0, min(v - side / 2, 1 - side)) * full) for v, full in ((x, width), (y, height)))
+        part = image[top : top + math.ceil(side * height), left : left + math.ceil(side * width)]
+        if side >= 1 or min(part.shape[:2]) < 32:
+            continue
+        corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], axis=1)
+        scale = np.array([width, height] * 2) / np.tile(part.shape[1::-1], 2)
+        inside = ((corners - np.array([left / width, top / height] * 2)) * scale).clip(0, 1)
+        sizes = inside[:, 2:] - inside[:, :2]
+        seen = sizes.prod(axis=1) / np.maximum((boxes[:, 2:] * scale[:2]).prod(axis=1), 1e-9)
+        if not ((seen > 0.2) & (seen < 0.8)).any():
+            kept = seen >= 0.8
+            found = np.concatenate([(inside[:, :2] + inside[:, 2:]) / 2, sizes], axis=1)[kept]
+            return part, numbers[kept], np.asarray(found, np.float32)
+    return image, numbers, boxes
 
 
 @dataclass(frozen=True, slots=True)

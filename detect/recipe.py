@@ -13,14 +13,19 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     Attributes:
         size_px: side of the square that the network sees.
         hours: the run ends when another epoch would take it past this time, at whatever speed the machine has.
-        epochs: at most so many.
+        epochs: at most so many. The rate falls, and mosaics end, by the share of the time or of the epochs that is
+            left, whichever is less: a run of few epochs ends as a whole one does.
         pictures: drawn in one epoch, with `corpus.sampling_weights`.
         batch: pictures in one step of the optimiser.
-        lr: of AdamW, after a short warm-up; falls with the time that is left, to a fiftieth.
-        mosaic: share of the pictures that are four in one, until the last seventh of the time.
+        lr: of AdamW, after a short warm-up; falls with what is left of the run, to a fiftieth.
+        frozen: so many of the network's layers, from the picture on, stay as they are.
+        even: draw each label, source and scene evenly (`corpus.sampling_weights`), not each picture.
+        mosaic: share of the pictures that are four in one, until the last seventh of the run.
         scale: pictures are zoomed by 1 - scale to 1 + scale.
+        zoom: share of the pictures of which a part is shown, as the detector looks again at what moved.
         paste: share of the pictures into which hazards or decoys are pasted.
         without: effects of `augment.EFFECTS` that are left out.
+        look_every: epochs from one look at the validation split to the next, which takes as long as 500 pictures.
     """
 
     size_px: int = 320
@@ -29,10 +34,14 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     pictures: int = 1600
     batch: int = 16
     lr: float = 0.0002
+    frozen: int = 0
+    even: bool = True
     mosaic: float = 0.6
     scale: float = 0.5
+    zoom: float = 0.3
     paste: float = 0.25
     without: tuple[str, ...] = ()
+    look_every: int = 2
     seed: int = 0
 
     def save(self, path: Path) -> None:

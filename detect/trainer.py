@@ -22,7 +22,7 @@ from ultralytics.data.dataset import YOLODataset
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import init_seeds
 
-from detect.augment import Crop, Paster, watch
+from detect.augment import Crop, Paster, watch, zoom
 from detect.corpus import NEGATIVE, Sample, sampling_weights
 from detect.recipe import Recipe
 from functions import HAZARDS
@@ -41,7 +41,8 @@ class HazardDataset(YOLODataset):  # type: ignore[misc]
         super().__init__(*args, **options)
         by_name = {s.path.name: s for s in samples}
         kept = [by_name[Path(path).name] for path in self.im_files]
-        self._cumulative = list(itertools.accumulate(sampling_weights(kept)))
+        weights = sampling_weights(kept) if recipe.even else [1.0] * len(kept)
+        self._cumulative = list(itertools.accumulate(weights))
         self._paster = Paster(self._crops(kept), recipe.paste, frozenset([HAZARDS.index("fire")]))
 
     def __len__(self) -> int:
@@ -53,9 +54,17 @@ class HazardDataset(YOLODataset):  # type: ignore[misc]
         return super().get_image_and_label(drawn)
 
     def update_labels_info(self, label: dict[str, Any]) -> Any:
-        """Where pictures and boxes are still plain arrays: paste."""
+        """Where pictures and boxes are still plain arrays: zoom and paste."""
+        rng = _rng()
+        if rng.random() < self._recipe.zoom:
+            # From the file: what is kept in memory has been scaled down already.
+            part, label["cls"], label["bboxes"] = zoom(
+                np.asarray(cv2.imread(label["im_file"]), np.uint8), label["cls"], label["bboxes"], rng
+            )
+            label["img"] = _scaled(part, self.imgsz)
+            label["resized_shape"] = label["img"].shape[:2]
         label["img"], label["cls"], label["bboxes"] = self._paster.paste(
-            label["img"], label["cls"], label["bboxes"], _rng()
+            label["img"], label["cls"], label["bboxes"], rng
         )
         return super().update_labels_info(label)
 
@@ -97,6 +106,7 @@ class HazardTrainer(DetectionTrainer):  # type: ignore[misc]
         self._before_s = spent_s(Path(options["project"]) / options["name"])
         self._begun_at = self._epoch_at = time.monotonic()
         self._is_mosaic_open = recipe.mosaic > 0
+        self.epoch = 0  # the scheduler is asked before the first has begun
         super().__init__(overrides=options)
         # A run that goes on would otherwise draw the very pictures that it began with.
         init_seeds(recipe.seed + 1 + int(self._before_s))
@@ -131,8 +141,8 @@ class HazardTrainer(DetectionTrainer):  # type: ignore[misc]
         )
 
     def validate(self) -> Any:
-        """After every second epoch and the last: on a CPU it takes as long as a third of an epoch."""
-        if (self.epoch + 1) % 2 and not self._is_last():
+        """Now and then, and after the last epoch: on a CPU it takes as long as a third of an epoch."""
+        if (self.epoch + 1) % self._recipe.look_every and not self._is_last():
             return dict(self.metrics), None
         return super().validate()
 
@@ -164,13 +174,16 @@ class HazardTrainer(DetectionTrainer):  # type: ignore[misc]
         self.stop |= self._is_last()
 
     def _left(self) -> float:
-        """Share of the recipe's time that is left."""
+        """Share of the run that is left, by its time or by its epochs, whichever is less."""
+        return min(self._time_left(), 1 - float(self.epoch / self.epochs))
+
+    def _time_left(self) -> float:
         return 1 - (self._before_s + time.monotonic() - self._begun_at) / (self._recipe.hours * 3600)
 
     def _is_last(self) -> bool:
         """Whether another epoch like this one would end too late."""
         epoch_s = time.monotonic() - self._epoch_at
-        return self.epoch + 1 >= self.epochs or self._left() * self._recipe.hours * 3600 < epoch_s
+        return self.epoch + 1 >= self.epochs or self._time_left() * self._recipe.hours * 3600 < epoch_s
 
 
 def spent_s(run: Path) -> float:
@@ -215,6 +228,12 @@ def _rng() -> np.random.Generator:
 
 
 def _kept(piece: Any) -> Any:
-    scale = min(1.0, _CROP_PX / max(piece.shape[:2]))
+    return _scaled(piece, min(_CROP_PX, max(piece.shape[:2])))
+
+
+def _scaled(piece: Any, longer_px: int) -> Any:
+    """A copy with its longer side of so many pixels."""
+    scale = longer_px / max(piece.shape[:2])
     size = max(1, round(piece.shape[1] * scale)), max(1, round(piece.shape[0] * scale))
-    return np.ascontiguousarray(cv2.resize(piece, size, interpolation=cv2.INTER_AREA))
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.ascontiguousarray(cv2.resize(piece, size, interpolation=way))

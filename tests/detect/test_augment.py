@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detect.augment import EFFECTS, Crop, Image, Paster, watch
+from detect.augment import EFFECTS, Crop, Image, Paster, watch, zoom
 
 
 def picture(seed: int = 0, height: int = 90, width: int = 160) -> Image:
@@ -78,3 +78,36 @@ def test_a_picture_without_room_stays_as_it_is() -> None:
     image, numbers, boxes = paster.paste(picture(1), np.array([[1]], np.float32), full, np.random.default_rng(0))
     assert (image == picture(1)).all()
     assert (len(numbers), len(boxes)) == (1, 1)
+
+
+def test_a_zoom_shows_a_part_and_keeps_its_labels_in_place() -> None:
+    ground = np.full((360, 640, 3), 90, np.uint8)
+    ground[180:216, 320:384] = (0, 0, 255)
+    numbers, boxes = (
+        np.array([[1], [0]], np.float32),
+        np.array([[0.55, 0.55, 0.1, 0.1], [0.1, 0.9, 0.1, 0.1]], np.float32),
+    )
+    shown = 0
+    for seed in range(60):
+        part, n, b = zoom(ground, numbers, boxes, np.random.default_rng(seed))
+        height, width = part.shape[:2]
+        assert len(n) == len(b) <= 2
+        assert width < 640 or len(n) == 2
+        for (number,), (x, y, w, h) in zip(n, b, strict=True):
+            if number == 1:
+                shown += 1
+                inside = part[int((y - h / 2) * height) + 1 : int((y + h / 2) * height) - 1]
+                inside = inside[:, int((x - w / 2) * width) + 1 : int((x + w / 2) * width) - 1]
+                assert (inside == (0, 0, 255)).all()
+        red = int((part[:, :, 2] == 255).sum())
+        assert red >= 0.75 * 36 * 64 or red <= 0.25 * 36 * 64, "no flame is cut in two"
+        assert (1 in n) == (red >= 0.75 * 36 * 64)
+    assert shown > 20
+
+
+def test_where_a_zoom_would_cut_what_is_labelled_the_whole_picture_is_shown() -> None:
+    image, numbers, boxes = picture(), np.array([[0]], np.float32), np.array([[0.5, 0.5, 1, 1]], np.float32)
+    for seed in range(20):
+        part, n, b = zoom(image, numbers, boxes, np.random.default_rng(seed))
+        assert part.shape == image.shape or len(n) == 0
+        assert part.shape != image.shape or (b == boxes).all()
