@@ -183,6 +183,7 @@ def _looked(taken: Taken, eye: Eye) -> Burst:
         place=taken.camera.place.wire,
         captured_at=taken.got_at,
         frames=taken.frames,
+        moved=taken.moved,
     )
     (confirmed,) = eye.look([event])
     times = [(frame.captured_at - _BEGIN).total_seconds() for frame in taken.frames]

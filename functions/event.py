@@ -60,6 +60,10 @@ class Box(Struct, frozen=True, array_like=True):
         overlap = width * height
         return overlap / (self.area + other.area - overlap)
 
+    def around(self, other: Box) -> Box:
+        """The least box that holds both."""
+        return Box(min(self.x1, other.x1), min(self.y1, other.y1), max(self.x2, other.x2), max(self.y2, other.y2))
+
 
 class Detection(Struct, frozen=True):
     """One object that a network found in one frame."""
@@ -146,6 +150,8 @@ class Event(Struct, frozen=True, kw_only=True):
     """Capture time of the first frame of the burst (UTC)."""
     hazard: Hazard | None = None
     frames: tuple[Frame, ...] = ()
+    moved: Box | None = None
+    """Of a `motion` event: where the largest thing moved while the burst was taken; the detector looks there closer."""
     detections: tuple[Detection, ...] = ()
     """Boxes in the one frame of a hazard event: the hazard first, then what else is in the scene."""
     searched: tuple[str, ...] = ()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from functions.event import Frame, new_id
+from functions.event import Box, Frame, new_id
 from motion.config import Burst, Camera
 from motion.gate import Gate, GateSettings
 from motion.stream import Picture
@@ -26,6 +26,8 @@ class Taken:
     got_at: datetime
     """When the frame that showed the motion was captured."""
     frames: tuple[Frame, ...]
+    moved: Box | None = None
+    """Where the largest thing moved while they were taken."""
     id: str = field(default_factory=new_id)
     """Of the event, the same however often it takes to publish it."""
 
@@ -79,6 +81,7 @@ class Watch:
         self._gate = Gate(GateSettings(camera.sensitivity, camera.masks))
         self._pace = BurstPace(camera.burst)
         self._frames: list[Frame] = []
+        self._moved: Box | None = None
         self._next_look_at_s = 0.0
         # Pictures come from the reading thread, `lost` may come from another that replaces it.
         self._lock = threading.Lock()
@@ -88,8 +91,11 @@ class Watch:
         with self._lock:
             if picture.at_s >= self._next_look_at_s - _JITTER_S:
                 self._next_look_at_s = max(self._next_look_at_s + LOOK_S, picture.at_s + LOOK_S / 2)
-                if self._gate.see(picture.luma(), picture.at_s):
-                    self._pace.begin(picture.at_s)
+                regions = self._gate.see(picture.luma(), picture.at_s)
+                if regions and self._pace.begin(picture.at_s):
+                    self._moved = None
+                if regions and self._pace.is_taking:
+                    self._moved = followed(self._moved, regions)
             if self._pace.take(picture.at_s):
                 jpeg = self.camera.jpeg
                 self._frames.append(Frame(picture.jpeg(jpeg.width, jpeg.quality), picture.captured_at))
@@ -106,4 +112,19 @@ class Watch:
 
     def _finish(self) -> None:
         frames, self._frames = tuple(self._frames), []
-        self._on_burst(Taken(self.camera, frames[0].captured_at, frames))
+        self._on_burst(Taken(self.camera, frames[0].captured_at, frames, self._moved))
+
+
+def followed(moved: Box | None, regions: Sequence[Box]) -> Box:
+    """Where the thing that moved has been by now: what touches its place at the next look is the same thing, gone on.
+
+    Args:
+        moved: where it has been; None at the first look, whose largest region it is.
+        regions: what moves at this look, largest first; at least one.
+    """
+    if moved is None:
+        return regions[0]
+    for region in regions:
+        if moved.iou(region) > 0:
+            moved = moved.around(region)
+    return moved

@@ -204,6 +204,7 @@ def _event(taken: Taken) -> Event:
         place=taken.camera.place.wire,
         captured_at=taken.frames[0].captured_at,
         frames=taken.frames,
+        moved=taken.moved,
         thresholds={str(hazard): value for hazard, value in taken.camera.thresholds.items()},
         zones=tuple(zone.wire for zone in taken.camera.zones),
     ).with_stage(MOTION, taken.got_at, utc_now())

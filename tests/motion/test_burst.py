@@ -8,10 +8,11 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+import pytest
 from pydantic import SecretStr
 
-from functions.event import utc_now
-from motion.burst import BurstPace, Taken, Watch
+from functions.event import Box, utc_now
+from motion.burst import BurstPace, Taken, Watch, followed
 from motion.config import Burst, Camera, Jpeg, Place
 from motion.stream import Picture
 
@@ -95,6 +96,21 @@ def test_motion_becomes_a_burst_of_jpegs_with_their_times() -> None:
         assert image is not None
         assert image.shape == (180, 320, 3)
         assert image.max() > 220, "the object is in the first frame already"
+
+
+def test_a_burst_says_where_the_largest_thing_moved() -> None:
+    _, taken = watch_crossing(camera(), seconds=3.5)
+    moved = taken[0].moved
+    assert moved is not None
+    assert (moved.y1, moved.y2) == pytest.approx((150 / 360, 220 / 360), abs=0.05)
+    assert moved.x1 < 0.15, "where it was at first"
+    assert 0.3 < moved.x2 < 0.5, "and how far it had come 0.75 s later, at 200 px a second"
+
+
+def test_what_moves_elsewhere_is_not_taken_for_the_same_thing() -> None:
+    first, gone_on, other = Box(0.1, 0.1, 0.3, 0.3), Box(0.25, 0.1, 0.45, 0.3), Box(0.8, 0.8, 0.9, 0.9)
+    assert followed(None, [first, other]) == first
+    assert followed(first, [other, gone_on]) == Box(0.1, 0.1, 0.45, 0.3)
 
 
 def test_where_nothing_moves_nothing_is_taken() -> None:
