@@ -17,11 +17,13 @@ class Rule:
         threshold: least median confidence of the agreeing boxes.
         max_shift: how far the centre of a box may lie from its neighbour's, in lengths of their mean diagonal.
         frames: least number of frames that must agree; one is never proof.
+        near: added to the threshold at the second look (`detect/near.py`), which shows more and errs more.
     """
 
     threshold: float
     max_shift: float
     frames: int = 2
+    near: float = 0.0
 
 
 RULES: Mapping[Hazard, Rule] = {
@@ -51,6 +53,8 @@ def confirm(
     frames: Sequence[Sequence[Detection]],
     thresholds: Mapping[str, float] | None = None,
     rules: Mapping[Hazard, Rule] = RULES,
+    *,
+    near: bool = False,
 ) -> list[Confirmed]:
     """Decide which hazards a burst shows.
 
@@ -61,11 +65,13 @@ def confirm(
         frames: the detections of each frame, in order of time.
         thresholds: this camera's own thresholds, over those of the rules; the network reports nothing under 0.25.
         rules: one for each hazard.
+        near: these are of the second look.
 
     Returns:
         At most one per hazard, surest first.
     """
-    least = {hazard: (thresholds or {}).get(hazard, rule.threshold) for hazard, rule in rules.items()}
+    own = thresholds or {}
+    least = {hazard: own.get(hazard, rule.threshold) + rule.near * near for hazard, rule in rules.items()}
     found = [c for hazard in HAZARDS if (c := _confirm_one(hazard, frames, least[hazard], rules[hazard]))]
     return sorted((_with_others(c, frames[c.frame], least) for c in found), key=lambda c: -c.confidence)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -20,9 +21,10 @@ from detect.model import (
     hazard_spec,
     threads_from_environment,
 )
+from detect.near import cut, part, placed
 from detect.registry import ModelError
 from detect.rules import Confirmed, confirm
-from functions import HAZARDS, Detection, Event, Reject, on
+from functions import HAZARDS, Box, Detection, Event, Reject, on
 from functions.jpeg import PictureError
 
 log = structlog.get_logger()
@@ -52,18 +54,34 @@ class Eye:
     def look(self, events: Sequence[Event]) -> list[list[Confirmed]]:
         """What each burst proves; one entry for each event.
 
+        Where whole frames prove nothing, the part of them in which something moved is looked at again, closer.
+
         Raises:
             Reject: an event has no frame that can be decoded.
         """
-        decoded = [(i, at, image) for i, event in enumerate(events) for at, image in self._decode(event)]
+        proved = [confirm(frames, e.thresholds) for frames, e in zip(self._find(events), events, strict=True)]
+        closer = {i: where for i, e in enumerate(events) if not proved[i] and (where := part(e.moved))}
+        found = self._find([events[i] for i in closer], list(closer.values()))
+        for (i, where), frames in zip(closer.items(), found, strict=True):
+            whole = [[placed(d, where) for d in frame] for frame in frames]
+            proved[i] = confirm(whole, events[i].thresholds, near=True)
+        return proved
+
+    def _find(self, events: Sequence[Event], parts: Sequence[Box] | None = None) -> list[list[list[Detection]]]:
+        """What is in each frame of each event, or in that part of it."""
+        decoded = [
+            (i, at, image)
+            for i, event in enumerate(events)
+            for at, image in self._decode(event, parts[i] if parts else None)
+        ]
         # A frame that could not be decoded shows nothing, but keeps its place in the burst.
         found: list[list[list[Detection]]] = [[[] for _ in event.frames] for event in events]
         for start in range(0, len(decoded), _IMAGES):
-            part = decoded[start : start + _IMAGES]
-            results = _timed(self._hazards, [image for _, _, image in part], "hazard")
-            for (i, at, _), detections in zip(part, results, strict=True):
+            some = decoded[start : start + _IMAGES]
+            results = _timed(self._hazards, [image for _, _, image in some], "hazard")
+            for (i, at, _), detections in zip(some, results, strict=True):
                 found[i][at] = detections
-        return [confirm(frames, event.thresholds) for frames, event in zip(found, events, strict=True)]
+        return found
 
     def look_around(self, jpeg: bytes) -> tuple[list[Detection], tuple[str, ...]]:
         """People and vehicles in one picture, and the labels that were looked for.
@@ -80,17 +98,23 @@ class Eye:
             return [], ()
         return found, self._scene.labels
 
-    def _decode(self, event: Event) -> list[tuple[int, Image]]:
+    def _decode(self, event: Event, where: Box | None) -> list[tuple[int, Image]]:
+        """The frames that can be decoded, or that part of each; what cannot be is told at the first look."""
+        enough_px = self._hazards.size_px if where is None else math.ceil(self._hazards.size_px / (where.x2 - where.x1))
         images = []
         for at, frame in enumerate(event.frames):
             try:
-                images.append((at, decode_jpeg(frame.jpeg, enough_px=self._hazards.size_px)))
+                image = decode_jpeg(frame.jpeg, enough_px=enough_px)
             except PictureError as error:
-                frames_total.labels("undecodable").inc()
-                log.warning("frame_skipped", camera=event.camera, event_id=event.id, reason=str(error))
+                if where is None:
+                    frames_total.labels("undecodable").inc()
+                    log.warning("frame_skipped", camera=event.camera, event_id=event.id, reason=str(error))
+                continue
+            images.append((at, image if where is None else cut(image, where)))
         if not images:
             raise Reject(f"none of {len(event.frames)} frames can be decoded")
-        frames_total.labels("ok").inc(len(images))
+        if where is None:
+            frames_total.labels("ok").inc(len(images))
         return images
 
 
