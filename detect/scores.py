@@ -16,6 +16,8 @@ Bools = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 IOUS = tuple(0.5 + 0.05 * i for i in range(10))
 """Overlaps at which mAP50-95 is averaged."""
+LOOSE = 0.1
+"""An overlap that says "there", however it was framed: who labels burning cars frames the car, or the flames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Matched:
 
     Attributes:
         confidence: shape (n,).
-        hit: whether it is the first to find a labelled box, at each of `IOUS`; shape (n, 10).
+        hit: whether it is the first to find a labelled box, at each overlap asked for; shape (n, overlaps).
         truths: how many boxes are labelled.
     """
 
@@ -33,13 +35,16 @@ class Matched:
     truths: int
 
 
-def match(found: Sequence[Sequence[Detection]], truths: Sequence[Sequence[Truth]], number: int) -> Matched:
+def match(
+    found: Sequence[Sequence[Detection]], truths: Sequence[Sequence[Truth]], number: int, ious: Sequence[float] = IOUS
+) -> Matched:
     """Pair detections of one hazard with labelled boxes: each box counts once, for the surest that overlaps it most.
 
     Args:
         found: for each picture its detections.
         truths: for each picture what is labelled in it.
         number: of the hazard, an index of `HAZARDS`.
+        ious: overlaps that make a hit.
     """
     confidences: list[float] = []
     hits: list[Bools] = []
@@ -48,28 +53,29 @@ def match(found: Sequence[Sequence[Detection]], truths: Sequence[Sequence[Truth]
         boxes = [t.box for t in labelled if t.number == number]
         total += len(boxes)
         mine = sorted((d for d in detections if d.label == HAZARDS[number]), key=lambda d: -d.confidence)
-        taken = np.zeros((len(boxes), len(IOUS)), np.bool_)
+        taken = np.zeros((len(boxes), len(ious)), np.bool_)
         for detection in mine:
             overlaps = np.array([overlap(detection.box, box) for box in boxes])
             confidences.append(detection.confidence)
-            hits.append(_take(overlaps, taken))
+            hits.append(_take(overlaps, taken, ious))
     order = np.argsort(-np.asarray(confidences, np.float64), kind="stable")
-    hit = np.asarray(hits, np.bool_).reshape(len(hits), len(IOUS))
+    hit = np.asarray(hits, np.bool_).reshape(len(hits), len(ious))
     return Matched(np.asarray(confidences, np.float64)[order], hit[order], total)
 
 
 def average_precision(matched: Matched) -> Floats:
-    """Area under precision over recall, interpolated at 101 points as COCO does; shape (10,), one for each of `IOUS`.
+    """Area under precision over recall, interpolated at 101 points as COCO does; one for each overlap asked for.
 
     NaN if nothing is labelled.
     """
+    overlaps = matched.hit.shape[1]
     if matched.truths == 0:
-        return np.full(len(IOUS), np.nan)
+        return np.full(overlaps, np.nan)
     ranks = np.arange(1, len(matched.confidence) + 1)[:, None]
     hits = matched.hit.cumsum(axis=0)
     recall, precision = hits / matched.truths, hits / ranks
     points = np.linspace(0, 1, 101)
-    return np.array([_area(recall[:, i], precision[:, i], points) for i in range(len(IOUS))])
+    return np.array([_area(recall[:, i], precision[:, i], points) for i in range(overlaps)])
 
 
 def at_threshold(matched: Matched, threshold: float) -> tuple[float, float]:
@@ -77,6 +83,20 @@ def at_threshold(matched: Matched, threshold: float) -> tuple[float, float]:
     kept = matched.confidence >= threshold
     hits = int(matched.hit[kept, 0].sum())
     return _share(hits, int(kept.sum())), _share(hits, matched.truths)
+
+
+def told(
+    found: Sequence[Sequence[Detection]], truths: Sequence[Sequence[Truth]], number: int, threshold: float
+) -> tuple[int, int, int, int]:
+    """What an alert asks, whatever the boxes: of pictures that show a hazard and of all others, in how many it is told.
+
+    Returns:
+        told where it is shown, shown, told where it is not, not shown; all in pictures.
+    """
+    shown = [any(t.number == number for t in labelled) for labelled in truths]
+    sure = [any(d.label == HAZARDS[number] and d.confidence >= threshold for d in each) for each in found]
+    right = sum(s and t for s, t in zip(shown, sure, strict=True))
+    return right, sum(shown), sum(sure) - right, len(shown) - sum(shown)
 
 
 def reliability(matched: Sequence[Matched], bins: int = 10) -> list[tuple[float, float, int]]:
@@ -108,12 +128,12 @@ def overlap(a: Box, b: Box) -> float:
     return both / (a.area + b.area - both)
 
 
-def _take(overlaps: Floats, taken: Bools) -> Bools:
-    """For each of `IOUS`: the free box that is overlapped most, if by enough, is taken."""
-    hit = np.zeros(len(IOUS), np.bool_)
+def _take(overlaps: Floats, taken: Bools, ious: Sequence[float]) -> Bools:
+    """For each overlap asked for: the free box that is overlapped most, if by enough, is taken."""
+    hit = np.zeros(len(ious), np.bool_)
     if not len(overlaps):
         return hit
-    for i, least in enumerate(IOUS):
+    for i, least in enumerate(ious):
         free = np.where(taken[:, i], 0.0, overlaps)
         best = int(free.argmax())
         if free[best] >= least:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from detect.corpus import Truth
-from detect.scores import at_threshold, average_precision, calibration_error, match, overlap, reliability
+from detect.scores import LOOSE, at_threshold, average_precision, calibration_error, match, overlap, reliability, told
 from functions import Box, Detection
 
 FIRE = 1
@@ -43,6 +43,19 @@ def test_a_loose_box_is_right_at_a_low_overlap_only() -> None:
     scores = average_precision(match(found, [[Truth(FIRE, box(0.1))]], FIRE))
     assert overlap(found[0][0].box, box(0.1)) == pytest.approx(2 / 3)
     assert scores.tolist() == [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
+
+
+def test_a_flame_framed_with_its_car_is_there_at_a_tenth_of_overlap() -> None:
+    found = [[Detection("fire", 0.9, Box(0.1, 0.1, 0.2, 0.2))]]
+    truth = [[Truth(FIRE, Box(0.1, 0.1, 0.4, 0.4))]]
+    assert average_precision(match(found, truth, FIRE, [LOOSE])).tolist() == [1.0]
+    assert average_precision(match(found, truth, FIRE))[0] == 0.0
+
+
+def test_a_picture_counts_once_however_many_boxes_tell_of_it() -> None:
+    found = [[fire(0.9), fire(0.8, 0.6)], [fire(0.3)], [fire(0.9)], []]
+    truths = [[Truth(FIRE, box(0.1))], [Truth(FIRE, box(0.1))], [], []]
+    assert told(found, truths, FIRE, 0.5) == (1, 2, 1, 2)
 
 
 def test_other_hazards_and_missed_boxes() -> None:
