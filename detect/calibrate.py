@@ -26,7 +26,7 @@ from detect.corpus import CorpusError, Sample, read_corpus
 from detect.evaluate import read_image
 from detect.letterbox import Image
 from detect.model import HAZARD, SCENE, Network, Spec
-from detect.near import cut, part
+from detect.near import believed, cut, part
 from detect.registry import ModelError
 from detect.rules import RULES, confirm
 from functions import HAZARDS, Box, Detection, Hazard
@@ -94,10 +94,12 @@ class Near:
     def look(self, sample: Sample, rng: np.random.Generator) -> list[list[Detection]] | None:
         """What is found in each frame, or None if what moved is too large for a second look."""
         image = read_image(sample)
-        where = part(self._moved(sample, image, rng))
+        moved = self._moved(sample, image, rng)
+        where = part(moved)
         if where is None:
             return None
-        return self._hazards.detect([cut(frame, where) for frame in make_burst(image, rng)])
+        found = self._hazards.detect([cut(frame, where) for frame in make_burst(image, rng)])
+        return [believed(frame, where, moved) for frame in found]
 
     def _moved(self, sample: Sample, image: Image, rng: np.random.Generator) -> Box:
         boxes = [t.box for t in sample.truths()] or [d.box for d in self._scene.detect([image])[0]]

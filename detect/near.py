@@ -7,6 +7,7 @@ saw move says where a closer look is worth its time. `detect/worker.py` calls it
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from detect.letterbox import Image
 from functions import Box, Detection
@@ -19,10 +20,8 @@ _MOST_SIDE = 0.8
 """A part larger than this shows little that the whole frame did not."""
 
 
-def part(moved: Box | None) -> Box | None:
+def part(moved: Box) -> Box | None:
     """Where to look closer: a part of the same shape as the frame, inside it, around what moved; None: nowhere."""
-    if moved is None:
-        return None
     side = max(_LEAST_SIDE, _ROOM * max(moved.x2 - moved.x1, moved.y2 - moved.y1))
     if side > _MOST_SIDE:
         return None
@@ -37,8 +36,15 @@ def cut(image: Image, where: Box) -> Image:
     return image[top : max(top + 1, math.ceil(where.y2 * height)), left : max(left + 1, math.ceil(where.x2 * width))]
 
 
-def placed(found: Detection, where: Box) -> Detection:
-    """What was found in a part, in fractions of the whole frame."""
+def believed(found: Sequence[Detection], where: Box, moved: Box) -> list[Detection]:
+    """What was found in a part, in fractions of the whole frame; only what touches the place where something moved.
+
+    The rest stood there all the while: seen so large, a planter looks like anything.
+    """
+    return [d for d in (_placed(each, where) for each in found) if d.box.iou(moved) > 0]
+
+
+def _placed(found: Detection, where: Box) -> Detection:
     width, height, box = where.x2 - where.x1, where.y2 - where.y1, found.box
     x1, x2 = (min(1.0, where.x1 + x * width) for x in (box.x1, box.x2))
     y1, y2 = (min(1.0, where.y1 + y * height) for y in (box.y1, box.y2))

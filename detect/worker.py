@@ -21,7 +21,7 @@ from detect.model import (
     hazard_spec,
     threads_from_environment,
 )
-from detect.near import cut, part, placed
+from detect.near import believed, cut, part
 from detect.registry import ModelError
 from detect.rules import Confirmed, confirm
 from functions import HAZARDS, Box, Detection, Event, Reject, on
@@ -60,11 +60,15 @@ class Eye:
             Reject: an event has no frame that can be decoded.
         """
         proved = [confirm(frames, e.thresholds) for frames, e in zip(self._find(events), events, strict=True)]
-        closer = {i: where for i, e in enumerate(events) if not proved[i] and (where := part(e.moved))}
-        found = self._find([events[i] for i in closer], list(closer.values()))
-        for (i, where), frames in zip(closer.items(), found, strict=True):
-            whole = [[placed(d, where) for d in frame] for frame in frames]
-            proved[i] = confirm(whole, events[i].thresholds, near=True)
+        closer = {
+            i: (moved, where)
+            for i, event in enumerate(events)
+            if not proved[i] and (moved := event.moved) and (where := part(moved))
+        }
+        found = self._find([events[i] for i in closer], [where for _, where in closer.values()])
+        for (i, (moved, where)), frames in zip(closer.items(), found, strict=True):
+            near = [believed(frame, where, moved) for frame in frames]
+            proved[i] = confirm(near, events[i].thresholds, near=True)
         return proved
 
     def _find(self, events: Sequence[Event], parts: Sequence[Box] | None = None) -> list[list[list[Detection]]]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from detect.near import cut, part, placed
+from detect.near import believed, cut, part
 from detect.worker import detect, open_eye
 from functions import Box, Detection, Event
 from tests.detect.test_worker import burst
@@ -27,7 +27,6 @@ def test_a_part_holds_what_moved_and_lies_within_the_frame(moved: Box, side: flo
 
 def test_what_moved_all_over_the_frame_is_not_looked_at_again() -> None:
     assert part(Box(0.1, 0.4, 0.9, 0.6)) is None
-    assert part(None) is None
 
 
 @pytest.mark.parametrize("shape", [(720, 1280, 3), (1, 1, 3), (3, 7, 3)])
@@ -42,9 +41,16 @@ def test_what_is_found_in_a_part_is_told_where_it_is_in_the_frame(shape: tuple[i
         height, width = piece.shape[:2]
         found = Detection("gun", 0.5, Box(200 / width, 100 / height, 220 / width, 110 / height))
         y, x = np.nonzero(image[:, :, 0])
-        box = placed(found, where).box
+        (believed_one,) = believed([found], where, where)
+        box = believed_one.box
         wanted = [x.min() / 1280, y.min() / 720, (x.max() + 1) / 1280, (y.max() + 1) / 720]
         assert [box.x1, box.y1, box.x2, box.y2] == pytest.approx(wanted, abs=2 / 720)
+
+
+def test_what_does_not_touch_what_moved_is_not_believed() -> None:
+    moved, where = Box(0.4, 0.4, 0.5, 0.5), Box(0.3, 0.3, 0.65, 0.65)
+    inside, beside = (Detection("gun", 0.9, box) for box in (Box(0.3, 0.3, 0.5, 0.5), Box(0.7, 0.7, 0.9, 0.9)))
+    assert [d.box.x1 for d in believed([inside, beside], where, moved)] == [pytest.approx(0.3 + 0.3 * 0.35)]
 
 
 def from_afar(event: Event) -> tuple[Event, Box]:
