@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,27 +80,30 @@ def read_checkpoint(path: Path, *, pickles: bool = False) -> Checkpoint:
         raise ModelError(f"{path} holds no YOLOv8: {error}") from error
 
 
-def blend(first: Any, second: Any, share: float) -> Any:
-    """The second network with every tensor moved towards the first's: 0 is the first, 1 the second.
+def blend(start: Any, runs: Sequence[Any], share: float) -> Any:
+    """The start with every tensor moved towards the mean of what runs made of it: 0 is the start, 1 the mean.
 
     Between a network and its fine-tune there are some that know what both know, and do better than either on pictures
-    from elsewhere.
+    from elsewhere; so does the mean of several fine-tunes, whose errors differ.
 
     Raises:
         ModelError: they are not of one shape.
 
-    Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models".
+    Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models" and "Model soups".
     """
-    one, other = first.state_dict(), second.state_dict()
-    if {name: value.shape for name, value in one.items()} != {name: value.shape for name, value in other.items()}:
+    begun, *ended = (network.state_dict() for network in (start, *runs))
+    shapes = {name: value.shape for name, value in begun.items()}
+    if any({name: value.shape for name, value in end.items()} != shapes for end in ended):
         raise ModelError("only networks of the same shape can be blended")
-    second.load_state_dict(
+    start.load_state_dict(
         {
-            name: torch.lerp(one[name], value, share) if value.is_floating_point() else value
-            for name, value in other.items()
+            name: torch.lerp(value, torch.stack([end[name] for end in ended]).mean(dim=0), share)
+            if value.is_floating_point()
+            else value
+            for name, value in begun.items()
         }
     )
-    return second
+    return start
 
 
 def as_yolo(network: Any) -> Any:

@@ -3,7 +3,7 @@
 python -m detect.export hazard RUN/weights/best.pt detect/weights/hazard4_320.onnx
 python -m detect.export scene  yolov8n_coco_init.pt detect/weights/scene_640.onnx
 python -m detect.export state  RUN/weights/best.pt RUN/weights/hazard4_320.pt
-python -m detect.export blend  RUN/weights/best.pt RUN/weights/blend.pt --start START.pt --share 0.5
+python -m detect.export blend  RUN/weights/best.pt RUN/blend.pt --start START.pt --share 0.5 --also RUN2/weights/best.pt
 python -m detect.export int8   detect/weights/hazard4_320.onnx RUN/hazard4_320_int8.onnx --data CORPUS
 
 `state` is for the backend on torch: tensors only, which cannot run code; `blend` writes the same kind. Each command
@@ -16,7 +16,7 @@ import argparse
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,9 @@ def main() -> None:
     parser.add_argument(
         "--share", type=float, default=0.5, help="for blend: of the source, 0 to 1; the rest is the start"
     )
+    parser.add_argument(
+        "--also", type=Path, nargs="*", default=[], help="for blend: more runs, to take the mean of all"
+    )
     chosen = parser.parse_args()
     try:
         if chosen.what == "int8":
@@ -58,7 +61,8 @@ def main() -> None:
             export_state(chosen.source, chosen.target, chosen.size or SIZES["hazard"])
         elif chosen.what == "blend":
             start = chosen.start or parser.error("blend needs --start FILE.pt")
-            export_blend(chosen.source, start, chosen.share, chosen.target, chosen.size or SIZES["hazard"])
+            runs = [chosen.source, *chosen.also]
+            export_blend(runs, start, chosen.share, chosen.target, chosen.size or SIZES["hazard"])
         else:
             export(chosen.source, chosen.target, chosen.size or SIZES[chosen.what])
     except ModelError as error:
@@ -113,16 +117,16 @@ def export_state(source: Path, target: Path, size_px: int) -> None:
     write_state(read_checkpoint(source, pickles=True).network, size_px, target)
 
 
-def export_blend(source: Path, start: Path, share: float, target: Path, size_px: int) -> None:
-    """Write a network between a run's start and its end (`checkpoint.blend`).
+def export_blend(runs: Sequence[Path], start: Path, share: float, target: Path, size_px: int) -> None:
+    """Write a network between where runs started and the mean of where they ended (`checkpoint.blend`).
 
     Raises:
         ModelError: a checkpoint is not the recorded one, or they do not fit together.
     """
     from detect.checkpoint import blend, read_checkpoint, write_state
 
-    first, second = (read_checkpoint(path, pickles=True).network for path in (start, source))
-    write_state(blend(first, second, share), size_px, target)
+    begun, *ended = (read_checkpoint(path, pickles=True).network for path in (start, *runs))
+    write_state(blend(begun, ended, share), size_px, target)
 
 
 def quantise(source: Path, target: Path, data: Path) -> None:

@@ -155,16 +155,19 @@ def test_a_checkpoint_that_could_run_code_is_not_opened(tmp_path: Path) -> None:
 
 
 @pytest.mark.torch
-def test_a_blend_lies_between_two_networks(tmp_path: Path) -> None:
+def test_a_blend_lies_between_the_start_and_the_mean_of_the_runs(tmp_path: Path) -> None:
     pytest.importorskip("ultralytics")
     from detect.checkpoint import blend, read_checkpoint
 
-    first, second = (read_checkpoint(STATE).network for _ in range(2))
+    start, *runs = (read_checkpoint(STATE).network for _ in range(3))
     name = "model.0.conv.weight"
-    start = first.state_dict()[name].clone()
-    second.state_dict()[name].add_(1.0)
-    middle = blend(first, second, 0.25).state_dict()[name]
-    assert middle.numpy() == pytest.approx(start.numpy() + 0.25, abs=1e-5)
+    was = start.state_dict()[name].clone()
+    for run, moved in zip(runs, (1.0, 3.0), strict=True):
+        run.state_dict()[name].add_(moved)
+    middle = blend(start, runs, 0.25).state_dict()
+    assert middle[name].numpy() == pytest.approx(was.numpy() + 0.5, abs=1e-5)
+    counted = "model.0.bn.num_batches_tracked"
+    assert middle[counted] == runs[0].state_dict()[counted]
 
 
 class _Evil:
