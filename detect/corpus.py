@@ -10,7 +10,7 @@ import csv
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -100,16 +100,40 @@ def digest(samples: Iterable[Sample]) -> str:
     return total.hexdigest()
 
 
-def sampling_weights(samples: Sequence[Sample]) -> list[float]:
+def read_hard(path: Path) -> frozenset[str]:
+    """Names of the pictures that `detect.mine` found hard.
+
+    Raises:
+        CorpusError: there is no such list.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return frozenset(row["picture"] for row in csv.DictReader(file))
+    except (OSError, KeyError) as error:
+        raise CorpusError(f"{path} is no list of hard pictures ({error}): `python -m detect.mine` writes one") from None
+
+
+def sampling_weights(
+    samples: Sequence[Sample], hard: Collection[str] = (), times: float = 1.0, *, even: bool = True
+) -> list[float]:
     """How often each picture is drawn, summing to 1: every label alike, and no source or scene drowns the others.
 
     A label's share is divided among its pictures by the inverse square root of how many their source and their scene
     have, so that the 120 staged guns of a real camera are seen more often than each of the 690 stock photos.
+
+    Args:
+        samples: the pictures.
+        hard: names of those to be drawn more often than others of their kind ...
+        times: ... and how many times as often.
+        even: False: each picture alike, but for the hard ones.
     """
     labels = Counter(s.label for s in samples)
     sources = Counter((s.label, s.source) for s in samples)
     scenes = Counter((s.label, s.source, s.scene) for s in samples)
-    raw = [(sources[s.label, s.source] * scenes[s.label, s.source, s.scene]) ** -0.5 for s in samples]
+    crowds = [(sources[s.label, s.source] * scenes[s.label, s.source, s.scene]) if even else 1 for s in samples]
+    raw = [n**-0.5 * (times if s.path.name in hard else 1.0) for n, s in zip(crowds, samples, strict=True)]
+    if not even:
+        return [w / sum(raw) for w in raw]
     sums = {label: sum(w for w, s in zip(raw, samples, strict=True) if s.label == label) for label in labels}
     return [w / sums[s.label] / len(labels) for w, s in zip(raw, samples, strict=True)]
 

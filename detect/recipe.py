@@ -20,6 +20,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         lr: of AdamW, after a short warm-up; falls with what is left of the run, to a fiftieth.
         frozen: so many of the network's layers, from the picture on, stay as they are.
         even: draw each label, source and scene evenly (`corpus.sampling_weights`), not each picture.
+        hard: so many times as often as others of their kind are drawn the pictures that `detect.mine` found hard.
         mosaic: share of the pictures that are four in one, until the last seventh of the run.
         scale: pictures are zoomed by 1 - scale to 1 + scale.
         zoom: share of the pictures of which a part is shown, as the detector looks again at what moved.
@@ -36,6 +37,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     lr: float = 0.0002
     frozen: int = 0
     even: bool = True
+    hard: float = 3.0
     mosaic: float = 0.6
     scale: float = 0.5
     zoom: float = 0.3

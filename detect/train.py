@@ -11,14 +11,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from detect.card import write_card
-from detect.corpus import CorpusError, Sample, digest, read_corpus
+from detect.corpus import CorpusError, Sample, digest, read_corpus, read_hard
 from detect.recipe import Recipe, load_recipe
 from detect.registry import WEIGHTS, ModelError, record
 from functions import HAZARDS
@@ -33,6 +33,7 @@ def main() -> None:
     )
     parser.add_argument("--recipe", type=Path, help="numbers that differ from the defaults of detect/recipe.py")
     parser.add_argument("--final", type=Path, nargs="*", default=[], help="more corpora whose train split is added")
+    parser.add_argument("--hard", type=Path, help="a list of pictures to draw more often (`python -m detect.mine`)")
     parser.add_argument("--run", type=Path, default=Path("runs/hazard"), help="the folder of this run")
     parser.add_argument("--device", default="cpu", help="cpu, or the number of a GPU")
     parser.add_argument("--threads", type=int, default=0, help="of torch on a CPU")
@@ -41,6 +42,7 @@ def main() -> None:
     try:
         recipe = load_recipe(chosen.recipe) if chosen.recipe else Recipe()
         samples = [s for folder in (chosen.data, *chosen.final) for s in read_corpus(folder)]
+        hard = read_hard(chosen.hard) if chosen.hard else frozenset[str]()
     except (CorpusError, ValueError) as error:
         parser.error(str(error))
     try:
@@ -49,6 +51,7 @@ def main() -> None:
             recipe,
             chosen.weights,
             chosen.run,
+            hard=hard,
             device=chosen.device,
             threads=chosen.threads,
             workers=chosen.workers,
@@ -63,6 +66,7 @@ def train(
     weights: Path,
     run: Path,
     *,
+    hard: Collection[str] = (),
     device: str = "cpu",
     threads: int = 0,
     workers: int = 1,
@@ -91,8 +95,8 @@ def train(
         options["resume"] = options["model"] = str(last)
     else:
         options["model"] = str(_write_start(read_checkpoint(weights, pickles=True).network, run))
-    options["data"] = str(_write_data(samples, recipe, weights, run))
-    HazardTrainer(recipe, [s for s in samples if s.split == "train"], options).train()
+    options["data"] = str(_write_data(samples, hard, recipe, weights, run))
+    HazardTrainer(recipe, [s for s in samples if s.split == "train"], hard, options).train()
     best = run / "weights/best.pt"
     record(best)
     write_card(run)
@@ -142,7 +146,7 @@ def _options(recipe: Recipe, run: Path, device: str, workers: int) -> dict[str, 
     }
 
 
-def _write_data(samples: Sequence[Sample], recipe: Recipe, weights: Path, run: Path) -> Path:
+def _write_data(samples: Sequence[Sample], hard: Collection[str], recipe: Recipe, weights: Path, run: Path) -> Path:
     """Lists for ultralytics, and what this run was made from."""
     recipe.save(run / "recipe.json")
     for split in ("train", "val"):
@@ -151,6 +155,7 @@ def _write_data(samples: Sequence[Sample], recipe: Recipe, weights: Path, run: P
         "weights": {"name": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},
         "train": _described([s for s in samples if s.split == "train"]),
         "val": _described([s for s in samples if s.split == "val"]),
+        "hard": sorted(hard),
     }
     (run / "made_from.json").write_bytes(msgspec.json.format(msgspec.json.encode(made_from), indent=1))
     names = "\n".join(f"  {i}: {name}" for i, name in enumerate(HAZARDS))

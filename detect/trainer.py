@@ -10,7 +10,7 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,14 @@ _CROP_PX = 160
 class HazardDataset(YOLODataset):  # type: ignore[misc]
     """Training pictures: each is drawn by its weight, given something pasted now and then, and seen by some camera."""
 
-    def __init__(self, *args: Any, recipe: Recipe, samples: Sequence[Sample], **options: Any) -> None:
+    def __init__(
+        self, *args: Any, recipe: Recipe, samples: Sequence[Sample], hard: Collection[str], **options: Any
+    ) -> None:
         self._recipe = recipe
         super().__init__(*args, **options)
         by_name = {s.path.name: s for s in samples}
         kept = [by_name[Path(path).name] for path in self.im_files]
-        weights = sampling_weights(kept) if recipe.even else [1.0] * len(kept)
+        weights = sampling_weights(kept, hard, recipe.hard, even=recipe.even)
         self._cumulative = list(itertools.accumulate(weights))
         self._paster = Paster(self._crops(kept), recipe.paste, frozenset([HAZARDS.index("fire")]))
 
@@ -100,9 +102,12 @@ class HazardTrainer(DetectionTrainer):  # type: ignore[misc]
     last: Path
     best: Path
 
-    def __init__(self, recipe: Recipe, samples: Sequence[Sample], options: dict[str, Any]) -> None:
+    def __init__(
+        self, recipe: Recipe, samples: Sequence[Sample], hard: Collection[str], options: dict[str, Any]
+    ) -> None:
         self._recipe = recipe
         self._samples = samples
+        self._hard = hard
         self._before_s = spent_s(Path(options["project"]) / options["name"])
         self._begun_at = self._epoch_at = time.monotonic()
         self._is_mosaic_open = recipe.mosaic > 0
@@ -138,6 +143,7 @@ class HazardTrainer(DetectionTrainer):  # type: ignore[misc]
             data=self.data,
             recipe=self._recipe,
             samples=self._samples,
+            hard=self._hard,
         )
 
     def validate(self) -> Any:

@@ -96,6 +96,7 @@ def test_a_run_is_trained_goes_on_after_a_stop_and_is_exported(tmp_path: Path) -
 
 def training(folder: Path, run: Path, recipe: dict[str, object]) -> list[str]:
     (folder / "recipe.json").write_bytes(msgspec.json.encode(recipe))
+    (folder / "hard.csv").write_text("picture,hazard,confidence\n1.png,fire,0.50\n")
     command = [sys.executable, "-m", "detect.train", str(folder / "data"), "--run", str(run), "--threads", "1"]
     return [
         *command,
@@ -105,6 +106,8 @@ def training(folder: Path, run: Path, recipe: dict[str, object]) -> list[str]:
         str(WEIGHTS / "hazard4_320.pt"),
         "--recipe",
         str(folder / "recipe.json"),
+        "--hard",
+        str(folder / "hard.csv"),
     ]
 
 
