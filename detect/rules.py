@@ -18,23 +18,33 @@ class Rule:
         max_shift: how far the centre of a box may lie from its neighbour's, in lengths of their mean diagonal.
         frames: least number of frames that must agree; one is never proof.
         near: added to the threshold at the second look (`detect/near.py`), which shows more and errs more.
+        beside: what should be there too, by labels of the scene network.
+        alone: added to the threshold where nothing of that is near the hazard.
     """
 
     threshold: float
     max_shift: float
     frames: int = 2
     near: float = 0.0
+    beside: tuple[str, ...] = ()
+    alone: float = 0.0
 
 
 RULES: Mapping[Hazard, Rule] = {
     # docs/detector.md, "How it is measured", says how they were chosen. An accident needs three frames, for dense
     # traffic looks like one now and then in two. So might a gun, but guns in a moving scene do not hold for three.
     # Vehicles are thrown about by a crash, so their boxes may move further.
-    "accident": Rule(0.40, 1.0, frames=3),
+    "accident": Rule(0.40, 1.0, frames=3, near=0.15),
     "fire": Rule(0.30, 0.6),
-    "gun": Rule(0.40, 0.8),
-    "knife": Rule(0.30, 0.8),
+    # A weapon is held, or it is on a poster; a rail by the road looks like one.
+    "gun": Rule(0.40, 0.8, near=0.1, beside=("person",), alone=0.2),
+    "knife": Rule(0.30, 0.8, beside=("person",), alone=0.2),
 }
+
+_REACH = 0.5
+"""What is near a hazard touches its box, grown by so much of its width and height on each side."""
+_LARGE = 0.1
+"""Share of the frame. Who holds a weapon that covers so much of it stands before the camera, and is seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,10 @@ class Confirmed:
     confidence: float
     others: tuple[Detection, ...] = ()
     """Other boxes of hazards in the best frame that reach their thresholds."""
+    least: float = 0.0
+    """The threshold that was reached."""
+    part: Box | None = None
+    """The part of the frames in which it was found, if that took a second look."""
 
 
 def confirm(
@@ -76,6 +90,24 @@ def confirm(
     return sorted((_with_others(c, frames[c.frame], least) for c in found), key=lambda c: -c.confidence)
 
 
+def fits(confirmed: Confirmed, around: Sequence[Detection], rules: Mapping[Hazard, Rule] = RULES) -> bool:
+    """Whether a confirmed hazard is believed beside what else is in its frame.
+
+    Args:
+        confirmed: the hazard.
+        around: what the scene network found in its best frame.
+        rules: one for each hazard.
+    """
+    rule, box = rules[confirmed.hazard], confirmed.detection.box
+    if not rule.beside:
+        return True
+    if confirmed.confidence >= confirmed.least + rule.alone and box.area < _LARGE:
+        return True
+    across, down = _REACH * (box.x2 - box.x1), _REACH * (box.y2 - box.y1)
+    reach = Box(max(0, box.x1 - across), max(0, box.y1 - down), min(1, box.x2 + across), min(1, box.y2 + down))
+    return any(d.label in rule.beside and d.box.iou(reach) > 0 for d in around)
+
+
 def _with_others(confirmed: Confirmed, frame: Sequence[Detection], least: Mapping[Hazard, float]) -> Confirmed:
     others = [
         d for d in frame if d is not confirmed.detection for h in HAZARDS if d.label == h and d.confidence >= least[h]
@@ -95,7 +127,7 @@ def _confirm_one(
         confidence = median(d.confidence for _, d in track)
         if confidence >= threshold and (best is None or confidence > best.confidence):
             frame, detection = max(track, key=lambda t: t[1].confidence)
-            best = Confirmed(hazard, frame, detection, confidence)
+            best = Confirmed(hazard, frame, detection, confidence, least=threshold)
     return best
 
 

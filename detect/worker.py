@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import msgspec
 import structlog
@@ -23,13 +24,18 @@ from detect.model import (
 )
 from detect.near import believed, cut, part
 from detect.registry import ModelError
-from detect.rules import Confirmed, confirm
+from detect.rules import Confirmed, confirm, fits
 from functions import HAZARDS, Box, Detection, Event, Reject, on
 from functions.jpeg import PictureError
 
 log = structlog.get_logger()
 
 confirmed_total = Counter("bongsu_hazards_confirmed_total", "Hazards confirmed inside a burst", ["type"])
+doubted_total = Counter(
+    "bongsu_hazards_doubted_total",
+    "Hazards confirmed inside a burst and not believed beside what else is there",
+    ["type"],
+)
 frames_total = Counter("bongsu_frames_detected_total", "Frames by what became of them", ["outcome"])
 inference_seconds = Histogram(
     "bongsu_inference_duration_seconds",
@@ -68,7 +74,7 @@ class Eye:
         found = self._find([events[i] for i in closer], [where for _, where in closer.values()])
         for (i, (moved, where)), frames in zip(closer.items(), found, strict=True):
             near = [believed(frame, where, moved) for frame in frames]
-            proved[i] = confirm(near, events[i].thresholds, near=True)
+            proved[i] = [replace(c, part=where) for c in confirm(near, events[i].thresholds, near=True)]
         return proved
 
     def _find(self, events: Sequence[Event], parts: Sequence[Box] | None = None) -> list[list[list[Detection]]]:
@@ -87,15 +93,24 @@ class Eye:
                 found[i][at] = detections
         return found
 
-    def look_around(self, jpeg: bytes) -> tuple[list[Detection], tuple[str, ...]]:
+    def look_around(self, jpeg: bytes, where: Box | None = None) -> tuple[list[Detection], tuple[str, ...]]:
         """People and vehicles in one picture, and the labels that were looked for.
 
         The network is loaded at the first need: hazards are rare, and a cold start should not pay for it.
+
+        Args:
+            jpeg: the picture.
+            where: a part of it to look at more closely, too.
         """
         try:
             if self._scene is None:
                 self._scene = Network(SCENE, self._threads, self._device)
-            (found,) = _timed(self._scene, [decode_jpeg(jpeg, enough_px=self._scene.size_px)], "scene")
+            size_px = self._scene.size_px
+            (found,) = _timed(self._scene, [decode_jpeg(jpeg, enough_px=size_px)], "scene")
+            if where is not None:
+                closer = cut(decode_jpeg(jpeg, enough_px=math.ceil(size_px / (where.x2 - where.x1))), where)
+                (more,) = _timed(self._scene, [closer], "scene")
+                found = [*found, *(d for d in believed(more, where, where) if not _is_among(d, found))]
         except (ModelError, PictureError) as error:
             # The alert matters more than its picture: it goes out, and redaction will withhold the picture.
             log.error("scene_unknown", reason=str(error))
@@ -145,8 +160,12 @@ def _detect(events: Sequence[Event], eye: Eye) -> list[Event]:
         for hazard in confirmed:
             frame = event.frames[hazard.frame]
             if hazard.frame not in scenes:
-                scenes[hazard.frame] = eye.look_around(frame.jpeg)
+                scenes[hazard.frame] = eye.look_around(frame.jpeg, hazard.part)
             around, searched = scenes[hazard.frame]
+            if searched and not fits(hazard, around):
+                doubted_total.labels(hazard.hazard).inc()
+                log.info("hazard_doubted", hazard=hazard.hazard, camera=event.camera, event_id=event.id, reason="alone")
+                continue
             confirmed_total.labels(hazard.hazard).inc()
             published.append(
                 msgspec.structs.replace(
@@ -159,6 +178,10 @@ def _detect(events: Sequence[Event], eye: Eye) -> list[Event]:
                 )
             )
     return published
+
+
+def _is_among(found: Detection, others: Sequence[Detection]) -> bool:
+    return any(d.label == found.label and d.box.iou(found.box) >= SCENE.iou for d in others)
 
 
 def _shown(hazard: Confirmed) -> Detection:

@@ -67,7 +67,7 @@ def from_afar(event: Event) -> tuple[Event, Box]:
 
 
 async def test_a_gun_too_far_for_the_first_look_is_found_where_something_moved() -> None:
-    unmoved, where = from_afar(burst("gun", 14))
+    unmoved, where = from_afar(msgspec.structs.replace(burst("gun", 15), thresholds={"gun": 0.25}))
     async with open_eye() as eye:
         assert await detect([unmoved], eye) == []
         quiet = burst("street", 10)

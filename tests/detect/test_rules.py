@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from detect.rules import RULES, confirm
+from detect.rules import RULES, Confirmed, confirm, fits
 from functions import Box, Detection
 
 
@@ -61,3 +61,38 @@ def test_other_labels_and_empty_bursts_confirm_nothing() -> None:
     assert confirm([]) == []
     assert confirm([[], []]) == []
     assert confirm([[seen("person", 0.99)]] * 4) == []
+
+
+@pytest.mark.parametrize("hazard", list(RULES))
+def test_a_second_look_must_be_as_much_surer_as_its_rule_says(hazard: str) -> None:
+    rule = RULES[hazard]  # type: ignore[index]
+    for own in ({}, {hazard: 0.45}):
+        least = own.get(hazard, rule.threshold) + rule.near
+        assert confirm([[seen(hazard, least - 0.02)]] * 4, own, near=True) == []
+        assert len(confirm([[seen(hazard, least + 0.02)]] * 4, own, near=True)) == 1
+
+
+def armed(hazard: str, confidence: float, size: float = 0.1) -> Confirmed:
+    (confirmed,) = confirm([[seen(hazard, confidence, size=size)]] * 4)
+    return confirmed
+
+
+@pytest.mark.parametrize("hazard", ["gun", "knife"])
+def test_a_weapon_that_nobody_is_near_must_be_surer(hazard: str) -> None:
+    holder, passer = seen("person", 0.3, x=0.32, y=0.1, size=0.3), seen("person", 0.9, x=0.7, y=0.1, size=0.3)
+    doubtful, sure = (armed(hazard, RULES[hazard].threshold + more) for more in (0.1, 0.25))  # type: ignore[index]
+    assert fits(doubtful, [holder])
+    assert not fits(doubtful, [passer, seen("car", 0.9, size=0.1)])
+    assert not fits(doubtful, [])
+    assert fits(sure, [])
+
+
+def test_a_weapon_that_fills_the_frame_is_none_if_nobody_holds_it() -> None:
+    rail = armed("gun", 0.95, size=0.6)
+    assert not fits(rail, [])
+    assert fits(rail, [seen("person", 0.4, x=0.3)])
+
+
+@pytest.mark.parametrize("hazard", ["fire", "accident"])
+def test_fires_and_accidents_need_nobody(hazard: str) -> None:
+    assert fits(armed(hazard, 0.6, size=0.6), [])

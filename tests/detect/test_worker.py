@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
 from detect import model
+from detect.rules import RULES
 from detect.worker import Eye, detect, open_eye
-from functions import Event, Frame, Place, Reject, new_id, utc_now
+from functions import Box, Event, Frame, Place, Reject, new_id, utc_now
 
 ROOT = Path(__file__).parents[2]
 MEDIA = ROOT / "local/demo/media"
@@ -94,6 +97,31 @@ async def test_without_the_scene_network_the_hazard_still_goes_out(monkeypatch: 
         (event,) = await detect([burst("fire", 9)], opened)
     assert event.type == "fire"
     assert "person" not in event.searched
+
+
+@pytest.mark.parametrize(("searched", "types"), [(("person",), []), ((), ["gun"])])
+async def test_a_gun_with_nobody_near_is_doubted_if_somebody_was_looked_for(
+    monkeypatch: pytest.MonkeyPatch, searched: tuple[str, ...], types: list[str]
+) -> None:
+    monkeypatch.setattr(Eye, "look_around", lambda *_: ([], searched))
+    # However sure: the rule asks for more than there is.
+    monkeypatch.setitem(RULES, "gun", replace(RULES["gun"], alone=1.0))
+    name = "bongsu_hazards_doubted_total"
+    before = REGISTRY.get_sample_value(name, {"type": "gun"}) or 0.0
+    async with eye() as opened:
+        assert [e.type for e in await detect([burst("gun", 14)], opened)] == types
+    assert (REGISTRY.get_sample_value(name, {"type": "gun"}) or 0.0) - before == (not types)
+
+
+async def test_at_the_second_look_people_are_looked_for_closer_too() -> None:
+    sent = burst("gun", 14)
+    async with eye() as opened:
+        whole, _ = opened.look_around(sent.frames[0].jpeg)
+        both, searched = opened.look_around(sent.frames[0].jpeg, Box(0.2, 0.1, 0.7, 0.6))
+    assert both[: len(whole)] == whole
+    assert "person" in searched
+    people = [d.box for d in both if d.label == "person"]
+    assert all(a.iou(b) < 0.5 for i, a in enumerate(people) for b in people[:i]), "nobody is counted twice"
 
 
 async def test_one_pixel_frames_are_looked_at_and_show_nothing() -> None:
