@@ -64,13 +64,14 @@ SCENE = Spec(WEIGHTS / "scene_640.onnx", SCENE_LABELS, min_confidence=0.2)
 class Network:
     """A YOLOv8 network and how its scores are read."""
 
-    def __init__(self, spec: Spec, threads: int = 2, device: str = "auto") -> None:
+    def __init__(self, spec: Spec, threads: int = 2, device: str = "auto", lanes: int = 1) -> None:
         """Load a network.
 
         Args:
             spec: which one.
             threads: of one inference.
             device: see `detect.backends.open_backend`.
+            lanes: how many threads may call `detect` at once.
 
         Raises:
             ModelError: the file is missing, is not the one that was shipped, or is no such network.
@@ -79,7 +80,7 @@ class Network:
         self._labels = spec.labels
         self._min_confidence = spec.min_confidence
         self._iou = spec.iou
-        self._backend = open_backend(spec.path, device, threads, spec.int8)
+        self._backend = open_backend(spec.path, device, threads, spec.int8, lanes)
         self.size_px = self._backend.size_px
 
     @property

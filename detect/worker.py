@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import time
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -45,16 +47,22 @@ inference_seconds = Histogram(
 )
 
 _IMAGES = 4
-"""Pictures in one inference: on a CPU more bring nothing but memory (bench/detector.py)."""
+"""Most pictures in one inference: on a CPU more bring nothing but memory (bench/detector.py)."""
+_Seen = list[Detection] | PictureError
+_Job = tuple[bytes, Box | None]
 
 
 class Eye:
-    """Both networks: hazards in every frame, and people and vehicles in the one frame that is shown."""
+    """Both networks: hazards in every frame, and people and vehicles in the one frame that is shown.
+
+    Frames are decoded and looked at side by side, one thread each: threads within an inference gain less.
+    """
 
     def __init__(self) -> None:
         self._threads = threads_from_environment()
         self._device = device_from_environment()
-        self._hazards = Network(hazard_spec(), self._threads, self._device)
+        self._hazards = Network(hazard_spec(), 1, self._device, lanes=self._threads)
+        self._lanes = ThreadPoolExecutor(self._threads, "bongsu-eye")
         self._scene: Network | None = None
 
     def look(self, events: Sequence[Event]) -> list[list[Confirmed]]:
@@ -78,20 +86,38 @@ class Eye:
         return proved
 
     def _find(self, events: Sequence[Event], parts: Sequence[Box] | None = None) -> list[list[list[Detection]]]:
-        """What is in each frame of each event, or in that part of it."""
-        decoded = [
-            (i, at, image)
-            for i, event in enumerate(events)
-            for at, image in self._decode(event, parts[i] if parts else None)
-        ]
-        # A frame that could not be decoded shows nothing, but keeps its place in the burst.
-        found: list[list[list[Detection]]] = [[[] for _ in event.frames] for event in events]
-        for start in range(0, len(decoded), _IMAGES):
-            some = decoded[start : start + _IMAGES]
-            results = _timed(self._hazards, [image for _, _, image in some], "hazard")
-            for (i, at, _), detections in zip(some, results, strict=True):
-                found[i][at] = detections
+        """What is in each frame of each event, or in that part of it; what cannot be decoded is told at the first look.
+
+        A frame that could not be decoded shows nothing, but keeps its place in the burst.
+        """
+        wheres: Sequence[Box | None] = parts or [None] * len(events)
+        jobs = [(frame.jpeg, where) for event, where in zip(events, wheres, strict=True) for frame in event.frames]
+        size = max(1, min(_IMAGES, -(-len(jobs) // self._threads)))
+        chunks = [jobs[at : at + size] for at in range(0, len(jobs), size)]
+        seen = (each for chunk in self._lanes.map(self._see, chunks) for each in chunk)
+        found = []
+        for event in events:
+            frames = list(itertools.islice(seen, len(event.frames)))
+            if parts is None:
+                _count(event, frames)
+            found.append([[] if isinstance(frame, PictureError) else frame for frame in frames])
         return found
+
+    def _see(self, jobs: Sequence[_Job]) -> list[_Seen]:
+        """Decode some frames, or parts of them, and look at them in one inference; one entry for each."""
+        decoded = [self._decode(jpeg, where) for jpeg, where in jobs]
+        images = [image for image in decoded if not isinstance(image, PictureError)]
+        found = iter(_timed(self._hazards, images, "hazard") if images else ())
+        return [each if isinstance(each, PictureError) else next(found) for each in decoded]
+
+    def _decode(self, jpeg: bytes, where: Box | None) -> Image | PictureError:
+        size_px = self._hazards.size_px
+        try:
+            if where is None:
+                return decode_jpeg(jpeg, enough_px=size_px)
+            return cut(decode_jpeg(jpeg, enough_px=math.ceil(size_px / (where.x2 - where.x1))), where)
+        except PictureError as error:
+            return error
 
     def look_around(self, jpeg: bytes, where: Box | None = None) -> tuple[list[Detection], tuple[str, ...]]:
         """People and vehicles in one picture, and the labels that were looked for.
@@ -117,24 +143,20 @@ class Eye:
             return [], ()
         return found, self._scene.labels
 
-    def _decode(self, event: Event, where: Box | None) -> list[tuple[int, Image]]:
-        """The frames that can be decoded, or that part of each; what cannot be is told at the first look."""
-        enough_px = self._hazards.size_px if where is None else math.ceil(self._hazards.size_px / (where.x2 - where.x1))
-        images = []
-        for at, frame in enumerate(event.frames):
-            try:
-                image = decode_jpeg(frame.jpeg, enough_px=enough_px)
-            except PictureError as error:
-                if where is None:
-                    frames_total.labels("undecodable").inc()
-                    log.warning("frame_skipped", camera=event.camera, event_id=event.id, reason=str(error))
-                continue
-            images.append((at, image if where is None else cut(image, where)))
-        if not images:
-            raise Reject(f"none of {len(event.frames)} frames can be decoded")
-        if where is None:
-            frames_total.labels("ok").inc(len(images))
-        return images
+
+def _count(event: Event, frames: Sequence[_Seen]) -> None:
+    """Tell of what could not be decoded.
+
+    Raises:
+        Reject: that was all of it.
+    """
+    broken = [frame for frame in frames if isinstance(frame, PictureError)]
+    for error in broken:
+        log.warning("frame_skipped", camera=event.camera, event_id=event.id, reason=str(error))
+    frames_total.labels("undecodable").inc(len(broken))
+    if len(broken) == len(frames):
+        raise Reject(f"none of {len(frames)} frames can be decoded")
+    frames_total.labels("ok").inc(len(frames) - len(broken))
 
 
 @asynccontextmanager

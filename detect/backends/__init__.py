@@ -52,7 +52,9 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(path: Path, device: str = "auto", threads: int = 2, int8: Path | None = None) -> Backend:
+def open_backend(
+    path: Path, device: str = "auto", threads: int = 2, int8: Path | None = None, lanes: int = 1
+) -> Backend:
     """Load weights.
 
     Args:
@@ -62,6 +64,7 @@ def open_backend(path: Path, device: str = "auto", threads: int = 2, int8: Path 
         threads: of one inference on a CPU.
         int8: a copy of them (`detect.export int8`), which onnxruntime runs in their place if it is there and the CPU
             has VNNI.
+        lanes: how many threads may call `infer` at once.
 
     Raises:
         ModelError: nothing here runs these weights on this device, or they cannot be loaded.
@@ -76,7 +79,7 @@ def open_backend(path: Path, device: str = "auto", threads: int = 2, int8: Path 
         opened = import_module(f"detect.backends.{module}")
     except ImportError as error:
         raise ModelError(f"{path} on device {device!r} needs {error.name}, which is not installed: {error}") from None
-    backend: Backend = opened.open_network(path, device, threads, int8)
+    backend: Backend = opened.open_network(path, device, threads, int8, lanes)
     return backend
 
 

@@ -39,8 +39,8 @@ def has_vnni() -> bool:
         return False
 
 
-def open_network(path: Path, device: str, threads: int, int8: Path | None = None) -> OnnxNetwork:
-    """See `open_backend`."""
+def open_network(path: Path, device: str, threads: int, int8: Path | None = None, lanes: int = 1) -> OnnxNetwork:
+    """See `open_backend`. A session may be run by any number of threads at once."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

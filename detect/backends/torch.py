@@ -36,8 +36,8 @@ def _floats(tensor: torch.Tensor) -> Floats:
     return np.asarray(tensor.float().cpu().numpy(), np.float32)
 
 
-def open_network(path: Path, device: str, threads: int, int8: Path | None = None) -> TorchNetwork:
-    """See `open_backend`."""
+def open_network(path: Path, device: str, threads: int, int8: Path | None = None, lanes: int = 1) -> TorchNetwork:
+    """See `open_backend`. A network may be run by any number of threads at once."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():

@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +47,15 @@ def pictures() -> list[Image]:
 def found_by(pictures: list[Image], path: Path, device: str) -> list[list[Detection]]:
     network = Network(Spec(path, HAZARD.labels, HAZARD.min_confidence), threads=1, device=device)
     return [d for i in range(0, len(pictures), 4) for d in network.detect(pictures[i : i + 4])]
+
+
+@pytest.mark.parametrize("device", ["cpu", "openvino"])
+def test_several_threads_see_what_one_sees(pictures: list[Image], device: str) -> None:
+    network = Network(Spec(HAZARD.path, HAZARD.labels, HAZARD.min_confidence), 1, device, lanes=3)
+    pairs = [pictures[i : i + 2] for i in range(0, len(pictures), 2)]
+    alone = [network.detect(pair) for pair in pairs]
+    with ThreadPoolExecutor(3) as threads:
+        assert all(list(threads.map(network.detect, pairs)) == alone for _ in range(3))
 
 
 def corpus_of(pictures: list[Image], folder: Path) -> Path:

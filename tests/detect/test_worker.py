@@ -70,6 +70,18 @@ async def test_a_batch_keeps_its_bursts_apart() -> None:
     assert any(d.label == "person" for d in event.detections)
 
 
+async def test_as_many_threads_as_there_may_be_see_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    bursts = [burst("fire", 9), burst("gun", 14), burst("street", 10)]
+    moved = [msgspec.structs.replace(b, moved=Box(0.3, 0.3, 0.5, 0.6)) for b in bursts]
+    found = []
+    for threads in ("1", "2", "5"):
+        monkeypatch.setenv("BONGSU_DETECT_THREADS", threads)
+        async with eye() as opened:
+            found.append(await detect(moved, opened))
+    assert found[0] == found[1] == found[2]
+    assert {e.type for e in found[0]} >= {"fire", "gun"}
+
+
 async def test_a_camera_threshold_is_respected() -> None:
     async with eye() as opened:
         assert await detect([msgspec.structs.replace(burst("fire", 9), thresholds={"fire": 0.99})], opened) == []
