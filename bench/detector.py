@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -95,12 +97,40 @@ async def _work(count: int) -> list[list[float]]:
     return took
 
 
+def _side_by_side(count: int) -> tuple[float, float, float]:
+    """Milliseconds a picture with two threads, JPEG to boxes: one at a time; 16 in fours; 16 side by side in fours."""
+    from detect.model import HAZARD, Network, decode_jpeg
+
+    within, lanes = Network(HAZARD, 2), Network(HAZARD, 1, lanes=2)
+    jpegs = [frame.jpeg for frame in burst("street").frames] * 4
+
+    def see(network: Network, some: list[bytes]) -> None:
+        network.detect([decode_jpeg(jpeg, enough_px=network.size_px) for jpeg in some])
+
+    def timed(work: Callable[[], object], pictures: int) -> float:
+        took = []
+        for _ in range(count):
+            begun = time.perf_counter()
+            work()
+            took.append((time.perf_counter() - begun) / pictures)
+        return statistics.median(took) * 1000
+
+    fours = [jpegs[i : i + 4] for i in range(0, 16, 4)]
+    with ThreadPoolExecutor(2) as threads:
+        return (
+            timed(lambda: see(within, jpegs[:1]), 1),
+            timed(lambda: [see(within, four) for four in fours], 16),
+            timed(lambda: list(threads.map(lambda four: see(lanes, four), fours)), 16),
+        )
+
+
 def rows(scale: float = 1.0) -> list[tuple[str, str, str]]:
     """(what, measured, aim) for the table of `make bench`."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(encode(burst()).body)
         file.flush()
         starts = [_start(Path(file.name)) for _ in range(max(3, int(9 * scale)))]
+    single, within, beside = _side_by_side(max(5, int(20 * scale)))
     alone, together, once, twice = asyncio.run(_work(max(8, int(40 * scale))))
     return [
         (
@@ -114,6 +144,9 @@ def rows(scale: float = 1.0) -> list[tuple[str, str, str]]:
         ("Burst of 4 frames, four bursts at a time (median)", f"{statistics.median(together) * 1000:.0f} ms", ""),
         ("Burst that shows nothing, whole frames only (median)", f"{statistics.median(once) * 1000:.0f} ms", ""),
         ("The same, looked at again where something moved (median)", f"{statistics.median(twice) * 1000:.0f} ms", ""),
+        ("A picture, two threads, one at a time (median)", f"{single:.1f} ms", ""),
+        ("A picture, 16 in fours, two threads within each", f"{within:.1f} ms", ""),
+        ("A picture, 16 in fours, one thread each, side by side", f"{beside:.1f} ms", f"<= {single / 1.3:.1f} ms"),
     ]
 
 
