@@ -27,6 +27,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import av
+import structlog
 
 from detect.worker import Eye, detect
 from functions import HAZARDS, Event, Hazard
@@ -87,6 +88,8 @@ def main() -> None:
     )
     if chosen.weights:
         os.environ["BONGSU_DETECT_WEIGHTS"] = str(chosen.weights)
+    # What the detector logs must not be taken for part of the tables.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     eye = Eye()
     lines = ["| clip | seconds | bursts | hazard | confirmed it | found | first alert after, worst | false alerts |"]
     lines.append("|---|---|---|---|---|---|---|---|")
