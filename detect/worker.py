@@ -66,21 +66,19 @@ class Eye:
         self._scene: Network | None = None
 
     def look(self, events: Sequence[Event]) -> list[list[Confirmed]]:
-        """What each burst proves; one entry for each event.
-
-        Where whole frames prove nothing, the part of them in which something moved is looked at again, closer.
+        """What the whole frames of each burst prove; one entry for each event.
 
         Raises:
             Reject: an event has no frame that can be decoded.
         """
-        proved = [confirm(frames, e.thresholds) for frames, e in zip(self._find(events), events, strict=True)]
-        closer = {
-            i: (moved, where)
-            for i, event in enumerate(events)
-            if not proved[i] and (moved := event.moved) and (where := part(moved))
-        }
-        found = self._find([events[i] for i in closer], [where for _, where in closer.values()])
-        for (i, (moved, where)), frames in zip(closer.items(), found, strict=True):
+        return [confirm(frames, e.thresholds) for frames, e in zip(self._find(events), events, strict=True)]
+
+    def look_closer(self, events: Sequence[Event]) -> list[list[Confirmed]]:
+        """What that part of each burst proves in which something moved; one entry for each event."""
+        parts = {i: (m, where) for i, event in enumerate(events) if (m := event.moved) and (where := part(m))}
+        found = self._find([events[i] for i in parts], [where for _, where in parts.values()])
+        proved: list[list[Confirmed]] = [[] for _ in events]
+        for (i, (moved, where)), frames in zip(parts.items(), found, strict=True):
             near = [believed(frame, where, moved) for frame in frames]
             proved[i] = [replace(c, part=where) for c in confirm(near, events[i].thresholds, near=True)]
         return proved
@@ -176,29 +174,37 @@ async def detect(events: Sequence[Event], eye: Eye) -> list[Event]:
 
 
 def _detect(events: Sequence[Event], eye: Eye) -> list[Event]:
+    told = [_believe(event, confirmed, eye) for event, confirmed in zip(events, eye.look(events), strict=True)]
+    again = [i for i, hazards in enumerate(told) if not hazards]
+    for i, confirmed in zip(again, eye.look_closer([events[i] for i in again]), strict=True):
+        told[i] = _believe(events[i], confirmed, eye)
+    return [event for hazards in told for event in hazards]
+
+
+def _believe(event: Event, confirmed: Sequence[Confirmed], eye: Eye) -> list[Event]:
+    """An event for each confirmed hazard that fits what is around it."""
     published = []
-    for event, confirmed in zip(events, eye.look(events), strict=True):
-        scenes: dict[int, tuple[list[Detection], tuple[str, ...]]] = {}
-        for hazard in confirmed:
-            frame = event.frames[hazard.frame]
-            if hazard.frame not in scenes:
-                scenes[hazard.frame] = eye.look_around(frame.jpeg, hazard.part)
-            around, searched = scenes[hazard.frame]
-            if searched and not fits(hazard, around):
-                doubted_total.labels(hazard.hazard).inc()
-                log.info("hazard_doubted", hazard=hazard.hazard, camera=event.camera, event_id=event.id, reason="alone")
-                continue
-            confirmed_total.labels(hazard.hazard).inc()
-            published.append(
-                msgspec.structs.replace(
-                    event,
-                    type=hazard.hazard,
-                    hazard=hazard.hazard,
-                    frames=(frame,),
-                    detections=(_shown(hazard), *hazard.others, *around),
-                    searched=(*HAZARDS, *searched),
-                )
+    scenes: dict[int, tuple[list[Detection], tuple[str, ...]]] = {}
+    for hazard in confirmed:
+        frame = event.frames[hazard.frame]
+        if hazard.frame not in scenes:
+            scenes[hazard.frame] = eye.look_around(frame.jpeg, hazard.part)
+        around, searched = scenes[hazard.frame]
+        if searched and not fits(hazard, around):
+            doubted_total.labels(hazard.hazard).inc()
+            log.info("hazard_doubted", hazard=hazard.hazard, camera=event.camera, event_id=event.id, reason="alone")
+            continue
+        confirmed_total.labels(hazard.hazard).inc()
+        published.append(
+            msgspec.structs.replace(
+                event,
+                type=hazard.hazard,
+                hazard=hazard.hazard,
+                frames=(frame,),
+                detections=(_shown(hazard), *hazard.others, *around),
+                searched=(*HAZARDS, *searched),
             )
+        )
     return published
 
 

@@ -9,7 +9,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from detect.near import believed, cut, part
-from detect.worker import detect, open_eye
+from detect.rules import Confirmed
+from detect.worker import Eye, detect, open_eye
 from functions import Box, Detection, Event
 from tests.detect.test_worker import burst
 
@@ -76,6 +77,16 @@ async def test_a_gun_too_far_for_the_first_look_is_found_where_something_moved()
     assert (event.id, event.type) == (unmoved.id, "gun")
     found = event.detections[0].box
     assert where.around(found) == where
+
+
+async def test_a_poster_does_not_keep_the_second_look_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    poster = Confirmed("gun", 0, Detection("gun", 0.9, Box(0.1, 0.1, 0.5, 0.9)), 0.9, least=0.4)
+    monkeypatch.setattr(Eye, "look", lambda _, events: [[poster] for _ in events])
+    sent, where = from_afar(msgspec.structs.replace(burst("fire", 9), thresholds={"fire": 0.25}))
+    async with open_eye() as eye:
+        moved = Box(where.x1 + 0.05, where.y1 + 0.05, where.x2 - 0.05, where.y2 - 0.05)
+        assert [e.type for e in await detect([sent], eye)] == []
+        assert [e.type for e in await detect([msgspec.structs.replace(sent, moved=moved)], eye)] == ["fire"]
 
 
 async def test_a_frame_that_cannot_be_decoded_counts_once_though_it_is_looked_at_twice() -> None:
