@@ -34,7 +34,7 @@ RULES: Mapping[Hazard, Rule] = {
     # docs/detector.md, "How it is measured", says how they were chosen. An accident needs three frames, for dense
     # traffic looks like one now and then in two. So might a gun, but guns in a moving scene do not hold for three.
     # Vehicles are thrown about by a crash, so their boxes may move further.
-    "accident": Rule(0.40, 1.0, frames=3, near=0.15),
+    "accident": Rule(0.45, 1.0, frames=3, near=0.1),
     "fire": Rule(0.30, 0.6),
     # A weapon is held, or it is on a poster; a rail by the road looks like one.
     "gun": Rule(0.40, 0.8, near=0.1, beside=("person",), alone=0.2),
