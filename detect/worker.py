@@ -48,6 +48,8 @@ inference_seconds = Histogram(
 
 _IMAGES = 4
 """Most pictures in one inference: on a CPU more bring nothing but memory (bench/detector.py)."""
+_EDGE = 0.01
+"""So near to the edge of a part, in fractions of the frame, a box has been cut off by it."""
 _Seen = list[Detection] | PictureError
 _Job = tuple[bytes, Box | None]
 
@@ -134,7 +136,7 @@ class Eye:
             if where is not None:
                 closer = cut(decode_jpeg(jpeg, enough_px=math.ceil(size_px / (where.x2 - where.x1))), where)
                 (more,) = _timed(self._scene, [closer], "scene")
-                found = [*found, *(d for d in believed(more, where, where) if not _is_among(d, found))]
+                found = [*found, *(d for d in believed(more, where, where) if not _is_among(d, found, where))]
         except (ModelError, PictureError) as error:
             # The alert matters more than its picture: it goes out, and redaction will withhold the picture.
             log.error("scene_unknown", reason=str(error))
@@ -208,8 +210,16 @@ def _believe(event: Event, confirmed: Sequence[Confirmed], eye: Eye) -> list[Eve
     return published
 
 
-def _is_among(found: Detection, others: Sequence[Detection]) -> bool:
-    return any(d.label == found.label and d.box.iou(found.box) >= SCENE.iou for d in others)
+def _is_among(found: Detection, others: Sequence[Detection], where: Box) -> bool:
+    """Whether what was found in a part of the frame is one of those found in the whole, perhaps cut off by the part."""
+    box = found.box
+    is_cut = min(box.x1 - where.x1, box.y1 - where.y1, where.x2 - box.x2, where.y2 - box.y2) < _EDGE
+    for other in others:
+        iou = box.iou(other.box)
+        inside = iou * (box.area + other.box.area) / (1 + iou)
+        if other.label == found.label and (iou >= SCENE.iou or (is_cut and inside >= SCENE.iou * box.area)):
+            return True
+    return False
 
 
 def _shown(hazard: Confirmed) -> Detection:

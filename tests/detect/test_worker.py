@@ -136,6 +136,19 @@ async def test_at_the_second_look_people_are_looked_for_closer_too() -> None:
     assert all(a.iou(b) < 0.5 for i, a in enumerate(people) for b in people[:i]), "nobody is counted twice"
 
 
+async def test_whom_the_closer_look_cuts_in_two_is_not_counted_twice() -> None:
+    sent = burst("gun", 14)
+    async with eye() as opened:
+        whole, _ = opened.look_around(sent.frames[0].jpeg)
+        person = next(d.box for d in whole if d.label == "person")
+        (x, y), side = person.center, 0.4
+        # The edge of the part runs through the middle of a person.
+        where = Box(max(0.0, x - side), max(0.0, y - side), x, min(1.0, y + side))
+        both, _ = opened.look_around(sent.frames[0].jpeg, where)
+    people = [d.box for d in both if d.label == "person" and d.box.iou(person) > 0]
+    assert people == [d.box for d in whole if d.label == "person" and d.box.iou(person) > 0]
+
+
 async def test_one_pixel_frames_are_looked_at_and_show_nothing() -> None:
     tiny = Frame(cv2.imencode(".jpg", np.zeros((1, 1, 3), np.uint8))[1].tobytes(), utc_now())
     async with eye() as opened:
