@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -29,22 +29,13 @@ from detect.model import HAZARD, SCENE, Network, Spec
 from detect.near import believed, cut, part
 from detect.registry import ModelError
 from detect.rules import RULES, confirm
+from detect.scores import Tally, tally
 from functions import HAZARDS, Box, Detection, Hazard
 
 THRESHOLDS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 _FRAMES = 4
 _SHIFT = 0.015
 """Share of a picture's width by which a frame may be shifted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmations:
-    """How many bursts confirmed a hazard: of those that show it, and of those that do not."""
-
-    right: int
-    shown: int
-    wrong: int
-    absent: int
 
 
 def main() -> None:
@@ -107,9 +98,7 @@ class Near:
             left, top = rng.uniform(0, 0.8, 2)
             return Box(left, top, left + 0.2, top + 0.2)
         # A weapon moves with the arm that holds it, a flame with its smoke.
-        box, growth = boxes[int(rng.integers(len(boxes)))], rng.uniform(1, 3)
-        (x, y), (w, h) = box.center, (growth * (box.x2 - box.x1) / 2, growth * (box.y2 - box.y1) / 2)
-        return Box(max(0.0, x - w), max(0.0, y - h), min(1.0, x + w), min(1.0, y + h))
+        return boxes[int(rng.integers(len(boxes)))].grown(rng.uniform(1, 3))
 
 
 def count(
@@ -118,17 +107,11 @@ def count(
     hazard: Hazard,
     threshold: float,
     frames: int,
-) -> Confirmations:
+) -> Tally:
     """What one rule confirms."""
     rules = {**RULES, hazard: replace(RULES[hazard], threshold=threshold, frames=frames)}
-    right = shown = wrong = 0
-    for sample, burst in zip(samples, bursts, strict=True):
-        confirmed = any(c.hazard == hazard for c in confirm(burst, rules=rules))
-        is_shown = any(HAZARDS[t.number] == hazard for t in sample.truths())
-        shown += is_shown
-        right += confirmed and is_shown
-        wrong += confirmed and not is_shown
-    return Confirmations(right, shown, wrong, len(samples) - shown)
+    shown = [any(HAZARDS[t.number] == hazard for t in sample.truths()) for sample in samples]
+    return tally(shown, [any(c.hazard == hazard for c in confirm(burst, rules=rules)) for burst in bursts])
 
 
 def table(samples: Sequence[Sample], bursts: Sequence[Sequence[Sequence[Detection]]]) -> list[str]:

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from detect.augment import Boxes, zoom
-from detect.corpus import CorpusError, Sample, Truth, read_corpus
+from detect.corpus import CorpusError, Sample, read_corpus
 from detect.evaluate import Finder, read_image
-from detect.letterbox import Image
 from detect.model import HAZARD, Network, Spec
 from detect.registry import ModelError
 from functions import HAZARDS, Box, Detection
@@ -51,24 +49,11 @@ def main() -> None:
 def mine(sample: Sample, finder: Finder, seed: int) -> Detection | None:
     """The surest hazard that is told of a picture, or of some parts of it, and is labelled nowhere there."""
     image, truths, rng = read_image(sample), sample.truths(), np.random.default_rng(seed)
-    views: list[tuple[Image, Sequence[Truth]]] = [(image, truths)]
-    views += [_part(image, truths, rng) for _ in range(_PARTS)]
-    found = [each for view, _ in views for each in finder([view])]
-    wrong = [
-        d
-        for (_, labelled), detections in zip(views, found, strict=True)
-        for d in detections
-        if d.label not in {HAZARDS[t.number] for t in labelled}
-    ]
-    return max(wrong, key=lambda d: d.confidence, default=None)
-
-
-def _part(image: Image, truths: Sequence[Truth], rng: np.random.Generator) -> tuple[Image, Sequence[Truth]]:
     numbers: Boxes = np.array([[t.number] for t in truths], np.float32).reshape(-1, 1)
     boxes: Boxes = np.array([_middle(t.box) for t in truths], np.float32).reshape(-1, 4)
-    part, numbers, boxes = zoom(image, numbers, boxes, rng)
-    corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], axis=1).clip(0, 1)
-    return part, [Truth(int(n), Box(*box)) for (n,), box in zip(numbers.tolist(), corners.tolist(), strict=True)]
+    views = [(image, numbers), *(zoom(image, numbers, boxes, rng)[:2] for _ in range(_PARTS))]
+    wrong = [d for view, there in views for d in finder([view])[0] if not (there == HAZARDS.index(d.label)).any()]
+    return max(wrong, key=lambda d: d.confidence, default=None)
 
 
 def _middle(box: Box) -> tuple[float, float, float, float]:

@@ -40,7 +40,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     hard: float = 3.0
     mosaic: float = 0.6
     scale: float = 0.5
-    zoom: float = 0.3
+    zoom: float = 0.0
     paste: float = 0.25
     without: tuple[str, ...] = ()
     look_every: int = 2

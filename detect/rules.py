@@ -41,8 +41,8 @@ RULES: Mapping[Hazard, Rule] = {
     "knife": Rule(0.30, 0.8, beside=("person",), alone=0.2),
 }
 
-_REACH = 0.5
-"""What is near a hazard touches its box, grown by so much of its width and height on each side."""
+_REACH = 2.0
+"""What is near a hazard touches its box, grown to so many times its width and height."""
 _LARGE = 0.1
 """Share of the frame. Who holds a weapon that covers so much of it stands before the camera, and is seen."""
 
@@ -103,8 +103,7 @@ def fits(confirmed: Confirmed, around: Sequence[Detection], rules: Mapping[Hazar
         return True
     if confirmed.confidence >= confirmed.least + rule.alone and box.area < _LARGE:
         return True
-    across, down = _REACH * (box.x2 - box.x1), _REACH * (box.y2 - box.y1)
-    reach = Box(max(0, box.x1 - across), max(0, box.y1 - down), min(1, box.x2 + across), min(1, box.y2 + down))
+    reach = box.grown(_REACH)
     return any(d.label in rule.beside and d.box.iou(reach) > 0 for d in around)
 
 

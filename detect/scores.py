@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from detect.corpus import Truth
-from functions import HAZARDS, Box, Detection
+from functions import HAZARDS, Detection
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 Bools = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
@@ -55,7 +56,7 @@ def match(
         mine = sorted((d for d in detections if d.label == HAZARDS[number]), key=lambda d: -d.confidence)
         taken = np.zeros((len(boxes), len(ious)), np.bool_)
         for detection in mine:
-            overlaps = np.array([overlap(detection.box, box) for box in boxes])
+            overlaps = np.array([detection.box.iou(box) for box in boxes])
             confidences.append(detection.confidence)
             hits.append(_take(overlaps, taken, ious))
     order = np.argsort(-np.asarray(confidences, np.float64), kind="stable")
@@ -85,18 +86,27 @@ def at_threshold(matched: Matched, threshold: float) -> tuple[float, float]:
     return _share(hits, int(kept.sum())), _share(hits, matched.truths)
 
 
+class Tally(NamedTuple):
+    """In how many pictures a hazard is told: of those that show it, and of all others."""
+
+    right: int
+    shown: int
+    wrong: int
+    absent: int
+
+
+def tally(shown: Sequence[bool], told: Sequence[bool]) -> Tally:
+    """Count, of each picture whether it shows a hazard and whether that is told of it."""
+    right = sum(s and t for s, t in zip(shown, told, strict=True))
+    return Tally(right, sum(shown), sum(told) - right, len(shown) - sum(shown))
+
+
 def told(
     found: Sequence[Sequence[Detection]], truths: Sequence[Sequence[Truth]], number: int, threshold: float
-) -> tuple[int, int, int, int]:
-    """What an alert asks, whatever the boxes: of pictures that show a hazard and of all others, in how many it is told.
-
-    Returns:
-        told where it is shown, shown, told where it is not, not shown; all in pictures.
-    """
+) -> Tally:
+    """What an alert asks, whatever the boxes: whether a hazard is told in each picture, from some confidence on."""
     shown = [any(t.number == number for t in labelled) for labelled in truths]
-    sure = [any(d.label == HAZARDS[number] and d.confidence >= threshold for d in each) for each in found]
-    right = sum(s and t for s, t in zip(shown, sure, strict=True))
-    return right, sum(shown), sum(sure) - right, len(shown) - sum(shown)
+    return tally(shown, [any(d.label == HAZARDS[number] and d.confidence >= threshold for d in each) for each in found])
 
 
 def reliability(matched: Sequence[Matched], bins: int = 10) -> list[tuple[float, float, int]]:
@@ -116,16 +126,6 @@ def calibration_error(rows: Sequence[tuple[float, float, int]]) -> float:
     """Mean distance of confidence from truth, weighed by how many there are: the expected calibration error."""
     total = sum(count for *_, count in rows)
     return sum(abs(told - true) * count for told, true, count in rows) / total if total else float("nan")
-
-
-def overlap(a: Box, b: Box) -> float:
-    """Intersection over union, 0 to 1."""
-    width = min(a.x2, b.x2) - max(a.x1, b.x1)
-    height = min(a.y2, b.y2) - max(a.y1, b.y1)
-    if width <= 0 or height <= 0:
-        return 0.0
-    both = width * height
-    return both / (a.area + b.area - both)
 
 
 def _take(overlaps: Floats, taken: Bools, ious: Sequence[float]) -> Bools:

@@ -105,19 +105,10 @@ class Eye:
 
     def _see(self, jobs: Sequence[_Job]) -> list[_Seen]:
         """Decode some frames, or parts of them, and look at them in one inference; one entry for each."""
-        decoded = [self._decode(jpeg, where) for jpeg, where in jobs]
+        decoded = [_decode_or_say(jpeg, self._hazards.size_px, where) for jpeg, where in jobs]
         images = [image for image in decoded if not isinstance(image, PictureError)]
         found = iter(_timed(self._hazards, images, "hazard") if images else ())
         return [each if isinstance(each, PictureError) else next(found) for each in decoded]
-
-    def _decode(self, jpeg: bytes, where: Box | None) -> Image | PictureError:
-        size_px = self._hazards.size_px
-        try:
-            if where is None:
-                return decode_jpeg(jpeg, enough_px=size_px)
-            return cut(decode_jpeg(jpeg, enough_px=math.ceil(size_px / (where.x2 - where.x1))), where)
-        except PictureError as error:
-            return error
 
     def look_around(self, jpeg: bytes, where: Box | None = None) -> tuple[list[Detection], tuple[str, ...]]:
         """People and vehicles in one picture, and the labels that were looked for.
@@ -131,17 +122,29 @@ class Eye:
         try:
             if self._scene is None:
                 self._scene = Network(SCENE, self._threads, self._device)
-            size_px = self._scene.size_px
-            (found,) = _timed(self._scene, [decode_jpeg(jpeg, enough_px=size_px)], "scene")
+            (found,) = _timed(self._scene, [_decode(jpeg, self._scene.size_px)], "scene")
             if where is not None:
-                closer = cut(decode_jpeg(jpeg, enough_px=math.ceil(size_px / (where.x2 - where.x1))), where)
-                (more,) = _timed(self._scene, [closer], "scene")
+                (more,) = _timed(self._scene, [_decode(jpeg, self._scene.size_px, where)], "scene")
                 found = [*found, *(d for d in believed(more, where, where) if not _is_among(d, found, where))]
         except (ModelError, PictureError) as error:
             # The alert matters more than its picture: it goes out, and redaction will withhold the picture.
             log.error("scene_unknown", reason=str(error))
             return [], ()
         return found, self._scene.labels
+
+
+def _decode(jpeg: bytes, size_px: int, where: Box | None = None) -> Image:
+    """A frame, or a part of it, at the least scale that gives a network its `size_px`; raises PictureError."""
+    if where is None:
+        return decode_jpeg(jpeg, enough_px=size_px)
+    return cut(decode_jpeg(jpeg, enough_px=math.ceil(size_px / (where.x2 - where.x1))), where)
+
+
+def _decode_or_say(jpeg: bytes, size_px: int, where: Box | None) -> Image | PictureError:
+    try:
+        return _decode(jpeg, size_px, where)
+    except PictureError as error:
+        return error
 
 
 def _count(event: Event, frames: Sequence[_Seen]) -> None:
@@ -215,9 +218,8 @@ def _is_among(found: Detection, others: Sequence[Detection], where: Box) -> bool
     box = found.box
     is_cut = min(box.x1 - where.x1, box.y1 - where.y1, where.x2 - box.x2, where.y2 - box.y2) < _EDGE
     for other in others:
-        iou = box.iou(other.box)
-        inside = iou * (box.area + other.box.area) / (1 + iou)
-        if other.label == found.label and (iou >= SCENE.iou or (is_cut and inside >= SCENE.iou * box.area)):
+        is_within = is_cut and box.shared(other.box) >= SCENE.iou * box.area
+        if other.label == found.label and (is_within or box.iou(other.box) >= SCENE.iou):
             return True
     return False
 

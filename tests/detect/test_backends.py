@@ -19,7 +19,6 @@ from detect.backends import onnx, open_backend
 from detect.letterbox import Image
 from detect.model import HAZARD, Network, Spec
 from detect.registry import WEIGHTS, ModelError, record
-from detect.scores import overlap
 from functions import Detection
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +80,7 @@ def agree(first: list[list[Detection]], second: list[list[Detection]], within: f
 def _has_likes(ones: list[Detection], others: list[Detection], within: float) -> bool:
     return all(
         any(
-            d.label == o.label and abs(d.confidence - o.confidence) <= within and overlap(d.box, o.box) >= OVERLAP
+            d.label == o.label and abs(d.confidence - o.confidence) <= within and d.box.iou(o.box) >= OVERLAP
             for o in others
         )
         for d in ones

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from detect.corpus import Truth
-from detect.scores import LOOSE, at_threshold, average_precision, calibration_error, match, overlap, reliability, told
+from detect.scores import LOOSE, at_threshold, average_precision, calibration_error, match, reliability, told
 from functions import Box, Detection
 
 FIRE = 1
@@ -41,7 +41,7 @@ def test_a_surer_error_costs_more_than_a_doubtful_one() -> None:
 def test_a_loose_box_is_right_at_a_low_overlap_only() -> None:
     found = [[Detection("fire", 0.9, Box(0.1, 0.1, 0.3, 0.4))]]
     scores = average_precision(match(found, [[Truth(FIRE, box(0.1))]], FIRE))
-    assert overlap(found[0][0].box, box(0.1)) == pytest.approx(2 / 3)
+    assert found[0][0].box.iou(box(0.1)) == pytest.approx(2 / 3)
     assert scores.tolist() == [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
 
 
