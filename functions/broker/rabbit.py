@@ -19,7 +19,7 @@ from yarl import URL
 from functions.broker.base import BrokerError, DeadLetter, Depth, QueueDiffers, Unroutable
 from functions.broker.rabbit_answers import FAILURES, guarded
 from functions.broker.rabbit_consumer import RabbitConsumer
-from functions.broker.rabbit_queues import declare_base, declare_delay, declare_queues
+from functions.broker.rabbit_queues import declare_base, declare_delay, declare_delays, declare_queues
 from functions.broker.rabbit_wire import outgoing, read_dead_letter
 from functions.event import Message
 from functions.settings import load
@@ -73,6 +73,7 @@ class RabbitBroker:
         link = await self._linked()
         try:
             differing = await declare_queues(link.connection, queues, replicates_motion=self._replicates_motion)
+            await declare_delays(link.connection)
         except FAILURES as error:
             await self._drop(link)
             raise BrokerError(f"{self._shown}: cannot declare queues: {error}") from error
@@ -198,6 +199,8 @@ class RabbitBroker:
         for parcel, result in failed:
             if isinstance(result, PublishError):
                 publishes_total.labels("returned").inc()
+                if link.forget(parcel.exchange):
+                    return [p for p, _ in failed], BrokerError(f"{self._shown}: a delay's queue was deleted")
                 return [], Unroutable(f"no queue takes {parcel.key!r}: declare one (bongsu topology apply)")
             # A driver whose connection is closed under it cancels what waits, or raises a bare Exception.
             if link.is_alive and not isinstance(result, (DeliveryError, asyncio.CancelledError, *FAILURES)):
@@ -309,6 +312,13 @@ class _Link:
         if name not in self.exchanges:
             self.exchanges[name] = await declare_delay(self.channel, int(name))
         return self.exchanges[name]
+
+    def forget(self, name: str) -> bool:
+        """Declare a delay again before its next use, for somebody deleted its queue; whether it is a delay."""
+        if name in ("", DEAD, _DEFAULT):
+            return False
+        self.exchanges.pop(name, None)
+        return True
 
 
 def _is_timeout(error: BaseException) -> bool:

@@ -10,7 +10,7 @@ import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
 from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
-from functions.topology import DEAD, EXCHANGE, Queue, delay_name
+from functions.topology import DEAD, DELAYS_S, EXCHANGE, Queue, delay_name
 
 log = structlog.get_logger()
 
@@ -73,6 +73,27 @@ async def declare_delay(channel: AbstractChannel, delay_s: int) -> AbstractExcha
     )
     await parked.bind(exchange)
     return exchange
+
+
+async def declare_delays(connection: AbstractConnection) -> None:
+    """All delays, before a retry needs one; each use of a delay declares it too, should somebody have deleted it.
+
+    A node that is killed within about a second after it created a quorum queue forgets that it is a member: what the
+    queue held, confirmed or not, is gone, and it has no leader any more (seen on 3.10, rabbitmq-server issue 15725).
+    The first retry would have been in such a queue.
+    """
+    channel = await connection.channel(publisher_confirms=False)
+    try:
+        # They are created in order, so the last is there only after the others: one question instead of twenty-one.
+        await channel.declare_exchange(delay_name(DELAYS_S[-1]), aio_pika.ExchangeType.FANOUT, passive=True)
+    except ChannelNotFoundEntity:
+        # The refusal closed the channel.
+        channel = await connection.channel(publisher_confirms=False)
+        for delay_s in DELAYS_S:
+            await declare_delay(channel, delay_s)
+    finally:
+        if not channel.is_closed:
+            await channel.close()
 
 
 async def declare_queues(

@@ -11,11 +11,12 @@ from pathlib import Path
 import aio_pika
 import pytest
 
+from bench.servers import Rabbit, rabbit_tools
 from functions import Event, Place, encode, new_id, utc_now
 from functions.broker import BrokerError, QueueDiffers, connect
 from functions.broker.rabbit import RabbitBroker
 from functions.event import Message
-from functions.topology import DEAD, Queue, queues
+from functions.topology import DEAD, DELAYS_S, Queue, delay_name, queues
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.connected
@@ -132,6 +133,56 @@ async def test_a_message_whose_workers_all_died_is_a_dead_letter(rabbit_url: str
         assert delivery is not None
         assert (delivery.attempt, delivery.message.routing_key) == (1, "fire")
         await delivery.ack()
+    await broker.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(rabbit_tools() is None, reason="no rabbitmq-server: apt-get install rabbitmq-server")
+async def test_the_first_retry_outlives_a_broker_that_is_killed_at_once(tmp_path: Path) -> None:
+    server = Rabbit(tmp_path)
+    try:
+        server.start()
+        broker = await connect(server.url)
+        await broker.declare(queues(["fire.map"]))
+        # A node forgets the queues that it created within the second before it was killed.
+        await asyncio.sleep(3)
+        await broker.publish(message())
+        async with broker.consume(["fire.map"]) as consumer:
+            delivery = await consumer.get(5)
+            assert delivery is not None
+            await delivery.retry("not yet", after_s=2)
+        server.kill()
+        server.start()
+        await broker.close()
+        broker = await connect(server.url)
+        async with broker.consume(["fire.map"]) as consumer:
+            delivery = await consumer.get(30)
+            assert delivery is not None
+            assert (delivery.attempt, delivery.message.body) == (2, b"x")
+            await delivery.ack()
+        await broker.close()
+    finally:
+        server.stop()
+
+
+async def test_the_delays_are_there_before_a_retry_needs_one_and_come_back_if_deleted(rabbit_url: str) -> None:
+    broker = await connect(rabbit_url)
+    await broker.declare(queues(["fire.map"]))
+    connection = await aio_pika.connect(rabbit_url)
+    channel = await connection.channel()
+    for delay_s in DELAYS_S:
+        await channel.declare_queue(delay_name(delay_s), passive=True)
+    await broker.publish(message())
+    async with broker.consume(["fire.map"]) as consumer:
+        for attempt in (1, 2, 3):
+            delivery = await consumer.get(10)
+            assert delivery is not None
+            assert delivery.attempt == attempt
+            # After the first retry our link knows the delay, and cannot know that it is gone.
+            await channel.queue_delete(delay_name(1))
+            await (delivery.ack() if attempt == 3 else delivery.retry("not yet", after_s=1))
+    await connection.close()
     await broker.close()
 
 
