@@ -90,6 +90,17 @@ def confirm(
     return sorted((_with_others(c, frames[c.frame], least) for c in found), key=lambda c: -c.confidence)
 
 
+def enough(frames: int, rules: Mapping[Hazard, Rule] = RULES) -> int:
+    """How many frames of a burst of that many, if they show nothing, settle that it proves nothing; at least one."""
+    return max(1, frames - min(rule.frames for rule in rules.values()) + 1)
+
+
+def can_confirm(seen: Sequence[Sequence[Detection]], more: int, rules: Mapping[Hazard, Rule] = RULES) -> bool:
+    """Whether a burst may still prove a hazard, when some of its frames were looked at and so many more were not."""
+    shown = [{d.label for d in frame} for frame in seen]
+    return any(sum(hazard in labels for labels in shown) + more >= rule.frames for hazard, rule in rules.items())
+
+
 def fits(confirmed: Confirmed, around: Sequence[Detection], rules: Mapping[Hazard, Rule] = RULES) -> bool:
     """Whether a confirmed hazard is believed beside what else is in its frame.
 

@@ -26,7 +26,7 @@ from detect.model import (
 )
 from detect.near import believed, cut, part
 from detect.registry import ModelError
-from detect.rules import Confirmed, confirm, fits
+from detect.rules import Confirmed, can_confirm, confirm, enough, fits
 from functions import HAZARDS, Box, Detection, Event, Reject, on
 from functions.jpeg import PictureError
 
@@ -88,20 +88,30 @@ class Eye:
     def _find(self, events: Sequence[Event], parts: Sequence[Box] | None = None) -> list[list[list[Detection]]]:
         """What is in each frame of each event, or in that part of it; what cannot be decoded is told at the first look.
 
-        A frame that could not be decoded shows nothing, but keeps its place in the burst.
+        A frame that could not be decoded shows nothing, but keeps its place in the burst. The last frames of a burst
+        are left out where those before them settle that it proves nothing: most bursts show nothing.
         """
         wheres: Sequence[Box | None] = parts or [None] * len(events)
-        jobs = [(frame.jpeg, where) for event, where in zip(events, wheres, strict=True) for frame in event.frames]
-        size = max(1, min(_IMAGES, -(-len(jobs) // self._threads)))
-        chunks = [jobs[at : at + size] for at in range(0, len(jobs), size)]
-        seen = (each for chunk in self._lanes.map(self._see, chunks) for each in chunk)
+        bursts = [[(frame.jpeg, where) for frame in event.frames] for event, where in zip(events, wheres, strict=True)]
+        first = self._see_all([burst[: enough(len(burst))] for burst in bursts])
+        last = self._see_all(
+            [b[len(f) :] if _is_open(f, len(b) - len(f)) else [] for b, f in zip(bursts, first, strict=True)]
+        )
         found = []
-        for event in events:
-            frames = list(itertools.islice(seen, len(event.frames)))
+        for event, *seen in zip(events, first, last, strict=True):
+            frames = [each for some in seen for each in some]
             if parts is None:
                 _count(event, frames)
             found.append([[] if isinstance(frame, PictureError) else frame for frame in frames])
         return found
+
+    def _see_all(self, bursts: Sequence[Sequence[_Job]]) -> list[list[_Seen]]:
+        """Look at some frames of each burst, in as many threads as there are."""
+        jobs = [job for burst in bursts for job in burst]
+        size = max(1, min(_IMAGES, -(-len(jobs) // self._threads)))
+        chunks = [jobs[at : at + size] for at in range(0, len(jobs), size)]
+        seen = (each for chunk in self._lanes.map(self._see, chunks) for each in chunk)
+        return [list(itertools.islice(seen, len(burst))) for burst in bursts]
 
     def _see(self, jobs: Sequence[_Job]) -> list[_Seen]:
         """Decode some frames, or parts of them, and look at them in one inference; one entry for each."""
@@ -147,6 +157,12 @@ def _decode_or_say(jpeg: bytes, size_px: int, where: Box | None) -> Image | Pict
         return error
 
 
+def _is_open(frames: Sequence[_Seen], more: int) -> bool:
+    """Whether frames not yet looked at may change what a burst proves, or whether any of it can be decoded."""
+    seen = [frame for frame in frames if not isinstance(frame, PictureError)]
+    return len(seen) < len(frames) or can_confirm(seen, more)
+
+
 def _count(event: Event, frames: Sequence[_Seen]) -> None:
     """Tell of what could not be decoded.
 
@@ -160,6 +176,7 @@ def _count(event: Event, frames: Sequence[_Seen]) -> None:
     if len(broken) == len(frames):
         raise Reject(f"none of {len(frames)} frames can be decoded")
     frames_total.labels("ok").inc(len(frames) - len(broken))
+    frames_total.labels("unneeded").inc(len(event.frames) - len(frames))
 
 
 @asynccontextmanager

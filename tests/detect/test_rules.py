@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
-from detect.rules import RULES, Confirmed, confirm, fits
-from functions import Box, Detection
+from detect.rules import RULES, Confirmed, can_confirm, confirm, enough, fits
+from functions import HAZARDS, Box, Detection
 
 
 def seen(label: str, confidence: float, x: float = 0.2, y: float = 0.2, size: float = 0.2) -> Detection:
@@ -61,6 +63,25 @@ def test_other_labels_and_empty_bursts_confirm_nothing() -> None:
     assert confirm([]) == []
     assert confirm([[], []]) == []
     assert confirm([[seen("person", 0.99)]] * 4) == []
+
+
+def test_a_burst_that_is_left_open_no_longer_can_prove_nothing_whatever_its_last_frames_show() -> None:
+    settled = 0
+    for labels in itertools.product((None, *HAZARDS), repeat=4):
+        frames = [[seen(label, 0.99)] if label else [] for label in labels]
+        for looked_at in range(1, 4):
+            if not can_confirm(frames[:looked_at], 4 - looked_at):
+                settled += 1
+                assert confirm(frames) == []
+    assert settled
+
+
+@pytest.mark.parametrize("frames", range(1, 6))
+def test_frames_that_show_nothing_settle_a_burst_once_enough_were_looked_at(frames: int) -> None:
+    needed = enough(frames)
+    assert 1 <= needed <= frames
+    assert not can_confirm([[]] * needed, frames - needed)
+    assert needed == 1 or can_confirm([[]] * (needed - 1), frames - needed + 1)
 
 
 @pytest.mark.parametrize("hazard", list(RULES))

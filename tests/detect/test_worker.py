@@ -95,6 +95,26 @@ async def test_an_undecodable_frame_is_skipped_and_the_rest_decide() -> None:
     assert event.type == "fire"
 
 
+async def test_the_last_frame_of_a_burst_that_can_prove_nothing_any_more_is_left_out() -> None:
+    def looked_at() -> tuple[float, float]:
+        told = [REGISTRY.get_sample_value("bongsu_frames_detected_total", {"outcome": o}) for o in ("ok", "unneeded")]
+        return told[0] or 0.0, told[1] or 0.0
+
+    before = looked_at()
+    async with eye() as opened:
+        assert await detect([burst("street", 10), burst("street", 12)], opened) == []
+        assert [now - then for now, then in zip(looked_at(), before, strict=True)] == [6, 2]
+        assert len(await detect([burst("fire", 9)], opened)) == 1
+    assert [now - then for now, then in zip(looked_at(), before, strict=True)] == [10, 2]
+
+
+async def test_a_burst_of_which_only_the_last_frame_can_be_decoded_is_not_rejected() -> None:
+    sent = burst("fire", 9)
+    broken = Frame(b"\xff\xd8 no picture", sent.captured_at)
+    async with eye() as opened:
+        assert await detect([msgspec.structs.replace(sent, frames=(broken,) * 3 + sent.frames[3:])], opened) == []
+
+
 async def test_a_burst_without_a_usable_frame_is_rejected() -> None:
     sent = msgspec.structs.replace(burst("fire", 9), frames=(Frame(b"nothing", utc_now()),))
     async with eye() as opened:
