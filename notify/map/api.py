@@ -26,6 +26,7 @@ from functions import telemetry
 from functions.settings import SettingsError
 from notify import settings as environment
 from notify.map import cameras, feeds, filters, incidents, openapi, pages, sessions
+from notify.map.audit import auditing
 from notify.map.guard import WRONG_KEYS_A_MINUTE, Guard, RefusedError
 from notify.map.keys import KeyFileError, Keyring
 from notify.map.limits import Buckets, Proxies
@@ -92,7 +93,7 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         snapshots = Snapshots.open(settings.snapshot_url)
         requests, failures = Buckets(settings.rate_limit), Buckets(WRONG_KEYS_A_MINUTE)
         proxies = Proxies(split(settings.trusted_proxies))
-        async with hub.running(), pruning(snapshots, settings):
+        async with hub.running(), pruning(snapshots, settings), auditing(store):
             yield Site(settings, store, snapshots, pipeline, hub, keys, requests, failures, proxies)
     finally:
         await store.close()

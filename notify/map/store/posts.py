@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, and_, insert, select, update
@@ -135,6 +136,40 @@ class Posts:
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
         return [read_post(row) for row in rows]
+
+    @persistent
+    async def missing(self, since: datetime, until: datetime) -> Mapping[str, Sequence[int]]:
+        """The incidents that a channel has not told of, by channel; empty for one that has told of all.
+
+        A channel owes what was begun on it, and whatever was first seen after it had begun with anything: one that was
+        added today owes nothing of yesterday. A false alarm is owed to none.
+
+        Args:
+            since: the first of them were seen then.
+            until: what was seen later may still be on its way.
+
+        Raises:
+            StoreError: the database is not available.
+        """
+        incidents, posts = schema.incidents.c, schema.posts.c
+        joined = schema.incidents.outerjoin(schema.posts, posts.incident_id == incidents.id)
+        query = select(incidents.id, incidents.first_seen, posts.channel, posts.state, posts.claimed_at)
+        query = query.select_from(joined).where(incidents.last_seen >= since, incidents.verdict != "false_alarm")
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        seen = {row.id: row.first_seen for row in rows if since <= row.first_seen <= until}
+        begun: dict[str, dict[int, datetime]] = defaultdict(dict)
+        told: dict[str, set[int]] = defaultdict(set)
+        for row in rows:
+            if row.channel is not None:
+                begun[row.channel][row.id] = row.claimed_at
+                told[row.channel].update([row.id] if row.state == "posted" else [])
+        missing = {}
+        for channel, claims in begun.items():
+            first = min(claims.values())
+            due = {i for i, at in seen.items() if i in claims or at >= first}
+            missing[channel] = sorted(due - told[channel])
+        return missing
 
 
 def select_posts() -> Select[Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from functions import Caption
+from functions.event import utc_now
 
 TEXT = Caption(en="Fire.", ko="화재.")
 
@@ -55,3 +58,32 @@ async def test_post_is_seen_only_when_confirmed_and_the_first_confirmation_stays
     (post,) = await store.posts.newest()
     assert (post.text, post.snapshot_key, post.reference, post.event_id) == (TEXT, "key", "1", "event-1")
     assert post.incident.id == incident
+
+
+async def test_what_a_channel_has_not_told_of_is_missing_there_and_nowhere_else(store, make_event):
+    now = utc_now()
+
+    async def record(number, hours_ago):
+        seen = make_event(id_=f"event-{number}", camera=f"gate-{number}", captured_at=now - timedelta(hours=hours_ago))
+        return await store.sightings.record(seen)
+
+    async def post(incident, *channels):
+        for channel in channels:
+            await store.posts.claim(incident, channel, f"event-{incident}")
+            await store.posts.confirm(incident, channel, text=TEXT, snapshot_key=None, reference="1")
+
+    async def missing():
+        return await store.posts.missing(now - timedelta(days=1), now - timedelta(minutes=10))
+
+    old, told, begun, later = [await record(n, h) for n, h in enumerate((30, 3, 2, -0.5))]
+    assert await missing() == {}
+    await post(old, "x")
+    await post(told, "feed", "x")
+    await store.posts.claim(begun, "x", "event-2")
+    assert await missing() == {"feed": [], "x": [begun]}
+    # Half an hour on: what was seen after both channels had begun is owed by both.
+    due = await store.posts.missing(now - timedelta(days=1), now + timedelta(hours=1))
+    assert due == {"feed": [later], "x": [begun, later]}
+    await post(begun, "x")
+    await store.reviews.give(later, "false_alarm", by="operator")
+    assert await store.posts.missing(now - timedelta(days=1), now + timedelta(hours=1)) == {"feed": [], "x": []}
