@@ -34,6 +34,15 @@ async def call(event: Event) -> None:
         log.write(f"done {event.id}\\n")
 """
 
+HANGS = """
+import time
+from functions import Event, on
+
+@on("accident", timeout_s=0.2)
+def call(event: Event) -> None:
+    time.sleep(1000)
+"""
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
@@ -118,6 +127,17 @@ async def test_sigterm_finishes_what_is_in_hand(place: Path) -> None:
     broker = await connect(f"sqlite:///{place}/broker.db")
     assert (await broker.depth("accident.hospital")).ready == 2
     await broker.close()
+
+
+async def test_a_handler_that_hangs_in_its_thread_does_not_outlive_sigterm(place: Path) -> None:
+    (place / "hospital.py").write_text(HANGS)
+    await publish(place, accident())
+    with worker(place) as process:
+        until(lambda: '"event_retried"' in process.stderr.readline())  # type: ignore[union-attr]
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert '"handler_abandoned"' in log
 
 
 async def test_the_worker_serves_health_and_metrics(place: Path, unused_tcp_port: int) -> None:
