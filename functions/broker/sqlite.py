@@ -25,6 +25,8 @@ from functions.topology import Queue
 
 T = TypeVar("T")
 
+_BUSY_S = 10.0
+"""How long a transaction waits for that of another process."""
 _RENEW_S = 3.0
 _POLL_S = 0.005
 """How often a waiting consumer looks whether another process has committed: one cheap PRAGMA."""
@@ -160,11 +162,19 @@ class SqliteBroker:
     # What follows runs partly on the loop (`_do`), partly on the broker's own thread (all else).
 
     async def _do(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        """Have it done in a transaction."""
+        return await self._ask(action, is_note=False)
+
+    async def _note(self, action: Callable[[], None]) -> None:
+        """Change what the thread knows of consumers: in no transaction, so a file that is locked cannot hinder it."""
+        await self._ask(lambda _: action(), is_note=True)
+
+    async def _ask(self, action: Callable[[sqlite3.Connection], T], *, is_note: bool) -> T:
         if self._closed:
             raise BrokerError(f"broker file {self._path} is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._work.put(_Operation(action, loop, future))
+        self._work.put(_Operation(action, is_note, loop, future))
         return await future
 
     def _serve(self, opened: Callable[[BrokerError | None], object]) -> None:
@@ -215,7 +225,7 @@ class SqliteBroker:
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(self._path, timeout=10.0, isolation_level=None)
+        db = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA journal_size_limit = 67108864")
@@ -223,6 +233,9 @@ class SqliteBroker:
         return db
 
     def _run(self, db: sqlite3.Connection, batch: list[_Operation]) -> None:
+        for note in (o for o in batch if o.is_note):
+            note.settle(note.action(db), None)
+        batch = [o for o in batch if not o.is_note]
         if not batch:
             return
         results: list[tuple[_Operation, Any, BaseException | None]] = []
@@ -290,6 +303,7 @@ class SqliteBroker:
 @dataclass(frozen=True, slots=True)
 class _Operation:
     action: Callable[[sqlite3.Connection], Any]
+    is_note: bool
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
 
@@ -377,13 +391,13 @@ class _SqliteConsumer:
 
     async def leave(self) -> None:
         # A cancelled `get` may still be waiting; what is given to it before it is withdrawn is released below.
-        await self.broker._do(lambda db: self._withdraw())
+        await self.broker._note(self._withdraw)
         try:
             for delivery in list(self.unanswered.values()):
                 await delivery.release()
         finally:
             # What could not be given back is no longer renewed, so its lease runs out.
-            self.broker._held.difference_update(self.unanswered)
+            await self.broker._note(lambda: self.broker._held.difference_update(self.unanswered))
 
     async def _fill(self, timeout_s: float | None) -> bool:
         loop = asyncio.get_running_loop()
@@ -397,13 +411,13 @@ class _SqliteConsumer:
             _settle(future, None, None)
 
         self.wait = _Wait(self.queues, room, loop, future, accept)
-        await self.broker._do(lambda db: self._enlist())
+        await self.broker._note(self._enlist)
         try:
             async with asyncio.timeout(timeout_s):
                 await asyncio.shield(future)
         except TimeoutError:
             # Withdraw on the broker's thread: a delivery that crossed with the timeout is then in the buffer.
-            await self.broker._do(lambda db: self._withdraw())
+            await self.broker._note(self._withdraw)
         return bool(self.buffer)
 
     def _enlist(self) -> None:

@@ -212,3 +212,27 @@ async def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path: Path) 
     await broker.publish(encode(large))
     assert (await broker.depth("accident.hospital")).ready == 2
     await broker.close()
+
+
+async def test_what_is_in_hand_while_the_file_is_locked_is_delivered_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.broker.sqlite._BUSY_S", 0.1)
+    monkeypatch.setattr("functions.broker.sqlite._RENEW_S", 0.1)
+    monkeypatch.setattr("functions.broker.sqlite_sql.LEASE_S", 0.5)
+    broker = await connect(f"sqlite:///{tmp_path}/broker.db")
+    await broker.declare(queues(["accident.hospital"]))
+    await broker.publish(encode(accident()))
+    other = sqlite3.connect(tmp_path / "broker.db", isolation_level=None)
+    with pytest.raises(BrokerError, match="locked"):
+        async with broker.consume(["accident.hospital"]) as consumer:
+            delivery = await consumer.get(5)
+            assert delivery is not None
+            # As a backup does, or a replica that is stopped in mid-transaction.
+            other.execute("BEGIN IMMEDIATE")
+            await delivery.ack()
+    other.execute("ROLLBACK")
+    async with broker.consume(["accident.hospital"]) as consumer:
+        assert await consumer.get(5) is not None
+    other.close()
+    await broker.close()
