@@ -74,7 +74,7 @@ class Delivery(Protocol):
         """Done: forget the message."""
 
     async def retry(self, reason: str, after_s: float) -> None:
-        """Deliver again after `after_s` seconds; at the queue's delivery limit, keep as a dead letter."""
+        """Deliver again after `after_s` seconds, 300 at most; at the queue's delivery limit, keep as a dead letter."""
 
     async def reject(self, reason: str) -> None:
         """Keep as a dead letter at once."""

@@ -142,7 +142,7 @@ class SqliteBroker:
             for id_ in chosen:
                 moved += db.execute(
                     "INSERT INTO messages (queue, body_id, attempts, ready_at, expires_at) "
-                    "SELECT queue, body_id, 0, ?1, ?1 + (SELECT ttl_s FROM queues WHERE name = queue) "
+                    "SELECT queue, body_id, 0, 0, ?1 + (SELECT ttl_s FROM queues WHERE name = queue) "
                     "FROM dead WHERE id = ?2",
                     (time.time(), id_),
                 ).rowcount
@@ -194,16 +194,17 @@ class SqliteBroker:
                 batch: list[_Operation] = []
             else:
                 batch, running = self._collect(first)
-            now = time.time()
             try:
                 self._run(db, batch)
-                if self._held and now - renewed_at > _RENEW_S:
+                # The times in the file are those of the wall clock, which processes share, and which may be set back.
+                ticks, now = time.monotonic(), time.time()
+                if self._held and ticks - renewed_at > _RENEW_S:
                     self._renew(db, now)
-                    renewed_at = now
+                    renewed_at = ticks
                 # data_version moves when another process commits; our own commits are in `batch`.
                 seen: int = db.execute("PRAGMA data_version").fetchone()[0]
-                if self._waiting and (batch or seen != version or now - swept_at > _SWEEP_S):
-                    version, swept_at = seen, now
+                if self._waiting and (batch or seen != version or ticks - swept_at > _SWEEP_S):
+                    version, swept_at = seen, ticks
                     self._serve_waiting(db, now)
             except sqlite3.Error as error:
                 self._fail_waiting(self._explain(error))

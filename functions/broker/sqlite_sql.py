@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from functions.broker.base import BrokerError, Unroutable
 from functions.event import Message
+from functions.topology import DELAYS_S
 
 LEASE_S = 10.0
 """A worker that stops renewing (killed, machine asleep) loses what it holds after this long."""
@@ -36,6 +37,9 @@ CREATE TABLE IF NOT EXISTS dead (
   reason TEXT NOT NULL, dead_at REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS dead_by_body ON dead (body_id);
 """
+
+# No retry is parked for longer, so one that seems to be was parked before the clock was set back: it is due.
+_IS_DUE = f"(ready_at <= ?2 OR ready_at > ?2 + {DELAYS_S[-1]})"
 
 _FORGET_BODY = """
 DELETE FROM bodies WHERE id = ?1
@@ -102,8 +106,8 @@ def publish(db: sqlite3.Connection, messages: Sequence[Message]) -> None:
         ).lastrowid
         for name, max_length, ttl_s in routes[message.routing_key]:
             db.execute(
-                "INSERT INTO messages (queue, body_id, attempts, ready_at, expires_at) VALUES (?, ?, 0, ?, ?)",
-                (name, body_id, now, now + ttl_s if ttl_s else None),
+                "INSERT INTO messages (queue, body_id, attempts, ready_at, expires_at) VALUES (?, ?, 0, 0, ?)",
+                (name, body_id, now + ttl_s if ttl_s else None),
             )
             db.execute("UPDATE queues SET published = published + 1 WHERE name = ?", (name,))
             if max_length:
@@ -139,7 +143,7 @@ def has_work(db: sqlite3.Connection, queues: Sequence[str], now: float) -> bool:
     """Whether anything is due, found by reading alone so that idle consumers never take the write lock."""
     return any(
         db.execute(
-            "SELECT 1 FROM messages WHERE queue = ? AND lease_until IS NULL AND ready_at <= ? LIMIT 1", (queue, now)
+            f"SELECT 1 FROM messages WHERE queue = ?1 AND lease_until IS NULL AND {_IS_DUE} LIMIT 1", (queue, now)
         ).fetchone()
         or any(
             until < now or not _is_alive(owner)
@@ -163,7 +167,7 @@ def take(db: sqlite3.Connection, queues: Sequence[str], limit: int, owner: int, 
         for queue in queues
         for row in db.execute(
             "SELECT id, queue, body_id, attempts FROM messages "
-            "WHERE queue = ? AND lease_until IS NULL AND ready_at <= ? ORDER BY id LIMIT ?",
+            f"WHERE queue = ?1 AND lease_until IS NULL AND {_IS_DUE} ORDER BY id LIMIT ?3",
             (queue, now, limit),
         ).fetchall()
     )[:limit]
@@ -223,7 +227,7 @@ def retry(db: sqlite3.Connection, id_: int, reason: str, after_s: float) -> None
         return
     db.execute(
         "UPDATE messages SET lease_until = NULL, lease_by = NULL, ready_at = ? WHERE id = ?",
-        (time.time() + after_s, id_),
+        (time.time() + (after_s if after_s < DELAYS_S[-1] else DELAYS_S[-1]), id_),
     )
 
 

@@ -236,3 +236,21 @@ async def test_what_is_in_hand_while_the_file_is_locked_is_delivered_again(
         assert await consumer.get(5) is not None
     other.close()
     await broker.close()
+
+
+async def test_a_clock_that_is_set_back_holds_up_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = await connect(f"sqlite:///{tmp_path}/broker.db")
+    await broker.declare(queues(["accident.hospital"]))
+    await broker.publish(encode(accident()), encode(accident()))
+    async with broker.consume(["accident.hospital"]) as consumer:
+        delivery = await consumer.get(5)
+        assert delivery is not None
+        await delivery.retry("feed is away", after_s=60)
+        an_hour_ago = time.time() - 3600
+        monkeypatch.setattr(time, "time", lambda: an_hour_ago)
+        for attempt in (2, 1):
+            delivery = await consumer.get(5)
+            assert delivery is not None
+            assert delivery.attempt == attempt
+            await delivery.ack()
+    await broker.close()
