@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import aio_pika
+import pamqp.encode
 import pytest
 
 from bench.servers import Rabbit, rabbit_tools
@@ -203,6 +205,45 @@ async def test_hostile_headers_are_no_hindrance(rabbit_url: str) -> None:
         await delivery.reject("not an event")
     reasons = {letter.reason for letter in await broker.dead_letters()}
     assert reasons == {"not an event", "put among the dead letters by hand"}
+    await broker.close()
+
+
+async def test_properties_that_cannot_be_read_or_sent_on_end_no_connection(
+    rabbit_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = await connect(rabbit_url)
+    await broker.declare(queues(["fire.map"]))
+    nested: dict[str, object] = {}
+    for _ in range(900):
+        nested = {"a": nested}
+    # In microseconds, which is what a publisher may take it for.
+    monkeypatch.setitem(pamqp.encode.METHODS, "timestamp", lambda at: struct.pack(">Q", int(at.timestamp() * 1e6)))
+    deepest = sys.getrecursionlimit()
+    connection = await aio_pika.connect(rabbit_url)
+    channel = await connection.channel()
+    sys.setrecursionlimit(20_000)
+    try:
+        for odd in (
+            aio_pika.Message(b"late", timestamp=utc_now()),
+            aio_pika.Message(b"deep", headers=nested),  # type: ignore[arg-type]
+            aio_pika.Message(b"long", headers={"h": bytearray(b"\xff" * 60_000)}),
+        ):
+            await channel.default_exchange.publish(odd, "fire.map")
+    finally:
+        sys.setrecursionlimit(deepest)
+    await connection.close()
+    await broker.publish(message())
+    async with broker.consume(["fire.map"], prefetch=4) as consumer:
+        for body in (b"late", b"deep", b"long"):
+            delivery = await consumer.get(5)
+            assert delivery is not None
+            assert delivery.message.body == body
+            await delivery.reject("not an event")
+        delivery = await consumer.get(5)
+        assert delivery is not None
+        assert (delivery.message.body, delivery.attempt) == (b"x", 1)
+        await delivery.ack()
+    assert [letter.message.body for letter in await broker.dead_letters()] == [b"late", b"deep", b"long"]
     await broker.close()
 
 
