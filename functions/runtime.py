@@ -35,6 +35,8 @@ class StartError(RuntimeError):
 
 _MAX_BACKOFF_S = 60.0
 _RECONNECT_MAX_S = 10.0
+_SUSPECT = 2
+"""An event whose worker died so often is handled alone, for it may be what the worker died of."""
 _LAST_S = 3.0
 """From the end of all work to the end of the process; with the grace period, less than Kubernetes' 30 s."""
 
@@ -244,17 +246,25 @@ class _Worker:
         if self._spool is not None:
             await self._spool.flush(self._broker)
         # A batch waits ready while the one before it is at work.
-        async with self._broker.consume(names, prefetch=LEAST if batch == 1 else 2 * batch) as consumer:
+        size = LEAST if batch == 1 else 2 * batch
+        async with self._broker.consume(names, prefetch=size) as consumer:
             self._lost_brokers = 0
             telemetry.set_healthy(True)
-            window = Window(consumer, is_fixed=batch > 1)
+            window = Window(consumer, size=size, is_fixed=batch > 1)
             try:
                 while not self._stopping.is_set():
                     deliveries = await self._gather(consumer)
-                    if deliveries:
-                        window.begin()
-                        await self._handle(deliveries, arguments)
-                        await window.end()
+                    if not deliveries:
+                        continue
+                    # Were it to end us, each event that we hold with it would count one more delivery as well.
+                    is_suspect = deliveries[0].deaths >= _SUSPECT
+                    if is_suspect:
+                        await window.shut()
+                    window.begin()
+                    await self._handle(deliveries, arguments)
+                    if is_suspect:
+                        await window.reopen()
+                    await window.end()
             finally:
                 await window.close()
 
@@ -262,7 +272,7 @@ class _Worker:
         """One delivery, or up to a batch of them; empty when it is time to stop."""
         first = consumer.get_nowait() or await self._wait_for(consumer)
         deliveries = [] if first is None else [first]
-        if self._subscription.batch == 1:
+        if self._subscription.batch == 1 or first is None or first.deaths >= _SUSPECT:
             return deliveries
         wait_until = time.monotonic() + self._subscription.batch_wait_s
         while len(deliveries) < self._subscription.batch and not self._stopping.is_set():

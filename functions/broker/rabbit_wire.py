@@ -73,7 +73,12 @@ def read_message(headers: Mapping[str, Any], routing_key: str | None, body: byte
 
 def read_attempt(headers: Mapping[str, Any]) -> int:
     """Which delivery this is, 1 at the first: our own retries, and what the queue counted since the last of them."""
-    return _count(headers.get(ATTEMPTS)) + _count(headers.get("x-delivery-count")) + 1
+    return _count(headers.get(ATTEMPTS)) + read_deaths(headers) + 1
+
+
+def read_deaths(headers: Mapping[str, Any]) -> int:
+    """How often a quorum queue had this message back because its consumer was gone; a classic one does not tell."""
+    return _count(headers.get("x-delivery-count"))
 
 
 def read_dead_letter(incoming: AbstractIncomingMessage) -> DeadLetter:

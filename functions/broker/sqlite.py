@@ -341,6 +341,10 @@ class _SqliteDelivery:
     def attempt(self) -> int:
         return self.taken.attempt
 
+    @property
+    def deaths(self) -> int:
+        return self.taken.deaths
+
     async def ack(self) -> None:
         await self._answer(sql.ack)
 

@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS bodies (
   id INTEGER PRIMARY KEY AUTOINCREMENT, routing_key TEXT NOT NULL, headers TEXT NOT NULL, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS messages (
   id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, body_id INTEGER NOT NULL, attempts INTEGER NOT NULL,
-  ready_at REAL NOT NULL, expires_at REAL, lease_until REAL, lease_by INTEGER);
+  ready_at REAL NOT NULL, expires_at REAL, lease_until REAL, lease_by INTEGER, deaths INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS messages_ready ON messages (queue, id) WHERE lease_until IS NULL;
 CREATE INDEX IF NOT EXISTS messages_leased ON messages (queue, lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX IF NOT EXISTS messages_by_body ON messages (body_id);
@@ -47,7 +47,10 @@ DELETE FROM bodies WHERE id = ?1
 """
 
 
-MIGRATIONS = ("ALTER TABLE queues ADD COLUMN published INTEGER NOT NULL DEFAULT 0",)
+MIGRATIONS = (
+    "ALTER TABLE queues ADD COLUMN published INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE messages ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0",
+)
 """What makes a file of version n one of version n + 1; `SCHEMA` is what comes out at the end."""
 
 
@@ -58,6 +61,7 @@ class Taken:
     id: int
     queue: str
     attempt: int
+    deaths: int
     message: Message
 
 
@@ -166,13 +170,13 @@ def take(db: sqlite3.Connection, queues: Sequence[str], limit: int, owner: int, 
         row
         for queue in queues
         for row in db.execute(
-            "SELECT id, queue, body_id, attempts FROM messages "
+            "SELECT id, queue, body_id, attempts, deaths FROM messages "
             f"WHERE queue = ?1 AND lease_until IS NULL AND {_IS_DUE} ORDER BY id LIMIT ?3",
             (queue, now, limit),
         ).fetchall()
     )[:limit]
     taken = []
-    for id_, queue, body_id, attempts in due:
+    for id_, queue, body_id, attempts, deaths in due:
         db.execute(
             "UPDATE messages SET lease_until = ?, lease_by = ?, attempts = attempts + 1 WHERE id = ?",
             (now + LEASE_S, owner, id_),
@@ -180,7 +184,7 @@ def take(db: sqlite3.Connection, queues: Sequence[str], limit: int, owner: int, 
         key, headers, body = db.execute(
             "SELECT routing_key, headers, body FROM bodies WHERE id = ?", (body_id,)
         ).fetchone()
-        taken.append(Taken(id_, queue, attempts + 1, Message(key, body, json.loads(headers))))
+        taken.append(Taken(id_, queue, attempts + 1, deaths, Message(key, body, json.loads(headers))))
     return taken
 
 
@@ -195,7 +199,9 @@ def _reclaim(db: sqlite3.Connection, queue: str, limit: int | None, now: float) 
         if limit is not None and attempts >= limit:
             bury(db, id_, f"its worker died or stalled at each of {attempts} deliveries")
         else:
-            db.execute("UPDATE messages SET lease_until = NULL, lease_by = NULL WHERE id = ?", (id_,))
+            db.execute(
+                "UPDATE messages SET lease_until = NULL, lease_by = NULL, deaths = deaths + 1 WHERE id = ?", (id_,)
+            )
 
 
 def _is_alive(owner: int) -> bool:

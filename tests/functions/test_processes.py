@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from functions import Event, Place, encode, new_id, utc_now
+from functions import Event, Place, decode, encode, new_id, utc_now
 from functions.broker import BrokerError, connect
 from functions.topology import queues
 
@@ -30,6 +31,18 @@ async def call(event: Event) -> None:
     with open(os.environ["LOG"], "a") as log:
         log.write(f"begin {event.id}\\n")
     await asyncio.sleep(float(os.environ.get("WORK_S", "0")))
+    with open(os.environ["LOG"], "a") as log:
+        log.write(f"done {event.id}\\n")
+"""
+
+DIES = """
+import os
+from functions import Event, on
+
+@on("accident")
+async def call(event: Event) -> None:
+    if event.camera == "poison":
+        os._exit(139)
     with open(os.environ["LOG"], "a") as log:
         log.write(f"done {event.id}\\n")
 """
@@ -129,6 +142,20 @@ async def test_sigterm_finishes_what_is_in_hand(place: Path) -> None:
     await broker.close()
 
 
+async def test_an_event_that_kills_its_workers_takes_no_other_along(place: Path) -> None:
+    (place / "hospital.py").write_text(DIES)
+    poison, *others = [accident() for _ in range(4)]
+    await publish(place, msgspec.structs.replace(poison, camera="poison"), *others)
+    for _ in range(8):
+        with worker(place) as process:
+            assert process.wait(20) == 139
+    with worker(place):
+        until(lambda: {f"done {other.id}" for other in others} <= set(log_of(place)))
+    broker = await connect(f"sqlite:///{place}/broker.db")
+    assert [decode(letter.message.body).id for letter in await broker.dead_letters()] == [poison.id]
+    await broker.close()
+
+
 async def test_a_handler_that_hangs_in_its_thread_does_not_outlive_sigterm(place: Path) -> None:
     (place / "hospital.py").write_text(HANGS)
     await publish(place, accident())
@@ -177,6 +204,7 @@ async def test_a_file_of_an_older_version_is_brought_up_to_date(place: Path) -> 
     await publish(place, event)
     with sqlite3.connect(place / "broker.db") as db:
         db.execute("ALTER TABLE queues DROP COLUMN published")
+        db.execute("ALTER TABLE messages DROP COLUMN deaths")
         db.execute("PRAGMA user_version = 0")
     broker = await connect(f"sqlite:///{place}/broker.db")
     assert (await broker.depth("accident.hospital")).ready == 1

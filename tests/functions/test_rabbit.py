@@ -14,10 +14,12 @@ import pamqp.encode
 import pytest
 
 from bench.servers import Rabbit, rabbit_tools
-from functions import Event, Place, encode, new_id, utc_now
+from functions import Event, Place, decode, encode, new_id, on, utc_now
 from functions.broker import BrokerError, QueueDiffers, connect
 from functions.broker.rabbit import RabbitBroker
 from functions.event import Message
+from functions.function import Function
+from functions.runtime import run
 from functions.topology import DEAD, DELAYS_S, Queue, delay_name, queues
 
 ROOT = Path(__file__).parents[2]
@@ -135,6 +137,38 @@ async def test_a_message_whose_workers_all_died_is_a_dead_letter(rabbit_url: str
         assert delivery is not None
         assert (delivery.attempt, delivery.message.routing_key) == (1, "fire")
         await delivery.ack()
+    await broker.close()
+
+
+async def test_an_event_that_kills_its_workers_takes_no_other_along(
+    rabbit_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.runtime._backoff", lambda attempt: 0.0)
+    broker, stopping, handled = await connect(rabbit_url), asyncio.Event(), []
+    assert isinstance(broker, RabbitBroker)
+
+    @on("fire")
+    async def handle(event: Event) -> None:
+        if event.camera != "poison":
+            handled.append(event.camera)
+        elif broker._consuming is not None:
+            # What RabbitMQ sees of a worker that dies.
+            await broker._consuming.close()
+
+    await broker.declare(queues(["fire.map"]))
+    cameras = ["poison", "a", "b", "c"]
+    place = Place(0, 0, "gate")
+    await broker.publish(
+        *(encode(Event(id=new_id(), type="fire", camera=c, place=place, captured_at=utc_now())) for c in cameras)
+    )
+    function = Function("map", (handle.__bongsu_subscription__,))  # type: ignore[attr-defined]
+    running = asyncio.create_task(run(function, broker, stopping))
+    async with asyncio.timeout(60):
+        while not (set(handled) == {"a", "b", "c"} and await broker.dead_letters()):
+            await asyncio.sleep(0.1)
+    stopping.set()
+    await running
+    assert [decode(letter.message.body).camera for letter in await broker.dead_letters()] == ["poison"]
     await broker.close()
 
 
