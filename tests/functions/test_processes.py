@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -12,12 +13,13 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import msgspec
 import pytest
 
 from functions import Event, Place, decode, encode, new_id, utc_now
-from functions.broker import BrokerError, connect
+from functions.broker import BrokerError, Depth, connect
 from functions.topology import queues
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +66,7 @@ def place(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def worker(place: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def worker(place: Path, stderr: int | IO[str] = subprocess.PIPE, **environment: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "functions", str(place / "hospital.py")],
         env={
@@ -74,7 +76,7 @@ def worker(place: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
             "PYTHONPATH": str(ROOT),
             **environment,
         },
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
     try:
@@ -116,6 +118,18 @@ async def test_one_new_file_receives_accidents(place: Path) -> None:
         until(lambda: f"done {event.id}" in log_of(place))
         process.send_signal(signal.SIGTERM)
         assert process.wait(5) == 0
+
+
+async def test_a_log_that_cannot_be_written_stops_no_work(place: Path) -> None:
+    event = accident()
+    await publish(place, event)
+    with Path("/dev/full").open("w") as full, worker(place, stderr=full):
+        until(lambda: f"done {event.id}" in log_of(place))
+        broker = await connect(f"sqlite:///{place}/broker.db")
+        while (await broker.depth("accident.hospital")).unacked:
+            await asyncio.sleep(0.02)
+        assert await broker.depth("accident.hospital") == Depth(0, 0, 1)
+        await broker.close()
 
 
 async def test_kill_9_in_mid_work_loses_nothing(place: Path) -> None:
