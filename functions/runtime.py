@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
+import os
 import random
 import signal
 import sys
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
 
 from functions import telemetry
 from functions.broker import Broker, BrokerError, Consumer, Delivery, QueueDiffers, Unroutable, connect
+from functions.caller import Caller, Overdue
 from functions.event import DecodeError, Event, Stage, decode, encode, utc_now
 from functions.function import DeclarationError, Function, Reject, Retry, Subscription, load_function
 from functions.record import Record
@@ -33,6 +35,10 @@ class StartError(RuntimeError):
 
 _MAX_BACKOFF_S = 60.0
 _RECONNECT_MAX_S = 10.0
+_SUSPECT = 2
+"""An event whose worker died so often is handled alone, for it may be what the worker died of."""
+_LAST_S = 3.0
+"""From the end of all work to the end of the process; with the grace period, less than Kubernetes' 30 s."""
 
 
 class _BrokerAway(Exception):
@@ -82,7 +88,17 @@ async def _main(function: Function, settings: Settings, spool: Spool | None, sta
             function, broker, stopping, grace_s=settings.grace_s, started_at=started_at, spool=spool, bursts=bursts
         )
     finally:
+        # The interpreter waits for every thread at its end, and a handler may hang in one for ever.
+        last = threading.Timer(_LAST_S, _abandon, (function.name, 0 if stopping.is_set() else 1))
+        last.daemon = True
+        last.start()
         await broker.close()
+
+
+def _abandon(name: str, status: int) -> None:
+    """End the process over what still runs in its threads: all that can be given back has been."""
+    log.warning("handler_abandoned", function=name, threads=[t.name for t in threading.enumerate() if not t.daemon])
+    os._exit(status)
 
 
 async def run(
@@ -191,7 +207,7 @@ class _Worker:
         self._started_at = started_at
         self._spool = spool
         self._bursts = bursts
-        self._is_async = inspect.iscoroutinefunction(subscription.handler)
+        self._caller = Caller(subscription)
         self._waiting: asyncio.Timeout | None = None
         self._is_first = True
         self._lost_brokers = 0
@@ -230,17 +246,25 @@ class _Worker:
         if self._spool is not None:
             await self._spool.flush(self._broker)
         # A batch waits ready while the one before it is at work.
-        async with self._broker.consume(names, prefetch=LEAST if batch == 1 else 2 * batch) as consumer:
+        size = LEAST if batch == 1 else 2 * batch
+        async with self._broker.consume(names, prefetch=size) as consumer:
             self._lost_brokers = 0
             telemetry.set_healthy(True)
-            window = Window(consumer, is_fixed=batch > 1)
+            window = Window(consumer, size=size, is_fixed=batch > 1)
             try:
                 while not self._stopping.is_set():
                     deliveries = await self._gather(consumer)
-                    if deliveries:
-                        window.begin()
-                        await self._handle(deliveries, arguments)
-                        await window.end()
+                    if not deliveries:
+                        continue
+                    # Were it to end us, each event that we hold with it would count one more delivery as well.
+                    is_suspect = deliveries[0].deaths >= _SUSPECT
+                    if is_suspect:
+                        await window.shut()
+                    window.begin()
+                    await self._handle(deliveries, arguments)
+                    if is_suspect:
+                        await window.reopen()
+                    await window.end()
             finally:
                 await window.close()
 
@@ -248,7 +272,7 @@ class _Worker:
         """One delivery, or up to a batch of them; empty when it is time to stop."""
         first = consumer.get_nowait() or await self._wait_for(consumer)
         deliveries = [] if first is None else [first]
-        if self._subscription.batch == 1:
+        if self._subscription.batch == 1 or first is None or first.deaths >= _SUSPECT:
             return deliveries
         wait_until = time.monotonic() + self._subscription.batch_wait_s
         while len(deliveries) < self._subscription.batch and not self._stopping.is_set():
@@ -342,49 +366,39 @@ class _Worker:
             raise _BrokerAway(error) from error
 
     async def _call(self, events: Sequence[Event], arguments: tuple[Any, ...]) -> list[Event]:
-        handler, is_batch = self._subscription.handler, self._subscription.batch > 1
-        first = events if is_batch else events[0]
+        first = events if self._subscription.batch > 1 else events[0]
         if self._is_first:
             self._is_first = False
             telemetry.cold_start_seconds.labels(self._function).observe(max(0.0, time.time() - self._started_at))
         begun = time.perf_counter()
-        async with asyncio.timeout(self._subscription.timeout_s):
-            if self._is_async:
-                returned = await handler(first, *arguments)
-            else:
-                returned = await asyncio.to_thread(handler, first, *arguments)
+        outputs = await self._caller.call(first, *arguments)
         self._record.called(time.perf_counter() - begun)
-        return _outputs(returned)
+        return outputs
 
     async def _refuse(self, delivery: Delivery, event: Event, error: Exception) -> None:
         if isinstance(error, Reject):
-            await delivery.reject(error.reason)
+            await delivery.reject(_readable(error.reason))
             self._record.count(event.type, "rejected")
             log.error("event_rejected", function=self._function, reason=error.reason)
             return
         if isinstance(error, Retry):
             reason, after_s = error.reason, error.after_s
-        elif isinstance(error, TimeoutError):
-            reason, after_s = f"handler took more than {self._subscription.timeout_s} s", _backoff(delivery.attempt)
+        elif isinstance(error, Overdue):
+            reason, after_s = str(error), _backoff(delivery.attempt)
         else:
             reason, after_s = f"{type(error).__name__}: {error}", _backoff(delivery.attempt)
-        await delivery.retry(reason, after_s)
+        await delivery.retry(_readable(reason), after_s)
         self._record.count(event.type, "retried")
-        is_bug = not isinstance(error, (Retry, TimeoutError, BrokerError))
+        is_bug = not isinstance(error, (Retry, Overdue, BrokerError))
         log.warning(
             "event_retried", function=self._function, reason=reason, after_s=round(after_s, 2),
             attempt=delivery.attempt, exc_info=error if is_bug else None,
         )  # fmt: skip
 
 
-def _outputs(returned: Event | Iterable[Event] | None) -> list[Event]:
-    if returned is None:
-        return []
-    outputs = [returned] if isinstance(returned, Event) else list(returned)
-    for output in outputs:
-        if not isinstance(output, Event):
-            raise Reject(f"handler returned {type(output).__name__}: return an Event, several, or None")
-    return outputs
+def _readable(reason: str) -> str:
+    """A reason that any broker can keep: the name of a file may hold half a character, which is no UTF-8."""
+    return reason.encode("utf-8", "backslashreplace").decode()
 
 
 def _reconnect_s(attempt: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Iterator
@@ -11,12 +12,14 @@ import msgspec
 import structlog
 from prometheus_client import Counter, Gauge
 
-from functions.broker import Broker
+from functions.broker import Broker, Unroutable
 from functions.event import DecodeError, Event, decode, encode, utc_now
 from functions.settings import Settings, SettingsError
 
 log = structlog.get_logger()
 
+_STAMP = "[0-9]" * 20
+"""Nanoseconds of capture, with which our files begin; what else lies in the folder is not ours."""
 LATE_S = 30.0
 """An event published so long after its capture is late."""
 
@@ -66,6 +69,9 @@ class Spool:
             partial.write_bytes(encode(event).body)
             partial.replace(path)
         except OSError as error:
+            # Half an event counts for nothing, not even for the size of the buffer, so it must not stay.
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
             dropped_total.labels("disk").inc()
             log.error("event_lost", event_id=event.id, event_type=event.type, reason=f"buffer: {error.strerror}")
             return False
@@ -86,21 +92,34 @@ class Spool:
             else:
                 break
             total -= sizes[path]
+        for partial in self._folder.glob(f"{_STAMP}-*.partial"):
+            if _age_s(partial) > self._max_age_s:  # its writer was killed
+                partial.unlink(missing_ok=True)
         self._measure()
 
     async def flush(self, broker: Broker, limit: int | None = None) -> int:
         """Publish what waits, oldest first, at most `limit`; each is let go once the broker has it. Returns how many.
+
+        What no queue takes stays, and holds up nothing else.
 
         Raises:
             BrokerError: the broker went away again; the rest stays.
         """
         self.prune()
         published = 0
+        unroutable: set[str] = set()
         for path, event in self._read():
             if published == limit:
                 break
+            if event.type in unroutable:
+                continue
             is_late = (utc_now() - event.captured_at).total_seconds() > LATE_S
-            await broker.publish(encode(msgspec.structs.replace(event, late=event.late or is_late)))
+            try:
+                await broker.publish(encode(msgspec.structs.replace(event, late=event.late or is_late)))
+            except Unroutable as error:
+                unroutable.add(event.type)
+                log.warning("buffer_held_back", event_type=event.type, reason=str(error))
+                continue
             path.unlink(missing_ok=True)
             published += 1
         self._measure()
@@ -119,7 +138,7 @@ class Spool:
                 self._drop(path, "unreadable")
 
     def _files(self) -> list[Path]:
-        return sorted(self._folder.glob("*.event"))
+        return sorted(self._folder.glob(f"{_STAMP}-*.event"))
 
     def _drop(self, path: Path, reason: str) -> None:
         path.unlink(missing_ok=True)

@@ -27,10 +27,11 @@ class Window:
     tenth of a second, and need not wait for the broker between them.
     """
 
-    def __init__(self, consumer: Consumer, *, is_fixed: bool) -> None:
+    def __init__(self, consumer: Consumer, *, size: int = LEAST, is_fixed: bool = False) -> None:
         self._consumer = consumer
         self._is_fixed = is_fixed
-        self._size = LEAST
+        self._size = size
+        self._is_shut = False
         self._count = 0
         self._worked_s = 0.0
         self._begun_at: float | None = None
@@ -54,6 +55,24 @@ class Window:
         if self._count == _ENOUGH or self._worked_s >= _TOO_LONG_S:
             await self._fit(fitting(self._size, self._worked_s / self._count))
 
+    async def shut(self) -> None:
+        """Hold nothing but what is in hand, until `reopen`.
+
+        Raises:
+            BrokerError: the connection was lost.
+        """
+        self._is_shut = True
+        await asyncio.shield(self._consumer.resize(0))
+
+    async def reopen(self) -> None:
+        """Hold as much as before.
+
+        Raises:
+            BrokerError: the connection was lost.
+        """
+        self._is_shut = False
+        await asyncio.shield(self._consumer.resize(self._size))
+
     async def close(self) -> None:
         """Stop watching; what is held is the consumer's to give back."""
         if self._watching is not None:
@@ -74,7 +93,9 @@ class Window:
         """Give back what waits behind an event that takes long all of a sudden, before that one is done."""
         while self._size > LEAST:
             await asyncio.sleep(_TOO_LONG_S)
-            if self._begun_at is not None and time.monotonic() - self._begun_at > _TOO_LONG_S:
+            if self._is_shut or self._begun_at is None:
+                continue
+            if time.monotonic() - self._begun_at > _TOO_LONG_S:
                 # A lost connection is told to whoever asks for the next event.
                 with contextlib.suppress(BrokerError):
                     await self._fit(LEAST)

@@ -40,6 +40,8 @@ class Output:
     async def follow(self, name: str, reader: asyncio.StreamReader) -> str:
         """Keep a child's output until it closes it.
 
+        Whatever a line holds, reading goes on: a child whose output nobody reads stands still once the pipe is full.
+
         Returns:
             Its last line that was not a structured log: of a crash, what it died of.
         """
@@ -77,7 +79,8 @@ class Output:
             facts = "  ".join(f"{key}={_short(value)}" for key, value in entry.items() if key not in _HIDDEN_KEYS)
             what = str(entry["event"]).replace("_", " ")
             if "exception" in entry:
-                facts = f"{facts}  {_short(str(entry['exception']).strip().splitlines()[-1])}"
+                *_, last_line = ["", *str(entry["exception"]).strip().splitlines()]
+                facts = f"{facts}  {_short(last_line)}"
             self._say_once(name, f"{entry['level']}: {what}", facts)
         return ""
 
@@ -97,7 +100,7 @@ def _parse(text: str) -> dict[str, Any] | None:
         return None
     try:
         entry = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return entry if isinstance(entry, dict) and "event" in entry and "level" in entry else None
 

@@ -70,11 +70,15 @@ class Delivery(Protocol):
     def attempt(self) -> int:
         """1 at the first delivery."""
 
+    @property
+    def deaths(self) -> int:
+        """How many of the deliveries before ended with their worker or its connection, as far as the broker tells."""
+
     async def ack(self) -> None:
         """Done: forget the message."""
 
     async def retry(self, reason: str, after_s: float) -> None:
-        """Deliver again after `after_s` seconds; at the queue's delivery limit, keep as a dead letter."""
+        """Deliver again after `after_s` seconds, 300 at most; at the queue's delivery limit, keep as a dead letter."""
 
     async def reject(self, reason: str) -> None:
         """Keep as a dead letter at once."""
@@ -93,7 +97,7 @@ class Consumer(Protocol):
         """The next delivery, oldest first; None if none came in `timeout_s` seconds (None waits for ever)."""
 
     async def resize(self, prefetch: int) -> None:
-        """Hold at most so many from now on, and give back those beyond that nobody has taken.
+        """Hold at most so many from now on, and give back those beyond that nobody has taken; 0: take none.
 
         Raises:
             BrokerError: the connection was lost.

@@ -150,6 +150,10 @@ class _MemoryDelivery:
     def attempt(self) -> int:
         return self.entry.attempts
 
+    @property
+    def deaths(self) -> int:
+        return 0
+
     async def ack(self) -> None:
         self._let_go()
 

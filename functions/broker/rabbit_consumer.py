@@ -18,7 +18,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 
 from functions.broker.base import BrokerError
 from functions.broker.rabbit_answers import FAILURES, Answers, guarded
-from functions.broker.rabbit_wire import ATTEMPTS, buried, outgoing, read_attempt, read_message
+from functions.broker.rabbit_wire import ATTEMPTS, buried, outgoing, read_attempt, read_deaths, read_message
 from functions.event import Message
 from functions.topology import delay, queue
 
@@ -44,6 +44,7 @@ class RabbitDelivery:
     """Its number on the consumer's channel."""
     message: Message
     attempt: int
+    deaths: int
 
     async def ack(self) -> None:
         await self._finish()
@@ -169,9 +170,11 @@ class RabbitConsumer:
         await self._answers.note(delivery.tag, requeue=requeue)
 
     async def _subscribe(self, prefetch: int) -> None:
+        self._prefetch = prefetch
+        if not prefetch:  # which RabbitMQ would take for "as many as there are"
+            return
         # Quorum queues know no prefetch across queues, so this holds for each queue by itself.
         await guarded(self._wire.basic_qos(prefetch_count=prefetch))
-        self._prefetch = prefetch
         self._answers.most = max(1, prefetch // 2)
         for name in self._queues:
             tag = f"{name}-{uuid.uuid4().hex}"
@@ -190,7 +193,8 @@ class RabbitConsumer:
             return
         headers = incoming.header.properties.headers or {}
         message = read_message(headers, incoming.routing_key, incoming.body)
-        delivery = RabbitDelivery(self._sender, self, name, incoming.delivery_tag or 0, message, read_attempt(headers))
+        attempt, deaths = read_attempt(headers), read_deaths(headers)
+        delivery = RabbitDelivery(self._sender, self, name, incoming.delivery_tag or 0, message, attempt, deaths)
         self._unanswered[delivery.tag] = delivery
         self._arrived.append(delivery)
         self._wake.set()

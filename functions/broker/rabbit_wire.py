@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
+from pamqp.header import ContentHeader
 
 from functions.broker.base import DeadLetter
 from functions.event import CONTENT_TYPE, Message
@@ -23,6 +26,24 @@ ATTEMPTS, _REASON, _QUEUE, _DEAD_AT, _KEY = (
 )
 _MOST_ATTEMPTS = 10_000
 _MOST_REASON = 2_000
+_MOST_HEADERS = 32
+_MOST_HEADER = 500
+"""Characters. Headers travel in one frame of 128 KiB, and a broker that is sent a larger one ends the connection."""
+
+_unmarshal = ContentHeader.unmarshal
+
+
+def _unmarshal_what_can_be(header: ContentHeader, data: bytes) -> None:
+    """Read a message's properties as far as they can be read.
+
+    The driver ends the connection over a time stamp of the year 60,000 or a table nested too deep, though where the
+    message ends is known by then. It would be delivered again and end the next, with all that its consumer had in hand.
+    """
+    with contextlib.suppress(ValueError, OverflowError, OSError, RecursionError):
+        _unmarshal(header, data)
+
+
+ContentHeader.unmarshal = _unmarshal_what_can_be  # type: ignore[method-assign, assignment]
 
 
 def outgoing(message: Message, extra: Mapping[str, Any] | None = None) -> aio_pika.Message:
@@ -45,13 +66,19 @@ def buried(message: Message, queue: str, attempts: int, reason: str) -> aio_pika
 
 def read_message(headers: Mapping[str, Any], routing_key: str | None, body: bytes) -> Message:
     """What was published, without what brokers and we have noted on it."""
-    kept = {k: str(v) for k, v in headers.items() if not k.startswith("x-")}
-    return Message(str(headers.get(_KEY, routing_key or "")), body, kept)
+    ours = ((k, v) for k, v in headers.items() if not k.startswith("x-"))
+    kept = {k: str(v)[:_MOST_HEADER] for k, v in islice(ours, _MOST_HEADERS)}
+    return Message(str(headers.get(_KEY, routing_key or ""))[:_MOST_HEADER], body, kept)
 
 
 def read_attempt(headers: Mapping[str, Any]) -> int:
     """Which delivery this is, 1 at the first: our own retries, and what the queue counted since the last of them."""
-    return _count(headers.get(ATTEMPTS)) + _count(headers.get("x-delivery-count")) + 1
+    return _count(headers.get(ATTEMPTS)) + read_deaths(headers) + 1
+
+
+def read_deaths(headers: Mapping[str, Any]) -> int:
+    """How often a quorum queue had this message back because its consumer was gone; a classic one does not tell."""
+    return _count(headers.get("x-delivery-count"))
 
 
 def read_dead_letter(incoming: AbstractIncomingMessage) -> DeadLetter:

@@ -25,6 +25,8 @@ from functions.topology import Queue
 
 T = TypeVar("T")
 
+_BUSY_S = 10.0
+"""How long a transaction waits for that of another process."""
 _RENEW_S = 3.0
 _POLL_S = 0.005
 """How often a waiting consumer looks whether another process has committed: one cheap PRAGMA."""
@@ -140,7 +142,7 @@ class SqliteBroker:
             for id_ in chosen:
                 moved += db.execute(
                     "INSERT INTO messages (queue, body_id, attempts, ready_at, expires_at) "
-                    "SELECT queue, body_id, 0, ?1, ?1 + (SELECT ttl_s FROM queues WHERE name = queue) "
+                    "SELECT queue, body_id, 0, 0, ?1 + (SELECT ttl_s FROM queues WHERE name = queue) "
                     "FROM dead WHERE id = ?2",
                     (time.time(), id_),
                 ).rowcount
@@ -160,11 +162,19 @@ class SqliteBroker:
     # What follows runs partly on the loop (`_do`), partly on the broker's own thread (all else).
 
     async def _do(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        """Have it done in a transaction."""
+        return await self._ask(action, is_note=False)
+
+    async def _note(self, action: Callable[[], None]) -> None:
+        """Change what the thread knows of consumers: in no transaction, so a file that is locked cannot hinder it."""
+        await self._ask(lambda _: action(), is_note=True)
+
+    async def _ask(self, action: Callable[[sqlite3.Connection], T], *, is_note: bool) -> T:
         if self._closed:
             raise BrokerError(f"broker file {self._path} is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._work.put(_Operation(action, loop, future))
+        self._work.put(_Operation(action, is_note, loop, future))
         return await future
 
     def _serve(self, opened: Callable[[BrokerError | None], object]) -> None:
@@ -184,16 +194,17 @@ class SqliteBroker:
                 batch: list[_Operation] = []
             else:
                 batch, running = self._collect(first)
-            now = time.time()
             try:
                 self._run(db, batch)
-                if self._held and now - renewed_at > _RENEW_S:
+                # The times in the file are those of the wall clock, which processes share, and which may be set back.
+                ticks, now = time.monotonic(), time.time()
+                if self._held and ticks - renewed_at > _RENEW_S:
                     self._renew(db, now)
-                    renewed_at = now
+                    renewed_at = ticks
                 # data_version moves when another process commits; our own commits are in `batch`.
                 seen: int = db.execute("PRAGMA data_version").fetchone()[0]
-                if self._waiting and (batch or seen != version or now - swept_at > _SWEEP_S):
-                    version, swept_at = seen, now
+                if self._waiting and (batch or seen != version or ticks - swept_at > _SWEEP_S):
+                    version, swept_at = seen, ticks
                     self._serve_waiting(db, now)
             except sqlite3.Error as error:
                 self._fail_waiting(self._explain(error))
@@ -215,7 +226,7 @@ class SqliteBroker:
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(self._path, timeout=10.0, isolation_level=None)
+        db = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA journal_size_limit = 67108864")
@@ -223,6 +234,9 @@ class SqliteBroker:
         return db
 
     def _run(self, db: sqlite3.Connection, batch: list[_Operation]) -> None:
+        for note in (o for o in batch if o.is_note):
+            note.settle(note.action(db), None)
+        batch = [o for o in batch if not o.is_note]
         if not batch:
             return
         results: list[tuple[_Operation, Any, BaseException | None]] = []
@@ -290,6 +304,7 @@ class SqliteBroker:
 @dataclass(frozen=True, slots=True)
 class _Operation:
     action: Callable[[sqlite3.Connection], Any]
+    is_note: bool
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
 
@@ -325,6 +340,10 @@ class _SqliteDelivery:
     @property
     def attempt(self) -> int:
         return self.taken.attempt
+
+    @property
+    def deaths(self) -> int:
+        return self.taken.deaths
 
     async def ack(self) -> None:
         await self._answer(sql.ack)
@@ -377,13 +396,13 @@ class _SqliteConsumer:
 
     async def leave(self) -> None:
         # A cancelled `get` may still be waiting; what is given to it before it is withdrawn is released below.
-        await self.broker._do(lambda db: self._withdraw())
+        await self.broker._note(self._withdraw)
         try:
             for delivery in list(self.unanswered.values()):
                 await delivery.release()
         finally:
             # What could not be given back is no longer renewed, so its lease runs out.
-            self.broker._held.difference_update(self.unanswered)
+            await self.broker._note(lambda: self.broker._held.difference_update(self.unanswered))
 
     async def _fill(self, timeout_s: float | None) -> bool:
         loop = asyncio.get_running_loop()
@@ -397,13 +416,13 @@ class _SqliteConsumer:
             _settle(future, None, None)
 
         self.wait = _Wait(self.queues, room, loop, future, accept)
-        await self.broker._do(lambda db: self._enlist())
+        await self.broker._note(self._enlist)
         try:
             async with asyncio.timeout(timeout_s):
                 await asyncio.shield(future)
         except TimeoutError:
             # Withdraw on the broker's thread: a delivery that crossed with the timeout is then in the buffer.
-            await self.broker._do(lambda db: self._withdraw())
+            await self.broker._note(self._withdraw)
         return bool(self.buffer)
 
     def _enlist(self) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from functions.broker.base import BrokerError, Unroutable
 from functions.event import Message
+from functions.topology import DELAYS_S
 
 LEASE_S = 10.0
 """A worker that stops renewing (killed, machine asleep) loses what it holds after this long."""
@@ -27,7 +28,7 @@ CREATE TABLE IF NOT EXISTS bodies (
   id INTEGER PRIMARY KEY AUTOINCREMENT, routing_key TEXT NOT NULL, headers TEXT NOT NULL, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS messages (
   id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, body_id INTEGER NOT NULL, attempts INTEGER NOT NULL,
-  ready_at REAL NOT NULL, expires_at REAL, lease_until REAL, lease_by INTEGER);
+  ready_at REAL NOT NULL, expires_at REAL, lease_until REAL, lease_by INTEGER, deaths INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS messages_ready ON messages (queue, id) WHERE lease_until IS NULL;
 CREATE INDEX IF NOT EXISTS messages_leased ON messages (queue, lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX IF NOT EXISTS messages_by_body ON messages (body_id);
@@ -37,13 +38,19 @@ CREATE TABLE IF NOT EXISTS dead (
 CREATE INDEX IF NOT EXISTS dead_by_body ON dead (body_id);
 """
 
+# No retry is parked for longer, so one that seems to be was parked before the clock was set back: it is due.
+_IS_DUE = f"(ready_at <= ?2 OR ready_at > ?2 + {DELAYS_S[-1]})"
+
 _FORGET_BODY = """
 DELETE FROM bodies WHERE id = ?1
   AND NOT EXISTS (SELECT 1 FROM messages WHERE body_id = ?1) AND NOT EXISTS (SELECT 1 FROM dead WHERE body_id = ?1)
 """
 
 
-MIGRATIONS = ("ALTER TABLE queues ADD COLUMN published INTEGER NOT NULL DEFAULT 0",)
+MIGRATIONS = (
+    "ALTER TABLE queues ADD COLUMN published INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE messages ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0",
+)
 """What makes a file of version n one of version n + 1; `SCHEMA` is what comes out at the end."""
 
 
@@ -54,6 +61,7 @@ class Taken:
     id: int
     queue: str
     attempt: int
+    deaths: int
     message: Message
 
 
@@ -102,8 +110,8 @@ def publish(db: sqlite3.Connection, messages: Sequence[Message]) -> None:
         ).lastrowid
         for name, max_length, ttl_s in routes[message.routing_key]:
             db.execute(
-                "INSERT INTO messages (queue, body_id, attempts, ready_at, expires_at) VALUES (?, ?, 0, ?, ?)",
-                (name, body_id, now, now + ttl_s if ttl_s else None),
+                "INSERT INTO messages (queue, body_id, attempts, ready_at, expires_at) VALUES (?, ?, 0, 0, ?)",
+                (name, body_id, now + ttl_s if ttl_s else None),
             )
             db.execute("UPDATE queues SET published = published + 1 WHERE name = ?", (name,))
             if max_length:
@@ -139,7 +147,7 @@ def has_work(db: sqlite3.Connection, queues: Sequence[str], now: float) -> bool:
     """Whether anything is due, found by reading alone so that idle consumers never take the write lock."""
     return any(
         db.execute(
-            "SELECT 1 FROM messages WHERE queue = ? AND lease_until IS NULL AND ready_at <= ? LIMIT 1", (queue, now)
+            f"SELECT 1 FROM messages WHERE queue = ?1 AND lease_until IS NULL AND {_IS_DUE} LIMIT 1", (queue, now)
         ).fetchone()
         or any(
             until < now or not _is_alive(owner)
@@ -162,13 +170,13 @@ def take(db: sqlite3.Connection, queues: Sequence[str], limit: int, owner: int, 
         row
         for queue in queues
         for row in db.execute(
-            "SELECT id, queue, body_id, attempts FROM messages "
-            "WHERE queue = ? AND lease_until IS NULL AND ready_at <= ? ORDER BY id LIMIT ?",
+            "SELECT id, queue, body_id, attempts, deaths FROM messages "
+            f"WHERE queue = ?1 AND lease_until IS NULL AND {_IS_DUE} ORDER BY id LIMIT ?3",
             (queue, now, limit),
         ).fetchall()
     )[:limit]
     taken = []
-    for id_, queue, body_id, attempts in due:
+    for id_, queue, body_id, attempts, deaths in due:
         db.execute(
             "UPDATE messages SET lease_until = ?, lease_by = ?, attempts = attempts + 1 WHERE id = ?",
             (now + LEASE_S, owner, id_),
@@ -176,7 +184,7 @@ def take(db: sqlite3.Connection, queues: Sequence[str], limit: int, owner: int, 
         key, headers, body = db.execute(
             "SELECT routing_key, headers, body FROM bodies WHERE id = ?", (body_id,)
         ).fetchone()
-        taken.append(Taken(id_, queue, attempts + 1, Message(key, body, json.loads(headers))))
+        taken.append(Taken(id_, queue, attempts + 1, deaths, Message(key, body, json.loads(headers))))
     return taken
 
 
@@ -191,7 +199,9 @@ def _reclaim(db: sqlite3.Connection, queue: str, limit: int | None, now: float) 
         if limit is not None and attempts >= limit:
             bury(db, id_, f"its worker died or stalled at each of {attempts} deliveries")
         else:
-            db.execute("UPDATE messages SET lease_until = NULL, lease_by = NULL WHERE id = ?", (id_,))
+            db.execute(
+                "UPDATE messages SET lease_until = NULL, lease_by = NULL, deaths = deaths + 1 WHERE id = ?", (id_,)
+            )
 
 
 def _is_alive(owner: int) -> bool:
@@ -223,7 +233,7 @@ def retry(db: sqlite3.Connection, id_: int, reason: str, after_s: float) -> None
         return
     db.execute(
         "UPDATE messages SET lease_until = NULL, lease_by = NULL, ready_at = ? WHERE id = ?",
-        (time.time() + after_s, id_),
+        (time.time() + (after_s if after_s < DELAYS_S[-1] else DELAYS_S[-1]), id_),
     )
 
 

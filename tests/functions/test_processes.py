@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -12,11 +13,13 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
+import msgspec
 import pytest
 
-from functions import Event, Place, encode, new_id, utc_now
-from functions.broker import BrokerError, connect
+from functions import Event, Place, decode, encode, new_id, utc_now
+from functions.broker import BrokerError, Depth, connect
 from functions.topology import queues
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +37,27 @@ async def call(event: Event) -> None:
         log.write(f"done {event.id}\\n")
 """
 
+DIES = """
+import os
+from functions import Event, on
+
+@on("accident")
+async def call(event: Event) -> None:
+    if event.camera == "poison":
+        os._exit(139)
+    with open(os.environ["LOG"], "a") as log:
+        log.write(f"done {event.id}\\n")
+"""
+
+HANGS = """
+import time
+from functions import Event, on
+
+@on("accident", timeout_s=0.2)
+def call(event: Event) -> None:
+    time.sleep(1000)
+"""
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
@@ -42,7 +66,7 @@ def place(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def worker(place: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def worker(place: Path, stderr: int | IO[str] = subprocess.PIPE, **environment: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "functions", str(place / "hospital.py")],
         env={
@@ -52,7 +76,7 @@ def worker(place: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
             "PYTHONPATH": str(ROOT),
             **environment,
         },
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
     try:
@@ -96,6 +120,18 @@ async def test_one_new_file_receives_accidents(place: Path) -> None:
         assert process.wait(5) == 0
 
 
+async def test_a_log_that_cannot_be_written_stops_no_work(place: Path) -> None:
+    event = accident()
+    await publish(place, event)
+    with Path("/dev/full").open("w") as full, worker(place, stderr=full):
+        until(lambda: f"done {event.id}" in log_of(place))
+        broker = await connect(f"sqlite:///{place}/broker.db")
+        while (await broker.depth("accident.hospital")).unacked:
+            await asyncio.sleep(0.02)
+        assert await broker.depth("accident.hospital") == Depth(0, 0, 1)
+        await broker.close()
+
+
 async def test_kill_9_in_mid_work_loses_nothing(place: Path) -> None:
     event = accident()
     await publish(place, event)
@@ -118,6 +154,31 @@ async def test_sigterm_finishes_what_is_in_hand(place: Path) -> None:
     broker = await connect(f"sqlite:///{place}/broker.db")
     assert (await broker.depth("accident.hospital")).ready == 2
     await broker.close()
+
+
+async def test_an_event_that_kills_its_workers_takes_no_other_along(place: Path) -> None:
+    (place / "hospital.py").write_text(DIES)
+    poison, *others = [accident() for _ in range(4)]
+    await publish(place, msgspec.structs.replace(poison, camera="poison"), *others)
+    for _ in range(8):
+        with worker(place) as process:
+            assert process.wait(20) == 139
+    with worker(place):
+        until(lambda: {f"done {other.id}" for other in others} <= set(log_of(place)))
+    broker = await connect(f"sqlite:///{place}/broker.db")
+    assert [decode(letter.message.body).id for letter in await broker.dead_letters()] == [poison.id]
+    await broker.close()
+
+
+async def test_a_handler_that_hangs_in_its_thread_does_not_outlive_sigterm(place: Path) -> None:
+    (place / "hospital.py").write_text(HANGS)
+    await publish(place, accident())
+    with worker(place) as process:
+        until(lambda: '"event_retried"' in process.stderr.readline())  # type: ignore[union-attr]
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert '"handler_abandoned"' in log
 
 
 async def test_the_worker_serves_health_and_metrics(place: Path, unused_tcp_port: int) -> None:
@@ -157,6 +218,7 @@ async def test_a_file_of_an_older_version_is_brought_up_to_date(place: Path) -> 
     await publish(place, event)
     with sqlite3.connect(place / "broker.db") as db:
         db.execute("ALTER TABLE queues DROP COLUMN published")
+        db.execute("ALTER TABLE messages DROP COLUMN deaths")
         db.execute("PRAGMA user_version = 0")
     broker = await connect(f"sqlite:///{place}/broker.db")
     assert (await broker.depth("accident.hospital")).ready == 1
@@ -191,4 +253,46 @@ async def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path: Path) 
     await broker._do(lambda db: db.execute("PRAGMA max_page_count = 100000"))  # type: ignore[attr-defined]
     await broker.publish(encode(large))
     assert (await broker.depth("accident.hospital")).ready == 2
+    await broker.close()
+
+
+async def test_what_is_in_hand_while_the_file_is_locked_is_delivered_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.broker.sqlite._BUSY_S", 0.1)
+    monkeypatch.setattr("functions.broker.sqlite._RENEW_S", 0.1)
+    monkeypatch.setattr("functions.broker.sqlite_sql.LEASE_S", 0.5)
+    broker = await connect(f"sqlite:///{tmp_path}/broker.db")
+    await broker.declare(queues(["accident.hospital"]))
+    await broker.publish(encode(accident()))
+    other = sqlite3.connect(tmp_path / "broker.db", isolation_level=None)
+    with pytest.raises(BrokerError, match="locked"):
+        async with broker.consume(["accident.hospital"]) as consumer:
+            delivery = await consumer.get(5)
+            assert delivery is not None
+            # As a backup does, or a replica that is stopped in mid-transaction.
+            other.execute("BEGIN IMMEDIATE")
+            await delivery.ack()
+    other.execute("ROLLBACK")
+    async with broker.consume(["accident.hospital"]) as consumer:
+        assert await consumer.get(5) is not None
+    other.close()
+    await broker.close()
+
+
+async def test_a_clock_that_is_set_back_holds_up_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = await connect(f"sqlite:///{tmp_path}/broker.db")
+    await broker.declare(queues(["accident.hospital"]))
+    await broker.publish(encode(accident()), encode(accident()))
+    async with broker.consume(["accident.hospital"]) as consumer:
+        delivery = await consumer.get(5)
+        assert delivery is not None
+        await delivery.retry("feed is away", after_s=60)
+        an_hour_ago = time.time() - 3600
+        monkeypatch.setattr(time, "time", lambda: an_hour_ago)
+        for attempt in (2, 1):
+            delivery = await consumer.get(5)
+            assert delivery is not None
+            assert delivery.attempt == attempt
+            await delivery.ack()
     await broker.close()

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import aio_pika
+import pamqp.encode
 import pytest
 
 from bench.servers import Rabbit, rabbit_tools
-from functions import Event, Place, encode, new_id, utc_now
+from functions import Event, Place, decode, encode, new_id, on, utc_now
 from functions.broker import BrokerError, QueueDiffers, connect
 from functions.broker.rabbit import RabbitBroker
 from functions.event import Message
+from functions.function import Function
+from functions.runtime import run
 from functions.topology import DEAD, DELAYS_S, Queue, delay_name, queues
 
 ROOT = Path(__file__).parents[2]
@@ -136,6 +140,38 @@ async def test_a_message_whose_workers_all_died_is_a_dead_letter(rabbit_url: str
     await broker.close()
 
 
+async def test_an_event_that_kills_its_workers_takes_no_other_along(
+    rabbit_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.runtime._backoff", lambda attempt: 0.0)
+    broker, stopping, handled = await connect(rabbit_url), asyncio.Event(), []
+    assert isinstance(broker, RabbitBroker)
+
+    @on("fire")
+    async def handle(event: Event) -> None:
+        if event.camera != "poison":
+            handled.append(event.camera)
+        elif broker._consuming is not None:
+            # What RabbitMQ sees of a worker that dies.
+            await broker._consuming.close()
+
+    await broker.declare(queues(["fire.map"]))
+    cameras = ["poison", "a", "b", "c"]
+    place = Place(0, 0, "gate")
+    await broker.publish(
+        *(encode(Event(id=new_id(), type="fire", camera=c, place=place, captured_at=utc_now())) for c in cameras)
+    )
+    function = Function("map", (handle.__bongsu_subscription__,))  # type: ignore[attr-defined]
+    running = asyncio.create_task(run(function, broker, stopping))
+    async with asyncio.timeout(60):
+        while not (set(handled) == {"a", "b", "c"} and await broker.dead_letters()):
+            await asyncio.sleep(0.1)
+    stopping.set()
+    await running
+    assert [decode(letter.message.body).camera for letter in await broker.dead_letters()] == ["poison"]
+    await broker.close()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(rabbit_tools() is None, reason="no rabbitmq-server: apt-get install rabbitmq-server")
@@ -203,6 +239,45 @@ async def test_hostile_headers_are_no_hindrance(rabbit_url: str) -> None:
         await delivery.reject("not an event")
     reasons = {letter.reason for letter in await broker.dead_letters()}
     assert reasons == {"not an event", "put among the dead letters by hand"}
+    await broker.close()
+
+
+async def test_properties_that_cannot_be_read_or_sent_on_end_no_connection(
+    rabbit_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = await connect(rabbit_url)
+    await broker.declare(queues(["fire.map"]))
+    nested: dict[str, object] = {}
+    for _ in range(900):
+        nested = {"a": nested}
+    # In microseconds, which is what a publisher may take it for.
+    monkeypatch.setitem(pamqp.encode.METHODS, "timestamp", lambda at: struct.pack(">Q", int(at.timestamp() * 1e6)))
+    deepest = sys.getrecursionlimit()
+    connection = await aio_pika.connect(rabbit_url)
+    channel = await connection.channel()
+    sys.setrecursionlimit(20_000)
+    try:
+        for odd in (
+            aio_pika.Message(b"late", timestamp=utc_now()),
+            aio_pika.Message(b"deep", headers=nested),  # type: ignore[arg-type]
+            aio_pika.Message(b"long", headers={"h": bytearray(b"\xff" * 60_000)}),
+        ):
+            await channel.default_exchange.publish(odd, "fire.map")
+    finally:
+        sys.setrecursionlimit(deepest)
+    await connection.close()
+    await broker.publish(message())
+    async with broker.consume(["fire.map"], prefetch=4) as consumer:
+        for body in (b"late", b"deep", b"long"):
+            delivery = await consumer.get(5)
+            assert delivery is not None
+            assert delivery.message.body == body
+            await delivery.reject("not an event")
+        delivery = await consumer.get(5)
+        assert delivery is not None
+        assert (delivery.message.body, delivery.attempt) == (b"x", 1)
+        await delivery.ack()
+    assert [letter.message.body for letter in await broker.dead_letters()] == [b"late", b"deep", b"long"]
     await broker.close()
 
 

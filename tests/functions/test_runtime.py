@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 import pytest
 
 from functions import Event, Place, Reject, Retry, encode, new_id, on, utc_now
@@ -20,8 +24,9 @@ from functions.topology import queues
 
 def event(event_type: str = "fire", **fields: Any) -> Event:
     return Event(
-        id=new_id(), type=event_type, camera="gate-1", place=Place(37.5, 127.0, "gate"), captured_at=utc_now(), **fields
-    )
+        **{"id": new_id(), "type": event_type, "camera": "gate-1", **fields},
+        place=Place(37.5, 127.0, "gate"), captured_at=utc_now(),
+    )  # fmt: skip
 
 
 def function(*handlers: Callable[..., Any]) -> Function:
@@ -270,6 +275,86 @@ async def test_a_handler_that_hangs_is_given_up_and_retried(monkeypatch: pytest.
         await broker.publish(encode(event()))
         await until(lambda: len(log) == 2)
     assert await left(broker, "fire.test") == (0, 0)
+
+
+async def cancels(_event: Event) -> None:
+    raise asyncio.CancelledError
+
+
+async def times_out(_event: Event) -> None:
+    raise TimeoutError("camera 5 did not answer")
+
+
+def exits(_event: Event) -> None:
+    raise SystemExit("no key")
+
+
+def runs_out(_event: Event) -> Event:
+    return next(iter(()))
+
+
+def names_a_file(_event: Event) -> None:
+    raise ValueError("no picture " + os.fsdecode(b"\xff.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("handle", "told"),
+    [
+        (cancels, "RuntimeError: handler was cancelled by itself"),
+        (times_out, "TimeoutError: camera 5 did not answer"),
+        (exits, "RuntimeError: handler asked to exit (no key)"),
+        (runs_out, "RuntimeError: handler raised StopIteration"),
+        (names_a_file, r"ValueError: no picture \udcff.jpg"),
+    ],
+)
+async def test_whatever_a_handler_raises_is_told_and_counted(
+    monkeypatch: pytest.MonkeyPatch, handle: Callable[..., Any], told: str
+) -> None:
+    monkeypatch.setattr("functions.runtime._backoff", lambda attempt: 0.0)
+    broker = MemoryBroker()
+    async with running(broker, on("fire")(handle)):
+        await broker.publish(encode(event()))
+        async with asyncio.timeout(10):
+            while not await broker.dead_letters():
+                await asyncio.sleep(0.01)
+    (letter,) = await broker.dead_letters()
+    assert letter.reason.startswith(told)
+    assert letter.attempts == 8
+
+
+async def test_plain_handlers_that_hang_do_not_keep_the_next_from_being_called() -> None:
+    # As few threads as the loop may have: each that hangs would be one less.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    broker, gate, seen = MemoryBroker(), threading.Event(), []
+
+    @on("fire", timeout_s=0.05)
+    def handle(event: Event) -> None:
+        seen.append(event.camera)
+        if event.camera == "stuck":
+            gate.wait()
+
+    async with running(broker, handle):
+        await broker.publish(*(encode(event(camera="stuck")) for _ in range(3)), encode(event()))
+        try:
+            await until(lambda: "gate-1" in seen)
+        finally:
+            gate.set()
+
+
+async def test_a_plain_handler_that_yields_works_in_its_thread_and_under_its_timeout() -> None:
+    broker, threads = MemoryBroker(), []
+    await broker.declare(queues(["captioned.next"]))
+
+    @on("fire")
+    def handle(event: Event) -> Iterator[Event]:
+        threads.append(threading.current_thread())
+        yield msgspec.structs.replace(event, type="captioned")
+
+    async with running(broker, handle):
+        await broker.publish(encode(event()))
+        async with broker.consume(["captioned.next"]) as consumer:
+            assert await consumer.get(5) is not None
+    assert threads[0] is not threading.main_thread()
 
 
 async def test_a_return_of_something_else_is_a_dead_letter_that_says_so() -> None:

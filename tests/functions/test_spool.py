@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from functions import Event, Message, Place, new_id, on, utc_now
@@ -119,6 +121,54 @@ async def test_a_broken_file_is_no_hindrance(tmp_path: Path) -> None:
     broker = await broker_with_queue()
     assert await kept.flush(broker) == 1
     assert len(kept) == 0
+
+
+async def test_a_file_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.event").write_text("of the operator")
+    kept = spool(tmp_path)
+    kept.put(fire())
+    assert await kept.flush(await broker_with_queue()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.event"]
+
+
+async def test_a_full_disk_does_not_fill_with_halves_of_events(tmp_path: Path) -> None:
+    kept = spool(tmp_path)
+    largest, highest = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, highest))
+    try:
+        is_kept = kept.put(msgspec.structs.replace(fire(), snapshot=bytes(5000)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, highest))
+    assert not is_kept
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_half_an_event_of_a_killed_process_goes_when_it_is_too_old(tmp_path: Path) -> None:
+    (tmp_path / "00000000000000000001-0.partial").write_bytes(b"half of an ev")
+    spool(tmp_path).put(fire())
+    assert [path.suffix for path in tmp_path.iterdir()] == [".event"]
+
+
+async def test_what_nobody_listens_to_holds_up_neither_the_buffer_nor_the_function(tmp_path: Path) -> None:
+    broker, kept, stopping, handled = await broker_with_queue(), spool(tmp_path), asyncio.Event(), asyncio.Event()
+    forgotten, other = msgspec.structs.replace(fire(age_s=2), type="flood"), fire(age_s=1)
+    kept.put(forgotten)
+    kept.put(other)
+
+    @on("fire")
+    async def handle(_event: Event) -> None:
+        handled.set()
+
+    running = asyncio.create_task(
+        run(Function("map", (handle.__bongsu_subscription__,)), broker, stopping, spool=kept)  # type: ignore[attr-defined]
+    )
+    async with asyncio.timeout(10):
+        await handled.wait()
+    assert len(kept) == 1
+    await broker.declare(queues(["flood.map"]))
+    assert await kept.flush(broker) == 1
+    stopping.set()
+    await running
 
 
 async def test_a_hazard_outlives_the_burst_it_was_found_in(tmp_path: Path) -> None:

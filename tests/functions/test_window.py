@@ -82,6 +82,21 @@ async def test_what_a_shrunk_consumer_gives_back_another_gets_uncounted(broker: 
         assert await slow.get(0.2) is None
 
 
+async def test_a_consumer_that_is_to_hold_nothing_gives_back_all_but_what_is_in_hand(broker: Broker) -> None:
+    await broker.declare(queues(["fire.map"]))
+    await broker.publish(*(Message("fire", bytes([i]), {}) for i in range(10)))
+    async with broker.consume(["fire.map"], prefetch=LEAST) as alone:
+        first = await alone.get(10)
+        assert first is not None
+        await alone.resize(0)
+        async with broker.consume(["fire.map"], prefetch=LEAST) as other:
+            assert sorted(await drain(other, 9)) == [bytes([i]) for i in range(1, 10)]
+        await first.ack()
+        await broker.publish(Message("fire", b"next", {}))
+        await alone.resize(LEAST)
+        assert await drain(alone, 1) == [b"next"]
+
+
 async def test_a_handler_that_turns_slow_gives_back_what_waits_behind_it(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

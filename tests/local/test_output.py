@@ -4,6 +4,8 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
+
 from local import output
 from local.output import Output
 
@@ -45,6 +47,13 @@ async def test_exception_is_shown_by_its_last_line(tmp_path: Path) -> None:
     shown: list[str] = []
     await follow(Output(tmp_path, shown.append), entry("error", "event_rejected", exception="Traceback\n  x\nOops: y"))
     assert shown[0].endswith("error: event rejected    Oops: y")
+
+
+@pytest.mark.parametrize("odd", [entry("warning", "post_failed", exception=""), '{"a":' * 100_000])
+async def test_no_line_of_a_child_ends_the_reading_of_its_output(tmp_path: Path, odd: str) -> None:
+    shown: list[str] = []
+    await follow(Output(tmp_path, shown.append), odd, entry("error", "event_rejected", reason="no snapshot"))
+    assert shown[-1].endswith("error: event rejected  reason=no snapshot")
 
 
 async def test_file_stays_bounded_even_if_a_line_never_ends(tmp_path: Path) -> None:
