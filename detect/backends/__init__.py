@@ -38,6 +38,8 @@ class Backend(Protocol):
 
     size_px: int
     """The longer side of a picture as it was trained on, a multiple of 32."""
+    classes: int
+    """How many it tells."""
 
     def infer(self, batch: Floats) -> tuple[Floats, Floats]:
         """Run it.

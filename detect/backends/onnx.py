@@ -24,6 +24,7 @@ class OnnxNetwork:
         self._session = session
         self._input = session.get_inputs()[0].name
         self.size_px = size_px
+        self.classes = {output.name: int(output.shape[1]) for output in session.get_outputs()}["classes"]
 
     def infer(self, batch: Floats) -> tuple[Floats, Floats]:
         """See `Backend.infer`."""

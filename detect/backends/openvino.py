@@ -21,6 +21,7 @@ class OpenVinoNetwork:
         self._compiled = compiled
         self._own = threading.local()
         self.size_px = size_px
+        self.classes = int(compiled.output("classes").get_partial_shape()[1].get_length())
 
     def infer(self, batch: Floats) -> tuple[Floats, Floats]:
         """See `Backend.infer`."""

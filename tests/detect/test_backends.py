@@ -17,7 +17,7 @@ import pytest
 
 from detect.backends import onnx, open_backend
 from detect.letterbox import Image
-from detect.model import HAZARD, Network, Spec
+from detect.model import HAZARD, SCENE, Network, Spec
 from detect.registry import WEIGHTS, ModelError, record
 from functions import Detection
 
@@ -228,6 +228,27 @@ def test_a_network_that_does_not_say_its_size_is_one_clear_error(tmp_path: Path,
     record(tmp_path / "net.onnx")
     with pytest.raises(ModelError, match="no network of this version"):
         open_backend(tmp_path / "net.onnx", device)
+
+
+@pytest.mark.parametrize("device", ["cpu", "openvino"])
+@pytest.mark.parametrize(
+    ("path", "labels", "told"),
+    [(SCENE.path, HAZARD.labels, "tells 80 classes, but 4"), (HAZARD.path, {**HAZARD.labels, 4: "smoke"}, "4.*but 5")],
+)
+def test_a_network_of_other_classes_is_one_clear_error(
+    path: Path, labels: dict[int, str], told: str, device: str
+) -> None:
+    if device == "openvino":
+        pytest.importorskip("openvino")
+    with pytest.raises(ModelError, match=told):
+        Network(Spec(path, labels, 0.25), 1, device)
+
+
+@pytest.mark.torch
+def test_a_state_of_other_classes_is_one_clear_error() -> None:
+    pytest.importorskip("ultralytics")
+    with pytest.raises(ModelError, match=r"hazard4_320\.pt tells 4 classes, but 80"):
+        Network(replace(SCENE, path=STATE), 1, "cpu")
 
 
 def test_a_network_that_answers_nan_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
