@@ -127,7 +127,12 @@ class Network:
         return found
 
     def _name(self, corners: Floats, confidence: Floats, which: Numbers, place: Fit) -> list[Detection]:
-        """Of boxes that overlap the best stays; each gets its label and its place in the picture."""
+        """Of boxes that overlap the best stays; each gets its label and its place in the picture.
+
+        What has no place, for the network's numbers ran over, is nothing that was seen.
+        """
+        placed = np.isfinite(corners).all(axis=1)
+        corners, confidence, which = corners[placed], confidence[placed], which[placed]
         if not len(corners):
             return []
         chosen = cv2.dnn.NMSBoxesBatched(

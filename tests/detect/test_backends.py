@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detect.backends import onnx, open_backend
+from detect.backends import Floats, onnx, open_backend
 from detect.letterbox import Image
 from detect.model import HAZARD, SCENE, Network, Spec
 from detect.registry import WEIGHTS, ModelError, record
@@ -259,5 +259,22 @@ def test_a_network_that_answers_nan_finds_nothing(monkeypatch: pytest.MonkeyPatc
     assert network.detect([picture]) == [[]]
     classes[0, :, 5], sides[0, :, 7], classes[0, 2, 7], classes[0, 1, 9] = 2.0, np.inf, 2.0, np.inf
     (found,) = network.detect([picture])
-    assert found
-    assert all(0 <= d.confidence <= 1 and min(d.box.x1, d.box.y1) >= 0 for d in found)
+    assert found == []
+
+
+@pytest.mark.parametrize("side", range(4))
+def test_a_box_of_which_one_side_is_nan_is_none_and_the_others_stay(
+    monkeypatch: pytest.MonkeyPatch, pictures: list[Image], side: int
+) -> None:
+    network = Network(HAZARD, threads=1)
+    expected = network.detect(pictures[:4])
+    infer = network._backend.infer
+
+    def overrun(batch: Floats) -> tuple[Floats, Floats]:
+        sides, classes = (told.copy() for told in infer(batch))
+        sides[:, side * 16 : side * 16 + 16, :5], classes[:, 1, :5] = np.nan, 3.0
+        return sides, classes
+
+    monkeypatch.setattr(network._backend, "infer", overrun)
+    assert any(expected)
+    assert network.detect(pictures[:4]) == expected
