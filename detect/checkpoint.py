@@ -43,11 +43,18 @@ class RawHead(torch.nn.Module):  # type: ignore[misc]  # where torch is not inst
     def __init__(self, network: Any) -> None:
         super().__init__()
         self._network = network.fuse(verbose=False).eval()
+        # Ultralytics' head would go on to boxes, by places that it keeps for pictures of the last size: threads that
+        # run pictures of several sizes would take each other's.
+        self._network.model[-1]._inference = _no_boxes
 
     def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Sides and classes, of pictures of shape (n, 3, height, width)."""
         told = self._network(pictures)[1]
         return told["boxes"], told["scores"]
+
+
+def _no_boxes(told: dict[str, Any]) -> None:
+    """What a head makes of what it tells: nothing."""
 
 
 def read_checkpoint(path: Path, *, pickles: bool = False) -> Checkpoint:

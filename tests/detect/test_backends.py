@@ -101,6 +101,15 @@ def test_torch_agrees_with_onnxruntime(pictures: list[Image]) -> None:
     assert agree(found_by(pictures, HAZARD.path, "cpu"), found_by(pictures, STATE, "cpu"))
 
 
+@pytest.mark.torch
+def test_torch_keeps_nothing_of_a_picture_that_another_thread_would_take() -> None:
+    pytest.importorskip("ultralytics")
+    network = open_backend(STATE, "cpu", threads=1, lanes=2)
+    head = network._network._network.model[-1]  # type: ignore[attr-defined]
+    network.infer(np.full((1, 3, 192, 320), 0.4, np.float32))
+    assert head.shape is None
+
+
 @pytest.mark.skipif(not (HAZARD.int8 and HAZARD.int8.is_file()), reason="no int8 copy of the weights is shipped")
 def test_the_shipped_int8_copy_agrees_with_the_weights(pictures: list[Image]) -> None:
     expected = found_by(pictures, HAZARD.path, "cpu")
