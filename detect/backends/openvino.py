@@ -7,8 +7,8 @@ from pathlib import Path
 
 import openvino
 
-from detect.backends import SIZE_KEY, Floats, size_in
-from detect.registry import ModelError, read_verified
+from detect.backends import SIZE_KEY, Floats, read_whole, size_in
+from detect.registry import ModelError
 
 _SIZE = ["framework", SIZE_KEY]
 """Where OpenVINO keeps what an ONNX file says of itself."""
@@ -34,7 +34,7 @@ class OpenVinoNetwork:
 
 def open_network(path: Path, device: str, threads: int, int8: Path | None = None, lanes: int = 1) -> OpenVinoNetwork:
     """See `open_backend`."""
-    content = read_verified(path)
+    content = read_whole(path)
     core = openvino.Core()
     options = {"INFERENCE_NUM_THREADS": threads * lanes, "NUM_STREAMS": lanes, "ENABLE_CPU_PINNING": False}
     try:

@@ -239,6 +239,22 @@ def test_a_network_that_does_not_say_its_size_is_one_clear_error(tmp_path: Path,
         open_backend(tmp_path / "net.onnx", device)
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("device", ["cpu", "openvino"])
+def test_a_network_of_which_a_part_lies_elsewhere_is_refused(
+    tmp_path: Path, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx_files = pytest.importorskip("onnx")
+    path = tmp_path / "net.onnx"
+    onnx_files.save_model(
+        onnx_files.load(HAZARD.path), path, save_as_external_data=True, location="net.bin", size_threshold=100
+    )
+    record(path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="keeps tensors in another file"):
+        open_backend(path, device)
+
+
 @pytest.mark.parametrize("device", ["cpu", "openvino"])
 @pytest.mark.parametrize(
     ("path", "labels", "told"),
