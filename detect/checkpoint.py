@@ -76,7 +76,9 @@ def read_checkpoint(path: Path, *, pickles: bool = False) -> Checkpoint:
                 f"{path} holds more than tensors: make a safe file of it with `detect.export state`"
             ) from None
         stored = torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
-        return Checkpoint((stored.get("ema") or stored["model"]).float(), 0)
+        # A run's own size; who trained elsewhere may have said none.
+        size_px = int(stored.get("train_args", {}).get("imgsz") or 0)
+        return Checkpoint((stored.get("ema") or stored["model"]).float(), size_px)
     except Exception as error:  # torch complains of a broken file in a dozen ways
         raise ModelError(f"{path} is no file of torch: {error}") from error
     try:
