@@ -43,11 +43,18 @@ class RawHead(torch.nn.Module):  # type: ignore[misc]  # where torch is not inst
     def __init__(self, network: Any) -> None:
         super().__init__()
         self._network = network.fuse(verbose=False).eval()
+        # Ultralytics' head would go on to boxes, by places that it keeps for pictures of the last size: threads that
+        # run pictures of several sizes would take each other's.
+        self._network.model[-1]._inference = _no_boxes
 
     def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Sides and classes, of pictures of shape (n, 3, height, width)."""
         told = self._network(pictures)[1]
         return told["boxes"], told["scores"]
+
+
+def _no_boxes(told: dict[str, Any]) -> None:
+    """What a head makes of what it tells: nothing."""
 
 
 def read_checkpoint(path: Path, *, pickles: bool = False) -> Checkpoint:
@@ -69,7 +76,9 @@ def read_checkpoint(path: Path, *, pickles: bool = False) -> Checkpoint:
                 f"{path} holds more than tensors: make a safe file of it with `detect.export state`"
             ) from None
         stored = torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
-        return Checkpoint((stored.get("ema") or stored["model"]).float(), 0)
+        # A run's own size; who trained elsewhere may have said none.
+        size_px = int(stored.get("train_args", {}).get("imgsz") or 0)
+        return Checkpoint((stored.get("ema") or stored["model"]).float(), size_px)
     except Exception as error:  # torch complains of a broken file in a dozen ways
         raise ModelError(f"{path} is no file of torch: {error}") from error
     try:

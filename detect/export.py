@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from detect.backends import COPY_KEY, SIZE_KEY, Floats, size_in
+from detect.corpus import CorpusError
 from detect.letterbox import Image, fit, letterbox
 from detect.registry import ModelError, read_verified, record
 
@@ -44,7 +45,7 @@ def main() -> None:
         "source", type=Path, help="a .pt file: a checkpoint, or a state dict of YOLOv8n on COCO; for int8 an .onnx file"
     )
     parser.add_argument("target", type=Path)
-    parser.add_argument("--size", type=int, help="longer side of what it sees, in px, if it is not the usual one")
+    parser.add_argument("--size", type=int, help="longer side of what it sees, in px, if not as in training")
     parser.add_argument("--data", type=Path, help="for int8: a corpus, of which some training pictures are looked at")
     parser.add_argument("--start", type=Path, help="for blend: what the run started from")
     parser.add_argument(
@@ -58,25 +59,27 @@ def main() -> None:
         if chosen.what == "int8":
             quantise(chosen.source, chosen.target, chosen.data or parser.error("int8 needs --data CORPUS"))
         elif chosen.what == "state":
-            export_state(chosen.source, chosen.target, chosen.size or SIZES["hazard"])
+            export_state(chosen.source, chosen.target, chosen.size)
         elif chosen.what == "blend":
             start = chosen.start or parser.error("blend needs --start FILE.pt")
             runs = [chosen.source, *chosen.also]
-            export_blend(runs, start, chosen.share, chosen.target, chosen.size or SIZES["hazard"])
+            export_blend(runs, start, chosen.share, chosen.target, chosen.size)
         else:
-            export(chosen.source, chosen.target, chosen.size or SIZES[chosen.what])
-    except ModelError as error:
+            export(chosen.source, chosen.target, chosen.size, SIZES[chosen.what])
+        record(chosen.target)
+    except (CorpusError, ModelError) as error:
         parser.error(str(error))
-    record(chosen.target)
 
 
-def export(source: Path, target: Path, size_px: int) -> None:
+def export(source: Path, target: Path, size_px: int | None = None, usual_px: int = SIZES["hazard"]) -> None:
     """Write `source` as ONNX: any number of pictures of any size in multiples of 32, up to what the head says.
 
     Args:
         source: the checkpoint.
         target: the `.onnx` file.
-        size_px: longer side of the pictures that it was trained on; the file says so.
+        size_px: longer side of the pictures that it was trained on, which the file will say; None: as the checkpoint
+            says ...
+        usual_px: ... or this, if it does not.
 
     Raises:
         ModelError: the checkpoint is not the recorded one.
@@ -87,7 +90,8 @@ def export(source: Path, target: Path, size_px: int) -> None:
 
     from detect.checkpoint import RawHead, read_checkpoint
 
-    network = RawHead(read_checkpoint(source, pickles=True).network)
+    read = read_checkpoint(source, pickles=True)
+    network, size_px = RawHead(read.network), size_px or read.size_px or usual_px
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "network.onnx"
         torch.onnx.export(
@@ -106,27 +110,31 @@ def export(source: Path, target: Path, size_px: int) -> None:
     onnx.save(model, target)
 
 
-def export_state(source: Path, target: Path, size_px: int) -> None:
-    """Write the tensors of a checkpoint, and what is needed to build the network around them.
+def export_state(source: Path, target: Path, size_px: int | None = None) -> None:
+    """Write the tensors of a checkpoint, and what is needed to build the network around them; its size as `export`.
 
     Raises:
         ModelError: the checkpoint is not the recorded one.
     """
     from detect.checkpoint import read_checkpoint, write_state
 
-    write_state(read_checkpoint(source, pickles=True).network, size_px, target)
+    read = read_checkpoint(source, pickles=True)
+    write_state(read.network, size_px or read.size_px or SIZES["hazard"], target)
 
 
-def export_blend(runs: Sequence[Path], start: Path, share: float, target: Path, size_px: int) -> None:
+def export_blend(runs: Sequence[Path], start: Path, share: float, target: Path, size_px: int | None = None) -> None:
     """Write a network between where runs started and the mean of where they ended (`checkpoint.blend`).
+
+    Its size is that of the first run, as `export` has it.
 
     Raises:
         ModelError: a checkpoint is not the recorded one, or they do not fit together.
     """
     from detect.checkpoint import blend, read_checkpoint, write_state
 
-    begun, *ended = (read_checkpoint(path, pickles=True).network for path in (start, *runs))
-    write_state(blend(begun, ended, share), size_px, target)
+    begun, *ended = (read_checkpoint(path, pickles=True) for path in (start, *runs))
+    blended = blend(begun.network, [run.network for run in ended], share)
+    write_state(blended, size_px or ended[0].size_px or SIZES["hazard"], target)
 
 
 def quantise(source: Path, target: Path, data: Path) -> None:

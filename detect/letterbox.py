@@ -44,7 +44,7 @@ class Fit:
         x1 = (corners[:, 0] - self.left) / self.width
         y1 = (corners[:, 1] - self.top) / self.height
         boxes = np.stack([x1, y1, x1 + corners[:, 2] / self.width, y1 + corners[:, 3] / self.height], axis=1)
-        return np.asarray(np.nan_to_num(boxes).clip(0, 1), np.float32)
+        return np.asarray(boxes.clip(0, 1), np.float32)
 
 
 def fit(shape: tuple[int, ...], size_px: int) -> Fit:

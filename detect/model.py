@@ -41,6 +41,7 @@ class Spec:
         min_confidence: the least that is worth keeping.
         iou: overlap that means "the same".
         int8: a copy that a CPU with VNNI runs in its place, if it is there.
+        classes: how many the network tells, if it tells more than are labelled.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class Spec:
     min_confidence: float
     iou: float = 0.5
     int8: Path | None = None
+    classes: int | None = None
 
 
 # 0.25: weaker boxes say nothing for a hazard, and would speak against it by lowering the median of a burst.
@@ -58,7 +60,7 @@ HAZARD = Spec(
     int8=WEIGHTS / "hazard4_320_int8.onnx",
 )
 # 0.2: a head that is mosaicked without need costs less than one that is not.
-SCENE = Spec(WEIGHTS / "scene_640.onnx", SCENE_LABELS, min_confidence=0.2)
+SCENE = Spec(WEIGHTS / "scene_640.onnx", SCENE_LABELS, min_confidence=0.2, classes=80)
 
 
 class Network:
@@ -82,6 +84,12 @@ class Network:
         self._iou = spec.iou
         self._backend = open_backend(spec.path, device, threads, spec.int8, lanes)
         self.size_px = self._backend.size_px
+        # Numbers alone say which class is which: another network's first ones would pass for these.
+        if self._backend.classes != (wanted := spec.classes or len(spec.labels)):
+            raise ModelError(
+                f"{spec.path} tells {self._backend.classes} classes, but {wanted} are asked for "
+                f"({', '.join(self.labels)}): it was trained for others"
+            )
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -119,7 +127,12 @@ class Network:
         return found
 
     def _name(self, corners: Floats, confidence: Floats, which: Numbers, place: Fit) -> list[Detection]:
-        """Of boxes that overlap the best stays; each gets its label and its place in the picture."""
+        """Of boxes that overlap the best stays; each gets its label and its place in the picture.
+
+        What has no place, for the network's numbers ran over, is nothing that was seen.
+        """
+        placed = np.isfinite(corners).all(axis=1)
+        corners, confidence, which = corners[placed], confidence[placed], which[placed]
         if not len(corners):
             return []
         chosen = cv2.dnn.NMSBoxesBatched(

@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from detect.registry import record
+from detect.registry import ModelError, record
 
 if __name__ == "__main__":
     for given in sys.argv[1:]:
-        record(Path(given))
+        try:
+            record(Path(given))
+        except (OSError, ModelError) as error:
+            sys.exit(f"{given} cannot be recorded: {error}")

@@ -6,10 +6,12 @@ A network is code, so none is run unseen. The detector, export and training read
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 WEIGHTS = Path(__file__).parent / "weights"
 SUMS = "SHA256SUMS"
+_LINE = re.compile(r"([0-9a-fA-F]{64})\s+\*?(.+)")
 
 
 class ModelError(RuntimeError):
@@ -54,4 +56,13 @@ def record(path: Path) -> None:
 
 
 def _recorded(sums: Path) -> dict[str, str]:
-    return {name: digest for digest, name in map(str.split, sums.read_text().splitlines())}
+    """The sha256 of each file by its name, from lines as sha256sum writes them."""
+    known = {}
+    for line in sums.read_text(errors="replace").splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        parts = _LINE.fullmatch(line)
+        if parts is None:
+            raise ModelError(f"{sums}: a line must be a sha256 and the name of a file, got {line[:120]!r}")
+        known[parts[2]] = parts[1].lower()
+    return known

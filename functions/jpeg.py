@@ -6,6 +6,9 @@ MAX_PIXELS = 40_000_000
 """8K is 33 megapixels; a larger declared size is a mistake or a bomb."""
 _TABLES = (0xC4, 0xC8, 0xCC)
 """Markers in the range of frame headers that are none."""
+_BARE = (0x00, 0x01, *range(0xD0, 0xDA))
+"""Markers that have no length, which no camera writes before a frame header. Who reads one there finds another header
+than the decoder, which steps over it."""
 
 
 class PictureError(ValueError):
@@ -44,6 +47,8 @@ def _declared_size(jpeg: bytes) -> tuple[int, int]:
             height, width = int.from_bytes(jpeg[at + 5 : at + 7]), int.from_bytes(jpeg[at + 7 : at + 9])
             if width and height:
                 return width, height
+            break
+        if marker in _BARE:
             break
         # Fill bytes before a marker are allowed.
         at += 1 if marker == 0xFF else 2 + int.from_bytes(jpeg[at + 2 : at + 4])

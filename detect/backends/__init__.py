@@ -12,12 +12,15 @@ from typing import Literal, Protocol, get_args
 
 import numpy as np
 
-from detect.registry import ModelError
+from detect.registry import ModelError, read_verified
 
 SIZE_KEY = "size_px"
 """Under which an ONNX file says how large pictures were in training, for its own shapes are free."""
 COPY_KEY = "copy_of"
 """Under which an int8 copy names the sha256 of what it was made of."""
+
+_ELSEWHERE = b"\x0a\x08location"
+"""In an ONNX file, the key under which a tensor names the file that holds it."""
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 Device = Literal["auto", "cpu", "cuda", "openvino"]
@@ -38,6 +41,8 @@ class Backend(Protocol):
 
     size_px: int
     """The longer side of a picture as it was trained on, a multiple of 32."""
+    classes: int
+    """How many it tells."""
 
     def infer(self, batch: Floats) -> tuple[Floats, Floats]:
         """Run it.
@@ -81,6 +86,18 @@ def open_backend(
         raise ModelError(f"{path} on device {device!r} needs {error.name}, which is not installed: {error}") from None
     backend: Backend = opened.open_network(path, device, threads, int8, lanes)
     return backend
+
+
+def read_whole(path: Path) -> bytes:
+    """An ONNX file, if it is what is recorded and nothing of the network lies in another file, which nobody checks.
+
+    Raises:
+        ModelError: it is not, or something does.
+    """
+    content = read_verified(path)
+    if _ELSEWHERE in content:
+        raise ModelError(f"{path} keeps tensors in another file, of which no sha256 is known: save it as one")
+    return content
 
 
 def size_in(metadata: Mapping[str, str], path: Path) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from detect.backends import COPY_KEY, Floats, size_in
-from detect.registry import ModelError, read_verified, recorded
+from detect.backends import COPY_KEY, Floats, read_whole, size_in
+from detect.registry import ModelError, recorded
 
 # Since 1.29 onnxruntime reports its use to its maker unless told not to, and it looks when it is imported.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -24,6 +24,7 @@ class OnnxNetwork:
         self._session = session
         self._input = session.get_inputs()[0].name
         self.size_px = size_px
+        self.classes = {output.name: int(output.shape[1]) for output in session.get_outputs()}["classes"]
 
     def infer(self, batch: Floats) -> tuple[Floats, Floats]:
         """See `Backend.infer`."""
@@ -53,7 +54,7 @@ def open_network(path: Path, device: str, threads: int, int8: Path | None = None
     wanted = [_CPU] if device == "cpu" else [_CUDA, _CPU]
     providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
     copy = int8 if int8 is not None and int8.is_file() and providers == [_CPU] and has_vnni() else None
-    content = read_verified(copy or path)
+    content = read_whole(copy or path)
     try:
         session = onnxruntime.InferenceSession(content, options, providers=providers)
         said = session.get_modelmeta().custom_metadata_map

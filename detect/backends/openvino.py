@@ -7,8 +7,8 @@ from pathlib import Path
 
 import openvino
 
-from detect.backends import SIZE_KEY, Floats, size_in
-from detect.registry import ModelError, read_verified
+from detect.backends import SIZE_KEY, Floats, read_whole, size_in
+from detect.registry import ModelError
 
 _SIZE = ["framework", SIZE_KEY]
 """Where OpenVINO keeps what an ONNX file says of itself."""
@@ -21,6 +21,7 @@ class OpenVinoNetwork:
         self._compiled = compiled
         self._own = threading.local()
         self.size_px = size_px
+        self.classes = int(compiled.output("classes").get_partial_shape()[1].get_length())
 
     def infer(self, batch: Floats) -> tuple[Floats, Floats]:
         """See `Backend.infer`."""
@@ -33,7 +34,7 @@ class OpenVinoNetwork:
 
 def open_network(path: Path, device: str, threads: int, int8: Path | None = None, lanes: int = 1) -> OpenVinoNetwork:
     """See `open_backend`."""
-    content = read_verified(path)
+    content = read_whole(path)
     core = openvino.Core()
     options = {"INFERENCE_NUM_THREADS": threads * lanes, "NUM_STREAMS": lanes, "ENABLE_CPU_PINNING": False}
     try:

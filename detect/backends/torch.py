@@ -19,10 +19,11 @@ _SIZE_PX = 640
 class TorchNetwork:
     """One network in evaluation mode."""
 
-    def __init__(self, network: Any, size_px: int, device: str) -> None:
+    def __init__(self, network: Any, size_px: int, classes: int, device: str) -> None:
         self._network = network
         self._device = device
         self.size_px = size_px
+        self.classes = classes
 
     def infer(self, batch: Floats) -> tuple[Floats, Floats]:
         """See `Backend.infer`."""
@@ -45,4 +46,5 @@ def open_network(path: Path, device: str, threads: int, int8: Path | None = None
     torch.set_num_threads(threads)
     read = read_checkpoint(path)
     network = RawHead(read.network).to(device)
-    return TorchNetwork(network.half() if device == "cuda" else network, read.size_px or _SIZE_PX, device)
+    size_px, classes = read.size_px or _SIZE_PX, read.network.model[-1].nc
+    return TorchNetwork(network.half() if device == "cuda" else network, size_px, classes, device)

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import pytest
 
-from detect.backends import onnx, open_backend
+from detect.backends import Floats, onnx, open_backend
 from detect.letterbox import Image
-from detect.model import HAZARD, Network, Spec
+from detect.model import HAZARD, SCENE, Network, Spec
 from detect.registry import WEIGHTS, ModelError, record
 from functions import Detection
 
@@ -99,6 +99,15 @@ def test_openvino_agrees_with_onnxruntime(pictures: list[Image]) -> None:
 def test_torch_agrees_with_onnxruntime(pictures: list[Image]) -> None:
     pytest.importorskip("ultralytics")
     assert agree(found_by(pictures, HAZARD.path, "cpu"), found_by(pictures, STATE, "cpu"))
+
+
+@pytest.mark.torch
+def test_torch_keeps_nothing_of_a_picture_that_another_thread_would_take() -> None:
+    pytest.importorskip("ultralytics")
+    network = open_backend(STATE, "cpu", threads=1, lanes=2)
+    head = network._network._network.model[-1]  # type: ignore[attr-defined]
+    network.infer(np.full((1, 3, 192, 320), 0.4, np.float32))
+    assert head.shape is None
 
 
 @pytest.mark.skipif(not (HAZARD.int8 and HAZARD.int8.is_file()), reason="no int8 copy of the weights is shipped")
@@ -230,6 +239,43 @@ def test_a_network_that_does_not_say_its_size_is_one_clear_error(tmp_path: Path,
         open_backend(tmp_path / "net.onnx", device)
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("device", ["cpu", "openvino"])
+def test_a_network_of_which_a_part_lies_elsewhere_is_refused(
+    tmp_path: Path, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx_files = pytest.importorskip("onnx")
+    path = tmp_path / "net.onnx"
+    onnx_files.save_model(
+        onnx_files.load(HAZARD.path), path, save_as_external_data=True, location="net.bin", size_threshold=100
+    )
+    record(path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="keeps tensors in another file"):
+        open_backend(path, device)
+
+
+@pytest.mark.parametrize("device", ["cpu", "openvino"])
+@pytest.mark.parametrize(
+    ("path", "labels", "told"),
+    [(SCENE.path, HAZARD.labels, "tells 80 classes, but 4"), (HAZARD.path, {**HAZARD.labels, 4: "smoke"}, "4.*but 5")],
+)
+def test_a_network_of_other_classes_is_one_clear_error(
+    path: Path, labels: dict[int, str], told: str, device: str
+) -> None:
+    if device == "openvino":
+        pytest.importorskip("openvino")
+    with pytest.raises(ModelError, match=told):
+        Network(Spec(path, labels, 0.25), 1, device)
+
+
+@pytest.mark.torch
+def test_a_state_of_other_classes_is_one_clear_error() -> None:
+    pytest.importorskip("ultralytics")
+    with pytest.raises(ModelError, match=r"hazard4_320\.pt tells 4 classes, but 80"):
+        Network(replace(SCENE, path=STATE), 1, "cpu")
+
+
 def test_a_network_that_answers_nan_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Network(HAZARD, threads=1)
     picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
@@ -238,5 +284,22 @@ def test_a_network_that_answers_nan_finds_nothing(monkeypatch: pytest.MonkeyPatc
     assert network.detect([picture]) == [[]]
     classes[0, :, 5], sides[0, :, 7], classes[0, 2, 7], classes[0, 1, 9] = 2.0, np.inf, 2.0, np.inf
     (found,) = network.detect([picture])
-    assert found
-    assert all(0 <= d.confidence <= 1 and min(d.box.x1, d.box.y1) >= 0 for d in found)
+    assert found == []
+
+
+@pytest.mark.parametrize("side", range(4))
+def test_a_box_of_which_one_side_is_nan_is_none_and_the_others_stay(
+    monkeypatch: pytest.MonkeyPatch, pictures: list[Image], side: int
+) -> None:
+    network = Network(HAZARD, threads=1)
+    expected = network.detect(pictures[:4])
+    infer = network._backend.infer
+
+    def overrun(batch: Floats) -> tuple[Floats, Floats]:
+        sides, classes = (told.copy() for told in infer(batch))
+        sides[:, side * 16 : side * 16 + 16, :5], classes[:, 1, :5] = np.nan, 3.0
+        return sides, classes
+
+    monkeypatch.setattr(network._backend, "infer", overrun)
+    assert any(expected)
+    assert network.detect(pictures[:4]) == expected

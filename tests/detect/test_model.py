@@ -103,6 +103,20 @@ def test_a_jpeg_bomb_is_refused_before_it_is_decoded(fire: Image) -> None:
         decode_jpeg(bytes(body))
 
 
+@pytest.mark.parametrize("bare", [b"\xff\x00", b"\xff\x01", b"\xff\xd0", b"\xff\xd7", b"\xff\xd8", b"\xff\xd9"])
+def test_a_jpeg_that_shows_one_size_and_decodes_to_another_is_refused(fire: Image, bare: bytes) -> None:
+    small = jpeg(fire)
+    at = small.index(b"\xff\xc0")
+    header = small[at : at + 19]
+    bomb = header[:5] + (60000).to_bytes(2) * 2 + header[9:]
+    # Read as a length, what follows the bare marker leads far past the header that a decoder finds.
+    body = small[:2] + bare + small[2:at] + bomb + small[at + 19 : -2]
+    behind = 2 + 2 + int.from_bytes(body[4:6])
+    body = body[:behind].ljust(behind, b"\0") + header + bytes(40) + b"\xff\xd9"
+    with pytest.raises(PictureError):
+        check_jpeg(body)
+
+
 _PEAK = """
 import sys
 from detect.model import decode_jpeg

@@ -86,7 +86,7 @@ def test_a_run_is_trained_goes_on_after_a_stop_and_is_exported(tmp_path: Path) -
     assert finished.stderr.splitlines()[-1].endswith("is finished: choose another folder with --run")
 
     target = tmp_path / "tiny_64.onnx"
-    command = ["detect.export", "hazard", str(run / "weights/best.pt"), str(target), "--size", "64"]
+    command = ["detect.export", "hazard", str(run / "weights/best.pt"), str(target)]
     ran = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr
     network = Network(Spec(target, HAZARD.labels, 0.0001), threads=1)
