@@ -117,7 +117,8 @@ async def _post_on(
     if incident is None:
         raise Reject(f"incident {incident_id} is gone")
     snapshot, location = redacted_of(event), drawn_of(event)
-    key, location_key = await _keep(snapshot, desk.snapshots), await _keep(location, desk.snapshots)
+    # Side by side: a store of pictures that does not answer may take a few seconds of the alert, and no more.
+    key, location_key = await asyncio.gather(_keep(snapshot, desk.snapshots), _keep(location, desk.snapshots))
     try:
         async with asyncio.timeout(_CHANNEL_S):
             reference = await channel.post(
