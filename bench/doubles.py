@@ -265,6 +265,8 @@ class MastodonDouble(Double):
         self.window = Window(limit, 10_800)
         self.media: dict[str, dict] = {}
         self.looks_until_ready = 0
+        self.look_s = 0.0
+        """How long each look at a picture that is not ready takes."""
         self._by_key: dict[str, dict] = {}
 
     def route(self, router: web.UrlDispatcher) -> None:
@@ -324,6 +326,7 @@ class MastodonDouble(Double):
     async def _look(self, request: web.Request) -> web.StreamResponse:
         one = self.media[request.match_info["id"]]
         one["looks"] -= 1
+        await asyncio.sleep(self.look_s)
         return web.json_response({"id": request.match_info["id"]}, status=206 if one["looks"] > 0 else 200)
 
     def _is_known(self, request: web.Request) -> bool:

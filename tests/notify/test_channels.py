@@ -22,7 +22,7 @@ from functions.broker import connect
 from functions.event import utc_now
 from functions.settings import SettingsError
 from functions.topology import queues
-from notify.channels import ChannelError, UnknownOutcomeError, mastodon
+from notify.channels import ChannelError, UnknownOutcomeError, mastodon, pictures
 from notify.channels import settings as environment
 from notify.channels.http import Answer, Pace, read_limit
 from notify.channels.mastodon import Mastodon
@@ -343,6 +343,17 @@ async def test_mastodon_waits_for_its_picture_and_does_without_one_that_never_ge
     mastodon_server.looks_until_ready = 99
     await post(captioned(id_="later", seconds=1000), desk_of(channel))
     assert mastodon_server.posts[1]["media"] == []
+
+
+async def test_words_go_out_alone_where_mastodon_is_slow_with_its_picture(
+    session, mastodon_server, desk_of, captioned, monkeypatch
+):
+    monkeypatch.setattr(pictures, "_SNAPSHOT_S", 0.2)
+    # Each look is within its own limit, but all of them together are not within the channel's.
+    monkeypatch.setattr("notify.post._CHANNEL_S", 2.0)
+    mastodon_server.looks_until_ready, mastodon_server.look_s = 99, 1.0
+    await post(captioned(), desk_of(open_channel("mastodon", session, mastodon_server)))
+    assert mastodon_server.posts[0]["media"] == []
 
 
 async def test_redirect_is_not_followed(session, webhook_server, captioned):
