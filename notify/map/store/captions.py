@@ -9,7 +9,7 @@ from sqlalchemy import Row, select, update
 
 from functions.event import Event, utc_now
 from notify.map.store import schema
-from notify.map.store.database import Database
+from notify.map.store.database import Database, next_revision
 from notify.map.store.failures import persistent
 from notify.map.store.rows import encode_trace
 from notify.map.store.sightings import Sightings, hazard_of, staged
@@ -83,7 +83,9 @@ class Captions:
             camera = (await connection.execute(select(cameras).where(this))).one_or_none()
             if camera is not None and snapshot_key is not None and _is_newer(captioned, camera):
                 shown = {"snapshot_key": snapshot_key, "snapshot_at": captioned.captured_at}
-                await connection.execute(update(cameras).where(this).values(**shown, revision=revision))
+                await connection.execute(
+                    update(cameras).where(this).values(**shown, revision=await next_revision(connection))
+                )
         return incident_id
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import structlog
 from sqlalchemy import Connection, event, select, text, update
@@ -92,11 +92,12 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[tuple[AsyncConnection, int]]:
-        """A transaction that stands in line with all other writers, and its revision. Nothing changed? Roll back."""
-        table = schema.counter
+        """A transaction that stands in line with all other writers, and its revision. Nothing changed? Roll back.
+
+        The revision is for one row. Each other row that readers are told of takes `next_revision`.
+        """
         async with self._transaction(write=True) as connection:
-            await connection.execute(update(table).values(value=table.c.value + 1))
-            yield connection, (await connection.execute(select(table.c.value))).scalar_one()
+            yield connection, await next_revision(connection)
 
     async def _is_current(self) -> bool:
         """Whether the tables are at least of this version: most replicas start without taking a lock."""
@@ -148,6 +149,17 @@ class Database:
         except (SQLAlchemyError, OSError) as error:
             kind = PassingError if is_passing(error) else StoreError
             raise kind(explain(self._engine.url, error)) from error
+
+
+async def next_revision(connection: AsyncConnection) -> int:
+    """The next revision, within `write`.
+
+    Two rows of one revision would be told apart by nothing: a page of changes that ends between them, or a reader who
+    has heard one of them when the line breaks, would go on after both.
+    """
+    table = schema.counter
+    await connection.execute(update(table).values(value=table.c.value + 1))
+    return cast(int, (await connection.execute(select(table.c.value))).scalar_one())
 
 
 def _parse(url: str) -> URL:
