@@ -178,6 +178,9 @@ def _engine(url: URL) -> AsyncEngine:
     if url.get_backend_name() != "sqlite":
         return create_async_engine(
             url,
+            # A server may be set to READ COMMITTED, where each query of a transaction sees a state of its own: changes
+            # would be passed over that came between the reading of the counter and of a table.
+            isolation_level="REPEATABLE READ",
             # No ping before each use: a connection that was lost meanwhile is one more reason to try again.
             pool_recycle=1800,
             connect_args={
