@@ -6,11 +6,11 @@ It stands before the live stream too, so it wraps nothing that would be kept for
 from __future__ import annotations
 
 import math
-from http.cookies import CookieError, SimpleCookie
 
 import structlog
 from prometheus_client import Counter
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -125,11 +125,8 @@ def is_secure(scope: Scope, headers: Headers, site: Site) -> bool:
 
 def session_token(headers: Headers) -> str | None:
     """The token of the session cookie, if one was sent."""
-    try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return None
-    return morsel.value if morsel is not None and morsel.value else None
+    # Not by http.cookies: one cookie that is not to its taste, of whatever else runs on this host, hides all others.
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE) or None
 
 
 def _bearer(headers: Headers) -> str | None:
