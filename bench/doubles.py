@@ -298,7 +298,7 @@ class MastodonDouble(Double):
         status = {"id": number, "url": f"{self.url}/@bongsu/{number}", "uri": f"{self.url}/users/bongsu/{number}"}
         self.posts.append(status | {"text": said["status"], "media": media, "language": said["language"]})
         self.window.take()
-        numbered = re.fullmatch(r"bongsu-(\d+)-mastodon", key or "")
+        numbered = re.fullmatch(r"bongsu-(\d+)-mastodon-\w+", key or "")
         self._note(int(numbered[1]) if numbered else None, said["status"])
         if key is not None:
             self._by_key[key] = status

@@ -122,6 +122,19 @@ async def test_alert_without_a_picture_is_posted(pair, store, snapshots, caption
     assert len(double.posts) == 1 and not double.posts[0].get("media") and not double.posts[0].get("snapshot")
 
 
+async def test_incident_of_the_same_number_in_another_database_is_another_alert(pair, tmp_path, snapshots, captioned):
+    channel, double = pair
+    # Two installations with one account or receiver, or one before and after its database was read back.
+    for number, words in enumerate(("Fire at Sinchon Market. 14:03 UTC.", "Fire at Mapo Bridge. 09:12 UTC.")):
+        store = await Store.open(f"sqlite+aiosqlite:///{tmp_path}/{number}.db")
+        event = captioned(caption=Caption(en=words, ko=""))
+        await post(event, Desk(store, snapshots, (channel,)))
+        (kept,) = await store.posts.newest(channel.name)
+        assert kept.incident.id == 1
+        await store.close()
+    assert len(double.posts) == 2
+
+
 async def test_map_of_the_place_is_the_second_picture_with_words_of_its_own(pair, store, snapshots, captioned, street):
     channel, double = pair
     drawn = draw_location(captioned().place, None).jpeg
@@ -466,7 +479,7 @@ async def test_dry_run_sends_nothing_needs_no_credentials_and_says_what_it_would
             await post(captioned(), Desk(store, snapshots, channels))
     said = {line["channel"]: line["ko"] for line in logs if line["event"] == "post_held_back"}
     assert said == dict.fromkeys(("x", "mastodon", "webhook"), "신촌시장에서 화재.")
-    assert (await store.posts.newest("x"))[0].reference == "dry-run:bongsu-1-x"
+    assert (await store.posts.newest("x"))[0].reference.startswith("dry-run:bongsu-1-x-")
 
 
 def test_webhook_secret_is_base64_after_its_prefix():
