@@ -122,7 +122,8 @@ class Live:
             raise RefusedError("readers", 503, f"{error}: try again later", {"Retry-After": "5"}) from error
 
     def _is_allowed(self, origin: str, host: str) -> bool:
-        return "*" in self._allowed or origin in self._allowed or urlsplit(origin).netloc == host
+        # An origin is a scheme and a host; what it is not may be anything, which `urlsplit` would not take.
+        return "*" in self._allowed or origin in self._allowed or origin.partition("://")[2] == host != ""
 
 
 def _after(scope: Scope) -> int | None:

@@ -73,7 +73,7 @@ async def test_only_what_was_asked_for_is_told(live, make_event):
     ("query", "origin", "status"),
     [
         ("?hazard=smoke", None, 422), ("?bbox=1", None, 422), ("?after=x", None, 422),
-        ("", "https://evil.example", 403), ("", "null", 403),
+        ("", "https://evil.example", 403), ("", "null", 403), ("", "http://[", 403),
     ],
 )  # fmt: skip
 async def test_what_cannot_be_served_is_refused_before_it_is_opened(live, query, origin, status):
