@@ -265,6 +265,8 @@ class MastodonDouble(Double):
         self.window = Window(limit, 10_800)
         self.media: dict[str, dict] = {}
         self.looks_until_ready = 0
+        self.look_s = 0.0
+        """How long each look at a picture that is not ready takes."""
         self._by_key: dict[str, dict] = {}
 
     def route(self, router: web.UrlDispatcher) -> None:
@@ -296,7 +298,7 @@ class MastodonDouble(Double):
         status = {"id": number, "url": f"{self.url}/@bongsu/{number}", "uri": f"{self.url}/users/bongsu/{number}"}
         self.posts.append(status | {"text": said["status"], "media": media, "language": said["language"]})
         self.window.take()
-        numbered = re.fullmatch(r"bongsu-(\d+)-mastodon", key or "")
+        numbered = re.fullmatch(r"bongsu-(\d+)-mastodon-\w+", key or "")
         self._note(int(numbered[1]) if numbered else None, said["status"])
         if key is not None:
             self._by_key[key] = status
@@ -324,6 +326,7 @@ class MastodonDouble(Double):
     async def _look(self, request: web.Request) -> web.StreamResponse:
         one = self.media[request.match_info["id"]]
         one["looks"] -= 1
+        await asyncio.sleep(self.look_s)
         return web.json_response({"id": request.match_info["id"]}, status=206 if one["looks"] > 0 else 200)
 
     def _is_known(self, request: web.Request) -> bool:

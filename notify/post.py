@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -117,11 +118,12 @@ async def _post_on(
     if incident is None:
         raise Reject(f"incident {incident_id} is gone")
     snapshot, location = redacted_of(event), drawn_of(event)
-    key, location_key = await _keep(snapshot, desk.snapshots), await _keep(location, desk.snapshots)
+    # Side by side: a store of pictures that does not answer may take a few seconds of the alert, and no more.
+    key, location_key = await asyncio.gather(_keep(snapshot, desk.snapshots), _keep(location, desk.snapshots))
     try:
         async with asyncio.timeout(_CHANNEL_S):
             reference = await channel.post(
-                incident, claim.text, snapshot, f"bongsu-{incident_id}-{channel.name}", location
+                incident, claim.text, snapshot, _key_of(incident_id, channel, claim.text), location
             )
     except TimeoutError:
         return _unknown(channel, UnknownOutcomeError(f"no answer within {_CHANNEL_S:.0f} s"))
@@ -138,6 +140,16 @@ async def _post_on(
     posts_total.labels(channel.name, "posted").inc()
     log.info("alert_posted", channel=channel.name, incident=incident_id, with_picture=snapshot is not None)
     return None
+
+
+def _key_of(incident_id: int, channel: Channel, text: Caption) -> str:
+    """The name of an alert that its server knows it again by: as long as it may be out, its words stay the same.
+
+    Its number alone is not enough: another installation that posts there too, or this one once its database was read
+    back from a backup, has another incident of that number, and the server would take it for done.
+    """
+    words = hashlib.blake2b(f"{text.en}\n{text.ko}".encode(), digest_size=6).hexdigest()
+    return f"bongsu-{incident_id}-{channel.name}-{words}"
 
 
 def _unknown(channel: Channel, error: UnknownOutcomeError) -> ChannelError:

@@ -161,12 +161,22 @@ def find_zone(box: Box | None, zones: Sequence[Zone]) -> Caption | None:
 
 
 def fit(text: str, limit: int) -> str:
-    """The text in at most `limit` characters: whole sentences if one fits, else cut at a word, with an ellipsis."""
+    """The text in at most `limit` characters: whole sentences if they say enough, else cut at a word, with an ellipsis.
+
+    What fills less than half of the limit is not enough, and may be no sentence: "Fire at St. Mary's Hospital …".
+    """
     if len(text) <= limit:
         return text
     ends = [match.end(1) for match in re.finditer(r"([.!?])\s", text[: limit + 1])]
-    if ends and ends[-1] <= limit:
+    if ends and limit / 2 <= ends[-1] <= limit:
         return text[: ends[-1]]
+    return _cut(text, limit)
+
+
+def _cut(text: str, limit: int) -> str:
+    """The text in at most `limit` characters, cut at a word, with an ellipsis."""
+    if len(text) <= limit:
+        return text
     cut = text[: max(limit - 1, 0)].rstrip()
     words = cut.rpartition(" ")[0] if " " in cut and text[len(cut) : len(cut) + 1].strip() else cut
     return f"{words or cut}…"[:limit]
@@ -230,4 +240,4 @@ def _list_english(items: Sequence[str]) -> str:
 def clean_name(name: str) -> str:
     """A name from the settings on one line, without what would not print, and not longer than a line."""
     printable = "".join(c if c.isprintable() else " " for c in name)
-    return fit(" ".join(printable.split()), _NAME_LENGTH_MAX)
+    return _cut(" ".join(printable.split()), _NAME_LENGTH_MAX)

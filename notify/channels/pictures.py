@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# The poster gives a channel 15 s, of which the snapshot may take 8 and the words need the rest.
+# The poster gives a channel 15 s, and the words need some of them: a server may be slow at each step of a picture.
+_SNAPSHOT_S = 8.0
 _MAP_S = 2.0
 
 
@@ -33,7 +34,7 @@ async def upload_all(
 
     Args:
         upload: sends one picture with its description; None where that failed.
-        snapshot: described by what the post says.
+        snapshot: described by what the post says. It is given so much time that the words still have some.
         text: what the post says.
         location: given little time: words and snapshot are more urgent.
         place: what the map shows.
@@ -41,12 +42,20 @@ async def upload_all(
     Returns:
         The ids of the pictures that are there, in their order.
     """
-    uploaded = [await upload(snapshot, text)] if snapshot is not None else []
+    uploaded = []
+    if snapshot is not None:
+        uploaded.append(await _within(_SNAPSHOT_S, upload(snapshot, text), "snapshot"))
     if location is not None:
         told = tell_location(place)
-        try:
-            async with asyncio.timeout(_MAP_S):
-                uploaded.append(await upload(location, Caption(en=defuse(told.en), ko=defuse(told.ko))))
-        except TimeoutError:
-            log.warning("picture_not_posted", reason=f"the map took more than {_MAP_S:g} s")
+        said = Caption(en=defuse(told.en), ko=defuse(told.ko))
+        uploaded.append(await _within(_MAP_S, upload(location, said), "map"))
     return [media for media in uploaded if media is not None]
+
+
+async def _within(seconds: float, uploading: Awaitable[str | None], what: str) -> str | None:
+    try:
+        async with asyncio.timeout(seconds):
+            return await uploading
+    except TimeoutError:
+        log.warning("picture_not_posted", reason=f"the {what} took more than {seconds:g} s")
+        return None

@@ -6,11 +6,11 @@ It stands before the live stream too, so it wraps nothing that would be kept for
 from __future__ import annotations
 
 import math
-from http.cookies import CookieError, SimpleCookie
 
 import structlog
 from prometheus_client import Counter
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -41,7 +41,7 @@ class RefusedError(Exception):
 
 
 class Guard:
-    """Lets a request through, with who asks as `bongsu.caller`, or answers it itself."""
+    """Lets a request through, with who asks as `bongsu.caller` and the key as `bongsu.key`, or answers it itself."""
 
     def __init__(self, app: ASGIApp, site: Site) -> None:
         self._app = app
@@ -50,19 +50,20 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
             try:
-                scope["bongsu.caller"] = await self._admit(scope)
+                key = scope["bongsu.key"] = await self._admit(scope)
+                scope["bongsu.caller"] = ANYBODY if key is None else Caller(key.name, key.role)
             except RefusedError as error:
                 refusals_total.labels(error.reason).inc()
                 await error.answer()(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    async def _admit(self, scope: Scope) -> Caller:
+    async def _admit(self, scope: Scope) -> Key | None:
         path: str = scope["path"]
         is_ours = path.startswith(("/api/", *_FEEDS))
         if not is_ours or scope.get("method") == "OPTIONS":
             # The page itself shows nothing, and is where one signs in.
-            return ANYBODY
+            return None
         headers = Headers(scope=scope)
         client = client_of(scope, headers, self._site)
         bearer = _bearer(headers)
@@ -77,7 +78,7 @@ class Guard:
             raise RefusedError("store", 503, "the database is not available: try again later") from error
         if key is None and self._site.is_read_by_key and path not in _OPEN:
             raise unknown_caller("this API is read by key: send Authorization: Bearer KEY, or POST it to /api/session")
-        return ANYBODY if key is None else Caller(key.name, key.role)
+        return key
 
     async def _key_of_session(self, headers: Headers) -> Key | None:
         token = session_token(headers)
@@ -104,6 +105,12 @@ def check_key(text: str, client: str, site: Site) -> Key:
     return key
 
 
+def may_go_on(scope: Scope, site: Site) -> bool:
+    """Whether who was let through may still read: a stream may outlast its key."""
+    key: Key | None = scope["bongsu.key"]
+    return key is None or not site.is_read_by_key or site.keys.holds(key)
+
+
 def unknown_caller(detail: str) -> RefusedError:
     """401, which says how to come with a key."""
     return RefusedError("key", 401, detail, {"WWW-Authenticate": 'Bearer realm="bongsu"'})
@@ -125,11 +132,8 @@ def is_secure(scope: Scope, headers: Headers, site: Site) -> bool:
 
 def session_token(headers: Headers) -> str | None:
     """The token of the session cookie, if one was sent."""
-    try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return None
-    return morsel.value if morsel is not None and morsel.value else None
+    # Not by http.cookies: one cookie that is not to its taste, of whatever else runs on this host, hides all others.
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE) or None
 
 
 def _bearer(headers: Headers) -> str | None:

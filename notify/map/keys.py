@@ -81,6 +81,10 @@ class Keyring:
                 found = known
         return found
 
+    def holds(self, key: Key) -> bool:
+        """Whether a key that was found once is there still."""
+        return key in self._current()
+
     def _current(self) -> tuple[Key, ...]:
         try:
             self._refresh()

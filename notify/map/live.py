@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from functions.event import HAZARDS
 from notify.map import filters
-from notify.map.guard import RefusedError
+from notify.map.guard import RefusedError, may_go_on
 from notify.map.site import Site
 from notify.map.store.queries import Bbox
 from notify.map.stream import HELLO, Notice, Reader, TooManyReadersError
@@ -80,6 +80,8 @@ class Live:
             async for batch in self._site.hub.follow(reader, after):
                 if _hear(receive) is None:
                     return
+                if not may_go_on(scope, self._site):
+                    break
                 await send({"type": "http.response.body", "body": batch.events(), "more_body": True})
             await send(_END)
         finally:
@@ -101,6 +103,8 @@ class Live:
             async for batch in self._site.hub.follow(reader, after):
                 if _hear(receive) is None:
                     return
+                if not may_go_on(scope, self._site):
+                    break
                 for notice in batch.notices:
                     if _is_wanted(notice, hazards, bbox):
                         await send({"type": "websocket.send", "text": _message(notice)})
@@ -118,7 +122,8 @@ class Live:
             raise RefusedError("readers", 503, f"{error}: try again later", {"Retry-After": "5"}) from error
 
     def _is_allowed(self, origin: str, host: str) -> bool:
-        return "*" in self._allowed or origin in self._allowed or urlsplit(origin).netloc == host
+        # An origin is a scheme and a host; what it is not may be anything, which `urlsplit` would not take.
+        return "*" in self._allowed or origin in self._allowed or origin.partition("://")[2] == host != ""
 
 
 def _after(scope: Scope) -> int | None:

@@ -17,6 +17,8 @@ log = structlog.get_logger()
 _EVERY_S = 3600.0
 _FIRST_AFTER_S = 30.0
 _GB = 1_000_000_000
+# Who says 999999 means for ever, and the calendar begins 2,026 years ago.
+_DAYS_MAX = 365_000.0
 
 
 async def prune(snapshots: Snapshots, settings: Settings, *, is_rehearsal: bool = False) -> Pruned:
@@ -27,7 +29,7 @@ async def prune(snapshots: Snapshots, settings: Settings, *, is_rehearsal: bool 
     """
     days, gb = settings.snapshot_keep_days, settings.snapshot_keep_gb
     return await snapshots.prune(
-        max_age=timedelta(days=days) if days else None,
+        max_age=timedelta(days=min(days, _DAYS_MAX)) if days else None,
         max_bytes=int(gb * _GB) if gb else None,
         is_rehearsal=is_rehearsal,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import re
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 _KEY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}\.jpg")
 _KEPT = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}(\.small)?\.jpg")
 _DELETED_AT_ONCE = 500
+# A bucket that is there answers within a second. One that takes requests and says nothing would be waited for for
+# minutes, and an alert with it: a poster has 20 s, of which a channel may take 15.
+_ANSWER_S = 4.0
 
 
 class SnapshotError(Exception):
@@ -71,10 +75,13 @@ class Snapshots:
         digest = hashlib.sha256(picture.jpeg).hexdigest()[:32]
         key = f"{digest[:2]}/{digest}.jpg"
         try:
-            # First the small one: who knows the key finds both.
-            if thumbnail is not None:
-                await self._store.put_async(_small(key), thumbnail.jpeg)
-            await self._store.put_async(key, picture.jpeg)
+            async with asyncio.timeout(_ANSWER_S):
+                # First the small one: who knows the key finds both.
+                if thumbnail is not None:
+                    await self._store.put_async(_small(key), thumbnail.jpeg)
+                await self._store.put_async(key, picture.jpeg)
+        except TimeoutError:
+            raise self._silent() from None
         except (BaseError, OSError) as error:
             raise SnapshotError(f"snapshots in {self._name}: {explain(error)}: check space and rights") from None
         return key
@@ -133,12 +140,18 @@ class Snapshots:
         from obstore.exceptions import BaseError
 
         try:
-            found = await self._store.get_async(path)
-            return read_back(bytes(await found.bytes_async()))
+            async with asyncio.timeout(_ANSWER_S):
+                found = await self._store.get_async(path)
+                return read_back(bytes(await found.bytes_async()))
         except FileNotFoundError:
             return None
+        except TimeoutError:
+            raise self._silent() from None
         except (BaseError, OSError) as error:
             raise SnapshotError(f"snapshots in {self._name}: {explain(error)}") from None
+
+    def _silent(self) -> SnapshotError:
+        return SnapshotError(f"snapshots in {self._name}: no answer within {_ANSWER_S:g} s: check the way there")
 
     async def _delete(self, keys: list[str]) -> None:
         try:

@@ -22,7 +22,7 @@ from functions.broker import connect
 from functions.event import utc_now
 from functions.settings import SettingsError
 from functions.topology import queues
-from notify.channels import ChannelError, UnknownOutcomeError, mastodon
+from notify.channels import ChannelError, UnknownOutcomeError, mastodon, pictures
 from notify.channels import settings as environment
 from notify.channels.http import Answer, Pace, read_limit
 from notify.channels.mastodon import Mastodon
@@ -120,6 +120,19 @@ async def test_alert_without_a_picture_is_posted(pair, store, snapshots, caption
     channel, double = pair
     await post(captioned(snapshot=None), Desk(store, snapshots, (channel,)))
     assert len(double.posts) == 1 and not double.posts[0].get("media") and not double.posts[0].get("snapshot")
+
+
+async def test_incident_of_the_same_number_in_another_database_is_another_alert(pair, tmp_path, snapshots, captioned):
+    channel, double = pair
+    # Two installations with one account or receiver, or one before and after its database was read back.
+    for number, words in enumerate(("Fire at Sinchon Market. 14:03 UTC.", "Fire at Mapo Bridge. 09:12 UTC.")):
+        store = await Store.open(f"sqlite+aiosqlite:///{tmp_path}/{number}.db")
+        event = captioned(caption=Caption(en=words, ko=""))
+        await post(event, Desk(store, snapshots, (channel,)))
+        (kept,) = await store.posts.newest(channel.name)
+        assert kept.incident.id == 1
+        await store.close()
+    assert len(double.posts) == 2
 
 
 async def test_map_of_the_place_is_the_second_picture_with_words_of_its_own(pair, store, snapshots, captioned, street):
@@ -345,6 +358,17 @@ async def test_mastodon_waits_for_its_picture_and_does_without_one_that_never_ge
     assert mastodon_server.posts[1]["media"] == []
 
 
+async def test_words_go_out_alone_where_mastodon_is_slow_with_its_picture(
+    session, mastodon_server, desk_of, captioned, monkeypatch
+):
+    monkeypatch.setattr(pictures, "_SNAPSHOT_S", 0.2)
+    # Each look is within its own limit, but all of them together are not within the channel's.
+    monkeypatch.setattr("notify.post._CHANNEL_S", 2.0)
+    mastodon_server.looks_until_ready, mastodon_server.look_s = 99, 1.0
+    await post(captioned(), desk_of(open_channel("mastodon", session, mastodon_server)))
+    assert mastodon_server.posts[0]["media"] == []
+
+
 async def test_redirect_is_not_followed(session, webhook_server, captioned):
     webhook_server.faults = [(307, {"Location": "http://127.0.0.1:9/"})]
     channel = open_channel("webhook", session, webhook_server)
@@ -455,7 +479,7 @@ async def test_dry_run_sends_nothing_needs_no_credentials_and_says_what_it_would
             await post(captioned(), Desk(store, snapshots, channels))
     said = {line["channel"]: line["ko"] for line in logs if line["event"] == "post_held_back"}
     assert said == dict.fromkeys(("x", "mastodon", "webhook"), "신촌시장에서 화재.")
-    assert (await store.posts.newest("x"))[0].reference == "dry-run:bongsu-1-x"
+    assert (await store.posts.newest("x"))[0].reference.startswith("dry-run:bongsu-1-x-")
 
 
 def test_webhook_secret_is_base64_after_its_prefix():

@@ -18,6 +18,7 @@ from notify.channels import ChannelError, Feed
 from notify.districts import find_district
 from notify.location import draw_location, drawn_of
 from notify.map import Map, put_on_map
+from notify.map.snapshots import SnapshotError, Snapshots
 from notify.map.store import Store, StoreError
 from notify.post import Desk, post
 from notify.redact import Redacted, read_back, redacted_of, shrink, thumbnail_of
@@ -188,7 +189,33 @@ async def test_post_has_text_within_the_limit_and_its_picture(store, snapshots, 
 async def test_post_without_a_picture_goes_out(store, snapshots, make_event):
     square = Square()
     await post(captioned_event(make_event, snapshot=None), Desk(store, snapshots, (square,)))
-    assert square.posted == [("bongsu-1-square", "Fire at Sinchon Market.", False)]
+    assert [posted[1:] for posted in square.posted] == [("Fire at Sinchon Market.", False)]
+
+
+async def test_alert_goes_out_though_the_store_of_pictures_does_not_answer(store, make_event, monkeypatch):
+    monkeypatch.setattr("notify.map.snapshots._ANSWER_S", 0.2)
+
+    async def take_and_say_nothing(reader, writer):
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(take_and_say_nothing, "127.0.0.1", 0)
+    given = {"ENDPOINT": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "ALLOW_HTTP": "true"}
+    for name, value in {**given, "REGION": "-", "ACCESS_KEY_ID": "id", "SECRET_ACCESS_KEY": "secret"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    silent, square = Snapshots.open("s3://alerts"), Square()
+    # What a handler may take; obstore alone would wait for minutes.
+    async with asyncio.timeout(20):
+        await post(captioned_event(make_event), Desk(store, silent, (Feed(), square)))
+        with pytest.raises(Retry, match=r"s3://alerts: no answer within 0\.2 s"):
+            await put_on_map(captioned_event(make_event), Map(store, silent))
+        with pytest.raises(SnapshotError, match="no answer"):
+            await silent.get("ab/" + 32 * "0" + ".jpg")
+    server.close()
+    (sent,) = await store.posts.newest("feed")
+    assert sent.snapshot_key is None
+    # Where it was sent to, the picture is there all the same.
+    assert [posted[1:] for posted in square.posted] == [("Fire at Sinchon Market.", True)]
 
 
 async def test_channel_that_fails_is_tried_again_and_holds_up_no_other(store, snapshots, make_event):
@@ -213,7 +240,8 @@ async def test_crash_between_post_and_confirmation_is_resolved_on_redelivery(sto
     assert len(square.posted) == 1
     await post(captioned_event(make_event), desk)
     # The same key twice: the channel knows the second for the first.
-    assert [key for key, _, _ in square.posted] == ["bongsu-1-square"] * 2
+    (key,) = {key for key, _, _ in square.posted}
+    assert len(square.posted) == 2 and key.startswith("bongsu-1-square-")
     assert len(await store.posts.newest("square")) == 1
 
 

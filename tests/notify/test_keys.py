@@ -107,6 +107,17 @@ async def test_session_outlives_the_process_but_not_its_key(tmp_path, keys):
         assert (await client.get("/api/incidents")).status_code == 401
 
 
+@pytest.mark.parametrize("foreign", ['seen={"a": 1}', "view=[1 2]", "name=é", "a b=c", "alone", '"', "=;;="])
+async def test_session_holds_beside_whatever_cookies_others_of_this_host_have_set(tmp_path, keys, foreign):
+    async with ask(tmp_path, api_keys=str(tmp_path / "keys")) as client:
+        await client.post("/api/session", json={"key": keys["operator"]})
+        ours = f"bongsu_session={client.cookies['bongsu_session']}"
+        client.cookies.clear()
+        for sent in (f"{foreign}; {ours}", f"{ours}; {foreign}"):
+            told = await client.get("/api/session", headers={"Cookie": sent.encode()})
+            assert told.json()["role"] == "operator", sent
+
+
 async def test_cookie_is_secure_where_readers_come_by_https(tmp_path, keys):
     given = {"api_keys": str(tmp_path / "keys")}
     body = {"key": keys["viewer"]}

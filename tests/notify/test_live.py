@@ -73,7 +73,7 @@ async def test_only_what_was_asked_for_is_told(live, make_event):
     ("query", "origin", "status"),
     [
         ("?hazard=smoke", None, 422), ("?bbox=1", None, 422), ("?after=x", None, 422),
-        ("", "https://evil.example", 403), ("", "null", 403),
+        ("", "https://evil.example", 403), ("", "null", 403), ("", "http://[", 403),
     ],
 )  # fmt: skip
 async def test_what_cannot_be_served_is_refused_before_it_is_opened(live, query, origin, status):
@@ -130,6 +130,32 @@ async def test_reading_by_key_holds_for_streams_too(tmp_path, database_url, keys
             cookie = {"Cookie": f"bongsu_session={client.cookies['bongsu_session']}"}
         async with connect(address, additional_headers=cookie):
             pass
+
+
+async def test_key_that_is_taken_back_ends_its_streams(tmp_path, database_url, keys, serve, make_event):
+    settings = Settings(
+        database_url=database_url, snapshot_url=str(tmp_path / "s"), api_keys=str(tmp_path / "keys"), api_read="key"
+    )
+    async with serve(settings) as (url, site), httpx.AsyncClient(base_url=url) as client, asyncio.timeout(20):
+        bearer = {"Authorization": f"Bearer {keys['viewer']}"}
+        await client.post("/api/session", json={"key": keys["viewer"]})
+        address = f"{url.replace('http', 'ws')}/api/incidents/ws"
+        async with (
+            connect(address, additional_headers={"Authorization": f"Bearer {keys['operator']}"}) as kept,
+            connect(address, additional_headers={"Cookie": f"bongsu_session={client.cookies['bongsu_session']}"}) as ws,
+            client.stream("GET", "/api/incidents/stream", headers=bearer) as events,
+        ):
+            lines = events.aiter_lines()
+            assert await anext(lines) == "retry: 1000"
+            left = [line for line in (tmp_path / "keys").read_text().splitlines() if "viewer" not in line]
+            (tmp_path / "keys").write_text("\n".join(left))
+            await site.store.sightings.record(make_event())
+            # They end, and say nothing before they do.
+            assert not [line async for line in lines if line.startswith("event: incident")]
+            with pytest.raises(ConnectionClosed):
+                while json.loads(await ws.recv())["event"] == "pipeline":
+                    pass
+            assert (await take(kept, 1))[0]["event"] == "incident"
 
 
 async def test_reader_that_talks_is_not_listened_to_and_one_that_leaves_is_let_go(live, make_event):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from functions import HAZARDS, Box, Detection, Place
 from notify.districts import District
-from notify.words import compose, count_things, fit, where
+from notify.words import clean_name, compose, count_things, fit, where
 
 LABELS = ("person", "car", "truck", "bus", "motorcycle", "bicycle", "dog", *HAZARDS)
 SEODAEMUN = District(ko="서울 서대문구", en="Seodaemun-gu, Seoul")
@@ -114,6 +114,13 @@ def test_text_that_is_too_long_is_cut_at_a_sentence_or_a_word():
     assert fit("Fire at the gate. Two people in view.", 30) == "Fire at the gate."
     assert fit("Fire at the northern gate", 15) == "Fire at the…"
     assert fit("short", 15) == "short"
+
+
+def test_dot_in_the_name_of_a_place_ends_no_sentence():
+    at = "Fire at St. Mary's Hospital emergency entrance on Banpo-daero"
+    assert fit(f"{at}, Seoul: flames in the lower left of the picture. 14:03 KST.", 60) == f"{at[:49]}…"
+    name = "St. Mary's Hospital of the Catholic University of Korea, emergency entrance on the north side, gate 4"
+    assert clean_name(name) == "St. Mary's Hospital of the Catholic University of Korea, emergency entrance on…"
 
 
 def test_what_the_network_is_not_sure_of_is_covered_but_not_counted():

@@ -9,7 +9,8 @@ from sqlalchemy import Row, select, update
 
 from functions.event import Event, utc_now
 from notify.map.store import schema
-from notify.map.store.database import Database
+from notify.map.store.clocks import believe
+from notify.map.store.database import Database, next_revision
 from notify.map.store.failures import persistent
 from notify.map.store.rows import encode_trace
 from notify.map.store.sightings import Sightings, hazard_of, staged
@@ -82,8 +83,10 @@ class Captions:
             this = cameras.c.id == captioned.camera
             camera = (await connection.execute(select(cameras).where(this))).one_or_none()
             if camera is not None and snapshot_key is not None and _is_newer(captioned, camera):
-                shown = {"snapshot_key": snapshot_key, "snapshot_at": captioned.captured_at}
-                await connection.execute(update(cameras).where(this).values(**shown, revision=revision))
+                shown = {"snapshot_key": snapshot_key, "snapshot_at": _seen_at(captioned)}
+                await connection.execute(
+                    update(cameras).where(this).values(**shown, revision=await next_revision(connection))
+                )
         return incident_id
 
 
@@ -99,4 +102,8 @@ def _is_newer(captioned: Event, camera: Row[Any] | None) -> bool:
     if camera is None or captioned.snapshot is None:
         return False
     shown_at = camera.snapshot_at
-    return shown_at is None or (captioned.captured_at - shown_at).total_seconds() >= _CAMERA_PICTURE_S
+    return shown_at is None or (_seen_at(captioned) - shown_at).total_seconds() >= _CAMERA_PICTURE_S
+
+
+def _seen_at(captioned: Event) -> datetime:
+    return believe(captioned.captured_at, utc_now())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import structlog
 from sqlalchemy import Connection, event, select, text, update
@@ -92,11 +92,12 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[tuple[AsyncConnection, int]]:
-        """A transaction that stands in line with all other writers, and its revision. Nothing changed? Roll back."""
-        table = schema.counter
+        """A transaction that stands in line with all other writers, and its revision. Nothing changed? Roll back.
+
+        The revision is for one row. Each other row that readers are told of takes `next_revision`.
+        """
         async with self._transaction(write=True) as connection:
-            await connection.execute(update(table).values(value=table.c.value + 1))
-            yield connection, (await connection.execute(select(table.c.value))).scalar_one()
+            yield connection, await next_revision(connection)
 
     async def _is_current(self) -> bool:
         """Whether the tables are at least of this version: most replicas start without taking a lock."""
@@ -150,6 +151,17 @@ class Database:
             raise kind(explain(self._engine.url, error)) from error
 
 
+async def next_revision(connection: AsyncConnection) -> int:
+    """The next revision, within `write`.
+
+    Two rows of one revision would be told apart by nothing: a page of changes that ends between them, or a reader who
+    has heard one of them when the line breaks, would go on after both.
+    """
+    table = schema.counter
+    await connection.execute(update(table).values(value=table.c.value + 1))
+    return cast(int, (await connection.execute(select(table.c.value))).scalar_one())
+
+
 def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
@@ -166,6 +178,9 @@ def _engine(url: URL) -> AsyncEngine:
     if url.get_backend_name() != "sqlite":
         return create_async_engine(
             url,
+            # A server may be set to READ COMMITTED, where each query of a transaction sees a state of its own: changes
+            # would be passed over that came between the reading of the counter and of a table.
+            isolation_level="REPEATABLE READ",
             # No ping before each use: a connection that was lost meanwhile is one more reason to try again.
             pool_recycle=1800,
             connect_args={

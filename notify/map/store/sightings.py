@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+import msgspec
 from sqlalchemy import Row, and_, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from functions.event import HAZARDS, Event, Hazard, Stage, utc_now
 from notify.map.records import Sighting
 from notify.map.store import schema
+from notify.map.store.clocks import believe
 from notify.map.store.database import Database
 from notify.map.store.failures import persistent
 from notify.map.store.rows import encode_detections, encode_trace, read_sighting
@@ -53,7 +55,9 @@ class Sightings:
                 await connection.rollback()
                 return known
             recorded_at = utc_now()
-            incident_id = await self._extend_or_open(connection, revision, seen, hazard, recorded_at)
+            # The sighting itself keeps the time that was told.
+            timely = msgspec.structs.replace(seen, captured_at=believe(seen.captured_at, recorded_at))
+            incident_id = await self._extend_or_open(connection, revision, timely, hazard, recorded_at)
             await connection.execute(
                 insert(schema.sightings).values(
                     event_id=seen.id,

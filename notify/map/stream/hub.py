@@ -143,11 +143,17 @@ class Hub:
         if after > await self._store.revisions.newest():
             # A number that was never given out: the database is another one now, so tell everything.
             reader.last = 0
-        while items := (await self._store.revisions.changes_after(reader.last)).items:
-            reader.last = items[-1].revision
-            notices = self._teller.tell(items)
-            if notices:
-                yield Batch(tuple(notices), reader.position)
+        while True:
+            # What comes after this reading and before the log begins would be in neither: read once more then.
+            news, is_covered = self._news, self._log.since is not None
+            while items := (await self._store.revisions.changes_after(reader.last)).items:
+                reader.last = items[-1].revision
+                notices = self._teller.tell(items)
+                if notices:
+                    yield Batch(tuple(notices), reader.position)
+            if is_covered or reader.is_dropped:
+                return
+            await news.wait()
 
     async def _poll(self) -> None:
         while True:
@@ -157,6 +163,7 @@ class Hub:
                     recent = await self._store.incidents.find(Wanted(since=utc_now() - quiet, limit=10_000))
                     self._log.since = self._log.last = recent.revision
                     self._remember(recent.items)
+                    self._wake()
                 changes = await self._store.revisions.changes_after(self._log.last)
                 if changes.revision < self._log.last:
                     # The database was replaced under us: readers come back and are told everything.

@@ -7,13 +7,14 @@ import contextlib
 import time
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from functions import Caption
-from notify.map.store import Store, StoreError, failures
+from notify.map.store import Store, StoreError, failures, schema
 from notify.map.store import database as database_module
+from notify.map.store.database import Database
 from notify.map.store.failures import PassingError, persistent
 
 pytestmark = pytest.mark.connected
@@ -166,3 +167,25 @@ async def test_what_never_works_is_given_up(monkeypatch):
     with pytest.raises(PassingError):
         await fail()
     assert len(tries) >= 2
+
+
+async def test_reader_sees_one_state_whatever_the_server_is_set_to(mysql_url, make_event):
+    server = create_async_engine(mysql_url, isolation_level="AUTOCOMMIT")
+    ask = "show global variables where variable_name in ('tx_isolation', 'transaction_isolation')"
+    async with server.connect() as connection:
+        usual = (await connection.execute(text(ask))).all()[0][1].replace("-", " ")
+        await connection.execute(text("set global transaction isolation level read committed"))
+        try:
+            store, database = await Store.open(mysql_url), await Database.open(mysql_url)
+            async with database.read() as reading:
+                newest = select(schema.counter.c.value)
+                before = (await reading.execute(newest)).scalar_one()
+                await store.sightings.record(make_event())
+                assert (await reading.execute(newest)).scalar_one() == before
+                assert (await reading.execute(select(schema.incidents))).all() == []
+            assert len((await store.revisions.changes_after(before)).items) == 1
+        finally:
+            await connection.execute(text(f"set global transaction isolation level {usual}"))
+    await database.close()
+    await store.close()
+    await server.dispose()

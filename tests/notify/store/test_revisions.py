@@ -24,3 +24,17 @@ async def test_changes_come_in_order_each_once_and_in_pages(store, make_event):
         after = page[-1].revision
     assert seen == [item.revision for item in every.items] == sorted(set(seen))
     assert (await store.revisions.changes_after(every.revision)).items == ()
+
+
+async def test_incident_and_camera_that_change_together_are_two_changes(store, make_event):
+    await store.cameras.record(make_event("camera"))
+    await store.captions.add(make_event("captioned", hazard="fire"), "key")
+    every = (await store.revisions.changes_after(0)).items
+    assert {type(item) for item in every} == {Incident, Camera}
+    # As a reader who is cut off after each.
+    seen: list[object] = []
+    after = 0
+    while page := (await store.revisions.changes_after(after, limit=1)).items:
+        seen += page
+        after = page[-1].revision
+    assert seen == list(every)

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from functions import Box, Detection
+from functions.event import utc_now
 from notify.map.records import Incident
 from notify.map.store import Store
 
@@ -25,6 +26,20 @@ async def test_first_sighting_opens_an_incident(store, make_event):
     assert (incident.hazard, incident.camera, incident.sightings, incident.confidence) == ("fire", "gate-1", 1, 0.8)
     assert incident.first_seen == incident.last_seen == make_event().captured_at
     assert incident.place == make_event().place
+
+
+async def test_sighting_of_a_clock_that_is_ahead_was_now(store, make_event):
+    ahead = utc_now() + timedelta(hours=9)
+    first = await store.sightings.record(make_event(captured_at=ahead))
+    incident = await store.incidents.get(first)
+    assert incident.first_seen == incident.last_seen <= utc_now() and incident.pin_s == 0
+    assert await store.sightings.record(make_event(id_="event-2", captured_at=ahead + timedelta(seconds=5))) == first
+    # The clock is set right: the same fire.
+    assert await store.sightings.record(make_event(id_="event-3", captured_at=utc_now())) == first
+    # Clocks differ by some seconds without any being wrong, and then the order in which things were seen counts.
+    slightly = utc_now() + timedelta(seconds=20)
+    await store.sightings.record(make_event(id_="event-4", captured_at=slightly))
+    assert (await store.incidents.get(first)).last_seen == slightly
 
 
 async def test_sighting_within_the_quiet_period_extends_the_incident(store, make_event):

@@ -84,6 +84,33 @@ async def test_reader_that_comes_back_at_once_is_served_from_the_log(store, make
             assert [int(one.partition(b"\n")[0].removeprefix(b"id: ")) for one in told] == list(range(after + 1, 4))
 
 
+async def test_reader_that_is_there_before_the_log_begins_misses_nothing(store, make_event, monkeypatch):
+    real, has_answer = store.incidents.find, asyncio.Event()
+
+    async def find_slowly(wanted):
+        await has_answer.wait()
+        return await real(wanted)
+
+    # The hub's first question takes long, as where the database has just come back.
+    monkeypatch.setattr(store.incidents, "find", find_slowly)
+    await store.sightings.record(make_event(id_="event-1", camera="gate-1"))
+    hub = Hub(store, PipelineFile(""))
+    async with hub.running():
+        stream = incidents_of(hub.read(hub.open(), 0))
+        async with asyncio.timeout(20):
+            told = [await anext(stream)]
+            following = asyncio.create_task(anext(stream))
+            # Until it has read all that there is, and waits.
+            while not hub._news._waiters:
+                await asyncio.sleep(0.01)
+            await store.sightings.record(make_event(id_="event-2", camera="gate-2"))
+            has_answer.set()
+            told.append(await following)
+            await store.sightings.record(make_event(id_="event-3", camera="gate-3"))
+            told.append(await anext(stream))
+    assert [one.partition(b"\n")[0] for one in told] == [b"id: 1", b"id: 2", b"id: 3"]
+
+
 async def test_readers_share_what_they_are_told(store, make_event):
     hub = Hub(store, PipelineFile(""))
     async with hub.running():
