@@ -7,7 +7,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,6 +41,7 @@ _LATE_S, _CAUGHT_UP_S = 1.0, 0.3
 _LOOK_PX = 320 * 180
 _MIN_SIDE, _MAX_PX = 32, 4096 * 2304
 _BAD_PACKETS = 100
+_KEY_FRAME_S = 20.0  # nothing can be decoded before a whole picture has come, and some cameras send one so seldom
 _SHORTEST_PASS_S = 0.2
 _LONGEST_WAIT_S = 2.0
 _FRAME_S = 0.04
@@ -255,7 +256,9 @@ class _Reader(threading.Thread):
         """Read until the stream ends, which for a camera is an error and for a file its time to begin again."""
         clock = _FileClock(self.stopping) if self._is_file else _LiveClock(stream.codec_context)
         first: av.VideoFrame | None = None
-        for frame in _frames(container, stream):
+        shown_at_s = time.monotonic()
+        # By packets and not by pictures: one that sends no picture must be left too, and not be read for ever.
+        for frames in _decoded(container, stream):
             if self.stopping.is_set():
                 return
             now_s = time.monotonic()
@@ -263,18 +266,25 @@ class _Reader(threading.Thread):
             if not self._is_file and first is not None and now_s - self.heard_at_s >= SILENCE_S:
                 raise StreamError(f"nothing came for {SILENCE_S:g} s")
             self.heard_at_s = now_s
-            self._read.inc()
-            if first is None:
-                _require_size(frame)
-                first = frame
-                self.stream.report(self, LIVE)
-            elif (frame.width, frame.height) != (first.width, first.height):
-                sizes = f"{first.width}x{first.height} to {frame.width}x{frame.height}"
-                raise StreamError(f"the picture changed from {sizes}")
-            if clock.is_due(frame, now_s):
-                self.stream.deliver(self, Picture(frame, utc_now(), time.monotonic()))
-            else:
-                self._dropped.inc()
+            limit_s = _KEY_FRAME_S if first is None or clock.is_skipping else HANG_S
+            if frames:
+                shown_at_s = now_s
+            elif now_s - shown_at_s >= limit_s:
+                raise StreamError(f"sends data, but no picture in {limit_s:g} s: is its key frame interval longer?")
+            for frame in frames:
+                now_s = time.monotonic()
+                self._read.inc()
+                if first is None:
+                    _require_size(frame)
+                    first = frame
+                    self.stream.report(self, LIVE)
+                elif (frame.width, frame.height) != (first.width, first.height):
+                    sizes = f"{first.width}x{first.height} to {frame.width}x{frame.height}"
+                    raise StreamError(f"the picture changed from {sizes}")
+                if clock.is_due(frame, now_s):
+                    self.stream.deliver(self, Picture(frame, utc_now(), time.monotonic()))
+                else:
+                    self._dropped.inc()
         if first is None:
             raise StreamError("holds no picture")
         if self._is_file or self.stopping.is_set():
@@ -284,6 +294,8 @@ class _Reader(threading.Thread):
 
 class _FileClock:
     """Plays a file at its own speed."""
+
+    is_skipping = False
 
     def __init__(self, stopping: threading.Event) -> None:
         self._stopping = stopping
@@ -310,6 +322,11 @@ class _LiveClock:
         self._pts_s = 0.0
         self._behind_since_s: float | None = None
         self._recent: list[float] = []
+
+    @property
+    def is_skipping(self) -> bool:
+        """Whether only key frames are decoded."""
+        return self._behind_since_s is not None
 
     def is_due(self, frame: av.VideoFrame, now_s: float) -> bool:
         """Whether the frame is news; False if newer ones are waiting already.
@@ -406,6 +423,12 @@ def _opened(url: str) -> Iterator[tuple[Any, Any]]:
 
 
 def _frames(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
+    for frames in _decoded(container, stream):
+        yield from frames
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[Sequence[av.VideoFrame]]:
+    """The pictures in each packet: mostly one, none while the decoder waits for a whole picture."""
     bad = 0
     try:
         for packet in container.demux(stream):
@@ -415,10 +438,10 @@ def _frames(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
                 bad += 1
                 if bad >= _BAD_PACKETS:
                     raise StreamError(f"{bad} packets in a row cannot be decoded") from None
-                continue
+                frames = []
             if frames:
                 bad = 0
-            yield from frames
+            yield frames
     except av.error.EOFError:
         return
     except av.error.FFmpegError as error:

@@ -16,6 +16,7 @@ import pytest
 from functions.event import utc_now
 from motion import stream as stream_module
 from motion.stream import LIVE, Picture, Stream, StreamError, backoff_s, probe
+from tests.motion.rtsp_camera import RtspCamera, Viewer, encoded
 
 
 class Seen:
@@ -133,7 +134,7 @@ def test_a_picture_that_changes_its_size_is_told_and_opened_again(
     small, large = draw_clip("a.mp4", seconds=0.5), draw_clip("b.mp4", seconds=0.5, size=(640, 384))
     frames = stream_module.read_file
     mixed = [*frames(str(small)), *frames(str(large))]
-    monkeypatch.setattr(stream_module, "_frames", lambda container, video: iter(mixed))
+    monkeypatch.setattr(stream_module, "_decoded", lambda container, video: ([frame] for frame in mixed))
     _, seen = start(str(small))
     until(lambda: len(seen.states) >= 3)
     assert seen.states[:3] == [LIVE, "lost: the picture changed from 320x192 to 640x384", LIVE]
@@ -233,6 +234,46 @@ def test_a_frozen_stream_is_lost_and_live_again_after_it(
     assert seen.states[-1].startswith("lost: no")
     rtsp_server.thaw()
     until(lambda: seen.states[-1] == LIVE, 10)
+
+
+def camera_without_whole_pictures() -> RtspCamera:
+    """Plays for ever, and never a picture that does not need the one before it."""
+    frames = encoded(50, key_every=50)
+
+    def play(viewer: Viewer) -> None:
+        i = 0
+        while not viewer.is_gone.wait(0.02):
+            viewer.send(frames[1 + i % 49], i * 0.04)
+            i += 1
+
+    return RtspCamera(frames, play)
+
+
+def readers(stream: Stream) -> int:
+    return sum(isinstance(t, stream_module._Reader) and t.stream is stream for t in threading.enumerate())
+
+
+def test_a_camera_that_sends_no_whole_picture_is_lost_and_its_connection_closed(
+    start: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "_KEY_FRAME_S", 0.5)
+    monkeypatch.setattr(stream_module, "_BACKOFF_CAP_S", 0.1)
+    with camera_without_whole_pictures() as camera:
+        stream, seen = start(camera.url)
+        until(lambda: len(camera.viewers) >= 2)
+        until(camera.viewers[0].is_gone.is_set)
+        assert seen.states == ["lost: sends data, but no picture in 0.5 s: is its key frame interval longer?"]
+        assert readers(stream) == 1
+
+
+def test_a_camera_that_sends_no_whole_picture_is_let_go_when_it_is_stopped(start: Streams) -> None:
+    with camera_without_whole_pictures() as camera:
+        stream, _ = start(camera.url)
+        until(lambda: bool(camera.viewers))
+        stream.stop()
+        until(camera.viewers[0].is_gone.is_set)
+        stream.join(5)
+        assert readers(stream) == 0
 
 
 class Codec:
