@@ -228,7 +228,7 @@ def _camera(path: Path, number: int, entry: object, defaults: dict[Any, Any]) ->
     where = f"{path}: camera {_shown(given_id)}" if given_id is not None else f"{path}: camera number {number}"
     merged = _merge(defaults, entry)
     if isinstance(merged.get("url"), str):
-        merged["url"] = _located(_expand(merged["url"], where), path.parent)
+        merged["url"] = _located(_expand(merged["url"], where), path.parent, where)
     camera = _checked(Camera, merged, where, merged)
     assert isinstance(camera, Camera)
     return camera
@@ -248,7 +248,8 @@ def _read(path: Path) -> Any:
         mark = error.problem_mark
         at = f" in line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
         raise ConfigError(f"{path}: is not YAML{at}: {_calm(error.problem)}") from None
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
+        # PyYAML's own constructors fall over values that do not fit their tag, as `!!bool maybe`.
         raise ConfigError(f"{path}: is not YAML: it holds characters or nesting that YAML does not allow") from None
 
 
@@ -263,10 +264,12 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.value in seen and isinstance(key, yaml.ScalarNode):
+            if not isinstance(key, yaml.ScalarNode):
+                problem = "a key must be a word; text in braces, as in {{ name }}, needs quotes or filling in"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            if key.value in seen:
                 raise yaml.MarkedYAMLError(problem=f"key {key.value!r} is there twice", problem_mark=key.start_mark)
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
+            seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
 
@@ -291,10 +294,13 @@ def _expand(url: str, where: str) -> str:
     return expanded
 
 
-def _located(url: str, folder: Path) -> str:
+def _located(url: str, folder: Path, where: str) -> str:
     if _SCHEME.match(url) or url.startswith("webcam:") or _WEBCAM.fullmatch(url.strip()) or not url.strip():
         return url
-    return str(folder / Path(url).expanduser())
+    try:
+        return str(folder / Path(url).expanduser())
+    except RuntimeError:
+        raise ConfigError(f"{where}: url: ~ names no home here: write the whole path of the file") from None
 
 
 def _checked(model: type[BaseModel], data: dict[Any, Any], where: str, shown: object) -> BaseModel:

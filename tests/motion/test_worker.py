@@ -155,14 +155,14 @@ async def test_a_broken_new_file_is_told_in_one_line_and_the_old_one_stays_in_fo
     broker = MemoryBroker()
     async with running(path, broker) as worker:
         await events(broker, "camera.map", 1)
-        for text in ("cameras: [", "cameras:\n- idd: a\n"):
+        for text in ("cameras: [", "cameras:\n- idd: a\n", "cameras:\n- id: a\n  url: {{ gate_url }}\n"):
             write(path, text=text)
             await asyncio.sleep(1.5)
             assert list(worker._running) == ["gate-1"]
         write(path, entry("gate-1", clip), entry("gate-2", clip))
         assert [e.camera for e in await events(broker, "camera.map", 1)] == ["gate-2"]
     refused = [line for line in capsys.readouterr().out.splitlines() if "cameras_refused" in line]
-    assert len(refused) == 2
+    assert len(refused) == 3
 
 
 async def test_a_worker_reads_the_cameras_of_its_node(tmp_path: Path, draw_clip: Any) -> None:
