@@ -37,7 +37,8 @@ HANG_S = 7.5  # a thread that has not come back for so long is given up, and ano
 _SLOW_WINDOW_S, _SLOW_FRAMES = 8.0, 4  # fewer frames than this in the window cannot make a burst
 _BACKOFF_S, _BACKOFF_CAP_S = 0.5, 30.0
 _STEADY_S = 10.0  # a stream that lived so long starts its back-off anew
-_LATE_S, _CAUGHT_UP_S = 1.0, 0.3
+_LATE_S, _CAUGHT_UP_S, _PATIENCE_S = 1.0, 0.3, 1.0
+_TOLERANCE_CAP_S = 30.0  # what is borne of a camera whose clock is slow: a burst is fresh for so long
 _LOOK_PX = 320 * 180
 _MIN_SIDE, _MAX_PX = 32, 4096 * 2304
 _BAD_PACKETS = 100
@@ -45,7 +46,6 @@ _KEY_FRAME_S = 20.0  # nothing can be decoded before a whole picture has come, a
 _SHORTEST_PASS_S = 0.2
 _LONGEST_WAIT_S = 2.0
 _FRAME_S = 0.04
-_CATCH_UP_S = 5.0
 _PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "nv21", "gray")
 
 
@@ -319,14 +319,17 @@ class _LiveClock:
     def __init__(self, codec: Any) -> None:
         self._codec = codec
         self._least: float | None = None
-        self._pts_s = 0.0
-        self._behind_since_s: float | None = None
+        self._now_s, self._pts_s, self._behind_s = 0.0, 0.0, 0.0
+        self._tolerance_s = _LATE_S
+        self._late_since_s: float | None = None
+        self._skips_since: tuple[float, float] | None = None
+        """Our clock and the camera's, where it began to decode key frames only."""
         self._recent: list[float] = []
 
     @property
     def is_skipping(self) -> bool:
         """Whether only key frames are decoded."""
-        return self._behind_since_s is not None
+        return self._skips_since is not None
 
     def is_due(self, frame: av.VideoFrame, now_s: float) -> bool:
         """Whether the frame is news; False if newer ones are waiting already.
@@ -334,34 +337,50 @@ class _LiveClock:
         Raises:
             StreamError: the camera sends too few frames to be of use.
         """
-        if self._behind_since_s is None:
+        if self._skips_since is None:
             self._require_pace(now_s)
         at_s: float | None = frame.time
         if at_s is None:
             return True
-        offset = now_s - frame.time
-        # A jump in the camera's own clock says nothing about us.
-        jumped = not -0.1 <= frame.time - self._pts_s <= _LONGEST_WAIT_S
-        self._pts_s = frame.time
-        if self._least is None or jumped:
-            self._least = offset
-        # Clocks drift apart: let the least delay ever seen age by a thousandth, more than any crystal errs.
-        self._least = min(self._least + 0.001 * _FRAME_S, offset)
-        late_s = offset - self._least
-        if self._behind_since_s is None:
-            if late_s < _LATE_S:
-                return True
-            self._behind_since_s = now_s
-            self._codec.skip_frame = "NONKEY"
-            return False
+        late_s = self._late_s(at_s, now_s)
+        if self._skips_since is None:
+            return self._is_in_time(late_s, at_s, now_s)
         if late_s > _CAUGHT_UP_S:
-            if now_s - self._behind_since_s < _CATCH_UP_S:
+            spent_s, gained_s = now_s - self._skips_since[0], at_s - self._skips_since[1]
+            if spent_s < _PATIENCE_S or spent_s < gained_s / 2:
                 return False
-            self._least = offset  # it was not us: the camera itself sends later than before
-        self._behind_since_s = None
+            # What waits is passed quickly, and this took as long as it lasts: nothing waits. It is the camera that
+            # sends later than before, or whose clock is slow: some stamp 25 frames a second and send 20 in the dark.
+            self._least = now_s - at_s
+            self._tolerance_s = min(2 * self._tolerance_s, _TOLERANCE_CAP_S)
+        self._late_since_s = self._skips_since = None
         self._recent = []
         self._codec.skip_frame = "DEFAULT"
         return True
+
+    def _late_s(self, at_s: float, now_s: float) -> float:
+        """By how much more than at best it takes a frame to come here."""
+        offset = now_s - at_s
+        # No more can come than has passed and was waiting; else the camera's clock jumped, which says nothing of us.
+        most_s = now_s - self._now_s + self._behind_s + _LONGEST_WAIT_S
+        if self._least is None or not -0.1 <= at_s - self._pts_s <= most_s:
+            self._least = offset
+        # Clocks drift apart: let the least delay ever seen age by a thousandth, more than any crystal errs.
+        self._least = min(self._least + 0.001 * _FRAME_S, offset)
+        self._now_s, self._pts_s, self._behind_s = now_s, at_s, offset - self._least
+        return self._behind_s
+
+    def _is_in_time(self, late_s: float, at_s: float, now_s: float) -> bool:
+        if late_s < self._tolerance_s:
+            self._late_since_s = None
+            return True
+        if self._late_since_s is None:
+            self._late_since_s = now_s
+        # A pause of the network is made up for in a moment; the next key frame may be far away.
+        if now_s - self._late_since_s >= _PATIENCE_S:
+            self._skips_since = now_s, at_s
+            self._codec.skip_frame = "NONKEY"
+        return False
 
     def _require_pace(self, now_s: float) -> None:
         self._recent.append(now_s)
