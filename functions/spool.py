@@ -11,7 +11,7 @@ import msgspec
 import structlog
 from prometheus_client import Counter, Gauge
 
-from functions.broker import Broker
+from functions.broker import Broker, TooLarge
 from functions.event import DecodeError, Event, decode, encode, utc_now
 from functions.settings import Settings, SettingsError
 
@@ -100,7 +100,13 @@ class Spool:
             if published == limit:
                 break
             is_late = (utc_now() - event.captured_at).total_seconds() > LATE_S
-            await broker.publish(encode(msgspec.structs.replace(event, late=event.late or is_late)))
+            try:
+                await broker.publish(encode(msgspec.structs.replace(event, late=event.late or is_late)))
+            except TooLarge as error:
+                # It would be refused for ever, and all the rest behind it.
+                log.error("event_lost", event_id=event.id, event_type=event.type, reason=f"buffer: {error}")
+                self._drop(path, "too_large")
+                continue
             path.unlink(missing_ok=True)
             published += 1
         self._measure()

@@ -14,7 +14,7 @@ import structlog
 from prometheus_client import Counter
 
 from functions import telemetry
-from functions.broker import Broker, BrokerError, QueueDiffers
+from functions.broker import Broker, BrokerError, QueueDiffers, TooLarge
 from functions.event import Event, Message, encode, new_id, utc_now
 from functions.spool import Spool
 from functions.topology import MOTION, burst_queue, queue, queues
@@ -101,9 +101,14 @@ class Outbox:
         try:
             broker = await self._ready_broker()
             while self._states or self._bursts:
+                try:
+                    while self._bursts:
+                        await self._publish_burst(broker)
+                except Exception:
+                    # Both have queues of their own: what is wrong with one must not hold up the other.
+                    await self._publish_states(broker)
+                    raise
                 await self._publish_states(broker)
-                if self._bursts:
-                    await self._publish_burst(broker)
         except BaseException:
             self._wake.set()
             raise
@@ -172,8 +177,14 @@ class Outbox:
         key = burst_queue(event.place.region, self._regions)
         try:
             await self._publish(broker, replace(encode(event), routing_key=key))
+        except TooLarge as error:
+            LOST.labels(taken.camera.id).inc()
+            hint = "lower this camera's jpeg.width, jpeg.quality or burst.frames"
+            log.error("burst_lost", camera=taken.camera.id, reason=f"{error}: {hint}")
+            return
         except BaseException:
-            self._bursts.append(taken)
+            # Behind the others: whatever is wrong with it, they must not wait for it.
+            self._bursts.appendleft(taken)
             raise
         BURSTS.labels(taken.camera.id).inc()
         telemetry.observe_stage(msgspec.structs.replace(event, trace=()), event.trace[-1])
@@ -185,8 +196,12 @@ class Outbox:
             await broker.publish(message)
 
     def _drop_stale(self) -> None:
-        while self._bursts and _age_s(self._bursts[0]) > FRESH_S:
-            self._give_up(self._bursts.popleft(), "stale")
+        waiting, self._bursts = self._bursts, deque()
+        for taken in waiting:
+            if _age_s(taken) > FRESH_S:
+                self._give_up(taken, "stale")
+            else:
+                self._bursts.append(taken)
 
     def _give_up(self, taken: Taken, reason: str) -> None:
         if self._spool is not None and self._spool.put(_event(taken)):

@@ -13,7 +13,7 @@ import pytest
 
 from bench.servers import Rabbit, rabbit_tools
 from functions import Event, Place, encode, new_id, utc_now
-from functions.broker import BrokerError, QueueDiffers, connect
+from functions.broker import BrokerError, QueueDiffers, TooLarge, connect
 from functions.broker.rabbit import RabbitBroker
 from functions.event import Message
 from functions.topology import DEAD, DELAYS_S, Queue, delay_name, queues
@@ -134,6 +134,25 @@ async def test_a_message_whose_workers_all_died_is_a_dead_letter(rabbit_url: str
         assert (delivery.attempt, delivery.message.routing_key) == (1, "fire")
         await delivery.ack()
     await broker.close()
+
+
+async def test_a_message_that_the_broker_finds_too_large_is_told_at_once_and_the_next_goes_out(
+    rabbit_server: Rabbit, rabbit_url: str
+) -> None:
+    def allow(size: int) -> None:
+        rabbit_server.ctl("eval", f"application:set_env(rabbit, max_message_size, {size}).")
+
+    allow(100_000)
+    try:
+        broker = await connect(rabbit_url)
+        await broker.declare(queues(["fire.map"]))
+        with pytest.raises(TooLarge, match="takes no message of 200000 bytes"):
+            await broker.publish(message(bytes(200_000)))
+        await broker.publish(message(bytes(50_000)))
+        assert (await broker.depth("fire.map")).ready == 1
+        await broker.close()
+    finally:
+        allow(134_217_728)
 
 
 @pytest.mark.slow

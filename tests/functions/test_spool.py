@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from functions import Event, Message, Place, new_id, on, utc_now
-from functions.broker import BrokerError
+from functions.broker import BrokerError, TooLarge
 from functions.broker.memory import MemoryBroker
 from functions.event import decode, encode
 from functions.function import Function
@@ -118,6 +118,26 @@ async def test_a_broken_file_is_no_hindrance(tmp_path: Path) -> None:
     (tmp_path / oldest.name.replace("-", "-x")).write_bytes(b"half of an ev")
     broker = await broker_with_queue()
     assert await kept.flush(broker) == 1
+    assert len(kept) == 0
+
+
+class Narrow(MemoryBroker):
+    """A broker that takes no message of camera `wide`."""
+
+    async def publish(self, *messages: Message) -> None:
+        if any(decode(m.body).camera == "wide" for m in messages):
+            raise TooLarge("takes no message of 17000348 bytes")
+        await super().publish(*messages)
+
+
+async def test_what_the_broker_finds_too_large_does_not_hold_up_the_rest(tmp_path: Path) -> None:
+    kept = spool(tmp_path)
+    for camera in ("gate-1", "wide", "gate-2"):
+        kept.put(fire(camera=camera))
+    broker = Narrow()
+    await broker.declare(queues(["fire.map"]))
+    assert await kept.flush(broker) == 2
+    assert [event.camera for event in await taken(broker, 2)] == ["gate-1", "gate-2"]
     assert len(kept) == 0
 
 

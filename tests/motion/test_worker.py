@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from functions.broker import Broker, BrokerError, connect
+from functions.broker import Broker, BrokerError, TooLarge, connect
 from functions.broker.memory import MemoryBroker
 from functions.event import Event, Message, decode
 from functions.spool import Spool
@@ -51,6 +51,19 @@ class FlakyBroker(MemoryBroker):
         self.tries += 1
         if self.is_away:
             raise BrokerError("the broker is away")
+        await super().publish(*messages)
+
+
+class IllBroker(MemoryBroker):
+    """A broker that refuses some messages and takes the others."""
+
+    def __init__(self, refused: str, error: BrokerError) -> None:
+        super().__init__()
+        self._refused, self._error = refused, error
+
+    async def publish(self, *messages: Message) -> None:
+        if any(self._refused in (m.routing_key, decode(m.body).camera) for m in messages):
+            raise self._error
         await super().publish(*messages)
 
 
@@ -232,6 +245,48 @@ async def test_waiting_bursts_go_out_newest_first_stale_ones_never_and_only_so_m
     assert [e.id for e in await events(broker, "motion", 2)] == [bursts[4].id, bursts[3].id]
     assert (await broker.depth("motion")).ready == 0
     assert lost._value.get() - before == 3
+
+
+@pytest.mark.parametrize("refused", ["camera", "motion"])
+async def test_a_queue_that_takes_nothing_holds_up_no_other(tmp_path: Path, refused: str) -> None:
+    path = write(tmp_path / "cameras.yaml", entry("gate-1", "clip.mp4"))
+    broker = IllBroker(refused, BrokerError("no leader"))
+    outbox = Outbox(always(broker))
+    outbox.put_state(load_cameras(path).cameras[0], "live")
+    outbox.put_burst(taken(path))
+    with pytest.raises(BrokerError, match="no leader"):
+        await outbox.flush()
+    other = {"camera": "motion", "motion": "camera.map"}[refused]
+    assert [event.camera for event in await events(broker, other, 1)] == ["gate-1"]
+
+
+async def test_a_burst_that_fails_holds_up_no_other(tmp_path: Path) -> None:
+    path = write(tmp_path / "cameras.yaml", entry("ill", "a.mp4"))
+    well = write(tmp_path / "well.yaml", entry("well", "b.mp4"))
+    broker = IllBroker("ill", BrokerError("not confirmed"))
+    outbox = Outbox(always(broker))
+    for file in (well, path):
+        outbox.put_burst(taken(file))
+    for _ in range(2):
+        with pytest.raises(BrokerError, match="not confirmed"):
+            await outbox.flush()
+    assert [event.camera for event in await events(broker, "motion", 1)] == ["well"]
+
+
+async def test_a_burst_too_large_for_the_broker_is_lost_and_told_and_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "cameras.yaml", entry("wide", "a.mp4"))
+    broker = IllBroker("wide", TooLarge("takes no message of 17000348 bytes"))
+    outbox = Outbox(always(broker), Spool(tmp_path / "buffer", max_bytes=1_000_000, max_age_s=600))
+    lost = outbox_module.LOST.labels("wide")
+    outbox.put_burst(taken(write(tmp_path / "well.yaml", entry("well", "b.mp4"))))
+    outbox.put_burst(taken(path))
+    await outbox.flush()
+    assert [event.camera for event in await events(broker, "motion", 1)] == ["well"]
+    assert lost._value.get() == 1
+    told = capsys.readouterr().out
+    assert "takes no message of 17000348 bytes: lower this camera's jpeg.width" in told
 
 
 async def test_with_a_buffer_no_burst_is_lost_and_what_is_late_follows_in_order_flagged(
