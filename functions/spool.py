@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -19,6 +21,7 @@ log = structlog.get_logger()
 
 LATE_S = 30.0
 """An event published so long after its capture is late."""
+_WRITING_S = 60.0  # no process takes so long to write one event
 
 kept_total = Counter("bongsu_buffer_kept_total", "Events put into the buffer because the broker was away")
 dropped_total = Counter("bongsu_buffer_dropped_total", "Events lost from the buffer", ["reason"])
@@ -35,6 +38,10 @@ class Spool:
         self._folder = folder
         self._max_bytes = max_bytes
         self._max_age_s = max_age_s
+        for path in folder.glob("*.partial"):
+            # Left by a process that was killed, unless another that shares the folder is writing it just now.
+            if time.time() - _written_at(path) > _WRITING_S:
+                path.unlink(missing_ok=True)
         self._measure()
 
     @classmethod
@@ -66,6 +73,8 @@ class Spool:
             partial.write_bytes(encode(event).body)
             partial.replace(path)
         except OSError as error:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
             dropped_total.labels("disk").inc()
             log.error("event_lost", event_id=event.id, event_type=event.type, reason=f"buffer: {error.strerror}")
             return False
@@ -136,6 +145,13 @@ class Spool:
         files = self._files()
         waiting.set(len(files))
         waiting_bytes.set(sum(map(_size, files)))
+
+
+def _written_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return math.inf
 
 
 def _size(path: Path) -> int:

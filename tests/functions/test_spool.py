@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
+import time
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from functions import Event, Message, Place, new_id, on, utc_now
 from functions.broker import BrokerError, TooLarge
 from functions.broker.memory import MemoryBroker
-from functions.event import decode, encode
+from functions.event import Frame, decode, encode
 from functions.function import Function
 from functions.runtime import run
 from functions.spool import Spool
@@ -139,6 +143,29 @@ async def test_what_the_broker_finds_too_large_does_not_hold_up_the_rest(tmp_pat
     assert await kept.flush(broker) == 2
     assert [event.camera for event in await taken(broker, 2)] == ["gate-1", "gate-2"]
     assert len(kept) == 0
+
+
+def test_a_full_disk_is_not_filled_with_what_could_not_be_kept(tmp_path: Path) -> None:
+    kept = spool(tmp_path)
+    large = msgspec.structs.replace(fire(), frames=(Frame(bytes(2_000_000), utc_now()),))
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limit[1]))
+    try:
+        assert not kept.put(large)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_was_writing_is_removed_by_a_later_one_and_not_what_another_writes(
+    tmp_path: Path,
+) -> None:
+    left, writing = tmp_path / "0001-a.partial", tmp_path / "0002-b.partial"
+    for path in (left, writing):
+        path.write_bytes(b"half")
+    os.utime(left, (time.time() - 3600,) * 2)
+    spool(tmp_path)
+    assert list(tmp_path.iterdir()) == [writing]
 
 
 async def test_a_hazard_outlives_the_burst_it_was_found_in(tmp_path: Path) -> None:
