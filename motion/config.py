@@ -69,6 +69,8 @@ def _camera_url(value: object) -> object:
     scheme = _SCHEME.match(text)
     if scheme is not None and scheme[1].lower() not in ("rtsp", "rtsps"):
         raise ValueError(f"must start with rtsp:// or rtsps://, or be a file or webcam:0, got '{scheme[1]}://…'")
+    if scheme is not None:
+        text = scheme[1].lower() + text[scheme.end(1) :]  # FFmpeg knows it in lower case only
     if text.startswith("webcam:") and not _WEBCAM.fullmatch(text):
         raise ValueError("must be webcam: and the number of the camera, as in webcam:0")
     return text

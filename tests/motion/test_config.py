@@ -73,7 +73,13 @@ def test_defaults_hold_for_what_a_camera_leaves_out_and_merge_by_key(tmp_path: P
 
 @pytest.mark.parametrize(
     ("given", "meant"),
-    [("rtsps://h/x", "rtsps://h/x"), (0, "0"), ("webcam:1", "webcam:1"), ("clips/a.mp4", "{folder}/clips/a.mp4")],
+    [
+        ("rtsps://h/x", "rtsps://h/x"),
+        ("RTSP://H/X", "rtsp://H/X"),
+        (0, "0"),
+        ("webcam:1", "webcam:1"),
+        ("clips/a.mp4", "{folder}/clips/a.mp4"),
+    ],
 )
 def test_what_can_be_opened_is_accepted(tmp_path: Path, given: Any, meant: str) -> None:
     cameras = load_cameras(write(tmp_path, {"cameras": [camera(url=given)]}))
