@@ -254,7 +254,8 @@ class _Reader(threading.Thread):
 
     def _play(self, container: Any, stream: Any) -> None:
         """Read until the stream ends, which for a camera is an error and for a file its time to begin again."""
-        clock = _FileClock(self.stopping) if self._is_file else _LiveClock(stream.codec_context)
+        fps = float(stream.average_rate or stream.guessed_rate or 25)
+        clock = _FileClock(self.stopping, fps) if self._is_file else _LiveClock(stream.codec_context)
         first: av.VideoFrame | None = None
         shown_at_s = time.monotonic()
         # By packets and not by pictures: one that sends no picture must be left too, and not be read for ever.
@@ -297,13 +298,17 @@ class _FileClock:
 
     is_skipping = False
 
-    def __init__(self, stopping: threading.Event) -> None:
+    def __init__(self, stopping: threading.Event, fps: float) -> None:
         self._stopping = stopping
+        self._frame_s = 1 / fps
+        self._next_pts_s = 0.0
         self._began_at_s: float | None = None
 
     def is_due(self, frame: av.VideoFrame, now_s: float) -> bool:
         """Wait until the frame is due; False if that is long past."""
-        pts_s = frame.time or 0.0
+        # Some files, as raw .h264, hold no times.
+        pts_s = self._next_pts_s if frame.time is None else frame.time
+        self._next_pts_s = pts_s + self._frame_s
         if self._began_at_s is None:
             self._began_at_s = now_s - pts_s
         early_s = self._began_at_s + pts_s - now_s

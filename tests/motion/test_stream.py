@@ -70,6 +70,13 @@ def test_a_file_plays_at_its_own_speed_again_and_again(draw_clip: Any, start: St
     assert abs((utc_now() - seen.pictures[-1][1]).total_seconds()) < 5
 
 
+def test_a_file_without_times_plays_at_its_own_speed(draw_clip: Any, start: Streams) -> None:
+    stream, seen = start(str(draw_clip("raw.h264", seconds=2.0, fps=25)))
+    until(lambda: len(seen.pictures) >= 26)
+    stream.stop()
+    assert seen.pictures[25][0] - seen.pictures[0][0] > 0.9
+
+
 def test_a_slow_consumer_drops_frames_and_never_lags(draw_clip: Any, start: Streams) -> None:
     _, seen = start(str(draw_clip(seconds=6.0, fps=25)), slow_s=0.2)
     before = stream_module.FRAMES_DROPPED.labels("cam")._value.get()
