@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import insert, select, update
 
-from functions.event import Event
+from functions.event import Event, utc_now
 from notify.map.records import Camera
 from notify.map.store import schema
 from notify.map.store.database import Database
@@ -29,6 +29,8 @@ class Cameras:
             StoreError: the database is not available.
         """
         table, place = schema.cameras, heard.place
+        # Not later than now: what a clock says that is ahead would else outrank all that is said once it is right.
+        at = min(heard.captured_at, utc_now())
         told = {
             "lat": place.lat,
             "lon": place.lon,
@@ -40,14 +42,14 @@ class Cameras:
         async with self._database.write() as (connection, revision):
             row = (await connection.execute(select(table).where(table.c.id == heard.camera))).one_or_none()
             if row is None:
-                values = told | {"changed_at": heard.captured_at, "heard_at": heard.captured_at, "revision": revision}
+                values = told | {"changed_at": at, "heard_at": at, "revision": revision}
                 await connection.execute(insert(table).values(id=heard.camera, **values))
                 return
-            if heard.captured_at <= row.heard_at or all(getattr(row, name) == value for name, value in told.items()):
+            if at <= row.heard_at or all(getattr(row, name) == value for name, value in told.items()):
                 await connection.rollback()
                 return
-            changed_at = row.changed_at if row.status == told["status"] else heard.captured_at
-            values = told | {"changed_at": changed_at, "heard_at": heard.captured_at, "revision": revision}
+            changed_at = row.changed_at if row.status == told["status"] else at
+            values = told | {"changed_at": changed_at, "heard_at": at, "revision": revision}
             await connection.execute(update(table).where(table.c.id == heard.camera).values(**values))
 
     @persistent

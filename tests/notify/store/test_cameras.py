@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from functions import utc_now
+
 
 async def test_camera_keeps_the_newest_status_and_when_it_changed(store, make_event):
     await store.cameras.record(make_event("camera", seconds=10))
@@ -14,6 +18,15 @@ async def test_camera_keeps_the_newest_status_and_when_it_changed(store, make_ev
     await store.cameras.record(make_event("camera", seconds=30, status="lost: frozen"))
     (camera,) = await store.cameras.all()
     assert (camera.status, camera.changed_at) == ("lost: frozen", make_event(seconds=30).captured_at)
+
+
+async def test_a_node_whose_clock_was_ahead_is_heard_once_it_is_right(store, make_event):
+    # Nine hours: a machine in Korea whose hardware clock keeps local time, until it has asked the network.
+    await store.cameras.record(make_event("camera", captured_at=utc_now() + timedelta(hours=9)))
+    (camera,) = await store.cameras.all()
+    assert camera.changed_at <= utc_now()
+    await store.cameras.record(make_event("camera", captured_at=utc_now(), status="lost: frozen"))
+    assert [c.status for c in await store.cameras.all()] == ["lost: frozen"]
 
 
 async def test_address_of_a_stream_in_a_status_goes_no_further(store, make_event):
