@@ -160,6 +160,30 @@ async def test_a_changed_file_starts_stops_and_restarts_only_what_changed(tmp_pa
         assert after["changed"] is not before["changed"]
 
 
+@pytest.mark.parametrize("end", ["stopped", "removed", "changed"])
+async def test_what_there_is_of_a_burst_goes_out_when_its_camera_is_no_longer_read(
+    tmp_path: Path, draw_clip: Any, end: str
+) -> None:
+    moving = entry("gate-1", draw_clip(seconds=20, moves_s=1.5), burst={"frames": 16, "spacing_s": 0.5})
+    other = entry("gate-2", "none.mp4")
+    path = write(tmp_path / "cameras.yaml", moving, other)
+    broker = MemoryBroker()
+    await broker.declare(queues(["motion"]))
+    async with running(path, broker) as worker:
+        async with asyncio.timeout(15):
+            while "gate-1" not in worker._watches or len(worker._watches["gate-1"]._frames) < 2:
+                await asyncio.sleep(0.02)
+        if end == "removed":
+            write(path, other)
+        if end == "changed":
+            write(path, {**moving, "sensitivity": 0.6}, other)
+        if end != "stopped":
+            (found,) = await events(broker, "motion", 1)
+    if end == "stopped":
+        (found,) = await events(broker, "motion", 1)
+    assert 2 <= len(found.frames) < 16
+
+
 async def test_a_broken_new_file_is_told_in_one_line_and_the_old_one_stays_in_force(
     tmp_path: Path, draw_clip: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
