@@ -34,6 +34,7 @@ LIVE = "live"
 OPEN_TIMEOUT_S = 5.0
 SILENCE_S = 5.0  # no packet for so long is a dead stream
 HANG_S = 7.5  # a thread that has not come back for so long is given up, and another takes its place
+_MOST_HANGING = 4
 _SLOW_WINDOW_S, _SLOW_FRAMES = 8.0, 4  # fewer frames than this in the window cannot make a burst
 _BACKOFF_S, _BACKOFF_CAP_S = 0.5, 30.0
 _STEADY_S = 10.0  # a stream that lived so long starts its back-off anew
@@ -170,9 +171,8 @@ class Stream:
 
     def join(self, timeout_s: float) -> None:
         """Wait for a stopped thread; one that hangs is left behind."""
-        for thread in threading.enumerate():
-            if isinstance(thread, _Reader) and thread.stream is self:
-                thread.join(timeout_s)
+        for thread in self._readers():
+            thread.join(timeout_s)
 
     def watch(self) -> None:
         """Replace a thread that hangs in the network or a driver. Call about once a second."""
@@ -180,9 +180,15 @@ class Stream:
         if reader is None or time.monotonic() - reader.heard_at_s < HANG_S:
             return
         self.report(reader, f"lost: nothing came for {HANG_S:g} s")
+        # Nothing ends a thread that hangs: once there are so many, the last may go on when it is let go.
+        if len(self._readers()) >= _MOST_HANGING:
+            return
         reader.stopping.set()
         self._reader = _Reader(self, self._url, attempt=reader.attempt + 1)
         self._reader.start()
+
+    def _readers(self) -> list[_Reader]:
+        return [t for t in threading.enumerate() if isinstance(t, _Reader) and t.stream is self]
 
     def report(self, reader: _Reader, state: str) -> None:
         """Tell a change of state; what a replaced thread says is not heard."""

@@ -203,6 +203,28 @@ def test_a_thread_that_hangs_is_replaced_and_not_heard_again(
     assert seen.states == ["lost: nothing came for 0.3 s", LIVE]
 
 
+def test_threads_that_hang_are_few_and_the_last_goes_on_when_it_is_let_go(
+    draw_clip: Any, start: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hang, opened = threading.Event(), stream_module._opened
+
+    def hanging(url: str) -> Any:
+        hang.wait(20)
+        return opened(url)
+
+    monkeypatch.setattr(stream_module, "_opened", hanging)
+    monkeypatch.setattr(stream_module, "HANG_S", 0.0)
+    stream, seen = start(str(draw_clip()))
+    for _ in range(50):
+        stream.watch()
+    assert readers(stream) <= 4
+    assert len(seen.states) == 1
+    monkeypatch.undo()
+    hang.set()
+    until(lambda: seen.states[-1] == LIVE)
+    until(lambda: readers(stream) == 1)
+
+
 def test_rtsp_is_read_lost_when_its_server_dies_and_live_again_after_it_while_a_neighbour_goes_on(
     draw_clip: Any, rtsp_server: Any, start: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,7 +279,7 @@ def camera_without_whole_pictures() -> RtspCamera:
 
 
 def readers(stream: Stream) -> int:
-    return sum(isinstance(t, stream_module._Reader) and t.stream is stream for t in threading.enumerate())
+    return len(stream._readers())
 
 
 def test_a_camera_that_sends_no_whole_picture_is_lost_and_its_connection_closed(
