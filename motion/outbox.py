@@ -29,7 +29,8 @@ FAILURES = Counter("bongsu_motion_publish_failures_total", "Attempts to publish 
 
 QUEUES = (MOTION, "camera.map")
 FRESH_S = 30.0
-_MOST_BURSTS = 64  # a burst of four 720p frames is about half a megabyte
+_MOST_BURSTS = 64  # a burst of four 720p frames is about half a megabyte ...
+_MOST_BYTES = 256e6  # ... and one of large frames thirty times as much; a worker has a gigabyte (k8s/base/motion.yaml)
 _PUBLISH_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 1.0
 _PAUSE_S, _PAUSE_CAP_S = 0.25, 4.0
@@ -63,7 +64,9 @@ class Outbox:
 
     def put_burst(self, taken: Taken) -> None:
         """Queue a burst; the oldest is given up where too many wait."""
-        if len(self._bursts) >= _MOST_BURSTS:
+        size = sum(map(_bytes, (*self._bursts, taken)))
+        while self._bursts and (len(self._bursts) >= _MOST_BURSTS or size > _MOST_BYTES):
+            size -= _bytes(self._bursts[0])
             self._give_up(self._bursts.popleft(), "too many wait")
         self._bursts.append(taken)
         self._wake.set()
@@ -227,6 +230,10 @@ def _event(taken: Taken) -> Event:
 
 def _said(error: Exception) -> str:
     return str(error) if isinstance(error, BrokerError) else type(error).__name__
+
+
+def _bytes(taken: Taken) -> int:
+    return sum(len(frame.jpeg) for frame in taken.frames)
 
 
 def _age_s(taken: Taken) -> float:

@@ -242,14 +242,14 @@ async def test_a_broker_that_is_away_stops_no_camera_and_gets_what_is_fresh_when
     assert len({event.id for event in found}) == 2
 
 
-def taken(path: Path, age_s: float = 0.0) -> Taken:
+def taken(path: Path, age_s: float = 0.0, size: int = 2) -> Taken:
     from datetime import timedelta
 
     from functions.event import Frame, utc_now
 
     camera: Camera = load_cameras(path).cameras[0]
     at = utc_now() - timedelta(seconds=age_s)
-    return Taken(camera, at, (Frame(b"\xff\xd8", at),))
+    return Taken(camera, at, (Frame(b"\xff\xd8".ljust(size, b"\0"), at),))
 
 
 async def test_waiting_bursts_go_out_newest_first_stale_ones_never_and_only_so_many_are_kept(
@@ -269,6 +269,17 @@ async def test_waiting_bursts_go_out_newest_first_stale_ones_never_and_only_so_m
     assert [e.id for e in await events(broker, "motion", 2)] == [bursts[4].id, bursts[3].id]
     assert (await broker.depth("motion")).ready == 0
     assert lost._value.get() - before == 3
+
+
+async def test_large_bursts_that_wait_are_bounded_by_their_size(tmp_path: Path) -> None:
+    path = write(tmp_path / "cameras.yaml", entry("gate-1", "clip.mp4"))
+    outbox = Outbox(always(MemoryBroker()))
+    for _ in range(60):
+        outbox.put_burst(taken(path, size=8_000_000))
+    newest = taken(path, size=8_000_000)
+    outbox.put_burst(newest)
+    assert sum(len(frame.jpeg) for burst in outbox._bursts for frame in burst.frames) <= 256e6
+    assert outbox._bursts[-1] is newest
 
 
 @pytest.mark.parametrize("refused", ["camera", "motion"])
