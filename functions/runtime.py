@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from functions import telemetry
-from functions.broker import Broker, BrokerError, Consumer, Delivery, QueueDiffers, Unroutable, connect
+from functions.broker import Broker, BrokerError, Consumer, Delivery, QueueDiffers, TooLarge, Unroutable, connect
 from functions.caller import Caller, Overdue
 from functions.event import DecodeError, Event, Stage, decode, encode, utc_now
 from functions.function import DeclarationError, Function, Reject, Retry, Subscription, load_function
@@ -355,7 +355,7 @@ class _Worker:
     async def _publish(self, outputs: Sequence[Event]) -> None:
         try:
             await self._broker.publish(*map(encode, outputs))
-        except Unroutable:
+        except (Unroutable, TooLarge):
             raise
         except BrokerError as error:
             # The input may be gone when the broker is back (a burst lives half a minute): keep what was found in it.

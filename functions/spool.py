@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import msgspec
 import structlog
 from prometheus_client import Counter, Gauge
 
-from functions.broker import Broker, Unroutable
+from functions.broker import Broker, TooLarge, Unroutable
 from functions.event import DecodeError, Event, decode, encode, utc_now
 from functions.settings import Settings, SettingsError
 
@@ -22,6 +23,8 @@ _STAMP = "[0-9]" * 20
 """Nanoseconds of capture, with which our files begin; what else lies in the folder is not ours."""
 LATE_S = 30.0
 """An event published so long after its capture is late."""
+_WRITING_S = 60.0
+"""No process takes so long to write one event."""
 
 kept_total = Counter("bongsu_buffer_kept_total", "Events put into the buffer because the broker was away")
 dropped_total = Counter("bongsu_buffer_dropped_total", "Events lost from the buffer", ["reason"])
@@ -93,7 +96,8 @@ class Spool:
                 break
             total -= sizes[path]
         for partial in self._folder.glob(f"{_STAMP}-*.partial"):
-            if _age_s(partial) > self._max_age_s:  # its writer was killed
+            # Left by a process that was killed, unless another that shares the folder is writing it just now.
+            if time.time() - _written_at(partial) > _WRITING_S:
                 partial.unlink(missing_ok=True)
         self._measure()
 
@@ -119,6 +123,11 @@ class Spool:
             except Unroutable as error:
                 unroutable.add(event.type)
                 log.warning("buffer_held_back", event_type=event.type, reason=str(error))
+                continue
+            except TooLarge as error:
+                # It would be refused for ever, and all the rest behind it.
+                log.error("event_lost", event_id=event.id, event_type=event.type, reason=f"buffer: {error}")
+                self._drop(path, "too_large")
                 continue
             path.unlink(missing_ok=True)
             published += 1
@@ -149,6 +158,13 @@ class Spool:
         files = self._files()
         waiting.set(len(files))
         waiting_bytes.set(sum(map(_size, files)))
+
+
+def _written_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return math.inf
 
 
 def _size(path: Path) -> int:

@@ -53,8 +53,10 @@ need_keda() {
 }
 
 render() {
+    # Not through a pipe: sh would take its last command's word for the first's.
+    kubectl kustomize "$overlay" >"$work/overlay.yaml" || fail "overlay '$env' cannot be rendered (see above)"
     # The images of REGISTRY and TAG, where others than ours: only what is ours is renamed.
-    kubectl kustomize "$overlay" | sed -E "s#^( *(- )?image: )bongsu/([a-z-]+):[^ ]+\$#\1$1/\3:$2#"
+    sed -E "s#^( *(- )?image: )bongsu/([a-z-]+):[^ ]+\$#\1$1/\3:$2#" "$work/overlay.yaml"
 }
 
 ready() {

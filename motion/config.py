@@ -69,6 +69,8 @@ def _camera_url(value: object) -> object:
     scheme = _SCHEME.match(text)
     if scheme is not None and scheme[1].lower() not in ("rtsp", "rtsps"):
         raise ValueError(f"must start with rtsp:// or rtsps://, or be a file or webcam:0, got '{scheme[1]}://…'")
+    if scheme is not None:
+        text = scheme[1].lower() + text[scheme.end(1) :]  # FFmpeg knows it in lower case only
     if text.startswith("webcam:") and not _WEBCAM.fullmatch(text):
         raise ValueError("must be webcam: and the number of the camera, as in webcam:0")
     return text
@@ -228,7 +230,7 @@ def _camera(path: Path, number: int, entry: object, defaults: dict[Any, Any]) ->
     where = f"{path}: camera {_shown(given_id)}" if given_id is not None else f"{path}: camera number {number}"
     merged = _merge(defaults, entry)
     if isinstance(merged.get("url"), str):
-        merged["url"] = _located(_expand(merged["url"], where), path.parent)
+        merged["url"] = _located(_expand(merged["url"], where), path.parent, where)
     camera = _checked(Camera, merged, where, merged)
     assert isinstance(camera, Camera)
     return camera
@@ -248,7 +250,8 @@ def _read(path: Path) -> Any:
         mark = error.problem_mark
         at = f" in line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
         raise ConfigError(f"{path}: is not YAML{at}: {_calm(error.problem)}") from None
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
+        # PyYAML's own constructors fall over values that do not fit their tag, as `!!bool maybe`.
         raise ConfigError(f"{path}: is not YAML: it holds characters or nesting that YAML does not allow") from None
 
 
@@ -263,10 +266,12 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.value in seen and isinstance(key, yaml.ScalarNode):
+            if not isinstance(key, yaml.ScalarNode):
+                problem = "a key must be a word; text in braces, as in {{ name }}, needs quotes or filling in"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            if key.value in seen:
                 raise yaml.MarkedYAMLError(problem=f"key {key.value!r} is there twice", problem_mark=key.start_mark)
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
+            seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
 
@@ -291,10 +296,13 @@ def _expand(url: str, where: str) -> str:
     return expanded
 
 
-def _located(url: str, folder: Path) -> str:
+def _located(url: str, folder: Path, where: str) -> str:
     if _SCHEME.match(url) or url.startswith("webcam:") or _WEBCAM.fullmatch(url.strip()) or not url.strip():
         return url
-    return str(folder / Path(url).expanduser())
+    try:
+        return str(folder / Path(url).expanduser())
+    except RuntimeError:
+        raise ConfigError(f"{where}: url: ~ names no home here: write the whole path of the file") from None
 
 
 def _checked(model: type[BaseModel], data: dict[Any, Any], where: str, shown: object) -> BaseModel:

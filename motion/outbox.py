@@ -14,7 +14,7 @@ import structlog
 from prometheus_client import Counter
 
 from functions import telemetry
-from functions.broker import Broker, BrokerError, QueueDiffers
+from functions.broker import Broker, BrokerError, QueueDiffers, TooLarge
 from functions.event import Event, Message, encode, new_id, utc_now
 from functions.spool import Spool
 from functions.topology import MOTION, burst_queue, queue, queues
@@ -29,7 +29,8 @@ FAILURES = Counter("bongsu_motion_publish_failures_total", "Attempts to publish 
 
 QUEUES = (MOTION, "camera.map")
 FRESH_S = 30.0
-_MOST_BURSTS = 64  # a burst of four 720p frames is about half a megabyte
+_MOST_BURSTS = 64  # a burst of four 720p frames is about half a megabyte ...
+_MOST_BYTES = 256e6  # ... and one of large frames thirty times as much; a worker has a gigabyte (k8s/base/motion.yaml)
 _PUBLISH_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 1.0
 _PAUSE_S, _PAUSE_CAP_S = 0.25, 4.0
@@ -63,7 +64,9 @@ class Outbox:
 
     def put_burst(self, taken: Taken) -> None:
         """Queue a burst; the oldest is given up where too many wait."""
-        if len(self._bursts) >= _MOST_BURSTS:
+        size = sum(map(_bytes, (*self._bursts, taken)))
+        while self._bursts and (len(self._bursts) >= _MOST_BURSTS or size > _MOST_BYTES):
+            size -= _bytes(self._bursts[0])
             self._give_up(self._bursts.popleft(), "too many wait")
         self._bursts.append(taken)
         self._wake.set()
@@ -101,9 +104,14 @@ class Outbox:
         try:
             broker = await self._ready_broker()
             while self._states or self._bursts:
+                try:
+                    while self._bursts:
+                        await self._publish_burst(broker)
+                except Exception:
+                    # Both have queues of their own: what is wrong with one must not hold up the other.
+                    await self._publish_states(broker)
+                    raise
                 await self._publish_states(broker)
-                if self._bursts:
-                    await self._publish_burst(broker)
         except BaseException:
             self._wake.set()
             raise
@@ -172,8 +180,14 @@ class Outbox:
         key = burst_queue(event.place.region, self._regions)
         try:
             await self._publish(broker, replace(encode(event), routing_key=key))
+        except TooLarge as error:
+            LOST.labels(taken.camera.id).inc()
+            hint = "lower this camera's jpeg.width, jpeg.quality or burst.frames"
+            log.error("burst_lost", camera=taken.camera.id, reason=f"{error}: {hint}")
+            return
         except BaseException:
-            self._bursts.append(taken)
+            # Behind the others: whatever is wrong with it, they must not wait for it.
+            self._bursts.appendleft(taken)
             raise
         BURSTS.labels(taken.camera.id).inc()
         telemetry.observe_stage(msgspec.structs.replace(event, trace=()), event.trace[-1])
@@ -185,8 +199,12 @@ class Outbox:
             await broker.publish(message)
 
     def _drop_stale(self) -> None:
-        while self._bursts and _age_s(self._bursts[0]) > FRESH_S:
-            self._give_up(self._bursts.popleft(), "stale")
+        waiting, self._bursts = self._bursts, deque()
+        for taken in waiting:
+            if _age_s(taken) > FRESH_S:
+                self._give_up(taken, "stale")
+            else:
+                self._bursts.append(taken)
 
     def _give_up(self, taken: Taken, reason: str) -> None:
         if self._spool is not None and self._spool.put(_event(taken)):
@@ -212,6 +230,10 @@ def _event(taken: Taken) -> Event:
 
 def _said(error: Exception) -> str:
     return str(error) if isinstance(error, BrokerError) else type(error).__name__
+
+
+def _bytes(taken: Taken) -> int:
+    return sum(len(frame.jpeg) for frame in taken.frames)
 
 
 def _age_s(taken: Taken) -> float:

@@ -7,7 +7,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,17 +34,19 @@ LIVE = "live"
 OPEN_TIMEOUT_S = 5.0
 SILENCE_S = 5.0  # no packet for so long is a dead stream
 HANG_S = 7.5  # a thread that has not come back for so long is given up, and another takes its place
+_MOST_HANGING = 4
 _SLOW_WINDOW_S, _SLOW_FRAMES = 8.0, 4  # fewer frames than this in the window cannot make a burst
 _BACKOFF_S, _BACKOFF_CAP_S = 0.5, 30.0
 _STEADY_S = 10.0  # a stream that lived so long starts its back-off anew
-_LATE_S, _CAUGHT_UP_S = 1.0, 0.3
+_LATE_S, _CAUGHT_UP_S, _PATIENCE_S = 1.0, 0.3, 1.0
+_TOLERANCE_CAP_S = 30.0  # what is borne of a camera whose clock is slow: a burst is fresh for so long
 _LOOK_PX = 320 * 180
 _MIN_SIDE, _MAX_PX = 32, 4096 * 2304
 _BAD_PACKETS = 100
+_KEY_FRAME_S = 20.0  # nothing can be decoded before a whole picture has come, and some cameras send one so seldom
 _SHORTEST_PASS_S = 0.2
 _LONGEST_WAIT_S = 2.0
 _FRAME_S = 0.04
-_CATCH_UP_S = 5.0
 _PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "nv21", "gray")
 
 
@@ -169,9 +171,8 @@ class Stream:
 
     def join(self, timeout_s: float) -> None:
         """Wait for a stopped thread; one that hangs is left behind."""
-        for thread in threading.enumerate():
-            if isinstance(thread, _Reader) and thread.stream is self:
-                thread.join(timeout_s)
+        for thread in self._readers():
+            thread.join(timeout_s)
 
     def watch(self) -> None:
         """Replace a thread that hangs in the network or a driver. Call about once a second."""
@@ -179,9 +180,15 @@ class Stream:
         if reader is None or time.monotonic() - reader.heard_at_s < HANG_S:
             return
         self.report(reader, f"lost: nothing came for {HANG_S:g} s")
+        # Nothing ends a thread that hangs: once there are so many, the last may go on when it is let go.
+        if len(self._readers()) >= _MOST_HANGING:
+            return
         reader.stopping.set()
         self._reader = _Reader(self, self._url, attempt=reader.attempt + 1)
         self._reader.start()
+
+    def _readers(self) -> list[_Reader]:
+        return [t for t in threading.enumerate() if isinstance(t, _Reader) and t.stream is self]
 
     def report(self, reader: _Reader, state: str) -> None:
         """Tell a change of state; what a replaced thread says is not heard."""
@@ -253,9 +260,12 @@ class _Reader(threading.Thread):
 
     def _play(self, container: Any, stream: Any) -> None:
         """Read until the stream ends, which for a camera is an error and for a file its time to begin again."""
-        clock = _FileClock(self.stopping) if self._is_file else _LiveClock(stream.codec_context)
+        fps = float(stream.average_rate or stream.guessed_rate or 25)
+        clock = _FileClock(self.stopping, fps) if self._is_file else _LiveClock(stream.codec_context)
         first: av.VideoFrame | None = None
-        for frame in _frames(container, stream):
+        shown_at_s = time.monotonic()
+        # By packets and not by pictures: one that sends no picture must be left too, and not be read for ever.
+        for frames in _decoded(container, stream):
             if self.stopping.is_set():
                 return
             now_s = time.monotonic()
@@ -263,18 +273,25 @@ class _Reader(threading.Thread):
             if not self._is_file and first is not None and now_s - self.heard_at_s >= SILENCE_S:
                 raise StreamError(f"nothing came for {SILENCE_S:g} s")
             self.heard_at_s = now_s
-            self._read.inc()
-            if first is None:
-                _require_size(frame)
-                first = frame
-                self.stream.report(self, LIVE)
-            elif (frame.width, frame.height) != (first.width, first.height):
-                sizes = f"{first.width}x{first.height} to {frame.width}x{frame.height}"
-                raise StreamError(f"the picture changed from {sizes}")
-            if clock.is_due(frame, now_s):
-                self.stream.deliver(self, Picture(frame, utc_now(), time.monotonic()))
-            else:
-                self._dropped.inc()
+            limit_s = _KEY_FRAME_S if first is None or clock.is_skipping else HANG_S
+            if frames:
+                shown_at_s = now_s
+            elif now_s - shown_at_s >= limit_s:
+                raise StreamError(f"sends data, but no picture in {limit_s:g} s: is its key frame interval longer?")
+            for frame in frames:
+                now_s = time.monotonic()
+                self._read.inc()
+                if first is None:
+                    _require_size(frame)
+                    first = frame
+                    self.stream.report(self, LIVE)
+                elif (frame.width, frame.height) != (first.width, first.height):
+                    sizes = f"{first.width}x{first.height} to {frame.width}x{frame.height}"
+                    raise StreamError(f"the picture changed from {sizes}")
+                if clock.is_due(frame, now_s):
+                    self.stream.deliver(self, Picture(frame, utc_now(), time.monotonic()))
+                else:
+                    self._dropped.inc()
         if first is None:
             raise StreamError("holds no picture")
         if self._is_file or self.stopping.is_set():
@@ -285,13 +302,19 @@ class _Reader(threading.Thread):
 class _FileClock:
     """Plays a file at its own speed."""
 
-    def __init__(self, stopping: threading.Event) -> None:
+    is_skipping = False
+
+    def __init__(self, stopping: threading.Event, fps: float) -> None:
         self._stopping = stopping
+        self._frame_s = 1 / fps
+        self._next_pts_s = 0.0
         self._began_at_s: float | None = None
 
     def is_due(self, frame: av.VideoFrame, now_s: float) -> bool:
         """Wait until the frame is due; False if that is long past."""
-        pts_s = frame.time or 0.0
+        # Some files, as raw .h264, hold no times.
+        pts_s = self._next_pts_s if frame.time is None else frame.time
+        self._next_pts_s = pts_s + self._frame_s
         if self._began_at_s is None:
             self._began_at_s = now_s - pts_s
         early_s = self._began_at_s + pts_s - now_s
@@ -307,9 +330,17 @@ class _LiveClock:
     def __init__(self, codec: Any) -> None:
         self._codec = codec
         self._least: float | None = None
-        self._pts_s = 0.0
-        self._behind_since_s: float | None = None
+        self._now_s, self._pts_s, self._behind_s = 0.0, 0.0, 0.0
+        self._tolerance_s = _LATE_S
+        self._late_since_s: float | None = None
+        self._skips_since: tuple[float, float] | None = None
+        """Our clock and the camera's, where it began to decode key frames only."""
         self._recent: list[float] = []
+
+    @property
+    def is_skipping(self) -> bool:
+        """Whether only key frames are decoded."""
+        return self._skips_since is not None
 
     def is_due(self, frame: av.VideoFrame, now_s: float) -> bool:
         """Whether the frame is news; False if newer ones are waiting already.
@@ -317,34 +348,50 @@ class _LiveClock:
         Raises:
             StreamError: the camera sends too few frames to be of use.
         """
-        if self._behind_since_s is None:
+        if self._skips_since is None:
             self._require_pace(now_s)
         at_s: float | None = frame.time
         if at_s is None:
             return True
-        offset = now_s - frame.time
-        # A jump in the camera's own clock says nothing about us.
-        jumped = not -0.1 <= frame.time - self._pts_s <= _LONGEST_WAIT_S
-        self._pts_s = frame.time
-        if self._least is None or jumped:
-            self._least = offset
-        # Clocks drift apart: let the least delay ever seen age by a thousandth, more than any crystal errs.
-        self._least = min(self._least + 0.001 * _FRAME_S, offset)
-        late_s = offset - self._least
-        if self._behind_since_s is None:
-            if late_s < _LATE_S:
-                return True
-            self._behind_since_s = now_s
-            self._codec.skip_frame = "NONKEY"
-            return False
+        late_s = self._late_s(at_s, now_s)
+        if self._skips_since is None:
+            return self._is_in_time(late_s, at_s, now_s)
         if late_s > _CAUGHT_UP_S:
-            if now_s - self._behind_since_s < _CATCH_UP_S:
+            spent_s, gained_s = now_s - self._skips_since[0], at_s - self._skips_since[1]
+            if spent_s < _PATIENCE_S or spent_s < gained_s / 2:
                 return False
-            self._least = offset  # it was not us: the camera itself sends later than before
-        self._behind_since_s = None
+            # What waits is passed quickly, and this took as long as it lasts: nothing waits. It is the camera that
+            # sends later than before, or whose clock is slow: some stamp 25 frames a second and send 20 in the dark.
+            self._least = now_s - at_s
+            self._tolerance_s = min(2 * self._tolerance_s, _TOLERANCE_CAP_S)
+        self._late_since_s = self._skips_since = None
         self._recent = []
         self._codec.skip_frame = "DEFAULT"
         return True
+
+    def _late_s(self, at_s: float, now_s: float) -> float:
+        """By how much more than at best it takes a frame to come here."""
+        offset = now_s - at_s
+        # No more can come than has passed and was waiting; else the camera's clock jumped, which says nothing of us.
+        most_s = now_s - self._now_s + self._behind_s + _LONGEST_WAIT_S
+        if self._least is None or not -0.1 <= at_s - self._pts_s <= most_s:
+            self._least = offset
+        # Clocks drift apart: let the least delay ever seen age by a thousandth, more than any crystal errs.
+        self._least = min(self._least + 0.001 * _FRAME_S, offset)
+        self._now_s, self._pts_s, self._behind_s = now_s, at_s, offset - self._least
+        return self._behind_s
+
+    def _is_in_time(self, late_s: float, at_s: float, now_s: float) -> bool:
+        if late_s < self._tolerance_s:
+            self._late_since_s = None
+            return True
+        if self._late_since_s is None:
+            self._late_since_s = now_s
+        # A pause of the network is made up for in a moment; the next key frame may be far away.
+        if now_s - self._late_since_s >= _PATIENCE_S:
+            self._skips_since = now_s, at_s
+            self._codec.skip_frame = "NONKEY"
+        return False
 
     def _require_pace(self, now_s: float) -> None:
         self._recent.append(now_s)
@@ -406,6 +453,12 @@ def _opened(url: str) -> Iterator[tuple[Any, Any]]:
 
 
 def _frames(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
+    for frames in _decoded(container, stream):
+        yield from frames
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[Sequence[av.VideoFrame]]:
+    """The pictures in each packet: mostly one, none while the decoder waits for a whole picture."""
     bad = 0
     try:
         for packet in container.demux(stream):
@@ -415,10 +468,10 @@ def _frames(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
                 bad += 1
                 if bad >= _BAD_PACKETS:
                     raise StreamError(f"{bad} packets in a row cannot be decoded") from None
-                continue
+                frames = []
             if frames:
                 bad = 0
-            yield from frames
+            yield frames
     except av.error.EOFError:
         return
     except av.error.FFmpegError as error:

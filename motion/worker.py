@@ -72,6 +72,7 @@ class Worker:
         self._outbox = Outbox(connect, spool, regions)
         self._loop = asyncio.get_running_loop()
         self._running: dict[str, tuple[Camera, Stream]] = {}
+        self._watches: dict[str, Watch] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch the cameras until `stop` is set."""
@@ -91,8 +92,8 @@ class Worker:
                     if task.done():
                         task.result()  # neither ever ends: rather start anew than go on without it
         finally:
-            for _, stream in self._running.values():
-                stream.stop()
+            for key, (_, stream) in self._running.items():
+                self._stop(key, stream)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -160,7 +161,7 @@ class Worker:
         gone = [key for key, (camera, _) in self._running.items() if wanted.get(key) != camera]
         for key in gone:
             camera, stream = self._running.pop(key)
-            stream.stop()
+            self._stop(key, stream)
             if key in wanted:
                 continue
             self._forget(stream)
@@ -184,8 +185,13 @@ class Worker:
             with contextlib.suppress(KeyError):
                 FRAME_AGE.remove(stream.camera)
 
+    def _stop(self, key: str, stream: Stream) -> None:
+        stream.stop()
+        # What there is of a burst under way may show what the whole would have shown.
+        self._watches.pop(key).lost()
+
     def _start(self, camera: Camera) -> Stream:
-        watch = Watch(camera, self._take)
+        watch = self._watches[camera.id] = Watch(camera, self._take)
 
         def tell(status: str) -> None:
             if status != LIVE:

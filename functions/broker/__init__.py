@@ -8,6 +8,7 @@ from functions.broker.base import (
     Delivery,
     Depth,
     QueueDiffers,
+    TooLarge,
     Unroutable,
 )
 
@@ -19,6 +20,7 @@ __all__ = [
     "Delivery",
     "Depth",
     "QueueDiffers",
+    "TooLarge",
     "Unroutable",
     "connect",
 ]

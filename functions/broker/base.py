@@ -20,6 +20,10 @@ class Unroutable(BrokerError):
     """No queue takes this routing key, so the message would have been lost."""
 
 
+class TooLarge(BrokerError):
+    """The broker takes no message of this size; the same again would be of no use."""
+
+
 class QueueDiffers(BrokerError):
     """A queue exists with other limits than ours. It was kept and works; the message says what differs."""
 
@@ -120,6 +124,7 @@ class Broker(Protocol):
 
         Raises:
             Unroutable: no queue takes a routing key; the others of this call may have been kept.
+            TooLarge: the broker takes no message of such a size; the others of this call may have been kept.
             BrokerError: not kept, or not known to be; publish again (delivery is at least once).
         """
 

@@ -12,11 +12,17 @@ from dataclasses import dataclass, field
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage
-from aio_pika.exceptions import ChannelClosed, ChannelNotFoundEntity, DeliveryError, PublishError
+from aio_pika.exceptions import (
+    ChannelClosed,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+    DeliveryError,
+    PublishError,
+)
 from prometheus_client import Counter
 from yarl import URL
 
-from functions.broker.base import BrokerError, DeadLetter, Depth, QueueDiffers, Unroutable
+from functions.broker.base import BrokerError, DeadLetter, Depth, QueueDiffers, TooLarge, Unroutable
 from functions.broker.rabbit_answers import FAILURES, guarded
 from functions.broker.rabbit_consumer import RabbitConsumer
 from functions.broker.rabbit_queues import declare_base, declare_delay, declare_delays, declare_queues
@@ -174,7 +180,7 @@ class RabbitBroker:
             except BrokerError as error:
                 attempt += 1
                 pause_s = min(2.0, 0.1 * 2.0**attempt) * random.uniform(0.75, 1.25)
-                if isinstance(error, Unroutable) or time.monotonic() + pause_s > end:
+                if isinstance(error, (Unroutable, TooLarge)) or time.monotonic() + pause_s > end:
                     raise
                 await asyncio.sleep(pause_s)
 
@@ -214,7 +220,10 @@ class RabbitBroker:
             return [p for p, _ in failed], BrokerError(f"{self._shown}: refused by a queue: {first}")
         publishes_total.labels("lost").inc(len(failed))
         await self._drop(link)
-        return [p for p, _ in failed], BrokerError(f"{self._shown}: not confirmed: {first!r:.200}")
+        lost = BrokerError(f"{self._shown}: not confirmed: {first!r:.200}")
+        if any(_is_too_large(error) for _, error in failed):
+            lost = TooLarge(f"{self._shown}: takes no message of {max(p.message.body_size for p, _ in failed)} bytes")
+        return [p for p, _ in failed], lost
 
     async def _linked(self) -> _Link:
         """What we publish through, on a live connection."""
@@ -319,6 +328,11 @@ class _Link:
             return False
         self.exchanges.pop(name, None)
         return True
+
+
+def _is_too_large(error: BaseException) -> bool:
+    # RabbitMQ closes the channel for it (16 MiB and more, since 4.0), with the same code as for other refusals.
+    return isinstance(error, ChannelPreconditionFailed) and "message size" in str(error)
 
 
 def _is_timeout(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ import pytest
 
 from bench.servers import Rabbit, rabbit_tools
 from functions import Event, Place, decode, encode, new_id, on, utc_now
-from functions.broker import BrokerError, QueueDiffers, connect
+from functions.broker import BrokerError, QueueDiffers, TooLarge, connect
 from functions.broker.rabbit import RabbitBroker
 from functions.event import Message
 from functions.function import Function
@@ -170,6 +170,25 @@ async def test_an_event_that_kills_its_workers_takes_no_other_along(
     await running
     assert [decode(letter.message.body).camera for letter in await broker.dead_letters()] == ["poison"]
     await broker.close()
+
+
+async def test_a_message_that_the_broker_finds_too_large_is_told_at_once_and_the_next_goes_out(
+    rabbit_server: Rabbit, rabbit_url: str
+) -> None:
+    def allow(size: int) -> None:
+        rabbit_server.ctl("eval", f"application:set_env(rabbit, max_message_size, {size}).")
+
+    allow(100_000)
+    try:
+        broker = await connect(rabbit_url)
+        await broker.declare(queues(["fire.map"]))
+        with pytest.raises(TooLarge, match="takes no message of 200000 bytes"):
+            await broker.publish(message(bytes(200_000)))
+        await broker.publish(message(bytes(50_000)))
+        assert (await broker.depth("fire.map")).ready == 1
+        await broker.close()
+    finally:
+        allow(134_217_728)
 
 
 @pytest.mark.slow

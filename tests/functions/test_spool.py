@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
+import time
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +14,7 @@ import msgspec
 import pytest
 
 from functions import Event, Message, Place, new_id, on, utc_now
-from functions.broker import BrokerError
+from functions.broker import BrokerError, TooLarge
 from functions.broker.memory import MemoryBroker
 from functions.event import decode, encode
 from functions.function import Function
@@ -143,10 +145,14 @@ async def test_a_full_disk_does_not_fill_with_halves_of_events(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_half_an_event_of_a_killed_process_goes_when_it_is_too_old(tmp_path: Path) -> None:
-    (tmp_path / "00000000000000000001-0.partial").write_bytes(b"half of an ev")
+async def test_half_an_event_of_a_killed_process_goes_and_not_what_another_writes(tmp_path: Path) -> None:
+    left, writing = tmp_path / f"{1:020d}-0.partial", tmp_path / f"{2:020d}-0.partial"
+    for path in (left, writing):
+        path.write_bytes(b"half of an ev")
+    os.utime(left, (time.time() - 3600,) * 2)
     spool(tmp_path).put(fire())
-    assert [path.suffix for path in tmp_path.iterdir()] == [".event"]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".event", ".partial"]
+    assert writing.exists()
 
 
 async def test_what_nobody_listens_to_holds_up_neither_the_buffer_nor_the_function(tmp_path: Path) -> None:
@@ -169,6 +175,26 @@ async def test_what_nobody_listens_to_holds_up_neither_the_buffer_nor_the_functi
     assert await kept.flush(broker) == 1
     stopping.set()
     await running
+
+
+class Narrow(MemoryBroker):
+    """A broker that takes no message of camera `wide`."""
+
+    async def publish(self, *messages: Message) -> None:
+        if any(decode(m.body).camera == "wide" for m in messages):
+            raise TooLarge("takes no message of 17000348 bytes")
+        await super().publish(*messages)
+
+
+async def test_what_the_broker_finds_too_large_does_not_hold_up_the_rest(tmp_path: Path) -> None:
+    kept = spool(tmp_path)
+    for camera in ("gate-1", "wide", "gate-2"):
+        kept.put(fire(camera=camera))
+    broker = Narrow()
+    await broker.declare(queues(["fire.map"]))
+    assert await kept.flush(broker) == 2
+    assert [event.camera for event in await taken(broker, 2)] == ["gate-1", "gate-2"]
+    assert len(kept) == 0
 
 
 async def test_a_hazard_outlives_the_burst_it_was_found_in(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ echo "$*" >>"$ASKED"
 case "$*" in
 "config current-context") [ -n "$FAKE_CONTEXT" ] && echo "$FAKE_CONTEXT" ;;
 "get crd"*) [ -n "$FAKE_KEDA" ] ;;
-kustomize*) printf 'image: bongsu/map:0.1.0\\nimage: mariadb:11.4.8\\n  - image: bongsu/post:0.1.0\\n' ;;
+kustomize*) [ -n "$FAKE_UNRENDERED" ] && echo "error: accumulating resources" >&2 && exit 1
+  printf 'image: bongsu/map:0.1.0\\nimage: mariadb:11.4.8\\n  - image: bongsu/post:0.1.0\\n' ;;
 "apply -f"*) for last; do :; done; cp "$last" "$ASKED.applied" ;;
 "get ingress"*) echo bongsu.local ;;
 "rollout status"*"$FAKE_BROKEN"*) [ -z "$FAKE_BROKEN" ] ;;
@@ -42,6 +43,7 @@ class Site:
             "FAKE_CONTEXT": "kind-test",
             "FAKE_KEDA": "yes",
             "FAKE_BROKEN": "",
+            "FAKE_UNRENDERED": "",
             **variables,
         }
         command = ["sh", str(self.folder / "k8s/deploy.sh"), *arguments]
@@ -96,6 +98,15 @@ def test_a_cluster_without_keda_is_told_how_to_get_it(site: Site) -> None:
     assert done.returncode != 0
     assert "keda-2.20.2.yaml" in done.stderr
     assert not [line for line in site.asked if line.startswith("apply")]
+
+
+@pytest.mark.parametrize("action", ["render", "deploy"])
+def test_an_overlay_that_cannot_be_rendered_fails_and_nothing_is_touched(site: Site, action: str) -> None:
+    done = site.run(action, "local", FAKE_UNRENDERED="yes")
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert "bongsu: overlay 'local' cannot be rendered (see above)" in done.stderr
+    assert not [line for line in site.asked if line.startswith(("delete", "apply"))]
 
 
 def test_it_applies_then_waits_for_stores_queues_and_keda(site: Site) -> None:

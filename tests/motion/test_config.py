@@ -73,7 +73,13 @@ def test_defaults_hold_for_what_a_camera_leaves_out_and_merge_by_key(tmp_path: P
 
 @pytest.mark.parametrize(
     ("given", "meant"),
-    [("rtsps://h/x", "rtsps://h/x"), (0, "0"), ("webcam:1", "webcam:1"), ("clips/a.mp4", "{folder}/clips/a.mp4")],
+    [
+        ("rtsps://h/x", "rtsps://h/x"),
+        ("RTSP://H/X", "rtsp://H/X"),
+        (0, "0"),
+        ("webcam:1", "webcam:1"),
+        ("clips/a.mp4", "{folder}/clips/a.mp4"),
+    ],
 )
 def test_what_can_be_opened_is_accepted(tmp_path: Path, given: Any, meant: str) -> None:
     cameras = load_cameras(write(tmp_path, {"cameras": [camera(url=given)]}))
@@ -126,6 +132,7 @@ def test_the_environment_names_the_file(monkeypatch: pytest.MonkeyPatch) -> None
         ({"url": "webcam:front"}, "url: must be webcam: and the number of the camera, as in webcam:0"),
         ({"url": "rtsp://${NOT_SET_ANYWHERE}@x/"}, "url: ${NOT_SET_ANYWHERE} is not set: export NOT_SET_ANYWHERE"),
         ({"url": "rtsp://${not-a-name}@x/"}, "url: a variable must be written ${NAME}"),
+        ({"url": "~nobody-of-this-name/a.mp4"}, "url: ~ names no home here: write the whole path of the file"),
         ({"node": 3}, "node: must be a valid string, got 3"),
         ({"sensitivity": SECRET}, "got 'rtsp://…'"),
     ],
@@ -152,6 +159,11 @@ def test_a_wrong_camera_is_refused_in_one_line_that_says_how_to_mend_it(
         (f"cameras:\n- id: a\n  url: {SECRET}\n  url: {SECRET}\n", "is not YAML in line 4, column 3: key 'url' is"),
         (f"cameras: [{SECRET}: {{", "is not YAML in line"),
         ("cameras: \x00", "is not YAML"),
+        ("cameras:\n- id: a\n  url: {{ gate_url }}\n", "in line 3, column 9: a key must be a word; text in braces"),
+        ("cameras:\n- ? [a]\n  : b\n", "is not YAML in line 2, column 5: a key must be a word"),
+        ("cameras: !!bool maybe", "is not YAML"),
+        ("cameras: !!int ''", "is not YAML"),
+        ("cameras: !!timestamp soon", "is not YAML"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, document: Any, told: str) -> None:

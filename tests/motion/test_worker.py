@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from functions.broker import Broker, BrokerError, connect
+from functions.broker import Broker, BrokerError, TooLarge, connect
 from functions.broker.memory import MemoryBroker
 from functions.event import Event, Message, decode
 from functions.spool import Spool
@@ -51,6 +51,19 @@ class FlakyBroker(MemoryBroker):
         self.tries += 1
         if self.is_away:
             raise BrokerError("the broker is away")
+        await super().publish(*messages)
+
+
+class IllBroker(MemoryBroker):
+    """A broker that refuses some messages and takes the others."""
+
+    def __init__(self, refused: str, error: BrokerError) -> None:
+        super().__init__()
+        self._refused, self._error = refused, error
+
+    async def publish(self, *messages: Message) -> None:
+        if any(self._refused in (m.routing_key, decode(m.body).camera) for m in messages):
+            raise self._error
         await super().publish(*messages)
 
 
@@ -147,6 +160,30 @@ async def test_a_changed_file_starts_stops_and_restarts_only_what_changed(tmp_pa
         assert after["changed"] is not before["changed"]
 
 
+@pytest.mark.parametrize("end", ["stopped", "removed", "changed"])
+async def test_what_there_is_of_a_burst_goes_out_when_its_camera_is_no_longer_read(
+    tmp_path: Path, draw_clip: Any, end: str
+) -> None:
+    moving = entry("gate-1", draw_clip(seconds=20, moves_s=1.5), burst={"frames": 16, "spacing_s": 0.5})
+    other = entry("gate-2", "none.mp4")
+    path = write(tmp_path / "cameras.yaml", moving, other)
+    broker = MemoryBroker()
+    await broker.declare(queues(["motion"]))
+    async with running(path, broker) as worker:
+        async with asyncio.timeout(15):
+            while "gate-1" not in worker._watches or len(worker._watches["gate-1"]._frames) < 2:
+                await asyncio.sleep(0.02)
+        if end == "removed":
+            write(path, other)
+        if end == "changed":
+            write(path, {**moving, "sensitivity": 0.6}, other)
+        if end != "stopped":
+            (found,) = await events(broker, "motion", 1)
+    if end == "stopped":
+        (found,) = await events(broker, "motion", 1)
+    assert 2 <= len(found.frames) < 16
+
+
 async def test_a_broken_new_file_is_told_in_one_line_and_the_old_one_stays_in_force(
     tmp_path: Path, draw_clip: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -155,14 +192,14 @@ async def test_a_broken_new_file_is_told_in_one_line_and_the_old_one_stays_in_fo
     broker = MemoryBroker()
     async with running(path, broker) as worker:
         await events(broker, "camera.map", 1)
-        for text in ("cameras: [", "cameras:\n- idd: a\n"):
+        for text in ("cameras: [", "cameras:\n- idd: a\n", "cameras:\n- id: a\n  url: {{ gate_url }}\n"):
             write(path, text=text)
             await asyncio.sleep(1.5)
             assert list(worker._running) == ["gate-1"]
         write(path, entry("gate-1", clip), entry("gate-2", clip))
         assert [e.camera for e in await events(broker, "camera.map", 1)] == ["gate-2"]
     refused = [line for line in capsys.readouterr().out.splitlines() if "cameras_refused" in line]
-    assert len(refused) == 2
+    assert len(refused) == 3
 
 
 async def test_a_worker_reads_the_cameras_of_its_node(tmp_path: Path, draw_clip: Any) -> None:
@@ -205,14 +242,14 @@ async def test_a_broker_that_is_away_stops_no_camera_and_gets_what_is_fresh_when
     assert len({event.id for event in found}) == 2
 
 
-def taken(path: Path, age_s: float = 0.0) -> Taken:
+def taken(path: Path, age_s: float = 0.0, size: int = 2) -> Taken:
     from datetime import timedelta
 
     from functions.event import Frame, utc_now
 
     camera: Camera = load_cameras(path).cameras[0]
     at = utc_now() - timedelta(seconds=age_s)
-    return Taken(camera, at, (Frame(b"\xff\xd8", at),))
+    return Taken(camera, at, (Frame(b"\xff\xd8".ljust(size, b"\0"), at),))
 
 
 async def test_waiting_bursts_go_out_newest_first_stale_ones_never_and_only_so_many_are_kept(
@@ -232,6 +269,59 @@ async def test_waiting_bursts_go_out_newest_first_stale_ones_never_and_only_so_m
     assert [e.id for e in await events(broker, "motion", 2)] == [bursts[4].id, bursts[3].id]
     assert (await broker.depth("motion")).ready == 0
     assert lost._value.get() - before == 3
+
+
+async def test_large_bursts_that_wait_are_bounded_by_their_size(tmp_path: Path) -> None:
+    path = write(tmp_path / "cameras.yaml", entry("gate-1", "clip.mp4"))
+    outbox = Outbox(always(MemoryBroker()))
+    for _ in range(60):
+        outbox.put_burst(taken(path, size=8_000_000))
+    newest = taken(path, size=8_000_000)
+    outbox.put_burst(newest)
+    assert sum(len(frame.jpeg) for burst in outbox._bursts for frame in burst.frames) <= 256e6
+    assert outbox._bursts[-1] is newest
+
+
+@pytest.mark.parametrize("refused", ["camera", "motion"])
+async def test_a_queue_that_takes_nothing_holds_up_no_other(tmp_path: Path, refused: str) -> None:
+    path = write(tmp_path / "cameras.yaml", entry("gate-1", "clip.mp4"))
+    broker = IllBroker(refused, BrokerError("no leader"))
+    outbox = Outbox(always(broker))
+    outbox.put_state(load_cameras(path).cameras[0], "live")
+    outbox.put_burst(taken(path))
+    with pytest.raises(BrokerError, match="no leader"):
+        await outbox.flush()
+    other = {"camera": "motion", "motion": "camera.map"}[refused]
+    assert [event.camera for event in await events(broker, other, 1)] == ["gate-1"]
+
+
+async def test_a_burst_that_fails_holds_up_no_other(tmp_path: Path) -> None:
+    path = write(tmp_path / "cameras.yaml", entry("ill", "a.mp4"))
+    well = write(tmp_path / "well.yaml", entry("well", "b.mp4"))
+    broker = IllBroker("ill", BrokerError("not confirmed"))
+    outbox = Outbox(always(broker))
+    for file in (well, path):
+        outbox.put_burst(taken(file))
+    for _ in range(2):
+        with pytest.raises(BrokerError, match="not confirmed"):
+            await outbox.flush()
+    assert [event.camera for event in await events(broker, "motion", 1)] == ["well"]
+
+
+async def test_a_burst_too_large_for_the_broker_is_lost_and_told_and_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "cameras.yaml", entry("wide", "a.mp4"))
+    broker = IllBroker("wide", TooLarge("takes no message of 17000348 bytes"))
+    outbox = Outbox(always(broker), Spool(tmp_path / "buffer", max_bytes=1_000_000, max_age_s=600))
+    lost = outbox_module.LOST.labels("wide")
+    outbox.put_burst(taken(write(tmp_path / "well.yaml", entry("well", "b.mp4"))))
+    outbox.put_burst(taken(path))
+    await outbox.flush()
+    assert [event.camera for event in await events(broker, "motion", 1)] == ["well"]
+    assert lost._value.get() == 1
+    told = capsys.readouterr().out
+    assert "takes no message of 17000348 bytes: lower this camera's jpeg.width" in told
 
 
 async def test_with_a_buffer_no_burst_is_lost_and_what_is_late_follows_in_order_flagged(

@@ -1,0 +1,124 @@
+"""A camera made of a socket, for what no server of files does: it sends over RTSP what a test gives it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from fractions import Fraction
+from types import TracebackType
+
+import av
+import numpy as np
+
+Units = list[bytes]
+"""The parts (NAL units) of one encoded frame."""
+
+_LONGEST = 1400
+_SDP = """v=0\r
+o=- 0 0 IN IP4 127.0.0.1\r
+s=camera\r
+t=0 0\r
+m=video 0 RTP/AVP 96\r
+a=rtpmap:96 H264/90000\r
+a=fmtp:96 packetization-mode=1; sprop-parameter-sets={sets}\r
+a=control:track1\r
+"""
+
+
+def encoded(count: int, key_every: int) -> list[Units]:
+    """So many H.264 frames of 320x192, a whole picture every `key_every`."""
+    codec = av.CodecContext.create("libx264", "w")
+    codec.width, codec.height, codec.pix_fmt = 320, 192, "yuv420p"
+    codec.time_base, codec.framerate = Fraction(1, 25), Fraction(25, 1)
+    codec.options = {"g": str(key_every), "sc_threshold": "0", "preset": "veryfast", "tune": "zerolatency"}
+    street = np.random.default_rng(1).integers(60, 140, (192, 320, 3), dtype=np.uint8)
+    found = []
+    for i in range(count):
+        frame = av.VideoFrame.from_ndarray(street, format="bgr24")
+        frame.pts = i
+        found += [_units(bytes(packet)) for packet in codec.encode(frame)]
+    return found
+
+
+class Viewer:
+    """Who has asked the camera to play."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._number = 0
+        self.is_gone = threading.Event()
+
+    def send(self, units: Units, at_s: float) -> None:
+        """Send one frame, with this time of the camera's clock."""
+        packets: list[bytes] = []
+        for unit in units:
+            if len(unit) <= _LONGEST:
+                packets.append(unit)
+                continue
+            pieces = [unit[i : i + _LONGEST] for i in range(1, len(unit), _LONGEST)]
+            for i, piece in enumerate(pieces):
+                ends = 0x80 * (i == 0) | 0x40 * (i == len(pieces) - 1)
+                packets.append(bytes([unit[0] & 0xE0 | 28, ends | unit[0] & 0x1F]) + piece)
+        for packet in packets:
+            self._number += 1
+            mark = 96 | 0x80 * (packet is packets[-1])
+            head = struct.pack(">BBHII", 0x80, mark, self._number & 0xFFFF, round(at_s * 90_000) & 0xFFFFFFFF, 1)
+            self._connection.sendall(b"$\0" + struct.pack(">H", len(head + packet)) + head + packet)
+
+
+class RtspCamera:
+    """Listens on a free port; `play` is called for each viewer, in a thread of its own, until that is gone."""
+
+    def __init__(self, frames: list[Units], play: Callable[[Viewer], None]) -> None:
+        sets = ",".join(base64.b64encode(unit).decode() for unit in frames[0] if unit[0] & 0x1F in (7, 8))
+        self._sdp = _SDP.format(sets=sets)
+        self._play = play
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"rtsp://127.0.0.1:{self._server.getsockname()[1]}/live"
+        self.viewers: list[Viewer] = []
+
+    def __enter__(self) -> RtspCamera:
+        threading.Thread(target=self._listen, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for viewer in self.viewers:
+            viewer.is_gone.set()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self._serve, args=(self._server.accept()[0],), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        viewer = Viewer(connection)
+        with connection, connection.makefile("rb") as asked, contextlib.suppress(OSError):
+            while line := asked.readline():
+                verb = line.split()[0]
+                headers = dict(iter(lambda: asked.readline().strip().partition(b": ")[::2], (b"", b"")))
+                said, body = b"", b""
+                if verb == b"DESCRIBE":
+                    said, body = b"Content-Type: application/sdp\r\n", self._sdp.encode()
+                elif verb == b"SETUP":
+                    said = b"Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n"
+                said += b"Content-Length: %d\r\n" % len(body)
+                connection.sendall(b"RTSP/1.0 200 OK\r\nCSeq: " + headers[b"CSeq"] + b"\r\n" + said + b"\r\n" + body)
+                if verb == b"PLAY":
+                    self.viewers.append(viewer)
+                    threading.Thread(target=self._show, args=(viewer,), daemon=True).start()
+        viewer.is_gone.set()
+
+    def _show(self, viewer: Viewer) -> None:
+        with contextlib.suppress(OSError):
+            self._play(viewer)
+
+
+def _units(data: bytes) -> Units:
+    return [unit for unit in data.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1") if unit]
