@@ -60,11 +60,14 @@ async def test_post_is_seen_only_when_confirmed_and_the_first_confirmation_stays
     assert post.incident.id == incident
 
 
-async def test_what_a_channel_has_not_told_of_is_missing_there_and_nowhere_else(store, make_event):
+async def test_what_a_channel_has_not_told_of_is_missing_there_and_nowhere_else(store, make_event, monkeypatch):
     now = utc_now()
 
+    def ago(hours):
+        return now - timedelta(hours=hours)
+
     async def record(number, hours_ago):
-        seen = make_event(id_=f"event-{number}", camera=f"gate-{number}", captured_at=now - timedelta(hours=hours_ago))
+        seen = make_event(id_=f"event-{number}", camera=f"gate-{number}", captured_at=ago(hours_ago))
         return await store.sightings.record(seen)
 
     async def post(incident, *channels):
@@ -72,18 +75,15 @@ async def test_what_a_channel_has_not_told_of_is_missing_there_and_nowhere_else(
             await store.posts.claim(incident, channel, f"event-{incident}")
             await store.posts.confirm(incident, channel, text=TEXT, snapshot_key=None, reference="1")
 
-    async def missing():
-        return await store.posts.missing(now - timedelta(days=1), now - timedelta(minutes=10))
-
-    old, told, begun, later = [await record(n, h) for n, h in enumerate((30, 3, 2, -0.5))]
-    assert await missing() == {}
+    old, told, begun, later = [await record(n, h) for n, h in enumerate((30, 3, 2, 1))]
+    assert await store.posts.missing(ago(24), now) == {}
+    monkeypatch.setattr("notify.map.store.posts.utc_now", lambda: ago(1.5))
     await post(old, "x")
     await post(told, "feed", "x")
     await store.posts.claim(begun, "x", "event-2")
-    assert await missing() == {"feed": [], "x": [begun]}
-    # Half an hour on: what was seen after both channels had begun is owed by both.
-    due = await store.posts.missing(now - timedelta(days=1), now + timedelta(hours=1))
-    assert due == {"feed": [later], "x": [begun, later]}
+    # What was seen after a channel had begun is owed by it, and what was begun on it.
+    assert await store.posts.missing(ago(24), now) == {"feed": [later], "x": [begun, later]}
+    assert await store.posts.missing(ago(24), ago(1.2)) == {"feed": [], "x": [begun]}
     await post(begun, "x")
     await store.reviews.give(later, "false_alarm", by="operator")
-    assert await store.posts.missing(now - timedelta(days=1), now + timedelta(hours=1)) == {"feed": [], "x": []}
+    assert await store.posts.missing(ago(24), now) == {"feed": [], "x": []}
