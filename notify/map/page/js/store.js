@@ -64,7 +64,7 @@ export class Store extends EventTarget {
    */
   putAnswer(feature, before, isOld = true) {
     const held = this.incidents.get(String(feature?.id));
-    if (held === before) {
+    if (held === before || held === undefined) {
       this.putIncident(feature, isOld);
       return;
     }
