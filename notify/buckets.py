@@ -6,7 +6,9 @@ of a later read or write: whoever uses what is opened here says `explain(error)`
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -46,6 +48,17 @@ def open_bucket(url: str, *, is_private: bool = False) -> ObjectStore:
         # Of an address nothing of obstore's own words: they may quote any part of it.
         reason = f": {explain(error)}" if folder is not None else " cannot be opened"
         raise BucketError(f"{show(url)}{reason}: give a folder or a bucket") from None
+
+
+async def delete_all(store: ObjectStore, paths: Sequence[str]) -> None:
+    """Delete so many, in one request where the bucket can; what another process has deleted meanwhile is no failure."""
+    try:
+        await store.delete_async(paths)
+    except FileNotFoundError:
+        # The store stops at what is missing: one by one, then.
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                await store.delete_async(path)
 
 
 def folder_of(url: str) -> Path | None:

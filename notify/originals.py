@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import contextlib
 import re
 import time
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from prometheus_client import Counter
 
 from functions.event import Event, utc_now
 from functions.settings import Environment, SettingsError, read
-from notify.buckets import BucketError, explain, folder_of, open_bucket
+from notify.buckets import BucketError, delete_all, explain, folder_of, open_bucket
 
 if TYPE_CHECKING:
     from nacl.public import PublicKey, SealedBox
@@ -39,6 +38,8 @@ SUFFIX = ".sealed"
 _MAGIC = b"bongsu original 1\n"
 _NAME = re.compile(r"\d{4}-\d{2}-\d{2}/[\w-]+\.sealed", re.ASCII)
 _PRUNED_EVERY_S = 3600.0
+# As many as one request to a bucket can list, and delete: one by one a busy hour's would outlast the time there is.
+_DELETED_AT_ONCE = 1000
 # An alert waits for its original no longer than this.
 _KEEP_S = 5.0
 
@@ -164,13 +165,20 @@ class Originals:
                 sealed = await asyncio.to_thread(self._seal, event)
                 await self.store.put_async(_name_of(event), sealed)
             originals_total.labels("kept").inc()
-            if time.monotonic() - self._pruned_at > _PRUNED_EVERY_S:
-                self._pruned_at = time.monotonic()
-                async with asyncio.timeout(_KEEP_S):
-                    log.info("originals_pruned", deleted=await prune(self.store, self.keep_days))
         except _failures() as error:
             originals_total.labels("failed").inc()
             log.error("original_not_kept", event_id=event.id, reason=explain(error) or f"not done in {_KEEP_S:g} s")
+            return
+        if time.monotonic() - self._pruned_at > _PRUNED_EVERY_S:
+            self._pruned_at = time.monotonic()
+            await self._prune()
+
+    async def _prune(self) -> None:
+        try:
+            async with asyncio.timeout(_KEEP_S):
+                log.info("originals_pruned", deleted=await prune(self.store, self.keep_days))
+        except _failures() as error:
+            log.warning("originals_not_pruned", reason=explain(error) or f"not done in {_KEEP_S:g} s")
 
     def _seal(self, event: Event) -> bytes:
         original = Original(event.id, event.hazard or event.type, event.camera, event.captured_at, event.frames[0].jpeg)
@@ -213,13 +221,11 @@ async def prune(store: ObjectStore, keep_days: float) -> int:
     """
     since, deleted = utc_now() - timedelta(days=keep_days), 0
     try:
-        async for batch in store.list():
-            for one in batch:
-                if _NAME.fullmatch(one["path"]) and one["last_modified"] < since:
-                    # Another process may prune too.
-                    with contextlib.suppress(FileNotFoundError):
-                        await store.delete_async(one["path"])
-                        deleted += 1
+        async for batch in store.list(chunk_size=_DELETED_AT_ONCE):
+            expired = [one["path"] for one in batch if _NAME.fullmatch(one["path"]) and one["last_modified"] < since]
+            if expired:
+                await delete_all(store, expired)
+                deleted += len(expired)
     except _failures() as error:
         raise OriginalsError(f"originals cannot be pruned: {explain(error)}") from None
     return deleted

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import re
 from collections.abc import AsyncIterator
@@ -12,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 from functions.event import utc_now
-from notify.buckets import BucketError, explain, open_bucket, show
+from notify.buckets import BucketError, delete_all, explain, open_bucket, show
 from notify.location import Drawn, require_public
 from notify.redact import Redacted, read_back, require_redacted
 
@@ -130,7 +129,7 @@ class Snapshots:
                 kept_bytes += size
             if not is_rehearsal:
                 for start in range(0, len(condemned), _DELETED_AT_ONCE):
-                    await self._delete([key for _, _, key in condemned[start : start + _DELETED_AT_ONCE]])
+                    await delete_all(self._store, [key for _, _, key in condemned[start : start + _DELETED_AT_ONCE]])
         except (BaseError, OSError) as error:
             raise SnapshotError(f"snapshots in {self._name}: {explain(error)}: check rights") from None
         freed = sum(size for _, size, _ in condemned)
@@ -152,15 +151,6 @@ class Snapshots:
 
     def _silent(self) -> SnapshotError:
         return SnapshotError(f"snapshots in {self._name}: no answer within {_ANSWER_S:g} s: check the way there")
-
-    async def _delete(self, keys: list[str]) -> None:
-        try:
-            await self._store.delete_async(keys)
-        except FileNotFoundError:
-            # Another process prunes too, and the store stops at what is missing: one by one, then.
-            for key in keys:
-                with contextlib.suppress(FileNotFoundError):
-                    await self._store.delete_async(key)
 
     async def _pictures(self) -> AsyncIterator[tuple[datetime, int, str]]:
         async for batch in self._store.list():

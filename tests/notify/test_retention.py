@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import time
@@ -16,6 +17,8 @@ from notify import cli
 from notify import settings as environment
 from notify.map import retention
 from notify.map.snapshots import Snapshots
+from notify.originals import open_store
+from notify.originals import prune as prune_originals
 from notify.redact import read_back
 
 DAY = 86_400
@@ -116,6 +119,8 @@ class Bucket:
 
     def __init__(self):
         self.files = {}
+        self.deletions = []
+        """How many files each request deleted."""
 
     async def answer(self, request):
         if not request.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 Credential=key-id/"):
@@ -126,6 +131,7 @@ class Bucket:
             return web.Response(headers={"ETag": '"1"'})
         if request.method == "POST" and "delete" in request.query:
             keys = re.findall("<Key>(.*?)</Key>", (await request.read()).decode())
+            self.deletions.append(len(keys))
             for key in keys:
                 self.files.pop(key, None)
             told = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
@@ -151,7 +157,9 @@ class Bucket:
         return f"<ListBucketResult><Name>alerts</Name>{told}</ListBucketResult>"
 
 
-async def test_pictures_lie_in_a_bucket_that_speaks_s3(street, monkeypatch):
+@contextlib.asynccontextmanager
+async def serving_s3(monkeypatch):
+    """A bucket, which the environment leads to as `s3://alerts`."""
     bucket, app = Bucket(), web.Application()
     app.router.add_route("*", "/{path:.*}", bucket.answer)
     runner = web.AppRunner(app, access_log=None)
@@ -166,6 +174,13 @@ async def test_pictures_lie_in_a_bucket_that_speaks_s3(street, monkeypatch):
     for name, value in given.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     try:
+        yield bucket
+    finally:
+        await runner.cleanup()
+
+
+async def test_pictures_lie_in_a_bucket_that_speaks_s3(street, monkeypatch):
+    async with serving_s3(monkeypatch) as bucket:
         pictures = Snapshots.open("s3://alerts/public")
         keys = [await pictures.put(read_back(street + bytes([number]))) for number in range(5)]
         assert all(f"public/{key}" in bucket.files for key in keys)
@@ -173,5 +188,12 @@ async def test_pictures_lie_in_a_bucket_that_speaks_s3(street, monkeypatch):
         bucket.files["public/index.html"] = b"mine"
         assert (await pictures.prune(max_age=timedelta(days=30), max_bytes=None)).deleted == 5
         assert list(bucket.files) == ["public/index.html"] and await pictures.get(keys[0]) is None
-    finally:
-        await runner.cleanup()
+
+
+async def test_originals_in_a_bucket_are_deleted_many_at_once(monkeypatch):
+    async with serving_s3(monkeypatch) as bucket:
+        expired = {f"2026-03-01/event-{number}-fire.sealed": b"sealed" for number in range(7)}
+        bucket.files |= expired | {"notes.txt": b"mine"}
+        assert await prune_originals(open_store("s3://alerts"), keep_days=7) == 7
+    # The captioner has 5 s for it, once an hour, in which one by one only so many would go.
+    assert list(bucket.files) == ["notes.txt"] and bucket.deletions == [7]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from .conftest import Open
@@ -73,6 +75,29 @@ def test_second_sighting_updates_its_pin_instead_of_adding_one(server: Server, o
     )
     expect(page.locator(".facts")).to_contain_text("99")
     expect(page.locator(".pin")).to_have_count(6)
+
+
+def test_answer_that_is_older_than_what_the_stream_told_meanwhile_changes_nothing(
+    server: Server, open_page: Open
+) -> None:
+    page = open_page(server)
+    held: list[tuple[Any, Any]] = []
+    # The answer is made now, and comes later.
+    page.route("**/api/incidents/1", lambda route: held.append((route, route.fetch())))
+    page.locator(".card", has_text="Gwangjang Market").first.click()
+    expect(page.locator(".facts")).to_contain_text("27")
+    while not held:
+        page.wait_for_timeout(10)
+    server.world.push_incident(incident(1, "fire", "Gwangjang Market, east gate", 126.9997, 37.5701, sightings=99))
+    expect(page.locator(".facts")).to_contain_text("99")
+    (route, answer), *_ = held
+    told = answer.json()
+    told["properties"]["stages"] = told["properties"]["stages"][:2]
+    route.fulfill(json=told)
+    # What only the answer tells is taken from it.
+    expect(page.locator(".stage")).to_have_count(2)
+    # At once: this stand-in sends no beat, so that the page would soon take the line for dead and ask for everything.
+    assert "99" in page.locator(".facts").inner_text()
 
 
 def test_page_that_was_offline_gets_each_incident_once(server: Server, open_page: Open) -> None:

@@ -62,8 +62,9 @@ export class Live {
 
   /** Fetch one incident with all that is known of it; false if there is none. */
   async find(id) {
+    const before = this.#store.incidents.get(String(id));
     try {
-      this.#store.putIncident(await fetchJson(`/api/incidents/${encodeURIComponent(id)}`), true);
+      this.#store.putAnswer(await fetchJson(`/api/incidents/${encodeURIComponent(id)}`), before);
     } catch {
       return false;
     }
@@ -147,9 +148,10 @@ export class Live {
 
   /** An incident ends because nothing happens, and for nothing no event is sent: look whether it has. */
   async #refresh() {
+    const before = new Map(this.#store.incidents);
     try {
       const { features } = await fetchJson("/api/incidents");
-      for (const feature of features ?? []) this.#store.putIncident(feature);
+      for (const feature of features ?? []) this.#store.putAnswer(feature, before.get(String(feature?.id)), false);
     } catch {
       // The stream notices a lost connection; this look can wait for its next turn.
     }

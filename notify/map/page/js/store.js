@@ -56,6 +56,22 @@ export class Store extends EventTarget {
     if (isNew !== null) this.#tell("change", isNew && !isOld ? { incident: this.incidents.get(String(feature.id)) } : {});
   }
 
+  /**
+   * What an answer says of an incident. If the stream has told of it while the answer was on its way, that is newer: then only its
+   * stages are taken, which the stream does not tell.
+   * @param {object} feature
+   * @param {object|undefined} before what was held when it was asked for
+   */
+  putAnswer(feature, before, isOld = true) {
+    const held = this.incidents.get(String(feature?.id));
+    if (held === before || held === undefined) {
+      this.putIncident(feature, isOld);
+      return;
+    }
+    if (Array.isArray(feature.properties?.stages)) held.stages = feature.properties.stages;
+    this.#tell("change");
+  }
+
   putPost(item) {
     const isNew = this.#putPost(item);
     if (isNew !== null) this.#tell("change", isNew ? { post: this.posts.get(String(item.id)) } : {});
