@@ -249,6 +249,17 @@ def test_a_function_has_time_to_finish_what_it_has_in_hand(cluster: Cluster) -> 
         assert pod["spec"]["terminationGracePeriodSeconds"] >= settings_of_functions.Settings().grace_s + 5
 
 
+def test_a_command_that_the_docs_run_in_a_pod_finds_what_it_asks_there(cluster: Cluster) -> None:
+    said = "".join((ROOT / "docs" / name).read_text() for name in ("operate.md", "deploy.md"))
+    found = re.findall(r"kubectl exec -n bongsu (\w+)/(\w+) -- bongsu (\w+)", said)
+    assert {command for _, _, command in found} == {"dead", "trace"}
+    for kind, name, command in found:
+        pods = {key.lower(): pod for key, pod in cluster.pods.items()}
+        (container,) = containers(pods[f"{kind}/{name}"])
+        secrets = {source["secretRef"]["name"] for source in container["envFrom"] if "secretRef" in source}
+        assert {"dead": "bongsu-broker", "trace": "bongsu-database"}[command] in secrets
+
+
 def test_pictures_are_taken_off_the_queues_near_the_cameras_where_there_is_room() -> None:
     cluster = Cluster("edge")
     for name in ("detect", "caption"):
