@@ -196,6 +196,7 @@ async def test_the_worker_serves_health_and_metrics(place: Path, unused_tcp_port
 async def test_whoever_asks_for_metrics_and_falls_silent_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
 ) -> None:
+    assert telemetry._Handler.timeout is not None
     monkeypatch.setattr(telemetry._Handler, "timeout", 0.1)
     telemetry._serve(unused_tcp_port)
     with socket.create_connection(("127.0.0.1", unused_tcp_port), timeout=20) as silent:
