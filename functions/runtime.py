@@ -50,7 +50,7 @@ class _BrokerAway(Exception):
 
 
 def main(target: str, started_at: float | None = None) -> None:
-    """Run a function until SIGTERM or SIGINT, then finish what is in hand and return.
+    """Run a function until SIGTERM or SIGINT, then finish what is in hand and return: for the process to end.
 
     Args:
         target: a module (`notify.post`) or the path of a .py file.

@@ -153,6 +153,9 @@ def _named(service: str) -> Any:
 
 
 class _Handler(BaseHTTPRequestHandler):
+    timeout = 10.0
+    """Seconds to wait for a peer: without, each that vanished would keep a thread and a file of ours for ever."""
+
     def do_GET(self) -> None:
         if self.path == "/healthz":
             status, body, kind = (

@@ -78,10 +78,16 @@ class RabbitConsumer:
     """A subscription to some queues on a channel of its own."""
 
     def __init__(
-        self, sender: Sender, queues: Sequence[str], channel: AbstractChannel, wire: aiormq.abc.AbstractChannel
+        self,
+        sender: Sender,
+        queues: Sequence[str],
+        connection: AbstractConnection,
+        channel: AbstractChannel,
+        wire: aiormq.abc.AbstractChannel,
     ) -> None:
         self._sender = sender
         self._queues = queues
+        self._connection = connection
         self._channel = channel
         # The driver's lower floor: above it, each message costs a second task and a copy of all its properties.
         self._wire = wire
@@ -105,9 +111,9 @@ class RabbitConsumer:
         """
         channel = await connection.channel(publisher_confirms=False)
         wire = await channel.get_underlay_channel()
-        consumer = cls(sender, queues, channel, wire)
-        channel.close_callbacks.add(lambda *_: consumer._lose("the connection was lost"))
-        connection.close_callbacks.add(lambda *_: consumer._lose("the connection was lost"))
+        consumer = cls(sender, queues, connection, channel, wire)
+        channel.close_callbacks.add(consumer._closed)
+        connection.close_callbacks.add(consumer._closed)
         wire.on_consumer_cancel_callbacks.add(lambda *_: consumer._lose("the broker ended the subscription"))
         try:
             await consumer._subscribe(prefetch)
@@ -156,6 +162,8 @@ class RabbitConsumer:
                     await self._give_back(list(self._unanswered.values()))
                     await self._answers.flush()
             with contextlib.suppress(*FAILURES):
+                # The connection stays, and would keep whatever it has to call.
+                self._connection.close_callbacks.discard(self._closed)
                 if not self._channel.is_closed:
                     await guarded(self._channel.close())
 
@@ -198,6 +206,9 @@ class RabbitConsumer:
         self._unanswered[delivery.tag] = delivery
         self._arrived.append(delivery)
         self._wake.set()
+
+    def _closed(self, *_: object) -> None:
+        self._lose("the connection was lost")
 
     def _lose(self, why: str) -> None:
         """The channel is gone: what we held is delivered again, so nobody should start on it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import IO
 import msgspec
 import pytest
 
-from functions import Event, Place, decode, encode, new_id, utc_now
+from functions import Event, Place, decode, encode, new_id, telemetry, utc_now
 from functions.broker import BrokerError, Depth, connect
 from functions.topology import queues
 
@@ -190,6 +191,16 @@ async def test_the_worker_serves_health_and_metrics(place: Path, unused_tcp_port
         assert urllib.request.urlopen(f"{base}/healthz").status == 200
         wanted = 'bongsu_events_handled_total{function="hospital",outcome="ok",type="accident"} 1.0'
         until(lambda: wanted in urllib.request.urlopen(f"{base}/metrics").read().decode())
+
+
+async def test_whoever_asks_for_metrics_and_falls_silent_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
+) -> None:
+    assert telemetry._Handler.timeout is not None
+    monkeypatch.setattr(telemetry._Handler, "timeout", 0.1)
+    telemetry._serve(unused_tcp_port)
+    with socket.create_connection(("127.0.0.1", unused_tcp_port), timeout=20) as silent:
+        assert await asyncio.to_thread(silent.recv, 1) == b""
 
 
 @pytest.mark.parametrize(

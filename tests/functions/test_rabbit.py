@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import struct
 import subprocess
@@ -17,6 +18,7 @@ from bench.servers import Rabbit, rabbit_tools
 from functions import Event, Place, decode, encode, new_id, on, utc_now
 from functions.broker import BrokerError, QueueDiffers, TooLarge, connect
 from functions.broker.rabbit import RabbitBroker
+from functions.broker.rabbit_consumer import RabbitConsumer
 from functions.event import Message
 from functions.function import Function
 from functions.runtime import run
@@ -113,6 +115,17 @@ async def test_a_consumer_whose_queue_is_deleted_says_so(rabbit_url: str) -> Non
         await connection.close()
         with pytest.raises(BrokerError, match="ended the subscription"):
             await consumer.get(5)
+    await broker.close()
+
+
+async def test_a_consumer_that_cannot_join_leaves_nothing_behind(rabbit_url: str) -> None:
+    broker = await connect(rabbit_url)
+    for _ in range(20):
+        with pytest.raises(BrokerError, match="no queue"):
+            async with broker.consume(["fire.nobody"]):
+                pass
+    gc.collect()
+    assert sum(isinstance(thing, RabbitConsumer) for thing in gc.get_objects()) <= 2
     await broker.close()
 
 
