@@ -30,6 +30,29 @@ def test_a_recipe_may_leave_everything_out_but_not_misspell(tmp_path: Path) -> N
         load_recipe(tmp_path / "r.json")
 
 
+@pytest.mark.parametrize(
+    ("recipe", "named"),
+    [
+        ({"hours": 0}, r"\$\.hours"),
+        ({"hours": -1}, r"\$\.hours"),
+        ({"epochs": 0}, r"\$\.epochs"),
+        ({"pictures": 0}, r"\$\.pictures"),
+        ({"batch": 0}, r"\$\.batch"),
+        ({"size_px": 0}, r"\$\.size_px"),
+        ({"size_px": 330}, r"\$\.size_px"),
+        ({"mosaic": 60}, r"\$\.mosaic"),
+        ({"look_every": 0}, r"\$\.look_every"),
+        ({"without": ["fog"]}, "without must name some of low_light, .* got 'fog'"),
+    ],
+)
+def test_a_number_of_a_recipe_that_cannot_be_followed_is_named(
+    tmp_path: Path, recipe: dict[str, object], named: str
+) -> None:
+    (tmp_path / "r.json").write_bytes(msgspec.json.encode(recipe))
+    with pytest.raises(ValueError, match=named):
+        load_recipe(tmp_path / "r.json")
+
+
 def test_a_card_says_how_from_what_and_how_well(tmp_path: Path) -> None:
     run = tmp_path / "city"
     (run / "weights").mkdir(parents=True)
