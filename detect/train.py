@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import shutil
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -194,11 +193,13 @@ def _write_data(samples: Sequence[Sample], hard: Collection[str], recipe: Recipe
 def _link(samples: Sequence[Sample], folder: Path) -> None:
     """The pictures of a split as links in a folder of the run: ultralytics writes a cache beside what it reads.
 
-    It reads all that is there, so nothing stays of a start with other pictures.
+    It reads all that is there, so no link stays of a start with other pictures; what is no link is not ours to remove.
     """
-    shutil.rmtree(folder, ignore_errors=True)
     for kind in ("images", "labels"):
-        (folder / kind).mkdir(parents=True)
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        for link in (folder / kind).iterdir():
+            if link.is_symlink():
+                link.unlink()
     for sample in samples:
         for kind, target in (("images", sample.path), ("labels", sample.labels_path)):
             (folder / kind / target.name).symlink_to(target)

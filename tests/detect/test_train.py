@@ -168,6 +168,14 @@ def test_pictures_of_an_earlier_start_are_no_part_of_a_run(tmp_path: Path) -> No
         assert {p.stem for p in (tmp_path / "val" / kind).iterdir()} == {s.path.stem for s in samples[1:]}
 
 
+def test_a_run_in_the_folder_of_the_corpus_itself_removes_no_picture(tmp_path: Path) -> None:
+    corpus(tmp_path / "pictures")
+    samples = [s for s in read_corpus(tmp_path / "pictures") if s.split == "val"]
+    with pytest.raises(FileExistsError):
+        _link(samples, tmp_path / "pictures" / "val")
+    assert read_corpus(tmp_path / "pictures")
+
+
 def test_a_corpus_that_cannot_be_trained_on_is_one_clear_error(tmp_path: Path) -> None:
     corpus(tmp_path / "data")
     corpus(tmp_path / "more")
