@@ -29,6 +29,7 @@ from pathlib import Path
 import av
 import structlog
 
+from detect.model import hazard_spec
 from detect.worker import Eye, detect
 from functions import HAZARDS, Event, Hazard
 from motion.burst import Taken, Watch
@@ -86,6 +87,8 @@ def main() -> None:
     folder = (
         Path(os.environ.get("BONGSU_DATA") or sys.exit("set BONGSU_DATA to the folder of labelled clips")) / "video"
     )
+    if missing := [name for name in CLIPS if not (folder / name).is_file()]:
+        sys.exit(f"{folder} has no {missing[0]}: CLIPS in bench/confirm.py lists the clips and what they show")
     if chosen.weights:
         os.environ["BONGSU_DETECT_WEIGHTS"] = str(chosen.weights)
     # What the detector logs must not be taken for part of the tables.
@@ -110,7 +113,7 @@ def main() -> None:
     lines += [
         "",
         f"Found {found} of {shown} hazards. {false} false alerts in {watched_s:.0f} s of video ({hours:.3f} "
-        f"camera-hours): {false / hours:.1f} a camera-hour{bound}.",
+        f"camera-hours): {false / hours:.1f} a camera-hour{bound}. Weights `{hazard_spec().path}`.",
     ]
     print("\n".join(lines))
     if chosen.out:

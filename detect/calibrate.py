@@ -47,20 +47,25 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where to write the table")
     chosen = parser.parse_args()
     try:
-        samples = [s for s in read_corpus(chosen.data) if s.split == "val"]
-        network = Network(Spec(chosen.weights, HAZARD.labels, HAZARD.min_confidence), device=chosen.device)
+        lines = _measure(chosen.data, chosen.weights, chosen.device)
     except (CorpusError, ModelError) as error:
         parser.error(str(error))
+    print("\n".join(lines))
+    if chosen.out:
+        chosen.out.write_text("\n".join(lines) + "\n")
+
+
+def _measure(data: Path, weights: Path, device: str) -> list[str]:
+    """Both tables."""
+    samples = [s for s in read_corpus(data) if s.split == "val"]
+    network = Network(Spec(weights, HAZARD.labels, HAZARD.min_confidence), device=device)
     bursts = [network.detect(make_burst(read_image(s), np.random.default_rng(i))) for i, s in enumerate(samples)]
-    near = Near(Network(SCENE, device=chosen.device), network)
+    near = Near(Network(SCENE, device=device), network)
     closer = [near.look(s, np.random.default_rng(i)) for i, s in enumerate(samples)]
     looked = [(s, burst) for s, burst in zip(samples, closer, strict=True) if burst is not None]
     lines = ["Whole frames:", "", *table(samples, bursts), "", f"The second look, at {len(looked)} of them:", ""]
     lines += table([s for s, _ in looked], [burst for _, burst in looked])
-    lines += ["", "Bursts confirmed that show the hazard, and that do not."]
-    print("\n".join(lines))
-    if chosen.out:
-        chosen.out.write_text("\n".join(lines) + "\n")
+    return [*lines, "", "Bursts confirmed that show the hazard, and that do not."]
 
 
 def make_burst(image: Image, rng: np.random.Generator) -> list[Image]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from functions import HAZARDS, Box
 
 Split = Literal["train", "val", "test"]
 NEGATIVE = "negative"
+_HAIR = 1.01
 _SPLITS: dict[str, Split] = {"train": "train", "val": "val", "test": "test"}
 
 
@@ -63,7 +63,8 @@ class Sample:
         Raises:
             CorpusError: a line is no label.
         """
-        return [_truth(line, self.labels_path) for line in self.labels_path.read_text().splitlines() if line.strip()]
+        lines = self.labels_path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [_truth(line, self.labels_path) for line in lines if line.strip()]
 
 
 def read_corpus(folder: Path, *, check: bool = True) -> list[Sample]:
@@ -74,20 +75,24 @@ def read_corpus(folder: Path, *, check: bool = True) -> list[Sample]:
         check: compare each picture with its sha256; 95 MB take half a second.
 
     Raises:
-        CorpusError: no manifest, a missing picture or label file, or a picture that is not the recorded one.
+        CorpusError: no manifest, a row or label that is none, a missing picture or label file, or a picture that is not
+            the recorded one.
     """
     manifest = folder / "manifest.csv"
     try:
-        with manifest.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        # Spreadsheets put a mark of the encoding before the first column's name.
+        with manifest.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            samples = [_sample(folder.resolve(), row, f"{manifest}, line {rows.line_num}") for row in rows]
     except OSError as error:
         raise CorpusError(f"no corpus at {folder}: {error.strerror}: manifest.csv; see docs/detector.md") from None
-    try:
-        samples = [_sample(folder.resolve(), row) for row in rows]
     except KeyError as error:
         raise CorpusError(f"{manifest} has no column {error}; see docs/detector.md") from None
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{manifest} must be UTF-8: {error}") from None
     for sample in samples:
         _check(sample, check)
+        sample.truths()
     return samples
 
 
@@ -138,10 +143,14 @@ def sampling_weights(
     return [w / sums[s.label] / len(labels) for w, s in zip(raw, samples, strict=True)]
 
 
-def _sample(folder: Path, row: dict[str, str]) -> Sample:
+def _sample(folder: Path, row: dict[str, str], where: str) -> Sample:
+    if None in (row["file"], row["source_repo"], row["scene"], row["sha256"]):
+        raise CorpusError(f"{where}: has fewer columns than the first line")
     split = _SPLITS.get(row["split"])
     if split is None:
-        raise CorpusError(f"{folder}/manifest.csv: split must be train, val or test, got {row['split']!r}")
+        raise CorpusError(f"{where}: split must be train, val or test, got {row['split']!r}")
+    if row["classes"] not in (*HAZARDS, NEGATIVE):
+        raise CorpusError(f"{where}: classes must be one of {', '.join(HAZARDS)}, {NEGATIVE}, got {row['classes']!r}")
     return Sample(folder / row["file"], split, row["source_repo"], row["scene"], row["classes"], row["sha256"])
 
 
@@ -160,11 +169,15 @@ def _truth(line: str, path: Path) -> Truth:
     try:
         number, *numbers = line.split()
         x, y, width, height = map(float, numbers)
-        if int(number) not in range(len(HAZARDS)) or not all(map(math.isfinite, (x, y, width, height))):
+        # What reaches a hair over the edge is cut off there; NaN is in no range.
+        if int(number) not in range(len(HAZARDS)) or not all(0 <= v <= _HAIR for v in (x, y, width, height)):
             raise ValueError
         box = _corners(x, y, width, height)
     except ValueError:
-        raise CorpusError(f"{path}: a line must be 'class x y width height', class 0-3, got {line!r}") from None
+        raise CorpusError(
+            f"{path}: a line must be 'class x y width height', class 0-{len(HAZARDS) - 1}, the others in fractions of "
+            f"the picture, got {line!r:.120}"
+        ) from None
     return Truth(int(number), box)
 
 

@@ -75,12 +75,21 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where to write the tables")
     chosen = parser.parse_args()
     try:
-        sets = {split: [s for s in read_corpus(chosen.data) if s.split == split] for split in ("val", "test")}
-        sets |= {f"unseen: {folder.name}": read_corpus(folder) for folder in chosen.unseen}
-        network = _network(chosen.weights, chosen.threads, chosen.device)
-        other = _network(chosen.against, chosen.threads, chosen.device) if chosen.against else None
+        lines = _measure(chosen)
     except (CorpusError, ModelError) as error:
         parser.error(str(error))
+    print("\n".join(lines))
+    if chosen.out:
+        chosen.out.parent.mkdir(parents=True, exist_ok=True)
+        chosen.out.write_text("\n".join(lines) + "\n")
+
+
+def _measure(chosen: argparse.Namespace) -> list[str]:
+    """Lines of all tables that were asked for."""
+    sets = {split: [s for s in read_corpus(chosen.data) if s.split == split] for split in ("val", "test")}
+    sets |= {f"unseen: {folder.name}": read_corpus(folder) for folder in chosen.unseen}
+    network = _network(chosen.weights, chosen.threads, chosen.device)
+    other = _network(chosen.against, chosen.threads, chosen.device) if chosen.against else None
     lines = [f"Weights `{chosen.weights.name}` at {network.size_px} px, measured by `make evaluate`."]
     looked = {name: look(samples, network.detect) for name, samples in sets.items()}
     lines += ["", *_sets_table(looked), "", *_sources_table(looked), "", *_reliability_table(looked)]
@@ -93,10 +102,7 @@ def main() -> None:
         ]
     lines += ["", "Pictures and labels (sha256 over all):", ""]
     lines += [f"- {name}: {len(samples)} pictures, `{digest(samples)[:16]}`" for name, samples in sets.items()]
-    print("\n".join(lines))
-    if chosen.out:
-        chosen.out.parent.mkdir(parents=True, exist_ok=True)
-        chosen.out.write_text("\n".join(lines) + "\n")
+    return lines
 
 
 def look(samples: Sequence[Sample], finder: Finder, effect: Callable[[Image], Image] | None = None) -> Looked:

@@ -36,9 +36,9 @@ def main() -> None:
     try:
         samples = [s for s in read_corpus(chosen.data) if s.split == "train"]
         network = Network(Spec(chosen.weights, HAZARD.labels, HAZARD.min_confidence), device=chosen.device)
+        errors = [(sample, wrong) for i, sample in enumerate(samples) if (wrong := mine(sample, network.detect, i))]
     except (CorpusError, ModelError) as error:
         parser.error(str(error))
-    errors = [(sample, wrong) for i, sample in enumerate(samples) if (wrong := mine(sample, network.detect, i))]
     with chosen.out.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["picture", "hazard", "confidence"])

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
+
+from detect.augment import EFFECTS
+
+_Count = Annotated[int, Meta(ge=1)]
+_Positive = Annotated[float, Meta(gt=0)]
+_Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -29,22 +37,22 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         look_every: epochs from one look at the validation split to the next, which takes as long as 500 pictures.
     """
 
-    size_px: int = 320
-    hours: float = 1.0
-    epochs: int = 100
-    pictures: int = 1600
-    batch: int = 16
-    lr: float = 0.0002
-    frozen: int = 0
+    size_px: Annotated[int, Meta(ge=32, multiple_of=32)] = 320
+    hours: _Positive = 1.0
+    epochs: _Count = 100
+    pictures: _Count = 1600
+    batch: _Count = 16
+    lr: _Positive = 0.0002
+    frozen: Annotated[int, Meta(ge=0)] = 0
     even: bool = True
-    hard: float = 3.0
-    mosaic: float = 0.6
-    scale: float = 0.5
-    zoom: float = 0.0
-    paste: float = 0.25
+    hard: _Positive = 3.0
+    mosaic: _Share = 0.6
+    scale: _Share = 0.5
+    zoom: _Share = 0.0
+    paste: _Share = 0.25
     without: tuple[str, ...] = ()
-    look_every: int = 2
-    seed: int = 0
+    look_every: _Count = 2
+    seed: Annotated[int, Meta(ge=0)] = 0
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
@@ -58,6 +66,9 @@ def load_recipe(path: Path) -> Recipe:
         ValueError: an unknown name or a wrong value; the message names it.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Recipe)
+        recipe = msgspec.json.decode(path.read_bytes(), type=Recipe)
     except (msgspec.DecodeError, OSError) as error:
         raise ValueError(f"recipe {path}: {error}") from None
+    if unknown := set(recipe.without) - set(EFFECTS):
+        raise ValueError(f"recipe {path}: without must name some of {', '.join(EFFECTS)}, got {min(unknown)!r}")
+    return recipe

@@ -56,7 +56,7 @@ def main() -> None:
             threads=chosen.threads,
             workers=chosen.workers,
         )
-    except ModelError as error:
+    except (CorpusError, ModelError) as error:
         parser.error(str(error))
 
 
@@ -77,15 +77,17 @@ def train(
         The best weights by the validation split, as a .pt file.
 
     Raises:
+        CorpusError: there is nothing to train on or to validate with, or two pictures have one name.
         ModelError: the run is finished, or the weights to start from cannot be read.
     """
+    _check(samples)
     run = run.resolve()
     run.mkdir(parents=True, exist_ok=True)
     from detect import torch_here
 
     torch_here.prepare(threads)
     from detect.checkpoint import read_checkpoint
-    from detect.trainer import HazardTrainer
+    from detect.trainer import HazardTrainer, has_ended, look_at_best
 
     options = _options(recipe, run, device, workers)
     last = run / "weights/last.pt"
@@ -93,14 +95,38 @@ def train(
         raise ModelError(f"the run in {run} is finished: choose another folder with --run")
     if last.is_file():
         options["resume"] = options["model"] = str(last)
+        _drop_half_line(run / "results.csv")
     else:
+        (run / "results.csv").unlink(missing_ok=True)
         options["model"] = str(_write_start(read_checkpoint(weights, pickles=True).network, run))
     options["data"] = str(_write_data(samples, hard, recipe, weights, run))
-    HazardTrainer(recipe, [s for s in samples if s.split == "train"], hard, options).train()
+    if last.is_file() and has_ended(last):
+        look_at_best(options)
+    else:
+        HazardTrainer(recipe, [s for s in samples if s.split == "train"], hard, options).train()
     best = run / "weights/best.pt"
     record(best)
     write_card(run)
     return best
+
+
+def _check(samples: Sequence[Sample]) -> None:
+    """Ultralytics finds labels by a picture's name alone, and stops late where it finds no picture at all."""
+    for split in ("train", "val"):
+        names = Counter(sample.path.stem for sample in samples if sample.split == split)
+        if not names:
+            raise CorpusError(f"no picture is of the split {split!r}: training needs some of train and of val")
+        name, times = names.most_common(1)[0]
+        if times > 1:
+            raise CorpusError(f"{times} pictures of the split {split!r} are called {name!r}: give each its own name")
+
+
+def _drop_half_line(path: Path) -> None:
+    """A full disk ends a file anywhere, and the next epoch would be written behind that."""
+    content = path.read_bytes() if path.is_file() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        path.write_bytes(whole)
 
 
 def _write_start(network: Any, run: Path) -> Path:
@@ -165,14 +191,18 @@ def _write_data(samples: Sequence[Sample], hard: Collection[str], recipe: Recipe
 
 
 def _link(samples: Sequence[Sample], folder: Path) -> None:
-    """The pictures of a split as links in a folder of the run: ultralytics writes a cache beside what it reads."""
+    """The pictures of a split as links in a folder of the run: ultralytics writes a cache beside what it reads.
+
+    It reads all that is there, so no link stays of a start with other pictures; what is no link is not ours to remove.
+    """
     for kind in ("images", "labels"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
+        for link in (folder / kind).iterdir():
+            if link.is_symlink():
+                link.unlink()
     for sample in samples:
         for kind, target in (("images", sample.path), ("labels", sample.labels_path)):
-            link = folder / kind / target.name
-            link.unlink(missing_ok=True)
-            link.symlink_to(target)
+            (folder / kind / target.name).symlink_to(target)
 
 
 def _described(samples: Sequence[Sample]) -> dict[str, Any]:

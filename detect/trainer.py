@@ -18,8 +18,10 @@ import cv2
 import numpy as np
 import torch
 from torch.optim.lr_scheduler import LambdaLR
+from ultralytics import YOLO
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils.plotting import plot_results
 from ultralytics.utils.torch_utils import init_seeds
 
 from detect.augment import Crop, Paster, watch, zoom
@@ -156,6 +158,8 @@ class HazardTrainer(DetectionTrainer):  # type: ignore[misc]
         """Checkpoints are there whole or not at all: who is killed while writing one goes on from that before it."""
         kept = self.last, self.best
         self.last, self.best = (path.with_suffix(".part") for path in kept)
+        # What was begun when the run was killed or the disk was full is no best of this epoch.
+        self.best.unlink(missing_ok=True)
         try:
             saved = super().save_model()
             for part, path in zip((self.last, self.best), kept, strict=True):
@@ -190,6 +194,23 @@ class HazardTrainer(DetectionTrainer):  # type: ignore[misc]
         """Whether another epoch like this one would end too late."""
         epoch_s = time.monotonic() - self._epoch_at
         return self.epoch + 1 >= self.epochs or self._time_left() * self._recipe.hours * 3600 < epoch_s
+
+
+def has_ended(last: Path) -> bool:
+    """Whether all that a run lacks is its last look at the validation split: it was stopped in it."""
+    stored = torch.load(last, map_location="cpu", weights_only=False)
+    # Ultralytics takes the epoch out of a checkpoint with which it has finished.
+    return bool(stored["epoch"] < 0 or stored["epoch"] + 1 >= stored["train_args"]["epochs"])
+
+
+def look_at_best(options: dict[str, Any]) -> None:
+    """That last look: the curves and the confusion matrix, into the folder of the run."""
+    run = Path(options["project"]) / options["name"]
+    same = {
+        name: options[name] for name in ("data", "project", "name", "exist_ok", "device", "workers", "imgsz", "batch")
+    }
+    YOLO(run / "weights/best.pt").val(plots=True, **same)
+    plot_results(file=run / "results.csv")
 
 
 def spent_s(run: Path) -> float:

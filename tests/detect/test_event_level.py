@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,8 @@ from bench.confirm import Burst, judge, pictures, play, upper_bound
 from detect.worker import Eye
 from functions import Hazard
 
-MEDIA = Path(__file__).parents[2] / "local/demo/media"
+ROOT = Path(__file__).parents[2]
+MEDIA = ROOT / "local/demo/media"
 
 
 def burst(begin_s: float, *hazards: Hazard) -> Burst:
@@ -48,3 +52,22 @@ def test_a_clip_is_played_from_its_held_first_picture_and_its_fire_is_found() ->
     length_s, bursts = play(MEDIA / "fire.mp4", Eye())
     assert length_s > 50
     assert judge(bursts, "fire", (0.0, length_s)).confirmed >= 1
+
+
+def test_pictures_and_clips_are_measured_with_the_same_weights() -> None:
+    given = ["DATA=city", "CLIPS=clips", "WEIGHTS=runs/city.onnx"]
+    told = subprocess.run(["make", "-n", "evaluate", *given], cwd=ROOT, capture_output=True, text=True, check=True)
+    commands = [line for line in told.stdout.splitlines() if "detect.evaluate" in line or "bench.confirm" in line]
+    assert len(commands) == 2
+    assert all("--weights runs/city.onnx" in command for command in commands)
+
+
+def test_a_folder_without_the_clips_is_told_in_one_line(tmp_path: Path) -> None:
+    environment = {**os.environ, "BONGSU_DATA": str(tmp_path)}
+    command = [sys.executable, "-m", "bench.confirm"]
+    told = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert told.returncode == 1
+    assert (
+        told.stderr
+        == f"{tmp_path}/video has no adith_cctv.mp4: CLIPS in bench/confirm.py lists the clips and what they show\n"
+    )

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import itertools
+import random
 
 import pytest
 
-from detect.rules import RULES, Confirmed, can_confirm, confirm, enough, fits
+from detect.rules import RULES, Confirmed, Rule, can_confirm, confirm, enough, fits
 from functions import HAZARDS, Box, Detection
 
 
@@ -74,6 +75,21 @@ def test_a_burst_that_is_left_open_no_longer_can_prove_nothing_whatever_its_last
                 settled += 1
                 assert confirm(frames) == []
     assert settled
+
+
+def test_whatever_the_rules_a_burst_that_is_left_early_proves_nothing() -> None:
+    chance, settled = random.Random(0), 0
+    for _ in range(2000):
+        rules = {h: Rule(0.3, chance.choice([0.5, 5.0]), chance.randint(1, 5)) for h in HAZARDS}
+        frames = [
+            [seen(chance.choice([*HAZARDS, "person"]), 0.9, x=chance.random() / 2) for _ in range(chance.randint(0, 2))]
+            for _ in range(chance.randint(1, 6))
+        ]
+        for looked_at in range(enough(len(frames), rules), len(frames) + 1):
+            if not can_confirm(frames[:looked_at], len(frames) - looked_at, rules):
+                settled += 1
+                assert confirm(frames, rules=rules) == []
+    assert settled > 1000
 
 
 @pytest.mark.parametrize("frames", range(1, 6))

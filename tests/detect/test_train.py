@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from detect.card import write_card
+from detect.corpus import CorpusError, read_corpus
 from detect.model import HAZARD, Network, Spec
 from detect.recipe import Recipe, load_recipe
 from detect.registry import WEIGHTS
+from detect.train import _link, train
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,6 +27,29 @@ def test_a_recipe_may_leave_everything_out_but_not_misspell(tmp_path: Path) -> N
     assert load_recipe(tmp_path / "r.json") == Recipe(size_px=384)
     (tmp_path / "r.json").write_text('{"size": 384}')
     with pytest.raises(ValueError, match="size"):
+        load_recipe(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "named"),
+    [
+        ({"hours": 0}, r"\$\.hours"),
+        ({"hours": -1}, r"\$\.hours"),
+        ({"epochs": 0}, r"\$\.epochs"),
+        ({"pictures": 0}, r"\$\.pictures"),
+        ({"batch": 0}, r"\$\.batch"),
+        ({"size_px": 0}, r"\$\.size_px"),
+        ({"size_px": 330}, r"\$\.size_px"),
+        ({"mosaic": 60}, r"\$\.mosaic"),
+        ({"look_every": 0}, r"\$\.look_every"),
+        ({"without": ["fog"]}, "without must name some of low_light, .* got 'fog'"),
+    ],
+)
+def test_a_number_of_a_recipe_that_cannot_be_followed_is_named(
+    tmp_path: Path, recipe: dict[str, object], named: str
+) -> None:
+    (tmp_path / "r.json").write_bytes(msgspec.json.encode(recipe))
+    with pytest.raises(ValueError, match=named):
         load_recipe(tmp_path / "r.json")
 
 
@@ -76,6 +101,10 @@ def test_a_run_is_trained_goes_on_after_a_stop_and_is_exported(tmp_path: Path) -
             time.sleep(0.01)
         process.kill()
     assert not (run / "card.md").exists()
+    # What a full disk leaves behind.
+    (run / "weights/best.part").write_bytes(b"half")
+    with (run / "results.csv").open("a") as file:
+        file.write("2,")
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert "Resuming training" in again.stdout + again.stderr
     assert again.returncode == 0, again.stderr
@@ -85,6 +114,13 @@ def test_a_run_is_trained_goes_on_after_a_stop_and_is_exported(tmp_path: Path) -
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert finished.stderr.splitlines()[-1].endswith("is finished: choose another folder with --run")
 
+    # As it is when a run is stopped in its last look at the validation split.
+    for name in ("card.md", "confusion_matrix.png", "weights/SHA256SUMS"):
+        (run / name).unlink()
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert again.returncode == 0, again.stderr
+    assert {p.name for p in run.iterdir()} == written
+
     target = tmp_path / "tiny_64.onnx"
     command = ["detect.export", "hazard", str(run / "weights/best.pt"), str(target)]
     ran = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -92,6 +128,65 @@ def test_a_run_is_trained_goes_on_after_a_stop_and_is_exported(tmp_path: Path) -
     network = Network(Spec(target, HAZARD.labels, 0.0001), threads=1)
     assert network.size_px == 64
     assert network.detect([np.full((48, 64, 3), 90, np.uint8)])
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("is_best", [True, False])
+def test_a_half_written_checkpoint_takes_no_other_ones_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_best: bool
+) -> None:
+    pytest.importorskip("ultralytics")
+    from detect import torch_here
+
+    torch_here.prepare(1)
+    from ultralytics.models.yolo.detect import DetectionTrainer
+
+    from detect.trainer import HazardTrainer
+
+    def save(trainer: HazardTrainer) -> bool:
+        for path in (trainer.last, trainer.best)[: 1 + is_best]:
+            path.write_bytes(b"new")
+        return True
+
+    monkeypatch.setattr(DetectionTrainer, "save_model", save)
+    trainer = object.__new__(HazardTrainer)
+    trainer.last, trainer.best = tmp_path / "last.pt", tmp_path / "best.pt"
+    trainer.last.write_bytes(b"old")
+    trainer.best.write_bytes(b"old")
+    (tmp_path / "best.part").write_bytes(b"half")
+    assert trainer.save_model()
+    assert (tmp_path / "last.pt").read_bytes() == b"new"
+    assert (tmp_path / "best.pt").read_bytes() == (b"new" if is_best else b"old")
+
+
+def test_pictures_of_an_earlier_start_are_no_part_of_a_run(tmp_path: Path) -> None:
+    corpus(tmp_path / "data")
+    samples = [s for s in read_corpus(tmp_path / "data") if s.split == "val"]
+    for chosen in (samples, samples[1:]):
+        _link(chosen, tmp_path / "val")
+    for kind in ("images", "labels"):
+        assert {p.stem for p in (tmp_path / "val" / kind).iterdir()} == {s.path.stem for s in samples[1:]}
+
+
+def test_a_run_in_the_folder_of_the_corpus_itself_removes_no_picture(tmp_path: Path) -> None:
+    corpus(tmp_path / "pictures")
+    samples = [s for s in read_corpus(tmp_path / "pictures") if s.split == "val"]
+    with pytest.raises(FileExistsError):
+        _link(samples, tmp_path / "pictures" / "val")
+    assert read_corpus(tmp_path / "pictures")
+
+
+def test_a_corpus_that_cannot_be_trained_on_is_one_clear_error(tmp_path: Path) -> None:
+    corpus(tmp_path / "data")
+    corpus(tmp_path / "more")
+    samples = read_corpus(tmp_path / "data")
+    for given, told in (
+        ([s for s in samples if s.split == "train"], "no picture is of the split 'val'"),
+        ([*samples, *read_corpus(tmp_path / "more")], "2 pictures of the split 'train' are called '0'"),
+    ):
+        with pytest.raises(CorpusError, match=told):
+            train(given, Recipe(), WEIGHTS / "hazard4_320.pt", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def training(folder: Path, run: Path, recipe: dict[str, object]) -> list[str]:
