@@ -71,8 +71,7 @@ class Worker:
         self._unread: set[str] = set()
         self._outbox = Outbox(connect, spool, regions)
         self._loop = asyncio.get_running_loop()
-        self._running: dict[str, tuple[Camera, Stream]] = {}
-        self._watches: dict[str, Watch] = {}
+        self._running: dict[str, tuple[Watch, Stream]] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch the cameras until `stop` is set."""
@@ -92,8 +91,8 @@ class Worker:
                     if task.done():
                         task.result()  # neither ever ends: rather start anew than go on without it
         finally:
-            for key, (_, stream) in self._running.items():
-                self._stop(key, stream)
+            for watch, stream in self._running.values():
+                _stop(watch, stream)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -107,10 +106,10 @@ class Worker:
 
     def _tick(self) -> None:
         now_s = time.monotonic()
-        for camera, stream in self._running.values():
+        for watch, stream in self._running.values():
             stream.watch()
             if stream.last_frame_at_s is not None:
-                FRAME_AGE.labels(camera.id).set(now_s - stream.last_frame_at_s)
+                FRAME_AGE.labels(watch.camera.id).set(now_s - stream.last_frame_at_s)
         self._reload()
 
     def _reload(self) -> None:
@@ -158,21 +157,21 @@ class Worker:
     def _apply(self) -> None:
         """Start what is new, stop what is gone, restart what changed, and leave the rest alone."""
         wanted = self._wanted()
-        gone = [key for key, (camera, _) in self._running.items() if wanted.get(key) != camera]
+        gone = [key for key, (watch, _) in self._running.items() if wanted.get(key) != watch.camera]
         for key in gone:
-            camera, stream = self._running.pop(key)
-            self._stop(key, stream)
+            watch, stream = self._running.pop(key)
+            _stop(watch, stream)
             if key in wanted:
                 continue
             self._forget(stream)
             if all(other.id != key for other in self._cameras.cameras):
-                self._outbox.put_state(camera, "lost: removed from the file of cameras")
+                self._outbox.put_state(watch.camera, "lost: removed from the file of cameras")
             else:
                 # Its next reader says how it is.
-                log.info("camera_handed_over", camera=key, node=camera.node)
+                log.info("camera_handed_over", camera=key, node=watch.camera.node)
         fresh = [camera for key, camera in wanted.items() if key not in self._running]
         for camera in fresh:
-            self._running[camera.id] = (camera, self._start(camera))
+            self._running[camera.id] = self._start(camera)
             if self._live is not None and camera.node not in (ANY, self._node):
                 log.warning("camera_taken_over", camera=camera.id, node=camera.node)
         if fresh or gone or not self._is_applied:
@@ -185,13 +184,8 @@ class Worker:
             with contextlib.suppress(KeyError):
                 FRAME_AGE.remove(stream.camera)
 
-    def _stop(self, key: str, stream: Stream) -> None:
-        stream.stop()
-        # What there is of a burst under way may show what the whole would have shown.
-        self._watches.pop(key).lost()
-
-    def _start(self, camera: Camera) -> Stream:
-        watch = self._watches[camera.id] = Watch(camera, self._take)
+    def _start(self, camera: Camera) -> tuple[Watch, Stream]:
+        watch = Watch(camera, self._take)
 
         def tell(status: str) -> None:
             if status != LIVE:
@@ -200,7 +194,7 @@ class Worker:
 
         stream = Stream(camera.id, camera.url.get_secret_value(), watch.see, tell)
         stream.start()
-        return stream
+        return watch, stream
 
     def _take(self, taken: Taken) -> None:
         self._call(self._outbox.put_burst, taken)
@@ -209,6 +203,12 @@ class Worker:
         """From a camera's thread into the loop; once the loop has ended there is nobody left to tell."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *arguments)  # type: ignore[arg-type]
+
+
+def _stop(watch: Watch, stream: Stream) -> None:
+    stream.stop()
+    # What there is of a burst under way may show what the whole would have shown.
+    watch.lost()
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

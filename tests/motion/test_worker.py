@@ -171,7 +171,7 @@ async def test_what_there_is_of_a_burst_goes_out_when_its_camera_is_no_longer_re
     await broker.declare(queues(["motion"]))
     async with running(path, broker) as worker:
         async with asyncio.timeout(15):
-            while "gate-1" not in worker._watches or len(worker._watches["gate-1"]._frames) < 2:
+            while "gate-1" not in worker._running or len(worker._running["gate-1"][0]._frames) < 2:
                 await asyncio.sleep(0.02)
         if end == "removed":
             write(path, other)
