@@ -105,8 +105,10 @@ class Outbox:
             broker = await self._ready_broker()
             while self._states or self._bursts:
                 try:
-                    while self._bursts:
-                        await self._publish_burst(broker)
+                    # Those that wait now: more may come as fast as they go, and states wait too.
+                    for _ in range(len(self._bursts)):
+                        if self._bursts:  # a large one that comes meanwhile may push out several
+                            await self._publish_burst(broker)
                 except Exception:
                     # Both have queues of their own: what is wrong with one must not hold up the other.
                     await self._publish_states(broker)
