@@ -7,14 +7,15 @@ queues, so it also tells of what a broker has lost with its disk.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Set
+from collections.abc import Set
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
 import structlog
 from prometheus_client import Gauge
 
 from functions.event import utc_now
+from notify.map.chores import alongside
 from notify.map.store import Store, StoreError
 
 log = structlog.get_logger()
@@ -33,15 +34,9 @@ _DUE = timedelta(minutes=10)
 _SHOWN = 10
 
 
-@contextlib.asynccontextmanager
-async def auditing(store: Store) -> AsyncIterator[None]:
+def auditing(store: Store) -> AbstractAsyncContextManager[None]:
     """Compare every minute while this is open; several processes may do so at once."""
-    task = asyncio.create_task(_audit_for_ever(store))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+    return alongside("audit", _audit_for_ever(store))
 
 
 async def _audit_for_ever(store: Store) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
 import structlog
 
+from notify.map.chores import alongside
 from notify.map.snapshots import Pruned, SnapshotError, Snapshots
 from notify.settings import Settings
 
@@ -35,15 +35,9 @@ async def prune(snapshots: Snapshots, settings: Settings, *, is_rehearsal: bool 
     )
 
 
-@contextlib.asynccontextmanager
-async def pruning(snapshots: Snapshots, settings: Settings) -> AsyncIterator[None]:
+def pruning(snapshots: Snapshots, settings: Settings) -> AbstractAsyncContextManager[None]:
     """Prune every hour while this is open; several processes may do so at once."""
-    task = asyncio.create_task(_prune_for_ever(snapshots, settings))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+    return alongside("pruning", _prune_for_ever(snapshots, settings))
 
 
 async def _prune_for_ever(snapshots: Snapshots, settings: Settings) -> None:
