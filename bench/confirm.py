@@ -113,7 +113,7 @@ def main() -> None:
     lines += [
         "",
         f"Found {found} of {shown} hazards. {false} false alerts in {watched_s:.0f} s of video ({hours:.3f} "
-        f"camera-hours): {false / hours:.1f} a camera-hour{bound}. Weights `{hazard_spec().path}`.",
+        f"camera-hours): {false / hours:.1f} a camera-hour{bound}. Weights `{os.path.relpath(hazard_spec().path)}`.",
     ]
     print("\n".join(lines))
     if chosen.out:
