@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.accounts import Told
-from bench.doubles import Double, MastodonDouble, WebhookDouble, XDouble
+from tests.doubles import Double, MastodonDouble, WebhookDouble, XDouble
 
 ROOT = Path(__file__).parents[1]
 KEYS = ("api-key", "api-secret", "token", "token-secret")

@@ -29,10 +29,10 @@ from typing import Any
 
 from bench.accounts import Accounts, Dead, Seen, Sent, audit, count_splits
 from bench.channels import FAULTS, Channels
-from bench.servers import MariaDB, Rabbit, Server
 from functions import HAZARDS, Box, Detection, Event, Message, Place, encode, utc_now
 from functions.broker import Broker, BrokerError, DeadLetter, connect
 from functions.topology import EXCHANGE, queues
+from tests.servers import MariaDB, Rabbit, Server
 
 ROOT = Path(__file__).parents[1]
 CAMERAS = 40

@@ -29,9 +29,9 @@ from pathlib import Path
 import av
 import structlog
 
-from detect.model import hazard_spec
 from detect.worker import Eye, detect
 from functions import HAZARDS, Event, Hazard
+from models.network import hazard_spec
 from motion.burst import Taken, Watch
 from motion.config import Camera, Place
 from motion.gate import CALIBRATION_S

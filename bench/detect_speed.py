@@ -134,7 +134,7 @@ def _timed(detect: Callable[[Sequence[bytes]], Any], jpegs: Sequence[bytes]) -> 
 def _open_ours(weights: Path, name: str) -> Callable[[Sequence[bytes]], Any]:
     import cv2
 
-    from detect.model import HAZARD, Network, Spec, decode_jpeg
+    from models.network import HAZARD, Network, Spec, decode_jpeg
 
     cv2.setNumThreads(1)
     network = Network(Spec(weights, HAZARD.labels, HAZARD.min_confidence), 1, "cpu" if name == _INT8 else name)
@@ -142,9 +142,9 @@ def _open_ours(weights: Path, name: str) -> Callable[[Sequence[bytes]], Any]:
 
 
 def _open_ultralytics(weights: Path) -> Callable[[Sequence[bytes]], Any]:
-    from detect import torch_here
+    from models import torch_setup
 
-    torch_here.prepare(1)
+    torch_setup.prepare(1)
     import cv2
     import numpy as np
     from ultralytics import YOLO
@@ -163,7 +163,7 @@ def _open_ultralytics(weights: Path) -> Callable[[Sequence[bytes]], Any]:
 @contextmanager
 def _for_ultralytics(checkpoint: Path, folder: Path) -> Iterator[Path]:
     """Our file of tensors as a checkpoint that `YOLO(...)` opens."""
-    from detect.checkpoint import as_yolo, read_checkpoint
+    from models.checkpoint import as_yolo, read_checkpoint
 
     path = folder / "checkpoint.pt"
     as_yolo(read_checkpoint(checkpoint, pickles=True).network).save(path)

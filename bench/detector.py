@@ -117,7 +117,7 @@ async def _spared(count: int) -> tuple[float, float]:
 
 def _side_by_side(count: int) -> tuple[float, float, float]:
     """Milliseconds a picture with two threads, JPEG to boxes: one at a time; 16 in fours; 16 side by side in fours."""
-    from detect.model import HAZARD, Network, decode_jpeg
+    from models.network import HAZARD, Network, decode_jpeg
 
     within, lanes = Network(HAZARD, 2), Network(HAZARD, 1, lanes=2)
     jpegs = [frame.jpeg for frame in burst("street").frames] * 4

@@ -22,11 +22,11 @@ from typing import Any
 import msgspec
 import psutil
 
-from bench.servers import Rabbit
 from functions import Event, Message, Place, encode, new_id, utc_now
 from functions.broker import connect
 from functions.event import DecodeError, decode
 from functions.topology import DEAD, queues
+from tests.servers import Rabbit
 
 ROOT = Path(__file__).parents[1]
 COURIER = """

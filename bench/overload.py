@@ -25,10 +25,10 @@ from pathlib import Path
 
 import psutil
 
-from bench.servers import Rabbit
 from functions import Event, Frame, Place, encode, new_id, utc_now
 from functions.broker import Broker, connect
 from functions.topology import Queue, queue, queues
+from tests.servers import Rabbit
 
 ROOT = Path(__file__).parents[1]
 _WORK_S = 0.1

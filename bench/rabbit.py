@@ -21,13 +21,13 @@ from typing import Any
 
 import aio_pika
 
-from bench.servers import Rabbit
 from functions import Event, Frame, Place, encode, new_id, on, telemetry, utc_now
 from functions.broker import connect
 from functions.event import Message
 from functions.function import Function
 from functions.runtime import run
 from functions.topology import EXCHANGE, queues
+from tests.servers import Rabbit
 
 QUEUE = "fire.bench"
 _WINDOW = 64

@@ -24,10 +24,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from detect.model import HAZARD, SCENE, Network
 from functions import Detection, Frame
 from functions.event import utc_now
-from notify.redact import FaceFinder, RedactionError, redact
+from models.network import HAZARD, SCENE, Network
+from privacy.redact import FaceFinder, RedactionError, redact
 
 Image = np.ndarray[Any, np.dtype[Any]]
 Region = tuple[int, int, int, int]

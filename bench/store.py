@@ -17,10 +17,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from bench.servers import MariaDB, ServerError
 from functions.event import HAZARDS, utc_now
-from notify.map.records import Position
-from notify.map.store import Store, Wanted
+from store import Store, Wanted
+from store.records import Position
+from tests.servers import MariaDB, ServerError
 
 INCIDENTS = 1_000_000
 QUERIES = 200

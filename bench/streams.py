@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from functions.event import Box, Detection, Event, Place, new_id, utc_now
-from notify.map.store import Store
+from store import Store
 
 READERS = 5000
 INCIDENTS = 10
@@ -31,7 +31,7 @@ import os, resource, sys
 os.sched_setaffinity(0, {int(sys.argv[1])})
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-from notify.map.api import main
+from api.server import main
 sys.exit(main())
 """
 

@@ -17,7 +17,7 @@ class Rule:
         threshold: least median confidence of the agreeing boxes.
         max_shift: how far the centre of a box may lie from its neighbour's, in lengths of their mean diagonal.
         frames: least number of frames that must agree; one is never proof.
-        near: added to the threshold at the second look (`detect/near.py`), which shows more and errs more.
+        near: added to the threshold at the second look (`detect/zoom.py`), which shows more and errs more.
         beside: what should be there too, by labels of the scene network.
         alone: added to the threshold where nothing of that is near the hazard.
     """

@@ -15,8 +15,12 @@ import msgspec
 import structlog
 from prometheus_client import Counter, Histogram
 
-from detect.letterbox import Image
-from detect.model import (
+from detect.rules import Confirmed, can_confirm, confirm, enough, fits
+from detect.zoom import believed, cut, part
+from functions import HAZARDS, Box, Detection, Event, Reject, on
+from functions.jpeg import PictureError
+from models.letterbox import Image
+from models.network import (
     SCENE,
     Network,
     decode_jpeg,
@@ -24,11 +28,7 @@ from detect.model import (
     hazard_spec,
     threads_from_environment,
 )
-from detect.near import believed, cut, part
-from detect.registry import ModelError
-from detect.rules import Confirmed, can_confirm, confirm, enough, fits
-from functions import HAZARDS, Box, Detection, Event, Reject, on
-from functions.jpeg import PictureError
+from models.registry import ModelError
 
 log = structlog.get_logger()
 

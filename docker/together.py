@@ -210,7 +210,7 @@ class Containers:
         """Start all, wait for an alert with a picture and a post, stop all; the exit status."""
         begun = time.monotonic()
         web = {"BONGSU_HTTP_PORT": str(self._web), "BONGSU_HTTP_HOST": "127.0.0.1"}
-        self._start("api", "api", ["python", "-m", "notify.map.api"], web)
+        self._start("api", "api", ["python", "-m", "api.server"], web)
         for image, name in (
             ("detect", "detect"),
             ("function", "notify.map"),

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from functions.broker import Broker, BrokerError, Depth, connect
 from local.manifest import Workload
-from local.output import Output
+from local.process.output import Output
 from local.rules import HPA_SYNC_S, Load, Scaler
 
 _STATUS_S = 1.0

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 
-from local.backoff import Backoff
+from local.fork_server import Birth, Nursery
 from local.manifest import Workload
-from local.nursery import Birth, Nursery
-from local.output import Output
-from local.service import describe_end
+from local.process.backoff import Backoff
+from local.process.output import Output
+from local.process.service import describe_end
 
 
 @dataclass(slots=True, eq=False)

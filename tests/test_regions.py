@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.servers import Rabbit, rabbit_tools
 from functions import Event, Frame, decode, new_id, utc_now
 from functions.broker import Broker, connect
 from functions.topology import REGION_WAIT_S, queues, read_regions
 from motion.burst import Taken
 from motion.config import Camera, Place
 from motion.outbox import Outbox
+from tests.servers import Rabbit, rabbit_tools
 from tests.test_kill import motion_events
 
 ROOT = Path(__file__).parents[1]

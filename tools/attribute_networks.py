@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-WEIGHTS = Path(__file__).parents[1] / "notify/weights"
+WEIGHTS = Path(__file__).parents[1] / "notify/captions/weights"
 _OPSET = 13
 _NAMES = {"Add": "Add", "Multiply": "Mul", "Subtract": "Sub", "ReLU": "Relu", "Sigmoid": "Sigmoid"}
 
@@ -48,7 +48,7 @@ class Graph:
     """The layers of one OpenVINO file, in an order in which each comes after what it needs."""
 
     def __init__(self, path: Path) -> None:
-        # The file is the maker's own release, whose checksum notify/weights/README.md gives.
+        # The file is the maker's own release, whose checksum notify/captions/weights/README.md gives.
         root = ElementTree.parse(path).getroot()
         self._weights = path.with_suffix(".bin").read_bytes()
         self._layers = {layer.attrib["id"]: layer for layer in root.iterfind("layers/layer")}

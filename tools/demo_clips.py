@@ -19,10 +19,10 @@ import av
 import cv2
 import numpy as np
 
-from detect.letterbox import Image
-from detect.model import SCENE, Network
 from functions import Box, Frame, utc_now
-from notify.redact import FaceFinder, pixelate, redact
+from models.letterbox import Image
+from models.network import SCENE, Network
+from privacy.redact import FaceFinder, pixelate, redact
 
 FPS = 10
 LENGTH_S = 60

@@ -2,7 +2,7 @@
 
 python -m tools.district_names
 
-Run it when the outlines change (notify/map/page/vendor/korea/README.md); a file that has its names comes out as it was.
+Run it when the outlines change (api/page/vendor/korea/README.md); a file that has its names comes out as it was.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import re
 
-from notify.districts import name_in_english
-from notify.location import OUTLINES
+from notify.captions.districts import name_in_english
+from notify.captions.location import OUTLINES
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Makes the outline of the world's land for the page; needs shapely.
 
     npm pack world-atlas@2.0.2           # carries Natural Earth 4.1 as TopoJSON; unpack it
-    python tools/world_outline.py countries-50m.json notify/map/page/vendor/world/land.geojson
+    python tools/world_outline.py countries-50m.json api/page/vendor/world/land.geojson
 
 It is fine around Korea and coarse far from it, has no borders between countries, and leaves South Korea out: the page
 draws its provinces from better data.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from functions.event import Caption
-from notify.words import fit
+from notify.captions.words import fit
 
 if TYPE_CHECKING:
-    from notify.location import Drawn
-    from notify.map.records import Incident
-    from notify.redact import Redacted
+    from privacy.drawn import Drawn
+    from privacy.redact import Redacted
+    from store.records import Incident
 
 
 class ChannelError(Exception):

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import aiohttp
 
     from notify.channels.settings import Settings
-    from notify.location import Drawn
-    from notify.map.records import Incident
-    from notify.redact import Redacted
+    from privacy.drawn import Drawn
+    from privacy.redact import Redacted
+    from store.records import Incident
 
 log = structlog.get_logger()
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from functions.event import Caption, Place
+from notify.captions.location import tell_location
 from notify.channels.text import defuse
-from notify.location import tell_location
 
 if TYPE_CHECKING:
-    from notify.location import Drawn
-    from notify.redact import Redacted
+    from privacy.drawn import Drawn
+    from privacy.redact import Redacted
 
 log = structlog.get_logger()
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from functions.event import Caption
-from notify.reasons import ADDRESS
-from notify.words import fit
+from functions.reasons import ADDRESS
+from notify.captions.words import fit
 
 Language = Literal["ko", "en"]
 Weigh = Callable[[str], int]

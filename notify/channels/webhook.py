@@ -14,15 +14,15 @@ import msgspec
 
 from functions.event import Caption
 from functions.settings import SettingsError
+from notify.captions.words import fit
 from notify.channels.http import Pace, ask
 from notify.channels.settings import Door
-from notify.redact import require_redacted
-from notify.words import fit
+from privacy.redact import require_redacted
 
 if TYPE_CHECKING:
-    from notify.location import Drawn
-    from notify.map.records import Incident
-    from notify.redact import Redacted
+    from privacy.drawn import Drawn
+    from privacy.redact import Redacted
+    from store.records import Incident
 
 _LIMIT = 1000
 _SECRET_MIN = 16

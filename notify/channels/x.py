@@ -18,12 +18,12 @@ from notify.channels.http import Answer, Pace, ask, explain
 from notify.channels.pictures import upload_all
 from notify.channels.settings import XKeys
 from notify.channels.text import Language, fit_together, join, weigh_for_x
-from notify.location import require_public
+from privacy.drawn import require_public
 
 if TYPE_CHECKING:
-    from notify.location import Drawn
-    from notify.map.records import Incident
-    from notify.redact import Redacted
+    from privacy.drawn import Drawn
+    from privacy.redact import Redacted
+    from store.records import Incident
 
 log = structlog.get_logger()
 

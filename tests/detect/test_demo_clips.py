@@ -8,9 +8,9 @@ from pathlib import Path
 import av
 import pytest
 
-from detect.model import HAZARD, Network
 from detect.rules import confirm
 from functions import Detection
+from models.network import HAZARD, Network
 
 MEDIA = Path(__file__).parents[2] / "local/demo/media"
 

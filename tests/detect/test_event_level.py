@@ -57,7 +57,7 @@ def test_a_clip_is_played_from_its_held_first_picture_and_its_fire_is_found() ->
 def test_pictures_and_clips_are_measured_with_the_same_weights() -> None:
     given = ["DATA=city", "CLIPS=clips", "WEIGHTS=runs/city.onnx"]
     told = subprocess.run(["make", "-n", "evaluate", *given], cwd=ROOT, capture_output=True, text=True, check=True)
-    commands = [line for line in told.stdout.splitlines() if "detect.evaluate" in line or "bench.confirm" in line]
+    commands = [line for line in told.stdout.splitlines() if "training.evaluate" in line or "bench.confirm" in line]
     assert len(commands) == 2
     assert all("--weights runs/city.onnx" in command for command in commands)
 

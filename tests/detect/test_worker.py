@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from detect import model
 from detect.rules import RULES
 from detect.worker import Eye, detect, open_eye
 from functions import Box, Event, Frame, Place, Reject, new_id, utc_now
+from models import network as model
 
 ROOT = Path(__file__).parents[2]
 MEDIA = ROOT / "local/demo/media"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.servers import Rabbit, rabbit_tools
 from functions.broker import Broker, connect
+from tests.servers import Rabbit, rabbit_tools
 
 
 @pytest.fixture(params=["memory", "sqlite", pytest.param("rabbit", marks=pytest.mark.connected)])

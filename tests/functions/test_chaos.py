@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.chaos import SHORT, Chaos
-from bench.servers import rabbit_tools
+from tests.servers import rabbit_tools
 
 
 @pytest.mark.connected

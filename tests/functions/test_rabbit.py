@@ -14,7 +14,6 @@ import aio_pika
 import pamqp.encode
 import pytest
 
-from bench.servers import Rabbit, rabbit_tools
 from functions import Event, Place, decode, encode, new_id, on, utc_now
 from functions.broker import BrokerError, QueueDiffers, TooLarge, connect
 from functions.broker.rabbit import RabbitBroker
@@ -23,6 +22,7 @@ from functions.event import Message
 from functions.function import Function
 from functions.runtime import run
 from functions.topology import DEAD, DELAYS_S, Queue, delay_name, queues
+from tests.servers import Rabbit, rabbit_tools
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.connected

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.servers import MariaDB
 from tests.k8s.conftest import ROOT
+from tests.servers import MariaDB
 
 pytestmark = pytest.mark.connected
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.servers import Rabbit, rabbit_tools
 from functions.broker import Broker, BrokerError, connect
 from functions.event import Message
 from functions.topology import queues
 from tests.k8s.conftest import ROOT, Cluster
+from tests.servers import Rabbit, rabbit_tools
 
 CONFIG = (ROOT / "k8s/components/broker-cluster/20-cluster.conf").read_text()
 NODES = re.findall(r"^cluster_formation\.classic_config\.nodes\.\d = (\S+)$", CONFIG, re.MULTILINE)

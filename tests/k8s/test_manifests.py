@@ -20,12 +20,12 @@ import msgspec
 import pytest
 import yaml
 
+from api import settings as settings_of_notify
 from functions import settings as settings_of_functions
 from functions.topology import burst_queue, queues, read_regions
 from local.manifest import read_workloads
 from motion import settings as settings_of_motion
 from motion.config import load_cameras
-from notify import settings as settings_of_notify
 from notify.channels import settings as settings_of_channels
 from tests.k8s.conftest import OVERLAYS, ROOT, Cluster
 from tests.keda.test_manifests import schema_of

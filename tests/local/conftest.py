@@ -73,7 +73,7 @@ while True:
     time.sleep(1)
 """
 
-# What stands for `python -m notify.map.api`.
+# What stands for `python -m api.server`.
 API = """
 import http.server, os, signal, sys
 signal.signal(signal.SIGTERM, lambda *_: sys.exit())

@@ -12,7 +12,7 @@ from functions.broker import Broker, connect
 from functions.topology import queues
 from local.autoscaler import Autoscaler
 from local.manifest import Workload
-from local.output import Output
+from local.process.output import Output
 from local.rules import Rule, Trigger
 
 from .conftest import eventually

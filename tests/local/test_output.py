@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from local import output
-from local.output import Output
+from local.process import output
+from local.process.output import Output
 
 
 async def follow(told: Output, *lines: str) -> str:

@@ -12,10 +12,10 @@ import pytest
 
 from functions.broker import connect
 from functions.topology import queues
+from local.fork_server import Nursery
 from local.manifest import Workload
-from local.nursery import Nursery
-from local.output import Output
 from local.pool import Pool
+from local.process.output import Output
 from local.rules import Rule, Trigger
 
 from .conftest import ROOT, eventually

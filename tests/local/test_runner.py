@@ -197,10 +197,10 @@ async def test_function_that_cannot_start_is_reported_and_not_started_in_a_hot_l
 async def test_dead_service_is_started_again(relay: Relay) -> None:
     run = relay.run()
     read_until(run, "asleep until there is work")
-    api = next(p for p in relay.processes() if "notify.map.api" in p.cmdline())
+    api = next(p for p in relay.processes() if "api.server" in p.cmdline())
     api.kill()
     assert "was killed (SIGKILL); again in 1 s" in read_until(run, "api ")
-    wait_until(lambda: any("notify.map.api" in p.cmdline() for p in relay.processes()))
+    wait_until(lambda: any("api.server" in p.cmdline() for p in relay.processes()))
     run.send_signal(signal.SIGTERM)
     run.communicate(timeout=60)
     assert relay.processes() == []

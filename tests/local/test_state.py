@@ -5,8 +5,8 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from functions.backoff import Backoff
 
-from local.backoff import Backoff
 from local.state import StateError, open_state
 
 

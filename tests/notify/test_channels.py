@@ -16,12 +16,12 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
-from bench.doubles import MastodonDouble, WebhookDouble, XDouble
 from functions import Caption, Retry, encode
 from functions.broker import connect
 from functions.event import utc_now
 from functions.settings import SettingsError
 from functions.topology import queues
+from notify.captions.location import draw_location
 from notify.channels import ChannelError, UnknownOutcomeError, mastodon, pictures
 from notify.channels import settings as environment
 from notify.channels.http import Answer, Pace, read_limit
@@ -30,9 +30,9 @@ from notify.channels.opening import open_channels
 from notify.channels.settings import Door, XKeys
 from notify.channels.webhook import Webhook, read_secret
 from notify.channels.x import X
-from notify.location import draw_location
-from notify.map.store import Store
 from notify.post import Desk, post
+from store import Store
+from tests.doubles import MastodonDouble, WebhookDouble, XDouble
 
 KEYS = ("api-key-1", "api-secret-2", "access-token-3", "access-secret-4")
 X_PARTS = ("API_KEY", "API_SECRET", "ACCESS_TOKEN", "ACCESS_SECRET")
@@ -490,7 +490,7 @@ def test_webhook_secret_is_base64_after_its_prefix():
 
 async def _incident(captioned):
     """An incident as a channel gets it."""
-    from notify.map.records import Incident
+    from store.records import Incident
 
     event = captioned()
     return await asyncio.sleep(

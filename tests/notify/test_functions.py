@@ -14,15 +14,16 @@ from functions.function import load_function
 from functions.runtime import run
 from functions.topology import queues
 from notify.caption import Captioner, caption, open_captioner
+from notify.captions.districts import find_district
+from notify.captions.location import draw_location
+from notify.captions.words import fit
 from notify.channels import ChannelError, Feed
-from notify.districts import find_district
-from notify.location import draw_location, drawn_of
 from notify.map import Map, put_on_map
-from notify.map.snapshots import SnapshotError, Snapshots
-from notify.map.store import Store, StoreError
 from notify.post import Desk, post
-from notify.redact import Redacted, read_back, redacted_of, shrink, thumbnail_of
-from notify.words import fit
+from privacy.drawn import drawn_of
+from privacy.redact import Redacted, read_back, redacted_of, shrink, thumbnail_of
+from store import Store, StoreError
+from store.snapshots import SnapshotError, Snapshots
 
 
 class Square:
@@ -193,7 +194,7 @@ async def test_post_without_a_picture_goes_out(store, snapshots, make_event):
 
 
 async def test_alert_goes_out_though_the_store_of_pictures_does_not_answer(store, make_event, monkeypatch):
-    monkeypatch.setattr("notify.map.snapshots._ANSWER_S", 0.2)
+    monkeypatch.setattr("store.snapshots._ANSWER_S", 0.2)
 
     async def take_and_say_nothing(reader, writer):
         await reader.read()
@@ -292,7 +293,7 @@ async def test_hazard_goes_through_the_broker_to_a_pin_and_a_post(make_event, da
 
 def test_function_wakes_without_what_only_the_api_needs():
     program = (
-        "import sys, notify.map, notify.post, notify.map.store, notify.map.snapshots\n"
+        "import sys, notify.map, notify.post, store, store.snapshots\n"
         "print([name for name in ('fastapi', 'starlette', 'uvicorn', 'websockets', 'alembic') if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

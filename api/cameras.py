@@ -1,0 +1,41 @@
+"""The endpoints of cameras and of the pipeline behind them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import HTTPException
+
+from api import views
+from api.pictures import picture
+from api.site import AtSite
+from web.answers import GeoJson, answer_json
+
+router = APIRouter(tags=["cameras"])
+
+
+@router.get("/api/cameras", response_class=GeoJson)
+async def list_cameras(site: AtSite, request: Request) -> Response:
+    """All cameras and what was last heard of each, as a GeoJSON FeatureCollection."""
+    features = [views.camera_feature(camera) for camera in await site.store.cameras.all()]
+    return answer_json(request, site, views.collection(features))
+
+
+# A camera's name may hold a slash.
+@router.get("/api/cameras/{camera_id:path}/snapshot", response_class=Response)
+async def show_camera_snapshot(site: AtSite, request: Request, camera_id: str, v: str | None = None) -> Response:
+    """The camera's newest mosaicked picture, 320 pixels wide; whole where no small one was kept."""
+    camera = await site.store.cameras.get(camera_id)
+    if camera is None:
+        raise HTTPException(404, f"there is no camera {camera_id[:128]!r}")
+    if camera.snapshot_key is None:
+        raise HTTPException(404, f"camera {camera_id!r} has no picture: nothing was seen there yet")
+    is_lasting = v == views.picture_version(camera.snapshot_key)
+    return await picture(request, site, camera.snapshot_key, is_lasting=is_lasting, is_small=True)
+
+
+@router.get("/api/pipeline")
+async def show_pipeline(site: AtSite) -> dict[str, Any]:
+    """Queues and replicas, as the autoscaler of this machine last wrote them."""
+    return site.pipeline.read()

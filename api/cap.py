@@ -1,0 +1,183 @@
+"""Incidents as alerts of the Common Alerting Protocol 1.2 (OASIS), for emergency services; `feeds.py` serves them.
+
+An incident's first message is an Alert, what changes after it an Update, and a false alarm a Cancel; both name the
+Alert. A camera sees that something is there and not how bad it is, so nothing is claimed beyond that: only what a
+person has confirmed is "Observed".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from urllib.parse import urlsplit
+
+from api.markup import Element, add, render
+from functions.event import Hazard, utc_now
+from store.records import Incident
+
+Status = Literal["Actual", "Exercise", "System", "Test"]
+MsgType = Literal["Alert", "Update", "Cancel"]
+
+NAMESPACE = "urn:oasis:names:tc:emergency:cap:1.2"
+# What a camera overlooks, and about how well its place is known.
+_RADIUS_KM = 0.2
+_CATEGORIES: dict[Hazard, tuple[str, ...]] = {
+    "accident": ("Transport", "Safety"),
+    "fire": ("Fire", "Safety"),
+    "gun": ("Security",),
+    "knife": ("Security",),
+}
+_LANGUAGES = ("en-US", "ko-KR")
+# Here and below in the order of the languages.
+_EVENTS: dict[Hazard, tuple[str, str]] = {
+    "accident": ("Traffic accident", "교통사고"),
+    "fire": ("Fire", "화재"),
+    "gun": ("Gun seen", "총기 발견"),
+    "knife": ("Knife seen", "흉기 발견"),
+}
+_UNCONFIRMED = (
+    "Detected by a camera, not confirmed by a person.",
+    "카메라가 자동으로 감지했으며, 사람이 확인하지 않았습니다.",
+)
+_CONFIRMED = ("Detected by a camera and confirmed by a person.", "카메라가 감지하고 사람이 확인했습니다.")
+_CANCELLED = ("A person looked: it was a false alarm.", "사람이 확인한 결과 오경보입니다.")
+_AWAITS_WORDS = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Which message of an incident this is."""
+
+    kind: MsgType
+    identifier: str
+    sent_at: datetime
+
+
+def is_ready(incident: Incident, now: datetime) -> bool:
+    """Whether its Alert can be told: its words come some seconds after it, and a message that is out never changes."""
+    return incident.caption is not None or now - incident.last_seen > _AWAITS_WORDS
+
+
+def sent_at(incident: Incident) -> datetime:
+    """When an incident last changed."""
+    return incident.last_seen if incident.review is None else max(incident.last_seen, incident.review.at)
+
+
+def identify(incident: Incident, public_url: str, is_open: bool) -> Message:
+    """The message that an incident is now."""
+    if incident.is_false_alarm:
+        return Message("Cancel", f"{_name(incident, public_url)}.{incident.revision}", sent_at(incident))
+    if is_open and incident.sightings == 1 and incident.review is None:
+        return Message("Alert", f"{_name(incident, public_url)}.1", incident.first_seen)
+    # It is over because time passes, which gives it no revision of its own.
+    state = "" if is_open else ".over"
+    return Message("Update", f"{_name(incident, public_url)}.{incident.revision}{state}", sent_at(incident))
+
+
+def alert(incident: Incident, public_url: str, quiet_s: float, status: Status, now: datetime | None = None) -> bytes:
+    """One incident as a CAP 1.2 alert, in Korean and English.
+
+    Args:
+        incident: what it is about.
+        public_url: address of this API, or empty: it names the sender, and pictures need it.
+        quiet_s: seconds after which an unseen hazard is over.
+        status: "Actual" only where the operator says so.
+        now: to say whether it is over.
+    """
+    is_open = incident.is_open(now or utc_now(), quiet_s)
+    message = identify(incident, public_url, is_open)
+    sender = f"bongsu@{_host(public_url)}"
+    root = Element("alert", {"xmlns": NAMESPACE})
+    add(root, "identifier", message.identifier)
+    add(root, "sender", sender)
+    add(root, "sent", _time(message.sent_at))
+    add(root, "status", status)
+    add(root, "msgType", message.kind)
+    add(root, "scope", "Public")
+    if message.kind == "Cancel":
+        add(root, "note", _CANCELLED[0])
+    if message.kind != "Alert":
+        add(root, "references", f"{sender},{_name(incident, public_url)}.1,{_time(incident.first_seen)}")
+    add(root, "incidents", _name(incident, public_url))
+    for language in _LANGUAGES:
+        _add_info(root, incident, language, public_url=public_url, expires=_expires(incident, quiet_s), is_open=is_open)
+    return render(root)
+
+
+def _expires(incident: Incident, quiet_s: float) -> str:
+    return _time(incident.last_seen + timedelta(seconds=quiet_s))
+
+
+def _add_info(
+    root: Element, incident: Incident, language: str, *, public_url: str, expires: str, is_open: bool
+) -> None:
+    number = _LANGUAGES.index(language)
+    info = add(root, "info")
+    add(info, "language", language)
+    for category in _CATEGORIES[incident.hazard]:
+        add(info, "category", category)
+    event = _EVENTS[incident.hazard][number]
+    add(info, "event", event)
+    urgency, severity, certainty = judge(incident, is_open)
+    add(info, "urgency", urgency)
+    add(info, "severity", severity)
+    add(info, "certainty", certainty)
+    add(info, "effective", _time(incident.first_seen))
+    add(info, "onset", _time(incident.first_seen))
+    add(info, "expires", expires)
+    add(info, "senderName", "Bongsu")
+    where = incident.place.name.strip() or f"{incident.place.lat:.5f}, {incident.place.lon:.5f}"
+    add(info, "headline", f"{event}: {where}"[:160])
+    add(info, "description", _describe(incident, number))
+    if public_url:
+        add(info, "web", f"{public_url}/?incident={incident.id}")
+    _add_pair(info, "parameter", "bongsu:camera", incident.camera)
+    _add_pair(info, "parameter", "bongsu:confidence", f"{incident.confidence:.2f}")
+    if public_url and incident.snapshot_key is not None and not incident.is_false_alarm:
+        resource = add(info, "resource")
+        add(resource, "resourceDesc", ("Picture, faces mosaicked", "얼굴을 가린 사진")[number])
+        add(resource, "mimeType", "image/jpeg")
+        add(resource, "uri", f"{public_url}/api/incidents/{incident.id}/snapshot")
+    area = add(info, "area")
+    add(area, "areaDesc", ", ".join(filter(None, (where, incident.place.region))))
+    add(area, "circle", f"{incident.place.lat:.5f},{incident.place.lon:.5f} {_RADIUS_KM}")
+
+
+def _add_pair(parent: Element, name: str, key: str, value: str) -> None:
+    """Append a name and its value, as CAP writes what it has no element for."""
+    pair = add(parent, name)
+    add(pair, "valueName", key)
+    add(pair, "value", value)
+
+
+def judge(incident: Incident, is_open: bool) -> tuple[str, str, str]:
+    """Urgency, severity and certainty, of which no more is claimed than is known."""
+    urgency = "Immediate" if is_open else "Past"
+    if incident.is_false_alarm:
+        return urgency, "Minor", "Unlikely"
+    if incident.review is not None:
+        return urgency, "Severe", "Observed"
+    # "Possible threat to life or property"; "Likely" is more than an even chance.
+    return urgency, "Moderate", "Likely" if incident.confidence > 0.5 else "Possible"
+
+
+def _describe(incident: Incident, number: int) -> str:
+    said = "" if incident.caption is None else (incident.caption.en, incident.caption.ko)[number]
+    if incident.is_false_alarm:
+        return _CANCELLED[number]
+    known = _UNCONFIRMED if incident.review is None else _CONFIRMED
+    return " ".join(filter(None, (said, known[number])))
+
+
+def _name(incident: Incident, public_url: str) -> str:
+    return f"bongsu-{_host(public_url)}-{incident.id}"
+
+
+def _host(public_url: str) -> str:
+    return urlsplit(public_url).hostname or "localhost"
+
+
+def _time(at: datetime) -> str:
+    # CAP has neither fractions nor Z; UTC is written as -00:00.
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S-00:00")

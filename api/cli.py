@@ -1,0 +1,201 @@
+"""`bongsu trace`, `db`, `snapshots`, `key` and `feedback`: what an operator asks of database, pictures and API."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from api import settings as environment
+from functions.event import Stage
+from functions.settings import SettingsError
+
+if TYPE_CHECKING:
+    from api.feedback import Exported
+    from store.records import Post, Sighting
+
+_USAGE = "usage: bongsu trace EVENT_ID   (ids are in the logs as event_id)"
+
+
+def trace(arguments: list[str]) -> int:
+    """Print the stages of an event with their queued and working seconds; the exit status."""
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        is_help = arguments in (["-h"], ["--help"])
+        print(_USAGE, file=sys.stdout if is_help else sys.stderr)
+        return 0 if is_help else 2
+    from store import StoreError
+
+    try:
+        found = asyncio.run(_look_up(arguments[0]))
+    except (SettingsError, StoreError) as error:
+        print(f"bongsu trace: {error}", file=sys.stderr)
+        return 1
+    if not found:
+        print(f"bongsu trace: no event {arguments[0]!r} was recorded in this database", file=sys.stderr)
+        return 1
+    print("\n\n".join(describe(sighting, posts) for sighting, posts in found))
+    return 0
+
+
+def describe(sighting: Sighting, posts: Sequence[Post]) -> str:
+    """One sighting as lines of text: a headline, and a table of its stages in the order they were done."""
+    at = sighting.captured_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    lines = [
+        f"{sighting.hazard} {sighting.event_id}, incident {sighting.incident_id}, captured {at}",
+        f"{'stage':<23} {'queued s':>10} {'working s':>10} {'since capture s':>16}",
+    ]
+    for name, stage, came_at in sorted(_legs(sighting, posts), key=lambda leg: leg[1].done_at):
+        queued_s = (stage.got_at - came_at).total_seconds()
+        working_s = (stage.done_at - stage.got_at).total_seconds()
+        since_s = (stage.done_at - sighting.captured_at).total_seconds()
+        lines.append(f"{name:<23} {queued_s:>10.3f} {working_s:>10.3f} {since_s:>16.3f}")
+    return "\n".join(lines)
+
+
+def _legs(sighting: Sighting, posts: Sequence[Post]) -> list[tuple[str, Stage, datetime]]:
+    """Every stage with the time at which its input was published: the way forks after the detector."""
+    legs = []
+    came_at = sighting.captured_at
+    for stage in sighting.trace:
+        legs.append((stage.name, stage, came_at))
+        came_at = stage.done_at
+    came_at = sighting.captured_at
+    for stage in sighting.caption_trace:
+        if stage not in sighting.trace:
+            legs.append((f"{stage.name} (captioned)" if stage.name == "map" else stage.name, stage, came_at))
+        came_at = stage.done_at
+    captioned_at = next((s.done_at for s in sighting.caption_trace if s.name == "caption"), sighting.captured_at)
+    for post in posts:
+        stage = Stage("post", post.claimed_at, post.posted_at)
+        legs.append((f"post ({post.channel})", stage, captioned_at))
+    return legs
+
+
+def db(arguments: list[str]) -> int:
+    """Bring the database's tables to the schema of this version; the exit status."""
+    parser = argparse.ArgumentParser(prog="bongsu db", description="The database of BONGSU_DATABASE_URL.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("upgrade", help="create its tables, or bring them to this version's schema; safe to repeat")
+    parser.parse_args(arguments)
+    from store import StoreError
+    from store.database import Database
+
+    try:
+        before, now = asyncio.run(Database.upgrade(environment.load().database_url))
+    except (SettingsError, StoreError) as error:
+        print(f"bongsu db: {error}", file=sys.stderr)
+        return 1
+    if before is None:
+        print(f"created the tables, step {now}")
+    else:
+        print(f"the tables are at step {now} already" if before == now else f"upgraded the tables: {before} -> {now}")
+    return 0
+
+
+def snapshots(arguments: list[str]) -> int:
+    """Delete pictures that are kept no longer; the exit status."""
+    parser = argparse.ArgumentParser(prog="bongsu snapshots", description="The pictures of BONGSU_SNAPSHOT_URL.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("prune", help="delete old pictures now; the map API does so every hour")
+    command.add_argument("--days", type=float, help="keep this long (BONGSU_SNAPSHOT_KEEP_DAYS; 0: for ever)")
+    command.add_argument("--gb", type=float, help="keep so much (BONGSU_SNAPSHOT_KEEP_GB; 0: no limit)")
+    command.add_argument("--rehearse", action="store_true", help="delete nothing, say what would be")
+    chosen = parser.parse_args(arguments)
+    from api.retention import prune
+    from store.snapshots import SnapshotError, Snapshots
+
+    given = {"snapshot_keep_days": chosen.days, "snapshot_keep_gb": chosen.gb}
+    try:
+        settings = environment.load()
+        settings = msgspec.structs.replace(
+            settings, **{name: value for name, value in given.items() if value is not None}
+        )
+        done = asyncio.run(prune(Snapshots.open(settings.snapshot_url), settings, is_rehearsal=chosen.rehearse))
+    except (ValueError, SnapshotError) as error:
+        print(f"bongsu snapshots: {error}", file=sys.stderr)
+        return 1
+    verb = "would delete" if chosen.rehearse else "deleted"
+    freed_mb, kept_mb = done.freed_bytes / 1e6, done.kept_bytes / 1e6
+    print(f"{verb} {done.deleted} pictures ({freed_mb:,.1f} MB), kept {done.kept} ({kept_mb:,.1f} MB)")
+    return 0
+
+
+def key(arguments: list[str]) -> int:
+    """Make a key of the API; the exit status. The line goes to stdout, the key itself to stderr, and nowhere else."""
+    from web.keys import ROLES, new_key
+
+    parser = argparse.ArgumentParser(prog="bongsu key", description="Keys of the map API (BONGSU_API_KEYS).")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("new", help="print a new key once, and the line to add to the file of keys")
+    command.add_argument("name", help="whose key it is: 1 to 64 letters, digits, dots or dashes")
+    command.add_argument("--role", required=True, choices=ROLES, help="a viewer reads; an operator reviews too")
+    chosen = parser.parse_args(arguments)
+    try:
+        text, made = new_key(chosen.name, chosen.role)
+    except ValueError as error:
+        print(f"bongsu key: {error}", file=sys.stderr)
+        return 1
+    print(f"The key, shown this once: {text}\nAdd this line to the file of BONGSU_API_KEYS:", file=sys.stderr)
+    sys.stderr.flush()
+    print(f"{made.name} {made.role} {made.digest}")
+    return 0
+
+
+def feedback(arguments: list[str]) -> int:
+    """Write reviewed incidents as pictures to train on; the exit status."""
+    parser = argparse.ArgumentParser(prog="bongsu feedback", description="What operators said of incidents.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("export", help="write pictures and labels in YOLO's form")
+    command.add_argument("folder", type=Path, help="a new or empty folder")
+    command.add_argument("--since", help="only what was reviewed then or later, like 2026-11-22T05:03:00Z")
+    chosen = parser.parse_args(arguments)
+    from api.feedback import ExportError
+    from api.filters import parse_time
+    from store import StoreError
+    from store.snapshots import SnapshotError
+
+    try:
+        done = asyncio.run(_export(chosen.folder, parse_time("--since", chosen.since)))
+    except (ValueError, ExportError, SnapshotError, StoreError) as error:
+        print(f"bongsu feedback: {error}", file=sys.stderr)
+        return 1
+    print(
+        f"wrote {done.positives} positives and {done.negatives} negatives to {chosen.folder}; "
+        f"left out {done.gone} whose picture is no longer kept, {done.unclear} whose truth is unclear"
+    )
+    return 0
+
+
+async def _export(folder: Path, since: datetime | None) -> Exported:
+    from api.feedback import export
+    from store import Store
+    from store.snapshots import Snapshots
+
+    settings = environment.load()
+    store = await Store.open(settings.database_url)
+    try:
+        return await export(store, Snapshots.open(settings.snapshot_url), folder, since)
+    finally:
+        await store.close()
+
+
+async def _look_up(event_id: str) -> list[tuple[Sighting, list[Post]]]:
+    from store import Store
+
+    store = await Store.open(environment.load().database_url)
+    try:
+        return [
+            (
+                sighting,
+                [post for post in await store.posts.of_incident(sighting.incident_id) if post.event_id == event_id],
+            )
+            for sighting in await store.sightings.of_event(event_id)
+        ]
+    finally:
+        await store.close()

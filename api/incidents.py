@@ -1,0 +1,141 @@
+"""The endpoints of incidents: lists, one, its picture, and what operators say of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import structlog
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.exceptions import HTTPException
+from msgspec import Meta, Struct
+
+from api import filters, views
+from api.pictures import picture
+from api.site import AsCaller, AtSite, Site
+from store.queries import Wanted
+from store.records import Incident, Verdict
+from web.answers import GeoJson, answer_json, caching, read_body
+from web.keys import Caller
+
+log = structlog.get_logger()
+router = APIRouter(tags=["incidents"])
+
+NOTE_MAX = 1000
+
+
+class ReviewBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """What an operator says of an incident."""
+
+    verdict: Verdict
+    note: Annotated[str, Meta(max_length=NOTE_MAX)] = ""
+
+
+def operator(caller: AsCaller) -> Caller:
+    """Who may review.
+
+    Raises:
+        HTTPException: 401 without a key, 403 with one that only reads.
+    """
+    if caller.role is None:
+        raise HTTPException(
+            401, "to review takes an operator's key: send Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"}
+        )
+    if caller.role != "operator":
+        raise HTTPException(403, f"key {caller.name!r} may only read: reviews take an operator's key")
+    return caller
+
+
+AsOperator = Annotated[Caller, Depends(operator)]
+
+
+@router.get("/api/incidents", response_class=GeoJson)
+async def list_incidents(
+    site: AtSite,
+    request: Request,
+    *,
+    hazard: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    bbox: str | None = None,
+    camera: str | None = None,
+    status: str | None = None,
+    limit: str | None = None,
+    cursor: str | None = None,
+) -> Response:
+    """Incidents, last seen first, as a GeoJSON FeatureCollection.
+
+    `next` is the `cursor` of the page after this one, null on the last. Start the live stream at `revision`.
+    """
+    wanted = Wanted(
+        hazards=filters.parse_hazards(hazard),
+        since=filters.parse_time("since", since),
+        until=filters.parse_time("until", until),
+        bbox=filters.parse_bbox(bbox),
+        camera=camera or None,
+        statuses=filters.parse_statuses(status),
+        after=filters.parse_cursor(cursor),
+        limit=filters.parse_limit(limit),
+    )
+    found = await site.store.incidents.find(wanted)
+    quiet_s = site.settings.quiet_s
+    features = [views.incident_feature(item, quiet_s) for item in found.items]
+    following = filters.show_cursor(found.next)
+    told = views.collection(features, revision=found.revision, quiet_s=quiet_s, next=following)
+    return answer_json(request, site, told)
+
+
+@router.get("/api/incidents/{incident_id}", response_class=GeoJson)
+async def show_incident(site: AtSite, request: Request, incident_id: str) -> Response:
+    """One incident as a GeoJSON Feature, with the stages that its first sighting passed, and its first post."""
+    incident = await _find(site, incident_id)
+    feature = views.incident_feature(incident, site.settings.quiet_s)
+    sighting = await site.store.sightings.first_of(incident.id)
+    posts = await site.store.posts.of_incident(incident.id)
+    feature["properties"]["stages"] = None if sighting is None else views.stages(sighting.stages, posts)
+    return answer_json(request, site, feature)
+
+
+@router.get("/api/incidents/{incident_id}/snapshot", response_class=Response)
+async def show_snapshot(site: AtSite, request: Request, incident_id: str, v: str | None = None) -> Response:
+    """The incident's mosaicked picture. Its address in the incident names the picture, and may be cached."""
+    incident = await _find(site, incident_id)
+    if incident.snapshot_key is None:
+        raise HTTPException(404, f"incident {incident_id} has no picture: it was withheld, or is not ready yet")
+    return await picture(request, site, incident.snapshot_key, is_lasting=v == str(incident.revision))
+
+
+@router.post("/api/incidents/{incident_id}/review", response_class=GeoJson)
+async def review_incident(site: AtSite, request: Request, incident_id: str, caller: AsOperator) -> Response:
+    """Say that somebody looked: it is `acknowledged`, or a `false_alarm`, which closes it. The live stream tells."""
+    body = await read_body(request, ReviewBody, '{"verdict": "acknowledged" or "false_alarm", "note": ""}')
+    number = filters.parse_id(incident_id)
+    incident = await site.store.reviews.give(number, body.verdict, by=caller.name or "", note=body.note.strip())
+    log.info("incident_reviewed", incident=number, verdict=body.verdict, by=caller.name)
+    return _reviewed(site, incident, incident_id)
+
+
+@router.delete("/api/incidents/{incident_id}/review", response_class=GeoJson)
+async def withdraw_review(site: AtSite, incident_id: str, caller: AsOperator) -> Response:
+    """Take a review back. The live stream tells."""
+    number = filters.parse_id(incident_id)
+    incident = await site.store.reviews.withdraw(number)
+    log.info("review_withdrawn", incident=number, by=caller.name)
+    return _reviewed(site, incident, incident_id)
+
+
+def _reviewed(site: Site, incident: Incident | None, incident_id: str) -> Response:
+    if incident is None:
+        raise _missing(incident_id)
+    headers = caching(site) | {"Cache-Control": "no-store"}
+    return GeoJson(views.encode(views.incident_feature(incident, site.settings.quiet_s)), headers=headers)
+
+
+async def _find(site: Site, incident_id: str) -> Incident:
+    incident = await site.store.incidents.get(filters.parse_id(incident_id))
+    if incident is None:
+        raise _missing(incident_id)
+    return incident
+
+
+def _missing(incident_id: str) -> HTTPException:
+    return HTTPException(404, f"there is no incident {incident_id}")

@@ -1,0 +1,222 @@
+"""The map API: incidents as GeoJSON and live, feeds, snapshots and the page. Run: `python -m api.server`.
+
+Each noun has its file of endpoints; here they are put together and served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import resource
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+
+import structlog
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from api import cameras, feeds, filters, incidents, openapi, pages, signin
+from api import settings as environment
+from api.audit import auditing
+from api.live import Live
+from api.pages import PAGE, SecureHeaders
+from api.pipeline import PipelineFile
+from api.retention import pruning
+from api.settings import Settings, split
+from api.site import Site
+from api.stream import Hub
+from functions import telemetry
+from functions.settings import SettingsError
+from store import Store, StoreError
+from store.snapshots import SnapshotError, Snapshots
+from web.guard import WRONG_KEYS_A_MINUTE, Guard, RefusedError
+from web.keys import KeyFileError, Keyring
+from web.limits import Buckets, Proxies
+
+__all__ = ["Server", "Site", "create_app", "listen", "main", "open_site", "serve"]
+
+log = structlog.get_logger()
+
+GUARDED = ("/api/", "/feed.json", "/feed.atom", "/cap.xml", "/cap/")
+"""Beginnings of the paths that show incidents; the page itself shows nothing, and is where one signs in."""
+SIGN_IN = "/api/session"
+
+_STALLED_MS = 30_000
+_OTHER_FILES = 256
+
+
+def create_app(site: Site) -> ASGIApp:
+    """The application over an open site."""
+    # The interactive pages of FastAPI load scripts from elsewhere; /openapi.json is there for any viewer.
+    app = FastAPI(title="Bongsu", summary="Incidents seen by cameras, live", version="1", docs_url=None, redoc_url=None)
+    app.state.site = site
+    for noun in (signin.router, incidents.router, cameras.router, feeds.router, pages.router):
+        app.include_router(noun)
+    app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
+    app.add_exception_handler(filters.BadQueryError, _refuse_query)
+    app.add_exception_handler(RefusedError, _refuse)
+    app.add_exception_handler(StoreError, _apologise)
+    app.add_exception_handler(SnapshotError, _apologise)
+    app.openapi = functools.partial(openapi.describe, app)  # type: ignore[method-assign]
+    outer: ASGIApp = SecureHeaders(
+        Guard(Live(app, site), site, guarded=GUARDED, sign_in=SIGN_IN), pages.policy(site.settings.tile_url)
+    )
+    origins = split(site.settings.cors_origins)
+    if not origins:
+        return outer
+    # Without credentials: a page elsewhere sends its own key, and never the cookie of who happens to look at it.
+    return CORSMiddleware(
+        outer,
+        allow_origins=origins,
+        allow_methods=("GET", "POST", "DELETE"),
+        allow_headers=("Authorization", "Content-Type", "If-None-Match", "Last-Event-ID"),
+        expose_headers=("ETag", "Retry-After"),
+        max_age=3600,
+    )
+
+
+@contextlib.asynccontextmanager
+async def open_site(settings: Settings) -> AsyncIterator[Site]:
+    """Open the database, the snapshots and the live stream.
+
+    Raises:
+        KeyFileError: the file of keys cannot be used.
+        StoreError: the database cannot be opened.
+        SnapshotError: the snapshots cannot be opened.
+    """
+    keys = Keyring.open(settings.api_keys)
+    store = await Store.open(settings.database_url, quiet_s=settings.quiet_s)
+    try:
+        pipeline = PipelineFile(settings.scale_status)
+        hub = Hub(store, pipeline, public_url=settings.public_url.rstrip("/"), readers_max=settings.streams_max)
+        snapshots = Snapshots.open(settings.snapshot_url)
+        requests, failures = Buckets(settings.rate_limit), Buckets(WRONG_KEYS_A_MINUTE)
+        proxies = Proxies(split(settings.trusted_proxies))
+        async with hub.running(), pruning(snapshots, settings), auditing(store):
+            yield Site(settings, store, snapshots, pipeline, hub, keys, requests, failures, proxies)
+    finally:
+        await store.close()
+
+
+async def _refuse_query(_: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": str(error)}, 422)
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedError)
+    return error.answer()
+
+
+async def _apologise(_: Request, error: Exception) -> Response:
+    # The reason may name the database's host: that is for the log.
+    log.warning("request_failed", reason=str(error))
+    return JSONResponse({"detail": "the database or the picture store is not available: try again later"}, 503)
+
+
+class Server(uvicorn.Server):
+    """uvicorn, but leaving ends the open streams first: it would wait for them for ever."""
+
+    def __init__(self, site: Site) -> None:
+        # `access_log` off: who looks at alerts is nobody's business, and each page holds a stream anyway.
+        super().__init__(
+            uvicorn.Config(
+                create_app(site),
+                lifespan="off",
+                access_log=False,
+                log_level="warning",
+                server_header=False,
+                # Whose word is believed is decided by `limits.py` alone.
+                proxy_headers=False,
+                # h11 and compression would take more memory for each reader than all else.
+                http="httptools",
+                ws="websockets-sansio",
+                ws_per_message_deflate=False,
+                ws_max_size=4096,
+                timeout_graceful_shutdown=5,
+            )
+        )
+        self._hub = site.hub
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._hub.end_all()
+        await super().shutdown(sockets)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket on that address.
+
+    Raises:
+        OSError: the address is taken or not ours; the message says so and what to do.
+    """
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise OSError(f"BONGSU_HTTP_HOST: cannot use {host!r}: {error}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # What is accepted inherits it: a reader that takes nothing for so long is cut off, asleep or malicious.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MS)
+        listener.bind(address)
+        # After a restart all readers come back within a second or two.
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or str(error)
+        raise OSError(f"port {port} on {host}: {reason}: free it or set BONGSU_HTTP_PORT to another") from error
+    return listener
+
+
+async def serve(settings: Settings, listener: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        KeyFileError: the file of keys cannot be used.
+        StoreError: the database cannot be opened.
+        SnapshotError: the snapshots cannot be opened.
+    """
+    async with open_site(settings) as site:
+        server = Server(site)
+        # uvicorn raises a signal again once it has stopped; to stop when told to is no failure, so it ends here.
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, lambda *_: setattr(server, "should_exit", True))
+        host, port = listener.getsockname()[:2]
+        log.info("api_listening", url=f"http://{host}:{port}/")
+        await server.serve(sockets=[listener])
+
+
+def allow_files(readers_max: int) -> None:
+    """Let the process hold a file for each reader, as far as the system lets it; say so where that is not enough."""
+    wanted = readers_max + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft < wanted:
+            log.warning("few_files", readers_max=readers_max, files=soft, fix="raise `ulimit -Hn` or lower the readers")
+
+
+def main() -> int:
+    """Serve as the environment says; the exit status."""
+    try:
+        settings = environment.load()
+        allow_files(settings.streams_max)
+        telemetry.start("api")
+        with listen(settings.http_host, settings.http_port) as listener:
+            asyncio.run(serve(settings, listener))
+    except (SettingsError, KeyFileError, StoreError, SnapshotError, OSError) as error:
+        print(f"bongsu api: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

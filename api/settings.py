@@ -1,0 +1,80 @@
+"""What the environment says to the API, beside what it shares with the functions that open the stores."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from functions.settings import read
+from store.settings import StoreSettings
+
+
+class Settings(StoreSettings, frozen=True):
+    """The API's."""
+
+    snapshot_keep_days: float = 30.0
+    """Pictures older than this are deleted; 0 keeps them for ever."""
+    snapshot_keep_gb: float = 20.0
+    """The oldest pictures are deleted when all together have more (10^9 bytes); 0 is no limit."""
+    http_host: str = "127.0.0.1"
+    http_port: int = 8080
+    public_url: str = ""
+    """Address under which readers reach the API, such as `https://alerts.example.org`; makes feed links absolute."""
+    tile_url: str = ""
+    """Map tiles for the page, such as `https://tile.example.org/{z}/{x}/{y}.png`; none are fetched without it."""
+    tile_attribution: str = ""
+    scale_status: str = ""
+    """File that the autoscaler of one machine writes; shown as `/api/pipeline`."""
+    streams_max: int = 5000
+    """Most readers of the live stream in one API process; each takes about 12 KB and a file."""
+    cap_status: Literal["Actual", "Exercise", "System", "Test"] = "Test"
+    """What CAP alerts say they are; "Actual" has emergency services act on them, so somebody must mean it."""
+    api_keys: str = ""
+    """File of the API's keys, a line each: `name role sha256`; `bongsu key new` writes such a line."""
+    api_read: Literal["open", "key"] = "open"
+    """Whether anybody may read, or who has a key. To write always takes a key."""
+    cors_origins: str = ""
+    """Sites whose pages may read the API, such as `https://map.example.org`, separated by commas; `*` is any."""
+    rate_limit: float = 1200.0
+    """Requests a minute from one address or key; a stream counts once. 0 is no limit."""
+    trusted_proxies: str = ""
+    """Addresses or networks of our own proxies, separated by commas: only their X-Forwarded-For is believed."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, limit in (("DAYS", self.snapshot_keep_days), ("GB", self.snapshot_keep_gb)):
+            if not 0 <= limit < 1e6:
+                raise ValueError(f"BONGSU_SNAPSHOT_KEEP_{name} must be 0 or more, got {limit}")
+        if not 0 <= self.rate_limit < 1e9:
+            raise ValueError(f"BONGSU_RATE_LIMIT must be requests a minute, or 0 for no limit, got {self.rate_limit}")
+        if self.api_read == "key" and not self.api_keys:
+            raise ValueError("BONGSU_API_READ is 'key', so BONGSU_API_KEYS must name a file of keys, got ''")
+        for origin in split(self.cors_origins):
+            if origin != "*" and (not origin.startswith(("http://", "https://")) or origin.count("/") != 2):
+                raise ValueError(f"BONGSU_CORS_ORIGINS must be like https://map.example.org, or *, got {origin!r}")
+        for proxy in split(self.trusted_proxies):
+            # Here, as no function has proxies.
+            from ipaddress import ip_network
+
+            try:
+                ip_network(proxy)
+            except ValueError:
+                raise ValueError(f"BONGSU_TRUSTED_PROXIES must be like 10.0.0.0/8, got {proxy!r}") from None
+        if not 0 <= self.http_port <= 65_535:
+            raise ValueError(f"BONGSU_HTTP_PORT must be 0 to 65535, got {self.http_port}")
+        for name, address in (("PUBLIC", self.public_url), ("TILE", self.tile_url)):
+            if address and not address.startswith(("http://", "https://")):
+                raise ValueError(f"BONGSU_{name}_URL must start with http:// or https://, got {address!r}")
+
+
+def split(text: str) -> list[str]:
+    """The values of a list that is separated by commas."""
+    return [value for part in text.split(",") if (value := part.strip())]
+
+
+def load() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        SettingsError: a value cannot be used.
+    """
+    return read(Settings)

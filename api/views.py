@@ -1,0 +1,159 @@
+"""Records as the public sees them: GeoJSON features and JSON Feed items; the API and the live stream use it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from functions.event import Caption, Stage, utc_now
+from store.records import Camera, Incident, Post, Review
+
+Json = dict[str, Any]
+
+# What a sighting passes before it is seen.
+_STAGES = ("motion", "detect", "map", "caption")
+TITLES = {"accident": "Accident", "fire": "Fire", "gun": "Gun", "knife": "Knife"}
+
+
+def incident_feature(incident: Incident, quiet_s: float, now: datetime | None = None) -> Json:
+    """An incident as a GeoJSON Feature; `status` holds for `now`."""
+    by_time = "open" if incident.is_open(now or utc_now(), quiet_s) else "closed"
+    has_snapshot = incident.snapshot_key is not None
+    return {
+        "type": "Feature",
+        "id": incident.id,
+        "geometry": _point(incident.place.lon, incident.place.lat),
+        "properties": {
+            "id": incident.id,
+            "hazard": incident.hazard,
+            "camera": incident.camera,
+            "place": incident.place.name,
+            "region": incident.place.region,
+            "first_seen": timestamp(incident.first_seen),
+            "last_seen": timestamp(incident.last_seen),
+            "confidence": round(incident.confidence, 4),
+            "sightings": incident.sightings,
+            "status": "false_alarm" if incident.is_false_alarm else by_time,
+            "review": None if incident.review is None else _review(incident.review),
+            "late": incident.late,
+            "caption": None if incident.caption is None else _caption(incident.caption),
+            # The revision makes the address new when the picture is, so it may be cached.
+            "snapshot": f"/api/incidents/{incident.id}/snapshot?v={incident.revision}" if has_snapshot else None,
+            "pin_s": round(incident.pin_s, 3),
+        },
+    }
+
+
+def encode(told: Json) -> bytes:
+    """A record as JSON."""
+    return msgspec.json.encode(told)
+
+
+def picture_version(key: str) -> str:
+    """What an address says of its picture, so that it is a new one when the picture is."""
+    return key[3:15]
+
+
+def stages(told: Sequence[Stage], posts: Sequence[Post] = ()) -> list[Json]:
+    """The stages that made an incident, for its own page: those of its first sighting, then its first post.
+
+    Args:
+        told: stages of the sighting; a post that it passed may have posted nothing, and is left out.
+        posts: of the incident, in the order they went out.
+    """
+    passed = [stage for stage in told if stage.name in _STAGES]
+    # Claimed when the poster got it; where an earlier attempt died, when the one that posted did.
+    sent = [Stage("post", post.claimed_at, post.posted_at) for post in posts[:1]]
+    return [
+        {"name": stage.name, "got_at": timestamp(stage.got_at), "done_at": timestamp(stage.done_at)}
+        for stage in (*passed, *sent)
+    ]
+
+
+def camera_feature(camera: Camera) -> Json:
+    """A camera as a GeoJSON Feature."""
+    key = camera.snapshot_key
+    return {
+        "type": "Feature",
+        "id": camera.id,
+        "geometry": _point(camera.place.lon, camera.place.lat),
+        "properties": {
+            "id": camera.id,
+            "place": camera.place.name,
+            "region": camera.place.region,
+            "status": camera.status,
+            "changed_at": timestamp(camera.changed_at),
+            "snapshot": f"/api/cameras/{quote(camera.id, safe='')}/snapshot?v={picture_version(key)}" if key else None,
+            "snapshot_at": None if camera.snapshot_at is None else timestamp(camera.snapshot_at),
+        },
+    }
+
+
+def collection(features: list[Json], **members: Any) -> Json:
+    """Features as a GeoJSON FeatureCollection, with foreign members."""
+    return {"type": "FeatureCollection", "features": features, **members}
+
+
+def title(incident: Incident) -> str:
+    """What an alert is called in a list."""
+    return " · ".join(filter(None, (TITLES[incident.hazard], incident.place.name)))
+
+
+def feed_item(post: Post, public_url: str = "") -> Json:
+    """A post as an item of a JSON Feed 1.1; its addresses are absolute if `public_url` is given."""
+    incident = post.incident
+    item: Json = {
+        "id": f"bongsu-post-{post.id}",
+        "url": f"{public_url}/?incident={incident.id}",
+        "title": title(incident),
+        "content_text": f"{post.text.en}\n{post.text.ko}",
+        "date_published": timestamp(post.posted_at),
+        "tags": [incident.hazard],
+        "_bongsu": {
+            "incident": incident.id,
+            "hazard": incident.hazard,
+            "place": incident.place.name,
+            "region": incident.place.region,
+            "caption": _caption(post.text),
+            "revision": post.revision,
+        },
+    }
+    if post.snapshot_key is not None:
+        item["image"] = f"{public_url}/api/posts/{post.id}/snapshot"
+    if post.location_key is not None:
+        map_url = f"{public_url}/api/posts/{post.id}/location"
+        item["attachments"] = [{"url": map_url, "mime_type": "image/jpeg", "title": "Where it is"}]
+    return item
+
+
+def feed(posts: list[Post], public_url: str = "") -> Json:
+    """Posts, newest first, as a JSON Feed 1.1."""
+    return {
+        "version": "https://jsonfeed.org/version/1.1",
+        "title": "Bongsu alerts",
+        "description": "Accidents, fires, guns and knives seen by cameras. Faces are mosaicked.",
+        "home_page_url": f"{public_url}/",
+        "feed_url": f"{public_url}/feed.json",
+        "items": [feed_item(post, public_url) for post in posts],
+    }
+
+
+def timestamp(at: datetime) -> str:
+    """A UTC time as ISO 8601 with milliseconds and Z."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _point(lon: float, lat: float) -> Json:
+    return {"type": "Point", "coordinates": [lon, lat]}
+
+
+def _review(review: Review) -> Json:
+    return {"verdict": review.verdict, "by": review.by, "at": timestamp(review.at), "note": review.note}
+
+
+def _caption(caption: Caption) -> Json:
+    return {"en": caption.en, "ko": caption.ko}

@@ -1,0 +1,1 @@
+"""Trains, exports, measures and calibrates detection networks; no service imports it."""

@@ -1,0 +1,187 @@
+"""Labelled pictures and where they came from: a folder whose `manifest.csv` names each with its source and sha256.
+
+Training, calibration and evaluation read a corpus through this module only, so none of them sees a picture that is not
+the one that was recorded. Needs neither torch nor ultralytics.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from functions import HAZARDS, Box
+
+Split = Literal["train", "val", "test"]
+NEGATIVE = "negative"
+_HAIR = 1.01
+_SPLITS: dict[str, Split] = {"train": "train", "val": "val", "test": "test"}
+
+
+class CorpusError(ValueError):
+    """A corpus cannot be used; the message names the file and the fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """One labelled hazard: its class number (an index of `HAZARDS`) and where it is."""
+
+    number: int
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled picture.
+
+    Attributes:
+        path: the picture.
+        source: who collected it, the unit that is held out.
+        scene: pictures of one scene are never in two splits.
+        label: the hazard that it was collected for, or "negative".
+    """
+
+    path: Path
+    split: Split
+    source: str
+    scene: str
+    label: str
+    sha256: str
+
+    @property
+    def labels_path(self) -> Path:
+        """Its YOLO label file."""
+        return self.path.parents[1] / "labels" / f"{self.path.stem}.txt"
+
+    def truths(self) -> list[Truth]:
+        """Read what is labelled in it.
+
+        Raises:
+            CorpusError: a line is no label.
+        """
+        lines = self.labels_path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [_truth(line, self.labels_path) for line in lines if line.strip()]
+
+
+def read_corpus(folder: Path, *, check: bool = True) -> list[Sample]:
+    """Read a corpus, in the order of its manifest.
+
+    Args:
+        folder: holds `manifest.csv` and, for each split, `images/` and `labels/`.
+        check: compare each picture with its sha256; 95 MB take half a second.
+
+    Raises:
+        CorpusError: no manifest, a row or label that is none, a missing picture or label file, or a picture that is not
+            the recorded one.
+    """
+    manifest = folder / "manifest.csv"
+    try:
+        # Spreadsheets put a mark of the encoding before the first column's name.
+        with manifest.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            samples = [_sample(folder.resolve(), row, f"{manifest}, line {rows.line_num}") for row in rows]
+    except OSError as error:
+        raise CorpusError(f"no corpus at {folder}: {error.strerror}: manifest.csv; see docs/detector.md") from None
+    except KeyError as error:
+        raise CorpusError(f"{manifest} has no column {error}; see docs/detector.md") from None
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{manifest} must be UTF-8: {error}") from None
+    for sample in samples:
+        _check(sample, check)
+        sample.truths()
+    return samples
+
+
+def digest(samples: Iterable[Sample]) -> str:
+    """One sha256 over all pictures and labels, to say in a model's card what it was made from."""
+    total = hashlib.sha256()
+    for sample in sorted(samples, key=lambda s: s.path.name):
+        total.update(f"{sample.path.name} {sample.sha256}\n".encode())
+        total.update(sample.labels_path.read_bytes())
+    return total.hexdigest()
+
+
+def read_hard(path: Path) -> frozenset[str]:
+    """Names of the pictures that `detect.training.hard_examples` found hard.
+
+    Raises:
+        CorpusError: there is no such list.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return frozenset(row["picture"] for row in csv.DictReader(file))
+    except (OSError, KeyError) as error:
+        raise CorpusError(
+            f"{path} is no list of hard pictures ({error}): `detect.training.hard_examples` writes one"
+        ) from None
+
+
+def sampling_weights(
+    samples: Sequence[Sample], hard: Collection[str] = (), times: float = 1.0, *, even: bool = True
+) -> list[float]:
+    """How often each picture is drawn, summing to 1: every label alike, and no source or scene drowns the others.
+
+    A label's share is divided among its pictures by the inverse square root of how many their source and their scene
+    have, so that the 120 staged guns of a real camera are seen more often than each of the 690 stock photos.
+
+    Args:
+        samples: the pictures.
+        hard: names of those to be drawn more often than others of their kind ...
+        times: ... and how many times as often.
+        even: False: each picture alike, but for the hard ones.
+    """
+    labels = Counter(s.label for s in samples)
+    sources = Counter((s.label, s.source) for s in samples)
+    scenes = Counter((s.label, s.source, s.scene) for s in samples)
+    crowds = [(sources[s.label, s.source] * scenes[s.label, s.source, s.scene]) if even else 1 for s in samples]
+    raw = [n**-0.5 * (times if s.path.name in hard else 1.0) for n, s in zip(crowds, samples, strict=True)]
+    if not even:
+        return [w / sum(raw) for w in raw]
+    sums = {label: sum(w for w, s in zip(raw, samples, strict=True) if s.label == label) for label in labels}
+    return [w / sums[s.label] / len(labels) for w, s in zip(raw, samples, strict=True)]
+
+
+def _sample(folder: Path, row: dict[str, str], where: str) -> Sample:
+    if None in (row["file"], row["source_repo"], row["scene"], row["sha256"]):
+        raise CorpusError(f"{where}: has fewer columns than the first line")
+    split = _SPLITS.get(row["split"])
+    if split is None:
+        raise CorpusError(f"{where}: split must be train, val or test, got {row['split']!r}")
+    if row["classes"] not in (*HAZARDS, NEGATIVE):
+        raise CorpusError(f"{where}: classes must be one of {', '.join(HAZARDS)}, {NEGATIVE}, got {row['classes']!r}")
+    return Sample(folder / row["file"], split, row["source_repo"], row["scene"], row["classes"], row["sha256"])
+
+
+def _check(sample: Sample, against_sum: bool) -> None:
+    if not sample.labels_path.is_file():
+        raise CorpusError(f"{sample.path} has no label file {sample.labels_path}: an empty one says 'nothing here'")
+    try:
+        known = not against_sum or hashlib.sha256(sample.path.read_bytes()).hexdigest() == sample.sha256
+    except OSError as error:
+        raise CorpusError(f"{sample.path}: {error.strerror}; the manifest names it") from None
+    if not known:
+        raise CorpusError(f"{sample.path} is not the picture that the manifest records: fetch it again")
+
+
+def _truth(line: str, path: Path) -> Truth:
+    try:
+        number, *numbers = line.split()
+        x, y, width, height = map(float, numbers)
+        # What reaches a hair over the edge is cut off there; NaN is in no range.
+        if int(number) not in range(len(HAZARDS)) or not all(0 <= v <= _HAIR for v in (x, y, width, height)):
+            raise ValueError
+        box = _corners(x, y, width, height)
+    except ValueError:
+        raise CorpusError(
+            f"{path}: a line must be 'class x y width height', class 0-{len(HAZARDS) - 1}, the others in fractions of "
+            f"the picture, got {line!r:.120}"
+        ) from None
+    return Truth(int(number), box)
+
+
+def _corners(x: float, y: float, width: float, height: float) -> Box:
+    return Box(*(min(1.0, max(0.0, v)) for v in (x - width / 2, y - height / 2, x + width / 2, y + height / 2)))

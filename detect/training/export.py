@@ -1,0 +1,235 @@
+"""Makes weights that the detector can load of a checkpoint; needs the `train` extra. Run by whoever changes a network.
+
+python -m detect.training.export hazard RUN/weights/best.pt detect/weights/hazard4_320.onnx
+python -m detect.training.export scene  yolov8n_coco_init.pt detect/weights/scene_640.onnx
+python -m detect.training.export state  RUN/weights/best.pt RUN/weights/hazard4_320.pt
+python -m detect.training.export blend  RUN/weights/best.pt RUN/blend.pt --start START.pt --share 0.5 --also RUN2/best.pt
+python -m detect.training.export int8   detect/weights/hazard4_320.onnx RUN/hazard4_320_int8.onnx --data CORPUS
+
+`state` is for the backend on torch: tensors only, which cannot run code; `blend` writes the same kind. Each command
+writes the sha256 of what it made into the `SHA256SUMS` beside it; a checkpoint is read only if it is recorded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detect.training.corpus import CorpusError
+from models.backends import COPY_KEY, SIZE_KEY, Floats, size_in
+from models.letterbox import Image, fit, letterbox
+from models.registry import ModelError, read_verified, record
+
+SIZES = {"hazard": 320, "scene": 640}
+_CALIBRATION = 300
+"""Pictures from which int8 learns what range each tensor has."""
+_FLOAT = r"/model\.[01]/|/model\.22/(cv3\.\d/cv3\.\d\.1/|cv\d\.\d/cv\d\.\d\.2/|Reshape|Concat)"
+"""What stays in single precision: the first two convolutions and the last two of each branch of classes, whose channels
+differ a hundredfold in range, so that 256 steps are too few for all of them; and what the head says in the end."""
+_SILU_IS_NOTHING = np.float32(-6.5)
+"""Under it a sigmoid is less than half of one of 256 steps; tensors reach -100, and no step should be spent on that."""
+
+
+def main() -> None:
+    """Export one network."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["hazard", "scene", "state", "blend", "int8"])
+    parser.add_argument(
+        "source", type=Path, help="a .pt file: a checkpoint, or a state dict of YOLOv8n on COCO; for int8 an .onnx file"
+    )
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--size", type=int, help="longer side of what it sees, in px, if not as in training")
+    parser.add_argument("--data", type=Path, help="for int8: a corpus, of which some training pictures are looked at")
+    parser.add_argument("--start", type=Path, help="for blend: what the run started from")
+    parser.add_argument(
+        "--share", type=float, default=0.5, help="for blend: of the source, 0 to 1; the rest is the start"
+    )
+    parser.add_argument(
+        "--also", type=Path, nargs="*", default=[], help="for blend: more runs, to take the mean of all"
+    )
+    chosen = parser.parse_args()
+    try:
+        if chosen.what == "int8":
+            quantise(chosen.source, chosen.target, chosen.data or parser.error("int8 needs --data CORPUS"))
+        elif chosen.what == "state":
+            export_state(chosen.source, chosen.target, chosen.size)
+        elif chosen.what == "blend":
+            start = chosen.start or parser.error("blend needs --start FILE.pt")
+            runs = [chosen.source, *chosen.also]
+            export_blend(runs, start, chosen.share, chosen.target, chosen.size)
+        else:
+            export(chosen.source, chosen.target, chosen.size, SIZES[chosen.what])
+        record(chosen.target)
+    except (CorpusError, ModelError) as error:
+        parser.error(str(error))
+
+
+def export(source: Path, target: Path, size_px: int | None = None, usual_px: int = SIZES["hazard"]) -> None:
+    """Write `source` as ONNX: any number of pictures of any size in multiples of 32, up to what the head says.
+
+    Args:
+        source: the checkpoint.
+        target: the `.onnx` file.
+        size_px: longer side of the pictures that it was trained on, which the file will say; None: as the checkpoint
+            says ...
+        usual_px: ... or this, if it does not.
+
+    Raises:
+        ModelError: the checkpoint is not the recorded one.
+    """
+    import onnx
+    import onnxslim
+    import torch
+
+    from models.checkpoint import RawHead, read_checkpoint
+
+    read = read_checkpoint(source, pickles=True)
+    network, size_px = RawHead(read.network), size_px or read.size_px or usual_px
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "network.onnx"
+        torch.onnx.export(
+            network,
+            (torch.zeros(1, 3, size_px, size_px),),
+            written,
+            dynamo=False,
+            opset_version=17,
+            input_names=["images"],
+            output_names=["sides", "classes"],
+        )
+        model = onnxslim.slim(onnx.load(written))
+    _free_shapes(model)
+    model.metadata_props.add(key=SIZE_KEY, value=str(size_px))
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, target)
+
+
+def export_state(source: Path, target: Path, size_px: int | None = None) -> None:
+    """Write the tensors of a checkpoint, and what is needed to build the network around them; its size as `export`.
+
+    Raises:
+        ModelError: the checkpoint is not the recorded one.
+    """
+    from models.checkpoint import read_checkpoint, write_state
+
+    read = read_checkpoint(source, pickles=True)
+    write_state(read.network, size_px or read.size_px or SIZES["hazard"], target)
+
+
+def export_blend(runs: Sequence[Path], start: Path, share: float, target: Path, size_px: int | None = None) -> None:
+    """Write a network between where runs started and the mean of where they ended (`checkpoint.blend`).
+
+    Its size is that of the first run, as `export` has it.
+
+    Raises:
+        ModelError: a checkpoint is not the recorded one, or they do not fit together.
+    """
+    from models.checkpoint import blend, read_checkpoint, write_state
+
+    begun, *ended = (read_checkpoint(path, pickles=True) for path in (start, *runs))
+    blended = blend(begun.network, [run.network for run in ended], share)
+    write_state(blended, size_px or ended[0].size_px or SIZES["hazard"], target)
+
+
+def quantise(source: Path, target: Path, data: Path) -> None:
+    """Write an int8 copy of ONNX weights for onnxruntime on a CPU, its ranges taken from training pictures.
+
+    Raises:
+        ModelError: the weights are not the recorded ones.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    from detect.training.corpus import read_corpus
+    from detect.training.evaluate import read_image
+
+    samples = [s for s in read_corpus(data) if s.split == "train"]
+    chosen = samples[:: max(1, len(samples) // _CALIBRATION)]
+    content = read_verified(source)
+    model = onnx.load_from_string(content)
+    size_px = size_in({entry.key: entry.value for entry in model.metadata_props}, source)
+    left = [node.name for node in model.graph.node if re.search(_FLOAT, node.name)]
+    before_silu = {node.input[0] for node in model.graph.node if node.op_type == "Sigmoid" and node.name not in left}
+    quantize_static(
+        model,
+        target,
+        _Pictures(model.graph.input[0].name, (_seen(read_image(sample), size_px) for sample in chosen)),
+        quant_format=QuantFormat.QDQ,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        calibrate_method=CalibrationMethod.MinMax,
+        nodes_to_exclude=left,
+        extra_options={
+            # Of the extremes of each picture the mean, so that a single one does not make the steps coarse for all.
+            "CalibMovingAverage": True,
+            "TensorQuantOverrides": {name: [{"rmin": _SILU_IS_NOTHING}] for name in before_silu},
+        },
+    )
+    made = _fused(target)
+    made.metadata_props.add(key=SIZE_KEY, value=str(size_px))
+    made.metadata_props.add(key=COPY_KEY, value=hashlib.sha256(content).hexdigest())
+    onnx.save(made, target)
+
+
+def _fused(path: Path) -> Any:
+    """The network after onnxruntime's own rewriting as far as it is the same on every CPU, which halves loading."""
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as folder:
+        options.optimized_model_filepath = str(Path(folder) / "fused.onnx")
+        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        made = onnx.load(options.optimized_model_filepath)
+    del made.metadata_props[:]
+    return made
+
+
+class _Pictures:
+    """What onnxruntime's calibration reads: one input after another, then None."""
+
+    def __init__(self, name: str, batches: Iterable[Floats]) -> None:
+        self._name = name
+        self._batches = iter(batches)
+
+    def get_next(self) -> dict[str, Floats] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {self._name: batch}
+
+    def set_range(self, *_: int) -> None:
+        """Calibrators that work in strides would use it; ours takes all."""
+
+
+def _seen(image: Image, size_px: int) -> Floats:
+    return letterbox([image], [fit(image.shape, size_px)])
+
+
+def _free_shapes(model: Any) -> None:
+    """Let the batch, the height and the width of what was traced at one size be any."""
+    from onnx import numpy_helper
+
+    free = [(value, {0: "batch", 2: "height", 3: "width"}) for value in model.graph.input]
+    free += [(value, {0: "batch", 2: "places"}) for value in model.graph.output]
+    for value, names in free:
+        for axis, name in names.items():
+            value.type.tensor_type.shape.dim[axis].dim_param = name
+    del model.graph.value_info[:]
+    shapes = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
+    for tensor in model.graph.initializer:
+        if tensor.name in shapes:
+            # The batch as it comes, as many channels, and however many places there are.
+            channels = int(numpy_helper.to_array(tensor)[1])
+            tensor.CopyFrom(numpy_helper.from_array(np.array([0, channels, -1]), tensor.name))
+
+
+if __name__ == "__main__":
+    main()

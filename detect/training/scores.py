@@ -1,0 +1,154 @@
+"""How good detections are against what is labelled: average precision, precision, recall, reliability. Plain numpy."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from detect.training.corpus import Truth
+from functions import HAZARDS, Detection
+
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+Bools = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
+IOUS = tuple(0.5 + 0.05 * i for i in range(10))
+"""Overlaps at which mAP50-95 is averaged."""
+LOOSE = 0.1
+"""An overlap that says "there", however it was framed: who labels burning cars frames the car, or the flames."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """All detections of one hazard in a set of pictures, surest first.
+
+    Attributes:
+        confidence: shape (n,).
+        hit: whether it is the first to find a labelled box, at each overlap asked for; shape (n, overlaps).
+        truths: how many boxes are labelled.
+    """
+
+    confidence: Floats
+    hit: Bools
+    truths: int
+
+
+def match(
+    found: Sequence[Sequence[Detection]], truths: Sequence[Sequence[Truth]], number: int, ious: Sequence[float] = IOUS
+) -> Matched:
+    """Pair detections of one hazard with labelled boxes: each box counts once, for the surest that overlaps it most.
+
+    Args:
+        found: for each picture its detections.
+        truths: for each picture what is labelled in it.
+        number: of the hazard, an index of `HAZARDS`.
+        ious: overlaps that make a hit.
+    """
+    confidences: list[float] = []
+    hits: list[Bools] = []
+    total = 0
+    for detections, labelled in zip(found, truths, strict=True):
+        boxes = [t.box for t in labelled if t.number == number]
+        total += len(boxes)
+        mine = sorted((d for d in detections if d.label == HAZARDS[number]), key=lambda d: -d.confidence)
+        taken = np.zeros((len(boxes), len(ious)), np.bool_)
+        for detection in mine:
+            overlaps = np.array([detection.box.iou(box) for box in boxes])
+            confidences.append(detection.confidence)
+            hits.append(_take(overlaps, taken, ious))
+    order = np.argsort(-np.asarray(confidences, np.float64), kind="stable")
+    hit = np.asarray(hits, np.bool_).reshape(len(hits), len(ious))
+    return Matched(np.asarray(confidences, np.float64)[order], hit[order], total)
+
+
+def average_precision(matched: Matched) -> Floats:
+    """Area under precision over recall, interpolated at 101 points as COCO does; one for each overlap asked for.
+
+    NaN if nothing is labelled.
+    """
+    overlaps = matched.hit.shape[1]
+    if matched.truths == 0:
+        return np.full(overlaps, np.nan)
+    ranks = np.arange(1, len(matched.confidence) + 1)[:, None]
+    hits = matched.hit.cumsum(axis=0)
+    recall, precision = hits / matched.truths, hits / ranks
+    points = np.linspace(0, 1, 101)
+    return np.array([_area(recall[:, i], precision[:, i], points) for i in range(overlaps)])
+
+
+def at_threshold(matched: Matched, threshold: float) -> tuple[float, float]:
+    """Precision and recall, at an overlap of 0.5, of detections at least so sure; NaN where nothing can be divided."""
+    kept = matched.confidence >= threshold
+    hits = int(matched.hit[kept, 0].sum())
+    return _share(hits, int(kept.sum())), _share(hits, matched.truths)
+
+
+class Tally(NamedTuple):
+    """In how many pictures a hazard is told: of those that show it, and of all others."""
+
+    right: int
+    shown: int
+    wrong: int
+    absent: int
+
+
+def tally(shown: Sequence[bool], told: Sequence[bool]) -> Tally:
+    """Count, of each picture whether it shows a hazard and whether that is told of it."""
+    right = sum(s and t for s, t in zip(shown, told, strict=True))
+    return Tally(right, sum(shown), sum(told) - right, len(shown) - sum(shown))
+
+
+def told(
+    found: Sequence[Sequence[Detection]], truths: Sequence[Sequence[Truth]], number: int, threshold: float
+) -> Tally:
+    """What an alert asks, whatever the boxes: whether a hazard is told in each picture, from some confidence on."""
+    shown = [any(t.number == number for t in labelled) for labelled in truths]
+    return tally(shown, [any(d.label == HAZARDS[number] and d.confidence >= threshold for d in each) for each in found])
+
+
+def reliability(matched: Sequence[Matched], bins: int = 10) -> list[tuple[float, float, int]]:
+    """Whether 0.8 means 80 %: for each bin of confidence its mean, the share that were hits at 0.5, and how many."""
+    confidence = np.concatenate([m.confidence for m in matched])
+    hit = np.concatenate([m.hit[:, 0] for m in matched])
+    edges = np.linspace(0, 1, bins + 1)
+    rows = []
+    for low, high in itertools.pairwise(edges):
+        inside = (confidence >= low) & ((confidence < high) | (high == 1))
+        if inside.any():
+            rows.append((float(confidence[inside].mean()), float(hit[inside].mean()), int(inside.sum())))
+    return rows
+
+
+def calibration_error(rows: Sequence[tuple[float, float, int]]) -> float:
+    """Mean distance of confidence from truth, weighed by how many there are: the expected calibration error."""
+    total = sum(count for *_, count in rows)
+    return sum(abs(told - true) * count for told, true, count in rows) / total if total else float("nan")
+
+
+def _take(overlaps: Floats, taken: Bools, ious: Sequence[float]) -> Bools:
+    """For each overlap asked for: the free box that is overlapped most, if by enough, is taken."""
+    hit = np.zeros(len(ious), np.bool_)
+    if not len(overlaps):
+        return hit
+    for i, least in enumerate(ious):
+        free = np.where(taken[:, i], 0.0, overlaps)
+        best = int(free.argmax())
+        if free[best] >= least:
+            taken[best, i] = hit[i] = True
+    return hit
+
+
+def _area(recall: Floats, precision: Floats, points: Floats) -> float:
+    # Precision at a recall is the best that can be had at that recall or more.
+    falling = np.maximum.accumulate(precision[::-1])[::-1]
+    at = np.searchsorted(recall, points, side="left")
+    return (
+        float(np.where(at < len(recall), falling[np.minimum(at, len(recall) - 1)], 0.0).mean()) if len(recall) else 0.0
+    )
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")

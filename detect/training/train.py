@@ -1,0 +1,219 @@
+"""Trains the hazard network; needs the `train` extra. `make train DATA=FOLDER DEVICE=cpu` runs it.
+
+python -m detect.training.train FOLDER --weights START.pt [--recipe FILE.json] [--device cpu|0] [--run runs/hazard]
+
+FOLDER is a corpus (`detect.training.corpus`). The run folder gets the recipe, what it was made from with all checksums,
+the curves, the confusion matrix, the weights and a model card. A run that was stopped goes on if it is started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from detect.training.card import write_card
+from detect.training.corpus import CorpusError, Sample, digest, read_corpus, read_hard
+from detect.training.recipe import Recipe, load_recipe
+from functions import HAZARDS
+from models.registry import WEIGHTS, ModelError, record
+
+
+def main() -> None:
+    """Train, or go on training."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="the corpus; its splits train and val are used, test is not looked at")
+    parser.add_argument(
+        "--weights", type=Path, default=WEIGHTS / "hazard4_320.pt", help="where to start: a recorded .pt"
+    )
+    parser.add_argument("--recipe", type=Path, help="numbers that differ from those of detect/training/recipe.py")
+    parser.add_argument("--final", type=Path, nargs="*", default=[], help="more corpora whose train split is added")
+    parser.add_argument(
+        "--hard", type=Path, help="a list of pictures to draw more often (`python -m detect.training.hard_examples`)"
+    )
+    parser.add_argument("--run", type=Path, default=Path("runs/hazard"), help="the folder of this run")
+    parser.add_argument("--device", default="cpu", help="cpu, or the number of a GPU")
+    parser.add_argument("--threads", type=int, default=0, help="of torch on a CPU")
+    parser.add_argument("--workers", type=int, default=1, help="processes that prepare pictures")
+    chosen = parser.parse_args()
+    try:
+        recipe = load_recipe(chosen.recipe) if chosen.recipe else Recipe()
+        samples = [s for folder in (chosen.data, *chosen.final) for s in read_corpus(folder)]
+        hard = read_hard(chosen.hard) if chosen.hard else frozenset[str]()
+    except (CorpusError, ValueError) as error:
+        parser.error(str(error))
+    try:
+        train(
+            samples,
+            recipe,
+            chosen.weights,
+            chosen.run,
+            hard=hard,
+            device=chosen.device,
+            threads=chosen.threads,
+            workers=chosen.workers,
+        )
+    except (CorpusError, ModelError) as error:
+        parser.error(str(error))
+
+
+def train(
+    samples: Sequence[Sample],
+    recipe: Recipe,
+    weights: Path,
+    run: Path,
+    *,
+    hard: Collection[str] = (),
+    device: str = "cpu",
+    threads: int = 0,
+    workers: int = 1,
+) -> Path:
+    """Train until the recipe's time is over, or its epochs.
+
+    Returns:
+        The best weights by the validation split, as a .pt file.
+
+    Raises:
+        CorpusError: there is nothing to train on or to validate with, or two pictures have one name.
+        ModelError: the run is finished, or the weights to start from cannot be read.
+    """
+    _check(samples)
+    run = run.resolve()
+    run.mkdir(parents=True, exist_ok=True)
+    from models import torch_setup
+
+    torch_setup.prepare(threads)
+    from detect.training.trainer import HazardTrainer, has_ended, look_at_best
+    from models.checkpoint import read_checkpoint
+
+    options = _options(recipe, run, device, workers)
+    last = run / "weights/last.pt"
+    if (run / "card.md").is_file():
+        raise ModelError(f"the run in {run} is finished: choose another folder with --run")
+    if last.is_file():
+        options["resume"] = options["model"] = str(last)
+        _drop_half_line(run / "results.csv")
+    else:
+        (run / "results.csv").unlink(missing_ok=True)
+        options["model"] = str(_write_start(read_checkpoint(weights, pickles=True).network, run))
+    options["data"] = str(_write_data(samples, hard, recipe, weights, run))
+    if last.is_file() and has_ended(last):
+        look_at_best(options)
+    else:
+        HazardTrainer(recipe, [s for s in samples if s.split == "train"], hard, options).train()
+    best = run / "weights/best.pt"
+    record(best)
+    write_card(run)
+    return best
+
+
+def _check(samples: Sequence[Sample]) -> None:
+    """Ultralytics finds labels by a picture's name alone, and stops late where it finds no picture at all."""
+    for split in ("train", "val"):
+        names = Counter(sample.path.stem for sample in samples if sample.split == split)
+        if not names:
+            raise CorpusError(f"no picture is of the split {split!r}: training needs some of train and of val")
+        name, times = names.most_common(1)[0]
+        if times > 1:
+            raise CorpusError(f"{times} pictures of the split {split!r} are called {name!r}: give each its own name")
+
+
+def _drop_half_line(path: Path) -> None:
+    """A full disk ends a file anywhere, and the next epoch would be written behind that."""
+    content = path.read_bytes() if path.is_file() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        path.write_bytes(whole)
+
+
+def _write_start(network: Any, run: Path) -> Path:
+    """The network as ultralytics reads it, whatever kind of file it came from."""
+    from models.checkpoint import as_yolo
+
+    path = run / "start.pt"
+    as_yolo(network).save(path)
+    return path
+
+
+def _options(recipe: Recipe, run: Path, device: str, workers: int) -> dict[str, Any]:
+    """The recipe in ultralytics' words."""
+    return {
+        "project": str(run.parent),
+        "name": run.name,
+        "exist_ok": True,
+        "device": device,
+        "workers": workers,
+        "imgsz": recipe.size_px,
+        "epochs": recipe.epochs,
+        "batch": recipe.batch,
+        "nbs": recipe.batch,
+        "optimizer": "AdamW",
+        "lr0": recipe.lr,
+        "freeze": recipe.frozen,
+        "warmup_epochs": 0.5,
+        "warmup_bias_lr": 0.0,
+        "mosaic": recipe.mosaic,
+        "close_mosaic": 0,
+        "scale": recipe.scale,
+        "translate": 0.15,
+        "degrees": 5.0,
+        "fliplr": 0.5,
+        "hsv_s": 0.6,
+        "hsv_v": 0.4,
+        "erasing": 0.0,
+        "patience": 0,
+        "seed": recipe.seed,
+        "amp": device != "cpu",
+        "plots": True,
+        "val": True,
+    }
+
+
+def _write_data(samples: Sequence[Sample], hard: Collection[str], recipe: Recipe, weights: Path, run: Path) -> Path:
+    """Lists for ultralytics, and what this run was made from."""
+    recipe.save(run / "recipe.json")
+    for split in ("train", "val"):
+        _link([s for s in samples if s.split == split], run / "pictures" / split)
+    made_from = {
+        "weights": {"name": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},
+        "train": _described([s for s in samples if s.split == "train"]),
+        "val": _described([s for s in samples if s.split == "val"]),
+        "hard": sorted(hard),
+    }
+    (run / "made_from.json").write_bytes(msgspec.json.format(msgspec.json.encode(made_from), indent=1))
+    names = "\n".join(f"  {i}: {name}" for i, name in enumerate(HAZARDS))
+    path = run / "data.yaml"
+    path.write_text(f"train: {run}/pictures/train/images\nval: {run}/pictures/val/images\nnames:\n{names}\n")
+    return path
+
+
+def _link(samples: Sequence[Sample], folder: Path) -> None:
+    """The pictures of a split as links in a folder of the run: ultralytics writes a cache beside what it reads.
+
+    It reads all that is there, so no link stays of a start with other pictures; what is no link is not ours to remove.
+    """
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        for link in (folder / kind).iterdir():
+            if link.is_symlink():
+                link.unlink()
+    for sample in samples:
+        for kind, target in (("images", sample.path), ("labels", sample.labels_path)):
+            (folder / kind / target.name).symlink_to(target)
+
+
+def _described(samples: Sequence[Sample]) -> dict[str, Any]:
+    return {
+        "pictures": len(samples),
+        "sha256": digest(samples),
+        "by_source": {f"{s}, {label}": n for (s, label), n in Counter((s.source, s.label) for s in samples).items()},
+    }
+
+
+if __name__ == "__main__":
+    main()

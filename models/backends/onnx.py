@@ -1,0 +1,71 @@
+"""ONNX weights on onnxruntime: the backend of the shipped detector, on a CPU or on CUDA."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from models.backends import COPY_KEY, Floats, read_whole, size_in
+from models.registry import ModelError, recorded
+
+# Since 1.29 onnxruntime reports its use to its maker unless told not to, and it looks when it is imported.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime
+
+_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+CPUINFO = Path("/proc/cpuinfo")
+_VNNI = {"avx512_vnni", "avx_vnni"}
+
+
+class OnnxNetwork:
+    """One session."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, size_px: int) -> None:
+        self._session = session
+        self._input = session.get_inputs()[0].name
+        self.size_px = size_px
+        self.classes = {output.name: int(output.shape[1]) for output in session.get_outputs()}["classes"]
+
+    def infer(self, batch: Floats) -> tuple[Floats, Floats]:
+        """See `Backend.infer`."""
+        sides, classes = self._session.run(["sides", "classes"], {self._input: batch})
+        return sides, classes
+
+
+def has_vnni() -> bool:
+    """Whether this CPU adds up products of bytes exactly; others saturate at 16 bits, and an int8 copy errs on them."""
+    try:
+        return not _VNNI.isdisjoint(CPUINFO.read_text().split())
+    except OSError:
+        return False
+
+
+def open_network(path: Path, device: str, threads: int, int8: Path | None = None, lanes: int = 1) -> OnnxNetwork:
+    """See `open_backend`. A session may be run by any number of threads at once."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Without spinning, a replica that waits for work uses no processor.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # A plan of its memory for each shape that comes would be a block of its own for each, and is no faster.
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3
+    # What cannot be run on the GPU runs on the CPU.
+    wanted = [_CPU] if device == "cpu" else [_CUDA, _CPU]
+    providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
+    copy = int8 if int8 is not None and int8.is_file() and providers == [_CPU] and has_vnni() else None
+    content = read_whole(copy or path)
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=providers)
+        said = session.get_modelmeta().custom_metadata_map
+        if copy and said.get(COPY_KEY) != recorded(path):
+            raise ModelError(f"{copy} is no copy of {path}: make it again with `python -m detect.training.export int8`")
+        if device == "cuda" and session.get_providers()[0] != _CUDA:
+            raise ModelError(
+                "this onnxruntime has no CUDA: install onnxruntime-gpu on a machine with a GPU, or use auto"
+            )
+        return OnnxNetwork(session, size_in(said, path))
+    except ModelError:
+        raise
+    except Exception as error:  # onnxruntime raises classes of its own, without a common base
+        raise ModelError(f"{path} is no usable network: {error}") from error

@@ -1,0 +1,68 @@
+"""The weights that may be loaded: those whose sha256 is recorded in a `SHA256SUMS` beside them, and no others.
+
+A network is code, so none is run unseen. The detector, export and training read weights through this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+WEIGHTS = Path(__file__).parents[1] / "detect/weights"
+SUMS = "SHA256SUMS"
+_LINE = re.compile(r"([0-9a-fA-F]{64})\s+\*?(.+)")
+
+
+class ModelError(RuntimeError):
+    """A network cannot be loaded or run; the message names the file and the fix."""
+
+
+def read_verified(path: Path) -> bytes:
+    """The file's bytes, if they are what is recorded.
+
+    A file is recorded in the `SHA256SUMS` beside it, or by its name in that of `detect/weights/`, which also knows the
+    checkpoints that training starts from.
+
+    Raises:
+        ModelError: there is no such file, or it is not what is recorded.
+    """
+    sums = path.parent / SUMS
+    try:
+        content = path.read_bytes()
+        known = _recorded(sums) if sums.is_file() else _recorded(WEIGHTS / SUMS)
+    except OSError as error:
+        raise ModelError(f"no weights at {error.filename}: {error.strerror}; see detect/weights/README.md") from None
+    if known.get(path.name) != hashlib.sha256(content).hexdigest():
+        raise ModelError(
+            f"{path} is not what {sums} records: fetch it again, or, if you trust it, record it with "
+            f"`python -m models.record {path}`"
+        )
+    return content
+
+
+def recorded(path: Path) -> str | None:
+    """The sha256 that is recorded for a file, which need not be there."""
+    sums = path.parent / SUMS
+    return (_recorded(sums) if sums.is_file() else _recorded(WEIGHTS / SUMS)).get(path.name)
+
+
+def record(path: Path) -> None:
+    """Write the file's sha256 into the `SHA256SUMS` beside it, over an older one."""
+    sums = path.parent / SUMS
+    known = _recorded(sums) if sums.is_file() else {}
+    known[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    sums.write_text("".join(f"{known[name]}  {name}\n" for name in sorted(known)))
+
+
+def _recorded(sums: Path) -> dict[str, str]:
+    """The sha256 of each file by its name, from lines as sha256sum writes them."""
+    known = {}
+    for line in sums.read_text(errors="replace").splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        parts = _LINE.fullmatch(line)
+        if parts is None:
+            raise ModelError(f"{sums}: a line must be a sha256 and the name of a file, got {line[:120]!r}")
+        known[parts[2]] = parts[1].lower()
+    return known

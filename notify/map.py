@@ -1,0 +1,60 @@
+"""The map: this function puts hazards on it; beside it lie its store, the API and the page."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from functions.event import HAZARDS, Event, utc_now
+from functions.function import Reject, Retry, on
+from privacy.redact import redacted_of, thumbnail_of
+from store.resources import LATE_IMPORTS, RETRY_AFTER_S, open_stores
+
+if TYPE_CHECKING:
+    from store import Store
+    from store.snapshots import Snapshots
+
+__all__ = ["LATE_IMPORTS", "Map", "open_map", "put_on_map"]
+
+# A module named `notify.map` is imported before any `store`, so nothing heavy may be imported here.
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """Where the map is kept."""
+
+    store: Store
+    snapshots: Snapshots
+
+
+@contextlib.asynccontextmanager
+async def open_map() -> AsyncIterator[Map]:
+    """The map of this environment."""
+    async with open_stores() as (store, snapshots):
+        yield Map(store, snapshots)
+
+
+# One handler for all, so that a replica holds one connection and keeps the order in which it was told.
+@on(*HAZARDS, "captioned", "camera", uses=open_map)
+async def put_on_map(event: Event, map_: Map) -> None:
+    """Pin a hazard at once, without picture; add its caption and picture when they come; keep what cameras say."""
+    from store import StoreError
+    from store.snapshots import SnapshotError
+
+    got_at = utc_now()
+    try:
+        if event.type == "camera":
+            await map_.store.cameras.record(event)
+        elif event.type == "captioned":
+            if event.caption is None or event.hazard is None:
+                raise Reject("a captioned event must have a hazard and a caption")
+            await map_.store.sightings.record(event, by="map", got_at=got_at)
+            picture = redacted_of(event) if await map_.store.captions.is_wanted(event) else None
+            key = await map_.snapshots.put(picture, thumbnail_of(event)) if picture is not None else None
+            await map_.store.captions.add(event, key, by="map", got_at=got_at)
+        else:
+            await map_.store.sightings.record(event, by="map", got_at=got_at)
+    except (StoreError, SnapshotError) as error:
+        raise Retry(str(error), after=RETRY_AFTER_S) from error

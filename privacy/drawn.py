@@ -1,0 +1,51 @@
+"""`Drawn`, the counterpart of `Redacted`: a picture that no camera took, such as the map of a place.
+
+The captioner draws it, and it travels in the `captioned` event; sinks take it from there by `drawn_of`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import InitVar, dataclass
+
+from functions.event import Event
+from privacy.redact import require_redacted
+
+_SEAL = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A JPEG that was drawn from settings and outlines. Made by `seal_drawing` and `drawn_of` alone."""
+
+    jpeg: bytes
+    seal: InitVar[object] = None
+
+    def __post_init__(self, seal: object) -> None:
+        if seal is not _SEAL:
+            raise TypeError("a Drawn picture is made by seal_drawing() or drawn_of(), not by hand")
+
+
+def seal_drawing(jpeg: bytes) -> Drawn:
+    """A picture that was drawn from settings and outlines; `notify/captions/location.py` alone calls it."""
+    return Drawn(jpeg, _SEAL)
+
+
+def require_public(picture: object) -> None:
+    """Called by whatever shows either kind of picture to the public, before it does.
+
+    Raises:
+        TypeError: it is neither `Redacted` nor `Drawn`.
+    """
+    if type(picture) is not Drawn:
+        require_redacted(picture)
+
+
+def drawn_of(captioned: Event) -> Drawn | None:
+    """The drawn map of a `captioned` event; None where there is none.
+
+    Raises:
+        TypeError: the event is of another type.
+    """
+    if captioned.type != "captioned":
+        raise TypeError(f"only a captioned event holds a drawn map, got {captioned.type!r}")
+    return None if captioned.location is None else Drawn(captioned.location, _SEAL)

@@ -1,0 +1,262 @@
+"""Unredacted frames for an operator who must have them: sealed for a key that no worker has, off unless configured.
+
+The captioner keeps the frame of each hazard here, encrypted (X25519, XSalsa20-Poly1305: libsodium's sealed box) for a
+public key. Whoever holds the private key reads them elsewhere, by `bongsu originals decrypt`; no process of Bongsu can,
+neither the captioner afterwards nor the API, which has no part in this at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+import structlog
+from msgspec import Struct
+from prometheus_client import Counter
+
+from functions.event import Event, utc_now
+from functions.settings import Environment, SettingsError, read
+from privacy.buckets import BucketError, delete_all, explain, folder_of, open_bucket
+
+if TYPE_CHECKING:
+    from nacl.public import PublicKey, SealedBox
+    from obstore.store import ObjectStore
+
+log = structlog.get_logger()
+
+originals_total = Counter("bongsu_originals_total", "Unredacted frames by what became of them", ["outcome"])
+
+PUBLIC, PRIVATE = "bongsu-originals-public-", "bongsu-originals-private-"
+SUFFIX = ".sealed"
+_MAGIC = b"bongsu original 1\n"
+_NAME = re.compile(r"\d{4}-\d{2}-\d{2}/[\w-]+\.sealed", re.ASCII)
+_PRUNED_EVERY_S = 3600.0
+# As many as one request to a bucket can list, and delete: one by one a busy hour's would outlast the time there is.
+_DELETED_AT_ONCE = 1000
+# An alert waits for its original no longer than this.
+_KEEP_S = 5.0
+
+
+class OriginalsError(Exception):
+    """Originals cannot be kept, read or pruned; the message says where and why."""
+
+
+class Original(Struct, frozen=True):
+    """What is inside a sealed file."""
+
+    event_id: str
+    hazard: str
+    camera: str
+    captured_at: datetime
+    jpeg: bytes
+
+
+class Settings(Environment, frozen=True):
+    """Environment of the captioner alone; no other process should be given these."""
+
+    originals_url: str = ""
+    """A folder, or an address that obstore opens; nothing is kept without it."""
+    originals_key: str = ""
+    """The public key that `bongsu originals keygen` printed."""
+    originals_keep_days: float = 7.0
+    """They are deleted when they are older; there is no "for ever"."""
+    snapshot_url: str = "state/snapshots"
+    """The public pictures, which must lie elsewhere."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.originals_keep_days <= 366:
+            raise ValueError(f"BONGSU_ORIGINALS_KEEP_DAYS must be over 0, to 366, got {self.originals_keep_days}")
+        if self.originals_key.startswith(PRIVATE):
+            raise ValueError(
+                "BONGSU_ORIGINALS_KEY is a private key: give the public one, and keep this off every worker"
+            )
+        if bool(self.originals_url) != bool(self.originals_key):
+            missing, given_one = ("KEY", "URL") if self.originals_url else ("URL", "KEY")
+            raise ValueError(f"BONGSU_ORIGINALS_{missing} is missing, though BONGSU_ORIGINALS_{given_one} is set")
+        if self.originals_url and _is_within(self.originals_url, self.snapshot_url):
+            raise ValueError("BONGSU_ORIGINALS_URL and BONGSU_SNAPSHOT_URL must not lie in each other: one is public")
+
+
+def load() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        SettingsError: they cannot be used, or one is missing.
+    """
+    return read(Settings)
+
+
+def read_key(text: str, prefix: str) -> bytes:
+    """The 32 bytes of a key in its written form.
+
+    Raises:
+        SettingsError: it is no such key. The message does not repeat it.
+    """
+    text = text.strip()
+    try:
+        if text.startswith(prefix):
+            key = base64.urlsafe_b64decode(text.removeprefix(prefix))
+            if len(key) == 32:
+                return key
+    except (binascii.Error, ValueError):
+        pass
+    raise SettingsError(f"the key must be {prefix} and 44 characters, as `bongsu originals keygen` writes it")
+
+
+def write_key(key: bytes, prefix: str) -> str:
+    """A key in its written form."""
+    return prefix + base64.urlsafe_b64encode(key).decode()
+
+
+def import_nacl() -> Any:
+    """PyNaCl's public-key part.
+
+    Raises:
+        SettingsError: it is not installed.
+    """
+    try:
+        import nacl.public
+    except ImportError as error:
+        raise SettingsError(f"BONGSU_ORIGINALS_URL needs PyNaCl: pip install 'bongsu[originals]' ({error})") from None
+    return nacl.public
+
+
+@dataclass
+class Originals:
+    """Where sealed originals go: it can add and delete, and read none."""
+
+    store: ObjectStore
+    box: SealedBox[PublicKey]
+    keep_days: float
+    _pruned_at: float = field(default=float("-inf"), init=False)
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Use the folder (made if missing, for its owner alone) or bucket of the settings.
+
+        Raises:
+            SettingsError: the key or the address cannot be used.
+        """
+        try:
+            key = read_key(settings.originals_key, PUBLIC)
+        except SettingsError as error:
+            raise SettingsError(f"BONGSU_ORIGINALS_KEY: {error}") from None
+        nacl = import_nacl()
+        return cls(
+            open_store(settings.originals_url), nacl.SealedBox(nacl.PublicKey(key)), settings.originals_keep_days
+        )
+
+    async def keep(self, event: Event) -> None:
+        """Seal and keep the frame of a hazard event. A failure is logged and counted: the alert matters more.
+
+        The same event kept twice is there once.
+        """
+        if not event.frames:
+            return
+        try:
+            async with asyncio.timeout(_KEEP_S):
+                sealed = await asyncio.to_thread(self._seal, event)
+                await self.store.put_async(_name_of(event), sealed)
+            originals_total.labels("kept").inc()
+        except _failures() as error:
+            originals_total.labels("failed").inc()
+            log.error("original_not_kept", event_id=event.id, reason=explain(error) or f"not done in {_KEEP_S:g} s")
+            return
+        if time.monotonic() - self._pruned_at > _PRUNED_EVERY_S:
+            self._pruned_at = time.monotonic()
+            await self._prune()
+
+    async def _prune(self) -> None:
+        try:
+            async with asyncio.timeout(_KEEP_S):
+                log.info("originals_pruned", deleted=await prune(self.store, self.keep_days))
+        except _failures() as error:
+            log.warning("originals_not_pruned", reason=explain(error) or f"not done in {_KEEP_S:g} s")
+
+    def _seal(self, event: Event) -> bytes:
+        original = Original(event.id, event.hazard or event.type, event.camera, event.captured_at, event.frames[0].jpeg)
+        return _MAGIC + bytes(self.box.encrypt(msgspec.msgpack.encode(original)))
+
+
+def open_originals() -> Originals | None:
+    """What the environment says; None where nothing is kept, as by default.
+
+    Raises:
+        SettingsError: it is configured wrongly; the runtime says so and ends.
+    """
+    settings = load()
+    return Originals.open(settings) if settings.originals_url else None
+
+
+def unseal(sealed: bytes, private_key: bytes) -> Original:
+    """Open one file.
+
+    Raises:
+        OriginalsError: it is none of ours, it was sealed for another key, or it was altered.
+    """
+    from nacl.exceptions import CryptoError
+
+    nacl = import_nacl()
+    if not sealed.startswith(_MAGIC):
+        raise OriginalsError("this is not a sealed original")
+    try:
+        plain = nacl.SealedBox(nacl.PrivateKey(private_key)).decrypt(sealed[len(_MAGIC) :])
+        return msgspec.msgpack.decode(plain, type=Original)
+    except (CryptoError, msgspec.DecodeError) as error:
+        raise OriginalsError("it was sealed for another key, or altered since") from error
+
+
+async def prune(store: ObjectStore, keep_days: float) -> int:
+    """Delete what is older, by the time it was written; other files are left alone. Returns how many.
+
+    Raises:
+        OriginalsError: they cannot be listed or deleted now.
+    """
+    since, deleted = utc_now() - timedelta(days=keep_days), 0
+    try:
+        async for batch in store.list(chunk_size=_DELETED_AT_ONCE):
+            expired = [one["path"] for one in batch if _NAME.fullmatch(one["path"]) and one["last_modified"] < since]
+            if expired:
+                await delete_all(store, expired)
+                deleted += len(expired)
+    except _failures() as error:
+        raise OriginalsError(f"originals cannot be pruned: {explain(error)}") from None
+    return deleted
+
+
+def open_store(url: str) -> ObjectStore:
+    """A folder (made if missing, for its owner alone) or a bucket.
+
+    Raises:
+        SettingsError: it cannot be used.
+    """
+    try:
+        return open_bucket(url, is_private=True)
+    except BucketError as error:
+        raise SettingsError(f"BONGSU_ORIGINALS_URL {error}") from None
+
+
+def _name_of(event: Event) -> str:
+    # An event's id comes from the wire: nothing of it may lead to another folder.
+    name = re.sub(r"[^\w-]", "_", f"{event.id}-{event.hazard or event.type}", flags=re.ASCII)
+    return f"{event.captured_at:%Y-%m-%d}/{name}{SUFFIX}"
+
+
+def _is_within(one: str, other: str) -> bool:
+    first, second = folder_of(one), folder_of(other)
+    if first is None or second is None:
+        return one.rstrip("/").startswith(other.rstrip("/")) or other.rstrip("/").startswith(one.rstrip("/"))
+    return first.resolve().is_relative_to(second.resolve()) or second.resolve().is_relative_to(first.resolve())
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from obstore.exceptions import BaseError
+
+    return BaseError, OSError, OriginalsError

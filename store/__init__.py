@@ -1,0 +1,61 @@
+"""Incidents, sightings, posts, cameras and sign-ins in one database; only this package speaks SQL.
+
+The functions, the API and the command line open a `Store` and find in it one desk for each noun, each in the file of
+its name. `database.py` opens the database and keeps writers in line, so that every method of a desk may rely on it:
+within `write` nobody else writes, what is read is current, and the revision is higher than all before.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Self
+
+from store.cameras import Cameras
+from store.captions import Captions
+from store.database import Database
+from store.failures import SchemaError, StoreError, StoreUrlError
+from store.incidents import Incidents
+from store.posts import Posts
+from store.queries import Wanted
+from store.reviews import Reviews
+from store.revisions import Revisions
+from store.sightings import Sightings
+from store.signins import SignIns
+
+__all__ = ["SchemaError", "Store", "StoreError", "StoreUrlError", "Wanted"]
+
+
+class Store:
+    """One database. Open it with `Store.open`, close it after."""
+
+    def __init__(self, database: Database, quiet_s: float) -> None:
+        self._database = database
+        self.quiet_s = quiet_s
+        """Seconds after which an unseen hazard is over."""
+        quiet = timedelta(seconds=quiet_s)
+        self.sightings = Sightings(database, quiet)
+        self.captions = Captions(database, self.sightings)
+        self.incidents = Incidents(database, quiet)
+        self.reviews = Reviews(database)
+        self.posts = Posts(database)
+        self.cameras = Cameras(database)
+        self.signins = SignIns(database)
+        self.revisions = Revisions(database)
+
+    @classmethod
+    async def open(cls, url: str, *, quiet_s: float = 120.0) -> Self:
+        """Connect, and create what is missing; several processes may do so at once.
+
+        Args:
+            url: `sqlite+aiosqlite:///file` or `mysql+aiomysql://…`.
+            quiet_s: seconds after which an unseen hazard is over.
+
+        Raises:
+            StoreUrlError: the URL is none that this store can use.
+            StoreError: the database cannot be opened now.
+        """
+        return cls(await Database.open(url), quiet_s)
+
+    async def close(self) -> None:
+        """Let go of the connections. Idempotent."""
+        await self._database.close()

@@ -1,0 +1,109 @@
+"""The words and the picture that an incident shows, and the picture that its camera shows: of the best sighting."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, select, update
+
+from functions.event import Event, utc_now
+from store import schema
+from store.clocks import believe
+from store.database import Database, next_revision
+from store.failures import persistent
+from store.rows import encode_trace
+from store.sightings import Sightings, hazard_of, staged
+
+# A camera shows its newest picture, but not each of a burning fire: each is kept for a month.
+_CAMERA_PICTURE_S = 30.0
+
+
+class Captions:
+    """What `captioned` events add to what was seen."""
+
+    def __init__(self, database: Database, sightings: Sightings) -> None:
+        self._database = database
+        self._sightings = sightings
+
+    @persistent
+    async def is_wanted(self, captioned: Event) -> bool:
+        """Whether `add` would change what is shown: spares the writing of a picture that nobody will see."""
+        incident_id = await self._sightings.incident_of(captioned)
+        if incident_id is None:
+            return True
+        incidents, cameras = schema.incidents, schema.cameras
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(incidents).where(incidents.c.id == incident_id))).one_or_none()
+            if row is None or _is_better(captioned, row):
+                return True
+            camera = await connection.execute(select(cameras).where(cameras.c.id == captioned.camera))
+        return _is_newer(captioned, camera.one_or_none())
+
+    @persistent
+    async def add(
+        self, captioned: Event, snapshot_key: str | None, *, by: str = "", got_at: datetime | None = None
+    ) -> int:
+        """Show this event's caption and picture on its incident, and return the incident's id.
+
+        Text and picture stay together, and the best sighting is shown: one with a picture before one without, then the
+        more confident. Its camera shows the newest picture. Order of arrival does not matter. `by` and `got_at` as in
+        `Sightings.record`.
+
+        Raises:
+            StoreError: the database is not available.
+            ValueError: the event has no caption.
+        """
+        if captioned.caption is None:
+            raise ValueError(f"event {captioned.id} has no caption")
+        incident_id = await self._sightings.record(captioned, by=by, got_at=got_at)
+        incidents, cameras, sightings = schema.incidents, schema.cameras, schema.sightings
+        async with self._database.write() as (connection, revision):
+            await connection.execute(
+                update(sightings)
+                .where(sightings.c.event_id == captioned.id, sightings.c.hazard == hazard_of(captioned))
+                .values(
+                    caption_trace=encode_trace(staged(captioned, by, got_at, utc_now())),
+                    **({} if snapshot_key is None else {"snapshot_key": snapshot_key}),
+                )
+            )
+            row = (await connection.execute(select(incidents).where(incidents.c.id == incident_id))).one()
+            if _is_better(captioned, row):
+                await connection.execute(
+                    update(incidents)
+                    .where(incidents.c.id == incident_id)
+                    .values(
+                        caption_en=captioned.caption.en,
+                        caption_ko=captioned.caption.ko,
+                        caption_confidence=captioned.confidence,
+                        snapshot_key=snapshot_key,
+                        revision=revision,
+                    )
+                )
+            this = cameras.c.id == captioned.camera
+            camera = (await connection.execute(select(cameras).where(this))).one_or_none()
+            if camera is not None and snapshot_key is not None and _is_newer(captioned, camera):
+                shown = {"snapshot_key": snapshot_key, "snapshot_at": _seen_at(captioned)}
+                await connection.execute(
+                    update(cameras).where(this).values(**shown, revision=await next_revision(connection))
+                )
+        return incident_id
+
+
+def _is_better(captioned: Event, shown: Row[Any]) -> bool:
+    if shown.caption_en is None:
+        return True
+    offered = (captioned.snapshot is not None, captioned.confidence)
+    return offered > (shown.snapshot_key is not None, shown.caption_confidence)
+
+
+def _is_newer(captioned: Event, camera: Row[Any] | None) -> bool:
+    """Whether a camera is to show this event's picture from now on."""
+    if camera is None or captioned.snapshot is None:
+        return False
+    shown_at = camera.snapshot_at
+    return shown_at is None or (_seen_at(captioned) - shown_at).total_seconds() >= _CAMERA_PICTURE_S
+
+
+def _seen_at(captioned: Event) -> datetime:
+    return believe(captioned.captured_at, utc_now())

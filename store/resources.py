@@ -1,0 +1,60 @@
+"""What functions open before their first event: the database and the picture store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import structlog
+
+from store import settings as environment
+
+if TYPE_CHECKING:
+    from store import Store
+    from store.snapshots import Snapshots
+
+LATE_IMPORTS = ("store", "store.snapshots", "sqlalchemy.dialects.sqlite.aiosqlite", "obstore.store")
+"""What `open_stores` imports when it is called; a parent that forks replicas imports it for all of them."""
+
+log = structlog.get_logger()
+
+RETRY_AFTER_S = 20.0
+"""How long an event waits when database or picture store fail in mid-work: eight deliveries outlast a failover."""
+
+
+@contextlib.asynccontextmanager
+async def open_stores() -> AsyncIterator[tuple[Store, Snapshots]]:
+    """The database and the picture store that the environment names; waits for a database that is away.
+
+    Raises:
+        SettingsError, SnapshotError, StoreUrlError: an address is wrong, so waiting cannot help.
+    """
+    # Here, not above: SQLAlchemy is most of a cold start, and whoever preloads this module may have it already.
+    from store.snapshots import Snapshots
+
+    settings = environment.load()
+    snapshots = Snapshots.open(settings.snapshot_url)
+    store = await _wait_for_store(settings)
+    try:
+        yield store, snapshots
+    finally:
+        await store.close()
+
+
+async def _wait_for_store(settings: environment.StoreSettings) -> Store:
+    from store import Store, StoreError, StoreUrlError
+
+    wait_s = 0.5
+    while True:
+        try:
+            return await Store.open(settings.database_url, quiet_s=settings.quiet_s)
+        except StoreUrlError:
+            raise
+        except StoreError as error:
+            # The events wait in their queues meanwhile, uncounted.
+            log.warning("database_unavailable", reason=str(error), again_in_s=wait_s)
+        await asyncio.sleep(wait_s * random.uniform(0.75, 1.25))
+        wait_s = min(wait_s * 2, 15.0)

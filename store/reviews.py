@@ -1,0 +1,76 @@
+"""What operators say of incidents, and those that they spoke of, for retraining."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import select, update
+
+from functions.event import utc_now
+from store import schema
+from store.database import Database
+from store.failures import persistent
+from store.records import Incident, Sighting, Verdict
+from store.rows import read_incident, read_sighting
+
+
+class Reviews:
+    """Verdicts of people on incidents."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @persistent
+    async def give(self, incident_id: int, verdict: Verdict, *, by: str, note: str = "") -> Incident | None:
+        """Keep what somebody who looked says of an incident; None where there is none. The same again changes nothing.
+
+        Args:
+            incident_id: of which.
+            verdict: a false alarm is closed; the next sighting opens a new incident.
+            by: name of the key.
+            note: why, for people.
+
+        Raises:
+            StoreError: the database is not available.
+        """
+        said = {"verdict": verdict, "reviewed_by": by, "review_note": note}
+        return await self._judge(incident_id, said, utc_now())
+
+    @persistent
+    async def withdraw(self, incident_id: int) -> Incident | None:
+        """Take a review back, as if nobody had looked; None where there is no such incident. Idempotent.
+
+        Raises:
+            StoreError: the database is not available.
+        """
+        return await self._judge(incident_id, {"verdict": "", "reviewed_by": None, "review_note": None}, None)
+
+    @persistent
+    async def given(self, since: datetime | None = None) -> Sequence[tuple[Incident, Sequence[Sighting]]]:
+        """Incidents that were reviewed, oldest review first, each with those of its sightings that have a picture.
+
+        Args:
+            since: only those reviewed then or later.
+        """
+        table, seen = schema.incidents, schema.sightings
+        judged = select(table).where(table.c.reviewed_at >= (since or schema.EPOCH))
+        found = []
+        async with self._database.read() as connection:
+            for row in (await connection.execute(judged.order_by(table.c.reviewed_at, table.c.id))).all():
+                shown = select(seen).where(seen.c.incident_id == row.id, seen.c.snapshot_key.is_not(None))
+                rows = (await connection.execute(shown.order_by(seen.c.captured_at, seen.c.event_id))).all()
+                found.append((read_incident(row), [read_sighting(one) for one in rows]))
+        return found
+
+    async def _judge(self, incident_id: int, said: Mapping[str, str | None], at: datetime | None) -> Incident | None:
+        table = schema.incidents
+        this = select(table).where(table.c.id == incident_id)
+        async with self._database.write() as (connection, revision):
+            row = (await connection.execute(this)).one_or_none()
+            if row is None or all(getattr(row, name) == value for name, value in said.items()):
+                await connection.rollback()
+                return None if row is None else read_incident(row)
+            values = {**said, "reviewed_at": at, "revision": revision}
+            await connection.execute(update(table).where(table.c.id == incident_id).values(**values))
+            return read_incident((await connection.execute(this)).one())

@@ -1,0 +1,164 @@
+"""Where the public pictures lie: a folder or a bucket, behind obstore; it takes only `Redacted` and `Drawn`."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Self
+
+from functions.event import utc_now
+from privacy.buckets import BucketError, delete_all, explain, open_bucket, show
+from privacy.drawn import Drawn, require_public
+from privacy.redact import Redacted, read_back, require_redacted
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+_KEY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}\.jpg")
+_KEPT = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}(\.small)?\.jpg")
+_DELETED_AT_ONCE = 500
+# A bucket that is there answers within a second. One that takes requests and says nothing would be waited for for
+# minutes, and an alert with it: a poster has 20 s, of which a channel may take 15.
+_ANSWER_S = 4.0
+
+
+class SnapshotError(Exception):
+    """A picture cannot be kept or fetched now; the message says where and what to change. Safe to retry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What became of the kept pictures."""
+
+    deleted: int
+    freed_bytes: int
+    kept: int
+    kept_bytes: int
+
+
+class Snapshots:
+    """The public snapshot store. A picture's key is made from its bytes: kept twice, it is there once."""
+
+    def __init__(self, store: ObjectStore, name: str) -> None:
+        self._store = store
+        self._name = name
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Use a folder (made if missing), or an address such as `s3://bucket/prefix`.
+
+        Raises:
+            SnapshotError: it cannot be used.
+        """
+        try:
+            return cls(open_bucket(url), show(url))
+        except BucketError as error:
+            raise SnapshotError(f"BONGSU_SNAPSHOT_URL {error}") from None
+
+    async def put(self, picture: Redacted | Drawn, thumbnail: Redacted | None = None) -> str:
+        """Keep a picture, and the same picture small beside it, and return its key.
+
+        Raises:
+            SnapshotError: it could not be kept.
+            TypeError: it is neither.
+        """
+        from obstore.exceptions import BaseError
+
+        require_public(picture)
+        if thumbnail is not None:
+            require_redacted(thumbnail)
+        digest = hashlib.sha256(picture.jpeg).hexdigest()[:32]
+        key = f"{digest[:2]}/{digest}.jpg"
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                # First the small one: who knows the key finds both.
+                if thumbnail is not None:
+                    await self._store.put_async(_small(key), thumbnail.jpeg)
+                await self._store.put_async(key, picture.jpeg)
+        except TimeoutError:
+            raise self._silent() from None
+        except (BaseError, OSError) as error:
+            raise SnapshotError(f"snapshots in {self._name}: {explain(error)}: check space and rights") from None
+        return key
+
+    async def get(self, key: str) -> Redacted | None:
+        """The picture of that key; None where it is gone.
+
+        Raises:
+            SnapshotError: it could not be fetched.
+        """
+        return await self._fetch(key) if _KEY.fullmatch(key) else None
+
+    async def get_thumbnail(self, key: str) -> Redacted | None:
+        """The small picture of that key; the whole one where there is no small one; None where both are gone.
+
+        Raises:
+            SnapshotError: it could not be fetched.
+        """
+        if not _KEY.fullmatch(key):
+            return None
+        return await self._fetch(_small(key)) or await self._fetch(key)
+
+    async def prune(self, *, max_age: timedelta | None, max_bytes: int | None, is_rehearsal: bool = False) -> Pruned:
+        """Delete pictures that are older, then the oldest until all have room. Other files are left alone.
+
+        Args:
+            max_age: since they were kept; None for ever.
+            max_bytes: of all together; None without limit.
+            is_rehearsal: delete nothing, only say what would be.
+
+        Raises:
+            SnapshotError: they cannot be listed or deleted now.
+        """
+        from obstore.exceptions import BaseError
+
+        try:
+            found = sorted([picture async for picture in self._pictures()], reverse=True)
+            since = utc_now() - max_age if max_age is not None else None
+            kept_bytes, condemned = 0, []
+            for number, (at, size, _) in enumerate(found):
+                is_old = since is not None and at < since
+                if is_old or (max_bytes is not None and kept_bytes + size > max_bytes):
+                    # From the newest to the oldest, so all that follow go too.
+                    condemned = found[number:]
+                    break
+                kept_bytes += size
+            if not is_rehearsal:
+                for start in range(0, len(condemned), _DELETED_AT_ONCE):
+                    await delete_all(self._store, [key for _, _, key in condemned[start : start + _DELETED_AT_ONCE]])
+        except (BaseError, OSError) as error:
+            raise SnapshotError(f"snapshots in {self._name}: {explain(error)}: check rights") from None
+        freed = sum(size for _, size, _ in condemned)
+        return Pruned(len(condemned), freed, len(found) - len(condemned), kept_bytes)
+
+    async def _fetch(self, path: str) -> Redacted | None:
+        from obstore.exceptions import BaseError
+
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                found = await self._store.get_async(path)
+                return read_back(bytes(await found.bytes_async()))
+        except FileNotFoundError:
+            return None
+        except TimeoutError:
+            raise self._silent() from None
+        except (BaseError, OSError) as error:
+            raise SnapshotError(f"snapshots in {self._name}: {explain(error)}") from None
+
+    def _silent(self) -> SnapshotError:
+        return SnapshotError(f"snapshots in {self._name}: no answer within {_ANSWER_S:g} s: check the way there")
+
+    async def _pictures(self) -> AsyncIterator[tuple[datetime, int, str]]:
+        async for batch in self._store.list():
+            for one in batch:
+                if _KEPT.fullmatch(one["path"]):
+                    yield one["last_modified"], one["size"], one["path"]
+
+
+def _small(key: str) -> str:
+    """Where the small picture of a key lies."""
+    return f"{key.removesuffix('.jpg')}.small.jpg"

@@ -1,0 +1,205 @@
+"""Events, pictures and open stores for the tests of this room."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from api.server import Server, Site, listen, open_site
+from api.settings import Settings
+from functions import Box, Caption, Detection, Event, Frame, Place, Stage
+from store import Store
+from store.snapshots import Snapshots
+from web.keys import Role, new_key
+
+START = datetime(2026, 3, 2, 5, 3, tzinfo=UTC)
+MakeEvent = Callable[..., Event]
+# Debian keeps servers where only root looks.
+_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+
+
+def draw_street(width: int = 640, height: int = 360) -> bytes:
+    """A drawn street with fine texture everywhere, so that a mosaic shows; as JPEG."""
+    noise = np.random.default_rng(7).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    written, jpeg = cv2.imencode(".jpg", noise, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    assert written
+    return jpeg.tobytes()
+
+
+@pytest.fixture(scope="session")
+def street() -> bytes:
+    """A drawn picture, 640 by 360."""
+    return draw_street()
+
+
+@pytest.fixture
+def make_event(street: bytes) -> MakeEvent:
+    """Builds an event `seconds` after the tests' fixed start; keywords replace any field."""
+
+    def make(type_: str = "fire", *, id_: str = "event-1", seconds: float = 0.0, **fields: object) -> Event:
+        at = START + timedelta(seconds=seconds)
+        hazard = fields.get("hazard") or (type_ if type_ in ("accident", "fire", "gun", "knife") else None)
+        given: dict[str, object] = {
+            "camera": "gate-1",
+            "place": Place(lat=37.5585, lon=126.9370, name="Sinchon Market"),
+            "captured_at": at,
+            "hazard": hazard,
+            "trace": (Stage("motion", at, at + timedelta(seconds=0.5)),),
+        }
+        if hazard:
+            given["detections"] = (Detection(str(hazard), 0.8, Box(0.05, 0.4, 0.25, 0.6)),)
+            given["searched"] = ("fire", "person")
+        if type_ == "captioned":
+            given |= {"snapshot": street, "caption": Caption(en="Fire at Sinchon Market.", ko="신촌시장에서 화재.")}
+        elif hazard:
+            given["frames"] = (Frame(street, at),)
+        elif type_ == "camera":
+            given["status"] = "live"
+        return Event(id=id_, type=type_, **(given | fields))  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """A database that is not there yet."""
+    return f"sqlite+aiosqlite:///{tmp_path}/state/bongsu.db"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("mysql", marks=pytest.mark.connected)])
+def any_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database that is not there yet, or an empty one of a server: what uses it is tested on both."""
+    if request.param == "mysql":
+        return str(request.getfixturevalue("mysql_url"))
+    return f"sqlite+aiosqlite:///{tmp_path}/state/bongsu.db"
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
+    """A MariaDB of the tests' own, or the server of BONGSU_TEST_MYSQL_URL, whose account may create databases."""
+    if given := os.environ.get("BONGSU_TEST_MYSQL_URL"):
+        yield make_url(given)
+        return
+    missing = [name for name in ("mariadbd", "mariadb-install-db", "mariadb") if not shutil.which(name, path=_PATH)]
+    if missing:
+        say = pytest.fail if os.environ.get("CI") else pytest.skip
+        say(f"{', '.join(missing)} not installed: apt-get install mariadb-server, or set BONGSU_TEST_MYSQL_URL")
+    folder = tmp_path_factory.mktemp("mariadb", numbered=True)
+    # A socket's path may have 107 characters, and pytest's folders are long.
+    listening = Path(tempfile.mkdtemp(prefix="bongsu-")) / "s"
+    as_root = ["--user=root"] if os.geteuid() == 0 else []
+    environment = os.environ | {"PATH": _PATH}
+    subprocess.run(
+        [
+            "mariadb-install-db", "--no-defaults", f"--datadir={folder}/data", "--skip-test-db",
+            "--auth-root-authentication-method=normal", *as_root,
+        ],
+        check=True, capture_output=True, env=environment,
+    )  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [
+            "mariadbd", "--no-defaults", f"--datadir={folder}/data", f"--socket={listening}", f"--port={port}",
+            "--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=0", *as_root,
+        ],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment,
+    )  # fmt: skip
+    try:
+        account = "create user bongsu@'127.0.0.1' identified by 'bongsu'; grant all on *.* to bongsu@'127.0.0.1'"
+        client = ["mariadb", "--no-defaults", f"--socket={listening}", "--user=root", "-e", account]
+        for _ in range(150):
+            if subprocess.run(client, capture_output=True, check=False).returncode == 0:
+                break
+            assert server.poll() is None, "mariadbd ended"
+            time.sleep(0.2)
+        else:
+            pytest.fail("mariadbd did not answer within 30 s")
+        yield make_url(f"mysql+aiomysql://bongsu:bongsu@127.0.0.1:{port}")
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+        shutil.rmtree(listening.parent, ignore_errors=True)
+
+
+@pytest.fixture
+async def mysql_url(mariadb: URL) -> AsyncIterator[str]:
+    """An empty database in it."""
+    name = f"bongsu_test_{uuid.uuid4().hex[:12]}"
+    server = create_async_engine(mariadb.set(database="information_schema"), isolation_level="AUTOCOMMIT")
+    async with server.connect() as connection:
+        await connection.execute(text(f"create database {name} character set utf8mb4"))
+    yield mariadb.set(database=name).render_as_string(hide_password=False)
+    async with server.connect() as connection:
+        await connection.execute(text(f"drop database {name}"))
+    await server.dispose()
+
+
+@pytest.fixture
+async def store(database_url: str) -> AsyncIterator[Store]:
+    """An empty store."""
+    opened = await Store.open(database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def snapshots(tmp_path: Path) -> Snapshots:
+    """An empty picture store."""
+    return Snapshots.open(str(tmp_path / "snapshots"))
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database_url: str) -> None:
+    """The environment of a function that uses this test's database and pictures."""
+    monkeypatch.setenv("BONGSU_DATABASE_URL", database_url)
+    monkeypatch.setenv("BONGSU_SNAPSHOT_URL", str(tmp_path / "snapshots"))
+    # The tests' events are of one fixed day.
+    monkeypatch.setenv("BONGSU_POST_MAX_AGE_S", "0")
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> dict[Role, str]:
+    """A viewer's and an operator's key; their lines are in `keys` of the test's folder."""
+    made = {role: new_key(f"{role}-1", role) for role in ("viewer", "operator")}
+    lines = [f"{key.name} {key.role} {key.digest}" for _, key in made.values()]
+    (tmp_path / "keys").write_text("# who may do what\n\n" + "\n".join(lines) + "\n")
+    return {role: text for role, (text, _) in made.items()}
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings, port: int = 0) -> AsyncIterator[tuple[str, Site]]:
+    """A real server on that port, or a free one: its address and its site."""
+    async with open_site(settings) as site:
+        with listen("127.0.0.1", port) as listener:
+            server = Server(site)
+            task = asyncio.create_task(server.serve(sockets=[listener]))
+            try:
+                yield f"http://127.0.0.1:{listener.getsockname()[1]}", site
+            finally:
+                server.should_exit = True
+                async with asyncio.timeout(20):
+                    await task
+
+
+@pytest.fixture
+def serve() -> Callable[..., contextlib.AbstractAsyncContextManager[tuple[str, Site]]]:
+    """Starts a real server with these settings."""
+    return serving

@@ -1,0 +1,38 @@
+"""What goes on beside the API."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from web.background import alongside
+
+
+async def test_work_that_ends_of_an_error_is_told_while_the_rest_goes_on():
+    async def fail():
+        raise OverflowError("date value out of range")
+
+    with structlog.testing.capture_logs() as logs:
+        async with alongside("pruning", fail()), asyncio.timeout(10):
+            while not logs:
+                await asyncio.sleep(0.01)
+    (told,) = logs
+    assert (told["event"], told["chore"], told["log_level"]) == ("chore_ended", "pruning", "error")
+    assert told["reason"] == "OverflowError: date value out of range"
+
+
+async def test_work_ends_with_what_it_is_beside_and_that_is_no_fault():
+    ended = asyncio.Event()
+
+    async def go_on():
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            ended.set()
+
+    with structlog.testing.capture_logs() as logs:
+        async with alongside("audit", go_on()):
+            await asyncio.sleep(0)
+        assert ended.is_set()
+    assert logs == []

@@ -1,0 +1,79 @@
+"""What endpoints answer with: bodies with an ETag, and reasons in one line; bodies that they accept."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, TypeVar
+
+import msgspec
+from fastapi import Request, Response
+from fastapi.exceptions import HTTPException
+
+from web.site import Site
+
+_BODY_MAX = 16_384
+
+T = TypeVar("T")
+
+
+class GeoJson(Response):
+    """GeoJSON (RFC 7946)."""
+
+    media_type = "application/geo+json"
+
+
+def answer_json(request: Request, site: Site, content: Any, media_type: str = GeoJson.media_type) -> Response:
+    """JSON under an ETag; 304 where the client has it already."""
+    return answer_text(request, site, msgspec.json.encode(content), media_type)
+
+
+def answer_text(request: Request, site: Site, body: bytes, media_type: str, *, is_lasting: bool = False) -> Response:
+    """A body under an ETag; 304 where the client has it already. `is_lasting` as in `caching`."""
+    etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    headers = {"ETag": etag, **caching(site, is_lasting=is_lasting)}
+    if _is_known(request.headers.get("if-none-match", ""), etag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type=media_type, headers=headers)
+
+
+def caching(site: Site, *, is_lasting: bool = False) -> dict[str, str]:
+    """How an answer may be kept: what takes a key is for nobody else's cache.
+
+    Args:
+        site: whose answer.
+        is_lasting: what is under this address never changes.
+    """
+    if site.is_read_by_key:
+        how_long = "private, max-age=86400, immutable" if is_lasting else "private, no-cache"
+        return {"Cache-Control": how_long, "Vary": "Authorization, Cookie"}
+    return {"Cache-Control": "public, max-age=86400, immutable" if is_lasting else "no-cache"}
+
+
+async def read_body(request: Request, kind: type[T], example: str) -> T:
+    """The JSON that a client sent.
+
+    Args:
+        request: with the body.
+        kind: what it is to be.
+        example: a body as it should be, for the refusal.
+
+    Raises:
+        HTTPException: 415, 413 or 422: it is not.
+    """
+    # No form of another site can send this type, so no page that an operator visits can write in their name.
+    given = request.headers.get("content-type", "")
+    if given.partition(";")[0].strip().lower() != "application/json":
+        raise HTTPException(415, f"Content-Type must be application/json, got {given[:80]!r}")
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _BODY_MAX:
+            raise HTTPException(413, f"the body must have at most {_BODY_MAX} bytes: shorten it")
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise HTTPException(422, f"the body must be like {example}: {error}") from error
+
+
+def _is_known(known: str, etag: str) -> bool:
+    return known.strip() == "*" or etag in (tag.strip().removeprefix("W/") for tag in known.split(","))

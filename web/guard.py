@@ -1,0 +1,154 @@
+"""The gate before every endpoint: how much a client may ask, who it is, and whether it may read; plain ASGI.
+
+It stands before the live stream too, so it wraps nothing that would be kept for as long as a stream is open.
+"""
+
+from __future__ import annotations
+
+import math
+
+import structlog
+from prometheus_client import Counter
+from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from web.keys import ANYBODY, Caller, Key, digest_of
+from web.site import Site, UnavailableError
+
+log = structlog.get_logger()
+
+refusals_total = Counter("bongsu_api_refusals_total", "Requests that were refused at the gate", ["reason"])
+
+COOKIE = "bongsu_session"
+WRONG_KEYS_A_MINUTE = 10
+
+
+class RefusedError(Exception):
+    """The request ends here, with this answer."""
+
+    def __init__(self, reason: str, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.reason, self.status, self.detail, self.headers = reason, status, detail, headers
+
+    def answer(self) -> Response:
+        """What the client is told."""
+        return JSONResponse({"detail": self.detail}, self.status, self.headers)
+
+
+class Guard:
+    """Lets a request through, with who asks as `bongsu.caller` and the key as `bongsu.key`, or answers it itself."""
+
+    def __init__(self, app: ASGIApp, site: Site, *, guarded: tuple[str, ...], sign_in: str) -> None:
+        """Stand before an application.
+
+        Args:
+            app: what is guarded.
+            site: its keys and limits.
+            guarded: beginnings of the paths that count and need a caller; all others are open.
+            sign_in: the path where a key becomes a cookie, open to those who have none yet.
+        """
+        self._app = app
+        self._site = site
+        self._guarded = guarded
+        self._sign_in = sign_in
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            try:
+                key = scope["bongsu.key"] = await self._admit(scope)
+                scope["bongsu.caller"] = ANYBODY if key is None else Caller(key.name, key.role)
+            except RefusedError as error:
+                refusals_total.labels(error.reason).inc()
+                await error.answer()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _admit(self, scope: Scope) -> Key | None:
+        path: str = scope["path"]
+        if not path.startswith(self._guarded) or scope.get("method") == "OPTIONS":
+            # The page itself shows nothing, and is where one signs in.
+            return None
+        headers = Headers(scope=scope)
+        client = client_of(scope, headers, self._site)
+        bearer = _bearer(headers)
+        key = None if bearer is None else check_key(bearer, client, self._site)
+        wait_s = self._site.requests.take(client if key is None else f"key {key.name}")
+        if wait_s:
+            raise _too_many("rate", "too many requests", wait_s)
+        try:
+            key = key or await self._key_of_cookie(headers)
+        except UnavailableError as error:
+            log.warning("request_failed", reason=str(error))
+            raise RefusedError("store", 503, "the database is not available: try again later") from error
+        if key is None and self._site.is_read_by_key and path != self._sign_in:
+            raise unknown_caller(
+                f"this API is read by key: send Authorization: Bearer KEY, or POST it to {self._sign_in}"
+            )
+        return key
+
+    async def _key_of_cookie(self, headers: Headers) -> Key | None:
+        token = cookie_token(headers)
+        digest = None if token is None else await self._site.signed_in_as(digest_of(token))
+        # A key that is no longer in the file ends its sessions.
+        return None if digest is None else self._site.keys.find_digest(digest)
+
+
+def check_key(text: str, client: str, site: Site) -> Key:
+    """The key of that text.
+
+    Raises:
+        RefusedError: it is wrong, or this client has sent too many wrong ones.
+    """
+    # Before it is looked at, or guessing would go on through the refusals.
+    wait_s = site.failures.wait(client)
+    if wait_s:
+        raise _too_many("keys", "too many wrong keys", wait_s)
+    key = site.keys.find(text)
+    if key is None:
+        site.failures.take(client)
+        log.warning("key_refused")
+        raise unknown_caller("this key is not known: check it, or ask the operator for one")
+    return key
+
+
+def may_go_on(scope: Scope, site: Site) -> bool:
+    """Whether who was let through may still read: a stream may outlast its key."""
+    key: Key | None = scope["bongsu.key"]
+    return key is None or not site.is_read_by_key or site.keys.holds(key)
+
+
+def unknown_caller(detail: str) -> RefusedError:
+    """401, which says how to come with a key."""
+    return RefusedError("key", 401, detail, {"WWW-Authenticate": 'Bearer realm="bongsu"'})
+
+
+def client_of(scope: Scope, headers: Headers, site: Site) -> str:
+    """Who asks, as a name for its bucket."""
+    peer = scope.get("client")
+    return site.proxies.client(peer[0] if peer else "", ", ".join(headers.getlist("x-forwarded-for")))
+
+
+def is_secure(scope: Scope, headers: Headers, site: Site) -> bool:
+    """Whether the client came by https, directly or to a proxy of ours."""
+    peer = scope.get("client")
+    is_proxied = peer is not None and site.proxies.is_trusted(peer[0])
+    scheme = headers.get("x-forwarded-proto", scope["scheme"]) if is_proxied else scope["scheme"]
+    return scheme in ("https", "wss") or site.public_url.startswith("https://")
+
+
+def cookie_token(headers: Headers) -> str | None:
+    """The token of the session cookie, if one was sent."""
+    # Not by http.cookies: one cookie that is not to its taste, of whatever else runs on this host, hides all others.
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE) or None
+
+
+def _bearer(headers: Headers) -> str | None:
+    scheme, _, text = headers.get("authorization", "").partition(" ")
+    return text.strip() if scheme.lower() == "bearer" else None
+
+
+def _too_many(reason: str, what: str, wait_s: float) -> RefusedError:
+    seconds = math.ceil(wait_s)
+    return RefusedError(reason, 429, f"{what}: try again in {seconds} s", {"Retry-After": str(seconds)})
