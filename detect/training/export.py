@@ -2,8 +2,8 @@
 
 python -m detect.training.export hazard RUN/weights/best.pt detect/weights/hazard4_320.onnx
 python -m detect.training.export scene  yolov8n_coco_init.pt detect/weights/scene_640.onnx
-python -m detect.training.export state  RUN/weights/best.pt RUN/weights/hazard4_320.pt
-python -m detect.training.export blend  RUN/weights/best.pt RUN/blend.pt --start START.pt --share 0.5 --also RUN2/best.pt
+python -m detect.training.export state  RUN/weights/best.pt RUN/hazard4_320.pt
+python -m detect.training.export blend  RUN/weights/best.pt RUN/blend.pt --start START.pt --share 0.5 --also MORE.pt
 python -m detect.training.export int8   detect/weights/hazard4_320.onnx RUN/hazard4_320_int8.onnx --data CORPUS
 
 `state` is for the backend on torch: tensors only, which cannot run code; `blend` writes the same kind. Each command

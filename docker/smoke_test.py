@@ -1,6 +1,6 @@
 """Starts the built images against a real RabbitMQ and MariaDB of this machine, and waits for an alert.
 
-    python docker/together.py [--tag 0.1.0]
+    python docker/smoke_test.py [--tag 0.1.0]
 
 Every container runs as on a cluster: not root, read-only, without capabilities, with the secrets that `make secrets`
 would make. Needs a Docker engine, rabbitmq-server and mariadb-server (not running), and the virtual environment.
