@@ -3,7 +3,7 @@
     BONGSU_DATA=FOLDER python -m bench.confirm [--weights FILE] [--starts 8] [--out FILE.md]
 
 FOLDER/video holds the clips. Each is read as motion reads a camera: after its first picture has been held for as long
-as the gate needs to know the scene, every frame goes to `motion.burst.Watch`, each burst to the detector itself.
+as the gate needs to know the scene, every frame goes to a `BurstRecorder`, each burst to the detector itself.
 
 Half a second at either edge of a label is not scored: labels err by as much. A hazard is found if a burst of that time
 confirms it; the delay counts from its start to the last frame of that burst. What is confirmed elsewhere is false;
@@ -29,10 +29,10 @@ from pathlib import Path
 import av
 import structlog
 
-from detect.worker import Eye, detect
+from detect.worker import HazardDetector, detect
 from functions import HAZARDS, Event, Hazard
 from models.network import hazard_spec
-from motion.burst import Taken, Watch
+from motion.burst import BurstRecorder, CapturedBurst
 from motion.config import Camera, Place
 from motion.gate import CALIBRATION_S
 from motion.stream import Picture
@@ -93,7 +93,7 @@ def main() -> None:
         os.environ["BONGSU_DETECT_WEIGHTS"] = str(chosen.weights)
     # What the detector logs must not be taken for part of the tables.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    eye = Eye()
+    eye = HazardDetector()
     lines = ["| clip | seconds | bursts | hazard | confirmed it | found | first alert after, worst | false alerts |"]
     lines.append("|---|---|---|---|---|---|---|---|")
     found = shown = false = 0
@@ -121,7 +121,7 @@ def main() -> None:
             file.write("\n" + "\n".join(lines) + "\n")
 
 
-def play(path: Path, eye: Eye, skip_s: float = 0.0) -> tuple[float, list[Burst]]:
+def play(path: Path, eye: HazardDetector, skip_s: float = 0.0) -> tuple[float, list[Burst]]:
     """Seconds of a clip that were watched, and its bursts in order.
 
     Args:
@@ -129,9 +129,9 @@ def play(path: Path, eye: Eye, skip_s: float = 0.0) -> tuple[float, list[Burst]]
         eye: the detector's networks.
         skip_s: how much of its beginning is not watched.
     """
-    taken: list[Taken] = []
+    taken: list[CapturedBurst] = []
     camera = Camera.model_validate({"id": "clip", "url": "rtsp://127.0.0.1/clip", "place": PLACE})
-    watch = Watch(camera, taken.append)
+    watch = BurstRecorder(camera, taken.append)
     last_s = 0.0
     for picture in pictures(path, skip_s):
         watch.see(picture)
@@ -201,7 +201,7 @@ def _picture(frame: av.VideoFrame, at_s: float) -> Picture:
     return Picture(frame, _BEGIN + timedelta(seconds=at_s), at_s)
 
 
-def _looked(taken: Taken, eye: Eye) -> Burst:
+def _looked(taken: CapturedBurst, eye: HazardDetector) -> Burst:
     event = Event(
         id=taken.id,
         type="motion",

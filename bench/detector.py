@@ -25,11 +25,11 @@ from functions import Box, Event, Frame, Place, encode, new_id, utc_now
 ROOT = Path(__file__).parents[1]
 _READY = """
 import asyncio
-from detect.worker import detect, open_eye
+from detect.worker import detect, open_detector
 from functions import decode
 
 async def main():
-    async with open_eye() as eye:
+    async with open_detector() as eye:
         print("ready", flush=True)
         with open(input(), "rb") as file:
             event = decode(file.read())
@@ -85,9 +85,9 @@ def _start(event_file: Path) -> tuple[float, float, float]:
 async def _work(count: int) -> list[list[float]]:
     """Seconds of each burst: with a fire; four such at a time; with nothing, looked at once; and closer, too."""
     from detect import detect
-    from detect.worker import Eye
+    from detect.worker import HazardDetector
 
-    eye = Eye()
+    eye = HazardDetector()
     moved = Box(0.4, 0.4, 0.5, 0.5)
     took: list[list[float]] = []
     for events in ([burst()], [burst()] * 4, [burst("street")], [burst("street", moved)]):
@@ -102,9 +102,9 @@ async def _work(count: int) -> list[list[float]]:
 async def _spared(count: int) -> tuple[float, float]:
     """CPU seconds of a burst that shows nothing, at both looks: every frame of it; and only those that matter."""
     from detect import detect
-    from detect.worker import Eye
+    from detect.worker import HazardDetector
 
-    eye, quiet = Eye(), [burst("street", Box(0.4, 0.4, 0.5, 0.5))] * 4
+    eye, quiet = HazardDetector(), [burst("street", Box(0.4, 0.4, 0.5, 0.5))] * 4
     took: tuple[list[float], list[float]] = ([], [])
     for _ in range(count):
         for every, kept in zip((True, False), took, strict=True):

@@ -22,7 +22,7 @@ import numpy as np
 from pydantic import SecretStr
 
 from functions.event import utc_now
-from motion.burst import Taken, Watch
+from motion.burst import BurstRecorder, CapturedBurst
 from motion.config import Burst, Camera, Place
 from motion.stream import Picture, read_file
 
@@ -104,9 +104,9 @@ def decode(clip: Path) -> tuple[int, float, str]:
 
 def pipe(clip: Path, burst: Burst = EVERY_2_S) -> int:
     """The same with all that motion does to each frame; returns the number of bursts."""
-    taken: list[Taken] = []
+    taken: list[CapturedBurst] = []
     place = Place(lat=0.0, lon=0.0, name="bench")
-    watch = Watch(Camera(id="bench", url=SecretStr("bench"), place=place, burst=burst), taken.append)
+    watch = BurstRecorder(Camera(id="bench", url=SecretStr("bench"), place=place, burst=burst), taken.append)
     for frame in read_file(str(clip)):
         watch.see(Picture(frame, utc_now(), frame.time or 0.0))
     return len(taken)

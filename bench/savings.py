@@ -31,7 +31,7 @@ INCIDENT_S = 180.0
 # Seconds of work on one message: the detector's from docs/benchmarks.md. The others' are upper bounds, for a tenth of a
 # second is nothing beside the cooldown, for which a replica stays.
 WORK_S = {"detect": 0.13, "map": 0.1, "caption": 0.2, "post": 0.1}
-# A replica's memory at work, by docker/together.py.
+# A replica's memory at work, by docker/smoke_test.py.
 MEMORY_MIB = {"detect": 159, "map": 48, "caption": 132, "post": 44}
 READY_S = 2
 """From the decision until the first message is taken: 1.4 s on a real cluster, rounded up to a step of the replay."""

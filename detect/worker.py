@@ -16,7 +16,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 
 from detect.rules import Confirmed, can_confirm, confirm, enough, fits
-from detect.zoom import believed, cut, part
+from detect.zoom import cut, keep_overlapping, part
 from functions import HAZARDS, Box, Detection, Event, Reject, on
 from functions.jpeg import PictureError
 from models.letterbox import Image
@@ -54,7 +54,7 @@ _Seen = list[Detection] | PictureError
 _Job = tuple[bytes, Box | None]
 
 
-class Eye:
+class HazardDetector:
     """Both networks: hazards in every frame, and people and vehicles in the one frame that is shown.
 
     Frames are decoded and looked at side by side, one thread each: threads within an inference gain less.
@@ -64,7 +64,7 @@ class Eye:
         self._threads = threads_from_environment()
         self._device = device_from_environment()
         self._hazards = Network(hazard_spec(), 1, self._device, lanes=self._threads)
-        self._lanes = ThreadPoolExecutor(self._threads, "bongsu-eye")
+        self._lanes = ThreadPoolExecutor(self._threads, "bongsu-detector")
         self._scene: Network | None = None
 
     def look(self, events: Sequence[Event]) -> list[list[Confirmed]]:
@@ -81,7 +81,7 @@ class Eye:
         found = self._find([events[i] for i in parts], [where for _, where in parts.values()])
         proved: list[list[Confirmed]] = [[] for _ in events]
         for (i, (moved, where)), frames in zip(parts.items(), found, strict=True):
-            near = [believed(frame, where, moved) for frame in frames]
+            near = [keep_overlapping(frame, where, moved) for frame in frames]
             proved[i] = [replace(c, part=where) for c in confirm(near, events[i].thresholds, near=True)]
         return proved
 
@@ -135,7 +135,7 @@ class Eye:
             (found,) = _timed(self._scene, [_decode(jpeg, self._scene.size_px)], "scene")
             if where is not None:
                 (more,) = _timed(self._scene, [_decode(jpeg, self._scene.size_px, where)], "scene")
-                found = [*found, *(d for d in believed(more, where, where) if not _is_among(d, found, where))]
+                found = [*found, *(d for d in keep_overlapping(more, where, where) if not _is_among(d, found, where))]
         except (ModelError, PictureError) as error:
             # The alert matters more than its picture: it goes out, and redaction will withhold the picture.
             log.error("scene_unknown", reason=str(error))
@@ -180,37 +180,39 @@ def _count(event: Event, frames: Sequence[_Seen]) -> None:
 
 
 @asynccontextmanager
-async def open_eye() -> AsyncIterator[Eye]:
+async def open_detector() -> AsyncIterator[HazardDetector]:
     """Load the hazard network, without blocking the loop.
 
     Raises:
         ModelError: the weights are missing or altered.
     """
-    yield await asyncio.to_thread(Eye)
+    yield await asyncio.to_thread(HazardDetector)
 
 
-@on("motion", uses=open_eye, batch=4)
-async def detect(events: Sequence[Event], eye: Eye) -> list[Event]:
+@on("motion", uses=open_detector, batch=4)
+async def detect(events: Sequence[Event], detector: HazardDetector) -> list[Event]:
     """Confirm hazards in bursts; each becomes an event with its best frame and all that was found in it."""
-    return await asyncio.to_thread(_detect, events, eye)
+    return await asyncio.to_thread(_detect, events, detector)
 
 
-def _detect(events: Sequence[Event], eye: Eye) -> list[Event]:
-    told = [_believe(event, confirmed, eye) for event, confirmed in zip(events, eye.look(events), strict=True)]
+def _detect(events: Sequence[Event], detector: HazardDetector) -> list[Event]:
+    told = [
+        _believe(event, confirmed, detector) for event, confirmed in zip(events, detector.look(events), strict=True)
+    ]
     again = [i for i, hazards in enumerate(told) if not hazards]
-    for i, confirmed in zip(again, eye.look_closer([events[i] for i in again]), strict=True):
-        told[i] = _believe(events[i], confirmed, eye)
+    for i, confirmed in zip(again, detector.look_closer([events[i] for i in again]), strict=True):
+        told[i] = _believe(events[i], confirmed, detector)
     return [event for hazards in told for event in hazards]
 
 
-def _believe(event: Event, confirmed: Sequence[Confirmed], eye: Eye) -> list[Event]:
+def _believe(event: Event, confirmed: Sequence[Confirmed], detector: HazardDetector) -> list[Event]:
     """An event for each confirmed hazard that fits what is around it."""
     published = []
     scenes: dict[int, tuple[list[Detection], tuple[str, ...]]] = {}
     for hazard in confirmed:
         frame = event.frames[hazard.frame]
         if hazard.frame not in scenes:
-            scenes[hazard.frame] = eye.look_around(frame.jpeg, hazard.part)
+            scenes[hazard.frame] = detector.look_around(frame.jpeg, hazard.part)
         around, searched = scenes[hazard.frame]
         if searched and not fits(hazard, around):
             doubted_total.labels(hazard.hazard).inc()

@@ -36,7 +36,7 @@ def cut(image: Image, where: Box) -> Image:
     return image[top : max(top + 1, math.ceil(where.y2 * height)), left : max(left + 1, math.ceil(where.x2 * width))]
 
 
-def believed(found: Sequence[Detection], where: Box, moved: Box) -> list[Detection]:
+def keep_overlapping(found: Sequence[Detection], where: Box, moved: Box) -> list[Detection]:
     """What was found in a part, in fractions of the whole frame; only what touches the place where something moved.
 
     The rest stood there all the while: seen so large, a planter looks like anything.

@@ -20,11 +20,11 @@ from functions.broker import Broker, BrokerError, Consumer, Delivery, QueueDiffe
 from functions.caller import Caller, Overdue
 from functions.event import DecodeError, Event, Stage, decode, encode, utc_now
 from functions.function import DeclarationError, Function, Reject, Retry, Subscription, load_function
-from functions.record import Record
+from functions.handler_metrics import HandlerMetrics
+from functions.prefetch import LEAST, PrefetchController
 from functions.settings import Settings, SettingsError, load
 from functions.spool import Spool
 from functions.topology import MOTION, queue_name, queues
-from functions.window import LEAST, Window
 
 log = structlog.get_logger()
 
@@ -120,7 +120,7 @@ async def run(
     # Before anything slow: what is published until then would find no queue.
     with contextlib.suppress(BrokerError):
         await _declare(broker, [queue_name(t, function.name, bursts) for s in function.subscriptions for t in s.types])
-    record = Record(function.name)
+    record = HandlerMetrics(function.name)
     stopped = asyncio.create_task(stopping.wait())
     started_at = started_at or time.time()
     workers = [
@@ -191,7 +191,7 @@ class _Worker:
         stopping: asyncio.Event,
         stopped: asyncio.Task[Any],
         *,
-        record: Record,
+        record: HandlerMetrics,
         started_at: float,
         spool: Spool | None,
         bursts: str,
@@ -250,7 +250,7 @@ class _Worker:
         async with self._broker.consume(names, prefetch=size) as consumer:
             self._lost_brokers = 0
             telemetry.set_healthy(True)
-            window = Window(consumer, size=size, is_fixed=batch > 1)
+            window = PrefetchController(consumer, size=size, is_fixed=batch > 1)
             try:
                 while not self._stopping.is_set():
                     deliveries = await self._gather(consumer)

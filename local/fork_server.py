@@ -35,7 +35,7 @@ class Birth:
     grace_s: float
 
 
-class Nursery:
+class ForkServer:
     """The standard library's fork server, with the targets' modules loaded.
 
     A replica starts in milliseconds, and all share the memory of what they import. There is one in a process.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 
-from local.fork_server import Birth, Nursery
+from local.fork_server import Birth, ForkServer
 from local.manifest import Workload
 from local.process.backoff import Backoff
 from local.process.output import Output
@@ -31,7 +31,7 @@ class _Replica:
 class Pool:
     """Keeps as many replicas of one function as were asked for last."""
 
-    def __init__(self, workload: Workload, nursery: Nursery, output: Output) -> None:
+    def __init__(self, workload: Workload, nursery: ForkServer, output: Output) -> None:
         self._workload = workload
         self._nursery = nursery
         self._output = output

@@ -15,7 +15,7 @@ from pathlib import Path
 from functions.broker import BrokerError, connect
 from functions.topology import MOTION, queues
 from local.autoscaler import Autoscaler
-from local.fork_server import Nursery
+from local.fork_server import ForkServer
 from local.manifest import ManifestError, Workload, read_workloads
 from local.pool import Pool
 from local.process.output import Output
@@ -82,7 +82,7 @@ class _Relay:
         self._output = Output(state.logs)
         self._state = state
         self._workloads = workloads
-        self._nursery = Nursery([w.target for w in workloads if not w.target.endswith(".py")])
+        self._nursery = ForkServer([w.target for w in workloads if not w.target.endswith(".py")])
         self._pools = [Pool(workload, self._nursery, self._output) for workload in workloads]
         self._api = Service(Command("api", "api.server", grace_s=5.0), self._output)
         motion_env = {"BONGSU_CAMERAS": str(cameras)}

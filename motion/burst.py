@@ -19,7 +19,7 @@ _LEAST_FRAMES = 2  # the detector believes nothing that it sees once
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class CapturedBurst:
     """A burst as it leaves the camera's thread."""
 
     camera: Camera
@@ -72,10 +72,10 @@ class BurstPace:
         self._missing = 0
 
 
-class Watch:
+class BurstRecorder:
     """Watches one camera: looks at its pictures, and hands each finished burst to `on_burst`."""
 
-    def __init__(self, camera: Camera, on_burst: Callable[[Taken], None]) -> None:
+    def __init__(self, camera: Camera, on_burst: Callable[[CapturedBurst], None]) -> None:
         self.camera = camera
         self._on_burst = on_burst
         self._gate = Gate(GateSettings(camera.sensitivity, camera.masks))
@@ -112,7 +112,7 @@ class Watch:
 
     def _finish(self) -> None:
         frames, self._frames = tuple(self._frames), []
-        self._on_burst(Taken(self.camera, frames[0].captured_at, frames, self._moved))
+        self._on_burst(CapturedBurst(self.camera, frames[0].captured_at, frames, self._moved))
 
 
 def followed(moved: Box | None, regions: Sequence[Box]) -> Box:

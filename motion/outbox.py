@@ -18,7 +18,7 @@ from functions.broker import Broker, BrokerError, QueueDiffers, TooLarge
 from functions.event import Event, Message, encode, new_id, utc_now
 from functions.spool import Spool
 from functions.topology import MOTION, burst_queue, queue, queues
-from motion.burst import Taken
+from motion.burst import CapturedBurst
 from motion.config import Camera
 
 log = structlog.get_logger()
@@ -57,12 +57,12 @@ class Outbox:
         self._spool = spool
         self._regions = tuple(regions)
         self._broker: Broker | None = None
-        self._bursts: deque[Taken] = deque()
+        self._bursts: deque[CapturedBurst] = deque()
         self._states: dict[str, tuple[Camera, str, datetime]] = {}
         self._wake = asyncio.Event()
         self._wake.set()  # the first thing to do is to connect and declare, before anybody has anything to say
 
-    def put_burst(self, taken: Taken) -> None:
+    def put_burst(self, taken: CapturedBurst) -> None:
         """Queue a burst; the oldest is given up where too many wait."""
         size = sum(map(_bytes, (*self._bursts, taken)))
         while self._bursts and (len(self._bursts) >= _MOST_BURSTS or size > _MOST_BYTES):
@@ -208,7 +208,7 @@ class Outbox:
             else:
                 self._bursts.append(taken)
 
-    def _give_up(self, taken: Taken, reason: str) -> None:
+    def _give_up(self, taken: CapturedBurst, reason: str) -> None:
         if self._spool is not None and self._spool.put(_event(taken)):
             log.warning("burst_buffered", camera=taken.camera.id, reason=reason, age_s=round(_age_s(taken), 1))
             return
@@ -216,7 +216,7 @@ class Outbox:
         log.error("burst_lost", camera=taken.camera.id, reason=reason, age_s=round(_age_s(taken), 1))
 
 
-def _event(taken: Taken) -> Event:
+def _event(taken: CapturedBurst) -> Event:
     return Event(
         id=taken.id,
         type=MOTION,
@@ -234,9 +234,9 @@ def _said(error: Exception) -> str:
     return str(error) if isinstance(error, BrokerError) else type(error).__name__
 
 
-def _bytes(taken: Taken) -> int:
+def _bytes(taken: CapturedBurst) -> int:
     return sum(len(frame.jpeg) for frame in taken.frames)
 
 
-def _age_s(taken: Taken) -> float:
+def _age_s(taken: CapturedBurst) -> float:
     return (utc_now() - taken.got_at).total_seconds()

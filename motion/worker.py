@@ -14,7 +14,7 @@ from prometheus_client import Gauge
 
 from functions import telemetry
 from functions.spool import Spool
-from motion.burst import Taken, Watch
+from motion.burst import BurstRecorder, CapturedBurst
 from motion.config import ANY, Camera, ConfigError, load_cameras
 from motion.outbox import Connect, Outbox
 from motion.sharing import Neighbours, NeighboursUnheard, Node, share
@@ -71,7 +71,7 @@ class Worker:
         self._unread: set[str] = set()
         self._outbox = Outbox(connect, spool, regions)
         self._loop = asyncio.get_running_loop()
-        self._running: dict[str, tuple[Watch, Stream]] = {}
+        self._running: dict[str, tuple[BurstRecorder, Stream]] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch the cameras until `stop` is set."""
@@ -184,8 +184,8 @@ class Worker:
             with contextlib.suppress(KeyError):
                 FRAME_AGE.remove(stream.camera)
 
-    def _start(self, camera: Camera) -> tuple[Watch, Stream]:
-        watch = Watch(camera, self._take)
+    def _start(self, camera: Camera) -> tuple[BurstRecorder, Stream]:
+        watch = BurstRecorder(camera, self._take)
 
         def tell(status: str) -> None:
             if status != LIVE:
@@ -196,7 +196,7 @@ class Worker:
         stream.start()
         return watch, stream
 
-    def _take(self, taken: Taken) -> None:
+    def _take(self, taken: CapturedBurst) -> None:
         self._call(self._outbox.put_burst, taken)
 
     def _call(self, function: object, *arguments: object) -> None:
@@ -205,7 +205,7 @@ class Worker:
             self._loop.call_soon_threadsafe(function, *arguments)  # type: ignore[arg-type]
 
 
-def _stop(watch: Watch, stream: Stream) -> None:
+def _stop(watch: BurstRecorder, stream: Stream) -> None:
     stream.stop()
     # What there is of a burst under way may show what the whole would have shown.
     watch.lost()

@@ -37,7 +37,7 @@ _CHANNEL_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class PosterResources:
     """What a replica posts with."""
 
     store: Store
@@ -48,7 +48,7 @@ class Desk:
 
 
 @contextlib.asynccontextmanager
-async def open_desk() -> AsyncIterator[Desk]:
+async def open_poster() -> AsyncIterator[PosterResources]:
     """The stores and the channels of this environment.
 
     Raises:
@@ -61,11 +61,11 @@ async def open_desk() -> AsyncIterator[Desk]:
         settings = environment.load()
         channels = await stack.enter_async_context(open_channels(settings))
         store, snapshots = await stack.enter_async_context(open_stores())
-        yield Desk(store, snapshots, channels, settings.post_max_age_s)
+        yield PosterResources(store, snapshots, channels, settings.post_max_age_s)
 
 
-@on("captioned", uses=open_desk)
-async def post(event: Event, desk: Desk) -> None:
+@on("captioned", uses=open_poster)
+async def post(event: Event, desk: PosterResources) -> None:
     """Post the event's incident on every channel that has not told of it yet.
 
     Raises:
@@ -108,7 +108,7 @@ def _raise_failures(results: Sequence[ChannelError | BaseException | None]) -> N
 
 
 async def _post_on(
-    channel: Channel, event: Event, caption: Caption, incident_id: int, desk: Desk
+    channel: Channel, event: Event, caption: Caption, incident_id: int, desk: PosterResources
 ) -> ChannelError | None:
     """Post on one channel; a failure is returned, so that the next channel has its turn."""
     claim = await desk.store.posts.claim(incident_id, channel.name, event.id, channel.fit(caption, incident_id))
@@ -158,11 +158,11 @@ def _unknown(channel: Channel, error: UnknownOutcomeError) -> ChannelError:
     return ChannelError(f"{channel.name}: {error}", after_s=error.after_s)
 
 
-def _is_too_old(event: Event, desk: Desk) -> bool:
+def _is_too_old(event: Event, desk: PosterResources) -> bool:
     return 0 < desk.max_age_s < (utc_now() - event.captured_at).total_seconds()
 
 
-async def _pass_over(event: Event, incident_id: int, desk: Desk) -> None:
+async def _pass_over(event: Event, incident_id: int, desk: PosterResources) -> None:
     """Leave unsaid what is no news any more, and say so where it matters: on channels that have not told of it."""
     told = {sent.channel for sent in await desk.store.posts.of_incident(incident_id)}
     for channel in desk.channels:

@@ -9,7 +9,7 @@ from sqlalchemy import insert, select, update
 from functions.event import Event, utc_now
 from functions.reasons import ADDRESS
 from store import schema
-from store.clocks import believe
+from store.clocks import clamp_future_time
 from store.database import Database
 from store.failures import persistent
 from store.records import Camera
@@ -29,7 +29,7 @@ class Cameras:
         Raises:
             StoreError: the database is not available.
         """
-        table, place, at = schema.cameras, heard.place, believe(heard.captured_at, utc_now())
+        table, place, at = schema.cameras, heard.place, clamp_future_time(heard.captured_at, utc_now())
         told = {
             "lat": place.lat,
             "lon": place.lon,

@@ -9,7 +9,7 @@ from sqlalchemy import Row, select, update
 
 from functions.event import Event, utc_now
 from store import schema
-from store.clocks import believe
+from store.clocks import clamp_future_time
 from store.database import Database, next_revision
 from store.failures import persistent
 from store.rows import encode_trace
@@ -106,4 +106,4 @@ def _is_newer(captioned: Event, camera: Row[Any] | None) -> bool:
 
 
 def _seen_at(captioned: Event) -> datetime:
-    return believe(captioned.captured_at, utc_now())
+    return clamp_future_time(captioned.captured_at, utc_now())

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 _AHEAD = timedelta(seconds=60)
 
 
-def believe(told: datetime, now: datetime) -> datetime:
+def clamp_future_time(told: datetime, now: datetime) -> datetime:
     """The time that an event tells, or now where it tells one to come: its clock is ahead, by nine hours if it keeps
     Korean time for UTC. An incident of the future would stay open, and a camera deaf to all that is true, until then.
     """

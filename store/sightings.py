@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from functions.event import HAZARDS, Event, Hazard, Stage, utc_now
 from store import schema
-from store.clocks import believe
+from store.clocks import clamp_future_time
 from store.database import Database
 from store.failures import persistent
 from store.records import Sighting
@@ -56,7 +56,7 @@ class Sightings:
                 return known
             recorded_at = utc_now()
             # The sighting itself keeps the time that was told.
-            timely = msgspec.structs.replace(seen, captured_at=believe(seen.captured_at, recorded_at))
+            timely = msgspec.structs.replace(seen, captured_at=clamp_future_time(seen.captured_at, recorded_at))
             incident_id = await self._extend_or_open(connection, revision, timely, hazard, recorded_at)
             await connection.execute(
                 insert(schema.sightings).values(

@@ -17,7 +17,7 @@ import pytest
 from functions import Event, Frame, decode, new_id, utc_now
 from functions.broker import Broker, connect
 from functions.topology import REGION_WAIT_S, queues, read_regions
-from motion.burst import Taken
+from motion.burst import CapturedBurst
 from motion.config import Camera, Place
 from motion.outbox import Outbox
 from tests.servers import Rabbit, rabbit_tools
@@ -79,7 +79,7 @@ async def watch(outbox: Outbox, region: str, count: int) -> list[str]:
         now = utc_now()
         shown = tuple(Frame(f.jpeg, now + timedelta(seconds=i / 4)) for i, f in enumerate(frames))
         sent.append(new_id())
-        outbox.put_burst(Taken(camera, now, shown, id=sent[-1]))
+        outbox.put_burst(CapturedBurst(camera, now, shown, id=sent[-1]))
         await outbox.flush()
     return sent
 

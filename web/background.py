@@ -26,4 +26,6 @@ async def alongside(name: str, work: Coroutine[Any, Any, None]) -> AsyncIterator
 
 def _tell_fault(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("chore_ended", chore=task.get_name(), reason=f"{type(error).__name__}: {error}", exc_info=error)
+        log.error(
+            "background_task_failed", task=task.get_name(), reason=f"{type(error).__name__}: {error}", exc_info=error
+        )

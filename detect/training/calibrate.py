@@ -26,7 +26,7 @@ from detect.training.augment import compression, noise
 from detect.training.corpus import CorpusError, Sample, read_corpus
 from detect.training.evaluate import read_image
 from detect.training.scores import Tally, tally
-from detect.zoom import believed, cut, part
+from detect.zoom import cut, keep_overlapping, part
 from functions import HAZARDS, Box, Detection, Hazard
 from models.letterbox import Image
 from models.network import HAZARD, SCENE, Network, Spec
@@ -95,7 +95,7 @@ class Near:
         if where is None:
             return None
         found = self._hazards.detect([cut(frame, where) for frame in make_burst(image, rng)])
-        return [believed(frame, where, moved) for frame in found]
+        return [keep_overlapping(frame, where, moved) for frame in found]
 
     def _moved(self, sample: Sample, image: Image, rng: np.random.Generator) -> Box:
         boxes = [t.box for t in sample.truths()] or [d.box for d in self._scene.detect([image])[0]]

@@ -23,7 +23,7 @@ from prometheus_client import Counter
 from yarl import URL
 
 from functions.broker.base import BrokerError, DeadLetter, Depth, QueueDiffers, TooLarge, Unroutable
-from functions.broker.rabbit_answers import FAILURES, guarded
+from functions.broker.rabbit_acks import FAILURES, guarded
 from functions.broker.rabbit_consumer import RabbitConsumer
 from functions.broker.rabbit_queues import declare_base, declare_delay, declare_delays, declare_queues
 from functions.broker.rabbit_wire import outgoing, read_dead_letter

@@ -17,7 +17,7 @@ import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
 
 from functions.broker.base import BrokerError
-from functions.broker.rabbit_answers import FAILURES, Answers, guarded
+from functions.broker.rabbit_acks import FAILURES, AckBatcher, guarded
 from functions.broker.rabbit_wire import ATTEMPTS, buried, outgoing, read_attempt, read_deaths, read_message
 from functions.event import Message
 from functions.topology import delay, queue
@@ -91,7 +91,7 @@ class RabbitConsumer:
         self._channel = channel
         # The driver's lower floor: above it, each message costs a second task and a copy of all its properties.
         self._wire = wire
-        self._answers = Answers(wire, self._lose)
+        self._answers = AckBatcher(wire, self._lose)
         self._arrived: deque[RabbitDelivery] = deque()
         self._unanswered: dict[int, RabbitDelivery] = {}
         self._wake = asyncio.Event()

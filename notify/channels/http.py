@@ -42,7 +42,7 @@ class Answer:
         return " ".join(f"{self.status} {words}".split())[:160]
 
 
-class Pace:
+class RateLimitWait:
     """When one server may be asked again: its rate limits, and a back-off that doubles while it fails.
 
     While it is blocked nothing is sent: an event waits in its queue, not at a server that has said no.
@@ -108,7 +108,7 @@ class Pace:
         return max(least_s, (self._blocked_until - time.time()) * random.uniform(1.0, 1.2))
 
 
-async def ask(session: aiohttp.ClientSession, pace: Pace, method: str, url: str, **request: Any) -> Answer:
+async def ask(session: aiohttp.ClientSession, pace: RateLimitWait, method: str, url: str, **request: Any) -> Answer:
     """Send one request and read its answer, whatever its status.
 
     Raises:
@@ -123,7 +123,7 @@ async def ask(session: aiohttp.ClientSession, pace: Pace, method: str, url: str,
         raise explain(error, pace) from error
 
 
-def explain(error: Exception, pace: Pace) -> Exception:
+def explain(error: Exception, pace: RateLimitWait) -> Exception:
     """An error of the HTTP client as what it means for the post; any other error as it is."""
     if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)):
         # Its text would name the address.

@@ -11,9 +11,9 @@ import structlog
 
 from functions.event import Caption
 from notify.channels import ChannelError
-from notify.channels.http import Answer, Pace, ask
+from notify.channels.http import Answer, RateLimitWait, ask
 from notify.channels.pictures import upload_all
-from notify.channels.settings import Door, Visibility
+from notify.channels.settings import Endpoint, Visibility
 from notify.channels.text import Language, fit_together, join
 from privacy.drawn import require_public
 
@@ -37,19 +37,19 @@ class Mastodon:
     def __init__(
         self,
         session: aiohttp.ClientSession,
-        door: Door,
+        endpoint: Endpoint,
         languages: Sequence[Language],
         *,
         limit: int = 500,
         visibility: Visibility = "public",
     ) -> None:
         self._session = session
-        self._url = door.url
-        self._token = door.secret
+        self._url = endpoint.url
+        self._token = endpoint.secret
         self._languages = languages
         self._limit = limit
         self._visibility = visibility
-        self._pace, self._picture_pace = Pace(), Pace()
+        self._pace, self._picture_pace = RateLimitWait(), RateLimitWait()
 
     def fit(self, caption: Caption, incident_id: int) -> Caption:
         """Both languages in the server's limit."""

@@ -81,12 +81,14 @@ def _open(name: str, settings: Settings, session: aiohttp.ClientSession) -> Chan
     if name == "mastodon":
         from notify.channels.mastodon import Mastodon
 
-        door = environment.Door("", "") if settings.post_dry_run else environment.mastodon_door()
+        endpoint = environment.Endpoint("", "") if settings.post_dry_run else environment.mastodon_endpoint()
         limit, visibility = settings.mastodon_limit, settings.mastodon_visibility
-        return Mastodon(session, door, settings.languages, limit=limit, visibility=visibility)
+        return Mastodon(session, endpoint, settings.languages, limit=limit, visibility=visibility)
     if name == "webhook":
         from notify.channels.webhook import Webhook
 
-        door = environment.Door("", "whsec_" + "A" * 44) if settings.post_dry_run else environment.webhook_door()
-        return Webhook(session, door)
+        endpoint = (
+            environment.Endpoint("", "whsec_" + "A" * 44) if settings.post_dry_run else environment.webhook_endpoint()
+        )
+        return Webhook(session, endpoint)
     return Feed()

@@ -66,7 +66,7 @@ class XKeys:
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Endpoint:
     """A server's address and the secret that opens it."""
 
     url: str = field(repr=False)
@@ -91,7 +91,7 @@ def x_keys() -> XKeys:
     return XKeys(*(_secret(f"BONGSU_X_{name}") for name in ("API_KEY", "API_SECRET", "ACCESS_TOKEN", "ACCESS_SECRET")))
 
 
-def mastodon_door() -> Door:
+def mastodon_endpoint() -> Endpoint:
     """The Mastodon server and the token of the account.
 
     Raises:
@@ -100,16 +100,16 @@ def mastodon_door() -> Door:
     url = _address("BONGSU_MASTODON_URL")
     if url.startswith("http://") and urlsplit(url).hostname not in _LOOPBACK:
         raise SettingsError("BONGSU_MASTODON_URL must start with https://: the token would travel unencrypted")
-    return Door(url.rstrip("/"), _secret("BONGSU_MASTODON_TOKEN"))
+    return Endpoint(url.rstrip("/"), _secret("BONGSU_MASTODON_TOKEN"))
 
 
-def webhook_door() -> Door:
+def webhook_endpoint() -> Endpoint:
     """Where alerts are sent, and the secret that signs them.
 
     Raises:
         SettingsError: one is missing.
     """
-    return Door(_address("BONGSU_WEBHOOK_URL"), _secret("BONGSU_WEBHOOK_SECRET"))
+    return Endpoint(_address("BONGSU_WEBHOOK_URL"), _secret("BONGSU_WEBHOOK_SECRET"))
 
 
 def _address(name: str) -> str:

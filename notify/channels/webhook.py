@@ -15,8 +15,8 @@ import msgspec
 from functions.event import Caption
 from functions.settings import SettingsError
 from notify.captions.words import fit
-from notify.channels.http import Pace, ask
-from notify.channels.settings import Door
+from notify.channels.http import RateLimitWait, ask
+from notify.channels.settings import Endpoint
 from privacy.redact import require_redacted
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ class Webhook:
 
     name = "webhook"
 
-    def __init__(self, session: aiohttp.ClientSession, door: Door) -> None:
+    def __init__(self, session: aiohttp.ClientSession, endpoint: Endpoint) -> None:
         self._session = session
-        self._url = door.url
-        self._secret = read_secret(door.secret)
-        self._pace = Pace()
+        self._url = endpoint.url
+        self._secret = read_secret(endpoint.secret)
+        self._pace = RateLimitWait()
 
     def fit(self, caption: Caption, incident_id: int) -> Caption:
         """Each language cut for itself."""

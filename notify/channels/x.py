@@ -14,7 +14,7 @@ from yarl import URL
 
 from functions.event import Caption
 from notify.channels import ChannelError
-from notify.channels.http import Answer, Pace, ask, explain
+from notify.channels.http import Answer, RateLimitWait, ask, explain
 from notify.channels.pictures import upload_all
 from notify.channels.settings import XKeys
 from notify.channels.text import Language, fit_together, join, weigh_for_x
@@ -49,7 +49,7 @@ class X:
         self._session = session
         self._languages = languages
         self._upload_url = api_url or _UPLOAD_URL
-        self._pace, self._picture_pace = Pace(), Pace()
+        self._pace, self._picture_pace = RateLimitWait(), RateLimitWait()
         named = (keys.api_key, keys.api_secret, keys.access_token, keys.access_secret)
         self._signer = Signer(*named)
         self._client = AsyncClient(None, *named, return_type=aiohttp.ClientResponse)

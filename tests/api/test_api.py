@@ -22,7 +22,7 @@ from functions.event import utc_now
 from notify.captions.location import draw_location
 from notify.channels import Feed
 from notify.map import Map, put_on_map
-from notify.post import Desk, post
+from notify.post import PosterResources, post
 from privacy.redact import read_back, shrink
 from store import StoreError
 from store.snapshots import Pruned
@@ -55,7 +55,7 @@ async def tell(site: Site, make_event, *, picture: bool = True, **fields) -> Non
     """One hazard through map and post, as the functions do it."""
     event = make_event("captioned", **({"hazard": "fire"} | ({} if picture else {"snapshot": None}) | fields))
     await put_on_map(event, Map(site.store, site.snapshots))
-    await post(event, Desk(site.store, site.snapshots, (Feed(),)))
+    await post(event, PosterResources(site.store, site.snapshots, (Feed(),)))
 
 
 async def test_incident_is_a_geojson_feature(client, site, make_event):

@@ -12,7 +12,7 @@ import pytest
 
 from api.settings import Settings
 from functions.event import utc_now
-from notify.post import Desk, post
+from notify.post import PosterResources, post
 from store import Store, Wanted
 
 
@@ -88,7 +88,7 @@ async def test_nothing_is_posted_of_a_false_alarm(store, snapshots, make_event):
 
     number = await store.sightings.record(make_event())
     await store.reviews.give(number, "false_alarm", by="kim")
-    await post(make_event("captioned", hazard="fire"), Desk(store, snapshots, (Spy(),)))
+    await post(make_event("captioned", hazard="fire"), PosterResources(store, snapshots, (Spy(),)))
     assert await store.posts.of_incident(number) == []
 
 

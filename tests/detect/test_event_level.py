@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.confirm import Burst, judge, pictures, play, upper_bound
-from detect.worker import Eye
+from detect.worker import HazardDetector
 from functions import Hazard
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def test_a_clip_is_played_from_its_held_first_picture_and_its_fire_is_found() ->
     times = [p.at_s for p in pictures(MEDIA / "fire.mp4")]
     assert times[0] < 0
     assert all(a < b for a, b in itertools.pairwise(times))
-    length_s, bursts = play(MEDIA / "fire.mp4", Eye())
+    length_s, bursts = play(MEDIA / "fire.mp4", HazardDetector())
     assert length_s > 50
     assert judge(bursts, "fire", (0.0, length_s)).confirmed >= 1
 

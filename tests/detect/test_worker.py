@@ -17,7 +17,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from detect.rules import RULES
-from detect.worker import Eye, detect, open_eye
+from detect.worker import HazardDetector, detect, open_detector
 from functions import Box, Event, Frame, Place, Reject, new_id, utc_now
 from models import network as model
 
@@ -27,8 +27,8 @@ DATA = Path(os.environ.get("BONGSU_DATA") or ROOT.parent / "shared/data")
 
 
 @asynccontextmanager
-async def eye() -> AsyncIterator[Eye]:
-    async with open_eye() as opened:
+async def detector() -> AsyncIterator[HazardDetector]:
+    async with open_detector() as opened:
         yield opened
 
 
@@ -53,7 +53,7 @@ def burst_of(path: Path, second: float) -> Event:
 
 async def test_a_burst_of_fire_becomes_a_fire_event_with_its_best_frame() -> None:
     sent = burst("fire", 9)
-    async with eye() as opened:
+    async with detector() as opened:
         (event,) = await detect([sent], opened)
     assert (event.id, event.type, event.hazard, event.captured_at) == (sent.id, "fire", "fire", sent.captured_at)
     assert len(event.frames) == 1
@@ -64,7 +64,7 @@ async def test_a_burst_of_fire_becomes_a_fire_event_with_its_best_frame() -> Non
 
 async def test_a_batch_keeps_its_bursts_apart() -> None:
     bursts = [burst("street", 10), burst("gun", 14), burst("street", 12)]
-    async with eye() as opened:
+    async with detector() as opened:
         (event,) = await detect(bursts, opened)
     assert (event.id, event.type) == (bursts[1].id, "gun")
     assert any(d.label == "person" for d in event.detections)
@@ -76,21 +76,21 @@ async def test_as_many_threads_as_there_may_be_see_the_same(monkeypatch: pytest.
     found = []
     for threads in ("1", "2", "5"):
         monkeypatch.setenv("BONGSU_DETECT_THREADS", threads)
-        async with eye() as opened:
+        async with detector() as opened:
             found.append(await detect(moved, opened))
     assert found[0] == found[1] == found[2]
     assert {e.type for e in found[0]} >= {"fire", "gun"}
 
 
 async def test_a_camera_threshold_is_respected() -> None:
-    async with eye() as opened:
+    async with detector() as opened:
         assert await detect([msgspec.structs.replace(burst("fire", 9), thresholds={"fire": 0.99})], opened) == []
 
 
 async def test_an_undecodable_frame_is_skipped_and_the_rest_decide() -> None:
     sent = burst("fire", 9)
     frames = (*sent.frames[:3], Frame(b"\xff\xd8 no picture", sent.captured_at))
-    async with eye() as opened:
+    async with detector() as opened:
         (event,) = await detect([msgspec.structs.replace(sent, frames=frames)], opened)
     assert event.type == "fire"
 
@@ -101,7 +101,7 @@ async def test_the_last_frame_of_a_burst_that_can_prove_nothing_any_more_is_left
         return told[0] or 0.0, told[1] or 0.0
 
     before = looked_at()
-    async with eye() as opened:
+    async with detector() as opened:
         assert await detect([burst("street", 10), burst("street", 12)], opened) == []
         assert [now - then for now, then in zip(looked_at(), before, strict=True)] == [6, 2]
         assert len(await detect([burst("fire", 9)], opened)) == 1
@@ -111,13 +111,13 @@ async def test_the_last_frame_of_a_burst_that_can_prove_nothing_any_more_is_left
 async def test_a_burst_of_which_only_the_last_frame_can_be_decoded_is_not_rejected() -> None:
     sent = burst("fire", 9)
     broken = Frame(b"\xff\xd8 no picture", sent.captured_at)
-    async with eye() as opened:
+    async with detector() as opened:
         assert await detect([msgspec.structs.replace(sent, frames=(broken,) * 3 + sent.frames[3:])], opened) == []
 
 
 async def test_a_burst_without_a_usable_frame_is_rejected() -> None:
     sent = msgspec.structs.replace(burst("fire", 9), frames=(Frame(b"nothing", utc_now()),))
-    async with eye() as opened:
+    async with detector() as opened:
         with pytest.raises(Reject, match="none of 1 frames"):
             await detect([sent], opened)
 
@@ -125,7 +125,7 @@ async def test_a_burst_without_a_usable_frame_is_rejected() -> None:
 async def test_without_the_scene_network_the_hazard_still_goes_out(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = model.Spec(Path("/nowhere/scene.onnx"), model.SCENE_LABELS, 0.2)
     monkeypatch.setattr("detect.worker.SCENE", gone)
-    async with eye() as opened:
+    async with detector() as opened:
         (event,) = await detect([burst("fire", 9)], opened)
     assert event.type == "fire"
     assert "person" not in event.searched
@@ -135,19 +135,19 @@ async def test_without_the_scene_network_the_hazard_still_goes_out(monkeypatch: 
 async def test_a_gun_with_nobody_near_is_doubted_if_somebody_was_looked_for(
     monkeypatch: pytest.MonkeyPatch, searched: tuple[str, ...], types: list[str]
 ) -> None:
-    monkeypatch.setattr(Eye, "look_around", lambda *_: ([], searched))
+    monkeypatch.setattr(HazardDetector, "look_around", lambda *_: ([], searched))
     # However sure: the rule asks for more than there is.
     monkeypatch.setitem(RULES, "gun", replace(RULES["gun"], alone=1.0))
     name = "bongsu_hazards_doubted_total"
     before = REGISTRY.get_sample_value(name, {"type": "gun"}) or 0.0
-    async with eye() as opened:
+    async with detector() as opened:
         assert [e.type for e in await detect([burst("gun", 14)], opened)] == types
     assert (REGISTRY.get_sample_value(name, {"type": "gun"}) or 0.0) - before == (not types)
 
 
 async def test_at_the_second_look_people_are_looked_for_closer_too() -> None:
     sent = burst("gun", 14)
-    async with eye() as opened:
+    async with detector() as opened:
         whole, _ = opened.look_around(sent.frames[0].jpeg)
         both, searched = opened.look_around(sent.frames[0].jpeg, Box(0.2, 0.1, 0.7, 0.6))
     assert both[: len(whole)] == whole
@@ -158,7 +158,7 @@ async def test_at_the_second_look_people_are_looked_for_closer_too() -> None:
 
 async def test_whom_the_closer_look_cuts_in_two_is_not_counted_twice() -> None:
     sent = burst("gun", 14)
-    async with eye() as opened:
+    async with detector() as opened:
         whole, _ = opened.look_around(sent.frames[0].jpeg)
         person = next(d.box for d in whole if d.label == "person")
         (x, y), side = person.center, 0.4
@@ -171,13 +171,13 @@ async def test_whom_the_closer_look_cuts_in_two_is_not_counted_twice() -> None:
 
 async def test_one_pixel_frames_are_looked_at_and_show_nothing() -> None:
     tiny = Frame(cv2.imencode(".jpg", np.zeros((1, 1, 3), np.uint8))[1].tobytes(), utc_now())
-    async with eye() as opened:
+    async with detector() as opened:
         assert await detect([msgspec.structs.replace(burst("street", 10), frames=(tiny,) * 4)], opened) == []
 
 
 @pytest.mark.skipif(not (DATA / "video").is_dir(), reason="no knife scene may be shipped: set BONGSU_DATA to the data")
 async def test_a_knife_is_confirmed_on_a_real_clip() -> None:
-    async with eye() as opened:
+    async with detector() as opened:
         found = [
             e.type for s in range(12) for e in await detect([burst_of(DATA / "video/capo_knife-gun.mp4", s)], opened)
         ]

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from detect.rules import Confirmed
-from detect.worker import Eye, detect, open_eye
-from detect.zoom import believed, cut, part
+from detect.worker import HazardDetector, detect, open_detector
+from detect.zoom import cut, keep_overlapping, part
 from functions import Box, Detection, Event
 from tests.detect.test_worker import burst
 
@@ -42,7 +42,7 @@ def test_what_is_found_in_a_part_is_told_where_it_is_in_the_frame(shape: tuple[i
         height, width = piece.shape[:2]
         found = Detection("gun", 0.5, Box(200 / width, 100 / height, 220 / width, 110 / height))
         y, x = np.nonzero(image[:, :, 0])
-        (believed_one,) = believed([found], where, where)
+        (believed_one,) = keep_overlapping([found], where, where)
         box = believed_one.box
         wanted = [x.min() / 1280, y.min() / 720, (x.max() + 1) / 1280, (y.max() + 1) / 720]
         assert [box.x1, box.y1, box.x2, box.y2] == pytest.approx(wanted, abs=2 / 720)
@@ -51,7 +51,7 @@ def test_what_is_found_in_a_part_is_told_where_it_is_in_the_frame(shape: tuple[i
 def test_what_does_not_touch_what_moved_is_not_believed() -> None:
     moved, where = Box(0.4, 0.4, 0.5, 0.5), Box(0.3, 0.3, 0.65, 0.65)
     inside, beside = (Detection("gun", 0.9, box) for box in (Box(0.3, 0.3, 0.5, 0.5), Box(0.7, 0.7, 0.9, 0.9)))
-    assert [d.box.x1 for d in believed([inside, beside], where, moved)] == [pytest.approx(0.3 + 0.3 * 0.35)]
+    assert [d.box.x1 for d in keep_overlapping([inside, beside], where, moved)] == [pytest.approx(0.3 + 0.3 * 0.35)]
 
 
 def from_afar(event: Event) -> tuple[Event, Box]:
@@ -69,11 +69,11 @@ def from_afar(event: Event) -> tuple[Event, Box]:
 
 async def test_a_gun_too_far_for_the_first_look_is_found_where_something_moved() -> None:
     unmoved, where = from_afar(msgspec.structs.replace(burst("gun", 15), thresholds={"gun": 0.25}))
-    async with open_eye() as eye:
-        assert await detect([unmoved], eye) == []
+    async with open_detector() as detector:
+        assert await detect([unmoved], detector) == []
         quiet = burst("street", 10)
         moved = Box(where.x1 + 0.1, where.y1 + 0.1, where.x2 - 0.1, where.y2 - 0.05)
-        (event,) = await detect([quiet, msgspec.structs.replace(unmoved, moved=moved)], eye)
+        (event,) = await detect([quiet, msgspec.structs.replace(unmoved, moved=moved)], detector)
     assert (event.id, event.type) == (unmoved.id, "gun")
     found = event.detections[0].box
     assert where.around(found) == where
@@ -81,12 +81,12 @@ async def test_a_gun_too_far_for_the_first_look_is_found_where_something_moved()
 
 async def test_a_poster_does_not_keep_the_second_look_away(monkeypatch: pytest.MonkeyPatch) -> None:
     poster = Confirmed("gun", 0, Detection("gun", 0.9, Box(0.1, 0.1, 0.5, 0.9)), 0.9, least=0.4)
-    monkeypatch.setattr(Eye, "look", lambda _, events: [[poster] for _ in events])
+    monkeypatch.setattr(HazardDetector, "look", lambda _, events: [[poster] for _ in events])
     sent, where = from_afar(msgspec.structs.replace(burst("fire", 9), thresholds={"fire": 0.25}))
-    async with open_eye() as eye:
+    async with open_detector() as detector:
         moved = Box(where.x1 + 0.05, where.y1 + 0.05, where.x2 - 0.05, where.y2 - 0.05)
-        assert [e.type for e in await detect([sent], eye)] == []
-        assert [e.type for e in await detect([msgspec.structs.replace(sent, moved=moved)], eye)] == ["fire"]
+        assert [e.type for e in await detect([sent], detector)] == []
+        assert [e.type for e in await detect([msgspec.structs.replace(sent, moved=moved)], detector)] == ["fire"]
 
 
 async def test_a_frame_that_cannot_be_decoded_counts_once_though_it_is_looked_at_twice() -> None:
@@ -96,6 +96,6 @@ async def test_a_frame_that_cannot_be_decoded_counts_once_though_it_is_looked_at
     sent, before = burst("street", 10), undecodable()
     broken = msgspec.structs.replace(sent.frames[0], jpeg=b"\xff\xd8 no picture")
     event = msgspec.structs.replace(sent, frames=(broken, *sent.frames[1:]), moved=Box(0.4, 0.4, 0.5, 0.5))
-    async with open_eye() as eye:
-        assert await detect([event], eye) == []
+    async with open_detector() as detector:
+        assert await detect([event], detector) == []
     assert undecodable() - before == 1

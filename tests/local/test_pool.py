@@ -12,7 +12,7 @@ import pytest
 
 from functions.broker import connect
 from functions.topology import queues
-from local.fork_server import Nursery
+from local.fork_server import ForkServer
 from local.manifest import Workload
 from local.pool import Pool
 from local.process.output import Output
@@ -39,7 +39,7 @@ async def make_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     # As the runner's environment has it.
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "1")
-    nursery = Nursery(["onnxruntime"])  # as the detector's module has it imported
+    nursery = ForkServer(["onnxruntime"])  # as the detector's module has it imported
     await nursery.open()
     pools: list[Pool] = []
 

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from functions.event import Box, utc_now
-from motion.burst import BurstPace, Taken, Watch, followed
+from motion.burst import BurstPace, BurstRecorder, CapturedBurst, followed
 from motion.config import Burst, Camera, Jpeg, Place
 from motion.stream import Picture
 
@@ -67,9 +67,11 @@ def picture(image: Any, at_s: float) -> Picture:
     return Picture(av.VideoFrame.from_ndarray(image, format="bgr24"), captured_at, at_s)
 
 
-def watch_crossing(camera: Camera, seconds: float = 4.0, moves_s: float = 2.0) -> tuple[Watch, list[Taken]]:
-    taken: list[Taken] = []
-    watch = Watch(camera, taken.append)
+def watch_crossing(
+    camera: Camera, seconds: float = 4.0, moves_s: float = 2.0
+) -> tuple[BurstRecorder, list[CapturedBurst]]:
+    taken: list[CapturedBurst] = []
+    watch = BurstRecorder(camera, taken.append)
     for i in range(round(seconds * 20)):
         image = np.full((360, 640, 3), 90, np.uint8)
         if i / 20 >= moves_s:

@@ -19,7 +19,7 @@ from functions.event import Event, Message, decode
 from functions.spool import Spool
 from functions.topology import queues
 from motion import outbox as outbox_module
-from motion.burst import Taken
+from motion.burst import CapturedBurst
 from motion.config import Camera, ConfigError, load_cameras
 from motion.outbox import Outbox
 from motion.worker import Worker
@@ -242,14 +242,14 @@ async def test_a_broker_that_is_away_stops_no_camera_and_gets_what_is_fresh_when
     assert len({event.id for event in found}) == 2
 
 
-def taken(path: Path, age_s: float = 0.0, size: int = 2) -> Taken:
+def taken(path: Path, age_s: float = 0.0, size: int = 2) -> CapturedBurst:
     from datetime import timedelta
 
     from functions.event import Frame, utc_now
 
     camera: Camera = load_cameras(path).cameras[0]
     at = utc_now() - timedelta(seconds=age_s)
-    return Taken(camera, at, (Frame(b"\xff\xd8".ljust(size, b"\0"), at),))
+    return CapturedBurst(camera, at, (Frame(b"\xff\xd8".ljust(size, b"\0"), at),))
 
 
 async def test_waiting_bursts_go_out_newest_first_stale_ones_never_and_only_so_many_are_kept(

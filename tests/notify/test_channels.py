@@ -24,13 +24,13 @@ from functions.topology import queues
 from notify.captions.location import draw_location
 from notify.channels import ChannelError, UnknownOutcomeError, mastodon, pictures
 from notify.channels import settings as environment
-from notify.channels.http import Answer, Pace, read_limit
+from notify.channels.http import Answer, RateLimitWait, read_limit
 from notify.channels.mastodon import Mastodon
 from notify.channels.opening import open_channels
-from notify.channels.settings import Door, XKeys
+from notify.channels.settings import Endpoint, XKeys
 from notify.channels.webhook import Webhook, read_secret
 from notify.channels.x import X
-from notify.post import Desk, post
+from notify.post import PosterResources, post
 from store import Store
 from tests.doubles import MastodonDouble, WebhookDouble, XDouble
 
@@ -76,8 +76,8 @@ def open_channel(name, session, double):
     if name == "x":
         return X(session, XKeys(*KEYS), BOTH, double.url)
     if name == "mastodon":
-        return Mastodon(session, Door(double.url, TOKEN), BOTH)
-    return Webhook(session, Door(f"{double.url}/hook", f"whsec_{SECRET}"))
+        return Mastodon(session, Endpoint(double.url, TOKEN), BOTH)
+    return Webhook(session, Endpoint(f"{double.url}/hook", f"whsec_{SECRET}"))
 
 
 @pytest.fixture
@@ -90,17 +90,17 @@ def captioned(make_event):
 
 @pytest.fixture
 def desk_of(store, snapshots):
-    return lambda *channels: Desk(store, snapshots, channels)
+    return lambda *channels: PosterResources(store, snapshots, channels)
 
 
 def forget(channel):
     """As a replica does that starts anew: it knows nothing of limits and failures."""
-    channel._pace = Pace()
+    channel._pace = RateLimitWait()
 
 
 async def test_alert_is_posted_once_with_picture_and_both_languages(pair, store, snapshots, captioned, street):
     channel, double = pair
-    desk = Desk(store, snapshots, (channel,))
+    desk = PosterResources(store, snapshots, (channel,))
     await post(captioned(), desk)
     await post(captioned(id_="event-2", seconds=5), desk)
     (out,) = double.posts
@@ -118,7 +118,7 @@ async def test_alert_is_posted_once_with_picture_and_both_languages(pair, store,
 
 async def test_alert_without_a_picture_is_posted(pair, store, snapshots, captioned):
     channel, double = pair
-    await post(captioned(snapshot=None), Desk(store, snapshots, (channel,)))
+    await post(captioned(snapshot=None), PosterResources(store, snapshots, (channel,)))
     assert len(double.posts) == 1 and not double.posts[0].get("media") and not double.posts[0].get("snapshot")
 
 
@@ -128,7 +128,7 @@ async def test_incident_of_the_same_number_in_another_database_is_another_alert(
     for number, words in enumerate(("Fire at Sinchon Market. 14:03 UTC.", "Fire at Mapo Bridge. 09:12 UTC.")):
         store = await Store.open(f"sqlite+aiosqlite:///{tmp_path}/{number}.db")
         event = captioned(caption=Caption(en=words, ko=""))
-        await post(event, Desk(store, snapshots, (channel,)))
+        await post(event, PosterResources(store, snapshots, (channel,)))
         (kept,) = await store.posts.newest(channel.name)
         assert kept.incident.id == 1
         await store.close()
@@ -138,7 +138,7 @@ async def test_incident_of_the_same_number_in_another_database_is_another_alert(
 async def test_map_of_the_place_is_the_second_picture_with_words_of_its_own(pair, store, snapshots, captioned, street):
     channel, double = pair
     drawn = draw_location(captioned().place, None).jpeg
-    await post(captioned(location=drawn), Desk(store, snapshots, (channel,)))
+    await post(captioned(location=drawn), PosterResources(store, snapshots, (channel,)))
     (out,) = double.posts
     if channel.name == "webhook":
         assert base64.b64decode(out["location"]["base64"]) == drawn
@@ -152,7 +152,7 @@ async def test_map_of_the_place_is_the_second_picture_with_words_of_its_own(pair
 async def test_map_alone_goes_out_where_the_picture_was_withheld(pair, store, snapshots, captioned):
     channel, double = pair
     drawn = draw_location(captioned().place, None).jpeg
-    await post(captioned(snapshot=None, location=drawn), Desk(store, snapshots, (channel,)))
+    await post(captioned(snapshot=None, location=drawn), PosterResources(store, snapshots, (channel,)))
     (out,) = double.posts
     assert out.get("snapshot") is None and (out.get("location") or len(out["media"]) == 1)
 
@@ -161,7 +161,7 @@ async def test_map_alone_goes_out_where_the_picture_was_withheld(pair, store, sn
 async def test_failure_in_mid_post_ends_in_one_post(pair, store, snapshots, captioned, fault):
     channel, double = pair
     double.faults, double.slow_s = [fault], 1.5
-    desk = Desk(store, snapshots, (channel,))
+    desk = PosterResources(store, snapshots, (channel,))
     with pytest.raises(Retry, match=channel.name) as retry:
         await post(captioned(), desk)
     assert retry.value.after_s >= 4 and "secret" not in str(retry.value)
@@ -217,7 +217,7 @@ async def test_crash_between_post_and_confirmation_leaves_one_post_even_for_anot
     pair, store, snapshots, captioned, monkeypatch
 ):
     channel, double = pair
-    desk = Desk(store, snapshots, (channel,))
+    desk = PosterResources(store, snapshots, (channel,))
     with monkeypatch.context() as patch:
 
         async def crash(*_: object, **__: object) -> None:
@@ -239,11 +239,11 @@ async def test_refusal_is_no_post_gives_the_claim_back_and_tells_no_secret(sessi
     channel, double = pair
     double.faults = [(401, {})]
     with capture_logs() as logs, pytest.raises(Retry, match="401 as told") as retry:
-        await post(captioned(), Desk(store, snapshots, (channel,)))
+        await post(captioned(), PosterResources(store, snapshots, (channel,)))
     assert retry.value.after_s == 300
     told = f"{retry.value} {retry.value.__cause__!r} {logs}"
     assert not any(secret in told for secret in (*KEYS, TOKEN, SECRET))
-    await post(captioned(id_="event-2", seconds=5), Desk(store, snapshots, (channel,)))
+    await post(captioned(id_="event-2", seconds=5), PosterResources(store, snapshots, (channel,)))
     assert len(double.posts) == 1
 
 
@@ -252,8 +252,8 @@ async def test_wrong_credentials_are_refused_by_the_server(
 ):
     wrong = (
         X(session, XKeys(*KEYS[:3], "wrong-secret"), BOTH, x_server.url),
-        Mastodon(session, Door(mastodon_server.url, "wrong-token"), BOTH),
-        Webhook(session, Door(f"{webhook_server.url}/hook", "a wrong secret, long enough")),
+        Mastodon(session, Endpoint(mastodon_server.url, "wrong-token"), BOTH),
+        Webhook(session, Endpoint(f"{webhook_server.url}/hook", "a wrong secret, long enough")),
     )
     incident = await _incident(captioned)
     for channel in wrong:
@@ -272,7 +272,7 @@ async def test_rate_limit_is_waited_for_and_nothing_is_sent_meanwhile(pair, stor
         double.faults = [(429, {"x-rate-limit-remaining": "0", "x-rate-limit-reset": str(reset)})]
     else:
         double.faults = [(429, {"Retry-After": "600"})]
-    desk = Desk(store, snapshots, (channel,))
+    desk = PosterResources(store, snapshots, (channel,))
     for _ in range(2):
         with pytest.raises(Retry) as retry:
             await post(captioned(), desk)
@@ -326,7 +326,7 @@ async def test_x_never_gets_a_link_a_mention_or_more_than_280(session, x_server,
     channel = open_channel("x", session, x_server)
     ko = "경부고속도로 gate.kr https://a.example/b?c 부근에서 사고가 감지되었습니다. " * 6
     en = "Accident near gate.kr, http://x.example and @police. Smoke \U0001f525\U0001f525 is seen. " * 6
-    await post(captioned(caption=Caption(en=en, ko=ko)), Desk(store, snapshots, (channel,)))
+    await post(captioned(caption=Caption(en=en, ko=ko)), PosterResources(store, snapshots, (channel,)))
     (out,) = x_server.posts
     assert x_server.billed_usd == 0.015
     assert "@" not in out["text"] and "://" not in out["text"] and out["text"].endswith(" [1]")
@@ -377,7 +377,7 @@ async def test_redirect_is_not_followed(session, webhook_server, captioned):
 
 
 async def test_alert_that_is_too_old_is_on_the_map_alone(store, snapshots, captioned, webhook_server, session):
-    desk = Desk(store, snapshots, (open_channel("webhook", session, webhook_server),), max_age_s=600)
+    desk = PosterResources(store, snapshots, (open_channel("webhook", session, webhook_server),), max_age_s=600)
     with capture_logs() as logs:
         await post(captioned(), desk)
     assert webhook_server.requests == 0 and (await store.incidents.get(1)).sightings == 1
@@ -428,7 +428,8 @@ async def test_channels_come_from_the_environment_and_secrets_from_files(clean, 
     clean.setenv("BONGSU_WEBHOOK_URL", "https://hook.example/in/secret-path")
     clean.setenv("BONGSU_WEBHOOK_SECRET", f"whsec_{SECRET}")
     assert environment.x_keys() == XKeys(*KEYS)
-    shown = f"{environment.x_keys()} {environment.mastodon_door()} {environment.webhook_door()} {environment.load()}"
+    told = (environment.x_keys(), environment.mastodon_endpoint(), environment.webhook_endpoint(), environment.load())
+    shown = " ".join(map(str, told))
     assert not any(secret in shown for secret in (*KEYS, TOKEN, SECRET, "secret-path"))
     async with open_channels(environment.load()) as channels:
         assert [channel.name for channel in channels] == ["feed", "x", "mastodon", "webhook"]
@@ -476,7 +477,7 @@ async def test_dry_run_sends_nothing_needs_no_credentials_and_says_what_it_would
     clean.setenv("BONGSU_POST_DRY_RUN", "1")
     async with open_channels(environment.load()) as channels:
         with capture_logs() as logs:
-            await post(captioned(), Desk(store, snapshots, channels))
+            await post(captioned(), PosterResources(store, snapshots, channels))
     said = {line["channel"]: line["ko"] for line in logs if line["event"] == "post_held_back"}
     assert said == dict.fromkeys(("x", "mastodon", "webhook"), "신촌시장에서 화재.")
     assert (await store.posts.newest("x"))[0].reference.startswith("dry-run:bongsu-1-x-")

@@ -19,7 +19,7 @@ from notify.captions.location import draw_location
 from notify.captions.words import fit
 from notify.channels import ChannelError, Feed
 from notify.map import Map, put_on_map
-from notify.post import Desk, post
+from notify.post import PosterResources, post
 from privacy.drawn import drawn_of
 from privacy.redact import Redacted, read_back, redacted_of, shrink, thumbnail_of
 from store import Store, StoreError
@@ -160,12 +160,12 @@ async def test_database_failure_asks_for_the_event_again(store, snapshots, make_
     with pytest.raises(Retry, match="full"):
         await put_on_map(make_event(), Map(store, snapshots))
     with pytest.raises(Retry, match="full"):
-        await post(captioned_event(make_event), Desk(store, snapshots, (Feed(),)))
+        await post(captioned_event(make_event), PosterResources(store, snapshots, (Feed(),)))
 
 
 async def test_incident_is_posted_once_on_each_channel_whatever_comes(store, snapshots, make_event):
     square = Square()
-    desk = Desk(store, snapshots, (Feed(), square))
+    desk = PosterResources(store, snapshots, (Feed(), square))
     for number in range(3):
         for _ in range(2):
             await post(captioned_event(make_event, id_=f"event-{number}", seconds=number), desk)
@@ -180,7 +180,7 @@ async def test_post_has_text_within_the_limit_and_its_picture(store, snapshots, 
     long = "Fire at Sinchon Market, Seodaemun-gu, Seoul: flames on the left."
     event = captioned_event(make_event)
     event = captioned_event(make_event, caption=type(event.caption)(en=long, ko=long))
-    await post(event, Desk(store, snapshots, (Feed(), square)))
+    await post(event, PosterResources(store, snapshots, (Feed(), square)))
     assert len(square.posted[0][1]) <= square.limit
     (sent,) = await store.posts.newest("feed")
     assert sent.text.en == long
@@ -189,7 +189,7 @@ async def test_post_has_text_within_the_limit_and_its_picture(store, snapshots, 
 
 async def test_post_without_a_picture_goes_out(store, snapshots, make_event):
     square = Square()
-    await post(captioned_event(make_event, snapshot=None), Desk(store, snapshots, (square,)))
+    await post(captioned_event(make_event, snapshot=None), PosterResources(store, snapshots, (square,)))
     assert [posted[1:] for posted in square.posted] == [("Fire at Sinchon Market.", False)]
 
 
@@ -207,7 +207,7 @@ async def test_alert_goes_out_though_the_store_of_pictures_does_not_answer(store
     silent, square = Snapshots.open("s3://alerts"), Square()
     # What a handler may take; obstore alone would wait for minutes.
     async with asyncio.timeout(20):
-        await post(captioned_event(make_event), Desk(store, silent, (Feed(), square)))
+        await post(captioned_event(make_event), PosterResources(store, silent, (Feed(), square)))
         with pytest.raises(Retry, match=r"s3://alerts: no answer within 0\.2 s"):
             await put_on_map(captioned_event(make_event), Map(store, silent))
         with pytest.raises(SnapshotError, match="no answer"):
@@ -221,7 +221,7 @@ async def test_alert_goes_out_though_the_store_of_pictures_does_not_answer(store
 
 async def test_channel_that_fails_is_tried_again_and_holds_up_no_other(store, snapshots, make_event):
     square = Square(failures=1)
-    desk = Desk(store, snapshots, (square, Feed()))
+    desk = PosterResources(store, snapshots, (square, Feed()))
     with pytest.raises(Retry, match="square is closed") as retry:
         await post(captioned_event(make_event), desk)
     assert retry.value.after_s == 7.0
@@ -234,7 +234,7 @@ async def test_channel_that_fails_is_tried_again_and_holds_up_no_other(store, sn
 
 async def test_crash_between_post_and_confirmation_is_resolved_on_redelivery(store, snapshots, make_event):
     square = Square(crashes=1)
-    desk = Desk(store, snapshots, (square,))
+    desk = PosterResources(store, snapshots, (square,))
     with pytest.raises(RuntimeError):
         await post(captioned_event(make_event), desk)
     await post(captioned_event(make_event, id_="event-2"), desk)
@@ -249,7 +249,7 @@ async def test_crash_between_post_and_confirmation_is_resolved_on_redelivery(sto
 async def test_captioned_event_without_a_caption_is_rejected(store, snapshots, make_event):
     event = captioned_event(make_event, caption=None)
     with pytest.raises(Reject):
-        await post(event, Desk(store, snapshots, (Feed(),)))
+        await post(event, PosterResources(store, snapshots, (Feed(),)))
     with pytest.raises(Reject):
         await put_on_map(event, Map(store, snapshots))
 

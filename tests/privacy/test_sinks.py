@@ -10,7 +10,7 @@ import pytest
 
 from functions import Caption
 from notify.channels.mastodon import Mastodon
-from notify.channels.settings import Door, XKeys
+from notify.channels.settings import Endpoint, XKeys
 from notify.channels.webhook import describe
 from notify.channels.x import X
 from privacy import redact
@@ -121,9 +121,9 @@ async def test_every_sink_refuses_what_is_alike(snapshots, street):
     alike = Alike(street)
     with pytest.raises(TypeError, match="Alike"):
         await snapshots.put(alike)
-    door = Door("https://social.example.org", "token")
+    endpoint = Endpoint("https://social.example.org", "token")
     with pytest.raises(TypeError, match="Alike"):
-        await Mastodon(None, door, ("en",))._upload(alike, text)
+        await Mastodon(None, endpoint, ("en",))._upload(alike, text)
     with pytest.raises(TypeError, match="Alike"):
         await X(None, XKeys("a", "b", "c", "d"), ("en",))._upload(alike, text)
     with pytest.raises(TypeError, match="Alike"):

@@ -21,7 +21,7 @@ from functions import Place
 from functions.event import utc_now
 from notify.channels import Feed
 from notify.map import Map, put_on_map
-from notify.post import Desk, post
+from notify.post import PosterResources, post
 from store import Store
 from store.snapshots import Snapshots
 from web.keys import new_key
@@ -88,7 +88,7 @@ class Site:
             snapshots = Snapshots.open(str(self.folder / "snapshots"))
             for event in events:
                 if is_posted:
-                    await post(event, Desk(store, snapshots, (Feed(),)))
+                    await post(event, PosterResources(store, snapshots, (Feed(),)))
                 else:
                     await put_on_map(event, Map(store, snapshots))
         finally:

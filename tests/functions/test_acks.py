@@ -1,4 +1,4 @@
-"""Answers in groups: whatever their order, the broker hears of every message once, and of none that is open."""
+"""Acknowledgements in groups: in any order, the broker hears of each message once, and of none that is open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.broker import BrokerError
-from functions.broker.rabbit_answers import Answers
+from functions.broker.rabbit_acks import AckBatcher
 
 
 class Channel:
@@ -43,8 +43,8 @@ class Channel:
         self.frames += 1
 
 
-def answers(channel: Any, lost: list[str]) -> Answers:
-    return Answers(channel, lost.append)
+def answers(channel: Any, lost: list[str]) -> AckBatcher:
+    return AckBatcher(channel, lost.append)
 
 
 @given(st.data())

@@ -20,7 +20,7 @@ _ENOUGH = 32
 """Events whose mean says how long one takes."""
 
 
-class Window:
+class PrefetchController:
     """Fits a consumer's prefetch to the pace of its handler.
 
     A handler that posts for a second holds `LEAST`; one that is done in a millisecond holds as many as it handles in a

@@ -17,7 +17,7 @@ LINES_PER_S = 100
 """Lines a second that one function writes for handled events; the rest share one that says how many they were."""
 
 
-class Record:
+class HandlerMetrics:
     """The account of one function in this process. Every event is in the metrics, whatever is in the log."""
 
     def __init__(self, function: str) -> None:

@@ -12,9 +12,9 @@ from functions import Event, Place, encode, new_id, on, utc_now
 from functions.broker import Broker, Consumer
 from functions.event import Message
 from functions.function import Function
+from functions.prefetch import LEAST, PrefetchController, fitting
 from functions.runtime import run
 from functions.topology import queues
-from functions.window import LEAST, Window, fitting
 
 
 def event() -> Event:
@@ -100,15 +100,15 @@ async def test_a_consumer_that_is_to_hold_nothing_gives_back_all_but_what_is_in_
 async def test_a_handler_that_turns_slow_gives_back_what_waits_behind_it(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("functions.window._TOO_LONG_S", 0.2)
+    monkeypatch.setattr("functions.prefetch._TOO_LONG_S", 0.2)
     sizes: list[int] = []
-    fit = Window._fit
+    fit = PrefetchController._fit
 
-    async def noted(window: Window, size: int) -> None:
+    async def noted(window: PrefetchController, size: int) -> None:
         sizes.append(size)
         await fit(window, size)
 
-    monkeypatch.setattr(Window, "_fit", noted)
+    monkeypatch.setattr(PrefetchController, "_fit", noted)
     stopping, gate, seen = asyncio.Event(), asyncio.Event(), []
 
     @on("fire", timeout_s=60)

@@ -20,8 +20,8 @@ _PAUSE_S = 0.001
 """How long the answers of a quicker one are gathered."""
 
 
-class Answers:
-    """Answers to the messages of one channel: each is written once, in order, together with its neighbours.
+class AckBatcher:
+    """Acknowledgements of the messages of one channel: each is written once, in order, together with its neighbours.
 
     A message's tag is its number on the channel, 1 for the first.
     """

@@ -16,7 +16,7 @@ from functions import Event, Place, encode, new_id, on, utc_now
 from functions.broker.memory import MemoryBroker
 from functions.event import Stage
 from functions.function import Function
-from functions.record import LINES_PER_S, Record
+from functions.handler_metrics import LINES_PER_S, HandlerMetrics
 from functions.runtime import run
 from functions.topology import queues
 
@@ -60,7 +60,7 @@ async def test_every_event_is_counted_and_those_without_a_line_share_one() -> No
 
 
 async def test_the_line_that_is_shared_says_how_many_and_the_next_second_has_room_again() -> None:
-    record, at = Record("shared"), utc_now()
+    record, at = HandlerMetrics("shared"), utc_now()
     with capture_logs() as lines:
         for _ in range(LINES_PER_S + 7):
             record.handled(event(), [], Stage("shared", at, at))
