@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import signal
 import sys
 import threading
@@ -16,6 +15,7 @@ from typing import Any
 import structlog
 
 from functions import telemetry
+from functions.backoff import backoff_s
 from functions.broker import Broker, BrokerError, Consumer, Delivery, QueueDiffers, TooLarge, Unroutable, connect
 from functions.caller import Caller, Overdue
 from functions.event import DecodeError, Event, Stage, decode, encode, utc_now
@@ -407,5 +407,5 @@ def _reconnect_s(attempt: int) -> float:
 
 
 def _backoff(attempt: int) -> float:
-    """Seconds before attempt + 1: doubling, capped, jittered so that replicas do not come back as one."""
-    return min(_MAX_BACKOFF_S, 0.5 * 2.0 ** min(attempt, 10)) * random.uniform(0.75, 1.25)
+    """Seconds before attempt + 1."""
+    return backoff_s(attempt, first_s=0.5, longest_s=_MAX_BACKOFF_S)

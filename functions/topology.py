@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 EXCHANGE = "bongsu"
 MOTION = "motion"
+EDGE_QUEUES = (MOTION, "camera.map")
+"""What an edge worker publishes to: it declares them, so that nothing it says is unroutable before a reader ran."""
 DEAD = f"{EXCHANGE}.dead"
 """Where every dead letter is kept, whatever queue it died in."""
 DELAYS_S = (1, 2, 5, 10, 30, 60, 300)

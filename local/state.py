@@ -50,6 +50,9 @@ class State:
 def open_state(root: Path) -> tuple[State, IO[str]]:
     """Make the folder ready, and lock it for this process.
 
+    From then on this process and its children make files for their owner alone: the broker's file holds frames that
+    nobody has redacted. An older folder that others may read is closed to them.
+
     Returns:
         The state, and the lock: it holds until it is closed or this process ends, however it ends.
 
@@ -57,9 +60,11 @@ def open_state(root: Path) -> tuple[State, IO[str]]:
         StateError: not writable, full, or in use.
     """
     state = State(root.absolute())
+    os.umask(0o077)
     try:
         for folder in (state.root, state.snapshots, state.logs, state.prometheus):
             folder.mkdir(parents=True, exist_ok=True)
+        _close_to_others(state.root)
         lock = _lock(state.root / "run.lock")
         # Counters and replicas of the last run: this run counts from zero, as a restarted process does.
         for path in (*state.prometheus.iterdir(), state.status_file):
@@ -77,6 +82,16 @@ def open_state(root: Path) -> tuple[State, IO[str]]:
             "free some space or choose another folder"
         )
     return state, lock
+
+
+def _close_to_others(root: Path) -> None:
+    """Take from group and others what rights they have; one look where there are none."""
+    if root.stat().st_mode & 0o077:
+        for path in root.rglob("*"):
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode & 0o700)
+        # Last: as long as it is open, the rest is not done.
+        root.chmod(root.stat().st_mode & 0o700)
 
 
 def _lock(path: Path) -> IO[str]:

@@ -17,7 +17,7 @@ from functions import telemetry
 from functions.broker import Broker, BrokerError, QueueDiffers, TooLarge
 from functions.event import Event, Message, encode, new_id, utc_now
 from functions.spool import Spool
-from functions.topology import MOTION, burst_queue, queue, queues
+from functions.topology import EDGE_QUEUES, MOTION, burst_queue, queue, queues
 from motion.burst import CapturedBurst
 from motion.config import Camera
 
@@ -27,7 +27,6 @@ BURSTS = Counter("bongsu_motion_bursts_total", "Bursts published", ["camera"])
 LOST = Counter("bongsu_motion_bursts_lost_total", "Bursts that could not be published while fresh", ["camera"])
 FAILURES = Counter("bongsu_motion_publish_failures_total", "Attempts to publish that the broker did not take")
 
-QUEUES = (MOTION, "camera.map")
 FRESH_S = 30.0
 _MOST_BURSTS = 64  # a burst of four 720p frames is about half a megabyte ...
 _MOST_BYTES = 256e6  # ... and one of large frames thirty times as much; a worker has a gigabyte (k8s/base/motion.yaml)
@@ -153,7 +152,9 @@ class Outbox:
                 broker = await self._connect()
             try:
                 async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
-                    await broker.declare(queues([*QUEUES, *(burst_queue(r, self._regions) for r in self._regions)]))
+                    await broker.declare(
+                        queues([*EDGE_QUEUES, *(burst_queue(r, self._regions) for r in self._regions)])
+                    )
             except QueueDiffers as error:
                 log.warning("queue_differs", reason=str(error))
             except BaseException:

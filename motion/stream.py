@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ import structlog
 from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge
 
+from functions import backoff
 from functions.event import utc_now
 
 log = structlog.get_logger()
@@ -410,7 +410,8 @@ def is_file(url: str) -> bool:
 def backoff_s(attempt: int) -> float:
     """How long to wait before try number `attempt` (from 0): doubling, jittered by half, at most 30 s."""
     # The jitter keeps the cameras of a switch that went down from all coming back in the same second.
-    return min(_BACKOFF_CAP_S, _BACKOFF_S * float(2 ** min(attempt, 10))) * random.uniform(0.5, 1.0)
+    # Between half and the whole of a doubling pause.
+    return backoff.backoff_s(attempt, first_s=0.75 * _BACKOFF_S, longest_s=0.75 * _BACKOFF_CAP_S, jitter=1 / 3)
 
 
 def _webcam(url: str) -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
@@ -13,6 +12,8 @@ import structlog
 from prometheus_client import Counter
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
+
+from functions.backoff import backoff_s
 
 log = structlog.get_logger()
 
@@ -57,7 +58,7 @@ def persistent(method: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
                 return await method(*args, **kwargs)
             except PassingError as error:
                 attempt += 1
-                wait_s = min(0.05 * 2.0**attempt, 1.0) * random.uniform(0.5, 1.5)
+                wait_s = backoff_s(attempt, first_s=0.05, longest_s=1.0, jitter=0.5)
                 if time.monotonic() + wait_s - begun > _RETRY_S:
                     raise
                 retries_total.inc()

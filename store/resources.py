@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
+import itertools
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import structlog
 
+from functions.backoff import backoff_s
 from store import settings as environment
 
 if TYPE_CHECKING:
@@ -47,14 +48,14 @@ async def open_stores() -> AsyncIterator[tuple[Store, Snapshots]]:
 async def _wait_for_store(settings: environment.StoreSettings) -> Store:
     from store import Store, StoreError, StoreUrlError
 
-    wait_s = 0.5
-    while True:
+    for attempt in itertools.count():
         try:
             return await Store.open(settings.database_url, quiet_s=settings.quiet_s)
         except StoreUrlError:
             raise
         except StoreError as error:
+            wait_s = backoff_s(attempt, first_s=0.5, longest_s=15.0)
             # The events wait in their queues meanwhile, uncounted.
-            log.warning("database_unavailable", reason=str(error), again_in_s=wait_s)
-        await asyncio.sleep(wait_s * random.uniform(0.75, 1.25))
-        wait_s = min(wait_s * 2, 15.0)
+            log.warning("database_unavailable", reason=str(error), again_in_s=round(wait_s, 2))
+        await asyncio.sleep(wait_s)
+    raise AssertionError("count() has no end")

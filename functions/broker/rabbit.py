@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -22,6 +21,7 @@ from aio_pika.exceptions import (
 from prometheus_client import Counter
 from yarl import URL
 
+from functions.backoff import backoff_s
 from functions.broker.base import BrokerError, DeadLetter, Depth, QueueDiffers, TooLarge, Unroutable
 from functions.broker.rabbit_acks import FAILURES, guarded
 from functions.broker.rabbit_consumer import RabbitConsumer
@@ -179,7 +179,7 @@ class RabbitBroker:
                 return
             except BrokerError as error:
                 attempt += 1
-                pause_s = min(2.0, 0.1 * 2.0**attempt) * random.uniform(0.75, 1.25)
+                pause_s = backoff_s(attempt, first_s=0.1, longest_s=2.0)
                 if isinstance(error, (Unroutable, TooLarge)) or time.monotonic() + pause_s > end:
                     raise
                 await asyncio.sleep(pause_s)

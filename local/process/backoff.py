@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from functions.backoff import backoff_s
+
 _FIRST_S = 1.0
 _LONGEST_S = 60.0
 _WELL_S = 30.0
@@ -22,4 +24,4 @@ class Backoff:
             self.failures = 0
             return 0.0
         self.failures += 1
-        return float(min(_FIRST_S * 2 ** (min(self.failures, 10) - 1), _LONGEST_S))
+        return backoff_s(self.failures - 1, first_s=_FIRST_S, longest_s=_LONGEST_S, jitter=0)

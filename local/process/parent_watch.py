@@ -65,7 +65,7 @@ def _watch(runner: int, log_file: Path, grace_s: float) -> None:
     wait([runner])
     with contextlib.suppress(OSError):
         # Else the next line of log would raise into the handler that is to be finished.
-        output = os.open(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        output = os.open(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.dup2(output, 1)
         os.dup2(output, 2)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from functions.backoff import backoff_s
 from notify.channels import ChannelError, UnknownOutcomeError
 
 # A channel has 15 s in all (notify/post.py), most of which a picture may take.
@@ -97,7 +98,7 @@ class RateLimitWait:
 
     def _backoff(self) -> float:
         self._failures += 1
-        return float(min(_LONGEST_BACKOFF_S, 5.0 * 2.0 ** min(self._failures - 1, 10)))
+        return backoff_s(self._failures - 1, first_s=5.0, longest_s=_LONGEST_BACKOFF_S, jitter=0)
 
     def _block(self, until: float, reason: str) -> None:
         self._blocked_until = max(self._blocked_until, until)

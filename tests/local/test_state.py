@@ -1,13 +1,23 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections import namedtuple
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from functions.backoff import Backoff
 
+from local.process.backoff import Backoff
 from local.state import StateError, open_state
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """`open_state` sets it for the whole process."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 def test_folder_is_made_and_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,6 +28,22 @@ def test_folder_is_made_and_paths_are_absolute(tmp_path: Path, monkeypatch: pyte
         assert state.broker_url == f"sqlite:///{tmp_path}/state/broker.db"
         assert state.snapshots.is_dir()
         assert state.logs.is_dir()
+
+
+def test_state_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    """The broker's file holds frames that nobody has redacted."""
+    old = tmp_path / "state"
+    (old / "logs").mkdir(parents=True)
+    (old / "broker.db").write_text("kept")
+    for path, mode in ((old, 0o755), (old / "logs", 0o755), (old / "broker.db", 0o644)):
+        path.chmod(mode)
+    state, lock = open_state(old)
+    lock.close()
+    modes = {path.relative_to(old).as_posix(): path.stat().st_mode & 0o777 for path in (old, *old.rglob("*"))}
+    assert modes.pop("broker.db") == modes.pop("run.lock") == 0o600
+    assert set(modes.values()) == {0o700}
+    (state.logs / "new.log").touch()
+    assert (state.logs / "new.log").stat().st_mode & 0o777 == 0o600
 
 
 def test_counters_of_the_last_run_are_cleared_and_all_else_is_kept(tmp_path: Path) -> None:

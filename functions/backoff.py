@@ -1,0 +1,19 @@
+"""How long to wait before another try: the one back-off of every room."""
+
+from __future__ import annotations
+
+import random
+
+
+def backoff_s(attempt: int, *, first_s: float, longest_s: float, jitter: float = 0.25) -> float:
+    """Seconds to wait before a retry: `first_s`, doubled with each attempt up to `longest_s`, then spread at random.
+
+    Args:
+        attempt: failures so far, less one: 0 before the first retry.
+        first_s: of the first retry, before it is spread.
+        longest_s: of any retry, before it is spread.
+        jitter: share by which it may be shorter or longer, so that replicas do not come back as one; 0 for none.
+    """
+    # 2^30 s is longer than any limit, and larger powers overflow a float in the end.
+    wait_s = min(longest_s, first_s * 2.0 ** min(attempt, 30))
+    return wait_s * random.uniform(1 - jitter, 1 + jitter)
