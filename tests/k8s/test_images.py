@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()
 STAGES = {
     match[2]: match[0] for match in re.finditer(r"^FROM (\S+) AS (\S+)\n(?:(?!^FROM ).*\n?)*", DOCKERFILE, re.MULTILINE)
 }
+ROOMS = {"functions", "models", "web", "motion", "detect", "privacy", "store", "notify", "api", "local"}
 SERVICES = ["motion", "detect", "detect-cuda", "function", "caption", "api"]
 
 
@@ -55,6 +57,26 @@ def test_a_build_installs_its_packages_before_its_rooms_and_ends_without_tools(s
     assert names[0] == "packages"
     assert names[-1] == "rooms"
     assert names.index("copy") > names.index("packages")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_image_has_every_room_that_its_rooms_import(service: str) -> None:
+    rooms = set(re.findall(r"^COPY (\w+) \w+$", STAGES[f"build-{service}"], re.MULTILINE))
+    # The captioner draws the outlines that lie with the page; it imports nothing of the API.
+    running = rooms - {"api"} if service == "caption" else rooms
+    imported = {name for room in running for path in (ROOT / room).rglob("*.py") for name in rooms_imported(path)}
+    assert imported <= running
+
+
+def rooms_imported(path: Path) -> set[str]:
+    """Our rooms that a module imports, at its top or when a function of it is called; not for type checkers."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    named = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    named += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    return {name.partition(".")[0] for name in named} & ROOMS
 
 
 def test_versions_agree_with_what_was_tested() -> None:
