@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from functions.event import HAZARDS, Event, utc_now
 from functions.function import Reject, Retry, on
+from notify.resources import LATE_IMPORTS, RETRY_AFTER_S, open_stores
 from privacy.redact import redacted_of, thumbnail_of
-from store.resources import LATE_IMPORTS, RETRY_AFTER_S, open_stores
 
 if TYPE_CHECKING:
     from store import Store

@@ -15,10 +15,10 @@ from prometheus_client import Counter
 from functions.event import Caption, Event, utc_now
 from functions.function import Reject, Retry, on
 from notify.channels import Channel, ChannelError, UnknownOutcomeError
+from notify.resources import LATE_IMPORTS as _STORES
+from notify.resources import RETRY_AFTER_S, open_stores
 from privacy.drawn import drawn_of
 from privacy.redact import redacted_of
-from store.resources import LATE_IMPORTS as _STORES
-from store.resources import RETRY_AFTER_S, open_stores
 
 if TYPE_CHECKING:
     from privacy.drawn import Drawn

@@ -60,7 +60,7 @@ async def open_channels(settings: Settings) -> AsyncIterator[Sequence[Channel]]:
 
         from notify.channels.http import TIMEOUT
     except ImportError as error:
-        raise SettingsError(f"BONGSU_CHANNELS={settings.channels}: {error}: pip install 'bongsu[notify]'") from None
+        raise SettingsError(f"BONGSU_CHANNELS={settings.channels}: {error}: pip install 'bongsu[post]'") from None
     # No cookies: nothing that one server sets is for another.
     async with aiohttp.ClientSession(timeout=TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()) as session:
         channels = [_open(name, settings, session) for name in settings.names]
@@ -74,7 +74,7 @@ def _open(name: str, settings: Settings, session: aiohttp.ClientSession) -> Chan
         try:
             from notify.channels.x import X
         except ImportError as error:
-            raise SettingsError(f"channel x: {error}: pip install 'bongsu[notify]'") from None
+            raise SettingsError(f"channel x: {error}: pip install 'bongsu[post]'") from None
 
         keys = environment.XKeys("", "", "", "") if settings.post_dry_run else environment.x_keys()
         return X(session, keys, settings.languages, settings.x_api_url)

@@ -12,14 +12,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.k8s.conftest import load_script
+from tests.k8s.conftest import ROOMS, load_script
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()
 STAGES = {
     match[2]: match[0] for match in re.finditer(r"^FROM (\S+) AS (\S+)\n(?:(?!^FROM ).*\n?)*", DOCKERFILE, re.MULTILINE)
 }
-ROOMS = {"functions", "models", "web", "motion", "detect", "privacy", "store", "notify", "api", "local"}
 SERVICES = ["motion", "detect", "detect-cuda", "function", "caption", "api"]
 
 
@@ -76,7 +75,7 @@ def rooms_imported(path: Path) -> set[str]:
             node.body = []
     named = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     named += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    return {name.partition(".")[0] for name in named} & ROOMS
+    return {name.partition(".")[0] for name in named} & set(ROOMS)
 
 
 def test_versions_agree_with_what_was_tested() -> None:

@@ -20,18 +20,17 @@ import msgspec
 import pytest
 import yaml
 
-from api import settings as settings_of_notify
+from api import settings as settings_of_api
 from functions import settings as settings_of_functions
 from functions.topology import burst_queue, queues, read_regions
 from local.manifest import read_workloads
 from motion import settings as settings_of_motion
 from motion.config import load_cameras
 from notify.channels import settings as settings_of_channels
-from tests.k8s.conftest import OVERLAYS, ROOT, Cluster
+from tests.k8s.conftest import OVERLAYS, ROOMS, ROOT, Cluster
 from tests.keda.test_manifests import schema_of
 
 SCALED = {workload.name: workload for workload in read_workloads(ROOT / "keda")}
-ROOMS = ("functions", "motion", "detect", "notify", "local")
 
 
 def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
@@ -192,7 +191,7 @@ def test_whoever_sees_faces_reaches_no_other_machine(cluster: Cluster) -> None:
 def test_every_variable_is_one_that_the_code_reads(cluster: Cluster) -> None:
     source = "".join(path.read_text() for room in ROOMS for path in (ROOT / room).rglob("*.py"))
     known = set(re.findall(r"BONGSU_[A-Z_]+[A-Z]", source))
-    for module in (settings_of_functions, settings_of_motion, settings_of_notify, settings_of_channels):
+    for module in (settings_of_functions, settings_of_motion, settings_of_api, settings_of_channels):
         known |= {f"BONGSU_{name.upper()}" for name in module.Settings.__struct_fields__}
     for pod in cluster.pods.values():
         for container in containers(pod):
@@ -206,7 +205,7 @@ def test_settings_are_accepted_by_the_code(cluster: Cluster, monkeypatch: pytest
     for name, value in secret(cluster, "bongsu-database").items():
         monkeypatch.setenv(name, value)
     assert settings_of_functions.load().broker_url.startswith("amqp://")
-    assert settings_of_notify.load().database_url.startswith("mysql+aiomysql://")
+    assert settings_of_api.load().database_url.startswith("mysql+aiomysql://")
 
 
 def test_cameras_are_accepted_by_motion(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

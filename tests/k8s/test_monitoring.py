@@ -14,7 +14,7 @@ import yaml
 
 from functions.topology import DEAD, MOTION, REGION_WAIT_S, delay_name, queue
 from local.manifest import read_workloads
-from tests.k8s.conftest import ROOT, load_script
+from tests.k8s.conftest import ROOMS, ROOT, load_script
 
 FOLDER = ROOT / "k8s/components/monitoring"
 RULES = yaml.safe_load((FOLDER / "rules.yaml").read_text())
@@ -52,7 +52,7 @@ TARGET_LABELS = {"workload", "pod", "node"}
 def metrics_of_the_code() -> dict[str, set[str]]:
     """Every metric that a room makes, with its labels, under each name that Prometheus gives it."""
     found: dict[str, set[str]] = {}
-    for room in ("functions", "motion", "detect", "notify", "local"):
+    for room in ROOMS:
         for path in (ROOT / room).rglob("*.py"):
             for call in ast.walk(ast.parse(path.read_text())):
                 if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.args):

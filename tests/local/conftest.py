@@ -146,13 +146,11 @@ class Relay:
 def relay(tmp_path: Path) -> Iterator[Relay]:
     (tmp_path / "keda").mkdir()
     (tmp_path / "cameras.yaml").write_text("cameras: []\n")
-    for package, name, code in (("motion", "__main__", MOTION), ("notify/map", "api", API)):
+    for package, name, code in (("motion", "__main__", MOTION), ("api", "server", API)):
         folder = tmp_path / package
         folder.mkdir(parents=True)
         (folder / f"{name}.py").write_text(code)
         (folder / "__init__.py").touch()
-        (folder.parent / "__init__.py").touch()
-    (tmp_path / "__init__.py").unlink()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

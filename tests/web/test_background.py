@@ -1,4 +1,4 @@
-"""What goes on beside the API."""
+"""Background tasks of a service."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def test_work_that_ends_of_an_error_is_told_while_the_rest_goes_on():
             while not logs:
                 await asyncio.sleep(0.01)
     (told,) = logs
-    assert (told["event"], told["chore"], told["log_level"]) == ("background_task_failed", "pruning", "error")
+    assert (told["event"], told["task"], told["log_level"]) == ("background_task_failed", "pruning", "error")
     assert told["reason"] == "OverflowError: date value out of range"
 
 

@@ -84,16 +84,16 @@ def test_a_row_that_is_none_is_named(tmp_path: Path, was: str, now: str, told: s
         read_corpus(tmp_path)
 
 
-@pytest.mark.parametrize("module", ["evaluate", "calibrate", "mine"])
+@pytest.mark.parametrize("module", ["evaluate", "calibrate", "hard_examples"])
 def test_a_picture_that_cannot_be_decoded_is_told_in_one_line(tmp_path: Path, module: str) -> None:
-    split = "train" if module == "mine" else "val"
+    split = "train" if module == "hard_examples" else "val"
     folder = corpus(tmp_path, ("a", "x", split, "fire", "s1"))
     picture = folder / split / "images/a.png"
     was = hashlib.sha256(picture.read_bytes()).hexdigest()
     picture.write_bytes(b"no picture")
     manifest = folder / "manifest.csv"
     manifest.write_text(manifest.read_text().replace(was, hashlib.sha256(b"no picture").hexdigest()))
-    command = [sys.executable, "-m", f"detect.{module}", str(folder), "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", f"detect.training.{module}", str(folder), "--out", str(tmp_path / "out")]
     told = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True)
     assert told.returncode == 2
     assert told.stderr.splitlines()[-1].endswith("a.png cannot be decoded")

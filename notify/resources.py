@@ -1,4 +1,4 @@
-"""What functions open before their first event: the database and the picture store."""
+"""What the functions of this room open before their first event: the database and the picture store."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from functions.backoff import backoff_s
-from store import settings as environment
 
 if TYPE_CHECKING:
     from store import Store
+    from store.settings import StoreSettings
     from store.snapshots import Snapshots
 
 LATE_IMPORTS = ("store", "store.snapshots", "sqlalchemy.dialects.sqlite.aiosqlite", "obstore.store")
@@ -34,9 +34,10 @@ async def open_stores() -> AsyncIterator[tuple[Store, Snapshots]]:
         SettingsError, SnapshotError, StoreUrlError: an address is wrong, so waiting cannot help.
     """
     # Here, not above: SQLAlchemy is most of a cold start, and whoever preloads this module may have it already.
+    from store.settings import load
     from store.snapshots import Snapshots
 
-    settings = environment.load()
+    settings = load()
     snapshots = Snapshots.open(settings.snapshot_url)
     store = await _wait_for_store(settings)
     try:
@@ -45,7 +46,7 @@ async def open_stores() -> AsyncIterator[tuple[Store, Snapshots]]:
         await store.close()
 
 
-async def _wait_for_store(settings: environment.StoreSettings) -> Store:
+async def _wait_for_store(settings: StoreSettings) -> Store:
     from store import Store, StoreError, StoreUrlError
 
     for attempt in itertools.count():
