@@ -7,7 +7,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 
 import msgspec
@@ -33,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not given or given[0] in ("-h", "--help", "help"):
         _print_help(rooms)
         sys.exit(0 if given else 2)
+    if given == ["--version"]:
+        print(f"bongsu {version('bongsu')}")
+        sys.exit(0)
     name, rest = given[0], given[1:]
     if name in rooms:
         sys.exit(rooms[name].load()(rest))

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from functions import Event, Place, encode, new_id, utc_now
@@ -87,3 +88,8 @@ def test_a_wrong_command_is_one_clear_line(tmp_path: Path) -> None:
         assert result.returncode == 1
         assert len(result.stderr.strip().splitlines()) == 1, result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_version_is_the_installed_one(tmp_path: Path) -> None:
+    told = bongsu(tmp_path, "--version")
+    assert (told.returncode, told.stdout) == (0, f"bongsu {version('bongsu')}\n")

@@ -1,0 +1,82 @@
+"""What a user gets who installs the wheel and has no checkout: the demo runs from an empty folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("functions", "models", "web", "motion", "detect", "privacy", "store", "notify", "api", "local", "keda")
+_INCIDENTS_S = 90.0
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the wheel is installed into, alone: what it needs is taken from this environment."""
+    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
+    for name in (*ROOMS, "pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+        path = ROOT / name
+        if path.is_dir():
+            shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(path, source / name)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", built, source], check=True, capture_output=True)
+    (wheel,) = built.glob("bongsu-*.whl")
+    folder = tmp_path_factory.mktemp("site")
+    subprocess.run([*pip, "install", "--no-deps", "--target", folder, wheel], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def demo(site: Path, tmp_path: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = "import functions.cli as cli; print(cli.__file__, flush=True); cli.main()"
+    with (tmp_path / "output").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, "run", "--demo", "--port", str(port), "--state", str(tmp_path / "state")],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(site)}, stdout=output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    yield port, process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_installed_demo_shows_three_incidents(
+    site: Path, demo: tuple[int, subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    port, process = demo
+    give_up_at = time.monotonic() + _INCIDENTS_S
+    hazards: set[str] = set()
+    while len(hazards) < 3 and time.monotonic() < give_up_at and process.poll() is None:
+        time.sleep(1)
+        hazards |= incidents(port)
+    told = (tmp_path / "output").read_text()
+    assert hazards == {"accident", "fire", "gun"}, told
+    assert told.startswith(str(site))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0
+
+
+def incidents(port: int) -> set[str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/incidents", timeout=5) as answer:
+            return {feature["properties"]["hazard"] for feature in json.load(answer)["features"]}
+    except (urllib.error.URLError, OSError):
+        return set()
