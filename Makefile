@@ -55,7 +55,7 @@ bench-detect: $(TRAIN)/.ready ## Time the detector against ultralytics, in one r
 	$(TRAIN)/bin/python -m bench.detect_speed $(ARGS)
 
 test-train: $(TRAIN)/.ready ## Run the tests that need torch
-	$(TRAIN)/bin/python -m pytest -m torch tests/detect $(ARGS)
+	$(TRAIN)/bin/python -m pytest -m torch tests/detect tests/models $(ARGS)
 
 include k8s/deploy.mk
 

@@ -22,7 +22,8 @@ import numpy as np
 from functions import Box, Frame, utc_now
 from models.letterbox import Image
 from models.network import SCENE, Network
-from privacy.redact import FaceFinder, pixelate, redact
+from privacy.mosaic import pixelate
+from privacy.redact import FaceFinder, redact
 
 FPS = 10
 LENGTH_S = 60
