@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import IO
 
 _NEEDED_BYTES = 100_000_000
+_FOLDERS = ("snapshots", "logs", "prometheus")
+_FILES = ("broker.db", "bongsu.db", "run.lock", "scale.json")
+"""How the names of our files begin: SQLite keeps others beside its own."""
 
 
 class StateError(Exception):
@@ -51,7 +54,7 @@ def open_state(root: Path) -> tuple[State, IO[str]]:
     """Make the folder ready, and lock it for this process.
 
     From then on this process and its children make files for their owner alone: the broker's file holds frames that
-    nobody has redacted. An older folder that others may read is closed to them.
+    nobody has redacted. What an older version left open to others is closed; files of somebody else are left alone.
 
     Returns:
         The state, and the lock: it holds until it is closed or this process ends, however it ends.
@@ -85,13 +88,22 @@ def open_state(root: Path) -> tuple[State, IO[str]]:
 
 
 def _close_to_others(root: Path) -> None:
-    """Take from group and others what rights they have; one look where there are none."""
-    if root.stat().st_mode & 0o077:
-        for path in root.rglob("*"):
-            if not path.is_symlink():
-                path.chmod(path.stat().st_mode & 0o700)
-        # Last: as long as it is open, the rest is not done.
-        root.chmod(root.stat().st_mode & 0o700)
+    """Take from group and others what rights they have to our own files, and to the folder if it holds nothing else."""
+    entries = list(root.iterdir())
+    ours = [entry for entry in entries if entry.name in _FOLDERS or entry.name.startswith(_FILES)]
+    for entry in ours:
+        # A folder that is closed already keeps others from what lies in it: one look is enough.
+        if entry.name in _FOLDERS and entry.stat().st_mode & 0o077:
+            for path in entry.rglob("*"):
+                _close(path)
+        _close(entry)
+    if len(ours) == len(entries):
+        _close(root)
+
+
+def _close(path: Path) -> None:
+    if not path.is_symlink():
+        path.chmod(path.stat().st_mode & 0o700)
 
 
 def _lock(path: Path) -> IO[str]:

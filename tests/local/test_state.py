@@ -46,6 +46,21 @@ def test_state_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     assert (state.logs / "new.log").stat().st_mode & 0o777 == 0o600
 
 
+def test_files_of_somebody_else_keep_their_rights(tmp_path: Path) -> None:
+    """Whoever names a folder that is in use for other things loses no rights there."""
+    theirs = tmp_path / "theirs" / "page.html"
+    theirs.parent.mkdir()
+    theirs.touch()
+    (tmp_path / "broker.db").touch()
+    for path in (tmp_path, theirs.parent):
+        path.chmod(0o755)
+    for path in (theirs, tmp_path / "broker.db"):
+        path.chmod(0o644)
+    open_state(tmp_path)[1].close()
+    modes = [path.stat().st_mode & 0o777 for path in (tmp_path, theirs.parent, theirs, tmp_path / "broker.db")]
+    assert modes == [0o755, 0o755, 0o644, 0o600]
+
+
 def test_counters_of_the_last_run_are_cleared_and_all_else_is_kept(tmp_path: Path) -> None:
     state, lock = open_state(tmp_path)
     (state.prometheus / "counter_map.0.db").touch()
