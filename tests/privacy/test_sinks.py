@@ -20,13 +20,15 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("functions", "models", "web", "motion", "detect", "privacy", "store", "notify", "api", "local")
 MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 MAKER = ROOT / "privacy/redact.py"
-# Who may take a picture for redacted that it did not redact, and why: docs/privacy.md.
+# Who may take a picture for public that it did not redact or draw, and why: docs/privacy.md.
 TRUSTED = {
     "read_back": {"store/snapshots.py"},
     "redacted_of": {"notify/map.py", "notify/post.py"},
     "thumbnail_of": {"notify/map.py"},
     "shrink": {"notify/caption.py"},
     "redact": {"notify/caption.py"},
+    "seal_drawing": {"notify/captions/location.py"},
+    "drawn_of": {"notify/post.py"},
 }
 
 
