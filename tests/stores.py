@@ -1,4 +1,4 @@
-"""Events, pictures and open stores for the tests of this room."""
+"""Events, pictures and open stores: the fixtures of every room that keeps or shows what happened."""
 
 from __future__ import annotations
 
@@ -28,6 +28,21 @@ from functions import Box, Caption, Detection, Event, Frame, Place, Stage
 from store import Store
 from store.snapshots import Snapshots
 from web.keys import Role, new_key
+
+# What a conftest takes by `import *`, so that the list stands here alone.
+__all__ = [
+    "any_database_url",
+    "database_url",
+    "environment",
+    "keys",
+    "make_event",
+    "mariadb",
+    "mysql_url",
+    "serve",
+    "snapshots",
+    "store",
+    "street",
+]
 
 START = datetime(2026, 3, 2, 5, 3, tzinfo=UTC)
 MakeEvent = Callable[..., Event]

@@ -39,22 +39,22 @@ async def make_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     # As the runner's environment has it.
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "1")
-    nursery = ForkServer(["onnxruntime"])  # as the detector's module has it imported
-    await nursery.open()
+    fork_server = ForkServer(["onnxruntime"])  # as the detector's module has it imported
+    await fork_server.open()
     pools: list[Pool] = []
 
     def make(code: str, *, grace_s: float = 10.0, lines: list[str] | None = None) -> Pool:
         (tmp_path / "idle.py").write_text(code)
         rule = Rule((Trigger("fire.idle", 10.0),))
         workload = Workload("idle", str(tmp_path / "idle.py"), rule, grace_s, {"TONE": "calm"})
-        pools.append(Pool(workload, nursery, Output(tmp_path, (lines if lines is not None else []).append)))
+        pools.append(Pool(workload, fork_server, Output(tmp_path, (lines if lines is not None else []).append)))
         return pools[-1]
 
     yield make
     for pool in pools:
         pool.kill()
         await pool.stop()
-    await nursery.close()
+    await fork_server.close()
 
 
 async def test_newest_replica_leaves_first(make_pool: MakePool) -> None:

@@ -1,15 +1,3 @@
 """Events, pictures and open stores for the tests of the functions."""
 
-from tests.stores import (  # noqa: F401 - the fixtures of these tests
-    any_database_url,
-    database_url,
-    environment,
-    keys,
-    make_event,
-    mariadb,
-    mysql_url,
-    serve,
-    snapshots,
-    store,
-    street,
-)
+from tests.stores import *  # noqa: F403 - fixtures
