@@ -46,7 +46,6 @@ log = structlog.get_logger()
 
 GUARDED = ("/api/", "/feed.json", "/feed.atom", "/cap.xml", "/cap/")
 """Beginnings of the paths that show incidents; the page itself shows nothing, and is where one signs in."""
-SIGN_IN = "/api/session"
 
 _STALLED_MS = 30_000
 _OTHER_FILES = 256
@@ -66,7 +65,7 @@ def create_app(site: Site) -> ASGIApp:
     app.add_exception_handler(SnapshotError, _apologise)
     app.openapi = functools.partial(openapi.describe, app)  # type: ignore[method-assign]
     outer: ASGIApp = SecureHeaders(
-        Guard(Live(app, site), site, guarded=GUARDED, sign_in=SIGN_IN), pages.policy(site.settings.tile_url)
+        Guard(Live(app, site), site, guarded=GUARDED, sign_in=signin.PATH), pages.policy(site.settings.tile_url)
     )
     origins = split(site.settings.cors_origins)
     if not origins:

@@ -20,6 +20,8 @@ from web.keys import digest_of
 log = structlog.get_logger()
 router = APIRouter(tags=["session"])
 
+PATH = "/api/session"
+"""Where a key becomes a cookie: open to those who have none yet."""
 _LASTS = timedelta(hours=12)
 _PRIVATE = {"Cache-Control": "no-store"}
 
@@ -30,7 +32,7 @@ class KeyBody(Struct, frozen=True, forbid_unknown_fields=True):
     key: Annotated[str, Meta(min_length=1, max_length=200)]
 
 
-@router.post("/api/session")
+@router.post(PATH)
 async def sign_in(site: AtSite, request: Request) -> Response:
     """Open a session of twelve hours with a key."""
     body = await read_body(request, KeyBody, '{"key": "bongsu_…"}')
@@ -52,14 +54,14 @@ async def sign_in(site: AtSite, request: Request) -> Response:
     return answer
 
 
-@router.get("/api/session")
+@router.get(PATH)
 async def show_session(site: AtSite, caller: AsCaller) -> Response:
     """Who is signed in, and what that takes here."""
     told: dict[str, Any] = {"name": caller.name, "role": caller.role, "read": site.settings.api_read}
     return JSONResponse({**told, "reviews": site.keys.has_operator}, headers=_PRIVATE)
 
 
-@router.delete("/api/session", status_code=204)
+@router.delete(PATH, status_code=204)
 async def sign_out(site: AtSite, request: Request) -> Response:
     """End the session of the cookie, if there is one."""
     token = guard.cookie_token(request.headers)

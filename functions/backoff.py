@@ -6,12 +6,12 @@ import random
 
 
 def backoff_s(attempt: int, *, first_s: float, longest_s: float, jitter: float = 0.25) -> float:
-    """Seconds to wait before a retry: `first_s`, doubled with each attempt up to `longest_s`, then spread at random.
+    """Seconds to wait before a retry: `first_s`, doubled `attempt` times, at most `longest_s`, then spread at random.
 
     Args:
-        attempt: failures so far, less one: 0 before the first retry.
-        first_s: of the first retry, before it is spread.
-        longest_s: of any retry, before it is spread.
+        attempt: how often `first_s` is doubled; 0 gives `first_s` itself.
+        first_s: the shortest wait, before it is spread.
+        longest_s: the longest wait, before it is spread.
         jitter: share by which it may be shorter or longer, so that replicas do not come back as one; 0 for none.
     """
     # 2^30 s is longer than any limit, and larger powers overflow a float in the end.

@@ -46,7 +46,7 @@ class ForkServer:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["local.preload"])
         # One thread: the fork server takes one request at a time, and the first waits until all is imported.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="nursery")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="fork-server")
 
     async def open(self) -> None:
         """Start the fork server; it goes on importing after this returns."""

@@ -31,9 +31,9 @@ class _Replica:
 class Pool:
     """Keeps as many replicas of one function as were asked for last."""
 
-    def __init__(self, workload: Workload, nursery: ForkServer, output: Output) -> None:
+    def __init__(self, workload: Workload, fork_server: ForkServer, output: Output) -> None:
         self._workload = workload
-        self._nursery = nursery
+        self._fork_server = fork_server
         self._output = output
         self._wanted = 0
         self._replicas: list[_Replica] = []
@@ -130,7 +130,7 @@ class Pool:
             log_file=self._output.log_file(workload.name),
             grace_s=workload.grace_s,
         )
-        process, reader = await self._nursery.start(birth)
+        process, reader = await self._fork_server.start(birth)
         replica.process = process
         if replica.is_leaving:  # dismissed while it was being forked
             self._dismiss(replica)

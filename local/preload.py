@@ -31,7 +31,7 @@ def _import(name: str) -> object:
 
 
 def _load(names: str) -> None:
-    parent_watch.name_process("nursery")
+    parent_watch.name_process("fork-server")
     parent_watch.share_metrics()
     for name in filter(None, [*_COMMON, *names.split(",")]):
         for late in getattr(_import(name), "LATE_IMPORTS", ()):

@@ -82,8 +82,8 @@ class _Relay:
         self._output = Output(state.logs)
         self._state = state
         self._workloads = workloads
-        self._nursery = ForkServer([w.target for w in workloads if not w.target.endswith(".py")])
-        self._pools = [Pool(workload, self._nursery, self._output) for workload in workloads]
+        self._fork_server = ForkServer([w.target for w in workloads if not w.target.endswith(".py")])
+        self._pools = [Pool(workload, self._fork_server, self._output) for workload in workloads]
         self._api = Service(Command("api", "api.server", grace_s=5.0), self._output)
         motion_env = {"BONGSU_CAMERAS": str(cameras)}
         self._sources: list[Service] = []
@@ -116,7 +116,7 @@ class _Relay:
                 for source in self._sources:
                     source.start()
                 self._motion.start()
-                await self._nursery.open()
+                await self._fork_server.open()
                 scaling = asyncio.create_task(self._autoscaler.run())
                 say(f"bongsu   watching; the map is at {url}   (Ctrl-C stops)")
                 names = ", ".join(f"{w.name} 0..{w.rule.max_replicas}" for w in self._workloads)
@@ -150,7 +150,7 @@ class _Relay:
             await asyncio.wait([scaling])
         await asyncio.gather(*(pool.stop() for pool in self._pools))
         await self._api.stop()
-        await self._nursery.close()
+        await self._fork_server.close()
 
 
 def _find_cameras(options: Options) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -49,7 +48,8 @@ async def open_stores() -> AsyncIterator[tuple[Store, Snapshots]]:
 async def _wait_for_store(settings: StoreSettings) -> Store:
     from store import Store, StoreError, StoreUrlError
 
-    for attempt in itertools.count():
+    attempt = 0
+    while True:
         try:
             return await Store.open(settings.database_url, quiet_s=settings.quiet_s)
         except StoreUrlError:
@@ -58,5 +58,5 @@ async def _wait_for_store(settings: StoreSettings) -> Store:
             wait_s = backoff_s(attempt, first_s=0.5, longest_s=15.0)
             # The events wait in their queues meanwhile, uncounted.
             log.warning("database_unavailable", reason=str(error), again_in_s=round(wait_s, 2))
+        attempt += 1
         await asyncio.sleep(wait_s)
-    raise AssertionError("count() has no end")

@@ -1,6 +1,6 @@
 """Ultralytics' trainer, drawing pictures evenly, through cameras' eyes, and within a time; `train` runs it.
 
-Import `detect.torch_setup` before this module: ultralytics does not import without it on every machine.
+Import `models.torch_setup` before this module: ultralytics does not import without it on every machine.
 """
 
 from __future__ import annotations

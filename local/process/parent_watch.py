@@ -30,7 +30,7 @@ def hold(runner: int, log_file: Path, grace_s: float) -> None:
         log_file: takes the output from then on, since the runner no longer reads it.
         grace_s: time to finish what is in hand.
     """
-    threading.Thread(target=_watch, args=(runner, log_file, grace_s), name="leash", daemon=True).start()
+    threading.Thread(target=_watch, args=(runner, log_file, grace_s), name="parent-watch", daemon=True).start()
 
 
 def end_with_parent() -> None:
@@ -85,7 +85,7 @@ def main() -> None:
     name_process(name)
     take_slot(name)
     share_metrics()
-    hold(os.dup(0), Path(os.environ["BONGSU_LEASH_LOG"]), float(os.environ["BONGSU_LEASH_GRACE_S"]))
+    hold(os.dup(0), Path(os.environ["BONGSU_PARENT_WATCH_LOG"]), float(os.environ["BONGSU_PARENT_WATCH_GRACE_S"]))
     sys.argv = [module, *arguments]
     sys.path.insert(0, "")
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -91,8 +91,8 @@ class Service:
         env = {
             **os.environ,
             **command.env,
-            "BONGSU_LEASH_LOG": str(self._output.log_file(command.name)),
-            "BONGSU_LEASH_GRACE_S": f"{command.grace_s:g}",
+            "BONGSU_PARENT_WATCH_LOG": str(self._output.log_file(command.name)),
+            "BONGSU_PARENT_WATCH_GRACE_S": f"{command.grace_s:g}",
         }
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "local.process.parent_watch", command.name, command.module, *command.arguments,
