@@ -5,41 +5,38 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from functions.event import Box
 from motion import pixels
+from motion.background import Background, levelled, outside
+from motion.overlay import OverlayMemory
 from motion.pixels import Luma, Mask, Patch
+from motion.regions import is_bare_again, is_displaced, is_lit, is_object, min_area_px
 
 Point = tuple[float, float]
+Reason = Literal["too small", "seen once", "light", "overlay", "sway", "still"]
 
 CALIBRATION_S = 1.0
+STANDING_S = 20.0
+"""What came in and stands still is reported for so long; then it is part of the scene."""
 _WORK_WIDTH = 400  # a luma wider or higher than this is strided down: the guards below are tuned for about 320x180
 _MIN_SIDE = 24  # nothing can be told apart in less
-_GAP_S = 5.0  # after a longer pause the old background is no witness any more
-_BACKGROUND_S = 6.0  # time constant of the running average where nothing moves ...
-_OBJECT_S = 30.0  # ... and where something does, so that a waiting person does not melt in at once
-_NOISE_S = 8.0
-_NOISE_GAIN = 2.5  # a pixel counts only if it differs by so many times what it usually differs by
-_NOISE_CAP = 24.0
-_FIRST_PACE = 1 / 3  # share of a look that enters the background while calibrating
+_GAP_S = 12.0  # after a longer pause the old background is no witness any more
 _RELIGHT_SHARE, _RELIGHT_GAIN = 0.1, 0.3  # so much change is worth asking if contrast changed, which must explain most
 _RECALIBRATE_SHARE = 0.5  # more of the picture than this never moves at once: that is light, a shake or a new scene
 _RECALIBRATE_REST_S = (
     5.0  # a picture that keeps changing as a whole is let through: better a false burst than a blind camera
 )
 _FRESH_SHARE, _FRESH_MIN = 0.05, 0.3  # of the region, and of the least region: what must have moved since two looks ago
+_HISTORY = 5  # looks that are kept to tell by what moved: something slow shows against the oldest, a second ago
 _IGNORED_SHARE = 0.7
+_STANDING_SHARE = 0.4  # of a region, where something moved before
 _REGIONS = 8
 _AROUND_PX = 9  # by how much a region may have gone on between two looks
 _GAP_PX = 7  # pixels that differ are one region where they are nearer to each other than this
-_CELL = 8  # side in px of the cells in which overlays are learned
-_OVERLAY_S = 10.0  # time constant of how often a cell changes; one that always does is learned in twice this
-_OVERLAY_ON, _OVERLAY_OFF = 0.8, 0.4
-_OVERLAY_BIN_S = 1.2  # a clock ticks in each of these
-_OVERLAY_SHARE = 0.02  # a bigger patch that changes all the time is a street, not a clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +49,19 @@ class GateSettings:
     """Polygons in fractions of the frame inside which nothing is looked at."""
 
     @property
-    def threshold(self) -> float:
-        """Levels of 255 by which a pixel must leave its background: 34 at 0, 22 in the middle, 10 at 1."""
-        return 34.0 - 24.0 * self.sensitivity
+    def floor(self) -> float:
+        """Levels of 255 by which a pixel must leave a black background that does not vary: 4 at 0, 0 at 1."""
+        return 4.0 - 4.0 * self.sensitivity
+
+    @property
+    def weber(self) -> float:
+        """What is added to that for each level of the background's brightness: 0.14 at 0, 0.06 at 1."""
+        return 0.14 - 0.08 * self.sensitivity
+
+    @property
+    def noise_gain(self) -> float:
+        """What is added for each level by which the pixel usually differs: 4 at 0, 2 at 1."""
+        return 4.0 - 2.0 * self.sensitivity
 
     @property
     def min_area(self) -> float:
@@ -62,13 +69,37 @@ class GateSettings:
         return float(0.004 * math.pow(16.0, -self.sensitivity))
 
 
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Something that differed from the background and was not reported."""
+
+    box: Box
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the gate made of one picture. Regions come largest first, at most eight of each kind."""
+
+    moving: tuple[Box, ...] = ()
+    standing: tuple[Box, ...] = ()
+    """Came in not long ago and stands still now."""
+    rejected: tuple[Rejected, ...] = ()
+
+    @property
+    def regions(self) -> list[Box]:
+        """All that is reported: what moves, then what stands."""
+        return [*self.moving, *self.standing]
+
+
 class Gate:
     """Watches one camera. A running average is the background; what differs is doubted in turn.
 
     A pixel must leave the range of its background's neighbourhood (texture that sways or shakes by a pixel does not)
-    by more than a threshold and than what it usually differs by (noise, leaves). A region must be big enough, still be
-    changing (what stands or what light left behind is not), stay for two looks, and be no overlay: a small patch that
-    changes all the time. A change of most of the picture at once is light: the gate starts over.
+    by more than a threshold that follows its brightness and its own noise. A region must be big enough, still be
+    changing or have come in not long ago, stay for two looks, not be the same surface in another light, and be no
+    overlay: a small patch that changes all the time. A change of most of the picture at once is light: the gate starts
+    over.
     """
 
     def __init__(self, settings: GateSettings | None = None) -> None:
@@ -83,6 +114,10 @@ class Gate:
         return self._at_s - self._reset_at_s < CALIBRATION_S
 
     def see(self, luma: Luma, at_s: float) -> list[Box]:
+        """Take one look and return the regions that move or came in and stand; see `look`."""
+        return self.look(luma, at_s).regions
+
+    def look(self, luma: Luma, at_s: float) -> Look:
         """Take one look, about five a second.
 
         Args:
@@ -90,7 +125,7 @@ class Gate:
             at_s: when it was captured, seconds on any steady clock.
 
         Returns:
-            Moving regions, largest first, at most eight; empty while calibrating or for a picture too small to judge.
+            What moves, what stands and what was left out; empty while calibrating or for a picture too small to judge.
 
         Raises:
             ValueError: not a 2-d uint8 array.
@@ -100,171 +135,145 @@ class Gate:
         step = max(1, math.ceil(max(luma.shape) / _WORK_WIDTH))
         looked = luma[::step, ::step]
         if min(looked.shape) < _MIN_SIDE:
-            return []
+            return Look()
         now = pixels.blur(looked)
         gap_s = at_s - self._at_s
         if now.shape != self._shape or not 0 <= gap_s <= _GAP_S:
             self._start(now, at_s)
-            return []
+            return Look()
         self._at_s = at_s
-        return self._look(now, gap_s)
+        return self._compare(now, gap_s)
 
     def _start(self, now: Luma, at_s: float) -> None:
         if now.shape != self._shape:
-            height, width = self._shape = (now.shape[0], now.shape[1])
-            self._watched = _watched(self._shape, self._settings.masks)
+            settings = self._settings
+            self._shape = (now.shape[0], now.shape[1])
+            self._watched = _watched(self._shape, settings.masks)
             self._watched_px = max(1, int(np.count_nonzero(self._watched)))
-            self._overlay = _OverlayMemory((height, width))
-            self._noise = np.full(now.shape, 1.0, np.float32)
-        self._background = now.astype(np.float32)
-        self._earlier = [now, now]
+            self._overlay = OverlayMemory(self._shape)
+            self._background = Background(now, settings.floor, settings.weber, settings.noise_gain)
+        self._background.start(now)
+        self._earlier = [now] * _HISTORY
         self._candidates = np.zeros(now.shape, np.bool_)
+        self._moved_at_s = np.full(now.shape, -math.inf, np.float32)
+        self._began_at_s = at_s
         self._at_s = self._reset_at_s = at_s
 
-    def _look(self, now: Luma, gap_s: float) -> list[Box]:
-        difference = _outside(now, pixels.rounded(self._background), 5)
-        changed = self._changed(difference)
+    def _compare(self, now: Luma, gap_s: float) -> Look:
+        background = self._background
+        bar = background.bar(self._at_s)
+        before = pixels.rounded(background.average)
+        level = levelled(now, before)
+        changed = (outside(level, before, 5) > bar) & self._watched
         share = np.count_nonzero(changed) / self._watched_px
         if share > _RELIGHT_SHARE:
-            relit = _relit(self._background, now)
-            difference_relit = _outside(now, pixels.rounded(relit), 5)
-            changed_relit = self._changed(difference_relit)
+            relit = background.relit(now)
+            before = pixels.rounded(relit)
+            level_relit = levelled(now, before)
+            changed_relit = (outside(level_relit, before, 5) > bar) & self._watched
             if np.count_nonzero(changed_relit) < _RELIGHT_GAIN * share * self._watched_px:
-                difference, changed, self._background = difference_relit, changed_relit, relit
+                level, changed, background.average = level_relit, changed_relit, relit
                 share = np.count_nonzero(changed) / self._watched_px
         if share > _RECALIBRATE_SHARE and self._at_s - self._reset_at_s > _RECALIBRATE_REST_S:
             self._start(now, self._at_s)
-            return []
-        regions = [] if self.is_calibrating else self._regions(now, changed)
-        self._learn(now, difference, changed, gap_s)
-        self._earlier = [self._earlier[1], now]
-        return regions
+            return Look()
+        if self.is_calibrating:
+            background.learn_first(now, level)
+            look = Look()
+        else:
+            look = self._judge(now, changed, bar)
+            held = self._since_moved_s() < STANDING_S
+            background.learn(now, level, changed, held, gap_s)
+        self._earlier = [*self._earlier[1:], now]
+        return look
 
-    def _changed(self, difference: Luma) -> Mask:
-        bar = np.minimum(self._noise, np.full_like(self._noise, _NOISE_CAP))
-        bar *= np.float32(_NOISE_GAIN)
-        bar += np.float32(self._settings.threshold)
-        return (difference > pixels.rounded(bar)) & self._watched
+    def _since_moved_s(self) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        return np.float32(self._at_s - self._began_at_s) - self._moved_at_s
 
-    def _regions(self, now: Luma, changed: Mask) -> list[Box]:
-        height, width = self._shape
-        min_px = self._settings.min_area * height * width
+    def _judge(self, now: Luma, changed: Mask, bar: Luma) -> Look:
+        patches = _components(changed, self._settings.min_area * changed.size)
+        moving: list[tuple[int, Box]] = []
+        standing: list[tuple[int, Box]] = []
+        rejected: list[Rejected] = []
         candidates = np.zeros(self._shape, np.bool_)
-        patches = _components(changed, min_px)
-        # Where the picture moved since two looks ago; asked only where something differs at all.
-        fresh = _outside(now, self._earlier[0], 3) > np.uint8(self._settings.threshold / 2) if patches else candidates
-        ignored = self._overlay.ignored
-        kept: list[tuple[int, Box]] = []
+        fresh = self._fresh(now, bar) if patches else candidates
         for patch in patches:
-            (x, y, w, h), here, area = patch.window, patch.mask, patch.area
-            window = np.s_[y : y + h, x : x + w]
-            moving = int(np.count_nonzero(fresh[window] & here))
-            if moving < max(_FRESH_SHARE * area, _FRESH_MIN * min_px):
-                continue
-            candidates[window] |= here
-            if int(np.count_nonzero(ignored[window] & here)) > _IGNORED_SHARE * area:
-                continue
-            if np.any(self._candidates[window] & here):
-                kept.append((area, Box(x / width, y / height, (x + w) / width, (y + h) / height)))
+            verdict = self._verdict(patch, now, fresh, candidates)
+            if verdict == "moving":
+                moving.append((patch.area, self._box(patch)))
+            elif verdict == "standing":
+                standing.append((patch.area, self._box(patch)))
+            else:
+                rejected.append(Rejected(self._box(patch), verdict))
         self._overlay.see(candidates, self._at_s)
         self._candidates = pixels.grown(candidates.view(np.uint8), _AROUND_PX).view(np.bool_)
-        return [box for _, box in sorted(kept, key=lambda pair: pair[0], reverse=True)[:_REGIONS]]
+        return Look(_largest(moving), _largest(standing), tuple(rejected[:_REGIONS]))
 
-    def _learn(self, now: Luma, difference: Luma, changed: Mask, gap_s: float) -> None:
-        if self.is_calibrating:
-            _learn(self._background, now, np.float32(_FIRST_PACE))
-            _learn(self._noise, difference, np.float32(_FIRST_PACE))
-            return
-        pace = changed.astype(np.float32)
-        pace *= np.float32(_pace(gap_s, _OBJECT_S) - _pace(gap_s, _BACKGROUND_S))
-        pace += np.float32(_pace(gap_s, _BACKGROUND_S))
-        _learn(self._background, now, pace)
-        _learn(self._noise, difference, np.float32(_pace(gap_s, _NOISE_S)))
+    def _fresh(self, now: Luma, bar: Luma) -> Mask:
+        """Where the picture moved: since two looks ago by half the threshold, since a second ago by all of it."""
+        before, long_before = self._earlier[-2], self._earlier[0]
+        quick = outside(levelled(now, before), before, 3) > bar // 2
+        slow: Mask = outside(levelled(now, long_before), long_before, 3) > bar
+        return quick | slow
+
+    def _verdict(
+        self, patch: Patch, now: Luma, fresh: Mask, candidates: Mask
+    ) -> Literal["moving", "standing"] | Reason:
+        """What a region is; marks it in `candidates` where it moves."""
+        (x, y, w, h), here, area = patch.window, patch.mask, patch.area
+        window = np.s_[y : y + h, x : x + w]
+        least_px = min_area_px(self._settings.min_area, patch.window, self._shape)
+        if area < least_px:
+            return "too small"
+        moved_at_s = self._moved_at_s[window]
+        if int(np.count_nonzero(fresh[window] & here)) < max(_FRESH_SHARE * area, _FRESH_MIN * least_px):
+            since_s = np.float32(self._at_s - self._began_at_s) - moved_at_s[here]
+            was_here = int(np.count_nonzero(since_s < math.inf)) >= _STANDING_SHARE * area
+            if not was_here:
+                return "still"
+            return self._standing(patch, now, since_s)
+        candidates[window] |= here
+        if int(np.count_nonzero(self._overlay.ignored[window] & here)) > _IGNORED_SHARE * area:
+            return "overlay"
+        if not np.any(self._candidates[window] & here):
+            return "seen once"
+        if is_lit(patch, now, self._background):
+            return "light"
+        if is_displaced(patch, now, self._background):
+            return "sway"
+        moved_at_s[here] = self._at_s - self._began_at_s
+        return "moving"
+
+    def _standing(
+        self, patch: Patch, now: Luma, since_s: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+    ) -> Literal["standing", "still"]:
+        x, y, w, h = patch.window
+        window = np.s_[y : y + h, x : x + w]
+        known = float(np.median(since_s[np.isfinite(since_s)])) >= STANDING_S
+        if not known and is_object(patch, now, self._background):
+            return "standing"
+        if known or is_bare_again(patch, now, self._background):
+            everywhere = np.zeros(self._shape, np.bool_)
+            everywhere[window] = patch.mask
+            self._background.accept(now, everywhere)
+            self._moved_at_s[everywhere] = -math.inf
+        return "still"
+
+    def _box(self, patch: Patch) -> Box:
+        (x, y, w, h), (height, width) = patch.window, self._shape
+        return Box(x / width, y / height, (x + w) / width, (y + h) / height)
 
 
-class _OverlayMemory:
-    """Learns small patches that change in every second: clocks, blinking lamps, a scrolling text."""
-
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self._shape = shape
-        self._cells = (math.ceil(shape[0] / _CELL), math.ceil(shape[1] / _CELL))
-        self._heat = np.zeros(self._cells, np.float32)
-        self._active = np.zeros(self._cells, np.bool_)
-        self._learned = np.zeros(self._cells, np.bool_)
-        self._bin = -1
-        self.ignored: Mask = np.zeros(shape, np.bool_)
-
-    def see(self, candidates: Mask, at_s: float) -> None:
-        current = math.floor(at_s / _OVERLAY_BIN_S)
-        if current != self._bin:
-            self._bin = current
-            self._close_bin()
-        x, y, w, h = pixels.bounds(candidates)
-        if not w:
-            return
-        left, top = x // _CELL, y // _CELL
-        part = candidates[top * _CELL : y + h, left * _CELL : x + w]
-        rows = np.logical_or.reduceat(part, np.arange(0, part.shape[0], _CELL), axis=0)
-        cells = np.logical_or.reduceat(rows, np.arange(0, part.shape[1], _CELL), axis=1)
-        self._active[top : top + cells.shape[0], left : left + cells.shape[1]] |= cells
-
-    def _close_bin(self) -> None:
-        _learn(self._heat, self._active, np.float32(_pace(_OVERLAY_BIN_S, _OVERLAY_S)))
-        self._active[:] = False
-        hot = self._heat > np.where(self._learned, _OVERLAY_OFF, _OVERLAY_ON)
-        big = _OVERLAY_SHARE * self._cells[0] * self._cells[1]
-        for patch in pixels.patches(hot, big):
-            if patch.area > big:
-                x, y, w, h = patch.window
-                hot[y : y + h, x : x + w] &= ~patch.mask
-        self._learned = hot
-        around = pixels.grown(hot.view(np.uint8), 3).view(np.bool_)
-        self.ignored = np.kron(around, np.ones((_CELL, _CELL), np.bool_))[: self._shape[0], : self._shape[1]]
+def _largest(found: list[tuple[int, Box]]) -> tuple[Box, ...]:
+    return tuple(box for _, box in sorted(found, key=lambda pair: pair[0], reverse=True)[:_REGIONS])
 
 
 def _components(changed: Mask, min_px: float) -> list[Patch]:
-    """Connected patches of at least `min_px`, gaps of a few pixels closed."""
-    if np.count_nonzero(changed) < _FRESH_MIN * min_px:  # closing gaps cannot make so little enough
+    """Connected patches of at least half of `min_px`, gaps of a few pixels closed."""
+    if np.count_nonzero(changed) < _FRESH_MIN * min_px / 2:  # closing gaps cannot make so little enough
         return []
     joined = pixels.shrunk(pixels.grown(changed.view(np.uint8), _GAP_PX), _GAP_PX).view(np.bool_)
-    return pixels.patches(joined, min_px)
-
-
-def _outside(now: Luma, before: Luma, side: int) -> Luma:
-    """By how much each pixel leaves the range of values that stood around it before, light put aside."""
-    change = (now[4::8, 4::8].astype(np.int16) - before[4::8, 4::8]).ravel()
-    brighter = int(np.sort(change)[len(change) // 2])
-    level = pixels.brightened(now, -brighter)
-    over = pixels.above(level, pixels.grown(before, side))
-    under = pixels.above(pixels.shrunk(before, side), level)
-    return np.maximum(over, under)
-
-
-def _learn(average: NDArray[np.float32], seen: Luma | Mask, pace: np.float32 | NDArray[np.float32]) -> None:
-    """Move a running average towards what is seen, by this share of the way."""
-    step = seen.astype(np.float32)
-    step -= average
-    step *= pace
-    average += step
-
-
-def _relit(background: NDArray[np.float32], now: Luma) -> NDArray[np.float32]:
-    """The background as it would look now if only brightness and contrast had changed."""
-    before, after = background[4::8, 4::8].ravel(), now[4::8, 4::8].astype(np.float32).ravel()
-    gain, offset = 1.0, float(np.median(after - before))
-    for _ in range(3):
-        # What moves is an outlier to the light: fit again without the worst third.
-        error = np.abs(gain * before + offset - after)
-        fits = error <= np.partition(error, 2 * len(error) // 3)[2 * len(error) // 3]
-        spread = float(np.var(before[fits]))
-        if spread < 1.0:
-            break
-        mean_before, mean_after = float(before[fits].mean()), float(after[fits].mean())
-        gain = float(np.mean((before[fits] - mean_before) * (after[fits] - mean_after))) / spread
-        gain = min(max(gain, 0.2), 5.0)
-        offset = mean_after - gain * mean_before
-    relit: NDArray[np.float32] = np.clip(background * gain + offset, 0.0, 255.0).astype(np.float32)
-    return relit
+    return pixels.patches(joined, min_px / 2)
 
 
 def _watched(shape: tuple[int, int], masks: Sequence[Sequence[Point]]) -> Mask:
@@ -272,7 +281,3 @@ def _watched(shape: tuple[int, int], masks: Sequence[Sequence[Point]]) -> Mask:
     for polygon in masks:
         watched &= ~pixels.filled(shape, [(round(x * shape[1]), round(y * shape[0])) for x, y in polygon])
     return watched
-
-
-def _pace(gap_s: float, constant_s: float) -> float:
-    return 1.0 - math.exp(-gap_s / constant_s)

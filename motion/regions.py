@@ -1,0 +1,89 @@
+"""Questions about one region that differs from the background: is it a thing, the place one left, or only light?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from motion import pixels
+from motion.background import Background
+from motion.pixels import Luma, Patch, Window
+
+_MARGIN_PX = 4
+_EDGE_SHARE = 0.25  # of a region's contrast: what must have been added to its outline, or taken from it
+_LIT_CORRELATION = 0.92
+_LIT_TEXTURE = 5.0  # standard deviation in levels: on a plain surface light and a thing look the same
+_DISPLACED_PX = 6
+_DISPLACED_ERROR = 0.5  # of what differs, where it is compared with its surroundings moved by so much at most
+_DISPLACED_SHARE = 0.02  # of the picture: what is larger does not sway
+_FAR, _NEAR = 0.6, 1.6  # of the least region: at the top and at the bottom of the picture
+
+
+def min_area_px(share: float, window: Window, shape: tuple[int, int]) -> float:
+    """The least region, in pixels, where it stands: what is far away is high up in the picture, and small."""
+    height, width = shape
+    foot = (window[1] + window[3]) / height
+    return share * height * width * (_FAR + (_NEAR - _FAR) * foot)
+
+
+def is_object(patch: Patch, now: Luma, background: Background) -> bool:
+    """Whether its outline is in the picture and not in the background: something stands there."""
+    added, contrast = _outline(patch, now, background)
+    return added >= _EDGE_SHARE * contrast
+
+
+def is_bare_again(patch: Patch, now: Luma, background: Background) -> bool:
+    """Whether its outline is in the background and no longer in the picture: what stood there has left."""
+    added, contrast = _outline(patch, now, background)
+    return added <= -_EDGE_SHARE * contrast
+
+
+def is_lit(patch: Patch, now: Luma, background: Background) -> bool:
+    """Whether it is the surface that was there before, in another light: its texture has stayed."""
+    x, y, w, h = patch.window
+    window = np.s_[y : y + h, x : x + w]
+    before = background.average[window][patch.mask]
+    after = now[window][patch.mask].astype(np.float32)
+    spread = float(before.std())
+    if spread < _LIT_TEXTURE + 2 * float(background.noise[window][patch.mask].mean()) or float(after.std()) < 1.0:
+        return False
+    return float(np.corrcoef(before, after)[0, 1]) > _LIT_CORRELATION
+
+
+def is_displaced(patch: Patch, now: Luma, background: Background) -> bool:
+    """Whether it is what was there before, moved by a few pixels: leaves, a flag, balloons, a mast that sways."""
+    x, y, w, h = patch.window
+    height, width = now.shape
+    if patch.area > _DISPLACED_SHARE * now.size:
+        return False
+    reach = _DISPLACED_PX
+    framed = np.pad(pixels.rounded(background.average), reach, mode="edge").astype(np.int16)
+    seen = now[y : y + h, x : x + w][patch.mask].astype(np.int16)
+    stayed, least = np.inf, np.inf
+    for down in range(-reach, reach + 1, 2):
+        for right in range(-reach, reach + 1, 2):
+            at = framed[reach + y + down :, reach + x + right :][:h, :w]
+            error = float(np.abs(seen - at[patch.mask]).mean())
+            least = min(least, error)
+            if not down and not right:
+                stayed = error
+    return least < _DISPLACED_ERROR * stayed
+
+
+def _outline(patch: Patch, now: Luma, background: Background) -> tuple[float, float]:
+    """By how many levels the picture's outline is stronger than the background's, and by how many the inside differs."""
+    height, width = now.shape
+    x, y, w, h = patch.window
+    top, left = max(0, y - _MARGIN_PX), max(0, x - _MARGIN_PX)
+    window = np.s_[top : min(height, y + h + _MARGIN_PX), left : min(width, x + w + _MARGIN_PX)]
+    seen, before = np.ascontiguousarray(now[window]), pixels.rounded(background.average[window])
+    inside = np.zeros(seen.shape, np.uint8)
+    inside[y - top : y - top + h, x - left : x - left + w] = patch.mask
+    outline = (pixels.grown(inside, 3) - pixels.shrunk(inside, 3)).view(np.bool_)
+    added = _range(seen)[outline].mean() - _range(before)[outline].mean()
+    filled = inside.view(np.bool_)
+    contrast = np.abs(seen[filled].astype(np.float32) - before[filled]).mean()
+    return float(added), float(contrast)
+
+
+def _range(picture: Luma) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return (pixels.grown(picture, 3) - pixels.shrunk(picture, 3)).astype(np.float32)
