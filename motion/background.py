@@ -20,6 +20,7 @@ _NOISE_HELD_S = 60.0
 _NOISE_CLIP = 3.0  # one deviation counts as at most so many times the usual one: noise follows the usual, not a person
 _NOISE_CAP = 24.0
 _NOISE_CELL = 8  # side in px of the cells over which noise is also averaged: a pixel's own measure is a noisy one
+_BLACK = 16.0  # what video codes black as
 _FIRST_PACE = 1 / 3  # share of a look that enters while calibrating
 _BAR_S = 0.9  # the thresholds follow noise and light no more often than this
 
@@ -51,7 +52,7 @@ class Background:
             noise = np.minimum(self.noise, np.float32(_NOISE_CAP))
             bar = np.maximum(noise, _around(noise))
             bar *= np.float32(self._noise_gain)
-            bar += np.float32(self._weber) * self.average
+            bar += np.float32(self._weber) * np.maximum(self.average - np.float32(_BLACK), np.float32(0.0))
             bar += np.float32(self._floor)
             self._bar, self._bar_at_s = pixels.rounded(np.minimum(bar, np.float32(255.0))), at_s
         return self._bar

@@ -32,10 +32,15 @@ _RECALIBRATE_REST_S = (
 )
 _FRESH_SHARE, _FRESH_MIN = 0.05, 0.3  # of the region, and of the least region: what must have moved since two looks ago
 _HISTORY = 5  # looks that are kept to tell by what moved: something slow shows against the oldest, a second ago
+_LOOKS, _LARGE = 2, 4.0  # a large region, of so many times the least, must stay for so many looks ...
+_LOOKS_SMALL, _LOOKS_EDGE = 3, 4  # ... a small one for more, as drops and flakes do not, and one that is cut off ...
+_LOOKS_SWAYING, _SWAY_S = 6, 30.0  # ... and where something has swayed not long ago for still more
+_AGE_CAP = 200
 _IGNORED_SHARE = 0.7
 _STANDING_SHARE = 0.4  # of a region, where something moved before
 _REGIONS = 8
 _AROUND_PX = 9  # by how much a region may have gone on between two looks
+_CORE_SHARE, _CORE_PX = 0.15, 15  # of the least region: what must differ by all of the threshold; how far it reaches
 _GAP_PX = 7  # pixels that differ are one region where they are nearer to each other than this
 
 
@@ -55,8 +60,8 @@ class GateSettings:
 
     @property
     def weber(self) -> float:
-        """What is added to that for each level of the background's brightness: 0.14 at 0, 0.06 at 1."""
-        return 0.14 - 0.08 * self.sensitivity
+        """What is added to that for each level of the background's brightness: 0.17 at 0, 0.07 at 1."""
+        return 0.17 - 0.1 * self.sensitivity
 
     @property
     def noise_gain(self) -> float:
@@ -154,8 +159,9 @@ class Gate:
             self._background = Background(now, settings.floor, settings.weber, settings.noise_gain)
         self._background.start(now)
         self._earlier = [now] * _HISTORY
-        self._candidates = np.zeros(now.shape, np.bool_)
+        self._ages = np.zeros(now.shape, np.uint8)
         self._moved_at_s = np.full(now.shape, -math.inf, np.float32)
+        self._swayed_at_s = np.full(now.shape, -math.inf, np.float32)
         self._began_at_s = at_s
         self._at_s = self._reset_at_s = at_s
 
@@ -164,15 +170,18 @@ class Gate:
         bar = background.bar(self._at_s)
         before = pixels.rounded(background.average)
         level = levelled(now, before)
-        changed = (outside(level, before, 5) > bar) & self._watched
+        difference = outside(level, before, 5)
+        changed = (difference > bar) & self._watched
         share = np.count_nonzero(changed) / self._watched_px
         if share > _RELIGHT_SHARE:
             relit = background.relit(now)
             before = pixels.rounded(relit)
             level_relit = levelled(now, before)
-            changed_relit = (outside(level_relit, before, 5) > bar) & self._watched
+            difference_relit = outside(level_relit, before, 5)
+            changed_relit = (difference_relit > bar) & self._watched
             if np.count_nonzero(changed_relit) < _RELIGHT_GAIN * share * self._watched_px:
-                level, changed, background.average = level_relit, changed_relit, relit
+                level, difference, changed = level_relit, difference_relit, changed_relit
+                background.average = relit
                 share = np.count_nonzero(changed) / self._watched_px
         if share > _RECALIBRATE_SHARE and self._at_s - self._reset_at_s > _RECALIBRATE_REST_S:
             self._start(now, self._at_s)
@@ -181,21 +190,24 @@ class Gate:
             background.learn_first(now, level)
             look = Look()
         else:
-            look = self._judge(now, changed, bar)
-            held = self._since_moved_s() < STANDING_S
+            look = self._judge(now, changed, (difference > bar // 2) & self._watched, bar)
+            held = self._now_s - self._moved_at_s < STANDING_S
             background.learn(now, level, changed, held, gap_s)
         self._earlier = [*self._earlier[1:], now]
         return look
 
-    def _since_moved_s(self) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        return np.float32(self._at_s - self._began_at_s) - self._moved_at_s
+    @property
+    def _now_s(self) -> np.float32:
+        """Seconds since the gate began, in which single precision is enough."""
+        return np.float32(self._at_s - self._began_at_s)
 
-    def _judge(self, now: Luma, changed: Mask, bar: Luma) -> Look:
-        patches = _components(changed, self._settings.min_area * changed.size)
+    def _judge(self, now: Luma, changed: Mask, faint: Mask, bar: Luma) -> Look:
+        patches = _components(changed, faint, self._settings.min_area * changed.size)
         moving: list[tuple[int, Box]] = []
         standing: list[tuple[int, Box]] = []
         rejected: list[Rejected] = []
         candidates = np.zeros(self._shape, np.bool_)
+        self._ages_now = np.zeros(self._shape, np.uint8)
         fresh = self._fresh(now, bar) if patches else candidates
         for patch in patches:
             verdict = self._verdict(patch, now, fresh, candidates)
@@ -206,7 +218,7 @@ class Gate:
             else:
                 rejected.append(Rejected(self._box(patch), verdict))
         self._overlay.see(candidates, self._at_s)
-        self._candidates = pixels.grown(candidates.view(np.uint8), _AROUND_PX).view(np.bool_)
+        self._ages = pixels.grown(self._ages_now, _AROUND_PX)
         return Look(_largest(moving), _largest(standing), tuple(rejected[:_REGIONS]))
 
     def _fresh(self, now: Luma, bar: Luma) -> Mask:
@@ -227,7 +239,7 @@ class Gate:
             return "too small"
         moved_at_s = self._moved_at_s[window]
         if int(np.count_nonzero(fresh[window] & here)) < max(_FRESH_SHARE * area, _FRESH_MIN * least_px):
-            since_s = np.float32(self._at_s - self._began_at_s) - moved_at_s[here]
+            since_s = self._now_s - moved_at_s[here]
             was_here = int(np.count_nonzero(since_s < math.inf)) >= _STANDING_SHARE * area
             if not was_here:
                 return "still"
@@ -235,23 +247,42 @@ class Gate:
         candidates[window] |= here
         if int(np.count_nonzero(self._overlay.ignored[window] & here)) > _IGNORED_SHARE * area:
             return "overlay"
-        if not np.any(self._candidates[window] & here):
+        if is_displaced(patch, now, self._background):
+            self._swayed_at_s[window][here] = self._now_s
+            return "sway"
+        age = 1 + int(self._ages[window][here].max())
+        ages = self._ages_now[window]
+        ages[here] = np.minimum(age, _AGE_CAP)
+        if age < self._looks_needed(patch, least_px):
             return "seen once"
         if is_lit(patch, now, self._background):
             return "light"
-        if is_displaced(patch, now, self._background):
-            return "sway"
-        moved_at_s[here] = self._at_s - self._began_at_s
+        moved_at_s[here] = self._now_s
         return "moving"
+
+    def _looks_needed(self, patch: Patch, least_px: float) -> int:
+        """For how many looks a region must stay before it is believed."""
+        (x, y, w, h), (height, width) = patch.window, self._shape
+        at_edge = x == 0 or y == 0 or x + w == width or y + h == height
+        if not at_edge and self._swayed_lately(patch):
+            return _LOOKS_SWAYING
+        if patch.area > _LARGE * least_px:
+            return _LOOKS
+        return _LOOKS_EDGE if at_edge else _LOOKS_SMALL
+
+    def _swayed_lately(self, patch: Patch) -> bool:
+        swayed_s = self._now_s - self._swayed_at_s[_window(patch)][patch.mask]
+        return int(np.count_nonzero(swayed_s < _SWAY_S)) > patch.area / 2
 
     def _standing(
         self, patch: Patch, now: Luma, since_s: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
-    ) -> Literal["standing", "still"]:
+    ) -> Literal["standing", "sway", "still"]:
         x, y, w, h = patch.window
         window = np.s_[y : y + h, x : x + w]
         known = float(np.median(since_s[np.isfinite(since_s)])) >= STANDING_S
         if not known and is_object(patch, now, self._background):
-            return "standing"
+            sways = self._swayed_lately(patch) or is_displaced(patch, now, self._background)
+            return "sway" if sways else "standing"
         if known or is_bare_again(patch, now, self._background):
             everywhere = np.zeros(self._shape, np.bool_)
             everywhere[window] = patch.mask
@@ -268,12 +299,24 @@ def _largest(found: list[tuple[int, Box]]) -> tuple[Box, ...]:
     return tuple(box for _, box in sorted(found, key=lambda pair: pair[0], reverse=True)[:_REGIONS])
 
 
-def _components(changed: Mask, min_px: float) -> list[Patch]:
-    """Connected patches of at least half of `min_px`, gaps of a few pixels closed."""
-    if np.count_nonzero(changed) < _FRESH_MIN * min_px / 2:  # closing gaps cannot make so little enough
+def _components(changed: Mask, faint: Mask, min_px: float) -> list[Patch]:
+    """Connected patches of at least half of `min_px`, gaps of a few pixels closed.
+
+    A patch has a core of what changed, and goes on around it over what changed by half as much.
+    """
+    core_px = _CORE_SHARE * min_px
+    if np.count_nonzero(changed) < core_px:
         return []
-    joined = pixels.shrunk(pixels.grown(changed.view(np.uint8), _GAP_PX), _GAP_PX).view(np.bool_)
-    return pixels.patches(joined, min_px / 2)
+    near = pixels.grown(changed.view(np.uint8), _CORE_PX).view(np.bool_)
+    whole = faint & near
+    joined = pixels.shrunk(pixels.grown(whole.view(np.uint8), _GAP_PX), _GAP_PX).view(np.bool_)
+    found = pixels.patches(joined, min_px / 2)
+    return [p for p in found if np.count_nonzero(changed[_window(p)] & p.mask) >= core_px]
+
+
+def _window(patch: Patch) -> tuple[slice, slice]:
+    x, y, w, h = patch.window
+    return np.s_[y : y + h, x : x + w]
 
 
 def _watched(shape: tuple[int, int], masks: Sequence[Sequence[Point]]) -> Mask:

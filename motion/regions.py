@@ -12,9 +12,10 @@ _MARGIN_PX = 4
 _EDGE_SHARE = 0.25  # of a region's contrast: what must have been added to its outline, or taken from it
 _LIT_CORRELATION = 0.92
 _LIT_TEXTURE = 5.0  # standard deviation in levels: on a plain surface light and a thing look the same
-_DISPLACED_PX = 6
+_DISPLACED_PX = 8
 _DISPLACED_ERROR = 0.5  # of what differs, where it is compared with its surroundings moved by so much at most
-_DISPLACED_SHARE = 0.02  # of the picture: what is larger does not sway
+_DISPLACED_TEXTURE, _DISPLACED_SPREAD = 0.6, 9.0  # standard deviation around it: of by how much it differs, and in levels
+_DISPLACED_SHARE = 0.04  # of the picture: what is larger does not sway
 _FAR, _NEAR = 0.6, 1.6  # of the least region: at the top and at the bottom of the picture
 
 
@@ -58,14 +59,13 @@ def is_displaced(patch: Patch, now: Luma, background: Background) -> bool:
     reach = _DISPLACED_PX
     framed = np.pad(pixels.rounded(background.average), reach, mode="edge").astype(np.int16)
     seen = now[y : y + h, x : x + w][patch.mask].astype(np.int16)
-    stayed, least = np.inf, np.inf
+    stayed, least = float(np.abs(seen - framed[reach + y :, reach + x :][:h, :w][patch.mask]).mean()), np.inf
+    if framed[y : y + h + 2 * reach, x : x + w + 2 * reach].std() < max(_DISPLACED_TEXTURE * stayed, _DISPLACED_SPREAD):
+        return False  # too plain for anything of it to be seen moving
     for down in range(-reach, reach + 1, 2):
         for right in range(-reach, reach + 1, 2):
             at = framed[reach + y + down :, reach + x + right :][:h, :w]
-            error = float(np.abs(seen - at[patch.mask]).mean())
-            least = min(least, error)
-            if not down and not right:
-                stayed = error
+            least = min(least, float(np.abs(seen - at[patch.mask]).mean()))
     return least < _DISPLACED_ERROR * stayed
 
 
