@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from functions.event import utc_now
 from motion.burst import LOOK_S
-from motion.gate import CALIBRATION_S, Gate, GateSettings
-from motion.stream import Picture
+from motion.gate import CALIBRATION_S, Gate
+from motion.look import GateSettings
+from motion.picture import Picture
 
 EDGE_S = 0.5
 SCENE_QUIET_S = 3.0

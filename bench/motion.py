@@ -24,7 +24,8 @@ from pydantic import SecretStr
 from functions.event import utc_now
 from motion.burst import BurstRecorder, CapturedBurst
 from motion.config import Burst, Camera, Place
-from motion.stream import Picture, read_file
+from motion.picture import Picture
+from motion.stream import read_file
 
 EVERY_2_S = Burst()
 

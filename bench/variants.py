@@ -1,4 +1,4 @@
-"""Synthetic variants of clips: the same scene by night, in rain, snow or fog, with insects, headlights or a shaking mast.
+"""Synthetic variants of clips: the same scene by night, in rain, snow, fog, with insects, headlights or on a mast.
 
     python -m bench.variants OUT CLIP… [--only night-ir rain]
 

@@ -54,7 +54,8 @@ class Background:
             bar *= np.float32(self._noise_gain)
             bar += np.float32(self._weber) * np.maximum(self.average - np.float32(_BLACK), np.float32(0.0))
             bar += np.float32(self._floor)
-            self._bar, self._bar_at_s = pixels.rounded(np.minimum(bar, np.float32(255.0))), at_s
+            # Down to whole levels: a whole difference is over 5.6 as soon as it is over 5.
+            self._bar, self._bar_at_s = np.minimum(bar, np.float32(255.0)).astype(np.uint8), at_s
         return self._bar
 
     def learn_first(self, now: Luma, level: Luma) -> None:

@@ -71,9 +71,24 @@ def _camera_url(value: object) -> object:
         raise ValueError(f"must start with rtsp:// or rtsps://, or be a file or webcam:0, got '{scheme[1]}://…'")
     if scheme is not None:
         text = scheme[1].lower() + text[scheme.end(1) :]  # FFmpeg knows it in lower case only
+    if scheme is not None and (problem := _unencoded(text)):
+        raise ValueError(problem)
     if text.startswith("webcam:") and not _WEBCAM.fullmatch(text):
         raise ValueError("must be webcam: and the number of the camera, as in webcam:0")
     return text
+
+
+def _unencoded(url: str) -> str:
+    """What in the user name or password of a URL breaks it, in words that do not show it."""
+    rest = url.partition("://")[2]
+    host = min((i for i in map(rest.find, "/?#") if i >= 0), default=len(rest))
+    found = rest[host : host + 1]
+    if not found or "@" not in rest[host:] or "@" in rest[:host]:
+        return ""
+    # An @ that belongs to the path, as in rtsp://192.0.2.1/a@b, has no port or password before it.
+    if ":" not in rest[:host] or rest[:host].rpartition(":")[2].isdecimal():
+        return ""
+    return f"the user name or password holds {found!r}, which must be written %{ord(found):02X}"
 
 
 def _one_line(text: str) -> str:
@@ -141,6 +156,8 @@ class Burst(_Model):
     interval_s: Annotated[float, Field(ge=0.5, le=3600, strict=True)] = 2.0
     """While motion lasts, seconds from the start of one burst to the start of the next."""
     max_per_minute: Annotated[int, Field(ge=1, le=120, strict=True)] = 30
+    scene_interval_s: Annotated[float, Field(ge=0, le=86400, strict=True)] = 300.0
+    """Seconds from one burst of the quiet scene to the next, for what grows too slowly to move; 0 for none."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -170,6 +187,8 @@ class Defaults(_Model):
     """Minimum confidence by hazard, over the detector's own."""
     burst: Burst = Burst()
     jpeg: Jpeg = Jpeg()
+    max_latency_s: Annotated[float, Field(ge=0, le=30, strict=True)] = 4.0
+    """A camera whose key frames are farther apart is decoded all the time, and not only where something moves."""
 
 
 class Camera(Defaults):
@@ -177,6 +196,8 @@ class Camera(Defaults):
 
     id: Annotated[str, BeforeValidator(_camera_id)]
     url: Annotated[SecretStr, BeforeValidator(_camera_url)]
+    detect_url: Annotated[SecretStr, BeforeValidator(_camera_url)] | None = None
+    """A smaller stream of the same camera, in which motion is looked for; the pictures are those of `url`."""
     place: Place
     zones: Annotated[tuple[Zone, ...], Field(max_length=16)] = ()
     """Named parts of the picture; where two overlap, the first is told."""
@@ -229,8 +250,9 @@ def _camera(path: Path, number: int, entry: object, defaults: dict[Any, Any]) ->
     given_id = entry.get("id")
     where = f"{path}: camera {_shown(given_id)}" if given_id is not None else f"{path}: camera number {number}"
     merged = _merge(defaults, entry)
-    if isinstance(merged.get("url"), str):
-        merged["url"] = _located(_expand(merged["url"], where), path.parent, where)
+    for key in ("url", "detect_url"):
+        if isinstance(merged.get(key), str):
+            merged[key] = _located(_expand(merged[key], f"{where}: {key}"), path.parent, f"{where}: {key}")
     camera = _checked(Camera, merged, where, merged)
     assert isinstance(camera, Camera)
     return camera
@@ -287,12 +309,12 @@ def _expand(url: str, where: str) -> str:
     def value(match: re.Match[str]) -> str:
         name = match[1]
         if not os.environ.get(name):
-            raise ConfigError(f"{where}: url: ${{{name}}} is not set: export {name} before starting")
+            raise ConfigError(f"{where}: ${{{name}}} is not set: export {name} before starting")
         return os.environ[name]
 
     expanded = _VARIABLE.sub(value, url)
     if "${" in _VARIABLE.sub("", url):
-        raise ConfigError(f"{where}: url: a variable must be written ${{NAME}}, with letters, digits and _")
+        raise ConfigError(f"{where}: a variable must be written ${{NAME}}, with letters, digits and _")
     return expanded
 
 
@@ -302,7 +324,7 @@ def _located(url: str, folder: Path, where: str) -> str:
     try:
         return str(folder / Path(url).expanduser())
     except RuntimeError:
-        raise ConfigError(f"{where}: url: ~ names no home here: write the whole path of the file") from None
+        raise ConfigError(f"{where}: ~ names no home here: write the whole path of the file") from None
 
 
 def _checked(model: type[BaseModel], data: dict[Any, Any], where: str, shown: object) -> BaseModel:
@@ -332,7 +354,7 @@ def _line(model: type[BaseModel], error: Any) -> str:
     message = re.sub(r"^(Input|Tuple|Dictionary|List|String|Value) should ", "must ", message)
     message = message[0].lower() + message[1:]
     path = f"{path}: " if path else ""
-    if "url" in parts or ", got " in message or error["type"] == "value_error":
+    if "url" in parts or "detect_url" in parts or ", got " in message or error["type"] == "value_error":
         return f"{path}{message}"
     return f"{path}{message}, got {_shown(error['input'])}"
 

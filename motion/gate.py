@@ -12,12 +12,12 @@ import numpy as np
 from functions.event import Box
 from motion import pixels
 from motion.background import Background, levelled, outside
+from motion.look import GateSettings, Look, Point, Reason, Rejected
 from motion.overlay import OverlayMemory
 from motion.pixels import Luma, Mask, Patch
 from motion.regions import is_bare_again, is_displaced, is_lit, is_object, min_area_px
 
-Point = tuple[float, float]
-Reason = Literal["too small", "seen once", "light", "overlay", "sway", "still"]
+_Verdict = Literal["moving", "standing"] | Reason
 
 CALIBRATION_S = 1.0
 STANDING_S = 20.0
@@ -42,59 +42,6 @@ _REGIONS = 8
 _AROUND_PX = 9  # by how much a region may have gone on between two looks
 _CORE_SHARE, _CORE_PX = 0.15, 15  # of the least region: what must differ by all of the threshold; how far it reaches
 _GAP_PX = 7  # pixels that differ are one region where they are nearer to each other than this
-
-
-@dataclass(frozen=True, slots=True)
-class GateSettings:
-    """What one camera asks of its gate."""
-
-    sensitivity: float = 0.5
-    """0 sees only what is big and plain, 1 also what is tiny or faint."""
-    masks: tuple[tuple[Point, ...], ...] = ()
-    """Polygons in fractions of the frame inside which nothing is looked at."""
-
-    @property
-    def floor(self) -> float:
-        """Levels of 255 by which a pixel must leave a black background that does not vary: 4 at 0, 0 at 1."""
-        return 4.0 - 4.0 * self.sensitivity
-
-    @property
-    def weber(self) -> float:
-        """What is added to that for each level of the background's brightness: 0.17 at 0, 0.07 at 1."""
-        return 0.17 - 0.1 * self.sensitivity
-
-    @property
-    def noise_gain(self) -> float:
-        """What is added for each level by which the pixel usually differs: 4 at 0, 2 at 1."""
-        return 4.0 - 2.0 * self.sensitivity
-
-    @property
-    def min_area(self) -> float:
-        """Share of the frame that a region must cover: 0.4 % at 0, 0.1 % in the middle, 0.025 % at 1."""
-        return float(0.004 * math.pow(16.0, -self.sensitivity))
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """Something that differed from the background and was not reported."""
-
-    box: Box
-    reason: Reason
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What the gate made of one picture. Regions come largest first, at most eight of each kind."""
-
-    moving: tuple[Box, ...] = ()
-    standing: tuple[Box, ...] = ()
-    """Came in not long ago and stands still now."""
-    rejected: tuple[Rejected, ...] = ()
-
-    @property
-    def regions(self) -> list[Box]:
-        """All that is reported: what moves, then what stands."""
-        return [*self.moving, *self.standing]
 
 
 class Gate:
@@ -135,13 +82,9 @@ class Gate:
         Raises:
             ValueError: not a 2-d uint8 array.
         """
-        if luma.ndim != 2 or luma.dtype != np.uint8:
-            raise ValueError(f"luma must be uint8 of shape (H, W), got {luma.dtype} of shape {luma.shape}")
-        step = max(1, math.ceil(max(luma.shape) / _WORK_WIDTH))
-        looked = luma[::step, ::step]
-        if min(looked.shape) < _MIN_SIDE:
+        now = _prepared(luma)
+        if now is None:
             return Look()
-        now = pixels.blur(looked)
         gap_s = at_s - self._at_s
         if now.shape != self._shape or not 0 <= gap_s <= _GAP_S:
             self._start(now, at_s)
@@ -165,44 +108,83 @@ class Gate:
         self._began_at_s = at_s
         self._at_s = self._reset_at_s = at_s
 
+    def glance(self, luma: Luma, at_s: float) -> bool:
+        """Look at one picture of a quiet camera, of which only key frames are decoded.
+
+        Returns:
+            Whether something may be moving. Then nothing has been learned of this picture: the gate can take the ones
+            that led to it, from the last glance on.
+        """
+        now = _prepared(luma)
+        gap_s = at_s - self._at_s
+        if now is None:
+            return False
+        if now.shape != self._shape or not 0 <= gap_s <= _GAP_S or self.is_calibrating:
+            return True
+        at_before_s, self._at_s = self._at_s, at_s
+        bar = self._background.bar(at_s)
+        seen = self._differing(now, bar)
+        overlays = np.zeros(self._shape, np.bool_)
+        patches = _components(seen.changed, seen.faint, self._settings.min_area * now.size)
+        if seen.share > _RECALIBRATE_SHARE or any(self._is_suspicious(p, now, overlays) for p in patches):
+            self._at_s = at_before_s
+            return True
+        self._overlay.see(overlays, at_s)
+        self._learn(now, seen, gap_s)
+        return False
+
+    def _is_suspicious(self, patch: Patch, now: Luma, overlays: Mask) -> bool:
+        if patch.area < min_area_px(self._settings.min_area, patch.window, self._shape):
+            return False
+        if self._is_overlay(patch):
+            overlays[_window(patch)] |= patch.mask
+            return False
+        return not (is_lit(patch, now, self._background) or is_displaced(patch, now, self._background))
+
     def _compare(self, now: Luma, gap_s: float) -> Look:
+        bar = self._background.bar(self._at_s)
+        seen = self._differing(now, bar)
+        if seen.share > _RECALIBRATE_SHARE and self._at_s - self._reset_at_s > _RECALIBRATE_REST_S:
+            self._start(now, self._at_s)
+            return Look()
+        look = Look() if self.is_calibrating else self._judge(now, seen, bar)
+        self._learn(now, seen, gap_s)
+        return look
+
+    def _differing(self, now: Luma, bar: Luma) -> _Differing:
+        """Where a look differs from the background, the background first relit where that explains most of it."""
         background = self._background
-        bar = background.bar(self._at_s)
-        before = pixels.rounded(background.average)
+        seen = self._against(pixels.rounded(background.average), now, bar)
+        if seen.share > _RELIGHT_SHARE:
+            average = background.relit(now)
+            relit = self._against(pixels.rounded(average), now, bar)
+            if relit.share < _RELIGHT_GAIN * seen.share:
+                background.average = average
+                return relit
+        return seen
+
+    def _against(self, before: Luma, now: Luma, bar: Luma) -> _Differing:
         level = levelled(now, before)
         difference = outside(level, before, 5)
         changed = (difference > bar) & self._watched
-        share = np.count_nonzero(changed) / self._watched_px
-        if share > _RELIGHT_SHARE:
-            relit = background.relit(now)
-            before = pixels.rounded(relit)
-            level_relit = levelled(now, before)
-            difference_relit = outside(level_relit, before, 5)
-            changed_relit = (difference_relit > bar) & self._watched
-            if np.count_nonzero(changed_relit) < _RELIGHT_GAIN * share * self._watched_px:
-                level, difference, changed = level_relit, difference_relit, changed_relit
-                background.average = relit
-                share = np.count_nonzero(changed) / self._watched_px
-        if share > _RECALIBRATE_SHARE and self._at_s - self._reset_at_s > _RECALIBRATE_REST_S:
-            self._start(now, self._at_s)
-            return Look()
+        faint = (difference > bar // 2) & self._watched
+        return _Differing(level, changed, faint, float(np.count_nonzero(changed)) / self._watched_px)
+
+    def _learn(self, now: Luma, seen: _Differing, gap_s: float) -> None:
         if self.is_calibrating:
-            background.learn_first(now, level)
-            look = Look()
+            self._background.learn_first(now, seen.level)
         else:
-            look = self._judge(now, changed, (difference > bar // 2) & self._watched, bar)
             held = self._now_s - self._moved_at_s < STANDING_S
-            background.learn(now, level, changed, held, gap_s)
+            self._background.learn(now, seen.level, seen.changed, held, gap_s)
         self._earlier = [*self._earlier[1:], now]
-        return look
 
     @property
     def _now_s(self) -> np.float32:
         """Seconds since the gate began, in which single precision is enough."""
         return np.float32(self._at_s - self._began_at_s)
 
-    def _judge(self, now: Luma, changed: Mask, faint: Mask, bar: Luma) -> Look:
-        patches = _components(changed, faint, self._settings.min_area * changed.size)
+    def _judge(self, now: Luma, seen: _Differing, bar: Luma) -> Look:
+        patches = _components(seen.changed, seen.faint, self._settings.min_area * now.size)
         moving: list[tuple[int, Box]] = []
         standing: list[tuple[int, Box]] = []
         rejected: list[Rejected] = []
@@ -228,37 +210,36 @@ class Gate:
         slow: Mask = outside(levelled(now, long_before), long_before, 3) > bar
         return quick | slow
 
-    def _verdict(
-        self, patch: Patch, now: Luma, fresh: Mask, candidates: Mask
-    ) -> Literal["moving", "standing"] | Reason:
+    def _verdict(self, patch: Patch, now: Luma, fresh: Mask, candidates: Mask) -> _Verdict:
         """What a region is; marks it in `candidates` where it moves."""
-        (x, y, w, h), here, area = patch.window, patch.mask, patch.area
-        window = np.s_[y : y + h, x : x + w]
+        here, window = patch.mask, _window(patch)
         least_px = min_area_px(self._settings.min_area, patch.window, self._shape)
-        if area < least_px:
+        if patch.area < least_px:
             return "too small"
-        moved_at_s = self._moved_at_s[window]
-        if int(np.count_nonzero(fresh[window] & here)) < max(_FRESH_SHARE * area, _FRESH_MIN * least_px):
-            since_s = self._now_s - moved_at_s[here]
-            was_here = int(np.count_nonzero(since_s < math.inf)) >= _STANDING_SHARE * area
-            if not was_here:
-                return "still"
-            return self._standing(patch, now, since_s)
+        moving_px = int(np.count_nonzero(fresh[window] & here))
+        if moving_px < max(_FRESH_SHARE * patch.area, _FRESH_MIN * least_px):
+            return self._verdict_at_rest(patch, now)
         candidates[window] |= here
-        if int(np.count_nonzero(self._overlay.ignored[window] & here)) > _IGNORED_SHARE * area:
+        if self._is_overlay(patch):
             return "overlay"
         if is_displaced(patch, now, self._background):
             self._swayed_at_s[window][here] = self._now_s
             return "sway"
+        return self._verdict_moving(patch, now, least_px)
+
+    def _verdict_moving(self, patch: Patch, now: Luma, least_px: float) -> _Verdict:
+        here, window = patch.mask, _window(patch)
         age = 1 + int(self._ages[window][here].max())
-        ages = self._ages_now[window]
-        ages[here] = np.minimum(age, _AGE_CAP)
+        self._ages_now[window][here] = min(age, _AGE_CAP)
         if age < self._looks_needed(patch, least_px):
             return "seen once"
         if is_lit(patch, now, self._background):
             return "light"
-        moved_at_s[here] = self._now_s
+        self._moved_at_s[window][here] = self._now_s
         return "moving"
+
+    def _is_overlay(self, patch: Patch) -> bool:
+        return int(np.count_nonzero(self._overlay.ignored[_window(patch)] & patch.mask)) > _IGNORED_SHARE * patch.area
 
     def _looks_needed(self, patch: Patch, least_px: float) -> int:
         """For how many looks a region must stay before it is believed."""
@@ -274,16 +255,18 @@ class Gate:
         swayed_s = self._now_s - self._swayed_at_s[_window(patch)][patch.mask]
         return int(np.count_nonzero(swayed_s < _SWAY_S)) > patch.area / 2
 
-    def _standing(
-        self, patch: Patch, now: Luma, since_s: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
-    ) -> Literal["standing", "sway", "still"]:
-        x, y, w, h = patch.window
-        window = np.s_[y : y + h, x : x + w]
-        known = float(np.median(since_s[np.isfinite(since_s)])) >= STANDING_S
-        if not known and is_object(patch, now, self._background):
+    def _verdict_at_rest(self, patch: Patch, now: Luma) -> _Verdict:
+        """Whether what differs and does not move came in; what is known or has left is made part of the scene."""
+        window = _window(patch)
+        since_s = self._now_s - self._moved_at_s[window][patch.mask]
+        moved = np.isfinite(since_s)
+        if int(np.count_nonzero(moved)) < _STANDING_SHARE * patch.area:
+            return "still"
+        is_known = float(np.median(since_s[moved])) >= STANDING_S
+        if not is_known and is_object(patch, now, self._background):
             sways = self._swayed_lately(patch) or is_displaced(patch, now, self._background)
             return "sway" if sways else "standing"
-        if known or is_bare_again(patch, now, self._background):
+        if is_known or is_bare_again(patch, now, self._background):
             everywhere = np.zeros(self._shape, np.bool_)
             everywhere[window] = patch.mask
             self._background.accept(now, everywhere)
@@ -293,6 +276,26 @@ class Gate:
     def _box(self, patch: Patch) -> Box:
         (x, y, w, h), (height, width) = patch.window, self._shape
         return Box(x / width, y / height, (x + w) / width, (y + h) / height)
+
+
+@dataclass(frozen=True, slots=True)
+class _Differing:
+    level: Luma
+    """The look in the background's light."""
+    changed: Mask
+    faint: Mask
+    """Where it differs by half the threshold or more."""
+    share: float
+    """Of the watched picture that changed."""
+
+
+def _prepared(luma: Luma) -> Luma | None:
+    """A look as it is compared; None where it is too small to tell anything."""
+    if luma.ndim != 2 or luma.dtype != np.uint8:
+        raise ValueError(f"luma must be uint8 of shape (H, W), got {luma.dtype} of shape {luma.shape}")
+    step = max(1, math.ceil(max(luma.shape) / _WORK_WIDTH))
+    looked = luma[::step, ::step]
+    return pixels.blur(looked) if min(looked.shape) >= _MIN_SIDE else None
 
 
 def _largest(found: list[tuple[int, Box]]) -> tuple[Box, ...]:

@@ -1,4 +1,4 @@
-"""Small patches of the picture that change in every second, as a clock does: learned here, for the gate to leave out."""
+"""Small patches that change in every second, as a clock does: learned here, for the gate to leave out."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _LIT_CORRELATION = 0.92
 _LIT_TEXTURE = 5.0  # standard deviation in levels: on a plain surface light and a thing look the same
 _DISPLACED_PX = 8
 _DISPLACED_ERROR = 0.5  # of what differs, where it is compared with its surroundings moved by so much at most
-_DISPLACED_TEXTURE, _DISPLACED_SPREAD = 0.6, 9.0  # standard deviation around it: of by how much it differs, and in levels
+_DISPLACED_TEXTURE, _DISPLACED_SPREAD = 0.6, 9.0  # deviation of what is around: in shares of the change, in levels
 _DISPLACED_SHARE = 0.04  # of the picture: what is larger does not sway
 _FAR, _NEAR = 0.6, 1.6  # of the least region: at the top and at the bottom of the picture
 
@@ -53,7 +53,6 @@ def is_lit(patch: Patch, now: Luma, background: Background) -> bool:
 def is_displaced(patch: Patch, now: Luma, background: Background) -> bool:
     """Whether it is what was there before, moved by a few pixels: leaves, a flag, balloons, a mast that sways."""
     x, y, w, h = patch.window
-    height, width = now.shape
     if patch.area > _DISPLACED_SHARE * now.size:
         return False
     reach = _DISPLACED_PX
@@ -70,7 +69,7 @@ def is_displaced(patch: Patch, now: Luma, background: Background) -> bool:
 
 
 def _outline(patch: Patch, now: Luma, background: Background) -> tuple[float, float]:
-    """By how many levels the picture's outline is stronger than the background's, and by how many the inside differs."""
+    """By how many levels its outline is stronger than in the background, and by how many its inside differs."""
     height, width = now.shape
     x, y, w, h = patch.window
     top, left = max(0, y - _MARGIN_PX), max(0, x - _MARGIN_PX)

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from functions.event import Box, utc_now
 from motion.burst import BurstPace, BurstRecorder, CapturedBurst, followed
 from motion.config import Burst, Camera, Jpeg, Place
-from motion.stream import Picture
+from motion.picture import Picture
 
 PLACE = Place(lat=37.5, lon=127.0, name="Gate")
 BEGAN_AT = utc_now()

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from functions.event import Box
 from bench.variants import PERSON_S, QUIET_S, VISIT_S, far_person
-from motion.gate import CALIBRATION_S, STANDING_S, Gate, GateSettings
+from functions.event import Box
+from motion.gate import CALIBRATION_S, STANDING_S, Gate
+from motion.look import GateSettings
 
 LOOK_S = 0.2
 SIZE = (180, 320)
