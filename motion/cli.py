@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from motion.config import Camera, ConfigError, cameras_path, load_cameras
-from motion.stream import Probe, StreamError, probe
+from motion.opening import StreamError
+from motion.stream import Probe, probe
 
 LIMIT_S = 12.0
 _THUMBNAIL_WIDTH, _THUMBNAIL_QUALITY = 480, 80

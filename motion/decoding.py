@@ -87,7 +87,10 @@ class Decoder:
             return
         self._keep(arrival)
         self._choose(arrival)
-        if self.way == "some":
+        if self.way == "all":
+            yield from self._wake() if self.is_resting else self._decode(arrival)
+            self._forget()
+        elif self.way == "some":
             yield from self._decode_some(arrival)
         elif self.way == "key frames" and (self.is_resting or self._falls_asleep(arrival)):
             yield from self._rest(arrival)
@@ -130,6 +133,7 @@ class Decoder:
     def _decode_some(self, arrival: Arrival) -> Iterator[Picture]:
         """Of a stream in which each picture stands alone: as many as are looked at."""
         assert self._watcher is not None
+        self._forget()
         self.is_resting = not self._watcher.wants(arrival.at_s)
         if self.is_resting and arrival.at_s - self._decoded_at_s < _LOOK_S:
             self._spared.inc()
@@ -165,27 +169,17 @@ class Decoder:
 
     def _choose(self, arrival: Arrival) -> None:
         """Find the cheapest way that loses nothing."""
-        way, reason = self._cheapest(arrival.at_s)
-        if way == self.way:
-            return
-        if self.is_resting and way == "all":
-            self.is_resting = False
-            self._codec.flush_buffers()
-        self.way, self.reason = way, reason
+        self.way, self.reason = self._cheapest(arrival.at_s)
 
     def _cheapest(self, at_s: float) -> tuple[Way, str]:
         keys = self._key_at_s
         if self._keys_in_a_row >= _INTRA:
-            self._forget()
             return "some", "every frame is a key frame"
         if self._kept_bytes > _MOST_BYTES:
-            self._forget()
             self._key_at_s.clear()
             return "all", f"more than {_MOST_BYTES / 1e6:g} MB from one key frame to the next"
         longest_s = max([b - a for a, b in zip(list(keys), [*list(keys)[1:], at_s], strict=True)], default=0.0)
         if longest_s > self._max_latency_s:
-            if len(keys) and at_s - keys[-1] > self._max_latency_s:
-                self._forget()
             return "all", f"key frames are {longest_s:.1f} s apart, over max_latency_s of {self._max_latency_s:g}"
         if len(keys) > _INTERVALS:
             return "key frames", f"key frames come every {(keys[-1] - keys[0]) / (len(keys) - 1):.1f} s"

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import av
@@ -31,6 +32,8 @@ CAMERA_UP = Gauge("bongsu_camera_up", "1 while frames come in", ["camera"], mult
 RECONNECTS = Counter("bongsu_camera_reconnects_total", "Times a lost camera was opened again", ["camera"])
 
 LIVE = "live"
+START_AT = datetime(2026, 1, 1, tzinfo=UTC)
+"""When the pictures of a file that is watched as fast as can be are said to have been captured, from its start on."""
 HANG_S = 7.5  # a thread that has not come back for so long is given up, and another takes its place
 _MOST_HANGING = 4
 _BACKOFF_S, _BACKOFF_CAP_S = 0.5, 30.0
@@ -83,6 +86,27 @@ def read_file(path: str) -> Iterator[av.VideoFrame]:
     """
     with opened(path) as (container, stream):
         yield from _frames(container, stream)
+
+
+def watch_file(
+    path: str, watcher: Watcher, on_picture: Callable[[Picture], None], max_latency_s: float = 4.0
+) -> Decoder:
+    """Decode a file as fast as can be, as a live camera is watched: each packet comes at its own time in the file.
+
+    Returns:
+        What decoded it, which says in which way and why.
+
+    Raises:
+        StreamError: it cannot be read.
+    """
+    with opened(path) as (container, stream):
+        decoder = Decoder(stream.codec_context, "", watcher, max_latency_s)
+        for packet in _packets(container, stream):
+            if packet.size and packet.pts is not None:
+                at_s = float(packet.pts * packet.time_base)
+                for picture in decoder.feed(Arrival(packet, START_AT + timedelta(seconds=at_s), at_s)):
+                    on_picture(picture)
+    return decoder
 
 
 class Stream:
@@ -195,6 +219,8 @@ class _Reader(threading.Thread):
         self.heard_at_s = time.monotonic()
         self._url = url
         self._is_file = is_file(url)
+        self._size: tuple[int, int] | None = None
+        self._shown_at_s = 0.0
         self._read = FRAMES_READ.labels(stream.camera)
         self._dropped = FRAMES_DROPPED.labels(stream.camera)
         self._reconnects = RECONNECTS.labels(stream.camera)
@@ -237,8 +263,8 @@ class _Reader(threading.Thread):
         fps = float(stream.average_rate or stream.guessed_rate or 25)
         file_clock, live_clock = FileClock(self.stopping, fps), LiveClock(codec)
         decoder = Decoder(codec, self.stream.camera, self.stream.watcher, self.stream.max_latency_s)
-        self._size: tuple[int, int] | None = None
-        self._shown_at_s, way = time.monotonic(), ""
+        self._forget_picture()
+        way = ""
         # By packets and not by pictures: one that sends no picture must be left too, and not be read for ever.
         for packet in _packets(container, stream):
             if self.stopping.is_set():
@@ -270,6 +296,9 @@ class _Reader(threading.Thread):
         if self._is_file or self.stopping.is_set():
             return
         raise StreamError("the stream ended")
+
+    def _forget_picture(self) -> None:
+        self._size, self._shown_at_s = None, time.monotonic()
 
     def _hear(self, is_skipping: bool) -> None:
         """Take note of a packet; a stream of which no picture comes is left."""

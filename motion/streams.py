@@ -65,7 +65,7 @@ class CameraStreams:
         def tell(status: str) -> None:
             self._states[key] = status
             lost = [(name, said) for name, said in self._states.items() if said != LIVE]
-            if lost and lost[0][0] == "detect_url" or len(lost) == len(self._streams):
+            if (lost and lost[0][0] == "detect_url") or len(lost) == len(self._streams):
                 self._watch.lost()
             told = lost[0][1] if lost else LIVE
             if len(self._streams) > 1 and lost:
