@@ -12,9 +12,11 @@ from datetime import datetime
 
 from functions.event import Box, Frame, new_id
 from motion.config import Burst, Camera
+from motion.frozen import FrozenPicture
 from motion.gate import Gate
 from motion.look import GateSettings
 from motion.picture import Picture
+from motion.pixels import Luma
 
 LOOK_S = 0.2
 REST_S = 3.0
@@ -89,8 +91,23 @@ class BurstRecorder:
     It is the `Watcher` of the camera's stream: a camera rests while nothing moves and no burst is under way.
     """
 
-    def __init__(self, camera: Camera, on_burst: Callable[[CapturedBurst], None]) -> None:
+    def __init__(
+        self,
+        camera: Camera,
+        on_burst: Callable[[CapturedBurst], None],
+        on_frozen: Callable[[bool], None] = lambda is_frozen: None,
+    ) -> None:
+        """Watch one camera.
+
+        Args:
+            camera: what its site says of it.
+            on_burst: takes each finished burst.
+            on_frozen: told when the picture stands still for too long, and when it moves again.
+        """
         self.camera = camera
+        self._on_frozen = on_frozen
+        self._frozen = FrozenPicture(camera.frozen_s)
+        self._is_frozen = False
         self._on_burst = on_burst
         self._gate = Gate(GateSettings(camera.sensitivity, camera.masks))
         self._pace = BurstPace(camera.burst)
@@ -121,7 +138,9 @@ class BurstRecorder:
             self._next_look_at_s = max(self._next_look_at_s + LOOK_S, at_s + LOOK_S / 2)
             self._looked_at_s = at_s
             self._begin_scenes(at_s)
-            look = self._gate.look(picture.luma(), at_s)
+            luma = picture.luma()
+            self._tell_frozen(luma, at_s)
+            look = self._gate.look(luma, at_s)
             if look.is_uneasy or self._gate.is_calibrating:
                 self._busy_at_s = at_s
             is_due = bool(look.moving) or (bool(look.standing) and at_s >= self._next_standing_at_s)
@@ -154,7 +173,9 @@ class BurstRecorder:
         """Look at a key frame while nothing else is decoded."""
         with self._lock:
             self._looked_at_s = max(self._looked_at_s, picture.at_s)
-            uneasy = self._gate.glance(picture.luma(), picture.at_s)
+            luma = picture.luma()
+            self._tell_frozen(luma, picture.at_s)
+            uneasy = self._gate.glance(luma, picture.at_s)
             if uneasy:
                 self._busy_at_s = picture.at_s
                 self._looked_at_s = -math.inf  # what is decoded now again led to it
@@ -179,6 +200,12 @@ class BurstRecorder:
                 self._finish()
             self._frames = []
             self._first_at_s = None
+
+    def _tell_frozen(self, luma: Luma, at_s: float) -> None:
+        is_frozen = self._frozen.see(luma, at_s)
+        if is_frozen != self._is_frozen:
+            self._is_frozen = is_frozen
+            self._on_frozen(is_frozen)
 
     def _begin_scenes(self, at_s: float) -> None:
         if self._first_at_s is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from motion.burst import BurstRecorder
+from motion.burst import BurstRecorder, CapturedBurst
 from motion.config import Camera
 from motion.picture import Picture
 from motion.stream import LIVE, Stream
@@ -13,10 +13,13 @@ from motion.stream import LIVE, Stream
 class CameraStreams:
     """What a worker starts and stops for one camera."""
 
-    def __init__(self, camera: Camera, watch: BurstRecorder, on_state: Callable[[str], None]) -> None:
+    def __init__(
+        self, camera: Camera, on_burst: Callable[[CapturedBurst], None], on_state: Callable[[str], None]
+    ) -> None:
         """Read nothing yet; `on_state` is told `live` or `lost: <reason>` at every change, from any thread."""
         self.camera = camera.id
-        self._watch = watch
+        self.recorder = watch = BurstRecorder(camera, on_burst, self._freeze)
+        self._frozen_s = camera.frozen_s
         self._on_state = on_state
         self._state = ""
         self._states: dict[str, str] = {}
@@ -56,25 +59,39 @@ class CameraStreams:
         self._streams[0].forget()
 
     def _look(self, picture: Picture) -> None:
-        self._watch.look(picture)
+        self.recorder.look(picture)
         # Better a small picture than none.
         if self._states.get("url", LIVE) != LIVE:
-            self._watch.take(picture)
+            self.recorder.take(picture)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether pictures come in."""
+        return self._state == LIVE
+
+    def _freeze(self, is_frozen: bool) -> None:
+        text = f"lost: frozen: the picture has not changed in {self._frozen_s:g} s: restart the camera"
+        self._states["picture"] = text if is_frozen else LIVE
+        self._report()
 
     def _tell(self, key: str) -> Callable[[str], None]:
         def tell(status: str) -> None:
             self._states[key] = status
-            lost = [(name, said) for name, said in self._states.items() if said != LIVE]
-            if (lost and lost[0][0] == "detect_url") or len(lost) == len(self._streams):
-                self._watch.lost()
-            told = lost[0][1] if lost else LIVE
-            if len(self._streams) > 1 and lost:
-                told = f"{told} ({lost[0][0]})"
-            if told != self._state:
-                self._state = told
-                self._on_state(told)
+            looked_at = "url" if len(self._streams) == 1 else "detect_url"
+            if self._states.get(looked_at, LIVE) != LIVE:
+                self.recorder.lost()
+            self._report()
 
         return tell
+
+    def _report(self) -> None:
+        lost = [(key, status) for key, status in self._states.items() if status != LIVE]
+        told = lost[0][1] if lost else LIVE
+        if lost and len(self._streams) > 1:
+            told = f"{told} ({lost[0][0]})"
+        if told != self._state:
+            self._state = told
+            self._on_state(told)
 
 
 class _Pictures:

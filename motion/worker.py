@@ -130,7 +130,8 @@ class Worker:
         """Share the cameras anew at each beat; while nobody is heard, leave them as they were."""
         while True:
             try:
-                self._live = await neighbours.look()
+                reading = [key for key, (_, streams) in self._running.items() if streams.is_live]
+                self._live = await neighbours.look(reading)
                 self._is_deaf = False
             except NeighboursUnheard as error:
                 if not self._is_deaf:
@@ -185,10 +186,9 @@ class Worker:
                 FRAME_AGE.remove(stream.camera)
 
     def _start(self, camera: Camera) -> tuple[BurstRecorder, CameraStreams]:
-        watch = BurstRecorder(camera, self._take)
-        streams = CameraStreams(camera, watch, lambda status: self._call(self._outbox.put_state, camera, status))
+        streams = CameraStreams(camera, self._take, lambda status: self._call(self._outbox.put_state, camera, status))
         streams.start()
-        return watch, streams
+        return streams.recorder, streams
 
     def _take(self, taken: CapturedBurst) -> None:
         self._call(self._outbox.put_burst, taken)

@@ -81,7 +81,9 @@ def test_a_quiet_camera_is_decoded_at_its_key_frames_only(write: Write) -> None:
     watched = Watched(write())
     assert watched.decoder.way == "key frames"
     assert watched.decoder.reason == "key frames come every 2.0 s"
-    assert watched.decoded_between(SETTLING_S + 3, MOVES_S - 2.5) == 0, "key frames at rest are looked at, not handed on"
+    assert watched.decoded_between(SETTLING_S + 3, MOVES_S - 2.5) == 0, (
+        "key frames at rest are looked at, not handed on"
+    )
     assert watched.decoded_between(41, 43) == 0, "it rests again"
 
 
