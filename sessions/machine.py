@@ -114,7 +114,7 @@ class Machine:
     async def create(self, session: Session) -> Session:
         if session.id in self.view.sessions:
             raise ExistsError(session.id)
-        return self._put_session(session)
+        return self._put_session(replace(session, order=self._next()))
 
     async def replace(self, session: Session) -> Session:
         known = self.view.sessions.get(session.id)

@@ -206,9 +206,7 @@ def _in_range(text: str) -> bool:
     return text.isdecimal() and 1 <= int(text) <= IN_FLIGHT_MAX
 
 
-def _refuse(
-    connection: websockets.ServerConnection, status: int, reason: str, detail: str, remedy: str
-) -> Response:
+def _refuse(connection: websockets.ServerConnection, status: int, reason: str, detail: str, remedy: str) -> Response:
     body = msgspec.json.encode({"reason": reason, "detail": detail, "remedy": remedy}).decode()
     response = connection.respond(status, body)
     del response.headers["Content-Type"]

@@ -50,9 +50,7 @@ def describe(hazard: str, objects: Mapping[str, int]) -> str:
     return f"{listed}.".capitalize() if listed else "Nothing that the networks know."
 
 
-def _most_likely(
-    hazards: list[Detection], seen: list[Detection], objects: Mapping[str, int]
-) -> tuple[str, float]:
+def _most_likely(hazards: list[Detection], seen: list[Detection], objects: Mapping[str, int]) -> tuple[str, float]:
     if hazards:
         return hazards[0].label, hazards[0].confidence
     if objects:

@@ -62,7 +62,9 @@ class LinearModel(Struct, frozen=True):
             x += [x[i] * x[j] for i in range(len(x)) for j in range(i, len(x))]
         outputs = [sum(map(float.__mul__, w, x), b) for w, b in zip(self.weights, self.bias, strict=True)]
         if not all(map(math.isfinite, outputs)):
-            raise InputError("the numbers are so large that the result is not finite", "send numbers in the model's range")
+            raise InputError(
+                "the numbers are so large that the result is not finite", "send numbers in the model's range"
+            )
         if self.task == "regression":
             return {"value": outputs[0]}
         most = max(outputs)
