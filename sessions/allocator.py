@@ -1,13 +1,15 @@
 """Who gets a worker: opens sessions within quota, serves the line in order, and ends them; the endpoints call it.
 
-The order of a claim is that of Kubernetes' volume binder: first the worker is marked as the session's, then the session
-as the worker's. Each mark is refused if somebody was faster, and the keeper completes or undoes what a crash left half
-done, so that several allocators may work on one cluster.
+A claim is two marks: the session names its worker, then the worker its session. Each is refused if somebody was faster,
+both are needed before a client is let in, and the keeper completes or undoes what a crash left half done. So several
+allocators may work on one cluster: of two for one session the first mark tells who goes on, and of two sessions for one
+worker the second.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import random
 from dataclasses import dataclass
@@ -199,31 +201,56 @@ class Allocator:
         """Whether one was found; one that is needed no more counts as that."""
         if capacity is not None and not _has_hardware(session, capacity):
             return False
-        worker = await self._claim_idle(session)
-        if worker is None:
-            try:
-                worker = await self.backend.start(session)
-            except NoRoomError:
-                return False
+        if await self._claim_idle(session):
+            return True
+        session = self.backend.view.sessions.get(session.id, session)
+        try:
+            worker = await self.backend.start(session)
+        except NoRoomError:
+            return False
         await self.bind(session, worker)
         return True
 
-    async def _claim_idle(self, session: Session) -> Worker | None:
+    async def _claim_idle(self, session: Session) -> bool:
+        """Give it a worker of the warm pool; whether it needs no other."""
+        tried: set[str] = set()
+        while (worker := self._pick_idle(session, tried)) is not None:
+            try:
+                session = await self.backend.replace(replace(session, worker=worker.name, bound_at=_now()))
+            except ConflictError:
+                current = self.backend.view.sessions.get(session.id)
+                if current is None or current.worker or current.upstream:
+                    return True
+                session = current
+                continue
+            try:
+                await self.backend.claim(worker, session.id)
+            except ConflictError:
+                tried.add(worker.name)
+                continue
+            return True
+        if session.worker:
+            await self.release(session)
+        return False
+
+    def _pick_idle(self, session: Session, tried: set[str]) -> Worker | None:
         idle = [
             w for w in self.backend.view.workers.values()
-            if not w.session and w.kind == session.kind and w.model == session.model and w.state in ("ready", "starting")
+            if not w.session and (w.kind, w.model) == (session.kind, session.model) and w.name not in tried
         ]  # fmt: skip
+        ready = [w for w in idle if w.state == "ready"]
         # At random, so that receive servers seldom want the same one.
-        random.shuffle(idle)
-        for worker in sorted(idle, key=lambda w: w.state != "ready"):
-            try:
-                return await self.backend.claim(worker, session.id)
-            except ConflictError:
-                continue
-        return None
+        return random.choice(ready or idle) if idle else None
+
+    async def release(self, session: Session, restarts: int = 0) -> None:
+        """Send it back to its place in line, if nobody has changed it meanwhile."""
+        with contextlib.suppress(ConflictError):
+            await self.backend.replace(
+                replace(session, worker="", bound_at=None, restarts=session.restarts + restarts)
+            )
 
     async def bind(self, session: Session, worker: Worker) -> None:
-        """Record which worker a session has, if it has none; a worker that it does not need ends."""
+        """Have a session name the worker that was started for it, if it has none; one that it does not need ends."""
         while True:
             if session.worker == worker.name:
                 return

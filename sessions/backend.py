@@ -20,8 +20,9 @@ class View:
         self._waiting: set[asyncio.Future[None]] = set()
 
     def worker_of(self, session: Session) -> Worker | None:
-        """Its worker, if it has one that is still there."""
-        return self.workers.get(session.worker)
+        """Its worker, if each of the two names the other."""
+        worker = self.workers.get(session.worker)
+        return worker if worker is not None and worker.session == session.id else None
 
     def put(self, item: Session | Worker) -> None:
         """Take over a new or changed record."""

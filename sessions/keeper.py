@@ -10,7 +10,6 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from msgspec.structs import replace
 
 from sessions.allocator import Allocator
 from sessions.catalogue import KINDS
@@ -26,6 +25,8 @@ _STATUS_PERIOD_S = 5.0
 _SILENT_MAX = 3
 """A worker that has not answered so often in a row is taken for crashed."""
 _RESTARTS_MAX = 3
+_CLAIM_TIME = timedelta(seconds=3)
+"""A claim that is not complete after so long was left by a receive server that crashed."""
 
 
 class Keeper:
@@ -88,15 +89,20 @@ class Keeper:
         return ""
 
     async def _check_worker(self, session: Session) -> None:
-        """Send a session whose worker has crashed back to its place in line, which is the first."""
-        worker = self._backend.view.worker_of(session)
-        if worker is not None and worker.state != "failed" and self._silent[worker.name] < _SILENT_MAX:
+        """Complete a claim that a crash left half done; whose worker has crashed goes back to its place in line."""
+        named = self._backend.view.workers.get(session.worker)
+        if named is not None and named.session != session.id:
+            if datetime.now(UTC) - (session.bound_at or session.created_at) < _CLAIM_TIME:
+                return
+            try:
+                await self._backend.claim(named, session.id)
+            except ConflictError:
+                await self._allocator.release(session)
+            return
+        if named is not None and named.state != "failed" and self._silent[named.name] < _SILENT_MAX:
             return
         log.warning("session_worker_lost", session=session.id, worker=session.worker, restarts=session.restarts)
-        try:
-            await self._backend.replace(replace(session, worker="", bound_at=None, restarts=session.restarts + 1))
-        except ConflictError:
-            return
+        await self._allocator.release(session, restarts=1)
         self._silent.pop(session.worker, None)
         self.statuses.pop(session.id, None)
         await self._backend.stop(session.worker)

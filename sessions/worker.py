@@ -49,6 +49,8 @@ class SessionWorker:
         self._channel = Channel(runner)
         self._session = ""
         self._connection: websockets.ServerConnection | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._last_message = time.monotonic()
         self.ended = asyncio.Event()
 
@@ -86,9 +88,9 @@ class SessionWorker:
         request = connection.request
         assert request is not None, "the handshake is done"
         query = _query(request)
-        if (before := self._connection) is not None:
-            await before.close(REPLACED, "this session was resumed from another connection")
-        self._connection = connection
+        before, self._connection = self._connection, connection
+        if before is not None:
+            self._replace(before)
         self._last_message = time.monotonic()
         try:
             if request.headers.get("X-Bongsu-Wire") == "legacy":
@@ -157,12 +159,19 @@ class SessionWorker:
             "idle_s": self._idle_s,
         }
         await connection.send(write(hello, protocol))
-        sending = asyncio.create_task(self._send(connection, protocol))
+        self._sending = sending = asyncio.create_task(self._send(connection, protocol))
         try:
             await self._receive(connection, protocol, delivery, in_flight)
         finally:
             sending.cancel()
             await asyncio.wait([sending])
+
+    def _replace(self, before: websockets.ServerConnection) -> None:
+        """Take a session over from a connection, which may be long dead: nobody waits for its answer."""
+        if self._sending is not None:
+            # At once, or it would take results that are for the new connection.
+            self._sending.cancel()
+        self._closing = asyncio.create_task(before.close(REPLACED, "this session was resumed from another connection"))
 
     async def _receive(
         self, connection: websockets.ServerConnection, protocol: str, delivery: Delivery, in_flight: int

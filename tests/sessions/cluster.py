@@ -110,8 +110,7 @@ class Cluster:
         """Worker processes that live."""
         found = []
         for process in psutil.process_iter(["cmdline"]):
-            line = process.info["cmdline"] or []
-            if "sessions.worker" in line and any(str(self.folder) in part or "--listen" in part for part in line):
+            if "sessions.worker" in (process.info["cmdline"] or []):
                 with contextlib.suppress(psutil.Error):
                     if process.environ().get("BONGSU_SESSIONS_STATE") == str(self.folder):
                         found.append(process)

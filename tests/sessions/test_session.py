@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import httpx
 import msgspec
 import pytest
@@ -82,13 +84,13 @@ def test_a_second_connection_is_refused(base: str) -> None:
 
 def test_what_was_answered_is_not_computed_again(base: str) -> None:
     session = ask(base).json()
-    ws = connect(url_of(session))
-    resume = msgspec.json.decode(ws.recv())["resume"]
-    for n in (1, 2, 3):
-        ws.send(text({"n": n, "row": ROW}))
-    results = [msgspec.json.decode(ws.recv()) for _ in range(3)]
-    # As where a phone loses its network: no close frame, and the last result is taken for lost.
-    ws.socket.close()
+    with connect(url_of(session)) as ws:
+        resume = msgspec.json.decode(ws.recv())["resume"]
+        for n in (1, 2, 3):
+            ws.send(text({"n": n, "row": ROW}))
+        results = [msgspec.json.decode(ws.recv()) for _ in range(3)]
+        # As where a phone loses its network: no close frame, and the last result is taken for lost.
+        ws.socket.shutdown(socket.SHUT_RDWR)
     with connect(url_of(session, resume=resume, after=2)) as ws:
         assert msgspec.json.decode(ws.recv())["resumed"] is True
         again = msgspec.json.decode(ws.recv())
@@ -137,11 +139,11 @@ def test_look_extend_and_end(base: str) -> None:
     assert httpx.get(url, headers=headers).json()["state"] == "ready"
     extended = httpx.patch(url, headers=headers, json={"ttl_s": 600})
     assert extended.json()["expires_at"] > session["expires_at"]
-    ws = connect(url_of(session))
-    ws.recv()
-    assert httpx.delete(url, headers=headers).status_code == 204
-    with pytest.raises(ConnectionClosed):
-        ws.recv(timeout=5)
+    with connect(url_of(session)) as ws:
+        ws.recv()
+        assert httpx.delete(url, headers=headers).status_code == 204
+        with pytest.raises(ConnectionClosed):
+            ws.recv(timeout=5)
     gone = httpx.get(url, headers=headers)
     assert (gone.status_code, gone.json()["reason"]) == (404, "not_found")
 
