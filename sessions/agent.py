@@ -36,6 +36,17 @@ log = structlog.get_logger()
 _UNREAD_BYTES = 32_000_000
 """A receive server that has so much unread is cut off: it lists all anew when it is back."""
 
+_ARGUMENTS: dict[str, tuple[type, ...]] = {
+    "capacity": (),
+    "create": (Session,),
+    "replace": (Session,),
+    "delete": (str,),
+    "claim": (Worker, str),
+    "start": (Session,),
+    "stop": (str,),
+}
+"""The methods of `Backend` that may be called."""
+
 
 class _Watch:
     """Tells one receive server what changes, and in the same order what its calls return."""
@@ -116,23 +127,11 @@ class Agent:
             return Answer(call.id, str(error), type(error).__name__)
 
     async def _call(self, method: str, arguments: list[Any]) -> Any:
-        machine, (first, *rest) = self._machine, arguments or [None]
-        match method:
-            case "capacity":
-                return await machine.capacity()
-            case "create":
-                return await machine.create(msgspec.convert(first, Session))
-            case "replace":
-                return await machine.replace(msgspec.convert(first, Session))
-            case "delete":
-                return await machine.delete(str(first))
-            case "claim":
-                return await machine.claim(msgspec.convert(first, Worker), str(rest[0]))
-            case "start":
-                return await machine.start(msgspec.convert(first, Session))
-            case "stop":
-                return await machine.stop(str(first))
-        raise ValueError(f"no method {method!r}")
+        types = _ARGUMENTS.get(method)
+        if types is None or len(types) != len(arguments):
+            raise ValueError(f"no method {method!r} with {len(arguments)} arguments")
+        given: list[Any] = [msgspec.convert(value, kind) for value, kind in zip(arguments, types, strict=True)]
+        return await getattr(self._machine, method)(*given)
 
 
 @contextlib.asynccontextmanager

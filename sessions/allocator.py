@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from msgspec.structs import replace
 
+from sessions import quota
 from sessions.backend import Backend
 from sessions.metrics import opened_total, start_seconds
 from sessions.problems import ProblemError, not_found
@@ -60,11 +61,11 @@ class Allocator:
         """Waiting sessions for which there was no room at the last look."""
         self._kicked = asyncio.Event()
 
-    async def open(self, ask: Ask) -> tuple[Session, bool]:
+    async def open(self, ask: Ask) -> Session:
         """Record a session and have a worker found for it.
 
         Returns:
-            The session as it is once it has a worker, or it is clear that it must wait; and whether it is new.
+            The session as it is once it has a worker, or it is clear that it must wait.
 
         Raises:
             ProblemError: quota, hardware that is not here, or a key that was used for another request.
@@ -74,7 +75,7 @@ class Allocator:
         key = ask.idempotency_key
         id_ = tokens.id_of(ask.owner, key) if key else tokens.new_id()
         if (known := view.sessions.get(id_)) is None:
-            self._check_quota(ask, None)
+            quota.check(ask.owner, ask.client, view, self._settings)
             now = _now()
             session = Session(
                 id=id_, kind=ask.kind, model=ask.model, owner=ask.owner, client=ask.client, created_at=now,
@@ -88,7 +89,7 @@ class Allocator:
             else:
                 await self._stay_within_quota(ask, created)
                 opened_total.labels(ask.kind).inc()
-                return await self._await_start(created), True
+                return await self._await_start(created)
             known = view.sessions.get(id_)
         if known is None:
             raise not_found(id_)
@@ -97,7 +98,7 @@ class Allocator:
                 422, "idempotency_key_reused", f"Idempotency-Key {key[:80]!r} was used for another request",
                 "use a new key for each new request",
             )  # fmt: skip
-        return await self._await_start(known), False
+        return await self._await_start(known)
 
     async def end(self, session_id: str) -> None:
         """End a session and its worker."""
@@ -245,9 +246,7 @@ class Allocator:
     async def release(self, session: Session, restarts: int = 0) -> None:
         """Send it back to its place in line, if nobody has changed it meanwhile."""
         with contextlib.suppress(ConflictError):
-            await self.backend.replace(
-                replace(session, worker="", bound_at=None, restarts=session.restarts + restarts)
-            )
+            await self.backend.replace(replace(session, worker="", bound_at=None, restarts=session.restarts + restarts))
 
     async def bind(self, session: Session, worker: Worker) -> None:
         """Have a session name the worker that was started for it, if it has none; one that it does not need ends."""
@@ -289,34 +288,10 @@ class Allocator:
             start_seconds.labels(session.kind).observe(loop.time() - began)
         return found
 
-    def _check_quota(self, ask: Ask, created: Session | None) -> None:
-        """Refuse what is over quota; once it is recorded, by the order in which the cluster recorded them."""
-        before = [
-            s for s in self.backend.view.sessions.values()
-            if s.owner == ask.owner and (created is None or s.order < created.order)
-        ]  # fmt: skip
-        settings = self._settings
-        of_client = sum(1 for s in before if s.client == ask.client)
-        if of_client >= settings.sessions_per_client:
-            raise ProblemError(
-                429, "quota", f"client {ask.client!r} has {of_client} sessions, the most that one client may have",
-                "end one of them with DELETE /sessions/ID", {"Retry-After": "10"},
-            )  # fmt: skip
-        if len(before) >= settings.sessions_per_owner:
-            raise ProblemError(
-                429, "quota", f"{ask.owner} has {len(before)} sessions, the most that one key or address may have",
-                "end one of them with DELETE /sessions/ID", {"Retry-After": "10"},
-            )  # fmt: skip
-        if len(self.line()) > settings.sessions_line_max:
-            raise ProblemError(
-                503, "line_full", f"{settings.sessions_line_max} sessions wait already", "try again later",
-                {"Retry-After": "30"},
-            )  # fmt: skip
-
     async def _stay_within_quota(self, ask: Ask, created: Session) -> None:
         """Requests that came at the same time did not see each other: whose record is too many goes."""
         try:
-            self._check_quota(ask, created)
+            quota.check(ask.owner, ask.client, self.backend.view, self._settings, created)
         except ProblemError:
             await self.backend.delete(created.id)
             raise

@@ -84,7 +84,7 @@ class Channel:
         self._wake()
 
     async def put(self, given: Request | BadMessageError, delivery: Delivery, in_flight: int) -> None:
-        """Take a request; with `all`, wait while `in_flight` are not sent yet, with `latest` drop the oldest of them."""
+        """Take a request: with `all`, wait while `in_flight` are unsent; with `latest`, drop the oldest of them."""
         if (known := self._entries.get(given.n)) is not None:
             if known not in self._unsent:
                 self._unsent.append(known)

@@ -61,7 +61,7 @@ async def ask(request: Request, site: AtSite, caller: AsCaller) -> Response:
             508, "loop", f"this request came through {site.settings.name} already", "correct BONGSU_SESSIONS_UPSTREAM"
         )
     await _require_hardware(ask, site)
-    session, is_new = await site.allocator.open(ask)
+    session = await site.allocator.open(ask)
     if not site.allocator.is_ready(session) and not session.worker and site.upstreams.may_pass(via):
         session, taken = await _offload(session, asked, via, site)
         if taken is not None:

@@ -1,4 +1,4 @@
-"""What the agent of a machine and its receive servers say to each other: MessagePack under a length, on a Unix socket."""
+"""What a machine's agent and its receive servers say to each other: MessagePack with a length, on a Unix socket."""
 
 from __future__ import annotations
 
@@ -77,7 +77,8 @@ async def read_call(reader: asyncio.StreamReader) -> Call:
 
 async def read_told(reader: asyncio.StreamReader) -> Told:
     """The next answer or change; raises as `read_call` does."""
-    return _told.decode(await _read(reader))
+    told: Told = _told.decode(await _read(reader))
+    return told
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:

@@ -1,13 +1,14 @@
 """For clients of k8s-rcv-ml, which stay as they are: `/app-service`, `/app-disconnect`, and a port for each kind.
 
-Such a client has no key and no token, so all of it is off until `BONGSU_SESSIONS_LEGACY_PORTS` names ports. A connection
-to one belongs to a session that was asked for from the same address.
+Such a client has no key and no token, so all of it is off until `BONGSU_SESSIONS_LEGACY_PORTS` names ports. A
+connection to one belongs to a session that was asked for from the same address.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
@@ -42,7 +43,7 @@ async def app_service(request: Request, site: AtSite) -> Response:
         owner=f"address {address}", kind=kind, model=catalogue.resolve(kind), client=client, ttl_s=_TTL_S,
         idempotency_key=f"legacy {kind} {client}", legacy_address=address,
     )  # fmt: skip
-    session, _ = await site.allocator.open(ask)
+    session = await site.allocator.open(ask)
     is_ready = site.allocator.is_ready(session)
     if not is_ready:
         # Such a client goes to the data centre and never comes back for its place.
@@ -77,12 +78,10 @@ async def listening(site: SessionSite) -> AsyncIterator[None]:
     async with contextlib.AsyncExitStack() as stack:
         for kind, port in _ports(site).items():
             made = type("LegacyTunnel", (_LegacyTunnel,), {"doorkeeper": _Doorkeeper(site, kind)})
-            state = SimpleNamespace(connections=set())
+            make = functools.partial(made, None, SimpleNamespace(connections=set()))
             loop = asyncio.get_running_loop()
             try:
-                server = await loop.create_server(
-                    lambda made=made, state=state: made(None, state), site.settings.sessions_host, port
-                )
+                server = await loop.create_server(make, site.settings.sessions_host, port)
             except OSError as error:
                 raise OSError(
                     f"BONGSU_SESSIONS_LEGACY_PORTS: port {port}: {error.strerror}: free it or choose another"

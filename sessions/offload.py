@@ -16,7 +16,7 @@ from sessions.metrics import offloaded_total
 log = structlog.get_logger()
 
 VIA = "Bongsu-Via"
-"""Header with the names of the receive servers that a request came through, separated by commas, the first one first."""
+"""Header with the names of the receive servers that a request came through, in order, separated by commas."""
 _HEALTH_PERIOD_S = 5.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

@@ -66,14 +66,12 @@ class SessionSite:
             raise not_found(session_id)
         session = await self.allocator.ready(session_id, self.settings.sessions_wait_s)
         if session.upstream:
-            raise ProblemError(
-                421, "elsewhere", "this session is on an upstream server", f"connect to {session.upstream_url}"
-            )
+            remedy = f"connect to {session.upstream_url}"
+            raise ProblemError(421, "elsewhere", "this session is on an upstream server", remedy)
         worker = self.allocator.backend.view.worker_of(session)
         if worker is None or worker.state != "ready":
-            raise ProblemError(
-                503, "waiting", f"session {session_id} has no worker yet", f"ask GET /sessions/{session_id} for its place",
-            )  # fmt: skip
+            remedy = f"ask GET /sessions/{session_id} for its place"
+            raise ProblemError(503, "waiting", f"session {session_id} has no worker yet", remedy)
         return session, worker
 
 

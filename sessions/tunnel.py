@@ -1,7 +1,7 @@
 """A client's WebSocket through the receive server to its worker: let in by its token, then bytes both ways, unread.
 
-uvicorn hands each upgrade to the protocol class that `tunnel_class` makes. Nothing is decoded here, so a frame costs two
-copies, and a connection that rests costs two sockets.
+uvicorn hands each upgrade to the protocol class that `tunnel_class` makes. Nothing is decoded here, so a frame costs
+two copies, and a connection that rests costs two sockets.
 """
 
 from __future__ import annotations

@@ -61,26 +61,31 @@ class SessionWorker:
             return connection.respond(http.HTTPStatus.OK, "ok\n")
         if path == "/status":
             return connection.respond(http.HTTPStatus.OK, msgspec.json.encode(self.status()).decode())
-        session = request.headers.get("X-Bongsu-Session", "")
-        query = _query(request)
+        refusal = self._why_refused(request)
+        if refusal is None:
+            self._session = request.headers["X-Bongsu-Session"]
+            return None
+        status, problem = refusal
+        response = connection.respond(status, msgspec.json.encode(problem).decode())
+        del response.headers["Content-Type"]
+        response.headers["Content-Type"] = "application/json"
+        return response
+
+    def _why_refused(self, request: HttpRequest) -> tuple[int, dict[str, str]] | None:
+        """Status and problem of a request that may not connect; None for one that may."""
+        session, query = request.headers.get("X-Bongsu-Session", ""), _query(request)
+        resume = query.get("resume")
         if not session or (self._session and session != self._session):
-            return _refuse(connection, 409, "taken", "this worker serves another session", "ask for a session")
-        if (given := query.get("resume")) and given != self._channel.resume_token:
-            return _refuse(
-                connection, 410, "resume_unknown", "nothing is kept under this resume token",
-                "connect without it and send again what was not answered",
-            )  # fmt: skip
-        if self._connection is not None and not given:
-            return _refuse(
-                connection, 409, "connected", "this session is connected already",
-                "close the other connection, or take it over with its resume token",
-            )  # fmt: skip
+            return 409, _problem("taken", "this worker serves another session", "ask for a session")
+        if resume and resume != self._channel.resume_token:
+            remedy = "connect without it and send again what was not answered"
+            return 410, _problem("resume_unknown", "nothing is kept under this resume token", remedy)
+        if self._connection is not None and not resume:
+            remedy = "close the other connection, or take it over with its resume token"
+            return 409, _problem("connected", "this session is connected already", remedy)
         if query.get("delivery", "all") not in get_args(Delivery) or not _in_range(query.get("in_flight", "8")):
-            return _refuse(
-                connection, 400, "bad_query", "delivery must be all or latest, in_flight 1 to 64",
-                "connect with ?delivery=latest&in_flight=4",
-            )  # fmt: skip
-        self._session = session
+            detail = f"delivery must be all or latest, in_flight 1 to {IN_FLIGHT_MAX}"
+            return 400, _problem("bad_query", detail, "connect with ?delivery=latest&in_flight=4")
         return None
 
     async def serve(self, connection: websockets.ServerConnection) -> None:
@@ -215,12 +220,8 @@ def _in_range(text: str) -> bool:
     return text.isdecimal() and 1 <= int(text) <= IN_FLIGHT_MAX
 
 
-def _refuse(connection: websockets.ServerConnection, status: int, reason: str, detail: str, remedy: str) -> Response:
-    body = msgspec.json.encode({"reason": reason, "detail": detail, "remedy": remedy}).decode()
-    response = connection.respond(status, body)
-    del response.headers["Content-Type"]
-    response.headers["Content-Type"] = "application/json"
-    return response
+def _problem(reason: str, detail: str, remedy: str) -> dict[str, str]:
+    return {"reason": reason, "detail": detail, "remedy": remedy}
 
 
 async def _run(given: argparse.Namespace) -> None:

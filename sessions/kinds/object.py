@@ -6,10 +6,12 @@ from typing import Any
 
 from functions import Detection
 from functions.jpeg import PictureError
-from models.network import SCENE, Network, decode_jpeg, device_from_environment, hazard_spec
+from models.network import SCENE, Network, Spec, decode_jpeg, device_from_environment, hazard_spec
 from sessions.kinds import InputError
 
-_SPECS = {"hazard": hazard_spec, "scene": lambda: SCENE}
+
+def _spec(name: str) -> Spec:
+    return SCENE if name == "scene" else hazard_spec()
 
 
 class Detector:
@@ -24,7 +26,7 @@ class Detector:
             ModelError: the network cannot be loaded.
         """
         # One thread: a worker has one client, and its neighbours need the other cores.
-        self._network = Network(_SPECS[name](), 1, device_from_environment())
+        self._network = Network(_spec(name), 1, device_from_environment())
 
     def detect(self, jpeg: bytes) -> list[Detection]:
         """What is in a picture, most confident first.

@@ -36,7 +36,9 @@ def test_pictures_in_base64_are_answered(cluster: Cluster, ports: dict[str, int]
     assert answer == {"service_port": str(ports["object"]), "offloading": 0}
     with connect(f"ws://127.0.0.1:{answer['service_port']}") as ws:
         for _ in range(2):
-            ws.send(json.dumps({"data": base64.b64encode(jpeg).decode(), "timestamp": "2026-11-27 10:00:00.000"}, indent=4))
+            ws.send(
+                json.dumps({"data": base64.b64encode(jpeg).decode(), "timestamp": "2026-11-27 10:00:00.000"}, indent=4)
+            )
             assert isinstance(json.loads(ws.recv())["boxes"], list)
         ws.send("{}")
         assert "remedy" in json.loads(ws.recv())

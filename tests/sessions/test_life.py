@@ -114,7 +114,9 @@ def test_a_crashed_worker_is_replaced(small: Cluster, base: str) -> None:
             ws.recv(timeout=5)
     headers = {"Session-Token": session["token"]}
     end = time.monotonic() + 20
-    while httpx.get(f"{base}/sessions/{session['id']}?wait_s=5", headers=headers, timeout=20).json()["state"] != "ready":
+    while (
+        httpx.get(f"{base}/sessions/{session['id']}?wait_s=5", headers=headers, timeout=20).json()["state"] != "ready"
+    ):
         assert time.monotonic() < end
     refused = httpx.get(url_of(session, resume=resume).replace("ws://", "http://"), headers=_UPGRADE)
     assert (refused.status_code, refused.json()["reason"]) == (410, "resume_unknown")
