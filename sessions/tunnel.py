@@ -49,10 +49,11 @@ class Handshake:
 
     @classmethod
     def parse(cls, head: bytes) -> Handshake:
-        """Read the head of a request that an HTTP parser has let through."""
+        """Read the head of a request; of one that an HTTP parser would refuse, the target is empty."""
         first, *lines = head.decode("latin-1").split("\r\n")
+        _, target, *_ = [*first.split(" "), "", ""]
         pairs = (line.partition(":") for line in lines if line)
-        return cls(first.split(" ")[1], [(name.strip().lower(), value.strip()) for name, _, value in pairs])
+        return cls(target, [(name.strip().lower(), value.strip()) for name, _, value in pairs])
 
     @property
     def session_id(self) -> str:

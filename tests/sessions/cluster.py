@@ -44,6 +44,11 @@ class Process:
         assert self._process is not None
         return self._process.pid
 
+    def wait(self) -> int:
+        """Its exit status, once it has ended by itself."""
+        assert self._process is not None
+        return self._process.wait(_START_S)
+
     def end(self, signum: signal.Signals = signal.SIGTERM) -> None:
         process, self._process = self._process, None
         if process is None:

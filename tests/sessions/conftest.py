@@ -13,7 +13,7 @@ from tests.sessions.cluster import Cluster, running_cluster
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with running_cluster(sessions_per_client="50", sessions_per_owner="200") as running:
+    with running_cluster(sessions_per_client="50", sessions_per_owner="200", sessions_wait_s="30") as running:
         running.serve()
         running.await_idle("scalar")
         yield running
