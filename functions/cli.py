@@ -264,17 +264,27 @@ def function() -> None:
 @function.command("new")
 @click.argument("name")
 @click.option("--on", "types", metavar="TYPE", required=True, multiple=True, help="Event type; may be repeated.")
-@click.option("--into", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Where (default: here).")
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="A checkout, or a folder of your own (default: here).",
+)
 @_in_one_line
 def _function_new(name: str, types: tuple[str, ...], into: Path) -> int:
     """Write a function, its manifest and a test.
 
     NAME is lower case, such as hospital.
     """
-    for path in scaffold.write_function(into, name, types):
-        print(f"wrote {path}")
-    print(f"next: edit notify/{name}.py, run its test (make test), then `make run` scales it like the others")
-    print("for a cluster: name the manifest in keda/Kustomization and its queues in k8s/base/topology.yaml")
+    written = scaffold.write_function(into, name, types)
+    for path in written:
+        print(f"wrote {path.absolute()}")
+    if scaffold.is_checkout(into):
+        print(f"next: edit notify/{name}.py, run its test (make test), then `make run` scales it like the others")
+        print("for a cluster: name the manifest in keda/Kustomization and its queues in k8s/base/topology.yaml")
+    else:
+        print(f"next: edit {name}.py, run its test there (python -m pytest), then `bongsu run` there scales it too")
     return 0
 
 

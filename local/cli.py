@@ -27,7 +27,9 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address the map is served on.")
 @click.option("--port", type=int, default=8080, show_default=True, help="Port the map is served on.")
-@click.option("--keda", type=_PATH, metavar="DIR", help="The scaled workloads (default: keda).")
+@click.option(
+    "--keda", type=_PATH, metavar="DIR", help="Scale these workloads alone (default: Bongsu's, and yours in keda)."
+)
 def run(*, cameras: Path | None, demo: bool, state: Path, host: str, port: int, keda: Path | None) -> int:
     """Run the whole relay on this machine.
 

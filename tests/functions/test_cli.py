@@ -85,6 +85,19 @@ def test_a_new_function_runs_its_own_test(tmp_path: Path) -> None:
     assert "is there already" in again.stderr
 
 
+def test_new_function_in_an_empty_folder_runs_its_own_test(tmp_path: Path) -> None:
+    made = bongsu(tmp_path, "function", "new", "hospital", "--on", "accident", "--into", str(tmp_path))
+    assert made.returncode == 0, made.stderr
+    files = [tmp_path / name for name in ("hospital.py", "keda/hospital.yaml", "tests/test_hospital.py")]
+    assert [line for line in made.stdout.splitlines() if line.startswith("wrote ")] == [f"wrote {f}" for f in files]
+    assert "[python, -m, functions, ./hospital.py]" in files[1].read_text()
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert "1 passed" in tested.stdout, tested.stdout + tested.stderr
+
+
 def test_a_wrong_command_is_one_clear_line(tmp_path: Path) -> None:
     for arguments in (["dance"], ["function", "new", "Bad-Name", "--on", "fire"], ["topology", "apply", "nowhere"]):
         result = bongsu(tmp_path, *arguments)

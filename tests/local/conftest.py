@@ -124,7 +124,7 @@ class Relay:
             "sys.exit(run_command(run, sys.argv[1:]))"
         )
         run = subprocess.Popen(
-            [sys.executable, "-c", code, "--port", str(self.port), *arguments],
+            [sys.executable, "-c", code, "--port", str(self.port), "--keda", "keda", *arguments],
             cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
         )  # fmt: skip
