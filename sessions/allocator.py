@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from sessions import quota
 from sessions.backend import Backend
+from sessions.line import Line
 from sessions.metrics import opened_total, start_seconds
 from sessions.problems import ProblemError, not_found
 from sessions.records import BackendError, Capacity, ConflictError, ExistsError, NoRoomError, Session, Worker
@@ -60,6 +61,7 @@ class Allocator:
         self._no_room: set[str] = set()
         """Waiting sessions for which there was no room at the last look."""
         self._kicked = asyncio.Event()
+        self._line = Line()
 
     async def open(self, ask: Ask) -> Session:
         """Record a session and have a worker found for it.
@@ -142,19 +144,17 @@ class Allocator:
 
     def line(self) -> list[Session]:
         """Sessions without a worker, the first in line first."""
-        waiting = [s for s in self.backend.view.sessions.values() if not s.worker and not s.upstream]
-        return sorted(waiting, key=lambda s: s.order)
+        return self._line.read(self.backend.view).waiting
 
     def place(self, session: Session) -> tuple[int, float]:
         """Place in line, 1 first, and the seconds after which it has a worker at the latest."""
-        ahead = [s for s in self.line() if s.order <= session.order]
-        place = max(1, len(ahead))
-        ends = sorted(s.expires_at for s in self.backend.view.sessions.values() if s.worker)
-        if not ends:
+        line = self._line.read(self.backend.view)
+        place = line.places.get(session.id, 1)
+        if not line.ends:
             return place, self._settings.sessions_wait_s
         # Of more clients than there are sessions to end, some wait for those that take over from these.
-        rounds, left = divmod(place - 1, len(ends))
-        wait_s = (ends[left] - _now()).total_seconds() + rounds * self._settings.sessions_ttl_max_s
+        rounds, left = divmod(place - 1, len(line.ends))
+        wait_s = (line.ends[left] - _now()).total_seconds() + rounds * self._settings.sessions_ttl_max_s
         return place, max(0.0, wait_s)
 
     async def ready(self, session_id: str, wait_s: float) -> Session:
@@ -186,7 +186,8 @@ class Allocator:
             self._kicked.clear()
 
     async def _serve_line(self) -> None:
-        capacity = await self.backend.capacity() if self.line() else None
+        has_needs = any(session.gpu or session.node_class for session in self.line())
+        capacity = await self.backend.capacity() if has_needs else None
         full: set[str] = set()
         for session in self.line():
             if session.kind not in full and await self._find_worker(session, capacity):

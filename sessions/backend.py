@@ -17,6 +17,8 @@ class View:
     def __init__(self) -> None:
         self.sessions: dict[str, Session] = {}
         self.workers: dict[str, Worker] = {}
+        self.version = 0
+        """Counts changes."""
         self._waiting: set[asyncio.Future[None]] = set()
 
     def worker_of(self, session: Session) -> Worker | None:
@@ -50,6 +52,7 @@ class View:
 
     def touch(self) -> None:
         """Wake all who wait for a change."""
+        self.version += 1
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)

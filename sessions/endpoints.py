@@ -164,6 +164,8 @@ def _check_ttl(ttl_s: float) -> None:
 
 
 async def _require_hardware(ask: Ask, site: SessionSite) -> None:
+    if not ask.gpu and not ask.node_class:
+        return
     capacity = await site.allocator.backend.capacity()
     lacks_gpu = ask.gpu and not capacity.has_gpu
     lacks_class = ask.node_class and ask.node_class not in capacity.classes
