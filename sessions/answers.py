@@ -37,7 +37,7 @@ def tell(session: Session, site: SessionSite, request: Request, *, with_token: b
     else:
         told |= {"state": "ready" if worker.state == "ready" else "starting", "node": worker.node}
     if with_token:
-        told["token"] = allocator.tokens.token_of(session.id)
+        told["token"] = session.upstream_token or allocator.tokens.token_of(session.id)
     return told
 
 

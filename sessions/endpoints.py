@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from sessions import catalogue
 from sessions.allocator import Ask
 from sessions.answers import tell, tell_operator
-from sessions.offload import VIA, Taken, read_via
+from sessions.offload import VIA, read_via
 from sessions.problems import ProblemError, not_found
 from sessions.records import ConflictError, Session
 from sessions.site import AsCaller, AtSite, SessionSite
@@ -53,6 +53,7 @@ class Extension(Struct, frozen=True, forbid_unknown_fields=True):
 @router.post("/sessions", status_code=201)
 async def ask(request: Request, site: AtSite, caller: AsCaller) -> Response:
     """Ask for a session: 201 with its address and token, or 202 with a place in line."""
+    site.require_key(caller)
     asked = await read_body(request, Asked, _EXAMPLE)
     ask = _check(asked, owner_of(request, site, caller), request.headers.get("idempotency-key", ""))
     via = _via(request)
@@ -62,17 +63,8 @@ async def ask(request: Request, site: AtSite, caller: AsCaller) -> Response:
         )
     await _require_hardware(ask, site)
     session = await site.allocator.open(ask)
-    if not site.allocator.is_ready(session) and not session.worker and site.upstreams.may_pass(via):
-        session, taken = await _offload(session, asked, via, site)
-        if taken is not None:
-            return _json({**taken.answer, "where": "data-centre"}, 201)
-    if session.upstream:
-        # Asked again, the upstream server tells the token again; nothing of it is kept here.
-        taken = await site.upstreams.offer(msgspec.to_builtins(asked), session.id, via)
-        if taken is None:
-            await site.allocator.end(session.id)
-            raise not_found(session.id)
-        return _json({**taken.answer, "where": "data-centre"}, 201)
+    if not session.upstream and not session.worker and site.upstreams.may_pass(via):
+        session = await _offload(session, asked, via, site)
     told = tell(session, site, request, with_token=True)
     headers = {"Location": f"/sessions/{session.id}"}
     if told["state"] == "ready":
@@ -83,7 +75,8 @@ async def ask(request: Request, site: AtSite, caller: AsCaller) -> Response:
 @router.get("/sessions")
 async def list_all(request: Request, site: AtSite, caller: AsCaller) -> Response:
     """All sessions with how they do, for the operator."""
-    if caller.role != "operator" and site.is_read_by_key:
+    site.require_key(caller)
+    if caller.role != "operator" and caller.name is not None:
         raise ProblemError(403, "operator_only", "the list is for operators", "use a key of role operator")
     view = site.allocator.backend.view
     sessions = sorted(view.sessions.values(), key=lambda s: s.order)
@@ -114,6 +107,8 @@ async def extend(session_id: str, request: Request, site: AtSite, caller: AsCall
     session = _find(session_id, request, site, caller)
     extension = await read_body(request, Extension, '{"ttl_s": 600}')
     _check_ttl(extension.ttl_s)
+    if session.upstream:
+        await site.upstreams.extend(session.upstream, session.upstream_id, session.upstream_token, extension.ttl_s)
     return _json(tell(await _or_gone(session, site.allocator.extend(session, extension.ttl_s)), site, request))
 
 
@@ -121,6 +116,8 @@ async def extend(session_id: str, request: Request, site: AtSite, caller: AsCall
 async def end(session_id: str, request: Request, site: AtSite, caller: AsCaller) -> Response:
     """End a session, its worker and its connection."""
     session = _find(session_id, request, site, caller)
+    if session.upstream:
+        await site.upstreams.end(session.upstream, session.upstream_id, session.upstream_token)
     await site.allocator.end(session.id)
     return Response(status_code=204)
 
@@ -177,35 +174,28 @@ async def _require_hardware(ask: Ask, site: SessionSite) -> None:
         )  # fmt: skip
 
 
-async def _offload(session: Session, asked: Asked, via: list[str], site: SessionSite) -> tuple[Session, Taken | None]:
-    """Have an upstream server take it, unless it has got a worker meanwhile."""
+async def _offload(session: Session, asked: Asked, via: list[str], site: SessionSite) -> Session:
+    """Have an upstream server take it, unless it gets a worker meanwhile."""
     taken = await site.upstreams.offer(msgspec.to_builtins(asked), session.id, via)
     if taken is None:
-        return session, None
-    answer = taken.answer
-    current = site.allocator.backend.view.sessions.get(session.id, session)
-    try:
-        changed = (
-            await site.allocator.backend.replace(
-                msgspec.structs.replace(
-                    current, upstream=taken.upstream, upstream_id=answer["id"], upstream_url=answer["url"], worker=""
-                )
-            )
-            if not current.worker
-            else None
-        )
-    except ConflictError:
-        changed = None
-    if changed is not None:
-        return changed, taken
-    await site.upstreams.end(taken.upstream, answer["id"], answer["token"])
-    return site.allocator.backend.view.sessions.get(session.id, session), None
+        return session
+    allocator = site.allocator
+    while (current := allocator.backend.view.sessions.get(session.id)) is not None and not current.worker:
+        pointer = {"upstream_id": taken.id, "upstream_url": taken.url, "upstream_token": taken.token}
+        try:
+            return await allocator.backend.replace(msgspec.structs.replace(current, upstream=taken.upstream, **pointer))
+        except ConflictError:
+            continue
+    await site.upstreams.end(taken.upstream, taken.id, taken.token)
+    if current is None:
+        raise not_found(session.id)
+    return current
 
 
 def _find(session_id: str, request: Request, site: SessionSite, caller: Caller) -> Session:
     """A session that the caller may see: who asked for it by key, who holds its token, an operator."""
     session = site.allocator.backend.view.sessions.get(session_id)
-    is_token = site.allocator.tokens.is_token(session_id, request.headers.get("session-token", ""))
+    is_token = site.is_token(session_id, request.headers.get("session-token", ""))
     is_owner = session is not None and caller.name is not None and session.owner == f"key {caller.name}"
     if session is None or not (is_token or is_owner or caller.role == "operator"):
         # The same for one that is not there: nobody learns which there are.

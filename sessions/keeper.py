@@ -15,6 +15,7 @@ from sessions.allocator import Allocator
 from sessions.catalogue import KINDS
 from sessions.dial import Status, read_status
 from sessions.metrics import ended_total, idle_workers, leaked_workers, sessions_now
+from sessions.offload import Upstreams
 from sessions.records import BackendError, ConflictError, Session, Worker
 from sessions.settings import Settings
 
@@ -32,12 +33,13 @@ _CLAIM_TIME = timedelta(seconds=3)
 class Keeper:
     """One loop over all sessions and workers."""
 
-    def __init__(self, allocator: Allocator, settings: Settings) -> None:
+    def __init__(self, allocator: Allocator, settings: Settings, upstreams: Upstreams) -> None:
         self.statuses: dict[str, Status] = {}
         """What the worker of each session said last, by session."""
         self._allocator = allocator
         self._backend = allocator.backend
         self._settings = settings
+        self._upstreams = upstreams
         self._silent: Counter[str] = Counter()
         self._asked_at = 0.0
 
@@ -49,6 +51,7 @@ class Keeper:
                 if loop.time() - self._asked_at >= _STATUS_PERIOD_S:
                     self._asked_at = loop.time()
                     await self._ask_all()
+                    await self._check_upstreams()
                 await self.look()
             except BackendError as error:
                 log.warning("sessions_not_kept", reason=str(error))
@@ -127,6 +130,15 @@ class Keeper:
         answers = await asyncio.gather(*(self._ask(worker) for worker in bound.values()))
         self.statuses = {id_: status for id_, status in zip(bound, answers, strict=True) if status is not None}
         self._silent = Counter({name: n for name, n in self._silent.items() if name in view.workers})
+
+    async def _check_upstreams(self) -> None:
+        """Forget sessions that have ended on the upstream server that took them."""
+        away = [s for s in self._backend.view.sessions.values() if s.upstream]
+        asked = (self._upstreams.is_there(s.upstream, s.upstream_id, s.upstream_token) for s in away)
+        for session, is_there in zip(away, await asyncio.gather(*asked), strict=True):
+            if not is_there:
+                ended_total.labels("ended_upstream").inc()
+                await self._allocator.end(session.id)
 
     async def _ask(self, worker: Worker) -> Status | None:
         try:

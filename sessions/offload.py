@@ -12,6 +12,7 @@ import httpx
 import structlog
 
 from sessions.metrics import offloaded_total
+from sessions.problems import ProblemError
 
 log = structlog.get_logger()
 
@@ -27,11 +28,13 @@ class Taken:
 
     Attributes:
         upstream: address of that server.
-        answer: what it said, as `POST /sessions` answers.
+        id, url, token: what it calls the session, where its WebSocket is, and what opens that.
     """
 
     upstream: str
-    answer: dict[str, Any]
+    id: str
+    url: str
+    token: str
 
 
 class Upstreams:
@@ -84,14 +87,36 @@ class Upstreams:
             except httpx.HTTPError as error:
                 self._note(url, f"{type(error).__name__}: {error}")
                 continue
+            answer = _read_answer(response)
             # 202: it would have to wait there too, and here it is nearer.
-            if response.status_code == 201:
+            if answer is not None and response.status_code == 201:
                 offloaded_total.labels("taken").inc()
-                return Taken(url, response.json())
+                return Taken(url, **answer)
             offloaded_total.labels("refused").inc()
-            if response.status_code == 202:
-                await self.end(url, response.json()["id"], response.json()["token"])
+            if answer is not None and response.status_code == 202:
+                await self.end(url, answer["id"], answer["token"])
         return None
+
+    async def is_there(self, url: str, session_id: str, token: str) -> bool:
+        """Whether an upstream server still has a session; one that does not answer is taken to have it."""
+        try:
+            response = await self._client.get(f"{url}/sessions/{session_id}", headers={"Session-Token": token})
+        except httpx.HTTPError:
+            return True
+        return response.status_code != 404
+
+    async def extend(self, url: str, session_id: str, token: str, ttl_s: float) -> None:
+        """Have it live longer there."""
+        headers = {"Session-Token": token}
+        try:
+            await self._client.patch(f"{url}/sessions/{session_id}", json={"ttl_s": ttl_s}, headers=headers)
+        except httpx.HTTPError as error:
+            raise ProblemError(
+                502,
+                "upstream_lost",
+                "the upstream server of this session does not answer",
+                "try again in a few seconds",
+            ) from error
 
     async def end(self, url: str, session_id: str, token: str) -> None:
         """End a session there; what cannot be reached ends by its own idle time."""
@@ -113,6 +138,15 @@ class Upstreams:
                 "upstream_back", upstream=url
             )
         self.healthy[url] = not fault
+
+
+def _read_answer(response: httpx.Response) -> dict[str, str] | None:
+    """Id, url and token in an answer to `POST /sessions`; None where there are none."""
+    try:
+        answer = response.json()
+        return {name: str(answer[name]) for name in ("id", "url", "token")}
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def read_via(text: str) -> list[str]:

@@ -23,7 +23,8 @@ class Session(Struct, frozen=True, kw_only=True):
         bound_at: when it got its worker.
         worker: name of its worker, empty while it has none.
         restarts: how often it got another worker because one crashed.
-        upstream: address of the receive server that has taken it, empty where it is ours.
+        upstream: address of the receive server that has taken it, empty where it is ours; `upstream_id`, `upstream_url`
+            and `upstream_token` are what that server calls it.
         order: counts sessions in the order in which the cluster recorded them.
         version: changes with every change; a change that was decided on an older version is refused.
     """
@@ -45,6 +46,7 @@ class Session(Struct, frozen=True, kw_only=True):
     upstream: str = ""
     upstream_id: str = ""
     upstream_url: str = ""
+    upstream_token: str = ""
     legacy_address: str = ""
     order: int = 0
     version: int = 0

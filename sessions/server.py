@@ -35,7 +35,7 @@ from sessions.site import SessionSite
 from sessions.tokens import Tokens
 from sessions.tunnel import tunnel_class
 from web.background import alongside
-from web.guard import WRONG_KEYS_A_MINUTE, Guard
+from web.guard import WRONG_KEYS_A_MINUTE, Guard, RefusedError
 from web.keys import KeyFileError, Keyring
 from web.limits import Buckets, Proxies
 
@@ -52,6 +52,7 @@ def create_app(site: SessionSite) -> ASGIApp:
     app.add_exception_handler(HTTPException, problems.answer_http)
     app.add_exception_handler(StarletteHTTPException, problems.answer_http)
     app.add_exception_handler(RequestValidationError, _refuse_query)
+    app.add_exception_handler(RefusedError, _refuse)
     app.add_exception_handler(BackendError, _apologise)
     outer: ASGIApp = Guard(app, site, guarded=("/sessions",), sign_in="", answer=problems.answer_refused)
     if not (origins := split(site.settings.cors_origins)):
@@ -81,7 +82,7 @@ async def open_site(config: Settings) -> AsyncIterator[SessionSite]:
     )
     async with AgentClient(config.socket).running() as backend, contextlib.aclosing(_Closing(upstreams)):
         allocator = Allocator(backend, config, tokens)
-        keeper = Keeper(allocator, config)
+        keeper = Keeper(allocator, config, upstreams)
         site = SessionSite(
             config, allocator, keeper, upstreams, keys, Buckets(config.rate_limit), Buckets(WRONG_KEYS_A_MINUTE),
             Proxies(split(config.trusted_proxies)),
@@ -160,6 +161,11 @@ async def serve(config: Settings, listener: socket.socket) -> None:
         host, port = listener.getsockname()[:2]
         log.info("receive_server_listening", url=f"http://{host}:{port}/")
         await server.serve(sockets=[listener])
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedError)
+    return problems.answer_refused(error)
 
 
 async def _refuse_query(_: Request, error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -14,6 +15,7 @@ from sessions.offload import Upstreams
 from sessions.problems import ProblemError, not_found
 from sessions.records import Session, Worker
 from sessions.settings import Settings
+from web.guard import unknown_caller
 from web.keys import Caller, Keyring
 from web.limits import Buckets, Proxies
 
@@ -39,8 +41,24 @@ class SessionSite:
 
     @property
     def is_read_by_key(self) -> bool:
-        """Whether to ask for a session takes a key."""
-        return self.settings.sessions_ask == "key"
+        """Not for all paths: where a session's token will do no key is needed; elsewhere `require_key` asks for one."""
+        return False
+
+    def require_key(self, caller: Caller) -> None:
+        """Refuse who has no key, where asking for a session takes one.
+
+        Raises:
+            RefusedError: 401.
+        """
+        if caller.name is None and self.settings.sessions_ask == "key":
+            raise unknown_caller("this takes a key: send Authorization: Bearer KEY")
+
+    def is_token(self, session_id: str, given: str) -> bool:
+        """Whether this is that session's token, which is its upstream server's where it was passed on."""
+        session = self.allocator.backend.view.sessions.get(session_id)
+        theirs = session.upstream_token if session is not None else ""
+        is_theirs = bool(theirs) and hmac.compare_digest(theirs.encode(), given.encode("utf-8", "surrogatepass"))
+        return self.allocator.tokens.is_token(session_id, given) or is_theirs
 
     async def signed_in_as(self, token_digest: str) -> str | None:
         """Nobody signs in here: clients are programs."""
@@ -56,7 +74,7 @@ class SessionSite:
             raise ProblemError(
                 429, "rate", "too many wrong tokens", f"try again in {wait_s:.0f} s", {"Retry-After": f"{wait_s:.0f}"}
             )
-        if not self.allocator.tokens.is_token(session_id, token):
+        if not self.is_token(session_id, token):
             self.failures.take(peer)
             raise ProblemError(
                 401, "token", "this is not the token of that session",

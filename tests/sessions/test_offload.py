@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -43,7 +44,9 @@ def test_a_full_edge_sends_to_the_data_centre_and_then_to_the_line(centre: Clust
     assert session["where"] == "data-centre"
     assert f":{centre.ports[0]}/" in session["url"]
     with connect(url_of(session)) as ws:
-        assert msgspec.json.decode(ws.recv())["session"] == session["id"]
+        assert msgspec.json.decode(ws.recv())["session"] == centre.list_all()["sessions"][0]["id"]
+    headers = {"Session-Token": session["token"]}
+    assert httpx.get(f"{base}/sessions/{session['id']}", headers=headers).json()["where"] == "data-centre"
     # Asked again, the same session: no second one is opened anywhere.
     assert ask(base, client="b", headers=key).json()["id"] == session["id"]
     assert len(centre.list_all()["sessions"]) == 1
@@ -53,8 +56,32 @@ def test_a_full_edge_sends_to_the_data_centre_and_then_to_the_line(centre: Clust
     # What the edge asked the centre for in vain is not left there.
     assert len(centre.list_all()["sessions"]) == 1
     assert edge.list_all()["upstreams"][f"http://127.0.0.1:{centre.ports[0]}"] is True
+    # What is ended here ends there.
+    assert httpx.delete(f"{base}/sessions/{session['id']}", headers=headers).status_code == 204
+    assert centre.list_all()["sessions"] == []
     for one in (here, waiting.json()):
         httpx.delete(f"{base}/sessions/{one['id']}", headers={"Session-Token": one["token"]})
+
+
+def test_a_session_that_ended_upstream_is_forgotten_here(centre: Cluster, edge: Cluster) -> None:
+    base = f"http://127.0.0.1:{edge.ports[0]}"
+    here, away = ask(base, client="here").json(), ask(base, client="away").json()
+    assert away["where"] == "data-centre"
+    (there,) = centre.list_all()["sessions"]
+    url = f"http://127.0.0.1:{centre.ports[0]}/sessions/{there['id']}"
+    extended = httpx.patch(f"{base}/sessions/{away['id']}", json={"ttl_s": 900}, headers=_token(away))
+    assert extended.json()["expires_at"] > away["expires_at"]
+    assert httpx.get(url, headers=_token(away)).json()["expires_at"] > there["expires_at"]
+    assert httpx.delete(url, headers=_token(away)).status_code == 204
+    end = time.monotonic() + 20
+    while httpx.get(f"{base}/sessions/{away['id']}", headers=_token(away)).status_code != 404:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    httpx.delete(f"{base}/sessions/{here['id']}", headers=_token(here))
+
+
+def _token(session: dict[str, str]) -> dict[str, str]:
+    return {"Session-Token": session["token"]}
 
 
 def test_a_request_that_came_here_before_is_refused(edge: Cluster) -> None:
