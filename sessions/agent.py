@@ -145,9 +145,8 @@ async def running(config: Settings) -> AsyncIterator[Machine]:
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     logs = state / "logs"
     logs.mkdir(exist_ok=True)
-    # Paths of sockets are short by decree of the kernel, and a state folder may lie deep.
-    folder = Path(tempfile.mkdtemp(prefix="bongsu-"))
     with _lock(state / "agent.lock"):
+        folder = _socket_folder(state / "sockets")
         for old in logs.glob("*.log*"):
             old.unlink(missing_ok=True)
         warm = settings.counts("BONGSU_SESSIONS_WARM", config.sessions_warm)
@@ -168,6 +167,21 @@ async def running(config: Settings) -> AsyncIterator[Machine]:
                     await machine.close()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            (state / "sockets").unlink(missing_ok=True)
+
+
+def _socket_folder(link: Path) -> Path:
+    """A fresh folder for sockets, whose paths must be short where the state folder may lie deep.
+
+    Args:
+        link: leads to it, so that the agent after one that was killed finds what that has left, and removes it.
+    """
+    if link.is_symlink():
+        shutil.rmtree(link.readlink(), ignore_errors=True)
+        link.unlink()
+    folder = Path(tempfile.mkdtemp(prefix="bongsu-"))
+    link.symlink_to(folder)
+    return folder
 
 
 @contextlib.contextmanager

@@ -122,7 +122,10 @@ def test_nothing_is_left_of_a_killed_agent() -> None:
         assert len(workers) >= 2
         cluster.agent.end(signal.SIGKILL)
         _until(lambda: not any(w.is_running() for w in workers), "workers outlive their agent")
+        left = (cluster.folder / "sockets").readlink()
+        assert left.is_dir()
         cluster.agent.start()
+        _until(lambda: not left.exists(), "sockets of the killed agent are left")
         # The receive server finds the new agent by itself, and the client gets its session again.
         after = ask(base, headers=key)
         assert after.status_code == 201, after.text
