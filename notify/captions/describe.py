@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from functions.event import Event
+from functions.event import HazardSeen
 from functions.reasons import one_line
 from functions.settings import Environment, read
 from privacy.redact import Redacted
@@ -102,7 +102,7 @@ def load_settings() -> Settings:
 
 
 async def remark_on(
-    event: Event, picture: Redacted, counts: Mapping[str, int], describer: Describer, timeout_s: float
+    event: HazardSeen, picture: Redacted, counts: Mapping[str, int], describer: Describer, timeout_s: float
 ) -> str:
     """The network's sentence as a caption may add it; empty where it is late, fails, or says what it may not."""
     try:
