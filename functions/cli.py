@@ -140,7 +140,7 @@ def _in_one_line(call: Callable[_P, int]) -> Callable[_P, int]:
 @click.group(cls=_Commands, context_settings={"help_option_names": _HELP_NAMES})
 @click.version_option(_version(), prog_name="bongsu", message="%(prog)s %(version)s")
 def bongsu() -> None:
-    """Watch CCTV for accidents, fires, guns and knives, and tell people."""
+    """Watch CCTV for hazards, and tell people."""
 
 
 @bongsu.group()

@@ -13,8 +13,9 @@ from functions.event.facts import (
     utc_now,
 )
 from functions.event.geometry import Box
-from functions.event.parts import HAZARDS, Caption, Detection, Frame, Hazard, Place, Stage, Zone
+from functions.event.parts import Caption, Detection, Frame, Place, Stage, Zone
 from functions.event.wire import CONTENT_TYPE, DecodeError, Message, decode, encode
+from functions.hazards import HAZARDS, Hazard
 
 __all__ = [
     "CONTENT_TYPE",

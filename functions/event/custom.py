@@ -8,7 +8,8 @@ from msgspec import field
 
 from functions.event.facts import FACTS, CameraEvent, HazardSeen, require_type
 from functions.event.geometry import Box
-from functions.event.parts import Caption, Detection, Frame, Hazard, Zone
+from functions.event.parts import Caption, Detection, Frame, Zone
+from functions.hazards import Hazard
 
 
 class CustomEvent(CameraEvent, frozen=True, kw_only=True, tag=False):

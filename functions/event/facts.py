@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Struct, StructMeta, field
 
 from functions.event.geometry import Box
-from functions.event.parts import HAZARDS, Caption, Detection, Frame, Hazard, Place, Stage, Zone, require_utc
+from functions.event.parts import Caption, Detection, Frame, Place, Stage, Zone, require_utc
+from functions.hazards import HAZARDS, Hazard
 
 WIRE_VERSION = 2
 _TYPE = re.compile(r"[a-z][a-z0-9_-]{0,62}")

@@ -1,17 +1,13 @@
-"""What events are made of: hazards, detections, frames, places, captions, zones and stages."""
+"""What events are made of: detections, frames, places, captions, zones and stages."""
 
 from __future__ import annotations
 
 import math
 from datetime import datetime
-from typing import Literal
 
 from msgspec import Struct
 
 from functions.event.geometry import Box
-
-Hazard = Literal["accident", "fire", "gun", "knife"]
-HAZARDS: tuple[Hazard, ...] = ("accident", "fire", "gun", "knife")
 
 
 class Detection(Struct, frozen=True):

@@ -14,7 +14,8 @@ from msgspec import Struct, field
 from functions.event.custom import CustomEvent, event_of
 from functions.event.facts import DECLARED, FACTS, WIRE_VERSION, Event
 from functions.event.geometry import Box
-from functions.event.parts import Caption, Detection, Frame, Hazard, Place, Stage, Zone
+from functions.event.parts import Caption, Detection, Frame, Place, Stage, Zone
+from functions.hazards import Hazard
 
 CONTENT_TYPE = "application/msgpack"
 
