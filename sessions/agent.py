@@ -179,7 +179,7 @@ def _socket_folder(link: Path) -> Path:
     if link.is_symlink():
         shutil.rmtree(link.readlink(), ignore_errors=True)
         link.unlink()
-    folder = Path(tempfile.mkdtemp(prefix="bongsu-"))
+    folder = Path(tempfile.mkdtemp(prefix="bongsu-sessions-"))
     link.symlink_to(folder)
     return folder
 
