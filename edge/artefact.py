@@ -155,7 +155,9 @@ async def _pull_file(registry: Registry, name: str, layer: Descriptor, folder: P
     if f"sha256:{digest.hexdigest()}" != layer.digest:
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
-        raise FleetError(f"{target.name} from {registry.address} is not what its manifest says: it was altered or cut off")
+        raise FleetError(
+            f"{target.name} from {registry.address} is not what its manifest says: it was altered or cut off"
+        )
     part.replace(target)
 
 

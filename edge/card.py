@@ -12,6 +12,8 @@ from edge.errors import FleetError
 from edge.oci.manifest import check_name, check_reference
 
 CARD_FILE = "model.yaml"
+SUMS_FILE = "SHA256SUMS"
+"""Whoever unpacks a version writes this one."""
 WEIGHTS_SUFFIXES = (".onnx", ".xml", ".bin", ".pt", ".engine", ".tflite", ".json")
 ARCHITECTURES = ("amd64", "arm64", "arm", "riscv64", "any")
 
@@ -101,7 +103,9 @@ def check_file_name(name: str, where: str) -> str:
         FleetError: it is a path, or hidden.
     """
     if not name or name.startswith(".") or "/" in name or "\\" in name or "\0" in name or len(name) > 200:
-        raise FleetError(f"{where}: a file lies in the model's own folder, and its name has no / and no leading dot: {name!r}")
+        raise FleetError(
+            f"{where}: a file lies in the model's own folder, and its name has no / and no leading dot: {name!r}"
+        )
     return name
 
 
@@ -118,7 +122,8 @@ def read_folder(folder: Path) -> tuple[ModelCard, list[Path]]:
         raise FleetError(f"{path}: {error.strerror}: a model's folder holds {CARD_FILE} (docs/fleet.md)") from None
     names = card.files
     if names is None:
-        names = tuple(p.name for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith("."))
+        found = [p.name for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".")]
+        names = tuple(name for name in found if name != SUMS_FILE)
     files = [folder / name for name in dict.fromkeys((card.weights, *names)) if name != CARD_FILE]
     for file in files:
         if not file.is_file():

@@ -29,8 +29,8 @@ class FleetSettings:
 
     Attributes:
         folder: nodes.yaml, keys, the audit log; `BONGSU_FLEET`, default `state/fleet`.
-        registry: `https://host[:port][/prefix]`, or a folder in OCI layout; `BONGSU_MODEL_REGISTRY`, default `models` in
-            `folder`.
+        registry: `https://host[:port][/prefix]`, or a folder in OCI layout; `BONGSU_MODEL_REGISTRY`, default
+            `models` in `folder`.
         registry_ca: PEM file of the one authority that may have signed the registry's certificate;
             `BONGSU_MODEL_REGISTRY_CA`. None: the system's.
         writer: who pushes and deletes; `BONGSU_MODEL_REGISTRY_USER` and `…_PASSWORD_FILE` (or `…_PASSWORD`).

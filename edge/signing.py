@@ -26,7 +26,16 @@ from edge.oci.registry import Registry
 SIGNATURE = "dev.cosignproject.cosign/signature"
 PAYLOAD_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
 _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
-_CONFIG = b'{"architecture":"","config":{},"created":"0001-01-01T00:00:00Z","history":[],"os":"","rootfs":{"diff_ids":[],"type":"layers"}}'
+_CONFIG = msgspec.json.encode(
+    {
+        "architecture": "",
+        "config": {},
+        "created": "0001-01-01T00:00:00Z",
+        "history": [],
+        "os": "",
+        "rootfs": {"diff_ids": [], "type": "layers"},
+    }
+)
 _MAX_SIGNATURES = 32
 _MAX_PAYLOAD_BYTES = 64 << 10
 
@@ -61,9 +70,7 @@ def make_key(private: Path, public: Path) -> None:
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    shown = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    shown = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     for path, content, mode in ((private, secret, 0o600), (public, shown, 0o644)):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +195,9 @@ def _private(path: Path) -> Ed25519PrivateKey:
     except OSError as error:
         raise FleetError(f"{path}: {error.strerror}: bongsu models keygen writes a key") from None
     except (ValueError, TypeError) as error:
-        raise FleetError(f"{path} is no private key in PEM, or BONGSU_SIGNING_PASSPHRASE is not its own: {error}") from None
+        raise FleetError(
+            f"{path} is no private key in PEM, or BONGSU_SIGNING_PASSPHRASE is not its own: {error}"
+        ) from None
     if not isinstance(key, Ed25519PrivateKey):
         raise FleetError(f"{path} is not an ed25519 key: bongsu models keygen writes one")
     return key

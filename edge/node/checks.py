@@ -46,7 +46,7 @@ def _is_signed(payload: bytes, signature: bytes, key: str) -> bool:
         command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", "key.pem", "-rawin", "-in", "payload",
                    "-sigfile", "signature"]  # fmt: skip
         try:
-            done = subprocess.run(command, cwd=at, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30)
+            done = subprocess.run(command, cwd=at, capture_output=True, timeout=30, check=False)
         except FileNotFoundError:
             raise Refused("openssl is not installed here, and signatures need it: apt-get install openssl") from None
     if b"rawin" in done.stderr:

@@ -1,8 +1,8 @@
 """What a node does when it is asked to; edge/ssh.py sends this package with each request, and nothing is left running.
 
-It needs Python 3.9 and the standard library alone. One line of JSON comes in on stdin; lines of JSON go out on stdout: any
-number of `progress` and `need`, then one `result` or `error`. After a `need` the blob's bytes follow on stdin. All that it
-writes is below `~/.bongsu`.
+It needs Python 3.9 and the standard library alone. One line of JSON comes in on stdin; lines of JSON go out on stdout:
+any number of `progress` and `need`, then one `result` or `error`. After a `need` the blob's bytes follow on stdin. All
+that it writes is below `~/.bongsu`.
 """
 
 from __future__ import annotations

@@ -79,7 +79,9 @@ def lock() -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > end:
-                    raise Refused(f"another deployment has been under way here for over {_LOCK_S} s: try again") from None
+                    raise Refused(
+                        f"another deployment has been under way here for over {_LOCK_S} s: try again"
+                    ) from None
                 time.sleep(0.2)
         yield
     finally:

@@ -104,7 +104,7 @@ def _take_from_stdin(digest: str, offset: int, size: int, take: Callable[[bytes]
     say({"kind": "need", "digest": digest, "offset": offset})
     remaining = size - offset
     while remaining:
-        chunk = sys.stdin.buffer.read1(min(CHUNK_BYTES, remaining))  # type: ignore[attr-defined,unused-ignore]
+        chunk = sys.stdin.buffer.read(min(CHUNK_BYTES, remaining))
         if not chunk:
             raise Refused("the transfer was cut off: the same command goes on from here")
         take(chunk)

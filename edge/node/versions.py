@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from edge.node.checks import check_architecture, verify_signatures
 from edge.node.messages import DIGEST, FILE, HOME, NAME, Refused, checked, lock, write
 from edge.node.transfer import BLOBS, fetch_all, hash_file
 
+SUMS = "SHA256SUMS"
+"""What models/registry.py checks weights against before it loads them."""
 _MODELS = HOME / "models"
+_PART_DAYS = 7
 
 
 def list_models(request: dict[str, Any]) -> dict[str, Any]:
@@ -78,26 +82,31 @@ def roll_back(request: dict[str, Any]) -> dict[str, Any]:
 
 def _is_whole(target: Path, layers: list[dict[str, Any]]) -> bool:
     """Whether a version is here with every byte as it came."""
-    files = [(target / checked(layer["annotations"]["org.cncf.model.filepath"], FILE), layer) for layer in layers]
-    return all(file.is_file() and hash_file(file) == layer["digest"][7:] for file, layer in files)
+    return all(
+        (target / name).is_file() and hash_file(target / name) == digest for name, digest in _files(layers).items()
+    )
 
 
 def _assemble(layers: list[dict[str, Any]], content: bytes, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=target.parent, prefix=".new-"))
     try:
-        sums = ""
-        for layer in layers:
-            name = layer["annotations"]["org.cncf.model.filepath"]
-            if name != "SHA256SUMS":
-                os.link(BLOBS / layer["digest"][7:], made / name)
-                sums += f"{layer['digest'][7:]}  {name}\n"
-        (made / "SHA256SUMS").write_text(sums)
+        files = _files(layers)
+        for name, digest in files.items():
+            os.link(BLOBS / digest, made / name)
+        (made / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in files.items()))
         (made / ".manifest.json").write_bytes(content)
         made.replace(target)
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
+
+
+def _files(layers: list[dict[str, Any]]) -> dict[str, str]:
+    """The sha256 of each file by its name."""
+    files = {checked(layer["annotations"]["org.cncf.model.filepath"], FILE): layer["digest"][7:] for layer in layers}
+    files.pop(SUMS, None)  # that is written here
+    return files
 
 
 def _switch(folder: Path, digest: str, kept: list[str]) -> None:
@@ -119,7 +128,9 @@ def _prune(folder: Path, keep: int) -> list[str]:
         shutil.rmtree(stray)
     write(folder / ".history", json.dumps(kept[-keep:]).encode())
     for blob in BLOBS.glob("*"):
-        if blob.suffix != ".part" and blob.stat().st_nlink == 1:
+        status = blob.stat()
+        is_old = time.time() - status.st_mtime > _PART_DAYS * 86400
+        if is_old if blob.suffix == ".part" else status.st_nlink == 1:
             blob.unlink()
     return [f"sha256:{d}" for d in gone]
 

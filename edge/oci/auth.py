@@ -44,7 +44,7 @@ async def answer_challenge(
             raise FleetError(f"{address} asks for a user: set BONGSU_MODEL_REGISTRY_USER and …_PASSWORD_FILE")
         return basic(credentials)
     facts = dict(_PARAMETER.findall(rest))
-    if scheme.lower() != "bearer" or not facts.get("realm", "").startswith(address.split("://")[0] + "://"):
+    if scheme.lower() != "bearer" or not facts.get("realm", "").startswith(address.partition("://")[0] + "://"):
         raise FleetError(f"{address} asks for a sign-in of a kind that is not known: {challenge[:100]!r}")
     query = {key: facts[key] for key in ("service", "scope") if key in facts}
     headers = {"Authorization": basic(credentials)} if credentials is not None else {}

@@ -78,7 +78,9 @@ class LayoutRegistry:
         with self._writing():
             for blob in (manifest.config, *manifest.layers):
                 if not self._blob(blob.digest).is_file():
-                    raise FleetError(f"{name}:{reference} names {blob.digest}, which is not in {self.address}: push again")
+                    raise FleetError(
+                        f"{name}:{reference} names {blob.digest}, which is not in {self.address}: push again"
+                    )
             others = [e for n, t, e in self._entries() if (n, t) != (name, tag) or (not tag and e.digest != digest)]
             self._write_index([*others, entry])
         return digest
@@ -171,7 +173,9 @@ class LayoutRegistry:
         try:
             return msgspec.json.decode(path.read_bytes(), type=_Index)
         except (msgspec.MsgspecError, OSError) as error:
-            raise FleetError(f"{path} is no OCI index ({error}): name another folder in BONGSU_MODEL_REGISTRY") from None
+            raise FleetError(
+                f"{path} is no OCI index ({error}): name another folder in BONGSU_MODEL_REGISTRY"
+            ) from None
 
     def _write_index(self, ours: list[Descriptor]) -> None:
         foreign = [e for e in self._index().manifests if ":" not in e.annotations.get(_REF, "")]

@@ -156,7 +156,7 @@ class RemoteRegistry:
         while offset < size:
             chunk = await asyncio.to_thread(_read_chunk, source, offset)
             if not chunk:
-                raise FleetError(f"{source} became shorter while it was pushed")
+                raise FleetError(f"{source!r:.200} became shorter while it was pushed")
             headers = {
                 "Content-Type": "application/octet-stream",
                 "Content-Range": f"{offset}-{offset + len(chunk) - 1}",
@@ -191,7 +191,9 @@ class RemoteRegistry:
     async def delete_manifest(self, name: str, digest: str) -> None:
         async with await self._send("DELETE", self._manifest(name, digest), ok=(202, 404, 405)) as answer:
             if answer.status == 405:
-                raise FleetError(f"{self.address} does not allow deleting: set storage.delete.enabled in its config.yml")
+                raise FleetError(
+                    f"{self.address} does not allow deleting: set storage.delete.enabled in its config.yml"
+                )
 
     async def collect_garbage(self) -> int | None:
         return None
@@ -235,7 +237,9 @@ class RemoteRegistry:
             said = (await answer.content.read(400)).decode(errors="replace").strip()
             answer.release()
             if answer.status in (401, 403):
-                raise FleetError(f"{self.address} refuses this user (HTTP {answer.status}): check its name and password")
+                raise FleetError(
+                    f"{self.address} refuses this user (HTTP {answer.status}): check its name and password"
+                )
             raise FleetError(f"{self.address} answered HTTP {answer.status} to {method}: {said or answer.reason}")
         return answer
 
