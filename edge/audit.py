@@ -1,4 +1,4 @@
-"""Who changed what in a fleet: `audit.jsonl`, which is only ever appended to; every command that changes writes a line."""
+"""Who changed what in a fleet: `audit.jsonl`, only ever appended to; every command that changes writes a line."""
 
 from __future__ import annotations
 

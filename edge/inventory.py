@@ -1,4 +1,4 @@
-"""Ansible's inventories in INI form: `bongsu nodes import` reads and `export` writes them; EVC kept its nodes in one."""
+"""Ansible's inventories in INI form, as EVC had them: `bongsu nodes import` reads and `export` writes them."""
 
 from __future__ import annotations
 

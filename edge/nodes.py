@@ -94,6 +94,21 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     container_runtime: _Word = ""
 
 
+class NodeModel(msgspec.Struct, frozen=True):
+    """What a machine says of one model: the version in use, and the digests that it keeps."""
+
+    name: _Word
+    digest: _Word
+    version: _Word
+    kept: list[_Word]
+
+
+class NodeModels(msgspec.Struct, frozen=True):
+    """What a machine says of all models."""
+
+    models: list[NodeModel]
+
+
 class Deployed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The version of a model that a node was last seen to use."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+import shlex
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -145,6 +146,32 @@ async def ask(
         return msgspec.json.decode(line, type=answer)
     except msgspec.MsgspecError as error:
         raise FleetError(f"node {node.name!r} answered with nonsense: {error}") from None
+
+
+async def run(node: Node, command: Sequence[str]) -> str:
+    """Run a command of the system on a node.
+
+    Args:
+        node: Which one.
+        command: The program and its arguments, quoted here.
+
+    Returns:
+        What it printed, errors included.
+
+    Raises:
+        NodeLostError: the node cannot be reached, or went away in the middle.
+        NodeRefusedError: the command failed; the message has its last line.
+    """
+    try:
+        async with connected(node) as connection:
+            done = await connection.run(shlex.join(command), stderr=asyncssh.STDOUT, errors="replace")
+    except (OSError, asyncssh.Error, TimeoutError) as error:
+        raise NodeLostError(f"node {node.name!r} was lost: {_say(error)}") from None
+    said = str(done.stdout or "")
+    if done.exit_status != 0:
+        last = clean(said.strip().splitlines()[-1]) if said.strip() else f"status {done.exit_status}"
+        raise NodeRefusedError(f"node {node.name!r}: {command[0]} failed: {last}")
+    return said
 
 
 async def _talk(
