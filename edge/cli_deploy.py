@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from edge.artefact import read_version
 from edge.cli_models import opened
 from edge.command import choose, describe_bytes, fleet_command
-from edge.deploy import Deployer, Outcome, Plan
 from edge.errors import FleetError
 from edge.nodes import NodeFile
 from edge.oci.manifest import check_name, split_reference
 from edge.progress import ProgressView
 from edge.settings import read_settings
-from edge.signing import read_public_keys, read_signatures, verify
+
+if TYPE_CHECKING:
+    from edge.deploy import Outcome
 
 
 @click.command()
@@ -31,6 +33,9 @@ async def deploy(
     *, reference: str, selector: str, canary: int, max_parallel: int, keep: int, allow_unsigned: bool
 ) -> int:
     """Bring a version to nodes, verify it there, and put it in use in one step."""
+    from edge.deploy import Deployer, Plan  # asyncssh costs half a second, and most commands need none
+    from edge.signing import read_public_keys, read_signatures, verify
+
     settings = read_settings()
     chosen = choose(NodeFile(settings.folder).read(), selector)
     trusted = read_public_keys(settings.folder / "trusted")
@@ -54,6 +59,8 @@ async def deploy(
 @fleet_command
 async def rollback(*, name: str, selector: str) -> int:
     """Put the version before in use again on nodes; nothing is transferred."""
+    from edge.deploy import Deployer
+
     settings = read_settings()
     chosen = choose(NodeFile(settings.folder).read(), selector)
     if not any(check_name(name) in node.models for node in chosen):

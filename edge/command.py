@@ -16,17 +16,19 @@ from edge.nodes import Node, select
 _P = ParamSpec("_P")
 
 
-def fleet_command(call: Callable[_P, Coroutine[Any, Any, int]]) -> Callable[_P, int]:
-    """Run an async command to its exit status; what an operator can mend becomes one line on stderr."""
+def fleet_command(call: Callable[_P, Coroutine[Any, Any, int]]) -> Callable[_P, None]:
+    """Run an async command and exit with its status; what an operator can mend becomes one line on stderr."""
 
     @functools.wraps(call)
-    def called(*args: _P.args, **kwargs: _P.kwargs) -> int:
+    def called(*args: _P.args, **kwargs: _P.kwargs) -> None:
         try:
-            return asyncio.run(call(*args, **kwargs))
+            status = asyncio.run(call(*args, **kwargs))
         except FleetError as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
             raise click.ClickException(f"{error.filename or 'the system'}: {error.strerror or error}") from error
+        if status:
+            raise click.exceptions.Exit(status)
 
     return called
 

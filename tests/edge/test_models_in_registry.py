@@ -108,7 +108,9 @@ def test_the_scores_of_two_versions_are_compared(
     fleet.ok("models", "push", str(make_model("1", metrics={"map50": 0.7, "false_alarms": 3.0})))
     fleet.ok("models", "push", str(make_model("2", seed=2, metrics={"map50": 0.75, "false_alarms": 5.0, "recall": 0.9},
                                               lower_is_better=["false_alarms"])))  # fmt: skip
-    changes = {c["what"]: c["verdict"] for c in json.loads(fleet.ok("models", "diff", "hazard:1", "hazard:2", "--json"))}
+    changes = {
+        c["what"]: c["verdict"] for c in json.loads(fleet.ok("models", "diff", "hazard:1", "hazard:2", "--json"))
+    }
     assert changes["map50"] == "better"
     assert changes["false_alarms"] == "worse"
     assert changes["recall"] == "added"
@@ -150,7 +152,7 @@ def test_bad_cards_are_one_line(fleet: Fleet, make_model: MakeModel) -> None:
     )
     assert "has no / and no leading dot" in fleet.refused("models", "push", str(make_model("3", weights="../passwd")))
     assert "unknown field `colour`" in fleet.refused("models", "push", str(make_model("4", colour="red")))
-    assert "letters, digits and . _ -" in fleet.refused("models", "push", str(make_model("5", version="a b")))
+    assert "letters, digits and . _ -" in fleet.refused("models", "push", str(make_model("a b")))
 
 
 def test_a_registry_is_believed_only_with_its_authority_and_its_user(
