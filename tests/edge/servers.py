@@ -1,4 +1,4 @@
-"""What a fleet stands on, for its tests: an SSH server that is a node, and a registry with TLS and a private authority."""
+"""What a fleet stands on, for its tests: an SSH server as a node, a registry with TLS and a private authority."""
 
 from __future__ import annotations
 
