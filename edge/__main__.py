@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from edge.cli import models, nodes
+from functions.cli import run_command
 
 
 @click.group()
 def edge() -> None:
-    """The fleet: edge nodes and the models they run."""
+    """Manage edge nodes and the models they run."""
 
 
 edge.add_command(nodes)
 edge.add_command(models)
 
 if __name__ == "__main__":
-    edge(prog_name="bongsu")
+    sys.exit(run_command(edge, sys.argv[1:], "bongsu"))

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("functions", "models", "web", "motion", "detect", "privacy", "store", "notify", "api", "local", "keda")
+ROOMS = ("functions", "models", "web", "motion", "detect", "privacy", "store", "notify", "api", "edge", "local", "keda")
 _INCIDENTS_S = 90.0
 
 

@@ -19,7 +19,7 @@ DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()
 STAGES = {
     match[2]: match[0] for match in re.finditer(r"^FROM (\S+) AS (\S+)\n(?:(?!^FROM ).*\n?)*", DOCKERFILE, re.MULTILINE)
 }
-SERVICES = ["motion", "detect", "detect-cuda", "function", "caption", "api"]
+SERVICES = ["motion", "detect", "detect-cuda", "function", "caption", "api", "fleet"]
 
 
 def test_there_is_a_stage_for_each_image() -> None:

@@ -17,7 +17,7 @@ from privacy import redact
 from privacy.redact import Redacted, read_back, require_redacted
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("functions", "models", "web", "motion", "detect", "privacy", "store", "notify", "api", "local")
+ROOMS = ("functions", "models", "web", "motion", "detect", "privacy", "store", "notify", "api", "edge", "local")
 MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 MAKER = ROOT / "privacy/redact.py"
 # Who may take a picture for public that it did not redact or draw, and why: docs/privacy.md.
