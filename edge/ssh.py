@@ -21,7 +21,7 @@ from edge.nodes import Node, SshAddress
 _T = TypeVar("_T")
 _MODULES = ("messages", "facts", "checks", "transfer", "versions", "main")
 """In the order in which they import each other."""
-_BOOTSTRAP = (
+BOOTSTRAP = (
     "import sys,types,json;"
     "sources=json.loads(sys.stdin.buffer.readline());"
     "[sys.modules.setdefault(n,types.ModuleType(n)) for n in ('edge','edge.node')];"
@@ -135,7 +135,7 @@ async def ask(
     """
     try:
         async with connected(node) as connection:
-            process = await connection.create_process(f'python3 -u -c "{_BOOTSTRAP}"', encoding=None)
+            process = await connection.create_process(f'python3 -u -c "{BOOTSTRAP}"', encoding=None)
             async with process:
                 line = await _talk(node, process, request, on_progress, blobs)
     except (OSError, asyncssh.Error, TimeoutError) as error:
@@ -181,7 +181,7 @@ async def _talk(
     on_progress: OnProgress | None,
     blobs: Blobs | None,
 ) -> bytes:
-    process.stdin.write(_sources() + b"\n" + msgspec.json.encode(request) + b"\n")
+    process.stdin.write(sources() + b"\n" + msgspec.json.encode(request) + b"\n")
     while True:
         line = await _read_line(process)
         if not line.endswith(b"\n"):
@@ -233,7 +233,8 @@ def clean(text: str) -> str:
 
 
 @cache
-def _sources() -> bytes:
+def sources() -> bytes:
+    """What BOOTSTRAP reads first: the modules of edge/node in one line of JSON."""
     package = files("edge.node")
     return msgspec.json.encode([(f"edge.node.{name}", (package / f"{name}.py").read_text()) for name in _MODULES])
 

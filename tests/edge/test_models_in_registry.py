@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.edge.conftest import Fleet
-from tests.edge.servers import OciRegistry
+from tests.edge.servers import OciRegistry, SshNode
 
 pytestmark = pytest.mark.connected
 
@@ -169,3 +169,19 @@ def test_a_registry_is_believed_only_with_its_authority_and_its_user(
     assert "refuses this user (HTTP 401)" in fleet.refused("models", "push", folder)
     registry.stop()
     assert "cannot be reached" in fleet.refused("models", "list")
+
+
+def test_the_garbage_of_a_server_is_collected_on_its_node(
+    fleet: Fleet, registry: OciRegistry, new_node: Callable[..., SshNode], make_model: MakeModel
+) -> None:
+    fleet.environment |= registry.environment
+    node = new_node("store")
+    fleet.ok("nodes", "add", "store", "--ssh", node.address, "--key", str(fleet.key), "--host-key", node.fingerprint)
+    fleet.ok("models", "push", str(make_model("1")))
+    before = registry.bytes_on_disk()
+    fleet.ok("models", "push", str(make_model("2", seed=2)))
+    said = fleet.ok("models", "delete", "hazard:2", "--collect-on", "store", "--registry-config", str(registry.config))
+    assert "garbage collected on store: " in said
+    assert "0 blobs deleted" not in said
+    assert registry.bytes_on_disk() - before < 10_000
+    fleet.ok("models", "pull", "hazard:1", "--into", str(fleet.folder / "kept"))
