@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -106,8 +107,12 @@ async def _list(*, as_json: bool) -> int:
         for name in await registry.names():
             tags = await registry.tags(name)
             for tag in (tag for tag in tags if not is_signature_tag(tag)):
-                version = await read_version(registry, name, tag)
-                found.append((tag, version, signature_tag(version.digest) in tags))
+                try:
+                    version = await read_version(registry, name, tag)
+                except FleetError as error:  # what others keep in the same registry
+                    print(f"bongsu: left out: {error}", file=sys.stderr)
+                else:
+                    found.append((tag, version, signature_tag(version.digest) in tags))
     if as_json:
         print_json([{**_facts(v), "version": t, "signed": s} for t, v, s in found])
         return 0

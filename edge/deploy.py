@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -155,7 +155,7 @@ class Deployer:
             request,
             _Deployed,
             on_progress=lambda done, total: self._view.bytes(node.name, done, total) if self._view else None,
-            blobs=lambda digest, offset: self._registry.read_blob(version.name, digest, offset),
+            blobs=self._only_blobs_of(version),
         )
         if done.digest != version.digest:
             raise FleetError(f"node {node.name!r} says that it uses {done.digest[:80]!r}, not what was deployed")
@@ -169,6 +169,18 @@ class Deployer:
             digest=version.digest,
         )
         return Outcome(node.name, moved_bytes=done.moved_bytes, before=done.before)
+
+    def _only_blobs_of(self, version: Version) -> ssh.Blobs:
+        """Reads what a node asks for: each file of the version once, and nothing else of the registry."""
+        wanted = {layer.digest: layer.size for layer in version.manifest.layers}
+
+        def read(digest: str, offset: int) -> AsyncIterator[bytes]:
+            size = wanted.pop(digest, None)
+            if size is None or not 0 <= offset < size:
+                raise FleetError(f"a node asked for byte {offset} of {digest[:80]!r}, which is not to be sent now")
+            return self._registry.read_blob(version.name, digest, offset)
+
+        return read
 
     async def _source(self, version: Version) -> dict[str, str | None] | None:
         """Where nodes pull from by themselves; None where the blobs are sent over SSH."""

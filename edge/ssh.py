@@ -32,7 +32,7 @@ _CONNECT_S = 15
 _KEEPALIVE_S = 5
 _ANSWER_S = 300
 """Until a node says anything more: it hashes and waits for its disk without a word."""
-_MAX_LINE_BYTES = 1 << 20
+_END_S = 10
 _CHUNK_BYTES = 1 << 18
 
 OnProgress = Callable[[int, int], None]
@@ -185,11 +185,15 @@ async def _talk(
     while True:
         line = await _read_line(process)
         if not line.endswith(b"\n"):
+            if line and not process.stdout.at_eof():
+                raise FleetError(f"node {node.name!r} answered with {len(line)} bytes and no end of a line")
             raise await _explain_end(node, process)
         try:
             message = msgspec.json.decode(line, type=_Message)
         except msgspec.MsgspecError as error:
             raise FleetError(f"node {node.name!r} answered with what is no message ({error}): {line[:80]!r}") from None
+        except RecursionError:
+            raise FleetError(f"node {node.name!r} answered with what is nested too deeply to be a message") from None
         if message.kind == "result":
             return line
         if message.kind == "error":
@@ -197,13 +201,16 @@ async def _talk(
         if message.kind == "progress" and on_progress is not None:
             on_progress(message.done, message.total)
         if message.kind == "need" and blobs is not None:
-            await _send(process, blobs(message.digest, message.offset))
+            # A node that gave up has closed its end: its next line says why.
+            with contextlib.suppress(BrokenPipeError):
+                await _send(process, blobs(message.digest, message.offset))
 
 
 async def _read_line(process: asyncssh.SSHClientProcess[bytes]) -> bytes:
     async with asyncio.timeout(_ANSWER_S):
         try:
-            return await process.stdout.readuntil(b"\n", _MAX_LINE_BYTES)
+            # asyncssh stops reading at its window, 2 MB: an endless line ends there.
+            return await process.stdout.readuntil(b"\n")
         except asyncio.IncompleteReadError as error:
             return bytes(error.partial)
 
@@ -217,13 +224,17 @@ async def _send(process: asyncssh.SSHClientProcess[bytes], content: AsyncIterato
 
 async def _explain_end(node: Node, process: asyncssh.SSHClientProcess[bytes]) -> FleetError:
     """Why a node stopped talking before it had a result."""
-    said = (await process.stderr.read(20_000)).decode(errors="replace").strip()
-    await process.wait_closed()
+    said = b""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_END_S):
+            said = await process.stderr.read(20_000)
+            await process.wait_closed()
     if process.exit_status == 127:
         return FleetError(f"node {node.name!r} has no python3: apt-get install python3 there")
     if process.exit_status is None or process.exit_signal is not None:
         return NodeLostError(f"node {node.name!r} was lost: the connection ended; the same command goes on from there")
-    last = clean(said.splitlines()[-1]) if said else f"status {process.exit_status}"
+    lines = said.decode(errors="replace").split("\n")
+    last = clean(next((line for line in reversed(lines) if line.strip()), f"status {process.exit_status}"))
     return FleetError(f"node {node.name!r} failed: {last}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import ssl
 
 import aiohttp
 import msgspec
@@ -25,12 +26,13 @@ def basic(credentials: Credentials) -> str:
 
 
 async def answer_challenge(
-    session: aiohttp.ClientSession, challenge: str, credentials: Credentials | None, address: str
+    session: aiohttp.ClientSession, tls: ssl.SSLContext, challenge: str, credentials: Credentials | None, address: str
 ) -> str:
     """The header `Authorization` that a `WWW-Authenticate` asks for.
 
     Args:
         session: To fetch a token with.
+        tls: Whose certificates are believed.
         challenge: The header's value.
         credentials: Who calls, if anybody in particular.
         address: Of the registry, for errors.
@@ -48,11 +50,11 @@ async def answer_challenge(
         raise FleetError(f"{address} asks for a sign-in of a kind that is not known: {challenge[:100]!r}")
     query = {key: facts[key] for key in ("service", "scope") if key in facts}
     headers = {"Authorization": basic(credentials)} if credentials is not None else {}
-    async with session.get(facts["realm"], params=query, headers=headers) as answer:
-        if answer.status != 200:
-            raise FleetError(f"{facts['realm']} gave no token (HTTP {answer.status}): check the registry's user")
-        try:
+    try:
+        async with session.get(facts["realm"], params=query, headers=headers, ssl=tls) as answer:
+            if answer.status != 200:
+                raise FleetError(f"{facts['realm']} gave no token (HTTP {answer.status}): check the registry's user")
             token = msgspec.json.decode(await answer.read(), type=_Token)
-        except msgspec.MsgspecError as error:
-            raise FleetError(f"{facts['realm']} answered with no token: {error}") from None
+    except (msgspec.MsgspecError, aiohttp.ClientError, TimeoutError) as error:
+        raise FleetError(f"{facts['realm']} answered with no token: {error or 'no answer in time'}") from None
     return f"Bearer {token.token or token.access_token or ''}"
