@@ -1,10 +1,11 @@
-"""Connections that break in the middle, and nodes that lie: a proxy that cuts real TLS, a server that talks nonsense."""
+"""Connections that break in the middle, and nodes that lie: a proxy that cuts TLS, a server that talks nonsense."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -209,3 +210,20 @@ def test_a_manifest_of_nonsense_is_one_line() -> None:
     for content in (b"", b"[]", b"{}", b"[" * 100_000, msgspec.json.encode({"schemaVersion": 2, "layers": []})):
         with pytest.raises(FleetError, match="not an OCI image manifest"):
             decode_manifest(content)
+
+
+def test_an_interrupted_deployment_ends_without_a_traceback_and_goes_on(
+    fleet: Fleet, new_node: Callable[..., SshNode], make_model: Callable[..., Path]
+) -> None:
+    node = new_node("gate")
+    add(fleet, node, "gate-1")
+    push(fleet, make_model("1", size=BIG))
+    deploying = fleet.start("models", "deploy", "hazard:1", "--nodes", "all")
+    wait_for_part(node, BIG // 2, deploying)
+    deploying.send_signal(signal.SIGINT)
+    _, errors = deploying.communicate(timeout=60)
+    assert deploying.returncode == 130
+    assert "Traceback" not in errors
+    assert not current(node).exists()
+    said = fleet.ok("models", "deploy", "hazard:1", "--nodes", "all")
+    assert float(said.split(" in use, ")[1].split()[0]) < 0.6 * BIG / 1e6
