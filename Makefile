@@ -8,7 +8,7 @@ DEV    := $(VENV)/.dev
 PORT   ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench chaos clean train evaluate bench-detect test-train
+.PHONY: help run test lint generate format bench chaos clean train evaluate bench-detect test-train
 
 help: ## Show this help
 	@echo "Bongsu watches CCTV and tells people. Targets:"
@@ -27,6 +27,9 @@ lint: $(DEV) ## Check style, types and the rooms' import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+generate: $(DEV) ## Write queues and hazards into manifests and docs
+	$(BIN)/python tools/generate.py
 
 format: $(DEV) ## Format the code
 	$(BIN)/ruff check --fix .

@@ -29,7 +29,7 @@ from typing import Any
 
 from bench.accounts import Accounts, Dead, Seen, Sent, audit, count_splits
 from bench.channels import FAULTS, Channels
-from functions import HAZARDS, Box, Detection, Event, Message, Place, encode, utc_now
+from functions import HAZARDS, Box, Detection, HazardSeen, Message, Place, encode, utc_now
 from functions.broker import Broker, BrokerError, DeadLetter, connect
 from functions.topology import EXCHANGE, queues
 from tests.servers import MariaDB, Rabbit, Server
@@ -100,21 +100,20 @@ class Plan:
         at = sorted(dice.uniform(0.05, 1.0) * span_s for _ in names)
         return [(when, name, dice.randrange(1_000_000)) for when, name in zip(at, names, strict=True)]
 
-    def event(self, index: int) -> Event:
+    def event(self, index: int) -> HazardSeen:
         """The event of that number: the same id, camera and hazard in each run of this seed."""
         dice = random.Random(self.seed * 1_000_003 + index)
         hazard = dice.choice(HAZARDS)
         camera = dice.randrange(CAMERAS)
         box = Box(0.2, 0.2, 0.2 + dice.uniform(0.05, 0.4), 0.6)
-        return Event(
+        return HazardSeen(
             id=f"{self.seed:08x}{index:024x}",
-            type=hazard,
+            hazard=hazard,
             camera=f"camera-{camera}",
             place=Place(35.0 + camera / 20, 127.0 + camera / 20, f"Crossing {camera}"),
             captured_at=utc_now(),
-            hazard=hazard,
             detections=(Detection(hazard, round(dice.uniform(0.5, 0.99), 3), box),),
-            searched=HAZARDS,
+            labels_searched=HAZARDS,
         )
 
 

@@ -30,7 +30,7 @@ import av
 import structlog
 
 from detect.worker import HazardDetector, detect
-from functions import HAZARDS, Event, Hazard
+from functions import HAZARDS, Hazard, MotionBurst
 from models.network import hazard_spec
 from motion.burst import BurstRecorder, CapturedBurst
 from motion.config import Camera, Place
@@ -202,9 +202,8 @@ def _picture(frame: av.VideoFrame, at_s: float) -> Picture:
 
 
 def _looked(taken: CapturedBurst, eye: HazardDetector) -> Burst:
-    event = Event(
+    event = MotionBurst(
         id=taken.id,
-        type="motion",
         camera=taken.camera.id,
         place=taken.camera.place.wire,
         captured_at=taken.got_at,
@@ -213,7 +212,7 @@ def _looked(taken: CapturedBurst, eye: HazardDetector) -> Burst:
     )
     told = asyncio.run(detect([event], eye))
     times = [(frame.captured_at - _BEGIN).total_seconds() for frame in taken.frames]
-    return Burst(times[0], times[-1], tuple(e.hazard for e in told if e.hazard))
+    return Burst(times[0], times[-1], tuple(e.hazard for e in told))
 
 
 PLACE = Place(lat=37.5, lon=127.0, name="clip")

@@ -20,7 +20,7 @@ import av
 import cv2
 import psutil
 
-from functions import Box, Event, Frame, Place, encode, new_id, utc_now
+from functions import Box, Frame, MotionBurst, Place, encode, new_id, utc_now
 
 ROOT = Path(__file__).parents[1]
 _READY = """
@@ -42,7 +42,7 @@ asyncio.run(main())
 """
 
 
-def burst(clip: str = "fire", moved: Box | None = None) -> Event:
+def burst(clip: str = "fire", moved: Box | None = None) -> MotionBurst:
     """Four frames of a clip of the demo, at the size and quality in which motion publishes those of most cameras."""
     with av.open(str(ROOT / f"local/demo/media/{clip}.mp4")) as container:
         images = [f.to_ndarray(format="bgr24", width=1280, height=720) for f in container.decode(video=0)]
@@ -55,7 +55,7 @@ def burst(clip: str = "fire", moved: Box | None = None) -> Event:
         for i in range(4)
     )
     place = Place(37.5, 127.0, "bench")
-    return Event(id=new_id(), type="motion", camera="bench", place=place, captured_at=now, frames=frames, moved=moved)
+    return MotionBurst(id=new_id(), camera="bench", place=place, captured_at=now, frames=frames, moved=moved)
 
 
 def _start(event_file: Path) -> tuple[float, float, float]:

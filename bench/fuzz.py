@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 import psutil
 
-from functions import Event, Message, Place, encode, new_id, utc_now
+from functions import Event, HazardSeen, Message, Place, encode, new_id, utc_now
 from functions.broker import connect
 from functions.event import DecodeError, decode
 from functions.topology import DEAD, queues
@@ -47,7 +47,9 @@ _PATIENCE_S = 120.0
 
 def fire() -> Event:
     """A real event."""
-    return Event(id=new_id(), type="fire", camera="gate-1", place=Place(37.5, 127.0, "gate"), captured_at=utc_now())
+    return HazardSeen(
+        id=new_id(), hazard="fire", camera="gate-1", place=Place(37.5, 127.0, "gate"), captured_at=utc_now()
+    )
 
 
 def hostile(seed: int) -> Iterator[bytes]:

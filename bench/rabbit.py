@@ -21,7 +21,7 @@ from typing import Any
 
 import aio_pika
 
-from functions import Event, Frame, Place, encode, new_id, on, telemetry, utc_now
+from functions import Event, Frame, HazardSeen, Place, encode, new_id, on, telemetry, utc_now
 from functions.broker import connect
 from functions.event import Message
 from functions.function import Function
@@ -38,7 +38,7 @@ def event(size: int) -> Event:
     """A hazard whose wire form has about so many bytes."""
     place = Place(37.5, 127.0, "gate")
     frame = Frame(os.urandom(max(0, size - 400)), utc_now())
-    return Event(id=new_id(), type="fire", camera="gate-1", place=place, captured_at=utc_now(), frames=(frame,))
+    return HazardSeen(id=new_id(), hazard="fire", camera="gate-1", place=place, captured_at=utc_now(), frame=frame)
 
 
 # Consumers: each in a process of its own, on a queue that is full already; messages per second from first to last.

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from functions.event import Box, Detection, Event, Place, new_id, utc_now
+from functions.event import Box, Detection, HazardSeen, Place, new_id, utc_now
 from store import Store
 
 READERS = 5000
@@ -142,8 +142,8 @@ def _measure(folder: Path, count: int, core: int) -> list[tuple[str, str, str]]:
 def _tell_one(url: str, readers: Readers, number: int) -> float:
     name = f"bench-{number}-{new_id()[:8]}"
     place = Place(lat=37.5, lon=127.0, name="Bench")
-    seen = Event(
-        id=new_id(), type="fire", camera=name, place=place, captured_at=utc_now(), hazard="fire",
+    seen = HazardSeen(
+        id=new_id(), hazard="fire", camera=name, place=place, captured_at=utc_now(),
         detections=(Detection("fire", 0.9, Box(0.1, 0.1, 0.2, 0.2)),),
     )  # fmt: skip
 

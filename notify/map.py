@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from functions.event import HAZARDS, Event, utc_now
-from functions.function import Reject, Retry, on
+from functions.event import CameraStatus, Captioned, HazardSeen, utc_now
+from functions.function import Retry, on
 from notify.resources import LATE_IMPORTS, RETRY_AFTER_S, open_stores
 from privacy.redact import redacted_of, thumbnail_of
 
@@ -37,19 +37,17 @@ async def open_map() -> AsyncIterator[Map]:
 
 
 # One handler for all, so that a replica holds one connection and keeps the order in which it was told.
-@on(*HAZARDS, "captioned", "camera", uses=open_map)
-async def put_on_map(event: Event, map_: Map) -> None:
+@on(HazardSeen, Captioned, CameraStatus, uses=open_map)
+async def put_on_map(event: HazardSeen | Captioned | CameraStatus, map_: Map) -> None:
     """Pin a hazard at once, without picture; add its caption and picture when they come; keep what cameras say."""
     from store import StoreError
     from store.snapshots import SnapshotError
 
     got_at = utc_now()
     try:
-        if event.type == "camera":
+        if isinstance(event, CameraStatus):
             await map_.store.cameras.record(event)
-        elif event.type == "captioned":
-            if event.caption is None or event.hazard is None:
-                raise Reject("a captioned event must have a hazard and a caption")
+        elif isinstance(event, Captioned):
             await map_.store.sightings.record(event, by="map", got_at=got_at)
             picture = redacted_of(event) if await map_.store.captions.is_wanted(event) else None
             key = await map_.snapshots.put(picture, thumbnail_of(event)) if picture is not None else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 from prometheus_client import Counter
 
-from functions.event import Caption, Event, utc_now
+from functions.event import Caption, Captioned, utc_now
 from functions.function import Reject, Retry, on
 from notify.channels import Channel, ChannelError, UnknownOutcomeError
 from notify.resources import LATE_IMPORTS as _STORES
@@ -64,19 +64,15 @@ async def open_poster() -> AsyncIterator[PosterResources]:
         yield PosterResources(store, snapshots, channels, settings.post_max_age_s)
 
 
-@on("captioned", uses=open_poster)
-async def post(event: Event, desk: PosterResources) -> None:
+@on(Captioned, uses=open_poster)
+async def post(event: Captioned, desk: PosterResources) -> None:
     """Post the event's incident on every channel that has not told of it yet.
 
     Raises:
-        Reject: the event has no hazard or no caption.
         Retry: a channel or the database failed; what went out on other channels stays confirmed.
     """
     from store import StoreError
 
-    if event.caption is None or event.hazard is None:
-        raise Reject("a captioned event must have a hazard and a caption")
-    caption = event.caption
     try:
         incident_id = await desk.store.sightings.record(event, by="post", got_at=utc_now())
         if _is_too_old(event, desk):
@@ -86,7 +82,7 @@ async def post(event: Event, desk: PosterResources) -> None:
         raise Retry(str(error), after=RETRY_AFTER_S) from error
     # Side by side: a slow channel holds up no other.
     results = await asyncio.gather(
-        *(_post_on(channel, event, caption, incident_id, desk) for channel in desk.channels), return_exceptions=True
+        *(_post_on(channel, event, incident_id, desk) for channel in desk.channels), return_exceptions=True
     )
     _raise_failures(results)
 
@@ -107,11 +103,9 @@ def _raise_failures(results: Sequence[ChannelError | BaseException | None]) -> N
         raise Retry("; ".join(map(str, failed)), after=min(failure.after_s for failure in failed)) from failed[0]
 
 
-async def _post_on(
-    channel: Channel, event: Event, caption: Caption, incident_id: int, desk: PosterResources
-) -> ChannelError | None:
+async def _post_on(channel: Channel, event: Captioned, incident_id: int, desk: PosterResources) -> ChannelError | None:
     """Post on one channel; a failure is returned, so that the next channel has its turn."""
-    claim = await desk.store.posts.claim(incident_id, channel.name, event.id, channel.fit(caption, incident_id))
+    claim = await desk.store.posts.claim(incident_id, channel.name, event.id, channel.fit(event.caption, incident_id))
     if claim.outcome != "ours" or claim.text is None:
         return None
     incident = await desk.store.incidents.get(incident_id)
@@ -158,11 +152,11 @@ def _unknown(channel: Channel, error: UnknownOutcomeError) -> ChannelError:
     return ChannelError(f"{channel.name}: {error}", after_s=error.after_s)
 
 
-def _is_too_old(event: Event, desk: PosterResources) -> bool:
+def _is_too_old(event: Captioned, desk: PosterResources) -> bool:
     return 0 < desk.max_age_s < (utc_now() - event.captured_at).total_seconds()
 
 
-async def _pass_over(event: Event, incident_id: int, desk: PosterResources) -> None:
+async def _pass_over(event: Captioned, incident_id: int, desk: PosterResources) -> None:
     """Leave unsaid what is no news any more, and say so where it matters: on channels that have not told of it."""
     told = {sent.channel for sent in await desk.store.posts.of_incident(incident_id)}
     for channel in desk.channels:

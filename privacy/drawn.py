@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import InitVar, dataclass
 
-from functions.event import Event
+from functions.event import Captioned, Event
 from privacy.redact import require_redacted
 
 _SEAL = object()
@@ -46,6 +46,6 @@ def drawn_of(captioned: Event) -> Drawn | None:
     Raises:
         TypeError: the event is of another type.
     """
-    if captioned.type != "captioned":
+    if not isinstance(captioned, Captioned):
         raise TypeError(f"only a captioned event holds a drawn map, got {captioned.type!r}")
     return None if captioned.location is None else Drawn(captioned.location, _SEAL)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from functions.event import Box, Detection
+from functions.hazards import KINDS
 from privacy.faces import Face, Region
 
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
 PERSON = "person"
 VEHICLES = ("car", "motorcycle", "bus", "truck")
-HELD = ("gun", "knife")
-"""Hazards that are held, often before the face: what the picture is about should not be lost in a mosaic beside it."""
+# What the picture is about should not be lost in the mosaic of a face beside it.
+_HELD = frozenset(hazard for hazard, kind in KINDS.items() if kind.is_held)
 
 BLOCKS_MAX = 6
 """A region keeps at most so many blocks a side. A face takes half of its region's width, so three blocks are left of
@@ -51,7 +52,7 @@ def plan(
     """
     made = Plan().with_faces(faces)
     people = [detection.box for detection in detections if detection.label == PERSON]
-    held = [_pixels(detection.box, width, height) for detection in detections if detection.label in HELD]
+    held = [_pixels(detection.box, width, height) for detection in detections if detection.label in _HELD]
     for person in people:
         rivals = [other for other in people if other is not person]
         if held and _is_head_known(person, rivals, faces, width, height):

@@ -21,7 +21,7 @@ import structlog
 from msgspec import Struct
 from prometheus_client import Counter
 
-from functions.event import Event, utc_now
+from functions.event import Frame, HazardSeen, utc_now
 from functions.settings import Environment, SettingsError, read
 from privacy.buckets import BucketError, delete_all, explain, folder_of, open_bucket
 
@@ -153,16 +153,16 @@ class Originals:
             open_store(settings.originals_url), nacl.SealedBox(nacl.PublicKey(key)), settings.originals_keep_days
         )
 
-    async def keep(self, event: Event) -> None:
+    async def keep(self, event: HazardSeen) -> None:
         """Seal and keep the frame of a hazard event. A failure is logged and counted: the alert matters more.
 
         The same event kept twice is there once.
         """
-        if not event.frames:
+        if event.frame is None:
             return
         try:
             async with asyncio.timeout(_KEEP_S):
-                sealed = await asyncio.to_thread(self._seal, event)
+                sealed = await asyncio.to_thread(self._seal, event, event.frame)
                 await self.store.put_async(_name_of(event), sealed)
             originals_total.labels("kept").inc()
         except _failures() as error:
@@ -180,8 +180,8 @@ class Originals:
         except _failures() as error:
             log.warning("originals_not_pruned", reason=explain(error) or f"not done in {_KEEP_S:g} s")
 
-    def _seal(self, event: Event) -> bytes:
-        original = Original(event.id, event.hazard or event.type, event.camera, event.captured_at, event.frames[0].jpeg)
+    def _seal(self, event: HazardSeen, frame: Frame) -> bytes:
+        original = Original(event.id, event.hazard, event.camera, event.captured_at, frame.jpeg)
         return _MAGIC + bytes(self.box.encrypt(msgspec.msgpack.encode(original)))
 
 
@@ -243,9 +243,9 @@ def open_store(url: str) -> ObjectStore:
         raise SettingsError(f"BONGSU_ORIGINALS_URL {error}") from None
 
 
-def _name_of(event: Event) -> str:
+def _name_of(event: HazardSeen) -> str:
     # An event's id comes from the wire: nothing of it may lead to another folder.
-    name = re.sub(r"[^\w-]", "_", f"{event.id}-{event.hazard or event.type}", flags=re.ASCII)
+    name = re.sub(r"[^\w-]", "_", f"{event.id}-{event.hazard}", flags=re.ASCII)
     return f"{event.captured_at:%Y-%m-%d}/{name}{SUFFIX}"
 
 

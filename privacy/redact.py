@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import InitVar, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from functions.event import Detection, Event, Frame
+from functions.event import Captioned, Detection, Event, Frame
 from functions.jpeg import PictureError, check_jpeg
 from functions.reasons import one_line
 from privacy.faces import Face, FaceFinder, RedactionError
@@ -124,7 +124,7 @@ def redacted_of(captioned: Event) -> Redacted | None:
     Raises:
         TypeError: the event is of another type: its pictures are not for the public.
     """
-    return _carried(captioned, captioned.snapshot)
+    return _carried(captioned, "snapshot")
 
 
 def thumbnail_of(captioned: Event) -> Redacted | None:
@@ -133,7 +133,7 @@ def thumbnail_of(captioned: Event) -> Redacted | None:
     Raises:
         TypeError: the event is of another type: its pictures are not for the public.
     """
-    return _carried(captioned, captioned.thumbnail)
+    return _carried(captioned, "thumbnail")
 
 
 def require_redacted(picture: object) -> None:
@@ -151,9 +151,10 @@ def read_back(jpeg: bytes) -> Redacted:
     return Redacted(jpeg, _SEAL)
 
 
-def _carried(captioned: Event, jpeg: bytes | None) -> Redacted | None:
-    if captioned.type != "captioned":
+def _carried(captioned: Event, name: Literal["snapshot", "thumbnail"]) -> Redacted | None:
+    if not isinstance(captioned, Captioned):
         raise TypeError(f"only a captioned event holds a redacted picture, got {captioned.type!r}")
+    jpeg = captioned.snapshot if name == "snapshot" else captioned.thumbnail
     return None if jpeg is None else Redacted(jpeg, _SEAL)
 
 

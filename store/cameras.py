@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import insert, select, update
 
-from functions.event import Event, utc_now
+from functions.event import CameraStatus, utc_now
 from functions.reasons import ADDRESS
 from store import schema
 from store.clocks import clamp_future_time
@@ -23,7 +23,7 @@ class Cameras:
         self._database = database
 
     @persistent
-    async def record(self, heard: Event) -> None:
+    async def record(self, heard: CameraStatus) -> None:
         """Keep what a `camera` event says, unless something newer was heard of that camera.
 
         Raises:

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Row, and_, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from functions.event import HAZARDS, Event, Hazard, Stage, utc_now
+from functions.event import Captioned, Hazard, HazardSeen, Stage, utc_now
 from store import schema
 from store.clocks import clamp_future_time
 from store.database import Database
@@ -29,7 +29,7 @@ class Sightings:
         self._quiet = quiet
 
     @persistent
-    async def record(self, seen: Event, *, by: str = "", got_at: datetime | None = None) -> int:
+    async def record(self, seen: HazardSeen | Captioned, *, by: str = "", got_at: datetime | None = None) -> int:
         """Put a hazard (or captioned) event into its incident, and return the incident's id.
 
         An event extends the incident of its camera and hazard that was seen within the quiet period of it, by capture
@@ -44,7 +44,7 @@ class Sightings:
         Raises:
             StoreError: the database is not available.
         """
-        hazard = hazard_of(seen)
+        hazard = seen.hazard
         known = await self.incident_of(seen)
         if known is not None:
             return known
@@ -73,10 +73,10 @@ class Sightings:
             )
             return incident_id
 
-    async def incident_of(self, seen: Event) -> int | None:
+    async def incident_of(self, seen: HazardSeen | Captioned) -> int | None:
         """The incident that an event was put into; None where it was not recorded yet."""
         async with self._database.read() as connection:
-            return await _find(connection, seen.id, hazard_of(seen))
+            return await _find(connection, seen.id, seen.hazard)
 
     @persistent
     async def first_of(self, incident_id: int) -> Sighting | None:
@@ -96,7 +96,12 @@ class Sightings:
         return [read_sighting(row) for row in rows]
 
     async def _extend_or_open(
-        self, connection: AsyncConnection, revision: int, seen: Event, hazard: Hazard, recorded_at: datetime
+        self,
+        connection: AsyncConnection,
+        revision: int,
+        seen: HazardSeen | Captioned,
+        hazard: Hazard,
+        recorded_at: datetime,
     ) -> int:
         table, at = schema.incidents, seen.captured_at
         near = await connection.execute(
@@ -127,25 +132,14 @@ class Sightings:
         return cast(int, row.id)
 
 
-def hazard_of(seen: Event) -> Hazard:
-    """The hazard that an event is about: its own field, or its type.
-
-    Raises:
-        ValueError: it is about none.
-    """
-    named = seen.hazard or seen.type
-    for hazard in HAZARDS:
-        if named == hazard:
-            return hazard
-    raise ValueError(f"event {seen.id}: type must be one of {', '.join(HAZARDS)}, got {seen.type!r} without a hazard")
-
-
-def staged(seen: Event, by: str, got_at: datetime | None, done_at: datetime) -> tuple[Stage, ...]:
+def staged(seen: HazardSeen | Captioned, by: str, got_at: datetime | None, done_at: datetime) -> tuple[Stage, ...]:
     """The trace of an event with the stage of who records it, if it said when it got it."""
     return seen.trace if got_at is None else (*seen.trace, Stage(by, got_at, done_at))
 
 
-async def _open(connection: AsyncConnection, revision: int, seen: Event, hazard: Hazard, recorded_at: datetime) -> int:
+async def _open(
+    connection: AsyncConnection, revision: int, seen: HazardSeen | Captioned, hazard: Hazard, recorded_at: datetime
+) -> int:
     place, at = seen.place, seen.captured_at
     opened = await connection.execute(
         insert(schema.incidents).values(

@@ -46,7 +46,7 @@ def demo(site: Path, tmp_path: Path) -> Iterator[tuple[int, subprocess.Popen[byt
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    code = f"import {', '.join(ROOMS)}; print([list(m.__path__) for m in ({', '.join(ROOMS)})], flush=True); "
+    code = f"import {', '.join(ROOMS)}; print([next(iter(m.__path__)) for m in ({', '.join(ROOMS)})], flush=True); "
     code += "from functions.cli import main; main()"
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -74,7 +74,7 @@ def test_installed_demo_shows_three_incidents(
         hazards |= incidents(port)
     told = (tmp_path / "output").read_text()
     assert hazards == {"accident", "fire", "gun"}, told
-    assert told.splitlines()[0] == str([[str(site / room)] for room in ROOMS]), "a room is not that of the wheel"
+    assert told.splitlines()[0] == str([str(site / room) for room in ROOMS]), "a room is not that of the wheel"
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) >= 4
     process.send_signal(signal.SIGINT)

@@ -15,7 +15,8 @@ from typing import Any
 
 import structlog
 
-from functions.event import Event
+from functions.event import HazardSeen
+from functions.hazards import KINDS
 from functions.reasons import one_line
 from functions.settings import Environment, read
 from privacy.redact import Redacted
@@ -102,7 +103,7 @@ def load_settings() -> Settings:
 
 
 async def remark_on(
-    event: Event, picture: Redacted, counts: Mapping[str, int], describer: Describer, timeout_s: float
+    event: HazardSeen, picture: Redacted, counts: Mapping[str, int], describer: Describer, timeout_s: float
 ) -> str:
     """The network's sentence as a caption may add it; empty where it is late, fails, or says what it may not."""
     try:
@@ -151,10 +152,7 @@ _THINGS: dict[str, tuple[tuple[str, ...], int]] = {
     "motorcycles": (("motorcycle",), 2), "bicycle": (("bicycle",), 1), "bicycles": (("bicycle",), 2),
     "vehicle": (_VEHICLES, 1), "vehicles": (_VEHICLES, 2),
 }  # fmt: skip
-_HAZARD_WORDS = {
-    "fire": "fire", "flames": "fire", "smoke": "fire", "burning": "fire", "gun": "gun", "knife": "knife",
-    "accident": "accident", "crash": "accident", "crashed": "accident",
-}  # fmt: skip
+_HAZARD_WORDS = {word: hazard for hazard, kind in KINDS.items() for word in kind.claims}
 # Glue, surroundings, and what can be seen without judging anybody.
 _PLAIN = frozenset(
     re.findall(

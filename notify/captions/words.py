@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from functions.event import HAZARDS, Box, Caption, Detection, Hazard, Place, Zone
+from functions.hazards import KINDS
 from notify.captions.attributes import Look
 from notify.captions.districts import District
 from notify.captions.looks import describe_looks, kind_of
@@ -65,18 +66,6 @@ class _Scene:
     looks: Sequence[Caption]
     remark: str
 
-
-_HEADLINE = {"accident": "Accident", "fire": "Fire", "gun": "Gun seen", "knife": "Knife seen"}
-_HEADLINE_KO = {
-    "accident": "사고가 감지되었습니다",
-    "fire": "화재가 감지되었습니다",
-    "gun": "총기가 감지되었습니다",
-    "knife": "칼이 감지되었습니다",
-}
-_WHAT = {"accident": "", "fire": "flames ", "gun": "", "knife": ""}
-_WHAT_KO = {"accident": "사고 현장", "fire": "불길", "gun": "총기", "knife": "칼"}
-_ALSO = {"accident": "an accident", "fire": "fire", "gun": "a gun", "knife": "a knife"}
-_ALSO_KO = {"accident": "사고", "fire": "화재", "gun": "총기", "knife": "칼"}
 
 _WHERE = {
     ("left", "upper"): ("in the upper left", "왼쪽 위"),
@@ -190,16 +179,16 @@ def tell_time(captured_at: datetime, *, is_korea: bool) -> str:
 def _english(scene: _Scene) -> str:
     name, region = scene.name, scene.region_en
     site = f"{name}, {region}" if name and region and region not in name else name or region
-    headline = f"{_HEADLINE[scene.hazard]} at {site or f'camera {scene.camera}'}"
+    headline = f"{KINDS[scene.hazard].headline.en} at {site or f'camera {scene.camera}'}"
     facts = []
     if scene.box is not None:
         near = f"near {scene.zone.en}, " if scene.zone is not None and scene.zone.en else ""
-        facts.append(f"{_WHAT[scene.hazard]}{near}{_WHERE[where(scene.box)][0]} of the picture")
+        facts.append(f"{KINDS[scene.hazard].subject.en}{near}{_WHERE[where(scene.box)][0]} of the picture")
     if scene.counts:
         facts.append(f"{_list_english([_count(label, n) for label, n in scene.counts.items()])} in view")
     sentences = [f"{headline}: {', '.join(facts)}." if facts else f"{headline}."]
     if scene.others:
-        sentences.append(f"Also seen: {_list_english([_ALSO[other] for other in scene.others])}.")
+        sentences.append(f"Also seen: {_list_english([KINDS[other].mention.en for other in scene.others])}.")
     # What may be left out comes last: a channel that is short of room cuts whole sentences there.
     details = [look.en for look in scene.looks]
     return " ".join([*sentences, f"{scene.time}.", *details, *filter(None, [scene.remark])])
@@ -209,12 +198,12 @@ def _korean(scene: _Scene) -> str:
     name, region = scene.name, scene.region_ko
     site = f"{name}({region})" if name and region and region not in name else name or region
     # "에서" follows any name alike, unlike the particles that depend on its last sound.
-    sentences = [f"{site or f'카메라 {scene.camera}'}에서 {_HEADLINE_KO[scene.hazard]}."]
+    sentences = [f"{site or f'카메라 {scene.camera}'}에서 {KINDS[scene.hazard].headline.ko}."]
     things = ", ".join(f"{_THINGS[label].ko} {n}{_THINGS[label].counter}" for label, n in scene.counts.items())
     spot = ""
     if scene.box is not None:
         near = f", {scene.zone.ko} 부근에서" if scene.zone is not None and scene.zone.ko else "에"
-        spot = f"화면 {_WHERE[where(scene.box)][1]}{near} {attach(_WHAT_KO[scene.hazard], '이/가')}"
+        spot = f"화면 {_WHERE[where(scene.box)][1]}{near} {attach(KINDS[scene.hazard].subject.ko, '이/가')}"
     if spot and things:
         sentences.append(f"{spot} 보이고, {attach(things, '이/가')} 함께 보입니다.")
     elif spot:
@@ -222,7 +211,7 @@ def _korean(scene: _Scene) -> str:
     elif things:
         sentences.append(f"화면에 {attach(things, '이/가')} 보입니다.")
     if scene.others:
-        sentences.append(f"{', '.join(_ALSO_KO[other] for other in scene.others)}도 함께 감지되었습니다.")
+        sentences.append(f"{', '.join(KINDS[other].mention.ko for other in scene.others)}도 함께 감지되었습니다.")
     return " ".join([*sentences, f"{scene.time}.", *(look.ko for look in scene.looks)])
 
 

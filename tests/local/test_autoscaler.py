@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from functions import Event, Place, encode, new_id
+from functions import HazardSeen, Place, encode, new_id
 from functions.broker import Broker, connect
 from functions.topology import queues
 from local.autoscaler import Autoscaler
@@ -40,9 +40,9 @@ def workload(**changes: object) -> Workload:
     return Workload("map", "notify.map", rule, 10.0, {})
 
 
-def fire() -> Event:
-    return Event(
-        id=new_id(), type="fire", camera="gate", place=Place(37.5, 127.0, "gate"), captured_at=datetime.now(UTC)
+def fire() -> HazardSeen:
+    return HazardSeen(
+        id=new_id(), hazard="fire", camera="gate", place=Place(37.5, 127.0, "gate"), captured_at=datetime.now(UTC)
     )
 
 

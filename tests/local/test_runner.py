@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from functions import Event, Place, encode, new_id
+from functions import HazardSeen, Place, encode, new_id
 from functions.broker import connect
 from local.runner import find_workloads
 
@@ -25,7 +25,9 @@ from .conftest import MANIFEST, ROOT, Relay, wait_until
 async def publish(relay: Relay, *cameras: str) -> list[str]:
     """Publish a `fire` from each camera; returns their ids."""
     place = Place(37.5, 127.0, "gate")
-    events = [Event(id=new_id(), type="fire", camera=c, place=place, captured_at=datetime.now(UTC)) for c in cameras]
+    events = [
+        HazardSeen(id=new_id(), hazard="fire", camera=c, place=place, captured_at=datetime.now(UTC)) for c in cameras
+    ]
     broker = await connect(relay.broker_url)
     try:
         await broker.publish(*map(encode, events))
