@@ -22,9 +22,10 @@ test: $(DEV) ## Run all tests
 	@sh tests/services.sh
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(DEV) ## Check style, types and the rooms' import rules
+lint: $(DEV) ## Check style, wording, types and the rooms' import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/wording.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
