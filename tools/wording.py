@@ -157,7 +157,8 @@ def list_files(root: Path) -> list[str]:
 def check(root: Path, paths: Sequence[str], table: Table) -> tuple[list[str], set[str], set[str]]:
     """Complaints as `path:line: word: hint`, and the ratchet's paths that are still needed (words, width)."""
     complaints: list[str] = []
-    uncleaned, unwrapped = set(), set()
+    uncleaned: set[str] = set()
+    unwrapped: set[str] = set()
     for name in paths:
         path = root / name
         if name in table.exempt or not _is_read(path):

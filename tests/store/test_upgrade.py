@@ -90,7 +90,7 @@ async def test_file_of_the_first_release_is_upgraded_when_it_is_opened(tmp_path)
 @pytest.mark.connected
 async def test_server_of_the_first_release_is_left_alone_until_the_command(mysql_url, monkeypatch, capsys):
     await run(mysql_url, make_first)
-    with pytest.raises(SchemaError, match=r"step 0001, this version needs .*: run `bongsu db upgrade`") as refusal:
+    with pytest.raises(SchemaError, match=r"schema version 0001, but .* is needed: run `bongsu db upgrade`") as refusal:
         await Store.open(mysql_url)
     assert "\n" not in str(refusal.value) and ":bongsu@" not in str(refusal.value)
     monkeypatch.setenv("BONGSU_DATABASE_URL", mysql_url)
@@ -129,4 +129,4 @@ async def test_database_of_a_newer_version_is_used_as_it_is(any_database_url, ma
 def test_command_says_in_one_line_what_is_wrong(monkeypatch, capsys):
     monkeypatch.setenv("BONGSU_DATABASE_URL", "postgresql://db/bongsu")
     assert run_command(cli.db, ["upgrade"]) == 1
-    assert capsys.readouterr().err.startswith("bongsu db: BONGSU_DATABASE_URL must begin")
+    assert capsys.readouterr().err.startswith("bongsu db: BONGSU_DATABASE_URL must start")
