@@ -1,4 +1,4 @@
-"""One always-on child of the runner (map API, motion, the demo's cameras): started again when it dies."""
+"""One always-on child of the runner (map API, motion, the demo's cameras), restarted when it dies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from local.process.output import Output
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A Python module to run, its arguments and what it gets in its environment."""
+    """A Python module to run, with its arguments and environment."""
 
     name: str
     module: str
@@ -40,7 +40,7 @@ class Service:
 
     @property
     def pid(self) -> int | None:
-        """Its process now; None between two lives."""
+        """Id of its current process; None between restarts."""
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
@@ -48,7 +48,7 @@ class Service:
         self._task = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
-        """SIGTERM, the grace period, SIGKILL; returns when it has ended."""
+        """Send SIGTERM, then SIGKILL after the grace period; returns when it has ended."""
         self._stopping.set()
         self._signal(signal.SIGTERM)
         if self._task is not None:
@@ -59,7 +59,7 @@ class Service:
             await self._task
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it at once."""
         self._stopping.set()
         self._is_killed = True
         self._signal(signal.SIGKILL)
@@ -98,12 +98,12 @@ class Service:
             sys.executable, "-m", "local.process.parent_watch", command.name, command.module, *command.arguments,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             env=env,
-            start_new_session=True,  # Ctrl-C reaches the runner alone, which stops the others in order
+            start_new_session=True,  # Ctrl-C reaches only the runner, which stops the others in order
         )  # fmt: skip
         self._process = process
         if self._stopping.is_set():
             self._signal(signal.SIGKILL if self._is_killed else signal.SIGTERM)
-        assert process.stdout is not None, "asked for above"
+        assert process.stdout is not None, "stdout is piped"
         follow = asyncio.create_task(self._output.follow(command.name, process.stdout))
         code = await process.wait()
         await asyncio.wait([follow], timeout=1.0)
@@ -114,7 +114,7 @@ class Service:
 
 
 def describe_end(code: int, last: str) -> str:
-    """How a process ended, for people: its exit status (negative: the signal) and the last thing it said."""
+    """How a process ended, for people: its exit status (negative: the signal) and its last line."""
     if code < 0:
         return f"was killed ({signal.Signals(-code).name})"
     because = f": {last}" if last else ""

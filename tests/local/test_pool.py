@@ -88,7 +88,7 @@ async def test_replica_that_ignores_sigterm_is_killed_after_its_grace(make_pool:
     await eventually(ready.exists)
     await pool.stop()
     assert pool.pids == []
-    assert "did not finish in its 0 s of grace: was killed (SIGKILL)" in lines[0]
+    assert "did not stop within its grace period of 0 s: was killed (SIGKILL)" in lines[0]
 
 
 async def test_replica_has_its_manifests_environment_and_may_start_processes(

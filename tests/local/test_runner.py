@@ -249,7 +249,7 @@ async def test_handler_that_never_ends_is_killed_after_its_grace_and_its_event_i
     wait_until(lambda: relay.begun)
     run.send_signal(signal.SIGINT)
     said, _ = run.communicate(timeout=60)
-    assert "did not finish in its 1 s of grace" in said
+    assert "did not stop within its grace period of 1 s" in said
     assert run.returncode == 0
     assert relay.processes() == []
     assert await waiting(relay) == 1
