@@ -159,7 +159,7 @@ def test_wrong_setting_ends_the_captioner_at_its_start_with_one_line(kept, given
 def test_originals_among_the_public_pictures_are_refused(kept, monkeypatch, tmp_path):
     for url in (tmp_path / "snapshots", tmp_path / "snapshots" / "originals", tmp_path):
         monkeypatch.setenv("BONGSU_ORIGINALS_URL", str(url))
-        with pytest.raises(SettingsError, match="must not lie in each other"):
+        with pytest.raises(SettingsError, match="must not contain each other"):
             load()
 
 
