@@ -93,7 +93,7 @@ class Autoscaler:
         self._now = now
         self._broker: Broker | None = None
         self._lock = asyncio.Lock()
-        self._troubles: dict[str, str] = {}
+        self._problems: dict[str, str] = {}
 
     async def run(self) -> None:
         """Watch and scale until cancelled."""
@@ -144,14 +144,14 @@ class Autoscaler:
             self._report(watched.workload.name, "")
         return depths
 
-    def _report(self, who: str, trouble: str) -> None:
+    def _report(self, who: str, problem: str) -> None:
         """Print a problem once, however many workloads have it and however long, and once that it is over for all."""
-        if trouble and trouble not in self._troubles.values():
-            self._output.say(f"{'scaler':<9}{trouble}")
-        before = self._troubles.pop(who, "")
-        if trouble:
-            self._troubles[who] = trouble
-        elif before and not self._troubles:
+        if problem and problem not in self._problems.values():
+            self._output.say(f"{'scaler':<9}{problem}")
+        before = self._problems.pop(who, "")
+        if problem:
+            self._problems[who] = problem
+        elif before and not self._problems:
             self._output.say(f"{'scaler':<9}works again")
 
     async def _connected(self) -> Broker:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 
-from local.fork_server import ReplicaSpec, ForkServer
+from local.fork_server import ForkServer, ReplicaSpec
 from local.manifest import Workload
 from local.process.backoff import Backoff
 from local.process.output import Output
@@ -24,7 +24,7 @@ class _Replica:
     started_at: float
     process: ForkServerProcess | None = None
     """None until it is forked."""
-    is_leaving: bool = False
+    is_stopping: bool = False
     task: asyncio.Task[None] | None = None
 
 
@@ -49,7 +49,7 @@ class Pool:
     @property
     def running(self) -> int:
         """Replicas that are alive and not stopping."""
-        return sum(1 for r in self._replicas if not r.is_leaving and r.process is not None)
+        return sum(1 for r in self._replicas if not r.is_stopping and r.process is not None)
 
     @property
     def pids(self) -> list[int]:
@@ -72,13 +72,13 @@ class Pool:
         self._wanted = 0
         self._is_killed = True
         for replica in self._replicas:
-            replica.is_leaving = True
+            replica.is_stopping = True
             _signal(replica, signal.SIGKILL)
 
     def _reconcile(self) -> None:
-        staying = [r for r in self._replicas if not r.is_leaving]
+        staying = [r for r in self._replicas if not r.is_stopping]
         for replica in staying[self._wanted :]:
-            self._dismiss(replica)
+            self._stop_replica(replica)
         delay_s = self._waits_until - time.monotonic()
         if len(staying) >= self._wanted:
             return
@@ -94,8 +94,8 @@ class Pool:
         taken = {r.slot for r in self._replicas}
         return next(n for n in range(len(taken) + 1) if n not in taken)
 
-    def _dismiss(self, replica: _Replica) -> None:
-        replica.is_leaving = True
+    def _stop_replica(self, replica: _Replica) -> None:
+        replica.is_stopping = True
         if replica.process is not None:
             _signal(replica, signal.SIGKILL if self._is_killed else signal.SIGTERM)
             # As Kubernetes does: SIGTERM, the grace period, SIGKILL.
@@ -109,7 +109,7 @@ class Pool:
             reason = f"could not be started: {error}"
         finally:
             self._replicas.remove(replica)
-        if replica.is_leaving:
+        if replica.is_stopping:
             if reason == "was killed (SIGKILL)":
                 self._output.say(
                     f"{name:<9}did not stop within its grace period of {self._workload.grace_s:.0f} s: {reason}"
@@ -134,8 +134,8 @@ class Pool:
         )
         process, reader = await self._fork_server.start(spec)
         replica.process = process
-        if replica.is_leaving:  # asked to stop while it was being forked
-            self._dismiss(replica)
+        if replica.is_stopping:  # asked to stop while it was being forked
+            self._stop_replica(replica)
         follow = asyncio.create_task(self._follow(reader))
         code = await _ended(process)
         # A grandchild may hold the pipe open: do not wait for its output.

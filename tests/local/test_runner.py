@@ -178,7 +178,7 @@ async def test_second_ctrl_c_hurries_and_still_leaves_no_process_and_no_loss(rel
     assert run.poll() is None
     run.send_signal(signal.SIGINT)
     said, _ = run.communicate(timeout=15)
-    assert "hurrying" in said
+    assert "killing: unfinished" in said
     assert relay.done == []
     assert relay.processes() == []
     assert await waiting(relay) == len(ids)
