@@ -154,7 +154,7 @@ def test_an_int8_file_that_is_no_copy_of_the_weights_is_refused(
     other = tmp_path / "hazard4_320_int8.onnx"
     other.write_bytes(HAZARD.path.read_bytes())
     record(other)
-    with pytest.raises(ModelError, match="is no copy of"):
+    with pytest.raises(ModelError, match="is not a copy of"):
         open_backend(HAZARD.path, "cpu", int8=other)
     other.write_bytes(b"altered")
     with pytest.raises(ModelError, match="is not what"):
@@ -234,7 +234,7 @@ def test_a_recorded_file_that_is_no_network_is_one_clear_error(tmp_path: Path, d
         pytest.importorskip("openvino")
     (tmp_path / "net.onnx").write_bytes(b"no network")
     record(tmp_path / "net.onnx")
-    with pytest.raises(ModelError, match="is no usable network"):
+    with pytest.raises(ModelError, match="is not a usable network"):
         open_backend(tmp_path / "net.onnx", device)
 
 
@@ -244,7 +244,7 @@ def test_a_network_that_does_not_say_its_size_is_one_clear_error(tmp_path: Path,
         pytest.importorskip("openvino")
     (tmp_path / "net.onnx").write_bytes(HAZARD.path.read_bytes().replace(b"size_px", b"size_xp"))
     record(tmp_path / "net.onnx")
-    with pytest.raises(ModelError, match="no network of this version"):
+    with pytest.raises(ModelError, match="not a network of this version"):
         open_backend(tmp_path / "net.onnx", device)
 
 
@@ -267,7 +267,10 @@ def test_a_network_of_which_a_part_lies_elsewhere_is_refused(
 @pytest.mark.parametrize("device", ["cpu", "openvino"])
 @pytest.mark.parametrize(
     ("path", "labels", "told"),
-    [(SCENE.path, HAZARD.labels, "tells 80 classes, but 4"), (HAZARD.path, {**HAZARD.labels, 4: "smoke"}, "4.*but 5")],
+    [
+        (SCENE.path, HAZARD.labels, "has 80 classes, expected 4"),
+        (HAZARD.path, {**HAZARD.labels, 4: "smoke"}, "4.*expected 5"),
+    ],
 )
 def test_a_network_of_other_classes_is_one_clear_error(
     path: Path, labels: dict[int, str], told: str, device: str
@@ -281,7 +284,7 @@ def test_a_network_of_other_classes_is_one_clear_error(
 @pytest.mark.torch
 def test_a_state_of_other_classes_is_one_clear_error() -> None:
     pytest.importorskip("ultralytics")
-    with pytest.raises(ModelError, match=r"hazard4_320\.pt tells 4 classes, but 80"):
+    with pytest.raises(ModelError, match=r"hazard4_320\.pt has 4 classes, expected 80"):
         Network(replace(SCENE, path=STATE), 1, "cpu")
 
 

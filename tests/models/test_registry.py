@@ -16,7 +16,7 @@ def test_a_recorded_file_is_read_and_an_altered_one_refused(tmp_path: Path) -> N
     record(path)
     assert read_verified(path) == b"weights"
     path.write_bytes(b"other")
-    with pytest.raises(ModelError, match=r"net\.onnx is not what .*SHA256SUMS records"):
+    with pytest.raises(ModelError, match=r"net\.onnx differs from its sha256 in .*SHA256SUMS"):
         read_verified(path)
     record(path)
     assert read_verified(path) == b"other"
