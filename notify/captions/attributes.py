@@ -166,7 +166,7 @@ def _verified(path: Path) -> bytes:
     except OSError as error:
         raise AttributesError(f"no weights at {error.filename}: reinstall bongsu with its package data") from None
     if known.get(path.name) != hashlib.sha256(content).hexdigest():
-        raise AttributesError(f"{path} is not what {sums} records: reinstall bongsu")
+        raise AttributesError(f"{path} differs from its sha256 in {sums}: reinstall bongsu")
     return content
 
 

@@ -157,7 +157,7 @@ def test_altered_weights_are_not_loaded(tmp_path: Path) -> None:
     path = tmp_path / HAZARD.path.name
     path.write_bytes(HAZARD.path.read_bytes()[:-1] + b"x")
     (tmp_path / "SHA256SUMS").write_text((HAZARD.path.parent / "SHA256SUMS").read_text())
-    with pytest.raises(ModelError, match="is not what"):
+    with pytest.raises(ModelError, match="differs from its sha256"):
         Network(Spec(path, HAZARD.labels, 0.1))
 
 
