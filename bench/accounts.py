@@ -161,7 +161,7 @@ def _check_dead(books: Accounts) -> Iterable[Finding]:
     undecodable = {(letter.queue, letter.id) for letter in books.dead if "not an event" in letter.reason}
     due = {(f"{hazard}.{f}", i) for i, hazard in books.hostile.items() for f in ("map", "caption", "courier")}
     yield "every hostile message is a dead letter of each queue it was sent to", sorted(due - undecodable)
-    yield "every dead letter that is no event was hostile", sorted(undecodable - due)
+    yield "every dead letter that is not an event was hostile", sorted(undecodable - due)
 
 
 def _check_posts(books: Accounts) -> Iterable[Finding]:
