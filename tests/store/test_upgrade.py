@@ -1,4 +1,4 @@
-"""A database of an older version is brought to this one's schema, with all that it holds."""
+"""A database of an older version is migrated to this schema, with all its data."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def run(url, work):
 
 
 def make_first(connection: Connection) -> None:
-    """The database as the first release left it: no step noted."""
+    """The database of the first release: without a schema version."""
     command.upgrade(config(connection), "0001")
     connection.execute(text("drop table alembic_version"))
     connection.execute(text("insert into counter (id, value) values (1, 7)"))
@@ -59,7 +59,7 @@ async def test_steps_end_in_the_schema(any_database_url, tmp_path):
     await run(any_database_url, lambda connection: command.upgrade(config(connection), "head"))
 
     def compare(connection: Connection) -> list[object]:
-        # MySQL has DOUBLE for what the schema calls FLOAT(53); None leaves the judgement to Alembic.
+        # MySQL uses DOUBLE for the schema's FLOAT(53); None leaves the comparison to Alembic.
         def is_other(_context, _inspected, _described, found, wanted):
             return False if isinstance(found, Float) and isinstance(wanted, Float) else None
 
