@@ -11,11 +11,11 @@ PORT   ?= 8080
 .PHONY: help run test lint generate format bench chaos clean train evaluate bench-detect test-train
 
 help: ## Show this help
-	@echo "Bongsu watches CCTV and tells people. Targets:"
+	@echo "Bongsu watches CCTV and alerts people. Targets:"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo "Your own cameras: cp cameras.example.yaml cameras.yaml, edit it, make run CAMERAS=cameras.yaml"
 
-run: $(STAMP) ## See the whole relay at work here: demo cameras, or CAMERAS=cameras.yaml
+run: $(STAMP) ## Run the whole pipeline here: demo cameras, or CAMERAS=cameras.yaml
 	@$(BIN)/bongsu run --port $(PORT) $(if $(CAMERAS),--cameras $(CAMERAS),--demo)
 
 test: $(DEV) ## Run all tests

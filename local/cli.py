@@ -31,7 +31,7 @@ _PATH = click.Path(path_type=Path)
     "--keda", type=_PATH, metavar="DIR", help="Scale these workloads alone (default: Bongsu's, and yours in keda)."
 )
 def run(*, cameras: Path | None, demo: bool, state: Path, host: str, port: int, keda: Path | None) -> int:
-    """Run the whole relay on this machine.
+    """Run the whole pipeline on this machine.
 
     Cameras, detector, functions and map are started, and Ctrl-C stops them.
     """

@@ -138,7 +138,7 @@ def _blank(code: str) -> str:
 
 def _find_identifiers(text: str, words: Sequence[Word]) -> Iterator[Finding]:
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        # What a test is named is its behaviour, and is looked at by other means.
+        # A test is named for its behaviour; its name is not checked here.
         if token.type != tokenize.NAME or keyword.iskeyword(token.string) or token.string.startswith("test_"):
             continue
         parts = {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", token.string)}
