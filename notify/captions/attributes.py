@@ -90,7 +90,7 @@ class AttributeReader:
         import cv2
         import numpy as np
 
-        if not any(_is_looked_at(d) for d in detections):
+        if not any(_has_attributes(d) for d in detections):
             return {}
         try:
             check_jpeg(frame.jpeg)
@@ -113,7 +113,7 @@ class AttributeReader:
         """
         import cv2
 
-        candidates = [i for i, d in enumerate(detections) if _is_looked_at(d)]
+        candidates = [i for i, d in enumerate(detections) if _has_attributes(d)]
         candidates.sort(key=lambda i: detections[i].box.area, reverse=True)
         looks = {}
         for i in candidates[:_LOOKED_AT_MAX]:
@@ -153,7 +153,7 @@ class AttributeReader:
         return [[float(number) for number in output.ravel()] for output in net.forward(list(outputs))]
 
 
-def _is_looked_at(detection: Detection) -> bool:
+def _has_attributes(detection: Detection) -> bool:
     return detection.label == "person" or detection.label in _KINDS
 
 
