@@ -93,13 +93,13 @@ def main() -> None:
         os.environ["BONGSU_DETECT_WEIGHTS"] = str(chosen.weights)
     # Keep the detector's log out of the tables.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    eye = HazardDetector()
+    detector = HazardDetector()
     lines = ["| clip | seconds | bursts | hazard | confirmed it | found | first alert after, worst | false alerts |"]
     lines.append("|---|---|---|---|---|---|---|---|")
     found = shown = false = 0
     watched_s = 0.0
     for name, labels in CLIPS.items():
-        plays = [play(folder / name, eye, i * _STEP_S) for i in range(chosen.starts)]
+        plays = [play(folder / name, detector, i * _STEP_S) for i in range(chosen.starts)]
         outcomes = {h: [judge(bursts, h, labels.get(h)) for _, bursts in plays] for h in HAZARDS}
         lines += rows(name, plays, outcomes)
         every = [o for of_hazard in outcomes.values() for o in of_hazard]
@@ -121,12 +121,12 @@ def main() -> None:
             file.write("\n" + "\n".join(lines) + "\n")
 
 
-def play(path: Path, eye: HazardDetector, skip_s: float = 0.0) -> tuple[float, list[Burst]]:
+def play(path: Path, detector: HazardDetector, skip_s: float = 0.0) -> tuple[float, list[Burst]]:
     """Seconds of a clip that were played, and its bursts in order.
 
     Args:
         path: the clip.
-        eye: the detector's networks.
+        detector: the detector's networks.
         skip_s: seconds to skip at its beginning.
     """
     taken: list[CapturedBurst] = []
@@ -137,7 +137,7 @@ def play(path: Path, eye: HazardDetector, skip_s: float = 0.0) -> tuple[float, l
         watch.see(picture)
         last_s = picture.at_s
     watch.lost()
-    return float(last_s - skip_s), [_looked(burst, eye) for burst in taken]
+    return float(last_s - skip_s), [_confirm(burst, detector) for burst in taken]
 
 
 def pictures(path: Path, skip_s: float = 0.0) -> Iterator[Picture]:
@@ -201,7 +201,7 @@ def _picture(frame: av.VideoFrame, at_s: float) -> Picture:
     return Picture(frame, _BEGIN + timedelta(seconds=at_s), at_s)
 
 
-def _looked(taken: CapturedBurst, eye: HazardDetector) -> Burst:
+def _confirm(taken: CapturedBurst, detector: HazardDetector) -> Burst:
     event = MotionBurst(
         id=taken.id,
         camera=taken.camera.id,
@@ -210,7 +210,7 @@ def _looked(taken: CapturedBurst, eye: HazardDetector) -> Burst:
         frames=taken.frames,
         moved=taken.moved,
     )
-    found = asyncio.run(detect([event], eye))
+    found = asyncio.run(detect([event], detector))
     times = [(frame.captured_at - _BEGIN).total_seconds() for frame in taken.frames]
     return Burst(times[0], times[-1], tuple(e.hazard for e in found))
 

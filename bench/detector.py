@@ -29,12 +29,12 @@ from detect.worker import detect, open_detector
 from functions import decode
 
 async def main():
-    async with open_detector() as eye:
+    async with open_detector() as detector:
         print("ready", flush=True)
         with open(input(), "rb") as file:
             event = decode(file.read())
         for _ in range(5):
-            await detect([event] * 4, eye)
+            await detect([event] * 4, detector)
         print("worked", flush=True)
         input()
 
@@ -87,30 +87,30 @@ async def _work(count: int) -> list[list[float]]:
     from detect import detect
     from detect.worker import HazardDetector
 
-    eye = HazardDetector()
+    detector = HazardDetector()
     moved = Box(0.4, 0.4, 0.5, 0.5)
     took: list[list[float]] = []
     for events in ([burst()], [burst()] * 4, [burst("street")], [burst("street", moved)]):
         took.append([])
         for _ in range(max(4, count // len(events))):
             begun = time.perf_counter()
-            await detect(events, eye)
+            await detect(events, detector)
             took[-1].append((time.perf_counter() - begun) / len(events))
     return took
 
 
-async def _spared(count: int) -> tuple[float, float]:
+async def _cpu_per_burst(count: int) -> tuple[float, float]:
     """CPU seconds of a burst without a hazard, both passes: with every frame; with only the frames that matter."""
     from detect import detect
     from detect.worker import HazardDetector
 
-    eye, quiet = HazardDetector(), [burst("street", Box(0.4, 0.4, 0.5, 0.5))] * 4
+    detector, quiet = HazardDetector(), [burst("street", Box(0.4, 0.4, 0.5, 0.5))] * 4
     took: tuple[list[float], list[float]] = ([], [])
     for _ in range(count):
         for every, kept in zip((True, False), took, strict=True):
             with mock.patch("detect.worker.enough", lambda frames: frames) if every else contextlib.nullcontext():
                 begun = time.process_time()
-                await detect(quiet, eye)
+                await detect(quiet, detector)
                 kept.append((time.process_time() - begun) / len(quiet))
     return statistics.median(took[0]), statistics.median(took[1])
 
@@ -150,7 +150,7 @@ def rows(scale: float = 1.0) -> list[tuple[str, str, str]]:
         starts = [_start(Path(file.name)) for _ in range(max(3, int(9 * scale)))]
     single, within, beside = _side_by_side(max(5, int(20 * scale)))
     alone, together, once, twice = asyncio.run(_work(max(8, int(40 * scale))))
-    every, needed = asyncio.run(_spared(max(4, int(10 * scale))))
+    every, needed = asyncio.run(_cpu_per_burst(max(4, int(10 * scale))))
     return [
         (
             "Detector process, start to ready (median)",
