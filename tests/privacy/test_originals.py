@@ -135,7 +135,7 @@ async def test_full_disk_costs_the_original_and_not_the_alert(make_event, kept):
         ({"KEY": ""}, "BONGSU_ORIGINALS_KEY is missing"),
         ({"KEY": "hunter2"}, "the key must be bongsu-originals-public-"),
         ({"KEY": write_key(b"k" * 32, PRIVATE)}, "is a private key"),
-        ({"KEEP_DAYS": "0"}, "over 0, to 366, got 0"),
+        ({"KEEP_DAYS": "0"}, "above 0 and at most 366, got 0"),
         ({"KEEP_DAYS": "week"}, "BONGSU_ORIGINALS_KEEP_DAYS: got 'week'"),
         ({"URL": "/proc/nowhere"}, "give a folder or a bucket"),
         ({"URL": "gopher://secret@host"}, "BONGSU_ORIGINALS_URL gopher://host cannot be opened"),
