@@ -52,7 +52,7 @@ def without(event: str) -> Callable[[Accounts], Accounts]:
         (lambda b: replace(b, dead=b.dead[1:]), "hostile message is a dead letter of each queue"),
         (lambda b: replace(b, dead=[*b.dead, Dead("fire.map", "a", "")]), "dead letter has a reason"),
         (lambda b: replace(b, dead=[*b.dead, Dead("fire.map", "z", "odd")]), "dead letter is one that was sent"),
-        (lambda b: replace(b, dead=[*b.dead, Dead("fire.map", "a", "not an event")]), "no event was hostile"),
+        (lambda b: replace(b, dead=[*b.dead, Dead("fire.map", "a", "not an event")]), "not an event was hostile"),
         # Doubled: with the same words, in others, and where our own database shows one post all the same.
         (lambda b: replace(b, accepted=[*b.accepted, b.accepted[0]]), "every channel accepted an incident once"),
         (
