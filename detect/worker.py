@@ -11,13 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-import msgspec
 import structlog
 from prometheus_client import Counter, Histogram
 
 from detect.rules import Confirmed, can_confirm, confirm, enough, fits
 from detect.zoom import cut, keep_overlapping, part
-from functions import HAZARDS, Box, Detection, Event, Reject, on
+from functions import HAZARDS, Box, Detection, HazardSeen, MotionBurst, Reject, on
 from functions.jpeg import PictureError
 from models.letterbox import Image
 from models.network import (
@@ -67,7 +66,7 @@ class HazardDetector:
         self._lanes = ThreadPoolExecutor(self._threads, "bongsu-detector")
         self._scene: Network | None = None
 
-    def look(self, events: Sequence[Event]) -> list[list[Confirmed]]:
+    def look(self, events: Sequence[MotionBurst]) -> list[list[Confirmed]]:
         """What the whole frames of each burst prove; one entry for each event.
 
         Raises:
@@ -75,7 +74,7 @@ class HazardDetector:
         """
         return [confirm(frames, e.thresholds) for frames, e in zip(self._find(events), events, strict=True)]
 
-    def look_closer(self, events: Sequence[Event]) -> list[list[Confirmed]]:
+    def look_closer(self, events: Sequence[MotionBurst]) -> list[list[Confirmed]]:
         """What that part of each burst proves in which something moved; one entry for each event."""
         parts = {i: (m, where) for i, event in enumerate(events) if (m := event.moved) and (where := part(m))}
         found = self._find([events[i] for i in parts], [where for _, where in parts.values()])
@@ -85,7 +84,7 @@ class HazardDetector:
             proved[i] = [replace(c, part=where) for c in confirm(near, events[i].thresholds, near=True)]
         return proved
 
-    def _find(self, events: Sequence[Event], parts: Sequence[Box] | None = None) -> list[list[list[Detection]]]:
+    def _find(self, events: Sequence[MotionBurst], parts: Sequence[Box] | None = None) -> list[list[list[Detection]]]:
         """What is in each frame of each event, or in that part of it; what cannot be decoded is told at the first look.
 
         A frame that could not be decoded shows nothing, but keeps its place in the burst. The last frames of a burst
@@ -163,7 +162,7 @@ def _is_open(frames: Sequence[_Seen], more: int) -> bool:
     return len(seen) < len(frames) or can_confirm(seen, more)
 
 
-def _count(event: Event, frames: Sequence[_Seen]) -> None:
+def _count(event: MotionBurst, frames: Sequence[_Seen]) -> None:
     """Tell of what could not be decoded.
 
     Raises:
@@ -189,13 +188,13 @@ async def open_detector() -> AsyncIterator[HazardDetector]:
     yield await asyncio.to_thread(HazardDetector)
 
 
-@on("motion", uses=open_detector, batch=4)
-async def detect(events: Sequence[Event], detector: HazardDetector) -> list[Event]:
+@on(MotionBurst, uses=open_detector, batch=4)
+async def detect(events: Sequence[MotionBurst], detector: HazardDetector) -> list[HazardSeen]:
     """Confirm hazards in bursts; each becomes an event with its best frame and all that was found in it."""
     return await asyncio.to_thread(_detect, events, detector)
 
 
-def _detect(events: Sequence[Event], detector: HazardDetector) -> list[Event]:
+def _detect(events: Sequence[MotionBurst], detector: HazardDetector) -> list[HazardSeen]:
     told = [
         _believe(event, confirmed, detector) for event, confirmed in zip(events, detector.look(events), strict=True)
     ]
@@ -205,7 +204,7 @@ def _detect(events: Sequence[Event], detector: HazardDetector) -> list[Event]:
     return [event for hazards in told for event in hazards]
 
 
-def _believe(event: Event, confirmed: Sequence[Confirmed], detector: HazardDetector) -> list[Event]:
+def _believe(event: MotionBurst, confirmed: Sequence[Confirmed], detector: HazardDetector) -> list[HazardSeen]:
     """An event for each confirmed hazard that fits what is around it."""
     published = []
     scenes: dict[int, tuple[list[Detection], tuple[str, ...]]] = {}
@@ -220,13 +219,18 @@ def _believe(event: Event, confirmed: Sequence[Confirmed], detector: HazardDetec
             continue
         confirmed_total.labels(hazard.hazard).inc()
         published.append(
-            msgspec.structs.replace(
-                event,
-                type=hazard.hazard,
+            HazardSeen(
+                id=event.id,
                 hazard=hazard.hazard,
-                frames=(frame,),
+                camera=event.camera,
+                place=event.place,
+                captured_at=event.captured_at,
+                frame=frame,
                 detections=(_shown(hazard), *hazard.others, *around),
-                searched=(*HAZARDS, *searched),
+                labels_searched=(*HAZARDS, *searched),
+                zones=event.zones,
+                late=event.late,
+                trace=event.trace,
             )
         )
     return published

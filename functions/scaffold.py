@@ -6,41 +6,44 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from functions.event import CameraEvent, CameraStatus, Captioned, CustomEvent, HazardSeen, MotionBurst
+from functions.event.facts import FACTS
 from functions.topology import queue, queue_name
 
 _FUNCTION = '''"""{title}: tell what this function does, and for whom."""
 
 import structlog
 
-from functions import Event, Retry, on
+from functions import {imports}, Retry, on
 
 log = structlog.get_logger()
 
 
 @on({types})
-async def {name}(event: Event) -> None:
+async def {name}(event: {facts}) -> None:
     """Called once for every {told}; at least once if a replica dies, so act idempotently on `event.id`."""
     if not event.place.name:
         raise Retry("no place yet", after=5)  # or Reject("why"): straight to the dead letters
-    log.info("{name}_told", place=event.place.name, confidence=event.confidence)
+    log.info("{name}_told", place=event.place.name)
 '''
 
 _TEST = '''"""{title}: its handler is a plain function, so a test just calls it."""
 
-from functions import Box, Detection, Event, Place, new_id, utc_now
-from notify.{name} import {name}
+import asyncio
+
+from functions import {imports}, new_id, utc_now
+from {module} import {name}
 
 
-async def test_{name}_takes_{first}() -> None:
-    event = Event(
+def test_{name}_takes_{first}() -> None:
+    event = {fact}(
         id=new_id(),
-        type="{first}",
         camera="gate-1",
         place=Place(37.5559, 126.9368, "Sinchon Market"),
         captured_at=utc_now(),
-        detections=(Detection("{first}", 0.9, Box(0.1, 0.1, 0.4, 0.6)),),
+        {fields},
     )
-    assert await {name}(event) is None
+    assert asyncio.run({name}(event)) is None
 '''
 
 _MANIFEST = """\
@@ -62,7 +65,7 @@ spec:
       containers:
         - name: {dns}
           image: bongsu/function:0.1.0
-          command: [python, -m, functions, notify.{name}]
+          command: [python, -m, functions, {target}]
           envFrom:
             - secretRef: {{name: bongsu-broker}}
           ports:
@@ -99,21 +102,43 @@ _TRIGGER = """\
       authenticationRef: {{name: bongsu-rabbitmq-{protocol}}}
 """
 
+_DETECTION = 'detections=(Detection("{type}", 0.9, Box(0.1, 0.1, 0.4, 0.6)),)'
+# What the test's event has beside its envelope: what must be imported for it, and its fields.
+_EXAMPLES: dict[type[CameraEvent], tuple[tuple[str, ...], str]] = {
+    MotionBurst: (("Frame",), 'frames=(Frame(b"", utc_now()),)'),
+    HazardSeen: (("Box", "Detection"), f'hazard="{{type}}",\n        {_DETECTION}'),
+    Captioned: (("Caption",), 'hazard="fire",\n        caption=Caption("Fire", "화재")'),
+    CameraStatus: ((), 'status="live"'),
+    CustomEvent: ((), 'type="{type}"'),
+}
+
 
 def write_function(root: Path, name: str, types: Sequence[str]) -> list[Path]:
-    """Write `notify/NAME.py`, `keda/NAME.yaml` and `tests/notify/test_NAME.py` under `root`.
+    """Write a function, its manifest and its test under `root`.
+
+    In a checkout these are `notify/NAME.py`, `keda/NAME.yaml` and `tests/notify/test_NAME.py`; in any other folder
+    `NAME.py`, `keda/NAME.yaml` and `tests/test_NAME.py`.
+
+    Returns:
+        The files, the function first.
 
     Raises:
-        ValueError: the name or a type is unusable, `root` is no checkout, or a file is there already.
+        ValueError: the name or a type is unusable, or a file is there already.
+        OSError: a file cannot be written.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
         raise ValueError(f"function name must be lower case letters, digits and _, got {name!r}")
     for event_type in types:
         queue(queue_name(event_type, name))
-    missing = [room for room in ("notify", "keda", "tests/notify") if not (root / room).is_dir()]
-    if missing:
-        raise ValueError(f"no {missing[0]}/ in {root.absolute()}: run this in a checkout of bongsu, or give --into")
+    if is_checkout(root):
+        code, tests, module, target = root / "notify", root / "tests/notify", f"notify.{name}", f"notify.{name}"
+    else:
+        code, tests, module, target = root, root / "tests", name, f"./{name}.py"
     title = name.replace("_", " ").capitalize()
+    facts = sorted({FACTS.get(t, CustomEvent).__name__ for t in types})
+    fact = FACTS.get(types[0], CustomEvent)
+    parts, fields = _EXAMPLES[fact]
+    imports = sorted({fact.__name__, "Place", *parts})
     told = " or ".join(types)
     quoted = ", ".join(f'"{t}"' for t in types)
     triggers = "".join(
@@ -122,13 +147,30 @@ def write_function(root: Path, name: str, types: Sequence[str]) -> list[Path]:
         for protocol, mode, value in _TRIGGERS
     )
     files = {
-        root / "notify" / f"{name}.py": _FUNCTION.format(title=title, name=name, types=quoted, told=told),
-        root / "keda" / f"{name}.yaml": _MANIFEST.format(title=title, name=name, dns=name.replace("_", "-")) + triggers,
-        root / "tests/notify" / f"test_{name}.py": _TEST.format(title=title, name=name, first=types[0]),
+        code / f"{name}.py": _FUNCTION.format(
+            title=title, name=name, types=quoted, told=told, imports=", ".join(facts), facts=" | ".join(facts)
+        ),
+        root / "keda" / f"{name}.yaml": _MANIFEST.format(title=title, target=target, dns=name.replace("_", "-"))
+        + triggers,
+        tests / f"test_{name}.py": _TEST.format(
+            module=module,
+            title=title,
+            name=name,
+            first=types[0],
+            fact=fact.__name__,
+            imports=", ".join(imports),
+            fields=fields.format(type=types[0]),
+        ),
     }
     for path in files:
         if path.exists():
             raise ValueError(f"{path} is there already: choose another name, or remove it")
     for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return list(files)
+
+
+def is_checkout(root: Path) -> bool:
+    """Whether the folder has the rooms of Bongsu's repository that a new function goes into."""
+    return all((root / room).is_dir() for room in ("notify", "keda", "tests/notify"))

@@ -1,6 +1,6 @@
-"""Reads `keda/*.yaml`, the same files that a cluster gets, as the workloads that one machine runs as processes.
+"""Reads `keda/*.yaml`, the files that a cluster gets too, as workloads that one machine runs as processes.
 
-What a process cannot honour is refused by name, so that one machine never quietly behaves unlike the cluster.
+A field that processes cannot honour is refused by name, so that one machine never silently differs from the cluster.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Workload:
     grace_s: float
     env: Mapping[str, str]
     notes: tuple[str, ...] = ()
-    """Where the manifest is silent and a default may surprise, in one line each."""
+    """Unset fields whose default may surprise, in one line each."""
 
 
 def read_workloads(folder: Path) -> list[Workload]:
@@ -85,7 +85,7 @@ def read_manifest(path: Path) -> list[Workload]:
         raise ManifestError(f"{path}: {error}") from None
 
 
-# What is read of each kind. A Deployment is mostly for the cluster, so its other fields are let pass;
+# The fields that are read of each kind. Other fields of a Deployment are for the cluster and are ignored;
 # every field of a ScaledObject changes how the workload scales, so an unknown one is refused.
 
 
@@ -141,7 +141,7 @@ class _RabbitMetadata(_Strict):
     value: str = ""
     activation_value: str = "0"
     exclude_unacknowledged: str = "false"
-    # How KEDA reaches RabbitMQ: means nothing here.
+    # How KEDA connects to RabbitMQ: unused here.
     host: str = ""
     host_from_env: str = ""
     vhost_name: str = ""
@@ -265,7 +265,7 @@ def _rule(spec: _ScaledSpec) -> Rule:
 
 def _trigger(trigger: _Trigger) -> Trigger:
     if trigger.type != "rabbitmq":
-        raise ManifestError(f"trigger type {trigger.type!r}: one machine has no such source: use rabbitmq")
+        raise ManifestError(f"trigger type {trigger.type!r}: not available on one machine: use rabbitmq")
     if trigger.metric_type != "AverageValue":
         raise ManifestError(f"metricType {trigger.metric_type!r}: only AverageValue is honoured: remove the line")
     try:
@@ -339,14 +339,14 @@ def _notes(name: str, spec: _ScaledSpec) -> tuple[str, ...]:
     down = spec.advanced.horizontal_pod_autoscaler_config.behavior.scale_down
     if spec.max_replica_count > 1 and down.stabilization_window_seconds is None:
         return (
-            f"{name}: no scaleDown.stabilizationWindowSeconds, so the cluster's default holds: "
-            f"extra replicas go {DEFAULT_DOWN.stabilization_s:.0f} s after they were last needed",
+            f"{name}: no scaleDown.stabilizationWindowSeconds, so the cluster's default applies: "
+            f"surplus replicas stop {DEFAULT_DOWN.stabilization_s:.0f} s after they were last needed",
         )
     return ()
 
 
 def _explain(problem: str) -> str:
-    """Turn msgspec's sentence into ours: where, what, and the fix."""
+    """Rewrite msgspec's message as: where, what, and the fix."""
     what, _, where = problem.partition(" - at ")
     where = where.strip("`").removeprefix("$.").removeprefix("$") or "the document"
     unknown = re.fullmatch(r"Object contains unknown field `(.+)`", what)

@@ -97,7 +97,7 @@ def test_http_without_unacknowledged_counts_waiting_messages_only(tmp_path: Path
         ("  minReplicaCount: 1", "  minReplicaCount: 9", "minReplicaCount must be in 0..maxReplicaCount"),
         ("  minReplicaCount: 1", "  fallback: {replicas: 1}", "spec: 'fallback' is not honoured on one machine"),
         ("  minReplicaCount: 1", "  idleReplicaCount: 0", "spec: 'idleReplicaCount' is not honoured"),
-        ("type: rabbitmq", "type: kafka", "trigger type 'kafka': one machine has no such source: use rabbitmq"),
+        ("type: rabbitmq", "type: kafka", "trigger type 'kafka': not available on one machine: use rabbitmq"),
         ("protocol: amqp", "protocol: auto", "protocol must be amqp (waiting) or http"),
         ("mode: QueueLength", "mode: MessageRate", "mode MessageRate needs protocol http, got 'amqp'"),
         ("mode: QueueLength", "mode: DeliverGetRate", "mode must be QueueLength or MessageRate, got 'DeliverGetRate'"),

@@ -30,7 +30,7 @@ def test_all_measured_cases_are_there() -> None:
 
 @pytest.mark.parametrize("index", range(len(GOLDEN)))
 def test_a_real_cluster_decided_the_same(index: int) -> None:
-    # The measurement had no stabilization and no limit of pace; "before" starts where the case above it ended.
+    # The measurement had no stabilization and no scaling policies; "before" is where the case above it ended.
     case = GOLDEN[index]
     scaler = Scaler(
         Rule(

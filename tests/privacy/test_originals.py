@@ -1,4 +1,4 @@
-"""Unredacted frames are kept where asked for, sealed, for a while; the private key opens them, nothing else does."""
+"""Unredacted frames are stored only if configured, sealed and for a limited time; only the private key opens them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 import pytest
 from prometheus_client import REGISTRY
 
+from functions.cli import run_command
 from functions.settings import SettingsError
 from notify.caption import caption, open_captioner
 from privacy.cli import originals
@@ -19,10 +20,10 @@ from privacy.originals import PRIVATE, Originals, load, open_originals, write_ke
 
 @pytest.fixture
 def keys(tmp_path, capsys):
-    """Where the private key is, and the public one as printed."""
+    """Path of the private key, and the public key as printed."""
     private = tmp_path / "operator" / "private.key"
     private.parent.mkdir()
-    assert originals(["keygen", str(private)]) == 0
+    assert run_command(originals, ["keygen", str(private)]) == 0
     name, _, public = capsys.readouterr().out.strip().partition("=")
     assert name == "BONGSU_ORIGINALS_KEY"
     return private, public
@@ -30,7 +31,7 @@ def keys(tmp_path, capsys):
 
 @pytest.fixture
 def kept(tmp_path, keys, monkeypatch):
-    """A folder that originals are kept in, by the environment."""
+    """The folder of originals that the environment names."""
     monkeypatch.setenv("BONGSU_ORIGINALS_URL", str(tmp_path / "kept"))
     monkeypatch.setenv("BONGSU_ORIGINALS_KEY", keys[1])
     monkeypatch.setenv("BONGSU_SNAPSHOT_URL", str(tmp_path / "snapshots"))
@@ -54,15 +55,15 @@ async def test_original_of_a_hazard_is_sealed_and_opens_with_the_private_key_alo
 ):
     event = make_event("gun", camera="gate-1")
     async with open_captioner() as captioner:
-        told = await caption(event, captioner)
+        output = await caption(event, captioner)
         await caption(event, captioner)
-    assert told.snapshot is not None and told.snapshot != street
+    assert output.snapshot is not None and output.snapshot != street
     (sealed,) = files(kept)
     assert sealed.relative_to(kept).as_posix() == "2026-03-02/event-1-gun.sealed"
     content = sealed.read_bytes()
     assert street[100:140] not in content and b"gate-1" not in content and b"JFIF" not in content
     out = kept.parent / "out"
-    assert originals(["decrypt", "--key", str(keys[0]), "--out", str(out), str(kept)]) == 0
+    assert run_command(originals, ["decrypt", "--key", str(keys[0]), "--out", str(out), str(kept)]) == 0
     assert (out / "event-1-gun.jpg").read_bytes() == street
     assert "gun at gate-1, 2026-03-02T05:03:00" in capsys.readouterr().out
     assert stat.S_IMODE((out / "event-1-gun.jpg").stat().st_mode) == 0o600
@@ -73,18 +74,18 @@ async def test_another_key_or_an_altered_file_is_one_clear_line(make_event, kept
     await open_originals().keep(make_event())
     (sealed,) = files(kept)
     other = tmp_path / "other.key"
-    originals(["keygen", str(other)])
+    run_command(originals, ["keygen", str(other)])
     capsys.readouterr()
     arguments = ["decrypt", "--key", str(other), "--out", str(tmp_path / "out"), str(sealed)]
-    assert originals(arguments) == 1
+    assert run_command(originals, arguments) == 1
     assert capsys.readouterr().err.endswith(": it was sealed for another key, or altered since\n")
     sealed.write_bytes(b"\xff\xd8")
-    assert originals(arguments) == 1
+    assert run_command(originals, arguments) == 1
     assert capsys.readouterr().err.endswith(": this is not a sealed original\n")
 
 
 async def test_what_the_captioner_holds_opens_nothing(make_event, kept, keys):
-    """Not by policy but by what is there: the public key is all that it was given."""
+    """The store has only the public key, so it cannot decrypt."""
     kept_by: Originals = open_originals()
     await kept_by.keep(make_event())
     with pytest.raises(TypeError, match="cannot decrypt"):
@@ -108,7 +109,7 @@ def test_prune_deletes_what_has_expired_while_nothing_happened(kept, capsys):
     old.parent.mkdir(parents=True)
     old.write_bytes(b"sealed")
     os.utime(old, (time.time() - 8 * 86_400,) * 2)
-    assert originals(["prune"]) == 0
+    assert run_command(originals, ["prune"]) == 0
     assert capsys.readouterr().out == "deleted 1 originals older than 7 days\n" and not old.exists()
 
 
@@ -122,8 +123,8 @@ async def test_full_disk_costs_the_original_and_not_the_alert(make_event, kept):
     async with open_captioner() as captioner:
         kept.rmdir()
         kept.write_text("a file is in the way")
-        told = await caption(make_event(), captioner)
-    assert told.caption is not None and told.snapshot is not None
+        output = await caption(make_event(), captioner)
+    assert output.caption is not None and output.snapshot is not None
     assert REGISTRY.get_sample_value("bongsu_originals_total", {"outcome": "failed"}) == before + 1
 
 
@@ -134,7 +135,7 @@ async def test_full_disk_costs_the_original_and_not_the_alert(make_event, kept):
         ({"KEY": ""}, "BONGSU_ORIGINALS_KEY is missing"),
         ({"KEY": "hunter2"}, "the key must be bongsu-originals-public-"),
         ({"KEY": write_key(b"k" * 32, PRIVATE)}, "is a private key"),
-        ({"KEEP_DAYS": "0"}, "over 0, to 366, got 0"),
+        ({"KEEP_DAYS": "0"}, "above 0 and at most 366, got 0"),
         ({"KEEP_DAYS": "week"}, "BONGSU_ORIGINALS_KEEP_DAYS: got 'week'"),
         ({"URL": "/proc/nowhere"}, "give a folder or a bucket"),
         ({"URL": "gopher://secret@host"}, "BONGSU_ORIGINALS_URL gopher://host cannot be opened"),
@@ -158,13 +159,13 @@ def test_wrong_setting_ends_the_captioner_at_its_start_with_one_line(kept, given
 def test_originals_among_the_public_pictures_are_refused(kept, monkeypatch, tmp_path):
     for url in (tmp_path / "snapshots", tmp_path / "snapshots" / "originals", tmp_path):
         monkeypatch.setenv("BONGSU_ORIGINALS_URL", str(url))
-        with pytest.raises(SettingsError, match="must not lie in each other"):
+        with pytest.raises(SettingsError, match="must not contain each other"):
             load()
 
 
 def test_key_is_never_overwritten(keys, capsys):
     before = keys[0].read_text()
-    assert originals(["keygen", str(keys[0])]) == 1
+    assert run_command(originals, ["keygen", str(keys[0])]) == 1
     assert "File exists" in capsys.readouterr().err and keys[0].read_text() == before
     assert stat.S_IMODE(keys[0].stat().st_mode) == 0o600
 
