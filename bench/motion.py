@@ -25,7 +25,7 @@ from functions.event import utc_now
 from motion.burst import BurstRecorder, CapturedBurst
 from motion.config import Burst, Camera, Place
 from motion.picture import Picture
-from motion.stream import read_file
+from motion.reading import read_file
 
 EVERY_2_S = Burst()
 

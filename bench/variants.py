@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from motion.stream import read_file
+from motion.reading import read_file
 
 FPS, WIDTH, KEY_EVERY = 10, 640, 15
 MOST_S = 65.0
@@ -166,22 +166,22 @@ def changed(clip: Path, variant: Variant) -> Iterator[av.VideoFrame]:
         yield av.VideoFrame.from_ndarray(planes, format="yuv420p")
 
 
-def far_person(contrast: float, noise: float, visits: int = 4) -> Iterator[av.VideoFrame]:
+def far_person(contrast: float, noise: float, visits: int = 4, fps: int = FPS) -> Iterator[av.VideoFrame]:
     """An infrared night street in which a person of 0.3 % of the frame walks in, stands and walks off, again and again.
 
     Args:
         contrast: levels by which the person is brighter than what is behind; clothes differ by a quarter of it.
         noise: standard deviation of the sensor's noise, levels.
         visits: of PERSON_S each, every VISIT_S, the first after QUIET_S.
+        fps: frames a second.
     """
     rng = np.random.default_rng(7)
     height, width = 360, WIDTH
     coarse = rng.uniform(0, 26, (height // 24 + 1, width // 32 + 1)).astype(np.float32)
     street = 22 + cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     street += cv2.blur(rng.uniform(-9, 9, street.shape).astype(np.float32), (3, 3))
-    still = night(0.0, 1.0, noise)
-    for i in range(round((QUIET_S + visits * VISIT_S) * FPS)):
-        visit, at_s = divmod(i / FPS - QUIET_S, VISIT_S)
+    for i in range(round((QUIET_S + visits * VISIT_S) * fps)):
+        visit, at_s = divmod(i / fps - QUIET_S, VISIT_S)
         scene = street.copy()
         if visit >= 0 and at_s < PERSON_S:
             walked_s = min(at_s, 6.0) + max(0.0, at_s - 12.0)  # walks for 6 s, stands for 6 s, walks on
@@ -194,7 +194,8 @@ def far_person(contrast: float, noise: float, visits: int = 4) -> Iterator[av.Vi
                 cv2.line(figure, (int(x), int(y + 24)), (int(x + leg * (3 + sway)), int(y + 42)), 0.75, 5, cv2.LINE_AA)
             scene += contrast * cv2.blur(figure, (3, 3))
         planes = np.full((height * 3 // 2, width), 128, np.uint8)
-        planes[:height] = np.clip(scene + still(np.zeros_like(scene), i, rng) - 16, 0, 255).astype(np.uint8)
+        scene += noise * 1.6 * cv2.blur(rng.standard_normal(scene.shape, np.float32), (2, 2))
+        planes[:height] = np.clip(scene, 0, 255).astype(np.uint8)
         yield av.VideoFrame.from_ndarray(planes, format="yuv420p")
 
 

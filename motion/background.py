@@ -20,6 +20,8 @@ _NOISE_HELD_S = 60.0
 _NOISE_CLIP = 3.0  # one deviation counts as at most so many times the usual one: noise follows the usual, not a person
 _NOISE_CAP = 24.0
 _NOISE_CELL = 8  # side in px of the cells over which noise is also averaged: a pixel's own measure is a noisy one
+_WORK_WIDTH = 400  # a luma wider or higher than this is strided down: the guards below are tuned for about 320x180
+_MIN_SIDE = 24  # nothing can be told apart in less
 _BLACK = 16.0  # what video codes black as
 _FIRST_PACE = 1 / 3  # share of a look that enters while calibrating
 _BAR_S = 0.9  # the thresholds follow noise and light no more often than this
@@ -96,6 +98,19 @@ class Background:
     def relit(self, now: Luma) -> Average:
         """The background as it would look now if only brightness and contrast had changed."""
         return _relit(self.average, now)
+
+
+def prepared(luma: Luma) -> Luma | None:
+    """A look as it is compared; None where it is too small to tell anything.
+
+    Raises:
+        ValueError: not a 2-d uint8 array.
+    """
+    if luma.ndim != 2 or luma.dtype != np.uint8:
+        raise ValueError(f"luma must be uint8 of shape (H, W), got {luma.dtype} of shape {luma.shape}")
+    step = max(1, math.ceil(max(luma.shape) / _WORK_WIDTH))
+    looked = luma[::step, ::step]
+    return pixels.blur(looked) if min(looked.shape) >= _MIN_SIDE else None
 
 
 def levelled(now: Luma, before: Luma) -> Luma:

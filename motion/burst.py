@@ -102,7 +102,7 @@ class BurstRecorder:
         Args:
             camera: what its site says of it.
             on_burst: takes each finished burst.
-            on_frozen: told when the picture stands still for too long, and when it moves again.
+            on_frozen: called when the picture stands still for too long, and when it moves again.
         """
         self.camera = camera
         self._on_frozen = on_frozen

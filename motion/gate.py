@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,19 +10,26 @@ import numpy as np
 
 from functions.event import Box
 from motion import pixels
-from motion.background import Background, levelled, outside
-from motion.look import GateSettings, Look, Point, Reason, Rejected
+from motion.background import Background, levelled, outside, prepared
+from motion.look import GateSettings, Look, Reason, Rejected
 from motion.overlay import OverlayMemory
 from motion.pixels import Luma, Mask, Patch
-from motion.regions import is_bare_again, is_displaced, is_lit, is_object, min_area_px
+from motion.regions import (
+    components,
+    is_bare_again,
+    is_displaced,
+    is_lit,
+    is_object,
+    min_area_px,
+    watched,
+    window_of,
+)
 
 _Verdict = Literal["moving", "standing"] | Reason
 
 CALIBRATION_S = 1.0
 STANDING_S = 20.0
 """What came in and stands still is reported for so long; then it is part of the scene."""
-_WORK_WIDTH = 400  # a luma wider or higher than this is strided down: the guards below are tuned for about 320x180
-_MIN_SIDE = 24  # nothing can be told apart in less
 _GAP_S = 12.0  # after a longer pause the old background is no witness any more
 _RELIGHT_SHARE, _RELIGHT_GAIN = 0.1, 0.3  # so much change is worth asking if contrast changed, which must explain most
 _RECALIBRATE_SHARE = 0.5  # more of the picture than this never moves at once: that is light, a shake or a new scene
@@ -40,8 +46,6 @@ _IGNORED_SHARE = 0.7
 _STANDING_SHARE = 0.4  # of a region, where something moved before
 _REGIONS = 8
 _AROUND_PX = 9  # by how much a region may have gone on between two looks
-_CORE_SHARE, _CORE_PX = 0.15, 15  # of the least region: what must differ by all of the threshold; how far it reaches
-_GAP_PX = 7  # pixels that differ are one region where they are nearer to each other than this
 
 
 class Gate:
@@ -82,7 +86,7 @@ class Gate:
         Raises:
             ValueError: not a 2-d uint8 array.
         """
-        now = _prepared(luma)
+        now = prepared(luma)
         if now is None:
             return Look()
         gap_s = at_s - self._at_s
@@ -96,7 +100,7 @@ class Gate:
         if now.shape != self._shape:
             settings = self._settings
             self._shape = (now.shape[0], now.shape[1])
-            self._watched = _watched(self._shape, settings.masks)
+            self._watched = watched(self._shape, settings.masks)
             self._watched_px = max(1, int(np.count_nonzero(self._watched)))
             self._overlay = OverlayMemory(self._shape)
             self._background = Background(now, settings.floor, settings.weber, settings.noise_gain)
@@ -115,7 +119,7 @@ class Gate:
             Whether something may be moving. Then nothing has been learned of this picture: the gate can take the ones
             that led to it, from the last glance on.
         """
-        now = _prepared(luma)
+        now = prepared(luma)
         gap_s = at_s - self._at_s
         if now is None:
             return False
@@ -125,7 +129,7 @@ class Gate:
         bar = self._background.bar(at_s)
         seen = self._differing(now, bar)
         overlays = np.zeros(self._shape, np.bool_)
-        patches = _components(seen.changed, seen.faint, self._settings.min_area * now.size)
+        patches = components(seen.changed, seen.faint, self._settings.min_area * now.size)
         if seen.share > _RECALIBRATE_SHARE or any(self._is_suspicious(p, now, overlays) for p in patches):
             self._at_s = at_before_s
             return True
@@ -137,7 +141,7 @@ class Gate:
         if patch.area < min_area_px(self._settings.min_area, patch.window, self._shape):
             return False
         if self._is_overlay(patch):
-            overlays[_window(patch)] |= patch.mask
+            overlays[window_of(patch)] |= patch.mask
             return False
         return not (is_lit(patch, now, self._background) or is_displaced(patch, now, self._background))
 
@@ -184,7 +188,7 @@ class Gate:
         return np.float32(self._at_s - self._began_at_s)
 
     def _judge(self, now: Luma, seen: _Differing, bar: Luma) -> Look:
-        patches = _components(seen.changed, seen.faint, self._settings.min_area * now.size)
+        patches = components(seen.changed, seen.faint, self._settings.min_area * now.size)
         moving: list[tuple[int, Box]] = []
         standing: list[tuple[int, Box]] = []
         rejected: list[Rejected] = []
@@ -212,7 +216,7 @@ class Gate:
 
     def _verdict(self, patch: Patch, now: Luma, fresh: Mask, candidates: Mask) -> _Verdict:
         """What a region is; marks it in `candidates` where it moves."""
-        here, window = patch.mask, _window(patch)
+        here, window = patch.mask, window_of(patch)
         least_px = min_area_px(self._settings.min_area, patch.window, self._shape)
         if patch.area < least_px:
             return "too small"
@@ -228,7 +232,7 @@ class Gate:
         return self._verdict_moving(patch, now, least_px)
 
     def _verdict_moving(self, patch: Patch, now: Luma, least_px: float) -> _Verdict:
-        here, window = patch.mask, _window(patch)
+        here, window = patch.mask, window_of(patch)
         age = 1 + int(self._ages[window][here].max())
         self._ages_now[window][here] = min(age, _AGE_CAP)
         if age < self._looks_needed(patch, least_px):
@@ -239,7 +243,7 @@ class Gate:
         return "moving"
 
     def _is_overlay(self, patch: Patch) -> bool:
-        return int(np.count_nonzero(self._overlay.ignored[_window(patch)] & patch.mask)) > _IGNORED_SHARE * patch.area
+        return int(np.count_nonzero(self._overlay.ignored[window_of(patch)] & patch.mask)) > _IGNORED_SHARE * patch.area
 
     def _looks_needed(self, patch: Patch, least_px: float) -> int:
         """For how many looks a region must stay before it is believed."""
@@ -252,12 +256,12 @@ class Gate:
         return _LOOKS_EDGE if at_edge else _LOOKS_SMALL
 
     def _swayed_lately(self, patch: Patch) -> bool:
-        swayed_s = self._now_s - self._swayed_at_s[_window(patch)][patch.mask]
+        swayed_s = self._now_s - self._swayed_at_s[window_of(patch)][patch.mask]
         return int(np.count_nonzero(swayed_s < _SWAY_S)) > patch.area / 2
 
     def _verdict_at_rest(self, patch: Patch, now: Luma) -> _Verdict:
         """Whether what differs and does not move came in; what is known or has left is made part of the scene."""
-        window = _window(patch)
+        window = window_of(patch)
         since_s = self._now_s - self._moved_at_s[window][patch.mask]
         moved = np.isfinite(since_s)
         if int(np.count_nonzero(moved)) < _STANDING_SHARE * patch.area:
@@ -289,41 +293,5 @@ class _Differing:
     """Of the watched picture that changed."""
 
 
-def _prepared(luma: Luma) -> Luma | None:
-    """A look as it is compared; None where it is too small to tell anything."""
-    if luma.ndim != 2 or luma.dtype != np.uint8:
-        raise ValueError(f"luma must be uint8 of shape (H, W), got {luma.dtype} of shape {luma.shape}")
-    step = max(1, math.ceil(max(luma.shape) / _WORK_WIDTH))
-    looked = luma[::step, ::step]
-    return pixels.blur(looked) if min(looked.shape) >= _MIN_SIDE else None
-
-
 def _largest(found: list[tuple[int, Box]]) -> tuple[Box, ...]:
     return tuple(box for _, box in sorted(found, key=lambda pair: pair[0], reverse=True)[:_REGIONS])
-
-
-def _components(changed: Mask, faint: Mask, min_px: float) -> list[Patch]:
-    """Connected patches of at least half of `min_px`, gaps of a few pixels closed.
-
-    A patch has a core of what changed, and goes on around it over what changed by half as much.
-    """
-    core_px = _CORE_SHARE * min_px
-    if np.count_nonzero(changed) < core_px:
-        return []
-    near = pixels.grown(changed.view(np.uint8), _CORE_PX).view(np.bool_)
-    whole = faint & near
-    joined = pixels.shrunk(pixels.grown(whole.view(np.uint8), _GAP_PX), _GAP_PX).view(np.bool_)
-    found = pixels.patches(joined, min_px / 2)
-    return [p for p in found if np.count_nonzero(changed[_window(p)] & p.mask) >= core_px]
-
-
-def _window(patch: Patch) -> tuple[slice, slice]:
-    x, y, w, h = patch.window
-    return np.s_[y : y + h, x : x + w]
-
-
-def _watched(shape: tuple[int, int], masks: Sequence[Sequence[Point]]) -> Mask:
-    watched = np.ones(shape, np.bool_)
-    for polygon in masks:
-        watched &= ~pixels.filled(shape, [(round(x * shape[1]), round(y * shape[0])) for x, y in polygon])
-    return watched

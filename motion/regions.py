@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from motion import pixels
 from motion.background import Background
-from motion.pixels import Luma, Patch, Window
+from motion.look import Point
+from motion.pixels import Luma, Mask, Patch, Window
 
 _MARGIN_PX = 4
 _EDGE_SHARE = 0.25  # of a region's contrast: what must have been added to its outline, or taken from it
@@ -16,6 +19,8 @@ _DISPLACED_PX = 8
 _DISPLACED_ERROR = 0.5  # of what differs, where it is compared with its surroundings moved by so much at most
 _DISPLACED_TEXTURE, _DISPLACED_SPREAD = 0.6, 9.0  # deviation of what is around: in shares of the change, in levels
 _DISPLACED_SHARE = 0.04  # of the picture: what is larger does not sway
+_CORE_SHARE, _CORE_PX = 0.15, 15  # of the least region: what must differ by all of the threshold; how far it reaches
+_GAP_PX = 7  # pixels that differ are one region where they are nearer to each other than this
 _FAR, _NEAR = 0.6, 1.6  # of the least region: at the top and at the bottom of the picture
 
 
@@ -66,6 +71,35 @@ def is_displaced(patch: Patch, now: Luma, background: Background) -> bool:
             at = framed[reach + y + down :, reach + x + right :][:h, :w]
             least = min(least, float(np.abs(seen - at[patch.mask]).mean()))
     return least < _DISPLACED_ERROR * stayed
+
+
+def components(changed: Mask, faint: Mask, min_px: float) -> list[Patch]:
+    """Connected patches of at least half of `min_px`, gaps of a few pixels closed.
+
+    A patch has a core of what changed, and goes on around it over what changed by half as much.
+    """
+    core_px = _CORE_SHARE * min_px
+    if np.count_nonzero(changed) < core_px:
+        return []
+    near = pixels.grown(changed.view(np.uint8), _CORE_PX).view(np.bool_)
+    whole = faint & near
+    joined = pixels.shrunk(pixels.grown(whole.view(np.uint8), _GAP_PX), _GAP_PX).view(np.bool_)
+    found = pixels.patches(joined, min_px / 2)
+    return [p for p in found if np.count_nonzero(changed[window_of(p)] & p.mask) >= core_px]
+
+
+def window_of(patch: Patch) -> tuple[slice, slice]:
+    """Where a region is, as an index of the picture."""
+    x, y, w, h = patch.window
+    return np.s_[y : y + h, x : x + w]
+
+
+def watched(shape: tuple[int, int], masks: Sequence[Sequence[Point]]) -> Mask:
+    """The pixels outside all masks, which are polygons in fractions of the frame."""
+    found = np.ones(shape, np.bool_)
+    for polygon in masks:
+        found &= ~pixels.filled(shape, [(round(x * shape[1]), round(y * shape[0])) for x, y in polygon])
+    return found
 
 
 def _outline(patch: Patch, now: Luma, background: Background) -> tuple[float, float]:

@@ -6,13 +6,9 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 from typing import Any
 
-import av
-import av.error
 import structlog
 from prometheus_client import Counter, Gauge
 
@@ -21,8 +17,9 @@ from functions.event import utc_now
 from motion import opening
 from motion.clock import FileClock, LiveClock
 from motion.decoding import Arrival, Decoder, Watcher
-from motion.opening import StreamError, is_file, opened, reason, require_size
+from motion.opening import StreamError, is_file, opened, require_size
 from motion.picture import Picture
+from motion.reading import packets
 
 log = structlog.get_logger()
 
@@ -32,81 +29,12 @@ CAMERA_UP = Gauge("bongsu_camera_up", "1 while frames come in", ["camera"], mult
 RECONNECTS = Counter("bongsu_camera_reconnects_total", "Times a lost camera was opened again", ["camera"])
 
 LIVE = "live"
-START_AT = datetime(2026, 1, 1, tzinfo=UTC)
-"""When the pictures of a file that is watched as fast as can be are said to have been captured, from its start on."""
 HANG_S = 7.5  # a thread that has not come back for so long is given up, and another takes its place
 _MOST_HANGING = 4
 _BACKOFF_S, _BACKOFF_CAP_S = 0.5, 30.0
 _STEADY_S = 10.0  # a stream that lived so long starts its back-off anew
 _KEY_FRAME_S = 20.0  # nothing can be decoded before a whole picture has come, and some cameras send one so seldom
 _SHORTEST_PASS_S = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What a camera turned out to be."""
-
-    codec: str
-    width: int
-    height: int
-    fps: float
-    """Frames a second as the stream states it, 0 where it does not."""
-    first_frame_s: float
-    """Seconds from the start of opening to the first decoded frame."""
-    picture: Picture
-
-
-def probe(url: str) -> Probe:
-    """Open a camera and decode one frame. Blocks, usually for less than 10 s.
-
-    Raises:
-        StreamError: no frame can be had; the message says why, in one line.
-    """
-    started_at_s = time.monotonic()
-    with opened(url) as (container, stream):
-        for frame in _frames(container, stream):
-            require_size(frame)
-            rate = stream.average_rate or stream.guessed_rate
-            return Probe(
-                codec=stream.codec_context.name,
-                width=frame.width,
-                height=frame.height,
-                fps=float(rate or 0),
-                first_frame_s=time.monotonic() - started_at_s,
-                picture=Picture(frame, utc_now(), time.monotonic()),
-            )
-    raise StreamError("holds no picture")
-
-
-def read_file(path: str) -> Iterator[av.VideoFrame]:
-    """Decode a file as fast as can be, in the way a camera is decoded.
-
-    Raises:
-        StreamError: it cannot be read.
-    """
-    with opened(path) as (container, stream):
-        yield from _frames(container, stream)
-
-
-def watch_file(
-    path: str, watcher: Watcher, on_picture: Callable[[Picture], None], max_latency_s: float = 4.0
-) -> Decoder:
-    """Decode a file as fast as can be, as a live camera is watched: each packet comes at its own time in the file.
-
-    Returns:
-        What decoded it, which says in which way and why.
-
-    Raises:
-        StreamError: it cannot be read.
-    """
-    with opened(path) as (container, stream):
-        decoder = Decoder(stream.codec_context, "", watcher, max_latency_s)
-        for packet in _packets(container, stream):
-            if packet.size and packet.pts is not None:
-                at_s = float(packet.pts * packet.time_base)
-                for picture in decoder.feed(Arrival(packet, START_AT + timedelta(seconds=at_s), at_s)):
-                    on_picture(picture)
-    return decoder
 
 
 class Stream:
@@ -266,7 +194,7 @@ class _Reader(threading.Thread):
         self._forget_picture()
         way = ""
         # By packets and not by pictures: one that sends no picture must be left too, and not be read for ever.
-        for packet in _packets(container, stream):
+        for packet in packets(container, stream):
             if self.stopping.is_set():
                 return
             self._hear(live_clock.is_skipping)
@@ -334,20 +262,3 @@ def backoff_s(attempt: int) -> float:
     # The jitter keeps the cameras of a switch that went down from all coming back in the same second.
     # Between half and the whole of a doubling pause.
     return backoff.backoff_s(attempt, first_s=0.75 * _BACKOFF_S, longest_s=0.75 * _BACKOFF_CAP_S, jitter=1 / 3)
-
-
-def _packets(container: Any, stream: Any) -> Iterator[Any]:
-    """The packets of a stream; the last of a file is empty, and has the decoder give what it held back."""
-    try:
-        yield from container.demux(stream)
-    except av.error.EOFError:
-        return
-    except av.error.FFmpegError as error:
-        raise StreamError(reason(error, opening.SILENCE_S)) from None
-
-
-def _frames(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
-    decoder = Decoder(stream.codec_context, "", None, 0.0)
-    for packet in _packets(container, stream):
-        for picture in decoder.feed(Arrival(packet, utc_now(), time.monotonic())):
-            yield picture.frame

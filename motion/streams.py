@@ -16,7 +16,7 @@ class CameraStreams:
     def __init__(
         self, camera: Camera, on_burst: Callable[[CapturedBurst], None], on_state: Callable[[str], None]
     ) -> None:
-        """Read nothing yet; `on_state` is told `live` or `lost: <reason>` at every change, from any thread."""
+        """Read nothing yet; `on_state` receives `live` or `lost: <reason>` at every change, from any thread."""
         self.camera = camera.id
         self.recorder = watch = BurstRecorder(camera, on_burst, self._freeze)
         self._frozen_s = camera.frozen_s
@@ -86,12 +86,12 @@ class CameraStreams:
 
     def _report(self) -> None:
         lost = [(key, status) for key, status in self._states.items() if status != LIVE]
-        told = lost[0][1] if lost else LIVE
+        status_now = lost[0][1] if lost else LIVE
         if lost and len(self._streams) > 1:
-            told = f"{told} ({lost[0][0]})"
-        if told != self._state:
-            self._state = told
-            self._on_state(told)
+            status_now = f"{status_now} ({lost[0][0]})"
+        if status_now != self._state:
+            self._state = status_now
+            self._on_state(status_now)
 
 
 class _Pictures:

@@ -11,7 +11,7 @@ import yaml
 from functions.cli import run_command
 from motion import cli
 from motion.config import load_cameras
-from motion.stream import Probe, probe
+from motion.reading import Probe, probe
 
 
 def write(folder: Path, **urls: str) -> Path:

@@ -15,7 +15,7 @@ from motion.burst import SETTLING_S, BurstRecorder, CapturedBurst
 from motion.config import Burst, Camera, Place
 from motion.decoding import Decoder
 from motion.picture import Picture
-from motion.stream import START_AT, read_file, watch_file
+from motion.reading import START_AT, read_file, watch_file
 
 FPS = 10
 MOVES_S, STAYS_S = 33.5, 3.0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.variants import PERSON_S, QUIET_S, VISIT_S, far_person
+from bench.variants import PERSON_S, QUIET_S, far_person
 from functions.event import Box
 from motion.gate import CALIBRATION_S, STANDING_S, Gate
 from motion.look import GateSettings
@@ -196,19 +196,20 @@ def test_what_leaves_after_it_was_known_leaves_no_ghost() -> None:
     assert not any(camera.watch(street(), 10)[8:])
 
 
-@pytest.mark.parametrize(("contrast", "noise"), [(10, 1.5), (10, 4), (15, 1.5), (25, 4)])
+@pytest.mark.parametrize(("contrast", "noise"), [(10, 1.5), (15, 4), (25, 4)])
 def test_a_far_person_at_night_is_seen(contrast: float, noise: float) -> None:
     gate = Gate()
     seen: dict[float, bool] = {}
-    for i, frame in enumerate(far_person(contrast, noise, visits=1)):
-        if i % 2 == 0:
-            luma = frame.to_ndarray()[: frame.height : 2, ::2]
-            seen[i / 10] = bool(gate.see(np.ascontiguousarray(luma), i / 10))
+    for i, frame in enumerate(far_person(contrast, noise, visits=1, fps=5)):
+        if i / 5 > QUIET_S + PERSON_S + 6:
+            break
+        luma = frame.to_ndarray()[: frame.height : 2, ::2]
+        seen[i / 5] = bool(gate.see(np.ascontiguousarray(luma), i / 5))
     there = [moved for at_s, moved in seen.items() if QUIET_S <= at_s < QUIET_S + PERSON_S]
     assert any(there[:6]), "within a second"
     assert sum(there) > len(there) * (0.3 if contrast == 10 else 0.9)
     assert not any(moved for at_s, moved in seen.items() if at_s < QUIET_S)
-    assert not any(moved for at_s, moved in seen.items() if QUIET_S + PERSON_S + 2 < at_s < QUIET_S + VISIT_S)
+    assert not any(moved for at_s, moved in seen.items() if at_s > QUIET_S + PERSON_S + 2)
 
 
 def test_what_was_left_out_is_told_with_its_reason() -> None:

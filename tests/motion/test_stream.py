@@ -19,7 +19,8 @@ from motion import opening as opening_module
 from motion import stream as stream_module
 from motion.opening import StreamError
 from motion.picture import Picture
-from motion.stream import LIVE, Stream, backoff_s, probe
+from motion.reading import probe
+from motion.stream import LIVE, Stream, backoff_s
 from tests.motion.rtsp_camera import RtspCamera, Viewer, encoded
 
 
