@@ -52,7 +52,7 @@ def test_a_failed_camera_is_told_with_its_reason_and_without_its_url(
 def test_a_camera_that_does_not_answer_delays_nobody_beyond_the_limit(tmp_path: Path, draw_clip: Any) -> None:
     path = write(tmp_path, good=str(draw_clip()), stuck="stuck.mp4")
 
-    def slow(url: str) -> Probe:
+    def slow(url: str, max_latency_s: float) -> Probe:
         if url.endswith("stuck.mp4"):
             time.sleep(5)
         return probe(url)
