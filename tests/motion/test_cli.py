@@ -27,7 +27,7 @@ def test_good_cameras_are_listed_with_what_they_are_and_a_picture(
     path = write(tmp_path, gate=str(draw_clip(size=(640, 384), fps=10)))
     assert run_command(cli.cameras, ["check", "--file", str(path), "--thumbnails", str(tmp_path / "pictures")]) == 0
     header, gate, total = capsys.readouterr().out.splitlines()
-    assert header.split() == ["camera", "codec", "size", "fps", "first", "frame", "thumbnail"]
+    assert header.split() == ["camera", "codec", "size", "fps", "first", "frame", "decoded", "thumbnail"]
     assert gate.split()[:4] == ["gate", "h264", "640x384", "10"]
     assert gate.endswith("pictures/gate.jpg")
     assert total == "1 cameras, 0 failed"
