@@ -12,6 +12,7 @@ nor in `busy looks flagged`. A false burst is what a quiet interval brings at on
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 import time
@@ -122,19 +123,24 @@ def main() -> None:
         for s in chosen.sensitivity  # type: ignore[misc]
     }
     ways |= PEERS
-    totals: dict[str, dict[str, Score]] = {}
-    first = next(iter(ways))
-    print(f"| clip ({first}) | {HEAD} |\n|{'---|' * 7}")
-    for kind, name, looks, labels in clips(data, chosen.variants, chosen.clips):
+    for kind, of_kind in itertools.groupby(clips(data, chosen.variants, chosen.clips), key=lambda clip: clip[0]):
+        report(kind, ways, ((name, looks, labels) for _, name, looks, labels in of_kind))
+
+
+def report(kind: str, ways: dict[str, Callable[[], Peer | Gate]], found: Iterator[tuple[str, Looks, Labels]]) -> None:
+    """Print what the first way made of each clip, and what each way made of all."""
+    first, totals = next(iter(ways)), {way: Score() for way in ways}
+    print(f"| {kind} clip ({first}) | {HEAD} |\n|{'---|' * 7}")
+    for name, looks, labels in found:
         for way, made in ways.items():
             score = scored(made(), looks, labels)
-            totals.setdefault(kind, {}).setdefault(way, Score()).add(score)
+            totals[way].add(score)
             if way == first:
                 print(f"| {name} | {score.row}", flush=True)
-    for kind, of in totals.items():
-        print(f"\n| all {kind} clips | {HEAD} |\n|{'---|' * 7}")
-        for way, score in of.items():
-            print(f"| {way} | {score.row}", flush=True)
+    print(f"\n| all {kind} clips | {HEAD} |\n|{'---|' * 7}")
+    for way, score in totals.items():
+        print(f"| {way} | {score.row}", flush=True)
+    print(flush=True)
 
 
 def clips(data: Path, variants: Path | None, only: list[str]) -> Iterator[tuple[str, str, Looks, Labels]]:
