@@ -92,7 +92,12 @@ class Decoder:
             self._forget()
         elif self.way == "some":
             yield from self._decode_some(arrival)
-        elif self.way == "key frames" and (self.is_resting or self._falls_asleep(arrival)):
+        elif self.way == "key frames" and self.is_resting:
+            yield from self._rest(arrival)
+        elif self.way == "key frames" and self._falls_asleep(arrival):
+            # What came before it has been decoded and looked at.
+            self._kept = deque([arrival])
+            self._kept_bytes = arrival.packet.size
             yield from self._rest(arrival)
         else:
             yield from self._decode(arrival)
