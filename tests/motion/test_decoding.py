@@ -85,6 +85,7 @@ def test_a_quiet_camera_is_decoded_at_its_key_frames_only(write: Write) -> None:
         "key frames at rest are looked at, not handed on"
     )
     assert watched.decoded_between(41, 43) == 0, "it rests again"
+    assert len(set(watched.decoded)) == len(watched.decoded), "and nothing is decoded twice"
 
 
 def test_a_burst_begins_where_the_motion_did_though_nothing_was_decoded_then(write: Write) -> None:

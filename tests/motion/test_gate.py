@@ -212,7 +212,19 @@ def test_a_far_person_at_night_is_seen(contrast: float, noise: float) -> None:
     assert not any(moved for at_s, moved in seen.items() if at_s > QUIET_S + PERSON_S + 2)
 
 
-def test_what_was_left_out_is_told_with_its_reason() -> None:
+def test_a_glance_suspects_what_differs_and_not_noise_or_a_known_clock() -> None:
+    camera = Camera()
+    for i in range(150):
+        camera.see(clock(street(), int(i * LOOK_S)))
+    for second in range(30, 50, 2):
+        camera.at_s += 2
+        assert not camera.gate.glance(shown(clock(street(), second), 3.0, camera.rng), camera.at_s)
+    camera.at_s += 2
+    came = with_block(clock(street(), 50), 100, 90)
+    assert camera.gate.glance(shown(came, 3.0, camera.rng), camera.at_s)
+
+
+def test_what_was_left_out_is_listed_with_its_reason() -> None:
     camera = Camera()
     camera.watch(street(), 3)
     look = camera.gate.look(shown(with_block(street(), 100, 60), 3.0, camera.rng), camera.at_s + LOOK_S)

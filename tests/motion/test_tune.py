@@ -6,8 +6,8 @@ from typing import Any
 import cv2
 import pytest
 import yaml
-from tests.command import run_command
 
+from functions.cli import run_command
 from motion import tune
 
 
