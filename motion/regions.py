@@ -18,6 +18,10 @@ _LIT_TEXTURE = 5.0  # standard deviation in levels: on a plain surface light and
 _DISPLACED_PX = 8
 _DISPLACED_ERROR = 0.5  # of what differs, where it is compared with its surroundings moved by so much at most
 _DISPLACED_TEXTURE, _DISPLACED_SPREAD = 0.6, 9.0  # deviation of what is around: in shares of the change, in levels
+_DISPLACED_SAMPLE = 200  # of its pixels about so many are compared
+_DOWN, _RIGHT = (
+    steps.ravel() for steps in np.mgrid[-_DISPLACED_PX : _DISPLACED_PX + 1 : 2, -_DISPLACED_PX : _DISPLACED_PX + 1 : 2]
+)
 _DISPLACED_SHARE = 0.04  # of the picture: what is larger does not sway
 _CORE_SHARE, _CORE_PX = 0.15, 15  # of the least region: what must differ by all of the threshold; how far it reaches
 _GAP_PX = 7  # pixels that differ are one region where they are nearer to each other than this
@@ -60,17 +64,19 @@ def is_displaced(patch: Patch, now: Luma, background: Background) -> bool:
     x, y, w, h = patch.window
     if patch.area > _DISPLACED_SHARE * now.size:
         return False
-    reach = _DISPLACED_PX
-    framed = np.pad(pixels.rounded(background.average), reach, mode="edge").astype(np.int16)
-    seen = now[y : y + h, x : x + w][patch.mask].astype(np.int16)
-    stayed, least = float(np.abs(seen - framed[reach + y :, reach + x :][:h, :w][patch.mask]).mean()), np.inf
-    if framed[y : y + h + 2 * reach, x : x + w + 2 * reach].std() < max(_DISPLACED_TEXTURE * stayed, _DISPLACED_SPREAD):
+    average, reach = background.average, _DISPLACED_PX
+    rows, columns = np.nonzero(patch.mask)
+    step = max(1, len(rows) // _DISPLACED_SAMPLE)
+    rows, columns = rows[::step] + y, columns[::step] + x
+    seen = now[rows, columns].astype(np.float32)
+    stayed = float(np.abs(seen - average[rows, columns]).mean())
+    around = average[max(0, y - reach) : y + h + reach, max(0, x - reach) : x + w + reach]
+    if around.std() < max(_DISPLACED_TEXTURE * stayed, _DISPLACED_SPREAD):
         return False  # too plain for anything of it to be seen moving
-    for down in range(-reach, reach + 1, 2):
-        for right in range(-reach, reach + 1, 2):
-            at = framed[reach + y + down :, reach + x + right :][:h, :w]
-            least = min(least, float(np.abs(seen - at[patch.mask]).mean()))
-    return least < _DISPLACED_ERROR * stayed
+    moved_rows = np.clip(rows + _DOWN[:, None], 0, now.shape[0] - 1)
+    moved_columns = np.clip(columns + _RIGHT[:, None], 0, now.shape[1] - 1)
+    errors = np.abs(average[moved_rows, moved_columns] - seen).mean(axis=1)
+    return float(errors.min()) < _DISPLACED_ERROR * stayed
 
 
 def components(changed: Mask, faint: Mask, min_px: float) -> list[Patch]:
