@@ -109,7 +109,7 @@ class BurstRecorder:
         self._frozen = FrozenPicture(camera.frozen_s)
         self._is_frozen = False
         self._on_burst = on_burst
-        self._gate = Gate(GateSettings(camera.sensitivity, camera.masks))
+        self._gate = Gate(GateSettings(camera.sensitivity, camera.masks, camera.standing_s))
         self._pace = BurstPace(camera.burst)
         self._frames: list[Frame] = []
         self._moved: Box | None = None

@@ -167,6 +167,8 @@ class Defaults(_Model):
     jpeg: Jpeg = Jpeg()
     max_latency_s: Annotated[float, Field(ge=0, le=30, strict=True)] = 4.0
     """A camera whose key frames are farther apart is decoded all the time, and not only where something moves."""
+    standing_s: Annotated[float, Field(ge=0, le=3600, strict=True)] = 20.0
+    """For so long what came in and stands still counts as motion; then it is part of the scene."""
     frozen_s: Annotated[float, Field(ge=0, le=86400, strict=True)] = 120.0
     """After so long without the least change, noise included, a picture is told to be frozen; 0 for never."""
 

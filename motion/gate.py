@@ -28,8 +28,6 @@ from motion.regions import (
 _Verdict = Literal["moving", "standing"] | Reason
 
 CALIBRATION_S = 1.0
-STANDING_S = 20.0
-"""What came in and stands still is reported for so long; then it is part of the scene."""
 _GAP_S = 12.0  # after a longer pause the old background is no witness any more
 _RELIGHT_SHARE, _RELIGHT_GAIN = 0.1, 0.3  # so much change is worth asking if contrast changed, which must explain most
 _RECALIBRATE_SHARE = 0.5  # more of the picture than this never moves at once: that is light, a shake or a new scene
@@ -178,7 +176,7 @@ class Gate:
         if self.is_calibrating:
             self._background.learn_first(now, seen.level)
         else:
-            held = self._now_s - self._moved_at_s < STANDING_S
+            held = self._now_s - self._moved_at_s < self._settings.standing_s
             self._background.learn(now, seen.level, seen.changed, held, gap_s)
         self._earlier = [*self._earlier[1:], now]
 
@@ -266,7 +264,7 @@ class Gate:
         moved = np.isfinite(since_s)
         if int(np.count_nonzero(moved)) < _STANDING_SHARE * patch.area:
             return "still"
-        is_known = float(np.median(since_s[moved])) >= STANDING_S
+        is_known = float(np.median(since_s[moved])) >= self._settings.standing_s
         if not is_known and is_object(patch, now, self._background):
             sways = self._swayed_lately(patch) or is_displaced(patch, now, self._background)
             return "sway" if sways else "standing"

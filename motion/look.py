@@ -20,6 +20,8 @@ class GateSettings:
     """0 sees only what is big and plain, 1 also what is tiny or faint."""
     masks: tuple[tuple[Point, ...], ...] = ()
     """Polygons in fractions of the frame inside which nothing is looked at."""
+    standing_s: float = 20.0
+    """What came in and stands still is reported for so long; then it is part of the scene."""
 
     @property
     def floor(self) -> float:

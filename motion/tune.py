@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -103,8 +103,8 @@ def _chosen(name: str, file: Path, sensitivity: float | None) -> tuple[str, Gate
             )
         camera = known[name]
     url = name if camera is None else (camera.detect_url or camera.url).get_secret_value()
-    usual = GateSettings() if camera is None else GateSettings(camera.sensitivity, camera.masks)
-    return url, usual if sensitivity is None else GateSettings(sensitivity, usual.masks)
+    usual = GateSettings() if camera is None else GateSettings(camera.sensitivity, camera.masks, camera.standing_s)
+    return url, usual if sensitivity is None else replace(usual, sensitivity=sensitivity)
 
 
 def _pictures(url: str, seconds: float) -> Iterator[tuple[float, Picture]]:

@@ -6,10 +6,11 @@ from numpy.typing import NDArray
 
 from bench.variants import PERSON_S, QUIET_S, far_person
 from functions.event import Box
-from motion.gate import CALIBRATION_S, STANDING_S, Gate
+from motion.gate import CALIBRATION_S, Gate
 from motion.look import GateSettings
 
 LOOK_S = 0.2
+STANDING_S = GateSettings().standing_s
 SIZE = (180, 320)
 Luma = NDArray[np.uint8]
 
@@ -184,6 +185,13 @@ def test_what_stands_still_counts_until_it_is_known() -> None:
     assert all(camera.watch(standing, STANDING_S - 2)[5:])
     camera.watch(standing, 5)
     assert not any(camera.watch(standing, 10))
+
+
+def test_what_stands_still_does_not_count_where_a_site_wants_motion_alone() -> None:
+    camera = Camera(GateSettings(standing_s=0))
+    camera.watch(street(), 3)
+    crossing(camera, street())
+    assert not any(camera.watch(with_block(street(), 172, 90), 4)[7:])
 
 
 def test_what_leaves_after_it_was_known_leaves_no_ghost() -> None:
