@@ -93,7 +93,7 @@ class _Model(BaseModel):
 
 
 class Place(_Model):
-    """Where a camera stands, as it is told to the public."""
+    """Where a camera stands, as the public sees it."""
 
     lat: Annotated[float, Field(ge=-90, le=90, strict=True, allow_inf_nan=False)]
     lon: Annotated[float, Field(ge=-180, le=180, strict=True, allow_inf_nan=False)]
@@ -170,7 +170,7 @@ class Defaults(_Model):
     standing_s: Annotated[float, Field(ge=0, le=3600, strict=True)] = 20.0
     """For so long what came in and stands still counts as motion; then it is part of the scene."""
     frozen_s: Annotated[float, Field(ge=0, le=86400, strict=True)] = 120.0
-    """After so long without the least change, noise included, a picture is told to be frozen; 0 for never."""
+    """After so long without the least change, noise included, a picture is reported as frozen; 0 for never."""
 
 
 class Camera(Defaults):
@@ -182,7 +182,7 @@ class Camera(Defaults):
     """A smaller stream of the same camera, in which motion is looked for; the pictures are those of `url`."""
     place: Place
     zones: Annotated[tuple[Zone, ...], Field(max_length=16)] = ()
-    """Named parts of the picture; where two overlap, the first is told."""
+    """Named parts of the picture; where two overlap, the first is named."""
 
 
 class Cameras(_Model):

@@ -12,7 +12,7 @@ from functions import event
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
-# How pydantic calls what is no list, no mapping, or has keys too many or too few.
+# Pydantic's error types for a value that should be a list or a mapping, or has keys too many or too few.
 _MISSHAPEN = ("tuple_type", "model_type", "dict_type", "string_type", "missing", "extra_forbidden")
 
 

@@ -58,7 +58,7 @@ def see() -> Iterator[Callable[[str], Seen]]:
 
 
 def player(frames: list[list[bytes]], first: int = 0) -> Callable[[Viewer], None]:
-    """Plays the frames for ever, from this one on, 50 of them a second with times of 25."""
+    """Plays the frames in a loop, from this one on, 50 of them a second with times of 25."""
 
     def play(viewer: Viewer) -> None:
         i = first
@@ -196,7 +196,7 @@ def test_a_cover_picture_before_the_video_is_passed_over(tmp_path: Path) -> None
 
 
 def cover_first(data: bytes) -> bytes:
-    """The same MP4 with what is said of the user (the cover) before the tracks, as some cameras write it."""
+    """The same MP4 with the user's data (the cover) before the tracks, as some cameras write it."""
 
     def boxes(start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
         while start < end:
