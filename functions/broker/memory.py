@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from functions.broker.base import BrokerError, DeadLetter, Depth, Unroutable, refuse_moving
+from functions.broker.base import BrokerError, DeadLetter, Depth, Unroutable, refuse_moving, shed_total
 from functions.event import Message, utc_now
 from functions.topology import Queue
 
@@ -22,7 +22,6 @@ class MemoryBroker:
         self._queues: dict[str, Queue] = {}
         self._ready: dict[str, deque[_Entry]] = {}
         self._unacked: Counter[str] = Counter()
-        self._dropped: Counter[str] = Counter()
         self._published: Counter[str] = Counter()
         self._dead: dict[str, DeadLetter] = {}
         self._changed = asyncio.Condition()
@@ -60,9 +59,6 @@ class MemoryBroker:
         self._expire(queue)
         return Depth(len(self._ready[queue]), self._unacked[queue], self._published[queue])
 
-    async def dropped(self) -> Mapping[str, int]:
-        return {name: self._dropped[name] for name in self._queues}
-
     async def dead_letters(self, queue: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
         return [d for d in self._dead.values() if queue in (None, d.queue)][:limit]
 
@@ -94,7 +90,7 @@ class MemoryBroker:
             self._ready[queue.name] = deque(sorted(ready, key=lambda e: e.serial))
         while queue.max_length and len(self._ready[queue.name]) > queue.max_length:
             self._ready[queue.name].popleft()
-            self._dropped[queue.name] += 1
+            shed_total.labels(queue.name).inc()
         async with self._changed:
             self._changed.notify_all()
 
@@ -103,7 +99,8 @@ class MemoryBroker:
         if ttl_s is None:
             return
         fresh = deque(e for e in self._ready[name] if time.monotonic() - e.published_at <= ttl_s)
-        self._dropped[name] += len(self._ready[name]) - len(fresh)
+        if len(fresh) < len(self._ready[name]):
+            shed_total.labels(name).inc(len(self._ready[name]) - len(fresh))
         self._ready[name] = fresh
 
     def _take(self, queues: Sequence[str]) -> tuple[str, _Entry] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -116,10 +116,6 @@ class RabbitBroker:
             if not isinstance(error, ChannelClosed):
                 await self._drop(link)
             raise BrokerError(f"no queue {queue}: declare it first (bongsu topology apply): {error}") from error
-
-    async def dropped(self) -> Mapping[str, int]:
-        """Nothing: RabbitMQ counts what it sheds in its own metrics (`rabbitmq_global_messages_dead_lettered…`)."""
-        return {}
 
     async def dead_letters(self, queue: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
         found: list[DeadLetter] = []

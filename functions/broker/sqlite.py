@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -114,9 +114,6 @@ class SqliteBroker:
             return Depth(ready, unacked, published)
 
         return await self._do(measure)
-
-    async def dropped(self) -> Mapping[str, int]:
-        return await self._do(lambda db: dict(db.execute("SELECT name, dropped FROM queues").fetchall()))
 
     async def dead_letters(self, queue: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
         def read(db: sqlite3.Connection) -> list[DeadLetter]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from functions.broker.base import BrokerError, Unroutable
+from functions.broker.base import BrokerError, Unroutable, shed_total
 from functions.event import Message
 from functions.topology import DELAYS_S
 
@@ -21,7 +21,7 @@ OWNER_BITS = 20
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS queues (
   name TEXT PRIMARY KEY, routing_key TEXT NOT NULL, delivery_limit INTEGER, max_length INTEGER, ttl_s REAL,
-  dropped INTEGER NOT NULL DEFAULT 0, published INTEGER NOT NULL DEFAULT 0);
+  published INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS queues_by_key ON queues (routing_key);
 -- Bodies are apart from messages: SQLite rewrites a whole row on update, and one body may lie in many queues.
 CREATE TABLE IF NOT EXISTS bodies (
@@ -140,7 +140,8 @@ def expire(db: sqlite3.Connection, queues: Iterable[str], now: float) -> None:
 def _drop(db: sqlite3.Connection, queue: str, ids: Sequence[int]) -> None:
     for id_ in ids:
         _forget(db, id_)
-    db.execute("UPDATE queues SET dropped = dropped + ? WHERE name = ?", (len(ids), queue))
+    if ids:
+        shed_total.labels(queue).inc(len(ids))
 
 
 def has_work(db: sqlite3.Connection, queues: Sequence[str], now: float) -> bool:
