@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 posts_total = Counter("bongsu_posts_total", "Posts by what became of them", ["channel", "outcome"])
 
-LATE_IMPORTS = (*_STORES, "notify.channels.opening")
+LATE_IMPORTS = (*_STORES, "notify.posting.opening")
 
 # Under the 20 s that the handler may take, so that the claim and the other channels know how it ended.
 _CHANNEL_S = 15.0
@@ -54,8 +54,8 @@ async def open_poster() -> AsyncIterator[PosterResources]:
     Raises:
         SettingsError: a setting is wrong; the runtime says so and ends.
     """
-    from notify.channels import settings as environment
-    from notify.channels.opening import open_channels
+    from notify.posting import settings as environment
+    from notify.posting.opening import open_channels
 
     async with contextlib.AsyncExitStack() as stack:
         settings = environment.load()

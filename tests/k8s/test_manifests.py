@@ -26,7 +26,7 @@ from functions.topology import burst_queue, queues, read_regions
 from local.manifest import read_workloads
 from motion import settings as settings_of_motion
 from motion.config import load_cameras
-from notify.channels import settings as settings_of_channels
+from notify.posting import settings as settings_of_channels
 from tests.k8s.conftest import OVERLAYS, ROOMS, ROOT, Cluster
 from tests.keda.test_manifests import schema_of
 
