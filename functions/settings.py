@@ -60,6 +60,7 @@ class Settings(Environment, frozen=True):
     """What every worker reads."""
 
     broker_url: str = "sqlite:///state/broker.db"
+    """The broker: `amqp://…`, `amqps://…`, `sqlite:///file` or `memory://` (one process alone)."""
     grace_s: float = 25.0
     """How long a worker may take to finish what it has in hand after SIGTERM."""
     buffer_dir: str = ""
@@ -77,7 +78,9 @@ class Settings(Environment, frozen=True):
     metrics_port: int | None = None
     """Port of `/metrics` and `/healthz`; none are served without it."""
     log_format: str = "json"
+    """How logs are written: json or console."""
     log_level: str = "info"
+    """The least of debug, info, warning and error that is logged."""
 
     @property
     def region_names(self) -> tuple[str, ...]:
@@ -147,6 +150,33 @@ def read(kind: type[_E], *, without_secrets: bool = False) -> _E:
         # msgspec ends with `$.NAME` what it refuses itself; what __post_init__ refuses names the variable already.
         name = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else ""
         raise SettingsError(f"{name}: got {given.get(name)!r}: {error}" if name else str(error)) from None
+
+
+def unknown_variables() -> dict[str, str]:
+    """Variables `BONGSU_*` that nothing reads, each with the nearest name that is known, or "" where none is near.
+
+    Known are those of all rooms and those of the `Environment` classes that this process has declared itself.
+    """
+    # Here, not above: most environments have none, and a cold start is short.
+    from functions.variables import KNOWN
+
+    names = [name for name in os.environ if name.startswith("BONGSU_") and name not in KNOWN]
+    if not names:
+        return {}
+    from difflib import get_close_matches
+
+    known = KNOWN | _declared(Environment)
+    short = {name.removeprefix("BONGSU_"): name for name in known}  # the prefix alone would make all of them alike
+    unknown = [name for name in names if name not in known]
+    nearest = {name: get_close_matches(name.removeprefix("BONGSU_"), short, n=1, cutoff=0.75) for name in unknown}
+    return {name: short[found[0]] if found else "" for name, found in nearest.items()}
+
+
+def _declared(kind: type[Environment]) -> set[str]:
+    names = set()
+    for field in msgspec.structs.fields(kind):
+        names |= {field.encode_name, f"{field.encode_name}_FILE"} if field.type is Secret else {field.encode_name}
+    return names.union(*map(_declared, kind.__subclasses__()))
 
 
 def _as(wanted: type[Any], value: Any) -> Any:

@@ -29,7 +29,7 @@ redactions_total = Counter("bongsu_redactions_total", "Pictures by what became o
 
 
 class CaptionSettings(Environment, frozen=True):
-    """What the environment says to the captioner."""
+    """What the captioner reads."""
 
     redact_plates: bool = False
     """Whether the lower part of every vehicle is pixelated, where its number plate is."""

@@ -59,7 +59,7 @@ class Original(Struct, frozen=True):
 
 
 class Settings(Environment, frozen=True):
-    """Environment of the captioner alone; no other process should be given these."""
+    """Sealed originals: for the captioner alone, no other process should be given these."""
 
     originals_url: str = ""
     """A folder, or an address that obstore opens; nothing is kept without it."""

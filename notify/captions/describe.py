@@ -28,7 +28,7 @@ _TOKENS_MAX = 32
 
 
 class Settings(Environment, frozen=True):
-    """What the environment says of it."""
+    """The captioning network, an optional extra."""
 
     caption_model: str = ""
     """Folder or hub id of the network; without it there is none."""
