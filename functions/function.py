@@ -27,6 +27,7 @@ class Retry(Exception):
     """Raised by a handler: deliver the event again, `after` seconds from now, until the delivery limit is reached."""
 
     def __init__(self, reason: str, *, after: float = 5.0) -> None:
+        """Take the reason, for log and dead letter, and the seconds to wait (`after`, 300 at most)."""
         super().__init__(reason)
         self.reason = reason
         self.after_s = after
@@ -36,6 +37,7 @@ class Reject(Exception):
     """Raised by a handler: no retry can help, keep the event as a dead letter with this reason."""
 
     def __init__(self, reason: str) -> None:
+        """Take the reason, for log and dead letter."""
         super().__init__(reason)
         self.reason = reason
 

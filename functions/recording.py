@@ -62,9 +62,15 @@ class RecordingBroker:
     settled: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def declare(self, queues: Iterable[Queue]) -> None:
+        """Create the queues that are missing."""
         await self.memory.declare(queues)
 
     async def publish(self, *messages: Message) -> None:
+        """Publish what a handler returned, and note it.
+
+        Raises:
+            Unroutable: no queue takes a routing key, and readers were named.
+        """
         if self.has_any_reader:
             await self.declare(queues(queue_name(message.routing_key, "reader") for message in messages))
         await self.memory.publish(*messages)
@@ -72,19 +78,24 @@ class RecordingBroker:
 
     @asynccontextmanager
     async def consume(self, queues: Sequence[str], prefetch: int = 1) -> AsyncIterator[Consumer]:
+        """Take from these queues; what becomes of each delivery is noted."""
         async with self.memory.consume(queues, prefetch) as consumer:
             yield _RecordedConsumer(self, consumer)
 
     async def depth(self, queue: str) -> Depth:
+        """Count one queue's messages."""
         return await self.memory.depth(queue)
 
     async def dead_letters(self, queue: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
+        """Dead letters, oldest first."""
         return await self.memory.dead_letters(queue, limit)
 
     async def replay(self, ids: Iterable[str]) -> int:
+        """Put dead letters back; returns how many."""
         return await self.memory.replay(ids)
 
     async def close(self) -> None:
+        """Nothing to close."""
         await self.memory.close()
 
     async def count(self, names: Iterable[str]) -> str:
@@ -106,6 +117,7 @@ class RecordingBroker:
                     await self.settled.wait()
 
     async def sum_up(self) -> Outcome:
+        """What became of the events so far."""
         letters = await self.dead_letters(limit=1_000_000)
         dead = tuple(DeadEvent(decode(d.message.body), d.reason, d.attempts) for d in letters)
         return Outcome(tuple(self.handled), tuple(self.published), tuple(self.retried), dead)

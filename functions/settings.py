@@ -27,6 +27,7 @@ class Secret:
     __slots__ = ("_value",)
 
     def __init__(self, value: str = "") -> None:
+        """Keep the value; empty for none."""
         self._value = value
 
     def reveal(self) -> str:

@@ -72,9 +72,13 @@ class Delivery(Protocol):
     """One message in a consumer's hands. Exactly one of ack, retry, reject, release must be called."""
 
     @property
-    def queue(self) -> str: ...
+    def queue(self) -> str:
+        """The queue that it came from."""
+
     @property
-    def message(self) -> Message: ...
+    def message(self) -> Message:
+        """What was published."""
+
     @property
     def attempt(self) -> int:
         """1 at the first delivery."""

@@ -19,6 +19,7 @@ class MemoryBroker:
     """A broker that lives and dies with its process."""
 
     def __init__(self) -> None:
+        """Start empty: no queues, no messages."""
         self._queues: dict[str, Queue] = {}
         self._ready: dict[str, deque[_Entry]] = {}
         self._unacked: Counter[str] = Counter()
@@ -28,6 +29,11 @@ class MemoryBroker:
         self._serial = 0
 
     async def declare(self, queues: Iterable[Queue]) -> None:
+        """Create the queues that are missing; one that exists takes the limits given here.
+
+        Raises:
+            BrokerError: a queue moves what it sheds, which only RabbitMQ can do.
+        """
         queues = tuple(queues)
         refuse_moving(queues)
         for queue in queues:
@@ -35,6 +41,11 @@ class MemoryBroker:
             self._ready.setdefault(queue.name, deque())
 
     async def publish(self, *messages: Message) -> None:
+        """Put each message into every queue with its routing key.
+
+        Raises:
+            Unroutable: no queue takes a routing key; then none of these messages was kept.
+        """
         for message in messages:
             if not self._bound(message):
                 raise Unroutable(f"no queue takes {message.routing_key!r}: declare one (bongsu topology apply)")
@@ -45,6 +56,11 @@ class MemoryBroker:
 
     @asynccontextmanager
     async def consume(self, queues: Sequence[str], prefetch: int = 1) -> AsyncIterator[_MemoryConsumer]:
+        """Take from these queues, the oldest message of all of them first.
+
+        Raises:
+            BrokerError: a queue was not declared.
+        """
         for name in queues:
             self._require(name)
         consumer = _MemoryConsumer(self, tuple(queues))
@@ -55,14 +71,21 @@ class MemoryBroker:
                 await delivery.release()
 
     async def depth(self, queue: str) -> Depth:
+        """Count one queue's messages, those over their age excluded.
+
+        Raises:
+            BrokerError: it was not declared.
+        """
         self._require(queue)
         self._expire(queue)
         return Depth(len(self._ready[queue]), self._unacked[queue], self._published[queue])
 
     async def dead_letters(self, queue: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
+        """Dead letters of one queue or of all, oldest first, at most `limit`."""
         return [d for d in self._dead.values() if queue in (None, d.queue)][:limit]
 
     async def replay(self, ids: Iterable[str]) -> int:
+        """Put dead letters back into their queues as new, at their end; returns how many there were."""
         letters = [self._dead.pop(i) for i in ids if i in self._dead]
         for letter in letters:
             entry = _Entry(letter.message, self._next(), published_at=time.monotonic())
@@ -70,6 +93,7 @@ class MemoryBroker:
         return len(letters)
 
     async def close(self) -> None:
+        """Nothing to close: the messages go with the object."""
         return
 
     def _next(self) -> int:

@@ -22,7 +22,7 @@ class OwnSettings(Environment, frozen=True):
 
 
 def test_missing_and_wrong_values_name_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SettingsError, match="^BONGSU_OWN_NUMBER is not set: set it$"):
+    with pytest.raises(SettingsError, match=r"^BONGSU_OWN_NUMBER is not set: set it$"):
         read(OwnSettings)
     monkeypatch.setenv("BONGSU_OWN_NUMBER", "many")
     with pytest.raises(SettingsError, match=r"^BONGSU_OWN_NUMBER: got 'many'"):
