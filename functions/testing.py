@@ -57,11 +57,11 @@ _PLACE = Place(37.5559, 126.9368, "Sinchon Market", "Seoul")
 _BOX = Box(0.1, 0.1, 0.4, 0.6)
 _GRACE_S = 2.0
 
-E = TypeVar("E", bound=Event)
+_E = TypeVar("_E", bound=Event)
 
 
 @overload
-def make_event(what: type[E], /, **fields: Any) -> E: ...
+def make_event(what: type[_E], /, **fields: Any) -> _E: ...
 @overload
 def make_event(what: str, /, **fields: Any) -> Any: ...
 def make_event(what: type[Event] | str, /, **fields: Any) -> Any:

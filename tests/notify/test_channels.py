@@ -21,6 +21,7 @@ from functions.broker import connect
 from functions.event import utc_now
 from functions.settings import Secret, SettingsError, read
 from functions.topology import queues
+from notify import channels
 from notify.captions.location import draw_location
 from notify.channels import ChannelContext, ChannelError, UnknownOutcomeError, mastodon
 from notify.channels.mastodon import Mastodon, MastodonSettings
@@ -30,7 +31,7 @@ from notify.post import PosterResources, post
 from notify.posting import pictures
 from notify.posting import settings as environment
 from notify.posting.http import Answer, RateLimitWait, read_limit
-from notify.posting.opening import find_channel, open_channels
+from notify.posting.opening import find_channel, list_channels, open_channels
 from store import Store
 from tests.doubles import MastodonDouble, WebhookDouble, XDouble
 
@@ -520,6 +521,15 @@ async def test_channel_of_another_package_posts(clean, desk_of, captioned):
     assert (await desk.store.posts.newest("telegraph"))[0].reference == "wired:Fire at Sinchon Market."
     with pytest.raises(SettingsError, match="some of feed, mastodon, webhook, x, telegraph, got 'telex'"):
         find_channel("telex")
+
+
+def test_channel_is_one_file_in_the_folder_of_channels(tmp_path, monkeypatch):
+    (tmp_path / "telegraph.py").write_text(TELEGRAPH)
+    monkeypatch.setattr("notify.channels.__path__", [*channels.__path__, str(tmp_path)])
+    assert find_channel("telegraph").Settings.__name__ == "TelegraphSettings"
+    assert list_channels() == ("feed", "mastodon", "webhook", "x", "telegraph")
+    monkeypatch.delattr("notify.channels.telegraph")
+    del sys.modules["notify.channels.telegraph"]
 
 
 def test_only_configured_channels_are_imported():
