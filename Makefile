@@ -40,6 +40,7 @@ lint: $(DEV) ## Check style, types and the rooms' import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy examples/*.py examples/telegram/*.py
 	$(BIN)/lint-imports --no-cache
 
 generate: $(DEV) ## Write queues and hazards into manifests and docs
