@@ -16,9 +16,33 @@ DIRECT = {
     "BONGSU_DETECT_WEIGHTS": ("", "ONNX file of another hazard network than the shipped one (detect)."),
     "BONGSU_DETECT_DEVICE": ("auto", "Where networks run: auto, cpu, cuda or another that the backend knows (detect)."),
     "BONGSU_DETECT_THREADS": ("2", "CPU threads of each network (detect)."),
+    "BONGSU_FLEET": ("state/fleet", "Folder of a fleet: nodes.yaml, keys, the audit log (edge)."),
+    "BONGSU_MODEL_REGISTRY": (
+        "",
+        "`https://host[:port][/prefix]`, or a folder in OCI layout; `models` in the fleet's folder.",
+    ),
+    "BONGSU_MODEL_REGISTRY_CA": ("", "PEM file of the authority that signed the registry's certificate (edge)."),
+    "BONGSU_MODEL_REGISTRY_USER": ("", "Who pushes models and deletes them (edge)."),
+    "BONGSU_MODEL_REGISTRY_PASSWORD": ("", "Password of that user; or its file, `…_FILE`."),
+    "BONGSU_MODEL_REGISTRY_READER": ("", "Who pulls models on the nodes; without one, the user who pushes (edge)."),
+    "BONGSU_MODEL_REGISTRY_READER_PASSWORD": ("", "Password of that user; or its file, `…_FILE`."),
+    "BONGSU_SIGNING_KEY": (
+        "",
+        "PEM file of the key that signs models; `keys/signing.pem` in the fleet's folder (edge).",
+    ),
+    "BONGSU_SIGNING_PASSPHRASE": ("", "Passphrase of that key (edge)."),
+    "BONGSU_SSH_PASSPHRASE": ("", "Passphrase of the key that signs in to nodes (edge)."),
+    "BONGSU_SESSIONS_KEY": ("", "Key with which `bongsu sessions` asks the receive server."),
 }
 """Variables that a room reads by itself, with their defaults and meaning."""
-INTERNAL = ("BONGSU_DEMO_RTSP_PORT", "BONGSU_PARENT_WATCH_GRACE_S", "BONGSU_PARENT_WATCH_LOG", "BONGSU_PRELOAD")
+INTERNAL = (
+    "BONGSU_MODEL_REGISTRY_PASSWORD_FILE",
+    "BONGSU_MODEL_REGISTRY_READER_PASSWORD_FILE",
+    "BONGSU_DEMO_RTSP_PORT",
+    "BONGSU_PARENT_WATCH_GRACE_S",
+    "BONGSU_PARENT_WATCH_LOG",
+    "BONGSU_PRELOAD",
+)
 """What `bongsu run` sets for the processes that it starts."""
 PAGE = "docs/settings.md"
 NAMES = "functions/variables.py"

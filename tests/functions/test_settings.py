@@ -9,9 +9,9 @@ import pytest
 
 from functions.settings import Environment, Secret, SettingsError, read, unknown_variables
 from functions.variables import KNOWN
+from tests.rooms import ROOMS
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("functions", "models", "web", "motion", "detect", "privacy", "store", "notify", "api", "local")
 
 
 class OwnSettings(Environment, frozen=True):
