@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import pkgutil
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -84,7 +84,8 @@ def list_channels() -> tuple[str, ...]:
 
 
 def _built_in() -> list[str]:
-    return [module.name for module in pkgutil.iter_modules(notify.channels.__path__)]
+    # Looked up by file, not by pkgutil: to import that is slower than all the rest here.
+    return [path.stem for folder in notify.channels.__path__ for path in sorted(Path(folder).glob("[a-z]*.py"))]
 
 
 def _added() -> dict[str, EntryPoint]:
