@@ -174,20 +174,16 @@ async def _run_until_drained(function: Function, broker: RecordingBroker, timeou
 
 @contextlib.contextmanager
 def _plain_tracebacks() -> Iterator[None]:
-    """Where logs are not configured, print errors as Python does: with `rich`, each of eight retries costs a second."""
-    if structlog.is_configured():
-        yield
-        return
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
-        ]
-    )
+    """Print errors as Python does: where `rich` draws them, each of eight retries costs a second and more."""
+    processors: list[Any] = structlog.get_config()["processors"]
+    kept = list(processors)
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    # In place, as loggers that exist already hold this very list.
+    processors[:] = [plain if isinstance(one, structlog.dev.ConsoleRenderer) else one for one in kept]
     try:
         yield
     finally:
-        structlog.reset_defaults()
+        processors[:] = kept
 
 
 def _function(target: str | Path | ModuleType | Function | Callable[..., Any]) -> Function:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from functions import (
     HAZARDS,
@@ -126,6 +127,18 @@ async def test_function_that_cannot_start_says_why() -> None:
 
     with pytest.raises(StartError, match="no disk"):
         await run_function(handle, make_event("fire"))
+
+
+async def test_errors_are_drawn_by_no_rich_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    @on("fire")
+    async def handle(event: HazardSeen) -> None:
+        raise ZeroDivisionError("a bug")
+
+    with capture_logs():  # leaves structlog configured
+        pass
+    await run_function(handle, make_event("fire"))
+    shown = capsys.readouterr().out
+    assert shown.count("Traceback (most recent call last)") >= 8 and "locals" not in shown
 
 
 async def test_function_that_hangs_says_what_is_left() -> None:
