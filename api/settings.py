@@ -9,19 +9,22 @@ from store.settings import StoreSettings
 
 
 class Settings(StoreSettings, frozen=True):
-    """The API's."""
+    """What the API alone reads."""
 
     snapshot_keep_days: float = 30.0
     """Pictures older than this are deleted; 0 keeps them for ever."""
     snapshot_keep_gb: float = 20.0
     """The oldest pictures are deleted when all together have more (10^9 bytes); 0 is no limit."""
     http_host: str = "127.0.0.1"
+    """Address that the API listens on; `0.0.0.0` is all."""
     http_port: int = 8080
+    """Port that the API listens on."""
     public_url: str = ""
     """Address under which readers reach the API, such as `https://alerts.example.org`; makes feed links absolute."""
     tile_url: str = ""
     """Map tiles for the page, such as `https://tile.example.org/{z}/{x}/{y}.png`; none are fetched without it."""
     tile_attribution: str = ""
+    """Whom the page names as the source of the map tiles."""
     scale_status: str = ""
     """File that the autoscaler of one machine writes; shown as `/api/pipeline`."""
     streams_max: int = 5000

@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 posts_total = Counter("bongsu_posts_total", "Posts, by outcome", ["channel", "outcome"])
 
-LATE_IMPORTS = (*_STORES, "notify.channels.opening")
+LATE_IMPORTS = (*_STORES, "notify.posting.opening")
 
 # Under the 20 s that the handler may take, so that its outcome is still recorded in the claim.
 _CHANNEL_S = 15.0
@@ -54,8 +54,8 @@ async def open_poster() -> AsyncIterator[PosterResources]:
     Raises:
         SettingsError: a setting is invalid; the runtime reports it and exits.
     """
-    from notify.channels import settings as environment
-    from notify.channels.opening import open_channels
+    from notify.posting import settings as environment
+    from notify.posting.opening import open_channels
 
     async with contextlib.AsyncExitStack() as stack:
         settings = environment.load()

@@ -30,7 +30,7 @@ from functions.event import decode, encode
 from local.manifest import read_workloads
 from notify.caption import caption, open_captioner
 from notify.map import Map, put_on_map
-from notify.channels.__init__ import Feed
+from notify.channels.feed import Feed
 from notify.post import PosterResources, post
 from pathlib import Path
 

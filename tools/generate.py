@@ -1,4 +1,4 @@
-"""Writes the queues of functions and the names of hazards from the code into manifests and docs (`make generate`).
+"""Writes what the code decides into manifests and docs: queues, names of hazards, settings (`make generate`).
 
 `python tools/generate.py --check` changes nothing, prints the files that differ and exits with 1.
 """
@@ -13,7 +13,9 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+
+import settings_page  # noqa: E402
 
 from functions.function import load_function  # noqa: E402
 from functions.hazards import HAZARDS  # noqa: E402
@@ -34,6 +36,9 @@ def generate(root: Path) -> dict[Path, str]:
     hazards = f"<!-- hazards -->{', '.join(f'`{hazard}`' for hazard in HAZARDS)}<!-- /hazards -->"
     for path in sorted((root / "docs").glob("*.md")):
         files[path] = _MARKED.sub(hazards, path.read_text())
+    groups = settings_page.read_groups(root)
+    files[root / settings_page.PAGE] = settings_page.write_page(groups)
+    files[root / settings_page.NAMES] = settings_page.write_names(groups)
     return files
 
 
@@ -85,7 +90,7 @@ def _write_list(text: str, before: str, names: list[str]) -> str:
 
 def main() -> int:
     """Write the files that differ, or with `--check` only print their names."""
-    differing = {path: text for path, text in generate(ROOT).items() if path.read_text() != text}
+    differing = {path: text for path, text in generate(ROOT).items() if not path.is_file() or path.read_text() != text}
     is_check = "--check" in sys.argv[1:]
     for path, text in differing.items():
         print(f"{path.relative_to(ROOT)}: {'differs, run make generate' if is_check else 'written'}")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from prometheus_client import Counter
+
 from functions.event import Message
 from functions.topology import Queue
+
+shed_total = Counter("bongsu_queue_dropped_total", "Messages that a queue shed, by its length or their age", ["queue"])
+"""Counted by the embedded brokers; RabbitMQ counts what it sheds in its own metrics."""
 
 
 class BrokerError(Exception):
@@ -67,9 +72,13 @@ class Delivery(Protocol):
     """One message in a consumer's hands. Exactly one of ack, retry, reject, release must be called."""
 
     @property
-    def queue(self) -> str: ...
+    def queue(self) -> str:
+        """The queue that it came from."""
+
     @property
-    def message(self) -> Message: ...
+    def message(self) -> Message:
+        """What was published."""
+
     @property
     def attempt(self) -> int:
         """1 at the first delivery."""
@@ -141,9 +150,6 @@ class Broker(Protocol):
         Raises:
             BrokerError: the queue does not exist.
         """
-
-    async def dropped(self) -> Mapping[str, int]:
-        """Messages each queue has shed so far, by bound or TTL."""
 
     async def dead_letters(self, queue: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
         """Dead letters, oldest first, of one queue or of all."""

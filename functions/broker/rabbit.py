@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -53,6 +53,7 @@ class RabbitBroker:
     """Topic exchange `bongsu`, a quorum queue per type and function, one queue of dead letters."""
 
     def __init__(self, url: str, *, replicates_motion: bool = False) -> None:
+        """For `open` alone."""
         address = URL(url)
         self._url = address if "heartbeat" in address.query else address.update_query(heartbeat=_HEARTBEAT_S)
         self._shown = str(address.with_query(None).with_user(None).with_password(None))
@@ -76,6 +77,12 @@ class RabbitBroker:
         return broker
 
     async def declare(self, queues: Iterable[Queue]) -> None:
+        """Create the queues that are missing, and what retries and dead letters need.
+
+        Raises:
+            QueueDiffers: some exist with other limits; they were kept.
+            BrokerError: the server cannot be reached, or refuses.
+        """
         link = await self._linked()
         try:
             differing = await declare_queues(link.connection, queues, replicates_motion=self._replicates_motion)
@@ -87,10 +94,22 @@ class RabbitBroker:
             raise QueueDiffers("; ".join(differing))
 
     async def publish(self, *messages: Message) -> None:
+        """Publish and wait for the server's confirms.
+
+        Raises:
+            Unroutable: the server returned a message, because no queue takes it.
+            TooLarge: a message is over the server's limit.
+            BrokerError: not confirmed; publish again.
+        """
         await self._send([_Parcel("", m.routing_key, outgoing(m)) for m in messages])
 
     @asynccontextmanager
     async def consume(self, queues: Sequence[str], prefetch: int = 1) -> AsyncIterator[RabbitConsumer]:
+        """Take from these queues over the connection that is kept for consuming.
+
+        Raises:
+            BrokerError: a queue does not exist, or the connection was lost.
+        """
         try:
             consumer = await RabbitConsumer.join(self, queues, await self._consuming_connection(), prefetch)
         except FAILURES as error:
@@ -102,6 +121,11 @@ class RabbitBroker:
             await consumer.leave()
 
     async def depth(self, queue: str) -> Depth:
+        """Messages ready; the server does not say over AMQP how many are unacked.
+
+        Raises:
+            BrokerError: the queue does not exist.
+        """
         link = await self._linked()
         try:
             # A passive declaration of a missing queue closes its channel, so it gets one of its own.
@@ -117,11 +141,8 @@ class RabbitBroker:
                 await self._drop(link)
             raise BrokerError(f"no queue {queue}: declare it first (bongsu topology apply): {error}") from error
 
-    async def dropped(self) -> Mapping[str, int]:
-        """Nothing: RabbitMQ counts what it sheds in its own metrics (`rabbitmq_global_messages_dead_lettered…`)."""
-        return {}
-
     async def dead_letters(self, queue: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
+        """Dead letters of one queue or of all, oldest first, at most `limit`; they stay where they are."""
         found: list[DeadLetter] = []
         async with self._dead_messages() as messages:
             async for message in messages:
@@ -133,6 +154,7 @@ class RabbitBroker:
         return found
 
     async def replay(self, ids: Iterable[str]) -> int:
+        """Publish dead letters to the queues they died in, then let the old ones go; returns how many."""
         chosen, replayed = set(ids), 0
         async with self._dead_messages() as messages:
             async for message in messages:
@@ -144,6 +166,7 @@ class RabbitBroker:
         return replayed
 
     async def close(self) -> None:
+        """Close both connections."""
         link, self._link = self._link, None
         consuming, self._consuming = self._consuming, None
         for connection in (link.connection if link else None, consuming):

@@ -7,16 +7,16 @@ import binascii
 import hashlib
 import hmac
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import aiohttp
 import msgspec
 
 from functions.event import Caption
-from functions.settings import SettingsError
+from functions.settings import Environment, Secret
 from notify.captions.words import fit
-from notify.channels.http import RateLimitWait, ask
-from notify.channels.settings import Endpoint
+from notify.channels import ChannelContext
+from notify.posting.http import RateLimitWait, ask
+from notify.posting.settings import require_address
 from privacy.redact import require_redacted
 
 if TYPE_CHECKING:
@@ -28,18 +28,33 @@ _LIMIT = 1000
 _SECRET_MIN = 16
 
 
+class WebhookSettings(Environment, frozen=True):
+    """One receiver of yours."""
+
+    webhook_url: Secret
+    """Where alerts are sent."""
+    webhook_secret: Secret
+    """What signs them: text of 16 bytes or more, or base64 after `whsec_`."""
+
+    def __post_init__(self) -> None:
+        require_address("BONGSU_WEBHOOK_URL", self.webhook_url)
+        read_secret(self.webhook_secret)
+
+
 class Webhook:
     """One receiver. Its `webhook-id` is the same on every attempt for an alert, so the receiver can tell it again.
 
     Source: https://www.standardwebhooks.com
     """
 
-    name = "webhook"
+    name: ClassVar[str] = "webhook"
+    Settings: ClassVar[type[Environment]] = WebhookSettings
+    sends: ClassVar[bool] = True
 
-    def __init__(self, session: aiohttp.ClientSession, endpoint: Endpoint) -> None:
-        self._session = session
-        self._url = endpoint.url
-        self._secret = read_secret(endpoint.secret)
+    def __init__(self, settings: WebhookSettings, context: ChannelContext) -> None:
+        self._session = context.session
+        self._url = settings.webhook_url.reveal()
+        self._secret = read_secret(settings.webhook_secret)
         self._pace = RateLimitWait()
 
     def fit(self, caption: Caption, incident_id: int) -> Caption:
@@ -63,20 +78,21 @@ class Webhook:
         return key
 
 
-def read_secret(text: str) -> bytes:
-    """The key that a secret stands for: `whsec_` and base64, or any text of 16 characters and more.
+def read_secret(given: Secret) -> bytes:
+    """The key that a secret stands for: `whsec_` and base64, or any text of 16 bytes and more; none for none.
 
     Raises:
-        SettingsError: too short, or no base64.
+        ValueError: too short, or not base64.
     """
+    text = given.reveal()
     secret = text.encode()
     if text.startswith("whsec_"):
         try:
             secret = base64.b64decode(text.removeprefix("whsec_"), validate=True)
         except binascii.Error:
-            raise SettingsError("BONGSU_WEBHOOK_SECRET must be base64 after whsec_") from None
-    if len(secret) < _SECRET_MIN:
-        raise SettingsError(f"BONGSU_WEBHOOK_SECRET must have {_SECRET_MIN} bytes or more")
+            raise ValueError("BONGSU_WEBHOOK_SECRET must be base64 after whsec_") from None
+    if text and len(secret) < _SECRET_MIN:
+        raise ValueError(f"BONGSU_WEBHOOK_SECRET must have {_SECRET_MIN} bytes or more")
     return secret
 
 

@@ -20,7 +20,7 @@ from api.views import timestamp
 from functions import Caption
 from functions.event import utc_now
 from notify.captions.location import draw_location
-from notify.channels import Feed
+from notify.channels.feed import Feed
 from notify.map import Map, put_on_map
 from notify.post import PosterResources, post
 from privacy.redact import read_back, shrink

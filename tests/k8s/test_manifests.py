@@ -23,13 +23,11 @@ import yaml
 from api import settings as settings_of_api
 from functions import settings as settings_of_functions
 from functions.topology import burst_queue, queues, read_regions
+from functions.variables import KNOWN
 from local.manifest import read_workloads
-from motion import settings as settings_of_motion
 from motion.config import load_cameras
-from notify.channels import settings as settings_of_channels
 from tests.k8s.conftest import OVERLAYS, ROOT, Cluster
 from tests.keda.test_manifests import schema_of
-from tests.rooms import ROOMS
 
 SCALED = {workload.name: workload for workload in read_workloads(ROOT / "keda")}
 
@@ -190,14 +188,10 @@ def test_whoever_sees_faces_reaches_no_other_machine(cluster: Cluster) -> None:
 
 
 def test_every_variable_is_one_that_the_code_reads(cluster: Cluster) -> None:
-    source = "".join(path.read_text() for room in ROOMS for path in (ROOT / room).rglob("*.py"))
-    known = set(re.findall(r"BONGSU_[A-Z_]+[A-Z]", source))
-    for module in (settings_of_functions, settings_of_motion, settings_of_api, settings_of_channels):
-        known |= {f"BONGSU_{name.upper()}" for name in module.Settings.__struct_fields__}
     for pod in cluster.pods.values():
         for container in containers(pod):
             for name in environment(cluster, container):
-                assert not name.startswith("BONGSU_") or name in known, f"{container['name']}: {name} is read by nobody"
+                assert not name.startswith("BONGSU_") or name in KNOWN, f"{container['name']}: {name} is unknown"
 
 
 def test_settings_are_accepted_by_the_code(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,18 +19,19 @@ from structlog.testing import capture_logs
 from functions import Caption, Retry, encode
 from functions.broker import connect
 from functions.event import utc_now
-from functions.settings import SettingsError
+from functions.settings import Secret, SettingsError, read
 from functions.topology import queues
+from notify import channels
 from notify.captions.location import draw_location
-from notify.channels import ChannelError, UnknownOutcomeError, mastodon, pictures
-from notify.channels import settings as environment
-from notify.channels.http import Answer, RateLimitWait, read_limit
-from notify.channels.mastodon import Mastodon
-from notify.channels.opening import open_channels
-from notify.channels.settings import Endpoint, XKeys
-from notify.channels.webhook import Webhook, read_secret
-from notify.channels.x import X
+from notify.channels import ChannelContext, ChannelError, UnknownOutcomeError, mastodon
+from notify.channels.mastodon import Mastodon, MastodonSettings
+from notify.channels.webhook import Webhook, WebhookSettings, read_secret
+from notify.channels.x import X, XSettings
 from notify.post import PosterResources, post
+from notify.posting import pictures
+from notify.posting import settings as environment
+from notify.posting.http import Answer, RateLimitWait, read_limit
+from notify.posting.opening import find_channel, list_channels, open_channels
 from store import Store
 from tests.doubles import MastodonDouble, WebhookDouble, XDouble
 
@@ -73,11 +74,12 @@ def pair(request, session):
 
 
 def open_channel(name, session, double):
+    context = ChannelContext(BOTH, session)
     if name == "x":
-        return X(session, XKeys(*KEYS), BOTH, double.url)
+        return X(XSettings(*map(Secret, KEYS), double.url), context)
     if name == "mastodon":
-        return Mastodon(session, Endpoint(double.url, TOKEN), BOTH)
-    return Webhook(session, Endpoint(f"{double.url}/hook", f"whsec_{SECRET}"))
+        return Mastodon(MastodonSettings(Secret(double.url), Secret(TOKEN)), context)
+    return Webhook(WebhookSettings(Secret(f"{double.url}/hook"), Secret(f"whsec_{SECRET}")), context)
 
 
 @pytest.fixture
@@ -250,10 +252,11 @@ async def test_refusal_is_no_post_gives_the_claim_back_and_tells_no_secret(sessi
 async def test_wrong_credentials_are_refused_by_the_server(
     session, x_server, mastodon_server, webhook_server, captioned
 ):
+    context = ChannelContext(BOTH, session)
     wrong = (
-        X(session, XKeys(*KEYS[:3], "wrong-secret"), BOTH, x_server.url),
-        Mastodon(session, Endpoint(mastodon_server.url, "wrong-token"), BOTH),
-        Webhook(session, Endpoint(f"{webhook_server.url}/hook", "a wrong secret, long enough")),
+        X(XSettings(*map(Secret, (*KEYS[:3], "wrong-secret")), x_server.url), context),
+        Mastodon(MastodonSettings(Secret(mastodon_server.url), Secret("wrong-token")), context),
+        Webhook(WebhookSettings(Secret(f"{webhook_server.url}/hook"), Secret("a wrong secret, long enough")), context),
     )
     incident = await _incident(captioned)
     for channel in wrong:
@@ -427,8 +430,8 @@ async def test_channels_come_from_the_environment_and_secrets_from_files(clean, 
     clean.setenv("BONGSU_MASTODON_TOKEN", TOKEN)
     clean.setenv("BONGSU_WEBHOOK_URL", "https://hook.example/in/secret-path")
     clean.setenv("BONGSU_WEBHOOK_SECRET", f"whsec_{SECRET}")
-    assert environment.x_keys() == XKeys(*KEYS)
-    told = (environment.x_keys(), environment.mastodon_endpoint(), environment.webhook_endpoint(), environment.load())
+    assert read(XSettings) == XSettings(*map(Secret, KEYS))
+    told = (read(XSettings), read(MastodonSettings), read(WebhookSettings), environment.load())
     shown = " ".join(map(str, told))
     assert not any(secret in shown for secret in (*KEYS, TOKEN, SECRET, "secret-path"))
     async with open_channels(environment.load()) as channels:
@@ -438,11 +441,18 @@ async def test_channels_come_from_the_environment_and_secrets_from_files(clean, 
 @pytest.mark.parametrize(
     ("given", "refusal"),
     [
-        ({"BONGSU_CHANNELS": "feed,facebook"}, "some of feed, x, mastodon, webhook"),
+        ({"BONGSU_CHANNELS": "feed,facebook"}, "some of feed, mastodon, webhook, x"),
         ({"BONGSU_CHANNELS": "x"}, "BONGSU_X_API_KEY is not set"),
         ({"BONGSU_CHANNELS": "x", "BONGSU_X_API_KEY_FILE": "/nowhere/key"}, "cannot read '/nowhere/key'"),
         ({"BONGSU_CHANNELS": "x", "BONGSU_X_API_KEY_FILE": "a", "BONGSU_X_API_KEY": "b"}, "keep one"),
-        ({"BONGSU_CHANNELS": "mastodon", "BONGSU_MASTODON_URL": "http://social.example"}, "unencrypted"),
+        (
+            {
+                "BONGSU_CHANNELS": "mastodon",
+                "BONGSU_MASTODON_URL": "http://social.example",
+                "BONGSU_MASTODON_TOKEN": "token",
+            },
+            "unencrypted",
+        ),
         (
             {"BONGSU_CHANNELS": "webhook", "BONGSU_WEBHOOK_URL": "https://h.example", "BONGSU_WEBHOOK_SECRET": "short"},
             "16 bytes or more",
@@ -458,6 +468,80 @@ async def test_wrong_setting_is_one_clear_line(clean, given, refusal):
         async with open_channels(environment.load()):
             pass
     assert "\n" not in str(error.value)
+
+
+TELEGRAPH = """
+from typing import ClassVar
+
+from functions.settings import Environment, Secret
+
+
+class TelegraphSettings(Environment, frozen=True):
+    telegraph_key: Secret
+
+
+class Telegraph:
+    name: ClassVar[str] = "telegraph"
+    Settings = TelegraphSettings
+    sends = True
+
+    def __init__(self, settings, context):
+        self.key = settings.telegraph_key
+
+    def fit(self, caption, incident_id):
+        return caption
+
+    async def post(self, incident, text, snapshot, key, location=None):
+        return f"wired:{text.en}"
+"""
+
+
+@pytest.fixture
+def telegraph(tmp_path, clean):
+    """A channel of another distribution, as pip would have installed it."""
+    (tmp_path / "telegraph_office.py").write_text(TELEGRAPH)
+    about = tmp_path / "telegraph_office-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: telegraph-office\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[bongsu.channels]\ntelegraph = telegraph_office:Telegraph\n")
+    clean.syspath_prepend(str(tmp_path))
+    clean.setenv("BONGSU_CHANNELS", "feed,telegraph")
+    yield
+    sys.modules.pop("telegraph_office", None)
+
+
+@pytest.mark.usefixtures("telegraph")
+async def test_channel_of_another_package_posts(clean, desk_of, captioned):
+    with pytest.raises(SettingsError, match="BONGSU_TELEGRAPH_KEY is not set: set it, or BONGSU_TELEGRAPH_KEY_FILE"):
+        async with open_channels(environment.load()):
+            pass
+    clean.setenv("BONGSU_TELEGRAPH_KEY", "morse")
+    async with open_channels(environment.load()) as channels:
+        await post(captioned(), desk := desk_of(*channels))
+    assert (await desk.store.posts.newest("telegraph"))[0].reference == "wired:Fire at Sinchon Market."
+    with pytest.raises(SettingsError, match="some of feed, mastodon, webhook, x, telegraph, got 'telex'"):
+        find_channel("telex")
+
+
+def test_channel_is_one_file_in_the_folder_of_channels(tmp_path, monkeypatch):
+    (tmp_path / "telegraph.py").write_text(TELEGRAPH)
+    monkeypatch.setattr("notify.channels.__path__", [*channels.__path__, str(tmp_path)])
+    assert find_channel("telegraph").Settings.__name__ == "TelegraphSettings"
+    assert list_channels() == ("feed", "mastodon", "webhook", "x", "telegraph")
+    monkeypatch.delattr("notify.channels.telegraph")
+    del sys.modules["notify.channels.telegraph"]
+
+
+def test_only_configured_channels_are_imported():
+    program = (
+        "import asyncio, sys\n"
+        "from notify.posting.opening import open_channels\nfrom notify.posting.settings import load\n"
+        "async def main():\n    async with open_channels(load()) as channels: print([c.name for c in channels])\n"
+        "asyncio.run(main())\n"
+        "print([m for m in ('aiohttp', 'tweepy', 'notify.channels.x', 'notify.channels.webhook') if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout == "['feed']\n[]\n"
 
 
 def test_poster_ends_with_one_line_where_a_setting_is_wrong(tmp_path):
@@ -484,9 +568,9 @@ async def test_dry_run_sends_nothing_needs_no_credentials_and_says_what_it_would
 
 
 def test_webhook_secret_is_base64_after_its_prefix():
-    assert read_secret("whsec_" + base64.b64encode(b"0123456789abcdef").decode()) == b"0123456789abcdef"
-    with pytest.raises(SettingsError, match="base64"):
-        read_secret("whsec_not base64 at all")
+    assert read_secret(Secret("whsec_" + base64.b64encode(b"0123456789abcdef").decode())) == b"0123456789abcdef"
+    with pytest.raises(ValueError, match="base64"):
+        read_secret(Secret("whsec_not base64 at all"))
 
 
 async def _incident(captioned):

@@ -17,7 +17,8 @@ from notify.caption import Captioner, caption, open_captioner
 from notify.captions.districts import find_district
 from notify.captions.location import draw_location
 from notify.captions.words import fit
-from notify.channels import ChannelError, Feed
+from notify.channels import ChannelError
+from notify.channels.feed import Feed
 from notify.map import Map, put_on_map
 from notify.post import PosterResources, post
 from privacy.drawn import drawn_of

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions import Caption
-from notify.channels.text import defuse, fit_together, join, weigh_for_x
 from notify.channels.x import fit_for_x
+from notify.posting.text import defuse, fit_together, join, weigh_for_x
 from tests.doubles import weigh
 
 EN = "Fire at Sinchon Market, Seodaemun-gu, Seoul: flames on the left of the picture, 2 people in view. 14:03 KST."

@@ -13,9 +13,9 @@ from functions import HAZARDS, Box, Caption, Detection, Place, Zone
 from notify.captions.attributes import Look
 from notify.captions.districts import District
 from notify.captions.words import compose, count_things, find_zone, where
-from notify.channels import Feed
-from notify.channels.text import fit_together, join, weigh_for_x
+from notify.channels.feed import Feed
 from notify.channels.x import fit_for_x
+from notify.posting.text import fit_together, join, weigh_for_x
 
 AT = datetime(2026, 11, 22, 5, 3, tzinfo=UTC)
 SEODAEMUN = District(ko="서울 서대문구", en="Seodaemun-gu, Seoul")

@@ -10,7 +10,7 @@ import structlog
 
 from functions.event import Caption, Place
 from notify.captions.location import tell_location
-from notify.channels.text import defuse
+from notify.posting.text import defuse
 
 if TYPE_CHECKING:
     from privacy.drawn import Drawn
