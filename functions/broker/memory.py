@@ -35,6 +35,9 @@ class MemoryBroker:
             self._queues[queue.name] = queue
             self._ready.setdefault(queue.name, deque())
 
+    async def ensure(self, queues: Iterable[Queue]) -> None:
+        await self.declare([queue for queue in queues if queue.name not in self._queues])
+
     async def publish(self, *messages: Message) -> None:
         for message in messages:
             if not self._bound(message):

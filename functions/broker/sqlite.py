@@ -88,6 +88,9 @@ class SqliteBroker:
 
         await self._do(declare)
 
+    async def ensure(self, queues: Iterable[Queue]) -> None:
+        await self.declare(queues)
+
     async def publish(self, *messages: Message) -> None:
         await self._do(lambda db: sql.publish(db, messages))
 
