@@ -32,8 +32,8 @@ up: ## Run all images on this host with docker compose, nothing scaled: CAMERAS=
 down: ## Stop what make up started; its volumes stay
 	@$(COMPOSE) down
 
-secrets: ## Make passwords for ENV=local|edge, and the files that hold them (never in git)
-	@$(PYTHON) k8s/credentials.py $(ENV)
+secrets: $(STAMP) ## Make passwords and keys for ENV=local|edge, and the files that hold them (never in git)
+	@$(BIN)/python k8s/credentials.py $(ENV)
 
 render: ## Print what make deploy would apply
 	@sh k8s/deploy.sh render $(ENV) $(REGISTRY) $(TAG)

@@ -14,9 +14,11 @@ from prometheus_client import Counter
 
 from functions.event import Caption, Captioned, utc_now
 from functions.function import Reject, Retry, on
+from functions.signature import LATE_IMPORTS as _SIGNATURE
+from functions.signature import Verifier
 from notify.channels import Channel, ChannelError, UnknownOutcomeError
 from notify.resources import LATE_IMPORTS as _STORES
-from notify.resources import RETRY_AFTER_S, open_stores
+from notify.resources import RETRY_AFTER_S, open_stores, require_signature
 from privacy.drawn import drawn_of
 from privacy.redact import redacted_of
 
@@ -30,7 +32,7 @@ log = structlog.get_logger()
 
 posts_total = Counter("bongsu_posts_total", "Posts by what became of them", ["channel", "outcome"])
 
-LATE_IMPORTS = (*_STORES, "notify.channels.opening")
+LATE_IMPORTS = (*_STORES, *_SIGNATURE, "notify.channels.opening")
 
 # Under the 20 s that the handler may take, so that the claim and the other channels know how it ended.
 _CHANNEL_S = 15.0
@@ -45,6 +47,8 @@ class PosterResources:
     channels: Sequence[Channel]
     max_age_s: float = 0.0
     """What was captured longer ago is not posted; 0 for whatever its age."""
+    verifier: Verifier | None = None
+    """None in tests alone."""
 
 
 @contextlib.asynccontextmanager
@@ -58,10 +62,10 @@ async def open_poster() -> AsyncIterator[PosterResources]:
     from notify.channels.opening import open_channels
 
     async with contextlib.AsyncExitStack() as stack:
-        settings = environment.load()
+        settings, verifier = environment.load(), Verifier.from_environment()
         channels = await stack.enter_async_context(open_channels(settings))
         store, snapshots = await stack.enter_async_context(open_stores())
-        yield PosterResources(store, snapshots, channels, settings.post_max_age_s)
+        yield PosterResources(store, snapshots, channels, settings.post_max_age_s, verifier)
 
 
 @on(Captioned, uses=open_poster)
@@ -69,10 +73,12 @@ async def post(event: Captioned, desk: PosterResources) -> None:
     """Post the event's incident on every channel that has not told of it yet.
 
     Raises:
+        Reject: the event is not the captioner's.
         Retry: a channel or the database failed; what went out on other channels stays confirmed.
     """
     from store import StoreError
 
+    require_signature(event, desk.verifier)
     try:
         incident_id = await desk.store.sightings.record(event, by="post", got_at=utc_now())
         if _is_too_old(event, desk):

@@ -89,8 +89,13 @@ class Rabbit(Server):
 
     name = "rabbitmq-server"
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, has_management: bool = False) -> None:
         super().__init__(home)
+        self.management_port = free_port() if has_management else None
+        (home / "plugins").write_text("[rabbitmq_management]." if has_management else "[].")
+        (home / "rabbitmq.conf").write_text(
+            f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {self.management_port}\n" if has_management else ""
+        )
         tools = rabbit_tools()
         if tools is None:
             raise ServerError("no rabbitmq-server: apt-get install rabbitmq-server")
@@ -104,6 +109,7 @@ class Rabbit(Server):
             "RABBITMQ_MNESIA_BASE": str(home),
             "RABBITMQ_LOG_BASE": str(home),
             "RABBITMQ_FEATURE_FLAGS_FILE": str(home / "feature_flags"),
+            "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
             "HOME": str(home),  # where the Erlang cookie is
             "PATH": f"{tools}:{os.environ['PATH']}",
