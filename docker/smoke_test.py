@@ -54,8 +54,8 @@ def main() -> int:
             }
             for path in secrets.glob("broker-*.env")
         }
-        for name, keys in (("caption", "key"), ("map", "public"), ("post", "public")):
-            own[name] |= read(secrets / f"caption-{keys}.env")
+        for service, keys in (("caption", "key"), ("map", "public"), ("post", "public")):
+            own[service] |= read(secrets / f"caption-{keys}.env")
         url = read(secrets / "database.env")["BONGSU_DATABASE_URL"].replace("mysql:3306", f"127.0.0.1:{database}")
         run = Containers(stack, folder, tag, {"BONGSU_DATABASE_URL": url}, own)
         queues = declared_queues()

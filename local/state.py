@@ -95,7 +95,7 @@ def open_state(root: Path) -> tuple[State, IO[str]]:
 
 
 def caption_keys(state: State) -> tuple[str, str]:
-    """The captioner's key pair of this machine, made at the first run: the private one, in its owner's file, and the public.
+    """The captioner's key pair of this machine, made at the first run: the private key, then the public one.
 
     Raises:
         StateError: the file cannot be used.

@@ -222,8 +222,12 @@ class RabbitBroker:
             return list(window), BrokerError(f"{self._shown}: not confirmed: {said}")
         failed = [(p, e) for p, e in zip(window, results, strict=True) if isinstance(e, BaseException)]
         publishes_total.labels("confirmed").inc(len(window) - len(failed))
-        if not failed:
-            return [], None
+        return await self._judge(link, failed) if failed else ([], None)
+
+    async def _judge(
+        self, link: Link, failed: Sequence[tuple[Parcel, BaseException]]
+    ) -> tuple[list[Parcel], BrokerError | None]:
+        """What became of these: which are to be published again, and why."""
         for parcel, result in failed:
             if isinstance(result, PublishError):
                 publishes_total.labels("returned").inc()

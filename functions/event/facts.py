@@ -212,7 +212,7 @@ class Captioned(CameraEvent, frozen=True, kw_only=True, tag="captioned"):
     detections: tuple[Detection, ...] = ()
     """As in `HazardSeen`."""
     signature: bytes = b""
-    """The captioner's, over all but `trace` and `late` (functions/signature.py); without it nobody believes the event."""
+    """The captioner's, over all but `trace` and `late` (functions/signature.py); without it no reader believes it."""
 
     @property
     def confidence(self) -> float:

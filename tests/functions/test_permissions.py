@@ -31,7 +31,7 @@ QUEUES = (
     "motion", "motion.seoul", "camera.map", "captioned.map", "captioned.post",
     *(f"{hazard}.{function}" for hazard in HAZARDS for function in ("map", "caption")),
 )  # fmt: skip
-MAY_READ = {
+MAY_READ: dict[str, set[str]] = {
     "motion": set(),
     "detect": {"motion", "motion.seoul"},
     "map": {"camera.map", "captioned.map", *(f"{hazard}.map" for hazard in HAZARDS)},
@@ -40,11 +40,14 @@ MAY_READ = {
     "operator": {DEAD},
     "keda": set(),
 }
-MAY_PUBLISH = {
+MAY_PUBLISH: dict[str, set[str]] = {
     "motion": {"motion", "motion.seoul", "camera"},
     "detect": set(HAZARDS),
     "caption": {"captioned"},
-    **dict.fromkeys(("map", "post", "operator", "keda"), set[str]()),
+    "map": set(),
+    "post": set(),
+    "operator": set(),
+    "keda": set(),
 }
 
 
