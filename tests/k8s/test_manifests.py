@@ -119,6 +119,17 @@ def test_kubectl_accepts_what_measures_the_cluster(tmp_path: Path) -> None:
     replayed(beside(), tmp_path)
 
 
+def test_a_dry_run_from_nothing_needs_only_the_namespaces_that_the_docs_make_first() -> None:
+    said = (ROOT / "docs/deploy.md").read_text()
+    made = re.search(r"kubectl apply((?: -f k8s/\S+namespace\.yaml)+)\n", said)
+    assert made is not None
+    there = {"keda"}  # by KEDA's own manifest, the line before
+    for path in re.findall(r"-f (\S+)", made[1]):
+        there |= {d["metadata"]["name"] for d in yaml.safe_load_all((ROOT / path).read_text()) if d}
+    for text in (beside(), *(Cluster(overlay).text for overlay in OVERLAYS)):
+        assert {o["metadata"].get("namespace", "keda") for o in yaml.safe_load_all(text) if o} <= there
+
+
 # In step with the code
 
 
