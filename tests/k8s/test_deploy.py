@@ -22,8 +22,8 @@ case "$*" in
 "config current-context") [ -n "$FAKE_CONTEXT" ] && echo "$FAKE_CONTEXT" ;;
 "get crd"*) [ -n "$FAKE_KEDA" ] ;;
 kustomize*) [ -n "$FAKE_UNRENDERED" ] && echo "error: accumulating resources" >&2 && exit 1
-  printf 'image: bongsu/map:0.1.0\\nimage: mariadb:11.4.8\\n  - image: bongsu/post:0.1.0\\n'
-  cat "$FAKE_OVERLAY" ;;
+  if [ "$FAKE_OVERLAY" != /dev/null ]; then cat "$FAKE_OVERLAY"; exit; fi
+  printf 'image: bongsu/map:0.1.0\\nimage: mariadb:11.4.8\\n  - image: bongsu/post:0.1.0\\n' ;;
 "apply -f"*) for last; do :; done; cp "$last" "$ASKED.applied"; cp "$last" "$ASKED.$(basename "$last")" ;;
 "create -f"*) for last; do :; done; cp "$last" "$ASKED.$(basename "$last")" ;;
 "get pods"*"--no-headers"*) printf 'rabbitmq-0 0/1 Pending 0 5m\\nmysql-0 1/1 Running 0 5m\\n' ;;
