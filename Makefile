@@ -8,7 +8,7 @@ DEV    := $(VENV)/.dev
 PORT   ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint generate format bench chaos clean train evaluate bench-detect test-train
+.PHONY: help run test lint generate format bench chaos clean train evaluate bench-detect bench-sessions test-train
 
 help: ## Show this help
 	@echo "Bongsu watches CCTV and tells people. Targets:"
@@ -37,6 +37,9 @@ format: $(DEV) ## Format the code
 
 bench: $(DEV) ## Measure, and print the tables of docs/benchmarks.md
 	$(BIN)/python -m bench
+
+bench-sessions: $(DEV) ## Measure sessions as clients see them, beside a direct WebSocket to the same model
+	$(BIN)/python -m bench.sessions $(ARGS)
 
 DATA    ?=
 DEVICE  ?= cpu
@@ -74,12 +77,12 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): Python packages, a minute or two the first time ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian, apt-get install python3-venv"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,detect,notify,api,post,caption,local]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,detect,notify,api,post,caption,fleet,sessions,local]'
 	@touch $@
 
 $(DEV): $(STAMP)
 	@echo "Setting up $(VENV): tools for tests and checks ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,detect,openvino,notify,api,post,caption,local,mysql,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,detect,openvino,notify,api,post,caption,fleet,sessions,local,mysql,dev]'
 	@touch $@
 
 # torch is 1.4 GB and needed by nobody who only runs Bongsu, so it has an environment of its own.

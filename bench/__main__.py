@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable
 from datetime import date
 
-from bench import broker, detector, function, motion, overload, rabbit, redaction, relay, store, streams
+from bench import broker, detector, function, motion, overload, rabbit, redaction, relay, sessions, store, streams
 
 _PARTS: dict[str, Callable[[float], list[tuple[str, str, str]]]] = {
     "relay": relay.rows,
@@ -21,6 +21,7 @@ _PARTS: dict[str, Callable[[float], list[tuple[str, str, str]]]] = {
     "rabbit": rabbit.rows,
     "overload": overload.rows,
     "redaction": redaction.rows,
+    "sessions": sessions.rows,
 }
 
 

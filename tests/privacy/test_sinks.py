@@ -15,9 +15,9 @@ from notify.channels.webhook import describe
 from notify.channels.x import X
 from privacy import redact
 from privacy.redact import Redacted, read_back, require_redacted
+from tests.rooms import ROOMS
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("functions", "models", "web", "motion", "detect", "privacy", "store", "notify", "api", "local")
 MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 MAKER = ROOT / "privacy/redact.py"
 # Who may take a picture for public that it did not redact or draw, and why: docs/privacy.md.
