@@ -10,7 +10,7 @@ from typing import Any
 from functions.topology import DEAD, DELAYS_S, EXCHANGE, MOTION, REQUEUE, retry_name
 
 TOPOLOGY, OPERATOR, KEDA, EDGE = "topology", "operator", "keda", "motion"
-"""The users that are no function: who declares, who looks after dead letters, who counts, who reads cameras."""
+"""The users that are not functions: for declarations, dead letters, counts and cameras."""
 _RESERVED = (TOPOLOGY, OPERATOR, KEDA, EDGE, "guest", "administrator")
 _VHOST = "/"
 _NOTHING, _EVERYTHING = "^$", ".*"

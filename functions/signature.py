@@ -1,4 +1,4 @@
-"""The captioner's signature on `captioned` events: caption signs, map and post believe nothing without it."""
+"""The captioner's signature on `captioned` events: caption signs, map and post accept none without it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _SigningSettings(Environment, frozen=True):
 
 class _ReadingSettings(Environment, frozen=True):
     caption_public_keys: str = ""
-    """The public keys that captions are believed by, separated by commas: `bongsu-caption-public-…`."""
+    """The public keys by which captions are accepted, separated by commas: `bongsu-caption-public-…`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,11 @@ class Signer:
         """With BONGSU_CAPTION_KEY.
 
         Raises:
-            SettingsError: it is missing or no private key.
+            SettingsError: it is missing or not a private key.
         """
         given = read(_SigningSettings).caption_key
         if not given:
-            raise SettingsError(f"BONGSU_CAPTION_KEY is not set, so nobody would believe a caption: {_HOWTO}")
+            raise SettingsError(f"BONGSU_CAPTION_KEY is not set, so no caption would be accepted: {_HOWTO}")
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         return cls(Ed25519PrivateKey.from_private_bytes(_raw("BONGSU_CAPTION_KEY", given, _PRIVATE)))
@@ -74,7 +74,7 @@ class Verifier:
         """With BONGSU_CAPTION_PUBLIC_KEYS.
 
         Raises:
-            SettingsError: it is missing, or one of them is no public key.
+            SettingsError: it is missing, or one of them is not a public key.
         """
         name = "BONGSU_CAPTION_PUBLIC_KEYS"
         given = [key.strip() for key in read(_ReadingSettings).caption_public_keys.split(",") if key.strip()]
@@ -91,7 +91,7 @@ class Verifier:
             SignatureError: it has no signature, or that of another key, or was altered since.
         """
         if not event.signature:
-            raise SignatureError("no signature of the captioner: it is not believed")
+            raise SignatureError("no signature of the captioner: it is not accepted")
         from cryptography.exceptions import InvalidSignature
 
         signed = _signed_bytes(event)
@@ -101,7 +101,7 @@ class Verifier:
                 return
             except InvalidSignature:
                 continue
-        raise SignatureError("not signed by a known key of the captioner, or altered since: it is not believed")
+        raise SignatureError("not signed by a known key of the captioner, or changed since: it is not accepted")
 
 
 def new_private_key() -> str:
@@ -113,7 +113,7 @@ def public_key_of(private_key: str) -> str:
     """The public key that belongs to a private one, as BONGSU_CAPTION_PUBLIC_KEYS takes it.
 
     Raises:
-        SettingsError: it is no private key.
+        SettingsError: it is not a private key.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 

@@ -20,7 +20,7 @@ OVERLAYS = Path(__file__).resolve().parent / "overlays"
 _PASSWORD = re.compile(r"<(hash of )?([a-z0-9_]+)-password>")
 _KEY = re.compile(r"<(private|public) caption key>")
 _CAPTION_KEY = "caption_key"
-"""The captioner signs with it. Captions are believed by it, and by every other whose name begins so."""
+"""The key that the captioner signs with. Readers accept it and every other key whose name begins like it."""
 _BLANK = re.compile(r"<[^>\n]+>")
 
 
@@ -75,7 +75,7 @@ def _password(passwords: dict[str, str], match: re.Match[str]) -> str:
 
 
 def _caption_key(passwords: dict[str, str], *, is_private: bool) -> str:
-    """The key that captions are signed with, or the public ones that they are believed by."""
+    """The key that captions are signed with, or the public keys that readers accept."""
     own = passwords.setdefault(_CAPTION_KEY, secrets.token_urlsafe(32))
     if is_private:
         return f"{PRIVATE}{own}"

@@ -59,7 +59,7 @@ render() {
     sed -E "s#^( *(- )?image: )bongsu/([a-z-]+):[^ ]+\$#\1$1/\3:$2#" "$work/overlay.yaml"
 }
 
-# What is rendered as three files, by document: `stores` with all that is no workload, `asleep` with the Deployments whose number
+# What is rendered as three files, by document: `stores` with everything but workloads, `asleep` with the Deployments whose number
 # KEDA owns, `rest` with everything.
 split() {
     cp "$1" "$work/rest.yaml"
@@ -80,7 +80,7 @@ split() {
         END { put() }' "$1"
 }
 
-# Why something is not there yet: every pod that does not run, and the last that Kubernetes said of it.
+# Why something is not there yet: every pod that does not run, and its latest event.
 explain() {
     kubectl get pods --namespace $namespace --no-headers 2>/dev/null |
         while read -r pod ready state _; do
@@ -89,7 +89,7 @@ explain() {
             esac
             said=$(kubectl get events --namespace $namespace --field-selector "involvedObject.name=$pod" \
                 --sort-by=.lastTimestamp --output 'jsonpath={range .items[*]}{.reason}{": "}{.message}{"\n"}{end}' 2>/dev/null | tail -1)
-            echo "bongsu: pod $pod is $state: ${said:-Kubernetes says nothing of it}" >&2
+            echo "bongsu: pod $pod is $state: ${said:-no event}" >&2
         done
 }
 
@@ -168,7 +168,7 @@ dead() {
         fail "the topology Job is not there: make deploy ENV=$env"
     arguments=""
     for argument; do
-        echo "$argument" | grep -Eq '^[A-Za-z0-9._:=-]+$' || fail "dead: '$argument' is no argument of bongsu dead"
+        echo "$argument" | grep -Eq '^[A-Za-z0-9._:=-]+$' || fail "dead: '$argument' is not an argument of bongsu dead"
         arguments="$arguments, \"$argument\""
     done
     kubectl run dead --namespace $namespace --image "$image" --rm --attach --quiet --restart Never \

@@ -1,4 +1,4 @@
-"""The map: this function puts hazards on it; beside it lie its store, the API and the page."""
+"""The map function: records hazards, captions and camera states in the database that the API serves."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ LATE_IMPORTS = (*_STORES, *_SIGNATURE)
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Where the map is kept."""
+    """The stores that the map is written to."""
 
     store: Store
     snapshots: Snapshots
     verifier: Verifier | None = None
-    """None in tests alone."""
+    """None only in tests."""
 
 
 @contextlib.asynccontextmanager
 async def open_map() -> AsyncIterator[Map]:
-    """The map of this environment.
+    """Open the stores that the environment names.
 
     Raises:
-        SettingsError: a setting is wrong; the runtime says so and ends.
+        SettingsError: a setting is wrong; the runtime reports it and ends.
     """
     verifier = Verifier.from_environment()
     async with open_stores() as (store, snapshots):
         yield Map(store, snapshots, verifier)
 
 
-# One handler for all, so that a replica holds one connection and keeps the order in which it was told.
+# One handler for all types, so that a replica has one connection and handles events in their order of arrival.
 @on(HazardSeen, Captioned, CameraStatus, uses=open_map)
 async def put_on_map(event: HazardSeen | Captioned | CameraStatus, map_: Map) -> None:
-    """Pin a hazard at once, without picture; add its caption and picture when they come; keep what cameras say.
+    """Record a hazard at once without a picture, its caption and picture when they arrive, and camera states.
 
     Raises:
-        Reject: it is captioned, and not by the captioner.
+        Reject: a `captioned` event without the captioner's signature.
         Retry: the database or the picture store failed.
     """
     from store import StoreError

@@ -187,7 +187,7 @@ async def test_nobody_but_the_topology_job_configures(declared: Site, user: str)
         await (await channel.get_queue("captioned.post", ensure=False)).bind(EXCHANGE, "fire")
 
     async def purge(channel: AbstractChannel) -> None:
-        # It takes the right to read: whoever may handle a message may also lose it.
+        # It takes the right to read: a consumer may lose its messages anyway.
         await (await channel.get_queue("captioned.post", ensure=False)).purge()
 
     acts: dict[str, Callable[[AbstractChannel], Awaitable[object]]] = {

@@ -1,4 +1,4 @@
-"""The captioner's signature: what it covers, whose keys are believed, and what a forged event becomes."""
+"""The captioner's signature: what it covers, whose keys are accepted, and what a forged event becomes."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def travelled(event: Event) -> Captioned:
     return got
 
 
-def test_what_the_captioner_signed_is_believed_after_its_journey(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_captioner_signed_is_accepted_after_its_journey(monkeypatch: pytest.MonkeyPatch) -> None:
     verifier(monkeypatch).require(travelled(signer(monkeypatch).sign(captioned())))
 
 
-def test_what_nobody_signed_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nobody_signed_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SignatureError, match="no signature of the captioner"):
         verifier(monkeypatch).require(travelled(captioned()))
 
@@ -61,9 +61,9 @@ def test_what_nobody_signed_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> 
     ],
     ids=lambda change: next(iter(change)),
 )  # fmt: skip
-def test_what_was_altered_is_not_believed(monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]) -> None:
+def test_what_was_altered_is_rejected(monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]) -> None:
     altered = msgspec.structs.replace(signer(monkeypatch).sign(captioned()), **change)
-    with pytest.raises(SignatureError, match="altered since"):
+    with pytest.raises(SignatureError, match="changed since"):
         verifier(monkeypatch).require(travelled(altered))
 
 
@@ -73,7 +73,7 @@ def test_every_field_but_the_trace_is_covered(monkeypatch: pytest.MonkeyPatch) -
     assert set(Captioned.__struct_fields__) == tested | {"detections", "signature", "trace", "late", "version"}
 
 
-def test_another_key_is_not_believed_and_several_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_key_is_rejected_and_several_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     event = signer(monkeypatch, THEIRS).sign(captioned())
     with pytest.raises(SignatureError, match="not signed by a known key"):
         verifier(monkeypatch).require(event)
@@ -89,15 +89,15 @@ def test_a_missing_key_ends_the_service_in_one_line(monkeypatch: pytest.MonkeyPa
 
 def test_the_wrong_half_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BONGSU_CAPTION_PUBLIC_KEYS", OURS)
-    with pytest.raises(SettingsError, match="must begin with bongsu-caption-public-") as told:
+    with pytest.raises(SettingsError, match="must begin with bongsu-caption-public-") as raised:
         Verifier.from_environment()
-    assert OURS[-20:] not in str(told.value)
+    assert OURS[-20:] not in str(raised.value)
     monkeypatch.setenv("BONGSU_CAPTION_KEY", OURS[:-5])
     with pytest.raises(SettingsError, match="43 characters"):
         Signer.from_environment()
 
 
-def test_a_captioned_event_of_version_1_is_read_and_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_captioned_event_of_version_1_is_read_and_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     old = {
         "id": "old", "type": "captioned", "camera": "gate-1", "place": {"lat": 1.0, "lon": 2.0, "name": "gate"},
         "captured_at": utc_now(), "hazard": "fire", "caption": {"en": "Fire", "ko": "화재"}, "version": 1,

@@ -75,7 +75,7 @@ def test_hashes_as_rabbitmq_does() -> None:
     assert credentials.hashed("test12", bytes.fromhex("908DC60A")) == "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
 
 
-def test_the_captioners_key_is_changed_in_steps_each_of_which_its_readers_believe(folder: Path) -> None:
+def test_the_captioners_key_is_changed_in_steps_that_its_readers_accept(folder: Path) -> None:
     def keys() -> tuple[str, list[str]]:
         credentials.write_secrets(folder)
         private = (folder / "caption-key.env").read_text().splitlines()[-1].partition("=")[2]
@@ -89,13 +89,13 @@ def test_the_captioners_key_is_changed_in_steps_each_of_which_its_readers_believ
     next_key = new_private_key().removeprefix(credentials.PRIVATE)
     # 1. The readers learn the next key, and nothing is signed with it.
     passwords.write_text(f"{text}caption_key_next={next_key}\n")
-    signing, believed = keys()
-    assert (signing, len(believed)) == (first, 2)
-    # 2. The captioner signs with it; what was signed before is believed.
+    signing, accepted = keys()
+    assert (signing, len(accepted)) == (first, 2)
+    # 2. The captioner signs with it; what was signed before is accepted.
     passwords.write_text(text.replace("caption_key=", "caption_key_old=") + f"caption_key={next_key}\n")
-    signing, believed = keys()
+    signing, accepted = keys()
     assert signing == credentials.PRIVATE + next_key
-    assert set(believed) == {known, public_key_of(signing)}
+    assert set(accepted) == {known, public_key_of(signing)}
     # 3. Nothing that the old key signed waits any more.
     passwords.write_text(
         "".join(line for line in passwords.read_text().splitlines(True) if not line.startswith("caption_key_old"))

@@ -220,7 +220,7 @@ def test_the_stores_are_applied_alone_and_first(site: Site, tmp_path: Path) -> N
     assert len(rest) == len(Cluster("local").objects)
 
 
-def test_what_is_pending_is_named_with_what_kubernetes_says_of_it(site: Site) -> None:
+def test_what_is_pending_is_named_with_its_latest_event(site: Site) -> None:
     done = site.run("deploy", "local", FAKE_BROKEN="statefulset/rabbitmq")
     assert done.returncode != 0
     assert (
@@ -247,4 +247,4 @@ def test_dead_letters_are_asked_for_in_a_pod_of_the_operators(site: Site) -> Non
     assert container["command"] == ["bongsu", "dead", "replay", "fire.map:0a1b"]
     assert container["envFrom"] == [{"secretRef": {"name": "bongsu-broker-operator"}}]
     assert overrides["spec"]["securityContext"]["runAsNonRoot"] is True
-    assert "is no argument of bongsu dead" in site.run("dead", "local", 'x"; rm').stderr
+    assert "is not an argument of bongsu dead" in site.run("dead", "local", 'x"; rm').stderr

@@ -1,4 +1,4 @@
-"""A function of one's own gets its broker user: `bongsu function new`, `make generate`, `make secrets`, in a copy."""
+"""Your own function gets its broker user: `bongsu function new`, `make generate`, `make secrets`, in a copy."""
 
 from __future__ import annotations
 

@@ -50,14 +50,14 @@ def readers(name: str) -> set[str]:
 
 
 def test_who_may_read_a_queue_is_who_the_table_says() -> None:
-    told = {name: set(re.findall(r"`(\w+)`", row(begins)[3])) for name, begins in (
+    listed = {name: set(re.findall(r"`(\w+)`", row(begins)[3])) for name, begins in (
         ("motion", "queue `motion`"), ("fire", "queues <!-- hazards -->"), ("delay", "queues `bongsu.delay"),
         ("dead", f"`{DEAD}`"),
     )}  # fmt: skip
-    assert readers("motion") == readers("motion.seoul") == told["motion"]
-    assert readers("fire.map") | readers("fire.caption") == told["fire"]
-    assert readers("bongsu.delay.5s") == told["delay"] == {TOPOLOGY}
-    assert readers(DEAD) == told["dead"] == {OPERATOR, TOPOLOGY}
+    assert readers("motion") == readers("motion.seoul") == listed["motion"]
+    assert readers("fire.map") | readers("fire.caption") == listed["fire"]
+    assert readers("bongsu.delay.5s") == listed["delay"] == {TOPOLOGY}
+    assert readers(DEAD) == listed["dead"] == {OPERATOR, TOPOLOGY}
 
 
 def test_every_folder_setting_that_may_hold_frames_is_told() -> None:
@@ -112,7 +112,7 @@ async def test_the_file_of_one_machines_broker_is_for_its_owner_alone(tmp_path: 
 
 def test_every_promise_of_security_names_tests_that_are_there() -> None:
     text = (ROOT / "SECURITY.md").read_text()
-    promises = text[text.index("## What it is built") : text.index("## What it does not")].split("\n- ")[1:]
+    promises = text[text.index("## What it protects") : text.index("## What it does not")].split("\n- ")[1:]
     assert promises
     for promise in promises:
         named = re.findall(r"`(tests/[\w/]+\.py)`", promise)
