@@ -47,6 +47,8 @@ kind: Deployment
 metadata:
   name: {dns}
   labels: {{app.kubernetes.io/name: {dns}, app.kubernetes.io/part-of: bongsu}}
+  # What its broker user may publish: types of events, separated by commas; `make generate` writes its rights.
+  annotations: {{bongsu/publishes: ""}}
 spec:
   # No `replicas`: KEDA owns the number.
   selector:
@@ -61,7 +63,7 @@ spec:
           image: bongsu/function:0.1.0
           command: [python, -m, functions, {target}]
           envFrom:
-            - secretRef: {{name: bongsu-broker}}
+            - secretRef: {{name: bongsu-broker-{dns}}}
           ports:
             - {{name: metrics, containerPort: 9090}}
 ---

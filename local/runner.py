@@ -20,7 +20,7 @@ from local.manifest import ManifestError, Workload, read_workloads
 from local.pool import Pool
 from local.process.output import Output
 from local.process.service import Command, Service
-from local.state import State, StateError, open_state
+from local.state import State, StateError, caption_keys, open_state
 
 _DEMO = Path(__file__).parent / "demo"
 _API_READY_S = 10.0
@@ -63,7 +63,10 @@ async def run(options: Options) -> None:
         raise RunError(str(error)) from None
     with lock:
         await _require_port(options.host, options.port)
-        environment = _environment(options, state)
+        try:
+            environment = _environment(options, state)
+        except StateError as error:
+            raise RunError(str(error)) from None
         os.environ.update(environment)
         os.environ.pop(_METRICS_PORT, None)
         ours = {*environment, _METRICS_PORT}
@@ -208,11 +211,14 @@ async def _require_port(host: str, port: int) -> None:
 def _environment(options: Options, state: State) -> Mapping[str, str]:
     """Environment of every child; set in this process, as the fork server inherits it."""
     here = str(Path.cwd())
+    private, public = caption_keys(state)
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     return {
         "BONGSU_BROKER_URL": state.broker_url,
         "BONGSU_DATABASE_URL": state.database_url,
         "BONGSU_SNAPSHOT_URL": str(state.snapshots),
+        "BONGSU_CAPTION_KEY": private,
+        "BONGSU_CAPTION_PUBLIC_KEYS": public,
         "BONGSU_SCALE_STATUS": str(state.status_file),
         "BONGSU_HTTP_HOST": options.host,
         "BONGSU_HTTP_PORT": str(options.port),

@@ -62,8 +62,10 @@ def check_cameras(
         try:
             seen = open_(camera.url.get_secret_value())
             if thumbnails is not None:
-                thumbnails.mkdir(parents=True, exist_ok=True)
+                # For the operator's eyes: nothing is redacted in them.
+                thumbnails.mkdir(mode=0o700, parents=True, exist_ok=True)
                 path = thumbnails / f"{camera.id}.jpg"
+                path.touch(mode=0o600)
                 path.write_bytes(seen.picture.jpeg(_THUMBNAIL_WIDTH, _THUMBNAIL_QUALITY))
             findings[index] = Finding(seen)
         except StreamError as error:

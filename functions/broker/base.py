@@ -25,6 +25,10 @@ class Unroutable(BrokerError):
     """No queue takes this routing key, so the message would have been lost."""
 
 
+class NotPermitted(Unroutable):
+    """The user we sign in as may not publish this, so no queue will ever take it from us."""
+
+
 class TooLarge(BrokerError):
     """The broker takes no message of this size; the same again would be of no use."""
 
@@ -128,11 +132,21 @@ class Broker(Protocol):
             QueueDiffers: some exist with other limits; they are kept as they are, the others were created.
         """
 
+    async def ensure(self, queues: Iterable[Queue]) -> None:
+        """Create those of these queues that are missing; those that exist are left alone, whatever their limits.
+
+        A broker on which we may declare nothing is only asked whether they are there.
+
+        Raises:
+            BrokerError: one is missing and we may not create it, or it moves what it sheds and this broker cannot.
+        """
+
     async def publish(self, *messages: Message) -> None:
         """Hand over messages; on return they are kept, each in every queue bound to its routing key.
 
         Raises:
             Unroutable: no queue takes a routing key; the others of this call may have been kept.
+            NotPermitted: we may not publish with a routing key; the others of this call may have been kept.
             TooLarge: the broker takes no message of such a size; the others of this call may have been kept.
             BrokerError: not kept, or not known to be; publish again (delivery is at least once).
         """

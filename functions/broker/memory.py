@@ -40,6 +40,9 @@ class MemoryBroker:
             self._queues[queue.name] = queue
             self._ready.setdefault(queue.name, deque())
 
+    async def ensure(self, queues: Iterable[Queue]) -> None:
+        await self.declare([queue for queue in queues if queue.name not in self._queues])
+
     async def publish(self, *messages: Message) -> None:
         """Put each message into every queue with its routing key.
 

@@ -94,6 +94,9 @@ class SqliteBroker:
 
         await self._do(declare)
 
+    async def ensure(self, queues: Iterable[Queue]) -> None:
+        await self.declare(queues)
+
     async def publish(self, *messages: Message) -> None:
         """Write the messages in one transaction; a body that several queues take is kept once.
 

@@ -21,7 +21,9 @@ import pytest
 import yaml
 
 from api import settings as settings_of_api
+from functions import permissions
 from functions import settings as settings_of_functions
+from functions.signature import public_key_of
 from functions.topology import burst_queue, queues, read_regions
 from functions.variables import KNOWN
 from local.manifest import read_workloads
@@ -116,6 +118,17 @@ def test_kubectl_accepts_what_measures_the_cluster(tmp_path: Path) -> None:
     replayed(beside(), tmp_path)
 
 
+def test_a_dry_run_from_nothing_needs_only_the_namespaces_that_the_docs_make_first() -> None:
+    said = (ROOT / "docs/deploy.md").read_text()
+    made = re.search(r"kubectl apply((?: -f k8s/\S+namespace\.yaml)+)\n", said)
+    assert made is not None
+    there = {"keda"}  # by KEDA's own manifest, the line before
+    for path in re.findall(r"-f (\S+)", made[1]):
+        there |= {d["metadata"]["name"] for d in yaml.safe_load_all((ROOT / path).read_text()) if d}
+    for text in (beside(), *(Cluster(overlay).text for overlay in OVERLAYS)):
+        assert {o["metadata"].get("namespace", "keda") for o in yaml.safe_load_all(text) if o} <= there
+
+
 # In step with the code
 
 
@@ -152,7 +165,7 @@ def test_each_region_has_a_detector_that_is_woken_by_its_queue_and_drains_it() -
     assert {burst_queue(camera["place"]["region"], regions(cluster)) for camera in cameras} == {
         f"motion.{region}" for region in regions(cluster)
     }
-    given = {**settings(cluster), **secret(cluster, "bongsu-broker")}
+    given = {**settings(cluster), **secret(cluster, "bongsu-broker-detect")}
     for region in regions(cluster):
         scaled, deployment = cluster.kind("ScaledObject")[f"detect-{region}"], cluster.kind("Deployment")
         assert scaled["spec"]["scaleTargetRef"] == {"name": f"detect-{region}"}
@@ -195,7 +208,7 @@ def test_every_variable_is_one_that_the_code_reads(cluster: Cluster) -> None:
 
 
 def test_settings_are_accepted_by_the_code(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {**settings(cluster), **secret(cluster, "bongsu-broker")}.items():
+    for name, value in {**settings(cluster), **secret(cluster, "bongsu-broker-map")}.items():
         monkeypatch.setenv(name, value)
     for name, value in secret(cluster, "bongsu-database").items():
         monkeypatch.setenv(name, value)
@@ -246,12 +259,12 @@ def test_a_function_has_time_to_finish_what_it_has_in_hand(cluster: Cluster) -> 
 def test_a_command_that_the_docs_run_in_a_pod_finds_what_it_asks_there(cluster: Cluster) -> None:
     said = "".join((ROOT / "docs" / name).read_text() for name in ("operate.md", "deploy.md"))
     found = re.findall(r"kubectl exec -n bongsu (\w+)/(\w+) -- bongsu (\w+)", said)
-    assert {command for _, _, command in found} == {"dead", "trace"}
+    assert {command for _, _, command in found} == {"trace"}
     for kind, name, command in found:
         pods = {key.lower(): pod for key, pod in cluster.pods.items()}
         (container,) = containers(pods[f"{kind}/{name}"])
         secrets = {source["secretRef"]["name"] for source in container["envFrom"] if "secretRef" in source}
-        assert {"dead": "bongsu-broker", "trace": "bongsu-database"}[command] in secrets
+        assert {"trace": "bongsu-database"}[command] in secrets
 
 
 def test_pictures_are_taken_off_the_queues_near_the_cameras_where_there_is_room() -> None:
@@ -284,7 +297,9 @@ def test_a_function_on_a_lost_node_is_started_on_another_at_once(cluster: Cluste
 
 def test_everything_lies_in_the_namespace(cluster: Cluster) -> None:
     (namespace,) = cluster.kind("Namespace")
-    assert {o["metadata"].get("namespace") for o in cluster.objects if o["kind"] != "Namespace"} == {namespace}
+    assert {
+        o["metadata"].get("namespace") for o in cluster.objects if o["kind"] not in ("Namespace", "PriorityClass")
+    } == {namespace}
     for key, port in (("amqp", 5672), ("http", 15672)):
         assert secret(cluster, "bongsu-keda")[key].endswith(f"@rabbitmq.{namespace}.svc:{port}/")
 
@@ -319,30 +334,116 @@ def test_triggers_find_their_credentials(cluster: Cluster) -> None:
             assert secret(cluster, target["name"])[target["key"]].startswith(f"{target['key']}://keda:")
 
 
+def users_of(cluster: Cluster) -> dict[str, str]:
+    """The password of each of the broker's users, as its own Secret has it."""
+    found = {}
+    for name in cluster.kind("Secret"):
+        if name.startswith("bongsu-broker-"):
+            url = re.fullmatch(
+                r"amqp://(\w+):([\w-]+)@rabbitmq:5672/", secret(cluster, name)["BONGSU_BROKER_URL"].strip()
+            )
+            assert url is not None, name
+            assert permissions.secret_name(url[1]) == name
+            found[url[1]] = url[2]
+    return found
+
+
 def test_passwords_agree_wherever_they_are_used(cluster: Cluster) -> None:
-    broker = re.fullmatch(r"amqp://bongsu:(.+)@rabbitmq:5672/", secret(cluster, "bongsu-broker")["BONGSU_BROKER_URL"])
     database = re.fullmatch(
         r"mysql\+aiomysql://bongsu:(.+)@mysql:3306/bongsu", secret(cluster, "bongsu-database")["BONGSU_DATABASE_URL"]
     )
     keda = re.fullmatch(r"amqp://keda:(.+)@\S+", secret(cluster, "bongsu-keda")["amqp"])
-    assert broker
     assert database
     assert keda
     server = secret(cluster, "bongsu-mysql")
     assert (server["MARIADB_USER"], server["MARIADB_PASSWORD"]) == ("bongsu", database[1])
     users = {u["name"]: u for u in json.loads(secret(cluster, "bongsu-rabbitmq")["definitions.json"])["users"]}
-    for name, password in (("bongsu", broker[1]), ("keda", keda[1])):
+    passwords = users_of(cluster) | {"keda": keda[1]}
+    assert set(passwords) == set(users)
+    for name, password in passwords.items():
         kept = base64.b64decode(users[name]["password_hash"])
         assert kept == kept[:4] + hashlib.sha256(kept[:4] + password.encode()).digest()
-    assert len({broker[1], database[1], keda[1], server["MARIADB_ROOT_PASSWORD"]}) == 4
+    assert len({*passwords.values(), database[1], server["MARIADB_ROOT_PASSWORD"]}) == len(passwords) + 2
 
 
-def test_keda_may_look_and_not_touch(cluster: Cluster) -> None:
+def test_each_service_signs_in_to_the_broker_as_itself(cluster: Cluster) -> None:
+    own = {}
+    for name, pod in cluster.pods.items():
+        named = [s["secretRef"]["name"] for c in containers(pod) for s in c.get("envFrom", []) if "secretRef" in s]
+        own[name.rpartition("/")[2]] = [secret for secret in named if secret.startswith("bongsu-broker")]
+    # A region's detector is the detector.
+    wanted = {name: [f"bongsu-broker-{name.partition('-')[0]}"] for name in own if name.startswith("detect")}
+    wanted |= {name: [f"bongsu-broker-{name}"] for name in ("motion", "topology", *SCALED)}
+    assert {name: secrets for name, secrets in own.items() if secrets} == wanted
+
+
+def test_only_the_captioner_can_sign_and_only_its_readers_know_its_signature(cluster: Cluster) -> None:
+    holders: dict[str, set[str]] = {"bongsu-caption-key": set(), "bongsu-caption-public": set()}
+    for name, pod in cluster.pods.items():
+        for source in (s for c in containers(pod) for s in c.get("envFrom", [])):
+            if (held := source.get("secretRef", {}).get("name")) in holders:
+                holders[held].add(name.rpartition("/")[2])
+    assert holders == {"bongsu-caption-key": {"caption"}, "bongsu-caption-public": {"map", "post"}}
+    private = secret(cluster, "bongsu-caption-key")["BONGSU_CAPTION_KEY"].strip()
+    assert secret(cluster, "bongsu-caption-public")["BONGSU_CAPTION_PUBLIC_KEYS"].strip() == public_key_of(private)
+
+
+def test_keda_may_count_and_nothing_else(cluster: Cluster) -> None:
     definitions = json.loads(secret(cluster, "bongsu-rabbitmq")["definitions.json"])
     (user,) = [u for u in definitions["users"] if u["name"] == "keda"]
     (rights,) = [p for p in definitions["permissions"] if p["user"] == "keda"]
-    assert user["tags"] == ["monitoring"]
-    assert (rights["configure"], rights["write"]) == ("^$", "^$")
+    assert user["tags"] == ["management"]
+    assert {rights["configure"], rights["write"], rights["read"]} == {"^$"}
+
+
+def test_stores_come_before_who_watches_and_those_before_who_tells(cluster: Cluster) -> None:
+    value = {name: o["value"] for name, o in cluster.kind("PriorityClass").items()}
+    of = {name.rpartition("/")[2]: value[pod["spec"]["priorityClassName"]] for name, pod in cluster.pods.items()}
+    assert of["rabbitmq"] == of["mysql"] > of["motion"] == of["api"] > of["map"] == of["post"] > of["caption"]
+    assert min(of.values()) == of["detect"] < of["caption"]
+    assert of["topology"] == of["migration"] == of["rabbitmq"]  # without their work nothing else is of use
+
+
+# What a node of two CPUs carries besides us: KEDA 2.20.2's own manifest, and a cluster of one node by kubeadm
+# (kind, minikube): API server 250m, controller manager 200m, scheduler, etcd, CoreDNS and kindnet 100m each.
+KEDA_TAKES = (300, 300)
+KUBERNETES_TAKES = (850, 290)
+
+
+def test_the_small_overlay_fits_a_node_of_two_cpus_and_four_gigabytes() -> None:
+    units = {"Mi": 1, "Gi": 1024}
+    cpu_m, memory_mi = (sum(pair) for pair in zip(KEDA_TAKES, KUBERNETES_TAKES, strict=True))
+    cluster = Cluster("local")
+    for name, pod in cluster.pods.items():
+        if name.startswith(("Job/", "CronJob/")):
+            continue
+        for container in containers(pod):
+            asked = container["resources"]["requests"]
+            cpu_m += int(asked["cpu"][:-1]) if asked["cpu"].endswith("m") else 1000 * int(asked["cpu"])
+            memory_mi += int(asked["memory"][:-2]) * units[asked["memory"][-2:]]
+    # One replica of everything awake, and a Job beside it.
+    job_m = max(
+        int(c["resources"]["requests"]["cpu"][:-1])
+        for n, p in cluster.pods.items() for c in containers(p) if n.startswith("Job/")
+    )  # fmt: skip
+    assert cpu_m + job_m <= 2000
+    assert memory_mi <= 4096 - 500  # what the system itself keeps
+
+
+def test_the_database_is_probed_with_a_login(cluster: Cluster) -> None:
+    (container,) = containers(cluster.pods["StatefulSet/mysql"])
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["exec"]["command"][:2] == ["healthcheck.sh", "--connect"]
+
+
+def test_a_burst_wakes_who_will_be_needed_after_the_detector(cluster: Cluster) -> None:
+    bursts = {"motion", *(f"motion.{region}" for region in regions(cluster))}
+    for name in ("map", "caption"):
+        triggers = [t["metadata"] for t in cluster.kind("ScaledObject")[name]["spec"]["triggers"]]
+        for queue in bursts:
+            early = [t for t in triggers if t["queueName"] == queue]
+            assert [(t["protocol"], t["mode"]) for t in early] == [("amqp", "QueueLength"), ("http", "MessageRate")]
+            assert all(float(t["value"]) >= 1000 for t in early)  # never a second replica for it
 
 
 def test_every_selector_finds_its_pods(cluster: Cluster) -> None:
@@ -476,7 +577,7 @@ def test_no_credential_is_in_a_file_of_the_repository() -> None:
         if not path.is_file() or (path.parent.name == "secrets" and path.suffix != ".example") or path.suffix == ".pyc":
             continue
         for password in re.findall(r"://[^\s/:@]+:([^\s@]+)@", path.read_text()):
-            assert re.fullmatch(r"<[a-z-]+>|\$\{[A-Z0-9_]+\}|PASSWORD", password), f"{path}: {password}"
+            assert re.fullmatch(r"<[a-z_-]+>|\$\{[A-Z0-9_]+\}|PASSWORD", password), f"{path}: {password}"
         for value in re.findall(r"^\w*(?:PASSWORD|SECRET|KEY)\w*=(.+)$", path.read_text(), re.MULTILINE):
             assert re.match(r"<|\$", value), f"{path}: {value}"
 

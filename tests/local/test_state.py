@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from functions.signature import public_key_of
 from local.process.backoff import Backoff
-from local.state import StateError, open_state
+from local.state import StateError, caption_keys, open_state
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +45,18 @@ def test_state_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     assert set(modes.values()) == {0o700}
     (state.logs / "new.log").touch()
     assert (state.logs / "new.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_captioners_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+    state, lock = open_state(tmp_path / "state")
+    with lock:
+        private, public = caption_keys(state)
+        assert caption_keys(state) == (private, public)
+        assert public_key_of(private) == public
+        assert state.caption_key.stat().st_mode & 0o777 == 0o600
+        state.caption_key.write_text("spoilt")
+        with pytest.raises(StateError, match=r"caption\.key: .*delete it, and a new key is made"):
+            caption_keys(state)
 
 
 def test_files_of_somebody_else_keep_their_rights(tmp_path: Path) -> None:

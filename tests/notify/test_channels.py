@@ -20,6 +20,7 @@ from functions import Caption, Retry, encode
 from functions.broker import connect
 from functions.event import utc_now
 from functions.settings import Secret, SettingsError, read
+from functions.signature import Signer
 from functions.topology import queues
 from notify import channels
 from notify.captions.location import draw_location
@@ -544,13 +545,13 @@ def test_only_configured_channels_are_imported():
     assert ran.stdout == "['feed']\n[]\n"
 
 
-def test_poster_ends_with_one_line_where_a_setting_is_wrong(tmp_path):
+def test_poster_ends_with_one_line_where_a_setting_is_wrong(tmp_path, caption_keys):
     root = str(Path(__file__).parents[2])
     for name, value, told in (
         ("BONGSU_CHANNELS", "x", "BONGSU_X_API_KEY is not set"),
         ("BONGSU_DATABASE_URL", "nonsense://x", "BONGSU_DATABASE_URL must start"),
     ):
-        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": root, name: value}
+        environ = {**caption_keys, "PATH": os.environ["PATH"], "PYTHONPATH": root, name: value}
         command = [sys.executable, "-m", "functions", "notify.post"]
         ended = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert ended.returncode == 1 and told in ended.stderr and "Traceback" not in ended.stderr
@@ -599,6 +600,7 @@ async def test_poster_that_is_killed_in_mid_post_leaves_one_post(pair, captioned
         "BONGSU_DATABASE_URL": database_url,
         "BONGSU_SNAPSHOT_URL": str(tmp_path / "snapshots"),
         "BONGSU_POST_MAX_AGE_S": "0",
+        "BONGSU_CAPTION_PUBLIC_KEYS": os.environ["BONGSU_CAPTION_PUBLIC_KEYS"],
         "BONGSU_CHANNELS": name,
         "BONGSU_X_API_URL": double.url,
         **{f"BONGSU_X_{part}": key for part, key in zip(X_PARTS, KEYS, strict=True)},
@@ -609,7 +611,7 @@ async def test_poster_that_is_killed_in_mid_post_leaves_one_post(pair, captioned
     }
     broker = await connect(environ["BONGSU_BROKER_URL"])
     await broker.declare(queues(["captioned.post"]))
-    await broker.publish(encode(captioned()))
+    await broker.publish(encode(Signer.from_environment().sign(captioned())))
     await (await Store.open(database_url)).close()
     command = (sys.executable, "-m", "functions", "notify.post")
 

@@ -278,6 +278,25 @@ async def test_hazard_goes_through_the_broker_to_a_pin_and_a_post(make_event, da
     await store.close()
 
 
+@pytest.mark.usefixtures("environment")
+async def test_forged_caption_is_a_dead_letter_with_the_reason_and_is_told_nobody(make_event, database_url):
+    broker, stopping = MemoryBroker(), asyncio.Event()
+    functions = [load_function(name) for name in ("notify.map", "notify.post")]
+    await broker.declare(queues([queue for function in functions for queue in function.queues]))
+    running = [asyncio.create_task(run(function, broker, stopping)) for function in functions]
+    await broker.publish(encode(captioned_event(make_event)))
+    async with asyncio.timeout(30):
+        while len(letters := await broker.dead_letters()) < 2:
+            await asyncio.sleep(0.05)
+    stopping.set()
+    await asyncio.gather(*running)
+    assert {letter.queue for letter in letters} == {"captioned.map", "captioned.post"}
+    assert {letter.reason for letter in letters} == {"no signature of the captioner: it is not accepted"}
+    store = await Store.open(database_url)
+    assert await store.posts.newest() == []
+    await store.close()
+
+
 def test_function_wakes_without_what_only_the_api_needs():
     program = (
         "import sys, notify.map, notify.post, store, store.snapshots\n"
