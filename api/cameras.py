@@ -18,7 +18,7 @@ router = APIRouter(tags=["cameras"])
 @router.get("/api/cameras", response_class=GeoJson)
 async def list_cameras(site: AtSite, request: Request) -> Response:
     """All cameras and what was last heard of each, as a GeoJSON FeatureCollection."""
-    features = [views.camera_feature(camera) for camera in await site.store.cameras.all()]
+    features = [views.camera_feature(camera, site.prefix) for camera in await site.store.cameras.all()]
     return answer_json(request, site, views.collection(features))
 
 

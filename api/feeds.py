@@ -9,7 +9,7 @@ from fastapi.exceptions import HTTPException
 
 from api import atom, cap, filters, views
 from api.pictures import picture
-from api.site import AtSite, Site
+from api.site import AtBase, AtSite, Site
 from functions.event import utc_now
 from store.queries import Wanted
 from store.records import Post
@@ -22,36 +22,41 @@ _CAP_LASTS = timedelta(days=1)
 
 
 @router.get("/feed.json")
-async def show_feed(site: AtSite, request: Request) -> Response:
+async def show_feed(site: AtSite, base: AtBase, request: Request) -> Response:
     """The posts of the built-in channel, newest first, as a JSON Feed 1.1."""
     posts = await site.store.posts.newest("feed", _LENGTH)
-    return answer_json(request, site, views.feed(list(posts), site.public_url), "application/feed+json")
+    sizes = await site.snapshots.sizes(post.location_key for post in posts if post.location_key)
+    return answer_json(request, site, views.feed(posts, base, sizes), "application/feed+json")
 
 
 @router.get("/feed.atom")
-async def show_atom_feed(site: AtSite, request: Request) -> Response:
+async def show_atom_feed(site: AtSite, base: AtBase, request: Request) -> Response:
     """The posts of the built-in channel, newest first, as an Atom feed."""
     posts = await site.store.posts.newest("feed", _LENGTH)
-    return answer_text(request, site, atom.feed(posts, site.public_url), "application/atom+xml")
+    sizes = await site.snapshots.sizes(post.snapshot_key for post in posts if post.snapshot_key)
+    return answer_text(request, site, atom.feed(posts, base, site.identity, sizes), "application/atom+xml")
 
 
 @router.get("/cap.xml")
-async def show_cap_index(site: AtSite, request: Request) -> Response:
+async def show_cap_index(site: AtSite, base: AtBase, request: Request) -> Response:
     """The last day's incidents as an Atom index of CAP 1.2 alerts, newest first."""
     now = utc_now()
     found = await site.store.incidents.find(Wanted(since=now - _CAP_LASTS, limit=_LENGTH))
     ready = [incident for incident in found.items if cap.is_ready(incident, now)]
-    body = atom.cap_index(ready, site.public_url, site.settings.quiet_s)
+    body = atom.cap_index(ready, base, site.identity, site.settings.quiet_s)
     return answer_text(request, site, body, "application/atom+xml")
 
 
 @router.get("/cap/{incident_id}.xml")
-async def show_cap_alert(site: AtSite, request: Request, incident_id: str) -> Response:
+async def show_cap_alert(site: AtSite, base: AtBase, request: Request, incident_id: str) -> Response:
     """One incident as a CAP 1.2 alert: Alert at first, Update as it goes on, Cancel if it is a false alarm."""
     incident = await site.store.incidents.get(filters.parse_id(incident_id))
     if incident is None or not cap.is_ready(incident, utc_now()):
         raise HTTPException(404, f"there is no alert of incident {incident_id}")
-    body = cap.alert(incident, site.public_url, site.settings.quiet_s, site.settings.cap_status)
+    kept = site.settings
+    body = cap.alert(
+        incident, base=base, site=site.identity, quiet_s=kept.quiet_s, status=kept.cap_status, sender=kept.cap_sender
+    )
     return answer_text(request, site, body, "application/cap+xml")
 
 

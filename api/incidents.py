@@ -78,7 +78,7 @@ async def list_incidents(
     )
     found = await site.store.incidents.find(wanted)
     quiet_s = site.settings.quiet_s
-    features = [views.incident_feature(item, quiet_s) for item in found.items]
+    features = [views.incident_feature(item, quiet_s, prefix=site.prefix) for item in found.items]
     following = filters.show_cursor(found.next)
     told = views.collection(features, revision=found.revision, quiet_s=quiet_s, next=following)
     return answer_json(request, site, told)
@@ -88,7 +88,7 @@ async def list_incidents(
 async def show_incident(site: AtSite, request: Request, incident_id: str) -> Response:
     """One incident as a GeoJSON Feature, with the stages that its first sighting passed, and its first post."""
     incident = await _find(site, incident_id)
-    feature = views.incident_feature(incident, site.settings.quiet_s)
+    feature = views.incident_feature(incident, site.settings.quiet_s, prefix=site.prefix)
     sighting = await site.store.sightings.first_of(incident.id)
     posts = await site.store.posts.of_incident(incident.id)
     feature["properties"]["stages"] = None if sighting is None else views.stages(sighting.stages, posts)
@@ -127,7 +127,8 @@ def _reviewed(site: Site, incident: Incident | None, incident_id: str) -> Respon
     if incident is None:
         raise _missing(incident_id)
     headers = caching(site) | {"Cache-Control": "no-store"}
-    return GeoJson(views.encode(views.incident_feature(incident, site.settings.quiet_s)), headers=headers)
+    feature = views.incident_feature(incident, site.settings.quiet_s, prefix=site.prefix)
+    return GeoJson(views.encode(feature), headers=headers)
 
 
 async def _find(site: Site, incident_id: str) -> Incident:

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import filters
+from api.paths import HEAD
 from api.settings import split
 from api.site import Site
 from api.stream import HELLO, Notice, Reader, TooManyReadersError
@@ -59,7 +60,10 @@ class Live:
             await self._app(scope, receive, send)
             return
         try:
-            if is_events:
+            if is_events and scope.get(HEAD):
+                await send(_START)
+                await send(_END)
+            elif is_events:
                 await self._send_events(scope, receive, send)
             elif path == SOCKET:
                 await self._send_messages(scope, receive, send)

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from api.site import AsCaller, AtSite
 from functions.event import utc_now
-from web import guard
+from web import addresses, guard
 from web.answers import read_body
 from web.keys import digest_of
 
@@ -49,7 +49,8 @@ async def sign_in(site: AtSite, request: Request) -> Response:
         max_age=int(_LASTS.total_seconds()),
         httponly=True,
         samesite="strict",
-        secure=guard.is_secure(request.scope, request.headers, site),
+        path=site.cookie_path,
+        secure=addresses.is_secure(request.scope, request.headers, site),
     )
     return answer
 
@@ -68,5 +69,5 @@ async def sign_out(site: AtSite, request: Request) -> Response:
     if token is not None:
         await site.store.signins.close(digest_of(token))
     answer = Response(status_code=204, headers=_PRIVATE)
-    answer.delete_cookie(guard.COOKIE, httponly=True, samesite="strict")
+    answer.delete_cookie(guard.COOKIE, path=site.cookie_path, httponly=True, samesite="strict")
     return answer
