@@ -254,7 +254,7 @@ class RabbitBroker:
         try:
             connection = await aio_pika.connect(self._url, timeout=_CONNECT_S)
         except FAILURES as error:
-            raise BrokerError(f"{self._shown}: cannot connect: {error}") from error
+            raise BrokerError(f"{self._shown}: cannot connect: {explain_connect(error)}") from error
         connections_total.labels(use).inc()
         return connection
 

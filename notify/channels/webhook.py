@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from store.records import Incident
 
 _LIMIT = 1000
-_SECRET_MIN = 16
+# The least that Standard Webhooks allows.
+_SECRET_MIN = 24
+_CONVERT = """`printf 'whsec_%s\\n' "$(printf %s "$BONGSU_WEBHOOK_SECRET" | base64 -w0)"`"""
+_CREATE = '`echo "whsec_$(head -c 32 /dev/urandom | base64 -w0)"`'
 
 
 class Webhook:
@@ -64,19 +67,23 @@ class Webhook:
 
 
 def read_secret(text: str) -> bytes:
-    """The key that a secret stands for: `whsec_` and base64, or any text of 16 characters and more.
+    """The key that a secret stands for: it is base64, after `whsec_` or bare, as receivers read it.
 
     Raises:
-        SettingsError: too short, or no base64.
+        SettingsError: no base64, or too short a key. The message says how to make the form that both sides use.
     """
-    secret = text.encode()
-    if text.startswith("whsec_"):
-        try:
-            secret = base64.b64decode(text.removeprefix("whsec_"), validate=True)
-        except binascii.Error:
-            raise SettingsError("BONGSU_WEBHOOK_SECRET must be base64 after whsec_") from None
+    try:
+        bare = text.strip().removeprefix("whsec_").rstrip("=")
+        secret = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        # Of a plain text the receiver's library would make another key than we do, and verify nothing.
+        raise SettingsError(
+            f"BONGSU_WEBHOOK_SECRET must be whsec_ and base64: {_CONVERT} prints the form for you and the receiver"
+        ) from None
     if len(secret) < _SECRET_MIN:
-        raise SettingsError(f"BONGSU_WEBHOOK_SECRET must have {_SECRET_MIN} bytes or more")
+        raise SettingsError(
+            f"BONGSU_WEBHOOK_SECRET must stand for {_SECRET_MIN} bytes or more, got {len(secret)}: {_CREATE} makes one"
+        )
     return secret
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import standardwebhooks
 from structlog.testing import capture_logs
 
 from functions import Caption, Retry, encode
@@ -28,7 +29,7 @@ from notify.channels.http import Answer, RateLimitWait, read_limit
 from notify.channels.mastodon import Mastodon
 from notify.channels.opening import open_channels
 from notify.channels.settings import Endpoint, XKeys
-from notify.channels.webhook import Webhook, read_secret
+from notify.channels.webhook import Webhook, read_secret, sign
 from notify.channels.x import X
 from notify.post import PosterResources, post
 from store import Store
@@ -253,7 +254,9 @@ async def test_wrong_credentials_are_refused_by_the_server(
     wrong = (
         X(session, XKeys(*KEYS[:3], "wrong-secret"), BOTH, x_server.url),
         Mastodon(session, Endpoint(mastodon_server.url, "wrong-token"), BOTH),
-        Webhook(session, Endpoint(f"{webhook_server.url}/hook", "a wrong secret, long enough")),
+        Webhook(
+            session, Endpoint(f"{webhook_server.url}/hook", base64.b64encode(b"a wrong secret, long enough").decode())
+        ),
     )
     incident = await _incident(captioned)
     for channel in wrong:
@@ -444,8 +447,8 @@ async def test_channels_come_from_the_environment_and_secrets_from_files(clean, 
         ({"BONGSU_CHANNELS": "x", "BONGSU_X_API_KEY_FILE": "a", "BONGSU_X_API_KEY": "b"}, "keep one"),
         ({"BONGSU_CHANNELS": "mastodon", "BONGSU_MASTODON_URL": "http://social.example"}, "unencrypted"),
         (
-            {"BONGSU_CHANNELS": "webhook", "BONGSU_WEBHOOK_URL": "https://h.example", "BONGSU_WEBHOOK_SECRET": "short"},
-            "16 bytes or more",
+            {"BONGSU_CHANNELS": "webhook", "BONGSU_WEBHOOK_URL": "https://h.example", "BONGSU_WEBHOOK_SECRET": "c2hv"},
+            "24 bytes or more, got 3",
         ),
         ({"BONGSU_POST_LANGUAGES": "ko,de"}, "ko, en or both"),
         ({"BONGSU_POST_MAX_AGE_S": "soon"}, "BONGSU_POST_MAX_AGE_S"),
@@ -483,10 +486,37 @@ async def test_dry_run_sends_nothing_needs_no_credentials_and_says_what_it_would
     assert (await store.posts.newest("x"))[0].reference.startswith("dry-run:bongsu-1-x-")
 
 
-def test_webhook_secret_is_base64_after_its_prefix():
-    assert read_secret("whsec_" + base64.b64encode(b"0123456789abcdef").decode()) == b"0123456789abcdef"
-    with pytest.raises(SettingsError, match="base64"):
-        read_secret("whsec_not base64 at all")
+def test_webhook_secret_is_what_the_library_makes_of_it():
+    key = b"0123456789abcdef01234567"
+    for text in (base64.b64encode(key).decode(), f"whsec_{base64.b64encode(key).decode()}"):
+        assert read_secret(text) == key
+        at, body = utc_now(), b'{"type": "alert"}'
+        signature = sign(read_secret(text), "id-1", int(at.timestamp()), body)
+        assert signature == standardwebhooks.Webhook(text).sign("id-1", at, body.decode())
+    for text in ("whsec_not base64 at all", "0123456789abcdef!", "한강한강한강한강한강한강"):
+        with pytest.raises(SettingsError, match="must be whsec_ and base64") as refusal:
+            read_secret(text)
+        assert text not in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_refused_secret_becomes_one_by_the_command_that_the_refusal_names():
+    plain = "a plain text of many characters"
+    with pytest.raises(SettingsError) as refusal:
+        read_secret(plain)
+    command = str(refusal.value).split("`")[1]
+    ran = subprocess.run(
+        ["bash", "-c", command],
+        env={"BONGSU_WEBHOOK_SECRET": plain, "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+    )
+    assert read_secret(ran.stdout.strip()) == plain.encode()
+    with pytest.raises(SettingsError) as refusal:
+        read_secret("c2hvcnQ=")
+    made = subprocess.run(
+        ["bash", "-c", str(refusal.value).split("`")[1]], capture_output=True, text=True
+    ).stdout.strip()
+    assert len(read_secret(made)) == 32
 
 
 async def _incident(captioned):
