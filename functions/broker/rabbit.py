@@ -23,7 +23,7 @@ from yarl import URL
 
 from functions.backoff import backoff_s
 from functions.broker.base import BrokerError, DeadLetter, Depth, QueueDiffers, TooLarge, Unroutable
-from functions.broker.rabbit_acks import FAILURES, guarded
+from functions.broker.rabbit_acks import FAILURES, explain, guarded
 from functions.broker.rabbit_consumer import RabbitConsumer
 from functions.broker.rabbit_queues import declare_base, declare_delay, declare_delays, declare_queues
 from functions.broker.rabbit_wire import outgoing, read_dead_letter
@@ -82,7 +82,7 @@ class RabbitBroker:
             await declare_delays(link.connection)
         except FAILURES as error:
             await self._drop(link)
-            raise BrokerError(f"{self._shown}: cannot declare queues: {error}") from error
+            raise BrokerError(f"{self._shown}: cannot declare queues: {explain(error)}") from error
         if differing:
             raise QueueDiffers("; ".join(differing))
 
@@ -95,7 +95,7 @@ class RabbitBroker:
             consumer = await RabbitConsumer.join(self, queues, await self._consuming_connection(), prefetch)
         except FAILURES as error:
             await self._drop_consuming(error)
-            raise BrokerError(f"{self._shown}: cannot consume {', '.join(queues)}: {error}") from error
+            raise BrokerError(f"{self._shown}: cannot consume {', '.join(queues)}: {explain(error)}") from error
         try:
             yield consumer
         finally:
@@ -115,7 +115,9 @@ class RabbitBroker:
         except FAILURES as error:
             if not isinstance(error, ChannelClosed):
                 await self._drop(link)
-            raise BrokerError(f"no queue {queue}: declare it first (bongsu topology apply): {error}") from error
+            raise BrokerError(
+                f"no queue {queue}: declare it first (bongsu topology apply): {explain(error)}"
+            ) from error
 
     async def dropped(self) -> Mapping[str, int]:
         """Nothing: RabbitMQ counts what it sheds in its own metrics (`rabbitmq_global_messages_dead_lettered…`)."""
@@ -240,7 +242,7 @@ class RabbitBroker:
                 topic, dead = await declare_base(connection, channel)
             except FAILURES as error:
                 await _close(connection)
-                raise BrokerError(f"{self._shown}: cannot connect: {error}") from error
+                raise BrokerError(f"{self._shown}: cannot connect: {explain(error)}") from error
             self._link = _Link(connection, channel, {"": topic, DEAD: dead, _DEFAULT: channel.default_exchange})
             return self._link
 
@@ -254,7 +256,7 @@ class RabbitBroker:
         try:
             connection = await aio_pika.connect(self._url, timeout=_CONNECT_S)
         except FAILURES as error:
-            raise BrokerError(f"{self._shown}: cannot connect: {explain_connect(error)}") from error
+            raise BrokerError(f"{self._shown}: cannot connect: {explain(error)}") from error
         connections_total.labels(use).inc()
         return connection
 
@@ -290,7 +292,7 @@ class RabbitBroker:
                     await channel.close()
         except FAILURES as error:
             await self._drop(link)
-            raise BrokerError(f"{self._shown}: {error}") from error
+            raise BrokerError(f"{self._shown}: {explain(error)}") from error
 
 
 _DEFAULT = "(default)"

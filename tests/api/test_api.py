@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,8 +15,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
-from api.server import Site, create_app, open_site
+from api.server import Site, create_app, listen, open_site, serve
 from api.settings import Settings
 from api.views import timestamp
 from functions import Caption
@@ -371,6 +374,20 @@ def test_port_in_use_is_one_clear_line(tmp_path):
     assert ran.returncode == 1
     assert ran.stderr.count("\n") == 1
     assert f"port {port}" in ran.stderr and "BONGSU_HTTP_PORT" in ran.stderr
+
+
+async def test_printed_address_of_an_ipv6_host_has_brackets(tmp_path, database_url):
+    settings = Settings(database_url=database_url, snapshot_url=str(tmp_path / "s"))
+    with listen("::1", 0) as listener, capture_logs() as logs:
+        running = asyncio.create_task(serve(settings, listener))
+        while not logs and not running.done():
+            await asyncio.sleep(0.05)
+        url = next(line["url"] for line in logs if line["event"] == "api_listening")
+        assert url == f"http://[::1]:{listener.getsockname()[1]}/"
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(f"{url}hazards.json")).status_code == 200
+        os.kill(os.getpid(), signal.SIGTERM)
+        await running
 
 
 @pytest.mark.parametrize(
