@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import views
 from api.site import AtSite
-from functions import telemetry
 from web.answers import answer_json
 
 PAGE = Path(__file__).with_name("page")
@@ -50,11 +49,10 @@ async def show_health(site: AtSite) -> dict[str, Any]:
     return {"status": "ok", "revision": await site.store.revisions.newest()}
 
 
-@router.get("/metrics", include_in_schema=False)
-async def show_metrics() -> Response:
-    """Prometheus metrics of this process and of those that it shares files with."""
-    body, content_type = telemetry.render_metrics()
-    return Response(body, headers={"Content-Type": content_type})
+@router.get("/livez", include_in_schema=False)
+async def show_life() -> dict[str, str]:
+    """Whether this process answers at all, whatever the database does: one that does not is to be started again."""
+    return {"status": "ok"}
 
 
 def policy(tile_url: str) -> str:

@@ -204,6 +204,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: setattr(server, "should_exit", True))
         host, port = listener.getsockname()[:2]
+        telemetry.set_healthy(True)
         log.info("api_listening", url=f"http://{show_host(host)}:{port}/")
         await server.serve(sockets=[listener])
 

@@ -28,7 +28,7 @@ _PORT_FREE_S = 5.0
 _SAME_SIGNAL_S = 0.5
 """`timeout` and some shells send the same signal twice, to us and to our group: nobody has asked to hurry."""
 _METRICS_PORT = "BONGSU_METRICS_PORT"
-"""A port for one process; here the map's `/metrics` speaks for all."""
+"""A port for one process; here the map API has it, and speaks for all."""
 
 
 class RunError(Exception):
@@ -65,14 +65,14 @@ async def run(options: Options) -> None:
         await _require_port(options.host, options.port)
         environment = _environment(options, state)
         os.environ.update(environment)
-        os.environ.pop(_METRICS_PORT, None)
+        metrics_port = os.environ.pop(_METRICS_PORT, "")
         ours = {*environment, _METRICS_PORT}
         workloads = [
             replace(workload, env={name: value for name, value in workload.env.items() if name not in ours})
             for workload in workloads
         ]
         await _declare(state, workloads)
-        await _Relay(options, state, cameras, workloads).run()
+        await _Relay(options, state, cameras, workloads, metrics_port).run()
         lock.truncate(0)
 
 
@@ -94,14 +94,16 @@ def find_workloads(folder: Path | None) -> list[Workload]:
 
 
 class _Relay:
-    def __init__(self, options: Options, state: State, cameras: Path, workloads: list[Workload]) -> None:
+    def __init__(
+        self, options: Options, state: State, cameras: Path, workloads: list[Workload], metrics_port: str
+    ) -> None:
         self._options = options
         self._output = Output(state.logs)
         self._state = state
         self._workloads = workloads
         self._fork_server = ForkServer([w.target for w in workloads if not w.target.endswith(".py")])
         self._pools = [Pool(workload, self._fork_server, self._output) for workload in workloads]
-        self._api = Service(Command("api", "api.server", grace_s=5.0), self._output)
+        self._api = Service(Command("api", "api.server", grace_s=5.0, env={_METRICS_PORT: metrics_port}), self._output)
         motion_env = {"BONGSU_CAMERAS": str(cameras)}
         self._sources: list[Service] = []
         if options.is_demo:
