@@ -98,8 +98,8 @@ class Live:
             # A browser asks nobody before it opens a WebSocket to another site, and sends its cookies along.
             raise RefusedError("origin", 403, f"pages of {origin[:100]!r} may not read this: see BONGSU_CORS_ORIGINS")
         after, query = _after(scope), _query(scope)
-        hazards = filters.parse_hazards(query.get("hazard"))
-        bbox = filters.parse_bbox(query.get("bbox"))
+        hazards = filters.named("hazard", filters.parse_hazards, query.get("hazard"))
+        bbox = filters.named("bbox", filters.parse_bbox, query.get("bbox"))
         reader = self._open()
         try:
             await receive()
@@ -132,8 +132,8 @@ class Live:
 
 def _after(scope: Scope) -> int | None:
     """The revision to go on from: a browser that comes back says it in a header."""
-    last = filters.parse_revision("Last-Event-ID", Headers(scope=scope).get("last-event-id"))
-    return filters.parse_revision("after", _query(scope).get("after")) if last is None else last
+    last = filters.named("Last-Event-ID", filters.parse_revision, Headers(scope=scope).get("last-event-id"))
+    return filters.named("after", filters.parse_revision, _query(scope).get("after")) if last is None else last
 
 
 def _query(scope: Scope) -> dict[str, str]:

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator
 import structlog
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
@@ -66,13 +67,15 @@ def create_app(site: Site) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # Short names for the methods of generated clients.
+        generate_unique_id_function=lambda route: route.name,
         servers=[{"url": site.prefix}] if site.prefix else None,
     )
     app.state.site = site
     for noun in (signin.router, incidents.router, cameras.router, feeds.router, pages.router):
         app.include_router(noun)
     app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
-    app.add_exception_handler(filters.BadQueryError, _refuse_query)
+    app.add_exception_handler(RequestValidationError, _refuse_query)
     app.add_exception_handler(RefusedError, _refuse)
     app.add_exception_handler(StoreError, _apologise)
     app.add_exception_handler(SnapshotError, _apologise)
@@ -120,7 +123,8 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
 
 
 async def _refuse_query(_: Request, error: Exception) -> Response:
-    return JSONResponse({"detail": str(error)}, 422)
+    assert isinstance(error, RequestValidationError)
+    return JSONResponse({"detail": filters.describe_error(error.errors()[0])}, 422)
 
 
 async def _refuse(_: Request, error: Exception) -> Response:
