@@ -18,8 +18,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.rooms import ROOMS
+
 ROOT = Path(__file__).parents[1]
-ROOMS = ("functions", "models", "web", "motion", "detect", "privacy", "store", "notify", "api", "local", "keda")
 _INCIDENTS_S = 90.0
 
 
@@ -27,7 +28,7 @@ _INCIDENTS_S = 90.0
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that the wheel is installed into, alone: what it needs is taken from this environment."""
     source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
-    for name in (*ROOMS, "pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+    for name in (*ROOMS, "keda", "pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         path = ROOT / name
         if path.is_dir():
             shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+from collections.abc import Callable
 
 import structlog
 from prometheus_client import Counter
@@ -43,7 +44,14 @@ class Guard:
     """Lets a request through, with who asks as `bongsu.caller` and the key as `bongsu.key`, or answers it itself."""
 
     def __init__(
-        self, app: ASGIApp, site: Site, *, guarded: tuple[str, ...], sign_in: str, basic: tuple[str, ...] = ()
+        self,
+        app: ASGIApp,
+        site: Site,
+        *,
+        guarded: tuple[str, ...],
+        sign_in: str,
+        basic: tuple[str, ...] = (),
+        answer: Callable[[RefusedError], Response] = RefusedError.answer,
     ) -> None:
         """Stand before an application.
 
@@ -51,15 +59,17 @@ class Guard:
             app: what is guarded.
             site: its keys and limits.
             guarded: beginnings of the paths that count and need a caller; all others are open.
-            sign_in: the path where a key becomes a cookie, open to those who have none yet.
-            basic: beginnings of the guarded paths that are read by feed readers and the like, which know no scheme but
-                Basic: these ask for it. Its password (or its user name) is the key, for reading only.
+            sign_in: the path where a key becomes a cookie, open to those who have none yet; empty where there is none.
+            basic: beginnings of the guarded paths for feed readers and the like, which know no scheme but Basic: a 401
+                there asks for it. Its password (or its user name) is the key, for reading only. Empty: never.
+            answer: tells a refusal in the service's own form.
         """
         self._app = app
         self._site = site
         self._guarded = guarded
         self._sign_in = sign_in
         self._basic = basic
+        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
@@ -68,7 +78,7 @@ class Guard:
                 scope["bongsu.caller"] = ANYBODY if key is None else Caller(key.name, key.role)
             except RefusedError as error:
                 refusals_total.labels(error.reason).inc()
-                await error.answer()(scope, receive, send)
+                await self._answer(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -79,7 +89,7 @@ class Guard:
             return None
         headers = Headers(scope=scope)
         # A browser sends it by itself once it knows it, so it must never be enough to change anything.
-        is_reading = scope.get("method") in ("GET", "HEAD") and path != self._sign_in
+        is_reading = bool(self._basic) and scope.get("method") in ("GET", "HEAD") and path != self._sign_in
         try:
             return await self._identify(path, headers, client_of(scope, headers, self._site), may_be_basic=is_reading)
         except RefusedError as error:
@@ -102,9 +112,8 @@ class Guard:
             log.warning("request_failed", reason=str(error))
             raise RefusedError("store", 503, "the database is not available: try again later") from error
         if key is None and self._site.is_read_by_key and path != self._sign_in:
-            raise unknown_caller(
-                f"this API is read by key: send Authorization: Bearer KEY, or POST it to {self._sign_in}"
-            )
+            or_sign_in = f", or POST it to {self._sign_in}" if self._sign_in else ""
+            raise unknown_caller(f"this API is read by key: send Authorization: Bearer KEY{or_sign_in}")
         return key
 
     async def _key_of_cookie(self, headers: Headers) -> Key | None:
