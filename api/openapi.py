@@ -41,7 +41,9 @@ def json_body(kind: type[msgspec.Struct], example: Json) -> Json:
 
 
 def describe(app: FastAPI) -> Json:
-    """The whole document of an application."""
+    """The whole document of an application, made once."""
+    if app.openapi_schema is not None:
+        return app.openapi_schema
     document = FastAPI.openapi(app)
     paths: Json = document["paths"]
     for path in list(paths):

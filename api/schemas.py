@@ -81,7 +81,7 @@ class Words(TypedDict):
 
 
 class Review(TypedDict):
-    """What an operator said of an incident."""
+    """What an operator reported about an incident."""
 
     verdict: Verdict
     by: Annotated[str, Field(description="Name of the key.")]

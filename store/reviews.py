@@ -41,7 +41,7 @@ class Reviews:
     async def withdraw(self, incident_id: int) -> Incident | None:
         """Remove a review; None where there is no such incident. Idempotent.
 
-        The time is kept: whoever was told of the review must be told of its removal later, not earlier.
+        The time is kept: a message about the removal must come after that about the review.
 
         Raises:
             StoreError: the database is not available.

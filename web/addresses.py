@@ -43,7 +43,7 @@ def is_secure(scope: Scope, headers: Headers, site: Site) -> bool:
 
 
 def is_proxied(scope: Scope, site: Site) -> bool:
-    """Whether the connection comes from a trusted proxy, so that its headers are believed."""
+    """Whether the connection comes from a trusted proxy, so that its headers are trusted."""
     peer = scope.get("client")
     return peer is not None and site.proxies.is_trusted(peer[0])
 

@@ -1,6 +1,6 @@
 """What proxies say of a request: `X-Forwarded-…` and `Forwarded` (RFC 7239), parsed.
 
-`limits.py` decides whose word is believed.
+`limits.py` decides whose word is accepted.
 
 Source: RFC 7239, section 4; some gateways write a port behind the address, and brackets around IPv6, in either header.
 """

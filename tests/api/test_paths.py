@@ -42,8 +42,8 @@ async def fill(site, make_event) -> None:
     await put_on_map(make_event("captioned", hazard="fire", captured_at=utc_now()), where)
     incident = await site.store.incidents.get(1)
     await site.store.posts.claim(1, "feed", "event-1")
-    told = {"text": Caption("Fire.", "화재."), "snapshot_key": incident.snapshot_key, "reference": "1"}
-    await site.store.posts.confirm(1, "feed", **told, location_key=incident.snapshot_key)
+    post = {"text": Caption("Fire.", "화재."), "snapshot_key": incident.snapshot_key, "reference": "1"}
+    await site.store.posts.confirm(1, "feed", **post, location_key=incident.snapshot_key)
 
 
 async def test_head_answers_as_get_does_without_a_body(tmp_path, make_event):
@@ -173,21 +173,21 @@ async def test_addresses_are_absolute_by_the_request_that_asks(tmp_path, make_ev
 
 
 async def test_identifiers_stay_when_a_public_url_is_set(tmp_path, make_event):
-    told = []
+    sets = []
     for url in ("", "https://one.example", OURS):
         async with ask(tmp_path, public_url=url) as client:
-            if not told:
+            if not sets:
                 await fill(client.site, make_event)
             addresses, identifiers = await feeds(client)
             assert not url or all(address.startswith(url) for address in addresses)
-            told.append(identifiers)
-    assert told[0] == told[1] == told[2] and len(told[0]) == 6
+            sets.append(identifiers)
+    assert sets[0] == sets[1] == sets[2] and len(sets[0]) == 6
     # Another site's are others, though it counts its posts from 1 as well.
     other = tmp_path / "other"
     other.mkdir()
     async with ask(other) as client:
         await fill(client.site, make_event)
-        assert not set((await feeds(client))[1]) & set(told[0])
+        assert not set((await feeds(client))[1]) & set(sets[0])
 
 
 async def test_enclosures_have_their_length(tmp_path, make_event, street):
