@@ -17,7 +17,7 @@ help: ## Show this help
 	@echo "Your own cameras: cp cameras.example.yaml cameras.yaml, edit it, make run CAMERAS=cameras.yaml"
 
 run: $(STAMP) ## Run the whole pipeline here: demo cameras, or CAMERAS=cameras.yaml
-	@$(BIN)/bongsu run --port $(PORT) $(if $(CAMERAS),--cameras $(CAMERAS),--demo)
+	@$(BIN)/bongsu run --port $(PORT) $(if $(CAMERAS),--cameras '$(subst ','\'',$(CAMERAS))',--demo)
 
 test: $(DEV) ## Run all tests
 	@sh tests/services.sh

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import HTTPException
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import views
+from api import schemas, views
+from api.openapi import answers
 from api.site import AtSite
-from functions import telemetry
 from web.answers import answer_json
 
 PAGE = Path(__file__).with_name("page")
@@ -36,25 +35,25 @@ async def show_page(site: AtSite) -> Response:
     return HTMLResponse(page, headers={"Cache-Control": "no-cache"})
 
 
-@router.get("/hazards.json")
+@router.get("/hazards.json", response_model=schemas.Hazards, responses=answers(200, 304))
 async def show_hazards(site: AtSite, request: Request) -> Response:
     """The hazards that are told of: their names, colours, shapes and glyphs, in the order the page shows them."""
     return answer_json(request, site, views.hazard_table(), "application/json")
 
 
-@router.get("/healthz")
-async def show_health(site: AtSite) -> dict[str, Any]:
+@router.get("/healthz", response_model=schemas.Health, responses=answers(503))
+async def show_health(site: AtSite) -> Response:
     """Whether the database answers and the live stream runs."""
     if not site.hub.is_alive:
         raise HTTPException(503, "the live stream has stopped: restart this process")
-    return {"status": "ok", "revision": await site.store.revisions.newest()}
+    told: schemas.Health = {"status": "ok", "revision": await site.store.revisions.newest()}
+    return JSONResponse(told)
 
 
-@router.get("/metrics", include_in_schema=False)
-async def show_metrics() -> Response:
-    """Prometheus metrics of this process and of those that it shares files with."""
-    body, content_type = telemetry.render_metrics()
-    return Response(body, headers={"Content-Type": content_type})
+@router.get("/livez", include_in_schema=False)
+async def show_life() -> dict[str, str]:
+    """Whether this process answers at all, whatever the database does: one that does not is to be started again."""
+    return {"status": "ok"}
 
 
 def policy(tile_url: str) -> str:

@@ -65,6 +65,10 @@ class RecordingBroker:
         """Create the queues that are missing."""
         await self.memory.declare(queues)
 
+    async def ensure(self, queues: Iterable[Queue]) -> None:
+        """Create the queues that are missing."""
+        await self.memory.ensure(queues)
+
     async def publish(self, *messages: Message) -> None:
         """Publish what a handler returned, and note it.
 

@@ -28,7 +28,7 @@ _PORT_FREE_S = 5.0
 _SAME_SIGNAL_S = 0.5
 """`timeout` and some shells signal both us and our group: a repeat this soon is not a second request."""
 _METRICS_PORT = "BONGSU_METRICS_PORT"
-"""The metrics port of a single process: not passed to the children, as the map's `/metrics` serves for all."""
+"""The metrics port of a single process: only the map API gets it, as it serves for all."""
 
 
 class RunError(Exception):
@@ -68,14 +68,14 @@ async def run(options: Options) -> None:
         except StateError as error:
             raise RunError(str(error)) from None
         os.environ.update(environment)
-        os.environ.pop(_METRICS_PORT, None)
+        metrics_port = os.environ.pop(_METRICS_PORT, "")
         ours = {*environment, _METRICS_PORT}
         workloads = [
             replace(workload, env={name: value for name, value in workload.env.items() if name not in ours})
             for workload in workloads
         ]
         await _declare(state, workloads)
-        await _Relay(options, state, cameras, workloads).run()
+        await _Relay(options, state, cameras, workloads, metrics_port).run()
         lock.truncate(0)
 
 
@@ -97,14 +97,16 @@ def find_workloads(folder: Path | None) -> list[Workload]:
 
 
 class _Relay:
-    def __init__(self, options: Options, state: State, cameras: Path, workloads: list[Workload]) -> None:
+    def __init__(
+        self, options: Options, state: State, cameras: Path, workloads: list[Workload], metrics_port: str
+    ) -> None:
         self._options = options
         self._output = Output(state.logs)
         self._state = state
         self._workloads = workloads
         self._fork_server = ForkServer([w.target for w in workloads if not w.target.endswith(".py")])
         self._pools = [Pool(workload, self._fork_server, self._output) for workload in workloads]
-        self._api = Service(Command("api", "api.server", grace_s=5.0), self._output)
+        self._api = Service(Command("api", "api.server", grace_s=5.0, env={_METRICS_PORT: metrics_port}), self._output)
         motion_env = {"BONGSU_CAMERAS": str(cameras)}
         self._sources: list[Service] = []
         if options.is_demo:

@@ -31,6 +31,8 @@ SENSITIVITIES = {"low": 0.2, "medium": 0.5, "high": 0.8}
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+# User and password, a host or an IPv6 address in brackets, a port.
+_AUTHORITY = re.compile(r"(?:[^/?#\s]*@)?(?:\w[\w.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?=[/?#]|$)")
 _WEBCAM = re.compile(r"(?:webcam:)?(\d{1,3})")
 
 
@@ -69,6 +71,12 @@ def _camera_url(value: object) -> object:
     scheme = _SCHEME.match(text)
     if scheme is not None and scheme[1].lower() not in ("rtsp", "rtsps"):
         raise ValueError(f"must start with rtsp:// or rtsps://, or be a file or webcam:0, got '{scheme[1]}://…'")
+    if scheme is not None and not _AUTHORITY.match(text, scheme.end()):
+        # What stands there is not shown: where a password is not encoded, a part of it is taken for the host.
+        raise ValueError(
+            "must name a host, and perhaps a port, like 192.0.2.10:554 or [2001:db8::7]; "
+            "in a user or password write / as %2F, ? as %3F, # as %23 and @ as %40"
+        )
     if scheme is not None:
         text = scheme[1].lower() + text[scheme.end(1) :]  # FFmpeg knows it in lower case only
     if text.startswith("webcam:") and not _WEBCAM.fullmatch(text):

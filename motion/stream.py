@@ -426,7 +426,10 @@ def _opened(url: str) -> Iterator[tuple[Any, Any]]:
     webcam = _webcam(url)
     if webcam is not None:
         source, form = f"/dev/video{webcam}", "v4l2"
-    elif not is_file(url):
+    elif is_file(url):
+        # FFmpeg would take what stands before a colon in the name for a protocol.
+        source = f"file:{url}"
+    else:
         # TCP: over UDP a burst of loss is a grey picture. Short analysis: the default of 5 s is most of a start.
         options = {
             "rtsp_transport": "tcp",

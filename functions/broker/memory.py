@@ -41,6 +41,7 @@ class MemoryBroker:
             self._ready.setdefault(queue.name, deque())
 
     async def ensure(self, queues: Iterable[Queue]) -> None:
+        """Create the queues that are missing."""
         await self.declare([queue for queue in queues if queue.name not in self._queues])
 
     async def publish(self, *messages: Message) -> None:

@@ -23,7 +23,7 @@ from yarl import URL
 
 from functions.backoff import backoff_s
 from functions.broker.base import BrokerError, DeadLetter, Depth, NotPermitted, QueueDiffers, TooLarge, Unroutable
-from functions.broker.rabbit_acks import FAILURES
+from functions.broker.rabbit_acks import FAILURES, explain
 from functions.broker.rabbit_consumer import RabbitConsumer
 from functions.broker.rabbit_link import Link, Parcel, close_quietly
 from functions.broker.rabbit_queues import declare_queues, missing_queues, require_delays
@@ -88,12 +88,13 @@ class RabbitBroker:
             raise QueueDiffers("; ".join(differing))
 
     async def ensure(self, queues: Iterable[Queue]) -> None:
+        """Look for the queues, and declare those that are missing; a user who may not declare can still look."""
         link = await self._linked()
         try:
             missing = await missing_queues(link.connection, queues)
         except FAILURES as error:
             await self._drop(link)
-            raise BrokerError(f"{self._shown}: cannot look for queues: {error}") from error
+            raise BrokerError(f"{self._shown}: cannot look for queues: {explain(error)}") from error
         await self._declare(missing)
 
     async def publish(self, *messages: Message) -> None:
@@ -117,7 +118,7 @@ class RabbitBroker:
             consumer = await RabbitConsumer.join(self, queues, await self._consuming_connection(), prefetch)
         except FAILURES as error:
             await self._drop_consuming(error)
-            raise BrokerError(f"{self._shown}: cannot consume {', '.join(queues)}: {error}") from error
+            raise BrokerError(f"{self._shown}: cannot consume {', '.join(queues)}: {explain(error)}") from error
         try:
             yield consumer
         finally:
@@ -142,7 +143,9 @@ class RabbitBroker:
         except FAILURES as error:
             if not isinstance(error, ChannelClosed):
                 await self._drop(link)
-            raise BrokerError(f"no queue {queue}: declare it first (bongsu topology apply): {error}") from error
+            raise BrokerError(
+                f"no queue {queue}: declare it first (bongsu topology apply): {explain(error)}"
+            ) from error
 
     async def dead_letters(self, queue: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
         """Dead letters of one queue or of all, oldest first, at most `limit`; they stay where they are."""
@@ -189,7 +192,7 @@ class RabbitBroker:
 
     def _undeclared(self, what: str, error: BaseException) -> BrokerError:
         if not isinstance(error, ChannelAccessRefused):
-            return BrokerError(f"{self._shown}: {what}: {error}")
+            return BrokerError(f"{self._shown}: {what}: {explain(error)}")
         return BrokerError(
             f"{self._shown}: something is missing that user {self._url.user!r} may not declare: "
             f"run bongsu topology apply as a user who may ({error})"
@@ -306,7 +309,7 @@ class RabbitBroker:
         try:
             connection = await aio_pika.connect(self._url, timeout=_CONNECT_S)
         except FAILURES as error:
-            raise BrokerError(f"{self._shown}: cannot connect: {error}") from error
+            raise BrokerError(f"{self._shown}: cannot connect: {explain(error)}") from error
         connections_total.labels(use).inc()
         return connection
 
@@ -342,7 +345,7 @@ class RabbitBroker:
                     await channel.close()
         except FAILURES as error:
             await self._drop(link)
-            raise BrokerError(f"{self._shown}: {error}") from error
+            raise BrokerError(f"{self._shown}: {explain(error)}") from error
 
 
 def _is_too_large(error: BaseException) -> bool:

@@ -44,9 +44,11 @@ class Link:
 
     @property
     def is_alive(self) -> bool:
+        """Whether both connection and channel are open."""
         return not self.channel.is_closed and not self.connection.is_closed
 
     async def exchange(self, name: str) -> AbstractExchange:
+        """The exchange of that name; a delay, named by its seconds, is looked for at its first use."""
         if name not in self.exchanges:
             await require_delay(self.connection, int(name))
             self.exchanges[name] = await self.channel.get_exchange(retry_name(int(name)), ensure=False)

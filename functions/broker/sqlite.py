@@ -95,6 +95,7 @@ class SqliteBroker:
         await self._do(declare)
 
     async def ensure(self, queues: Iterable[Queue]) -> None:
+        """Create the queues that are missing."""
         await self.declare(queues)
 
     async def publish(self, *messages: Message) -> None:

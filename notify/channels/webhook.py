@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from store.records import Incident
 
 _LIMIT = 1000
-_SECRET_MIN = 16
+# The least that Standard Webhooks allows.
+_SECRET_MIN = 24
+_CONVERT = """`printf 'whsec_%s\\n' "$(printf %s "$BONGSU_WEBHOOK_SECRET" | base64 -w0)"`"""
+_CREATE = '`echo "whsec_$(head -c 32 /dev/urandom | base64 -w0)"`'
 
 
 class WebhookSettings(Environment, frozen=True):
@@ -34,7 +37,7 @@ class WebhookSettings(Environment, frozen=True):
     webhook_url: Secret
     """Where alerts are sent."""
     webhook_secret: Secret
-    """What signs them: text of 16 bytes or more, or base64 after `whsec_`."""
+    """What signs them: `whsec_` and the base64 of 24 bytes or more."""
 
     def __post_init__(self) -> None:
         require_address("BONGSU_WEBHOOK_URL", self.webhook_url)
@@ -79,20 +82,24 @@ class Webhook:
 
 
 def read_secret(given: Secret) -> bytes:
-    """The key that a secret stands for: `whsec_` and base64, or any text of 16 bytes and more; none for none.
+    """The key that a secret stands for: base64, after `whsec_` or bare, as receivers read it; none for none.
 
     Raises:
-        ValueError: too short, or not base64.
+        ValueError: not base64, or too short a key. The message has the command that makes the form both sides use.
     """
-    text = given.reveal()
-    secret = text.encode()
-    if text.startswith("whsec_"):
-        try:
-            secret = base64.b64decode(text.removeprefix("whsec_"), validate=True)
-        except binascii.Error:
-            raise ValueError("BONGSU_WEBHOOK_SECRET must be base64 after whsec_") from None
+    text = given.reveal().strip()
+    bare = text.removeprefix("whsec_").rstrip("=")
+    try:
+        secret = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        # Of a plain text the receiver's library would make another key than we do, and verify nothing.
+        raise ValueError(
+            f"BONGSU_WEBHOOK_SECRET must be whsec_ and base64: {_CONVERT} prints the form for you and the receiver"
+        ) from None
     if text and len(secret) < _SECRET_MIN:
-        raise ValueError(f"BONGSU_WEBHOOK_SECRET must have {_SECRET_MIN} bytes or more")
+        raise ValueError(
+            f"BONGSU_WEBHOOK_SECRET must stand for {_SECRET_MIN} bytes or more, got {len(secret)}: {_CREATE} makes one"
+        )
     return secret
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -116,6 +117,12 @@ async def test_a_consumer_whose_queue_is_deleted_says_so(rabbit_url: str) -> Non
         with pytest.raises(BrokerError, match="ended the subscription"):
             await consumer.get(5)
     await broker.close()
+
+
+async def test_a_virtual_host_that_is_not_there_is_named_in_one_line(rabbit_url: str) -> None:
+    with pytest.raises(BrokerError, match=r"/no-such-vhost: cannot connect: the virtual host is not there") as refusal:
+        await connect(f"{rabbit_url.rpartition('/')[0]}/no-such-vhost")
+    assert not re.search(r"\n|object at|[<>(){}]", str(refusal.value)), str(refusal.value)
 
 
 async def test_a_consumer_that_cannot_join_leaves_nothing_behind(rabbit_url: str) -> None:

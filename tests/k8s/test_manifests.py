@@ -495,6 +495,21 @@ def test_metrics_are_served_where_they_are_scraped(cluster: Cluster) -> None:
     assert all("prometheus.io/port" in cluster.pods[f"Deployment/{n}"]["metadata"]["annotations"] for n in SCALED)
 
 
+def test_public_way_in_leads_to_no_metrics(cluster: Cluster) -> None:
+    (container,) = containers(cluster.pods["Deployment/api"])
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports["http"] != ports["metrics"] == int(settings(cluster)["BONGSU_METRICS_PORT"])
+    assert [port["targetPort"] for port in cluster.kind("Service")["api"]["spec"]["ports"]] == ["http"]
+    policies = cluster.kind("NetworkPolicy")
+    assert [rule["ports"] for rule in policies["api"]["spec"]["ingress"]] == [
+        [{"protocol": "TCP", "port": ports["http"]}]
+    ]
+    (rule,) = policies["metrics"]["spec"]["ingress"]
+    assert rule["from"] and rule["ports"] == [{"protocol": "TCP", "port": ports["metrics"]}]
+    (expression,) = policies["metrics"]["spec"]["podSelector"]["matchExpressions"]
+    assert cluster.pods["Deployment/api"]["metadata"]["labels"]["bongsu/role"] in expression["values"]
+
+
 def test_snapshots_lie_where_map_post_and_api_all_reach_them(cluster: Cluster) -> None:
     url = settings(cluster)["BONGSU_SNAPSHOT_URL"]
     for name in ("map", "post", "api"):

@@ -36,6 +36,17 @@ def test_good_cameras_are_listed_with_what_they_are_and_a_picture(
     assert image.shape == (288, 480, 3)
 
 
+def test_a_file_with_a_colon_in_its_name_is_read(
+    tmp_path: Path, draw_clip: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_clip().rename(tmp_path / "10:30.mp4")
+    write(tmp_path, gate="10:30.mp4")
+    monkeypatch.chdir(tmp_path)
+    # Beside the file itself a name is all there is, and FFmpeg takes what stands before a colon for a protocol.
+    assert run_command(cli.cameras, ["check", "--file", "cameras.yaml"]) == 0
+    assert "gate    h264" in capsys.readouterr().out
+
+
 def test_a_failed_camera_is_told_with_its_reason_and_without_its_url(
     tmp_path: Path, draw_clip: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

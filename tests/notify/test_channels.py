@@ -14,6 +14,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import standardwebhooks
 from structlog.testing import capture_logs
 
 from functions import Caption, Retry, encode
@@ -26,7 +27,7 @@ from notify import channels
 from notify.captions.location import draw_location
 from notify.channels import ChannelContext, ChannelError, UnknownOutcomeError, mastodon
 from notify.channels.mastodon import Mastodon, MastodonSettings
-from notify.channels.webhook import Webhook, WebhookSettings, read_secret
+from notify.channels.webhook import Webhook, WebhookSettings, read_secret, sign
 from notify.channels.x import X, XSettings
 from notify.post import PosterResources, post
 from notify.posting import pictures
@@ -254,10 +255,16 @@ async def test_wrong_credentials_are_refused_by_the_server(
     session, x_server, mastodon_server, webhook_server, captioned
 ):
     context = ChannelContext(BOTH, session)
+    wrong_secret = base64.b64encode(b"a wrong secret, long enough").decode()
     wrong = (
         X(XSettings(*map(Secret, (*KEYS[:3], "wrong-secret")), x_server.url), context),
         Mastodon(MastodonSettings(Secret(mastodon_server.url), Secret("wrong-token")), context),
-        Webhook(WebhookSettings(Secret(f"{webhook_server.url}/hook"), Secret("a wrong secret, long enough")), context),
+        Webhook(
+            WebhookSettings(
+                Secret(f"{webhook_server.url}/hook"), Secret(base64.b64encode(b"a wrong secret, long enough").decode())
+            ),
+            context,
+        ),
     )
     incident = await _incident(captioned)
     for channel in wrong:
@@ -455,8 +462,8 @@ async def test_channels_come_from_the_environment_and_secrets_from_files(clean, 
             "unencrypted",
         ),
         (
-            {"BONGSU_CHANNELS": "webhook", "BONGSU_WEBHOOK_URL": "https://h.example", "BONGSU_WEBHOOK_SECRET": "short"},
-            "16 bytes or more",
+            {"BONGSU_CHANNELS": "webhook", "BONGSU_WEBHOOK_URL": "https://h.example", "BONGSU_WEBHOOK_SECRET": "c2hv"},
+            "24 bytes or more, got 3",
         ),
         ({"BONGSU_POST_LANGUAGES": "ko,de"}, "ko, en or both"),
         ({"BONGSU_POST_MAX_AGE_S": "soon"}, "BONGSU_POST_MAX_AGE_S"),
@@ -568,10 +575,37 @@ async def test_dry_run_sends_nothing_needs_no_credentials_and_says_what_it_would
     assert (await store.posts.newest("x"))[0].reference.startswith("dry-run:bongsu-1-x-")
 
 
-def test_webhook_secret_is_base64_after_its_prefix():
-    assert read_secret(Secret("whsec_" + base64.b64encode(b"0123456789abcdef").decode())) == b"0123456789abcdef"
-    with pytest.raises(ValueError, match="base64"):
-        read_secret(Secret("whsec_not base64 at all"))
+def test_webhook_secret_is_what_the_library_makes_of_it():
+    key = b"0123456789abcdef01234567"
+    for text in (base64.b64encode(key).decode(), f"whsec_{base64.b64encode(key).decode()}"):
+        assert read_secret(Secret(text)) == key
+        at, body = utc_now(), b'{"type": "alert"}'
+        signature = sign(read_secret(Secret(text)), "id-1", int(at.timestamp()), body)
+        assert signature == standardwebhooks.Webhook(text).sign("id-1", at, body.decode())
+    for text in ("whsec_not base64 at all", "0123456789abcdef!", "한강한강한강한강한강한강"):
+        with pytest.raises(ValueError, match="must be whsec_ and base64") as refusal:
+            read_secret(Secret(text))
+        assert text not in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_refused_secret_becomes_one_by_the_command_that_the_refusal_names():
+    plain = "a plain text of many characters"
+    with pytest.raises(ValueError) as refusal:
+        read_secret(Secret(plain))
+    command = str(refusal.value).split("`")[1]
+    ran = subprocess.run(
+        ["bash", "-c", command],
+        env={"BONGSU_WEBHOOK_SECRET": plain, "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+    )
+    assert read_secret(Secret(ran.stdout.strip())) == plain.encode()
+    with pytest.raises(ValueError) as refusal:
+        read_secret(Secret("c2hvcnQ="))
+    made = subprocess.run(
+        ["bash", "-c", str(refusal.value).split("`")[1]], capture_output=True, text=True
+    ).stdout.strip()
+    assert len(read_secret(Secret(made))) == 32
 
 
 async def _incident(captioned):

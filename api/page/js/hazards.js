@@ -12,7 +12,7 @@ addColours();
 
 async function load() {
   try {
-    const response = await fetch("/hazards.json");
+    const response = await fetch("hazards.json");
     if (response.ok) return (await response.json()).hazards;
   } catch (error) {
     console.warn("hazards.json could not be read: every hazard is shown as an alert", error);

@@ -4,6 +4,7 @@ import { addressOf, readAddress } from "./address.js";
 import { Announcer } from "./announce.js";
 import { Archive } from "./archive.js";
 import { Detail } from "./detail.js";
+import { BASE } from "./dom.js";
 import { Feed } from "./feed.js";
 import { FilterBar } from "./filterbar.js";
 import { currentLanguage, t } from "./i18n.js";
@@ -166,7 +167,7 @@ function readAddressAgain() {
 
 async function copyLink() {
   try {
-    await navigator.clipboard.writeText(`${location.origin}/?incident=${encodeURIComponent(selected)}`);
+    await navigator.clipboard.writeText(`${location.origin}${BASE}?incident=${encodeURIComponent(selected)}`);
     shell.toast(t("copied"));
   } catch {
     shell.toast(t("copyFailed"));
