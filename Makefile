@@ -12,11 +12,11 @@ PORT   ?= 8080
 .PHONY: help run test coverage docs lint generate format bench chaos clean train evaluate bench-detect bench-sessions test-train
 
 help: ## Show this help
-	@echo "Bongsu watches CCTV and tells people. Targets:"
+	@echo "Bongsu watches CCTV and alerts people. Targets:"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo "Your own cameras: cp cameras.example.yaml cameras.yaml, edit it, make run CAMERAS=cameras.yaml"
 
-run: $(STAMP) ## See the whole relay at work here: demo cameras, or CAMERAS=cameras.yaml
+run: $(STAMP) ## Run the whole pipeline here: demo cameras, or CAMERAS=cameras.yaml
 	@$(BIN)/bongsu run --port $(PORT) $(if $(CAMERAS),--cameras $(CAMERAS),--demo)
 
 test: $(DEV) ## Run all tests
@@ -36,9 +36,10 @@ docs: $(DOCS)/.ready ## Build the documentation into build/site
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict --quiet
 	@echo "Open build/site/index.html"
 
-lint: $(DEV) ## Check style, types and the rooms' import rules
+lint: $(DEV) ## Check style, wording, types and the rooms' import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/wording.py
 	$(BIN)/mypy
 	$(BIN)/mypy examples/*.py examples/telegram/*.py
 	$(BIN)/lint-imports --no-cache
