@@ -31,7 +31,7 @@ class TelegramDouble:
             return self._refuse(401, "Unauthorized")
         if self.faults:
             status, parameters = self.faults.pop(0)
-            return self._refuse(status, "refused by rule", parameters)
+            return self._refuse(status, "by rule", parameters)
         method = request.match_info["method"]
         said: dict[str, Any] = dict(await request.post()) if method == "sendPhoto" else await request.json()
         if said["chat_id"] != "@alerts":
@@ -84,9 +84,7 @@ async def test_one_incident_is_one_message_with_its_picture(telegram):
 async def test_telegram_is_not_asked_before_the_time_it_names(telegram):
     telegram.faults = [(429, {"retry_after": 47})]
     outcome = await run_function("notify.post", make_event(Captioned), timeout_s=60)
-    assert (
-        46 < outcome.retried[0].after_s < 58 and "telegram: refused: 429 refused by rule" in outcome.retried[0].reason
-    )
+    assert 46 < outcome.retried[0].after_s < 58 and "telegram: refused: 429 by rule" in outcome.retried[0].reason
     assert not telegram.messages
 
 
