@@ -16,9 +16,9 @@ class Settings(StoreSettings, frozen=True):
     """What the API alone reads."""
 
     snapshot_keep_days: float = 30.0
-    """Pictures older than this are deleted; 0 keeps them for ever."""
+    """Pictures older than this are deleted; 0 keeps them forever."""
     snapshot_keep_gb: float = 20.0
-    """The oldest pictures are deleted when all together have more (10^9 bytes); 0 is no limit."""
+    """The oldest pictures are deleted when all together have more (10^9 bytes); 0 means unlimited."""
     http_host: str = "127.0.0.1"
     """Address that the API listens on; `0.0.0.0` is all."""
     http_port: int = 8080
@@ -46,9 +46,9 @@ class Settings(StoreSettings, frozen=True):
     cors_origins: str = ""
     """Sites whose pages may read the API, such as `https://map.example.org`, separated by commas; `*` is any."""
     rate_limit: float = 1200.0
-    """Requests a minute from one address or key; a stream counts once. 0 is no limit."""
+    """Requests a minute from one address or key; a stream counts once. 0 means unlimited."""
     trusted_proxies: str = ""
-    """Addresses or networks of our own proxies, separated by commas: only their Forwarded and X-Forwarded-For count."""
+    """Addresses or networks of our own proxies, separated by commas: only their Forwarded headers are trusted."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -21,7 +21,7 @@ _SLOT_S = 600
 
 
 class HospitalSettings(Environment, frozen=True):
-    """Where the hospital is, and how it is told."""
+    """Where the hospital is, and how it is reached."""
 
     hospital_url: Secret
     """Address that takes alerts; it may hold a token, so no message repeats it."""

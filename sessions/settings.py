@@ -26,7 +26,7 @@ class Settings(Environment, frozen=True):
     sessions_url: str = ""
     """Address under which clients reach the receive server, such as `https://edge.example.org`."""
     sessions_where: Literal["edge", "data-centre"] = "edge"
-    """What clients are told of where their session is."""
+    """Where sessions run, as reported to clients."""
     sessions_name: str = ""
     """Name of this receive server among those that pass sessions on; the host's name if empty."""
     sessions_ask: Literal["key", "open"] = "key"

@@ -154,7 +154,7 @@ class RabbitConsumer:
         return self.get_nowait()
 
     async def resize(self, prefetch: int) -> None:
-        """Subscribe anew with another prefetch; what is in hand stays.
+        """Subscribe again with another prefetch; what is in hand stays.
 
         Raises:
             BrokerError: the connection was lost.

@@ -36,8 +36,8 @@ async def test_hospital_hears_of_accidents_nearby(hospital):
     near, again = make_event("accident"), make_event("accident")
     outcome = await run_function(EXAMPLES / "hospital.py", near, again, make_event("accident", place=FAR))
     assert len(outcome.handled) == 3 and not outcome.retried
-    (_, told, headers), (_, _, second) = hospital.requests
-    assert told["place"]["name"] == "Sinchon Market" and 700 < told["distance_m"] < 900
+    (_, body, headers), (_, _, second) = hospital.requests
+    assert body["place"]["name"] == "Sinchon Market" and 700 < body["distance_m"] < 900
     assert headers["Idempotency-Key"].startswith("gate-1-")
     assert len({headers["Idempotency-Key"], second["Idempotency-Key"]}) == 1 or near.captured_at.minute % 10 == 0
 

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from functions import Captioned
 from functions.runtime import StartError
+from functions.signature import Signer
 from functions.testing import PICTURE, make_event, run_function
 from tests.examples.conftest import EXAMPLES
 
@@ -31,7 +32,7 @@ class TelegramDouble:
             return self._refuse(401, "Unauthorized")
         if self.faults:
             status, parameters = self.faults.pop(0)
-            return self._refuse(status, "as told", parameters)
+            return self._refuse(status, "by rule", parameters)
         method = request.match_info["method"]
         said: dict[str, Any] = dict(await request.post()) if method == "sendPhoto" else await request.json()
         if said["chat_id"] != "@alerts":
@@ -44,8 +45,8 @@ class TelegramDouble:
         return web.json_response({"ok": True, "result": {"message_id": len(self.messages)}})
 
     def _refuse(self, status: int, said: str, parameters: dict[str, Any] | None = None) -> web.Response:
-        told = {"ok": False, "error_code": status, "description": said, "parameters": parameters or {}}
-        return web.Response(status=status, text=json.dumps(told), content_type="application/json")
+        body = {"ok": False, "error_code": status, "description": said, "parameters": parameters or {}}
+        return web.Response(status=status, text=json.dumps(body), content_type="application/json")
 
 
 @pytest.fixture
@@ -74,8 +75,13 @@ async def telegram(monkeypatch, tmp_path, database_url) -> AsyncIterator[Telegra
     await runner.cleanup()
 
 
+def signed_caption() -> Captioned:
+    """An event of the captioner, with its signature: the poster accepts no other."""
+    return Signer.from_environment().sign(make_event(Captioned))
+
+
 async def test_one_incident_is_one_message_with_its_picture(telegram):
-    outcome = await run_function("notify.post", make_event(Captioned), make_event(Captioned), timeout_s=60)
+    outcome = await run_function("notify.post", signed_caption(), signed_caption(), timeout_s=60)
     assert len(outcome.handled) == 2 and not outcome.retried
     (message,) = telegram.messages
     assert message["photo"] == PICTURE and "Fire at Sinchon Market." in message["words"]
@@ -83,25 +89,25 @@ async def test_one_incident_is_one_message_with_its_picture(telegram):
 
 async def test_telegram_is_not_asked_before_the_time_it_names(telegram):
     telegram.faults = [(429, {"retry_after": 47})]
-    outcome = await run_function("notify.post", make_event(Captioned), timeout_s=60)
-    assert 46 < outcome.retried[0].after_s < 58 and "telegram: refused: 429 as told" in outcome.retried[0].reason
+    outcome = await run_function("notify.post", signed_caption(), timeout_s=60)
+    assert 46 < outcome.retried[0].after_s < 58 and "telegram: refused: 429 by rule" in outcome.retried[0].reason
     assert not telegram.messages
 
 
 async def test_words_go_out_alone_where_the_picture_is_refused(telegram):
     telegram.faults = [(400, {})]
-    await run_function("notify.post", make_event(Captioned), timeout_s=60)
+    await run_function("notify.post", signed_caption(), timeout_s=60)
     assert telegram.messages[0]["photo"] is None
 
 
 async def test_missing_token_is_one_clear_line(telegram, monkeypatch):
     monkeypatch.delenv("BONGSU_TELEGRAM_TOKEN")
     with pytest.raises(StartError, match="BONGSU_TELEGRAM_TOKEN is not set: set it, or BONGSU_TELEGRAM_TOKEN_FILE"):
-        await run_function("notify.post", make_event(Captioned))
+        await run_function("notify.post", signed_caption())
 
 
 async def test_wrong_token_is_refused_and_shown_by_no_message(telegram, monkeypatch):
     monkeypatch.setenv("BONGSU_TELEGRAM_TOKEN", "1:wrong-token")
-    outcome = await run_function("notify.post", make_event(Captioned), timeout_s=60)
+    outcome = await run_function("notify.post", signed_caption(), timeout_s=60)
     assert "telegram: refused: 401 Unauthorized" in outcome.retried[0].reason
     assert "wrong-token" not in str(outcome)

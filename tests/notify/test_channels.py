@@ -260,9 +260,7 @@ async def test_wrong_credentials_are_refused_by_the_server(
         X(XSettings(*map(Secret, (*KEYS[:3], "wrong-secret")), x_server.url), context),
         Mastodon(MastodonSettings(Secret(mastodon_server.url), Secret("wrong-token")), context),
         Webhook(
-            WebhookSettings(
-                Secret(f"{webhook_server.url}/hook"), Secret(base64.b64encode(b"a wrong secret, long enough").decode())
-            ),
+            WebhookSettings(Secret(f"{webhook_server.url}/hook"), Secret(wrong_secret)),
             context,
         ),
     )
