@@ -35,7 +35,7 @@ from models.network import hazard_spec
 from motion.burst import BurstRecorder, CapturedBurst
 from motion.config import Camera, Place
 from motion.gate import CALIBRATION_S
-from motion.stream import Picture
+from motion.picture import Picture
 
 EDGE_S = 0.5
 QUIET_S = 120.0

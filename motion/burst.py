@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +12,19 @@ from datetime import datetime
 
 from functions.event import Box, Frame, new_id
 from motion.config import Burst, Camera
-from motion.gate import Gate, GateSettings
-from motion.stream import Picture
+from motion.frozen import FrozenPicture
+from motion.gate import Gate
+from motion.look import GateSettings
+from motion.picture import Picture
+from motion.pixels import Luma
 
 LOOK_S = 0.2
+REST_S = 3.0
+"""After so long without motion a camera's key frames are enough."""
+SETTLING_S = 25.0
+"""For so long after it is opened a camera is decoded all the time: clocks and swaying things are learned meanwhile."""
+STANDING_INTERVAL_S = 8.0
+"""Of what came in and stands still, a burst is taken no more often than this."""
 _JITTER_S = 0.02  # a frame that comes so much early is taken, or at 25 a second every wait would last one frame more
 _LEAST_FRAMES = 2  # the detector believes nothing that it sees once
 
@@ -28,6 +39,8 @@ class CapturedBurst:
     frames: tuple[Frame, ...]
     moved: Box | None = None
     """Where the largest thing moved while they were taken."""
+    is_scene: bool = False
+    """Nothing moved: the scene is shown to the detector from time to time, as a fire that grows slowly never moves."""
     id: str = field(default_factory=new_id)
     """Of the event, the same however often it takes to publish it."""
 
@@ -73,34 +86,111 @@ class BurstPace:
 
 
 class BurstRecorder:
-    """Watches one camera: looks at its pictures, and hands each finished burst to `on_burst`."""
+    """Watches one camera: looks at its pictures, and hands each finished burst to `on_burst`.
 
-    def __init__(self, camera: Camera, on_burst: Callable[[CapturedBurst], None]) -> None:
+    It is the `Watcher` of the camera's stream: a camera rests while nothing moves and no burst is under way.
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        on_burst: Callable[[CapturedBurst], None],
+        on_frozen: Callable[[bool], None] = lambda is_frozen: None,
+    ) -> None:
+        """Watch one camera.
+
+        Args:
+            camera: what its site says of it.
+            on_burst: takes each finished burst.
+            on_frozen: called when the picture stands still for too long, and when it moves again.
+        """
         self.camera = camera
+        self._on_frozen = on_frozen
+        self._frozen = FrozenPicture(camera.frozen_s)
+        self._is_frozen = False
         self._on_burst = on_burst
         self._gate = Gate(GateSettings(camera.sensitivity, camera.masks))
         self._pace = BurstPace(camera.burst)
         self._frames: list[Frame] = []
         self._moved: Box | None = None
-        self._next_look_at_s = 0.0
+        self._is_scene = False
+        self._next_look_at_s = self._looked_at_s = -math.inf
+        self._first_at_s: float | None = None
+        self._busy_at_s = -math.inf
+        self._next_standing_at_s = -math.inf
+        # Every camera at its own time, or the detector would get those of a site all at once.
+        self._scene_share = zlib.crc32(camera.id.encode()) / 2**32
+        self._scene_at_s = math.inf
         # Pictures come from the reading thread, `lost` may come from another that replaces it.
         self._lock = threading.Lock()
 
     def see(self, picture: Picture) -> None:
         """Take the next picture; called for every frame, so it converts only what is asked for."""
+        self.look(picture)
+        self.take(picture)
+
+    def look(self, picture: Picture) -> None:
+        """Look for motion, about five times a second, and begin a burst where there is some."""
+        at_s = picture.at_s
         with self._lock:
-            if picture.at_s >= self._next_look_at_s - _JITTER_S:
-                self._next_look_at_s = max(self._next_look_at_s + LOOK_S, picture.at_s + LOOK_S / 2)
-                regions = self._gate.see(picture.luma(), picture.at_s)
-                if regions and self._pace.begin(picture.at_s):
-                    self._moved = None
-                if regions and self._pace.is_taking:
-                    self._moved = followed(self._moved, regions)
+            if at_s < self._next_look_at_s - _JITTER_S or at_s < self._looked_at_s:
+                return
+            self._next_look_at_s = max(self._next_look_at_s + LOOK_S, at_s + LOOK_S / 2)
+            self._looked_at_s = at_s
+            self._begin_scenes(at_s)
+            luma = picture.luma()
+            self._tell_frozen(luma, at_s)
+            look = self._gate.look(luma, at_s)
+            if look.is_uneasy or self._gate.is_calibrating:
+                self._busy_at_s = at_s
+            is_due = bool(look.moving) or (bool(look.standing) and at_s >= self._next_standing_at_s)
+            if is_due and self._pace.begin(at_s):
+                self._moved, self._is_scene = None, False
+                self._next_standing_at_s = at_s + max(STANDING_INTERVAL_S, self.camera.burst.interval_s)
+                self._scene_at_s = at_s + self.camera.burst.scene_interval_s
+            elif at_s >= self._scene_at_s and self._pace.begin(at_s):
+                self._moved, self._is_scene = None, True
+                self._scene_at_s = at_s + self.camera.burst.scene_interval_s
+            if look.regions and self._pace.is_taking:
+                self._moved = followed(self._moved, look.regions)
+
+    def take(self, picture: Picture) -> None:
+        """Keep the picture if it is one of the burst that is under way."""
+        with self._lock:
             if self._pace.take(picture.at_s):
                 jpeg = self.camera.jpeg
                 self._frames.append(Frame(picture.jpeg(jpeg.width, jpeg.quality), picture.captured_at))
                 if not self._pace.is_taking:
                     self._finish()
+
+    @property
+    def is_taking(self) -> bool:
+        """Whether a burst is under way."""
+        with self._lock:
+            return self._pace.is_taking
+
+    def suspects(self, picture: Picture) -> bool:
+        """Look at a key frame while nothing else is decoded."""
+        with self._lock:
+            self._looked_at_s = max(self._looked_at_s, picture.at_s)
+            luma = picture.luma()
+            self._tell_frozen(luma, picture.at_s)
+            uneasy = self._gate.glance(luma, picture.at_s)
+            if uneasy:
+                self._busy_at_s = picture.at_s
+                self._looked_at_s = -math.inf  # what is decoded now again led to it
+            return uneasy
+
+    def wants(self, at_s: float) -> bool:
+        """Whether a burst is under way or due, whatever the camera shows."""
+        with self._lock:
+            return self._pace.is_taking or at_s >= self._scene_at_s
+
+    def may_rest(self, at_s: float) -> bool:
+        """Whether nothing has moved for a while, and what is usual here is known."""
+        with self._lock:
+            is_settled = self._first_at_s is not None and at_s - self._first_at_s >= SETTLING_S
+            return is_settled and not self._pace.is_taking and at_s - self._busy_at_s >= REST_S
 
     def lost(self) -> None:
         """The camera went away: send what there is of a burst under way."""
@@ -109,10 +199,24 @@ class BurstRecorder:
             if len(self._frames) >= _LEAST_FRAMES:
                 self._finish()
             self._frames = []
+            self._first_at_s = None
+
+    def _tell_frozen(self, luma: Luma, at_s: float) -> None:
+        is_frozen = self._frozen.see(luma, at_s)
+        if is_frozen != self._is_frozen:
+            self._is_frozen = is_frozen
+            self._on_frozen(is_frozen)
+
+    def _begin_scenes(self, at_s: float) -> None:
+        if self._first_at_s is None:
+            self._first_at_s = at_s
+            every_s = self.camera.burst.scene_interval_s
+            self._scene_at_s = at_s + every_s * (0.5 + self._scene_share / 2) if every_s else math.inf
 
     def _finish(self) -> None:
         frames, self._frames = tuple(self._frames), []
-        self._on_burst(CapturedBurst(self.camera, frames[0].captured_at, frames, self._moved))
+        moved = None if self._is_scene else self._moved
+        self._on_burst(CapturedBurst(self.camera, frames[0].captured_at, frames, moved, self._is_scene))
 
 
 def followed(moved: Box | None, regions: Sequence[Box]) -> Box:

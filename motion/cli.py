@@ -6,13 +6,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
 from motion.config import Camera, ConfigError, cameras_path, load_cameras
-from motion.stream import Probe, StreamError, probe
+from motion.opening import StreamError
+from motion.reading import Probe, probe
 
 LIMIT_S = 12.0
 _THUMBNAIL_WIDTH, _THUMBNAIL_QUALITY = 480, 80
@@ -53,14 +54,17 @@ def check_cameras(
     found: Sequence[Camera],
     thumbnails: Path | None = None,
     limit_s: float = LIMIT_S,
-    open_: Callable[[str], Probe] = probe,
+    open_: Callable[[str, float], Probe] = probe,
 ) -> list[Finding]:
     """Open all cameras at once; one that has not answered after `limit_s` seconds has failed."""
     findings: list[Finding | None] = [None] * len(found)
 
     def look(index: int, camera: Camera) -> None:
         try:
-            seen = open_(camera.url.get_secret_value())
+            seen = open_(camera.url.get_secret_value(), camera.max_latency_s)
+            if camera.detect_url is not None:
+                small = open_(camera.detect_url.get_secret_value(), camera.max_latency_s)
+                seen = replace(seen, decoding=f"{small.decoding} (detect_url, {small.width}x{small.height})")
             if thumbnails is not None:
                 # For the operator's eyes: nothing is redacted in them.
                 thumbnails.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -86,18 +90,18 @@ def check_cameras(
 
 
 def _table(found: Sequence[Camera], findings: Sequence[Finding], thumbnails: Path | None) -> str:
-    rows = [("camera", "codec", "size", "fps", "first frame", "thumbnail" if thumbnails else "")]
+    rows = [("camera", "codec", "size", "fps", "first frame", "decoded", "thumbnail" if thumbnails else "")]
     for camera, finding in zip(found, findings, strict=True):
         seen = finding.probe
         if seen is None:
-            rows.append((camera.id, f"FAILED: {finding.reason}", "", "", "", ""))
+            rows.append((camera.id, f"FAILED: {finding.reason}", "", "", "", "", ""))
             continue
         thumbnail = str(thumbnails / f"{camera.id}.jpg") if thumbnails else ""
         fps = f"{seen.fps:.4g}" if seen.fps else "unknown"
         size = f"{seen.width}x{seen.height}"
-        rows.append((camera.id, seen.codec, size, fps, f"{seen.first_frame_s:.2f} s", thumbnail))
+        rows.append((camera.id, seen.codec, size, fps, f"{seen.first_frame_s:.2f} s", seen.decoding, thumbnail))
     failed = sum(1 for finding in findings if finding.probe is None)
-    widths = [max(len(row[i]) for row in rows if not row[1].startswith("FAILED")) for i in range(6)]
+    widths = [max(len(row[i]) for row in rows if not row[1].startswith("FAILED")) for i in range(7)]
     widths[0] = max(len(row[0]) for row in rows)
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([*lines, f"{len(found)} cameras, {failed} failed"])

@@ -3,72 +3,59 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from functions.event import Box
 from motion import pixels
+from motion.background import Background, levelled, outside, prepared
+from motion.look import GateSettings, Look, Reason, Rejected
+from motion.overlay import OverlayMemory
 from motion.pixels import Luma, Mask, Patch
+from motion.regions import (
+    components,
+    is_bare_again,
+    is_displaced,
+    is_lit,
+    is_object,
+    min_area_px,
+    watched,
+    window_of,
+)
 
-Point = tuple[float, float]
+_Verdict = Literal["moving", "standing"] | Reason
 
 CALIBRATION_S = 1.0
-_WORK_WIDTH = 400  # a luma wider or higher than this is strided down: the guards below are tuned for about 320x180
-_MIN_SIDE = 24  # nothing can be told apart in less
-_GAP_S = 5.0  # after a longer pause the old background is no witness any more
-_BACKGROUND_S = 6.0  # time constant of the running average where nothing moves ...
-_OBJECT_S = 30.0  # ... and where something does, so that a waiting person does not melt in at once
-_NOISE_S = 8.0
-_NOISE_GAIN = 2.5  # a pixel counts only if it differs by so many times what it usually differs by
-_NOISE_CAP = 24.0
-_FIRST_PACE = 1 / 3  # share of a look that enters the background while calibrating
+STANDING_S = 20.0
+"""What came in and stands still is reported for so long; then it is part of the scene."""
+_GAP_S = 12.0  # after a longer pause the old background is no witness any more
 _RELIGHT_SHARE, _RELIGHT_GAIN = 0.1, 0.3  # so much change is worth asking if contrast changed, which must explain most
 _RECALIBRATE_SHARE = 0.5  # more of the picture than this never moves at once: that is light, a shake or a new scene
 _RECALIBRATE_REST_S = (
     5.0  # a picture that keeps changing as a whole is let through: better a false burst than a blind camera
 )
 _FRESH_SHARE, _FRESH_MIN = 0.05, 0.3  # of the region, and of the least region: what must have moved since two looks ago
+_HISTORY = 5  # looks that are kept to tell by what moved: something slow shows against the oldest, a second ago
+_LOOKS, _LARGE = 2, 4.0  # a large region, of so many times the least, must stay for so many looks ...
+_LOOKS_SMALL, _LOOKS_EDGE = 3, 4  # ... a small one for more, as drops and flakes do not, and one that is cut off ...
+_LOOKS_SWAYING, _SWAY_S = 6, 30.0  # ... and where something has swayed not long ago for still more
+_AGE_CAP = 200
 _IGNORED_SHARE = 0.7
+_STANDING_SHARE = 0.4  # of a region, where something moved before
 _REGIONS = 8
 _AROUND_PX = 9  # by how much a region may have gone on between two looks
-_GAP_PX = 7  # pixels that differ are one region where they are nearer to each other than this
-_CELL = 8  # side in px of the cells in which overlays are learned
-_OVERLAY_S = 10.0  # time constant of how often a cell changes; one that always does is learned in twice this
-_OVERLAY_ON, _OVERLAY_OFF = 0.8, 0.4
-_OVERLAY_BIN_S = 1.2  # a clock ticks in each of these
-_OVERLAY_SHARE = 0.02  # a bigger patch that changes all the time is a street, not a clock
-
-
-@dataclass(frozen=True, slots=True)
-class GateSettings:
-    """What one camera asks of its gate."""
-
-    sensitivity: float = 0.5
-    """0 sees only what is big and plain, 1 also what is tiny or faint."""
-    masks: tuple[tuple[Point, ...], ...] = ()
-    """Polygons in fractions of the frame inside which nothing is looked at."""
-
-    @property
-    def threshold(self) -> float:
-        """Levels of 255 by which a pixel must leave its background: 34 at 0, 22 in the middle, 10 at 1."""
-        return 34.0 - 24.0 * self.sensitivity
-
-    @property
-    def min_area(self) -> float:
-        """Share of the frame that a region must cover: 0.4 % at 0, 0.1 % in the middle, 0.025 % at 1."""
-        return float(0.004 * math.pow(16.0, -self.sensitivity))
 
 
 class Gate:
     """Watches one camera. A running average is the background; what differs is doubted in turn.
 
     A pixel must leave the range of its background's neighbourhood (texture that sways or shakes by a pixel does not)
-    by more than a threshold and than what it usually differs by (noise, leaves). A region must be big enough, still be
-    changing (what stands or what light left behind is not), stay for two looks, and be no overlay: a small patch that
-    changes all the time. A change of most of the picture at once is light: the gate starts over.
+    by more than a threshold that follows its brightness and its own noise. A region must be big enough, still be
+    changing or have come in not long ago, stay for two looks, not be the same surface in another light, and be no
+    overlay: a small patch that changes all the time. A change of most of the picture at once is light: the gate starts
+    over.
     """
 
     def __init__(self, settings: GateSettings | None = None) -> None:
@@ -83,6 +70,10 @@ class Gate:
         return self._at_s - self._reset_at_s < CALIBRATION_S
 
     def see(self, luma: Luma, at_s: float) -> list[Box]:
+        """Take one look and return the regions that move or came in and stand; see `look`."""
+        return self.look(luma, at_s).regions
+
+    def look(self, luma: Luma, at_s: float) -> Look:
         """Take one look, about five a second.
 
         Args:
@@ -90,189 +81,217 @@ class Gate:
             at_s: when it was captured, seconds on any steady clock.
 
         Returns:
-            Moving regions, largest first, at most eight; empty while calibrating or for a picture too small to judge.
+            What moves, what stands and what was left out; empty while calibrating or for a picture too small to judge.
 
         Raises:
             ValueError: not a 2-d uint8 array.
         """
-        if luma.ndim != 2 or luma.dtype != np.uint8:
-            raise ValueError(f"luma must be uint8 of shape (H, W), got {luma.dtype} of shape {luma.shape}")
-        step = max(1, math.ceil(max(luma.shape) / _WORK_WIDTH))
-        looked = luma[::step, ::step]
-        if min(looked.shape) < _MIN_SIDE:
-            return []
-        now = pixels.blur(looked)
+        now = prepared(luma)
+        if now is None:
+            return Look()
         gap_s = at_s - self._at_s
         if now.shape != self._shape or not 0 <= gap_s <= _GAP_S:
             self._start(now, at_s)
-            return []
+            return Look()
         self._at_s = at_s
-        return self._look(now, gap_s)
+        return self._compare(now, gap_s)
 
     def _start(self, now: Luma, at_s: float) -> None:
         if now.shape != self._shape:
-            height, width = self._shape = (now.shape[0], now.shape[1])
-            self._watched = _watched(self._shape, self._settings.masks)
+            settings = self._settings
+            self._shape = (now.shape[0], now.shape[1])
+            self._watched = watched(self._shape, settings.masks)
             self._watched_px = max(1, int(np.count_nonzero(self._watched)))
-            self._overlay = _OverlayMemory((height, width))
-            self._noise = np.full(now.shape, 1.0, np.float32)
-        self._background = now.astype(np.float32)
-        self._earlier = [now, now]
-        self._candidates = np.zeros(now.shape, np.bool_)
+            self._overlay = OverlayMemory(self._shape)
+            self._background = Background(now, settings.floor, settings.weber, settings.noise_gain)
+        self._background.start(now)
+        self._earlier = [now] * _HISTORY
+        self._ages = np.zeros(now.shape, np.uint8)
+        self._moved_at_s = np.full(now.shape, -math.inf, np.float32)
+        self._swayed_at_s = np.full(now.shape, -math.inf, np.float32)
+        self._began_at_s = at_s
         self._at_s = self._reset_at_s = at_s
 
-    def _look(self, now: Luma, gap_s: float) -> list[Box]:
-        difference = _outside(now, pixels.rounded(self._background), 5)
-        changed = self._changed(difference)
-        share = np.count_nonzero(changed) / self._watched_px
-        if share > _RELIGHT_SHARE:
-            relit = _relit(self._background, now)
-            difference_relit = _outside(now, pixels.rounded(relit), 5)
-            changed_relit = self._changed(difference_relit)
-            if np.count_nonzero(changed_relit) < _RELIGHT_GAIN * share * self._watched_px:
-                difference, changed, self._background = difference_relit, changed_relit, relit
-                share = np.count_nonzero(changed) / self._watched_px
-        if share > _RECALIBRATE_SHARE and self._at_s - self._reset_at_s > _RECALIBRATE_REST_S:
+    def glance(self, luma: Luma, at_s: float) -> bool:
+        """Look at one picture of a quiet camera, of which only key frames are decoded.
+
+        Returns:
+            Whether something may be moving. Then nothing has been learned of this picture: the gate can take the ones
+            that led to it, from the last glance on.
+        """
+        now = prepared(luma)
+        gap_s = at_s - self._at_s
+        if now is None:
+            return False
+        if now.shape != self._shape or not 0 <= gap_s <= _GAP_S or self.is_calibrating:
+            return True
+        at_before_s, self._at_s = self._at_s, at_s
+        bar = self._background.bar(at_s)
+        seen = self._differing(now, bar)
+        overlays = np.zeros(self._shape, np.bool_)
+        patches = components(seen.changed, seen.faint, self._settings.min_area * now.size)
+        if seen.share > _RECALIBRATE_SHARE or any(self._is_suspicious(p, now, overlays) for p in patches):
+            self._at_s = at_before_s
+            return True
+        self._overlay.see(overlays, at_s)
+        self._learn(now, seen, gap_s)
+        return False
+
+    def _is_suspicious(self, patch: Patch, now: Luma, overlays: Mask) -> bool:
+        if patch.area < min_area_px(self._settings.min_area, patch.window, self._shape):
+            return False
+        if self._is_overlay(patch):
+            overlays[window_of(patch)] |= patch.mask
+            return False
+        return not (is_lit(patch, now, self._background) or is_displaced(patch, now, self._background))
+
+    def _compare(self, now: Luma, gap_s: float) -> Look:
+        bar = self._background.bar(self._at_s)
+        seen = self._differing(now, bar)
+        if seen.share > _RECALIBRATE_SHARE and self._at_s - self._reset_at_s > _RECALIBRATE_REST_S:
             self._start(now, self._at_s)
-            return []
-        regions = [] if self.is_calibrating else self._regions(now, changed)
-        self._learn(now, difference, changed, gap_s)
-        self._earlier = [self._earlier[1], now]
-        return regions
+            return Look()
+        look = Look() if self.is_calibrating else self._judge(now, seen, bar)
+        self._learn(now, seen, gap_s)
+        return look
 
-    def _changed(self, difference: Luma) -> Mask:
-        bar = np.minimum(self._noise, np.full_like(self._noise, _NOISE_CAP))
-        bar *= np.float32(_NOISE_GAIN)
-        bar += np.float32(self._settings.threshold)
-        return (difference > pixels.rounded(bar)) & self._watched
+    def _differing(self, now: Luma, bar: Luma) -> _Differing:
+        """Where a look differs from the background, the background first relit where that explains most of it."""
+        background = self._background
+        seen = self._against(pixels.rounded(background.average), now, bar)
+        if seen.share > _RELIGHT_SHARE:
+            average = background.relit(now)
+            relit = self._against(pixels.rounded(average), now, bar)
+            if relit.share < _RELIGHT_GAIN * seen.share:
+                background.average = average
+                return relit
+        return seen
 
-    def _regions(self, now: Luma, changed: Mask) -> list[Box]:
-        height, width = self._shape
-        min_px = self._settings.min_area * height * width
-        candidates = np.zeros(self._shape, np.bool_)
-        patches = _components(changed, min_px)
-        # Where the picture moved since two looks ago; asked only where something differs at all.
-        fresh = _outside(now, self._earlier[0], 3) > np.uint8(self._settings.threshold / 2) if patches else candidates
-        ignored = self._overlay.ignored
-        kept: list[tuple[int, Box]] = []
-        for patch in patches:
-            (x, y, w, h), here, area = patch.window, patch.mask, patch.area
-            window = np.s_[y : y + h, x : x + w]
-            moving = int(np.count_nonzero(fresh[window] & here))
-            if moving < max(_FRESH_SHARE * area, _FRESH_MIN * min_px):
-                continue
-            candidates[window] |= here
-            if int(np.count_nonzero(ignored[window] & here)) > _IGNORED_SHARE * area:
-                continue
-            if np.any(self._candidates[window] & here):
-                kept.append((area, Box(x / width, y / height, (x + w) / width, (y + h) / height)))
-        self._overlay.see(candidates, self._at_s)
-        self._candidates = pixels.grown(candidates.view(np.uint8), _AROUND_PX).view(np.bool_)
-        return [box for _, box in sorted(kept, key=lambda pair: pair[0], reverse=True)[:_REGIONS]]
+    def _against(self, before: Luma, now: Luma, bar: Luma) -> _Differing:
+        level = levelled(now, before)
+        difference = outside(level, before, 5)
+        changed = (difference > bar) & self._watched
+        faint = (difference > bar // 2) & self._watched
+        return _Differing(level, changed, faint, float(np.count_nonzero(changed)) / self._watched_px)
 
-    def _learn(self, now: Luma, difference: Luma, changed: Mask, gap_s: float) -> None:
+    def _learn(self, now: Luma, seen: _Differing, gap_s: float) -> None:
         if self.is_calibrating:
-            _learn(self._background, now, np.float32(_FIRST_PACE))
-            _learn(self._noise, difference, np.float32(_FIRST_PACE))
-            return
-        pace = changed.astype(np.float32)
-        pace *= np.float32(_pace(gap_s, _OBJECT_S) - _pace(gap_s, _BACKGROUND_S))
-        pace += np.float32(_pace(gap_s, _BACKGROUND_S))
-        _learn(self._background, now, pace)
-        _learn(self._noise, difference, np.float32(_pace(gap_s, _NOISE_S)))
+            self._background.learn_first(now, seen.level)
+        else:
+            held = self._now_s - self._moved_at_s < STANDING_S
+            self._background.learn(now, seen.level, seen.changed, held, gap_s)
+        self._earlier = [*self._earlier[1:], now]
+
+    @property
+    def _now_s(self) -> np.float32:
+        """Seconds since the gate began, in which single precision is enough."""
+        return np.float32(self._at_s - self._began_at_s)
+
+    def _judge(self, now: Luma, seen: _Differing, bar: Luma) -> Look:
+        patches = components(seen.changed, seen.faint, self._settings.min_area * now.size)
+        moving: list[tuple[int, Box]] = []
+        standing: list[tuple[int, Box]] = []
+        rejected: list[Rejected] = []
+        candidates = np.zeros(self._shape, np.bool_)
+        self._ages_now = np.zeros(self._shape, np.uint8)
+        fresh = self._fresh(now, bar) if patches else candidates
+        for patch in patches:
+            verdict = self._verdict(patch, now, fresh, candidates)
+            if verdict == "moving":
+                moving.append((patch.area, self._box(patch)))
+            elif verdict == "standing":
+                standing.append((patch.area, self._box(patch)))
+            else:
+                rejected.append(Rejected(self._box(patch), verdict))
+        self._overlay.see(candidates, self._at_s)
+        self._ages = pixels.grown(self._ages_now, _AROUND_PX)
+        return Look(_largest(moving), _largest(standing), tuple(rejected[:_REGIONS]))
+
+    def _fresh(self, now: Luma, bar: Luma) -> Mask:
+        """Where the picture moved: since two looks ago by half the threshold, since a second ago by all of it."""
+        before, long_before = self._earlier[-2], self._earlier[0]
+        quick = outside(levelled(now, before), before, 3) > bar // 2
+        slow: Mask = outside(levelled(now, long_before), long_before, 3) > bar
+        return quick | slow
+
+    def _verdict(self, patch: Patch, now: Luma, fresh: Mask, candidates: Mask) -> _Verdict:
+        """What a region is; marks it in `candidates` where it moves."""
+        here, window = patch.mask, window_of(patch)
+        least_px = min_area_px(self._settings.min_area, patch.window, self._shape)
+        if patch.area < least_px:
+            return "too small"
+        moving_px = int(np.count_nonzero(fresh[window] & here))
+        if moving_px < max(_FRESH_SHARE * patch.area, _FRESH_MIN * least_px):
+            return self._verdict_at_rest(patch, now)
+        candidates[window] |= here
+        if self._is_overlay(patch):
+            return "overlay"
+        if is_displaced(patch, now, self._background):
+            self._swayed_at_s[window][here] = self._now_s
+            return "sway"
+        return self._verdict_moving(patch, now, least_px)
+
+    def _verdict_moving(self, patch: Patch, now: Luma, least_px: float) -> _Verdict:
+        here, window = patch.mask, window_of(patch)
+        age = 1 + int(self._ages[window][here].max())
+        self._ages_now[window][here] = min(age, _AGE_CAP)
+        if age < self._looks_needed(patch, least_px):
+            return "seen once"
+        if is_lit(patch, now, self._background):
+            return "light"
+        self._moved_at_s[window][here] = self._now_s
+        return "moving"
+
+    def _is_overlay(self, patch: Patch) -> bool:
+        return int(np.count_nonzero(self._overlay.ignored[window_of(patch)] & patch.mask)) > _IGNORED_SHARE * patch.area
+
+    def _looks_needed(self, patch: Patch, least_px: float) -> int:
+        """For how many looks a region must stay before it is believed."""
+        (x, y, w, h), (height, width) = patch.window, self._shape
+        at_edge = x == 0 or y == 0 or x + w == width or y + h == height
+        if not at_edge and self._swayed_lately(patch):
+            return _LOOKS_SWAYING
+        if patch.area > _LARGE * least_px:
+            return _LOOKS
+        return _LOOKS_EDGE if at_edge else _LOOKS_SMALL
+
+    def _swayed_lately(self, patch: Patch) -> bool:
+        swayed_s = self._now_s - self._swayed_at_s[window_of(patch)][patch.mask]
+        return int(np.count_nonzero(swayed_s < _SWAY_S)) > patch.area / 2
+
+    def _verdict_at_rest(self, patch: Patch, now: Luma) -> _Verdict:
+        """Whether what differs and does not move came in; what is known or has left is made part of the scene."""
+        window = window_of(patch)
+        since_s = self._now_s - self._moved_at_s[window][patch.mask]
+        moved = np.isfinite(since_s)
+        if int(np.count_nonzero(moved)) < _STANDING_SHARE * patch.area:
+            return "still"
+        is_known = float(np.median(since_s[moved])) >= STANDING_S
+        if not is_known and is_object(patch, now, self._background):
+            sways = self._swayed_lately(patch) or is_displaced(patch, now, self._background)
+            return "sway" if sways else "standing"
+        if is_known or is_bare_again(patch, now, self._background):
+            everywhere = np.zeros(self._shape, np.bool_)
+            everywhere[window] = patch.mask
+            self._background.accept(now, everywhere)
+            self._moved_at_s[everywhere] = -math.inf
+        return "still"
+
+    def _box(self, patch: Patch) -> Box:
+        (x, y, w, h), (height, width) = patch.window, self._shape
+        return Box(x / width, y / height, (x + w) / width, (y + h) / height)
 
 
-class _OverlayMemory:
-    """Learns small patches that change in every second: clocks, blinking lamps, a scrolling text."""
-
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self._shape = shape
-        self._cells = (math.ceil(shape[0] / _CELL), math.ceil(shape[1] / _CELL))
-        self._heat = np.zeros(self._cells, np.float32)
-        self._active = np.zeros(self._cells, np.bool_)
-        self._learned = np.zeros(self._cells, np.bool_)
-        self._bin = -1
-        self.ignored: Mask = np.zeros(shape, np.bool_)
-
-    def see(self, candidates: Mask, at_s: float) -> None:
-        current = math.floor(at_s / _OVERLAY_BIN_S)
-        if current != self._bin:
-            self._bin = current
-            self._close_bin()
-        x, y, w, h = pixels.bounds(candidates)
-        if not w:
-            return
-        left, top = x // _CELL, y // _CELL
-        part = candidates[top * _CELL : y + h, left * _CELL : x + w]
-        rows = np.logical_or.reduceat(part, np.arange(0, part.shape[0], _CELL), axis=0)
-        cells = np.logical_or.reduceat(rows, np.arange(0, part.shape[1], _CELL), axis=1)
-        self._active[top : top + cells.shape[0], left : left + cells.shape[1]] |= cells
-
-    def _close_bin(self) -> None:
-        _learn(self._heat, self._active, np.float32(_pace(_OVERLAY_BIN_S, _OVERLAY_S)))
-        self._active[:] = False
-        hot = self._heat > np.where(self._learned, _OVERLAY_OFF, _OVERLAY_ON)
-        big = _OVERLAY_SHARE * self._cells[0] * self._cells[1]
-        for patch in pixels.patches(hot, big):
-            if patch.area > big:
-                x, y, w, h = patch.window
-                hot[y : y + h, x : x + w] &= ~patch.mask
-        self._learned = hot
-        around = pixels.grown(hot.view(np.uint8), 3).view(np.bool_)
-        self.ignored = np.kron(around, np.ones((_CELL, _CELL), np.bool_))[: self._shape[0], : self._shape[1]]
+@dataclass(frozen=True, slots=True)
+class _Differing:
+    level: Luma
+    """The look in the background's light."""
+    changed: Mask
+    faint: Mask
+    """Where it differs by half the threshold or more."""
+    share: float
+    """Of the watched picture that changed."""
 
 
-def _components(changed: Mask, min_px: float) -> list[Patch]:
-    """Connected patches of at least `min_px`, gaps of a few pixels closed."""
-    if np.count_nonzero(changed) < _FRESH_MIN * min_px:  # closing gaps cannot make so little enough
-        return []
-    joined = pixels.shrunk(pixels.grown(changed.view(np.uint8), _GAP_PX), _GAP_PX).view(np.bool_)
-    return pixels.patches(joined, min_px)
-
-
-def _outside(now: Luma, before: Luma, side: int) -> Luma:
-    """By how much each pixel leaves the range of values that stood around it before, light put aside."""
-    change = (now[4::8, 4::8].astype(np.int16) - before[4::8, 4::8]).ravel()
-    brighter = int(np.sort(change)[len(change) // 2])
-    level = pixels.brightened(now, -brighter)
-    over = pixels.above(level, pixels.grown(before, side))
-    under = pixels.above(pixels.shrunk(before, side), level)
-    return np.maximum(over, under)
-
-
-def _learn(average: NDArray[np.float32], seen: Luma | Mask, pace: np.float32 | NDArray[np.float32]) -> None:
-    """Move a running average towards what is seen, by this share of the way."""
-    step = seen.astype(np.float32)
-    step -= average
-    step *= pace
-    average += step
-
-
-def _relit(background: NDArray[np.float32], now: Luma) -> NDArray[np.float32]:
-    """The background as it would look now if only brightness and contrast had changed."""
-    before, after = background[4::8, 4::8].ravel(), now[4::8, 4::8].astype(np.float32).ravel()
-    gain, offset = 1.0, float(np.median(after - before))
-    for _ in range(3):
-        # What moves is an outlier to the light: fit again without the worst third.
-        error = np.abs(gain * before + offset - after)
-        fits = error <= np.partition(error, 2 * len(error) // 3)[2 * len(error) // 3]
-        spread = float(np.var(before[fits]))
-        if spread < 1.0:
-            break
-        mean_before, mean_after = float(before[fits].mean()), float(after[fits].mean())
-        gain = float(np.mean((before[fits] - mean_before) * (after[fits] - mean_after))) / spread
-        gain = min(max(gain, 0.2), 5.0)
-        offset = mean_after - gain * mean_before
-    relit: NDArray[np.float32] = np.clip(background * gain + offset, 0.0, 255.0).astype(np.float32)
-    return relit
-
-
-def _watched(shape: tuple[int, int], masks: Sequence[Sequence[Point]]) -> Mask:
-    watched = np.ones(shape, np.bool_)
-    for polygon in masks:
-        watched &= ~pixels.filled(shape, [(round(x * shape[1]), round(y * shape[0])) for x, y in polygon])
-    return watched
-
-
-def _pace(gap_s: float, constant_s: float) -> float:
-    return 1.0 - math.exp(-gap_s / constant_s)
+def _largest(found: list[tuple[int, Box]]) -> tuple[Box, ...]:
+    return tuple(box for _, box in sorted(found, key=lambda pair: pair[0], reverse=True)[:_REGIONS])

@@ -9,7 +9,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from http.client import HTTPException
 from pathlib import Path
@@ -23,7 +23,7 @@ from motion.sharing import NeighboursUnheard, Node
 # urllib, and no client of Kubernetes: three requests are all that is asked, and the smallest client weighs 20 MB.
 
 _LABELS = {"app.kubernetes.io/name": "motion", "app.kubernetes.io/part-of": "bongsu"}
-_REGION = "bongsu/region"
+_REGION, _READING = "bongsu/region", "bongsu/reading"
 _TIMEOUT_S = 5.0
 _BEATS = 5  # looks in the time of one lease: four may fail before a node is taken to be away
 _FIXES = {
@@ -67,11 +67,11 @@ class Leases:
         self._looked_at_s = -math.inf
         self._held_from_s: float | None = None
 
-    async def look(self) -> Sequence[Node]:
+    async def look(self, reading: Collection[str] = ()) -> Sequence[Node]:
         """Renew this node's lease, and find the nodes whose leases are live, this one first."""
-        return await asyncio.to_thread(self._look)
+        return await asyncio.to_thread(self._look, reading)
 
-    def _look(self) -> list[Node]:
+    def _look(self, reading: Collection[str]) -> list[Node]:
         selector = ",".join(f"{name}%3D{value}" for name, value in _LABELS.items())
         items = self._ask("GET", f"{self._url}?labelSelector={selector}").get("items") or []
         leases = {lease["spec"].get("holderIdentity", ""): lease for lease in items if lease.get("spec")}
@@ -86,7 +86,7 @@ class Leases:
         if self._held_from_s is None:
             self._held_from_s = at_s - self._held_before_s(own)
         held_s = at_s - self._held_from_s
-        self._renew(own, held_s)
+        self._renew(own, held_s, reading)
         self._looked_at_s = at_s
         mine = Node(self._node, self._region, held_s >= self._lease_s)
         return [mine, *(_node(name, lease) for name, lease in leases.items() if self._is_live(name, lease, at_s))]
@@ -103,7 +103,7 @@ class Leases:
             return 0.0
         return max(0.0, (self._now() - _time(own, "acquireTime")).total_seconds())
 
-    def _renew(self, own: dict[str, Any] | None, held_s: float) -> None:
+    def _renew(self, own: dict[str, Any] | None, held_s: float, reading: Collection[str]) -> None:
         now = self._now()
         name = f"motion-{self._node}"
         spec = {
@@ -112,7 +112,8 @@ class Leases:
             "acquireTime": _text(now - timedelta(seconds=held_s)),
             "renewTime": _text(now),
         }
-        metadata: dict[str, Any] = {"name": name, "labels": _LABELS, "annotations": {_REGION: self._region}}
+        annotations = {_REGION: self._region, _READING: " ".join(sorted(reading))}
+        metadata: dict[str, Any] = {"name": name, "labels": _LABELS, "annotations": annotations}
         if own is not None:
             metadata["resourceVersion"] = own["metadata"]["resourceVersion"]
         lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
@@ -143,8 +144,10 @@ class Leases:
 
 def _node(name: str, lease: dict[str, Any]) -> Node:
     held = _time(lease, "renewTime") - _time(lease, "acquireTime")
-    region = (lease["metadata"].get("annotations") or {}).get(_REGION, "")
-    return Node(name, region, held.total_seconds() >= float(lease["spec"].get("leaseDurationSeconds") or 0))
+    annotations = lease["metadata"].get("annotations") or {}
+    reading = frozenset(annotations[_READING].split()) if _READING in annotations else None
+    is_settled = held.total_seconds() >= float(lease["spec"].get("leaseDurationSeconds") or 0)
+    return Node(name, annotations.get(_REGION, ""), is_settled, reading)
 
 
 def _time(lease: dict[str, Any], key: str) -> datetime:

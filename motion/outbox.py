@@ -24,6 +24,7 @@ from motion.config import Camera
 log = structlog.get_logger()
 
 BURSTS = Counter("bongsu_motion_bursts_total", "Bursts published", ["camera"])
+SCENES = Counter("bongsu_motion_scene_bursts_total", "Of these, bursts of a scene in which nothing moved", ["camera"])
 LOST = Counter("bongsu_motion_bursts_lost_total", "Bursts that could not be published while fresh", ["camera"])
 FAILURES = Counter("bongsu_motion_publish_failures_total", "Attempts to publish that the broker did not take")
 
@@ -187,6 +188,8 @@ class Outbox:
             self._bursts.appendleft(taken)
             raise
         BURSTS.labels(taken.camera.id).inc()
+        if taken.is_scene:
+            SCENES.labels(taken.camera.id).inc()
         telemetry.observe_stage(msgspec.structs.replace(event, trace=()), event.trace[-1])
         log.info("burst_published", event_id=event.id, camera=event.camera, frames=len(event.frames))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +23,8 @@ class Node:
     """Where the node says that it stands; it serves the regions of its own cameras too."""
     is_settled: bool = True
     """Whether it has been alive for long enough to be given back what others read for it."""
+    reading: frozenset[str] | None = None
+    """Ids of the cameras that it says it reads; None if it does not say, as one of an older version."""
 
 
 class Neighbours(Protocol):
@@ -31,8 +33,8 @@ class Neighbours(Protocol):
     beat_s: float
     """Seconds from one look to the next."""
 
-    async def look(self) -> Sequence[Node]:
-        """Say that this node is alive, and find which are, this one included.
+    async def look(self, reading: Collection[str] = ()) -> Sequence[Node]:
+        """Say that this node is alive and which cameras come in here, and find which are, this one included.
 
         Raises:
             NeighboursUnheard: it could not be said or found.
@@ -81,7 +83,11 @@ def _is_read(camera: Camera, owner: str | None, me: Node, nodes: Mapping[str, No
     if owner == me.name:
         # The first node of a site to start does not open the cameras of those that start a moment later.
         return me.is_settled or camera.node in (me.name, ANY) or camera.id in reading
-    return camera.id in reading and not nodes[owner].is_settled
+    if camera.id not in reading:
+        return False
+    # Files of cameras reach nodes at different times: it is let go when the other says that it has it.
+    taker = nodes[owner]
+    return not taker.is_settled or (taker.reading is not None and camera.id not in taker.reading)
 
 
 def _owner(camera: Camera, nodes: Mapping[str, Node], regions: Mapping[str, set[str]]) -> str | None:

@@ -1,4 +1,4 @@
-"""The only place that opens a camera: one reading thread per camera, its newest frame, and its state."""
+"""One reading thread per camera: its pictures, its state, and opening it again whenever it is lost."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable
 from typing import Any
 
-import av
-import av.error
-import numpy as np
-import simplejpeg
 import structlog
-from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge
 
 from functions import backoff
 from functions.event import utc_now
+from motion import opening
+from motion.clock import FileClock, LiveClock
+from motion.decoding import Arrival, Decoder, Watcher
+from motion.opening import StreamError, is_file, opened, require_size
+from motion.picture import Picture
+from motion.reading import packets
 
 log = structlog.get_logger()
 
@@ -31,104 +29,12 @@ CAMERA_UP = Gauge("bongsu_camera_up", "1 while frames come in", ["camera"], mult
 RECONNECTS = Counter("bongsu_camera_reconnects_total", "Times a lost camera was opened again", ["camera"])
 
 LIVE = "live"
-OPEN_TIMEOUT_S = 5.0
-SILENCE_S = 5.0  # no packet for so long is a dead stream
 HANG_S = 7.5  # a thread that has not come back for so long is given up, and another takes its place
 _MOST_HANGING = 4
-_SLOW_WINDOW_S, _SLOW_FRAMES = 8.0, 4  # fewer frames than this in the window cannot make a burst
 _BACKOFF_S, _BACKOFF_CAP_S = 0.5, 30.0
 _STEADY_S = 10.0  # a stream that lived so long starts its back-off anew
-_LATE_S, _CAUGHT_UP_S, _PATIENCE_S = 1.0, 0.3, 1.0
-_TOLERANCE_CAP_S = 30.0  # what is borne of a camera whose clock is slow: a burst is fresh for so long
-_LOOK_PX = 320 * 180
-_MIN_SIDE, _MAX_PX = 32, 4096 * 2304
-_BAD_PACKETS = 100
 _KEY_FRAME_S = 20.0  # nothing can be decoded before a whole picture has come, and some cameras send one so seldom
 _SHORTEST_PASS_S = 0.2
-_LONGEST_WAIT_S = 2.0
-_FRAME_S = 0.04
-_PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "nv21", "gray")
-
-
-class StreamError(Exception):
-    """A camera cannot be opened or read; one line that holds no URL."""
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One decoded frame, not yet converted to anything."""
-
-    frame: av.VideoFrame
-    captured_at: datetime
-    at_s: float
-    """The same moment on the steady clock."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels."""
-        return self.frame.width, self.frame.height
-
-    def luma(self) -> NDArray[np.uint8]:
-        """Brightness, every n-th pixel, about as many as 320x180 has; shape (H, W)."""
-        frame = self.frame if self.frame.format.name in _PLANAR else self.frame.reformat(format="gray")
-        plane: Any = frame.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
-        step = max(1, round(math.sqrt(frame.width * frame.height / _LOOK_PX)))
-        return np.ascontiguousarray(rows[step // 2 :: step, step // 2 :: step])
-
-    def jpeg(self, width: int, quality: int) -> bytes:
-        """The frame as JPEG, scaled down to `width` pixels where it is wider; quality 0 to 100."""
-        scale = min(1.0, width / self.frame.width)
-        size = max(2, round(self.frame.width * scale)), max(2, round(self.frame.height * scale))
-        image = self.frame.to_ndarray(format="bgr24", width=size[0], height=size[1])
-        stored: bytes = simplejpeg.encode_jpeg(image, quality=quality, colorspace="BGR", colorsubsampling="420")
-        return stored
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What a camera turned out to be."""
-
-    codec: str
-    width: int
-    height: int
-    fps: float
-    """Frames a second as the stream states it, 0 where it does not."""
-    first_frame_s: float
-    """Seconds from the start of opening to the first decoded frame."""
-    picture: Picture
-
-
-def probe(url: str) -> Probe:
-    """Open a camera and decode one frame. Blocks, usually for less than 10 s.
-
-    Raises:
-        StreamError: no frame can be had; the message says why, in one line.
-    """
-    started_at_s = time.monotonic()
-    with _opened(url) as (container, stream):
-        for frame in _frames(container, stream):
-            _require_size(frame)
-            rate = stream.average_rate or stream.guessed_rate
-            return Probe(
-                codec=stream.codec_context.name,
-                width=frame.width,
-                height=frame.height,
-                fps=float(rate or 0),
-                first_frame_s=time.monotonic() - started_at_s,
-                picture=Picture(frame, utc_now(), time.monotonic()),
-            )
-    raise StreamError("holds no picture")
-
-
-def read_file(path: str) -> Iterator[av.VideoFrame]:
-    """Decode a file as fast as can be, in the way a camera is decoded.
-
-    Raises:
-        StreamError: it cannot be read.
-    """
-    with _opened(path) as (container, stream):
-        yield from _frames(container, stream)
 
 
 class Stream:
@@ -140,9 +46,28 @@ class Stream:
     """
 
     def __init__(
-        self, camera: str, url: str, on_picture: Callable[[Picture], None], on_state: Callable[[str], None]
+        self,
+        camera: str,
+        url: str,
+        on_picture: Callable[[Picture], None],
+        on_state: Callable[[str], None],
+        watcher: Watcher | None = None,
+        *,
+        max_latency_s: float = 4.0,
     ) -> None:
+        """Read nothing yet.
+
+        Args:
+            camera: its id.
+            url: where it is read.
+            on_picture: takes every picture that is decoded.
+            on_state: takes its state.
+            watcher: says when key frames are enough; without one every frame is decoded.
+            max_latency_s: a camera whose key frames are farther apart is decoded all the time.
+        """
         self.camera = camera
+        self.watcher = watcher
+        self.max_latency_s = max_latency_s
         self._url = url
         self._on_picture = on_picture
         self._on_state = on_state
@@ -222,6 +147,8 @@ class _Reader(threading.Thread):
         self.heard_at_s = time.monotonic()
         self._url = url
         self._is_file = is_file(url)
+        self._size: tuple[int, int] | None = None
+        self._shown_at_s = 0.0
         self._read = FRAMES_READ.labels(stream.camera)
         self._dropped = FRAMES_DROPPED.labels(stream.camera)
         self._reconnects = RECONNECTS.labels(stream.camera)
@@ -249,7 +176,7 @@ class _Reader(threading.Thread):
             self._reconnects.inc()
 
     def _read_once(self) -> None:
-        with _opened(self._url) as (container, stream):
+        with opened(self._url) as (container, stream):
             try:
                 self._play(container, stream)
             except StreamError as error:
@@ -260,151 +187,74 @@ class _Reader(threading.Thread):
 
     def _play(self, container: Any, stream: Any) -> None:
         """Read until the stream ends, which for a camera is an error and for a file its time to begin again."""
+        codec = stream.codec_context
         fps = float(stream.average_rate or stream.guessed_rate or 25)
-        clock = _FileClock(self.stopping, fps) if self._is_file else _LiveClock(stream.codec_context)
-        first: av.VideoFrame | None = None
-        shown_at_s = time.monotonic()
+        file_clock, live_clock = FileClock(self.stopping, fps), LiveClock(codec)
+        decoder = Decoder(codec, self.stream.camera, self.stream.watcher, self.stream.max_latency_s)
+        self._forget_picture()
+        way = ""
         # By packets and not by pictures: one that sends no picture must be left too, and not be read for ever.
-        for frames in _decoded(container, stream):
+        for packet in packets(container, stream):
             if self.stopping.is_set():
                 return
-            now_s = time.monotonic()
-            # What FFmpeg had left is handed out when a silent stream times out: it is no sign of life.
-            if not self._is_file and first is not None and now_s - self.heard_at_s >= SILENCE_S:
-                raise StreamError(f"nothing came for {SILENCE_S:g} s")
-            self.heard_at_s = now_s
-            limit_s = _KEY_FRAME_S if first is None or clock.is_skipping else HANG_S
-            if frames:
-                shown_at_s = now_s
-            elif now_s - shown_at_s >= limit_s:
-                raise StreamError(f"sends data, but no picture in {limit_s:g} s: is its key frame interval longer?")
-            for frame in frames:
-                now_s = time.monotonic()
-                self._read.inc()
-                if first is None:
-                    _require_size(frame)
-                    first = frame
-                    self.stream.report(self, LIVE)
-                elif (frame.width, frame.height) != (first.width, first.height):
-                    sizes = f"{first.width}x{first.height} to {frame.width}x{frame.height}"
-                    raise StreamError(f"the picture changed from {sizes}")
-                if clock.is_due(frame, now_s):
-                    self.stream.deliver(self, Picture(frame, utc_now(), time.monotonic()))
+            self._hear(live_clock.is_skipping)
+            is_due = True
+            if self._is_file:
+                if packet.size:
+                    time_s = None if packet.dts is None else float(packet.dts * packet.time_base)
+                    is_due = file_clock.wait_for(time_s, self.heard_at_s)
+            else:
+                live_clock.require_pace(self.heard_at_s)
+            arrival = Arrival(packet, utc_now(), time.monotonic())
+            for picture in decoder.feed(arrival):
+                self._show(picture)
+                # What was kept is older than the clock allows, and asked for all the same.
+                is_kept = picture.at_s < arrival.at_s
+                if is_kept or (is_due and (self._is_file or live_clock.is_due(picture.frame, picture.at_s))):
+                    self.stream.deliver(self, picture)
                 else:
                     self._dropped.inc()
-        if first is None:
+            if decoder.is_resting:
+                self._alive(arrival.at_s)
+            if decoder.way != way:
+                way = decoder.way
+                log.info("camera_decoded", camera=self.stream.camera, way=way, reason=decoder.reason)
+        if self._size is None:
             raise StreamError("holds no picture")
         if self._is_file or self.stopping.is_set():
             return
         raise StreamError("the stream ended")
 
+    def _forget_picture(self) -> None:
+        self._size, self._shown_at_s = None, time.monotonic()
 
-class _FileClock:
-    """Plays a file at its own speed."""
+    def _hear(self, is_skipping: bool) -> None:
+        """Take note of a packet; a stream of which no picture comes is left."""
+        now_s = time.monotonic()
+        # What FFmpeg had left is handed out when a silent stream times out: it is no sign of life.
+        if not self._is_file and self._size is not None and now_s - self.heard_at_s >= opening.SILENCE_S:
+            raise StreamError(f"nothing came for {opening.SILENCE_S:g} s")
+        self.heard_at_s = now_s
+        limit_s = _KEY_FRAME_S if self._size is None or is_skipping else max(HANG_S, self.stream.max_latency_s + 2)
+        if now_s - self._shown_at_s >= limit_s:
+            raise StreamError(f"sends data, but no picture in {limit_s:g} s: is its key frame interval longer?")
 
-    is_skipping = False
+    def _show(self, picture: Picture) -> None:
+        """Take note of a picture."""
+        self._shown_at_s = time.monotonic()
+        self._read.inc()
+        if self._size is None:
+            require_size(picture.frame)
+            self._size = picture.size
+            self.stream.report(self, LIVE)
+        elif picture.size != self._size:
+            (before, height), (now, now_height) = self._size, picture.size
+            raise StreamError(f"the picture changed from {before}x{height} to {now}x{now_height}")
 
-    def __init__(self, stopping: threading.Event, fps: float) -> None:
-        self._stopping = stopping
-        self._frame_s = 1 / fps
-        self._next_pts_s = 0.0
-        self._began_at_s: float | None = None
-
-    def is_due(self, frame: av.VideoFrame, now_s: float) -> bool:
-        """Wait until the frame is due; False if that is long past."""
-        # Some files, as raw .h264, hold no times.
-        pts_s = self._next_pts_s if frame.time is None else frame.time
-        self._next_pts_s = pts_s + self._frame_s
-        if self._began_at_s is None:
-            self._began_at_s = now_s - pts_s
-        early_s = self._began_at_s + pts_s - now_s
-        if early_s > 0:
-            self._stopping.wait(min(early_s, _LONGEST_WAIT_S))
-            return True
-        return early_s > -_LATE_S
-
-
-class _LiveClock:
-    """Sees when decoding falls behind a camera, and then decodes key frames only until it has caught up."""
-
-    def __init__(self, codec: Any) -> None:
-        self._codec = codec
-        self._least: float | None = None
-        self._now_s, self._pts_s, self._behind_s = 0.0, 0.0, 0.0
-        self._tolerance_s = _LATE_S
-        self._late_since_s: float | None = None
-        self._skips_since: tuple[float, float] | None = None
-        """Our clock and the camera's, where it began to decode key frames only."""
-        self._recent: list[float] = []
-
-    @property
-    def is_skipping(self) -> bool:
-        """Whether only key frames are decoded."""
-        return self._skips_since is not None
-
-    def is_due(self, frame: av.VideoFrame, now_s: float) -> bool:
-        """Whether the frame is news; False if newer ones are waiting already.
-
-        Raises:
-            StreamError: the camera sends too few frames to be of use.
-        """
-        if self._skips_since is None:
-            self._require_pace(now_s)
-        at_s: float | None = frame.time
-        if at_s is None:
-            return True
-        late_s = self._late_s(at_s, now_s)
-        if self._skips_since is None:
-            return self._is_in_time(late_s, at_s, now_s)
-        if late_s > _CAUGHT_UP_S:
-            spent_s, gained_s = now_s - self._skips_since[0], at_s - self._skips_since[1]
-            if spent_s < _PATIENCE_S or spent_s < gained_s / 2:
-                return False
-            # What waits is passed quickly, and this took as long as it lasts: nothing waits. It is the camera that
-            # sends later than before, or whose clock is slow: some stamp 25 frames a second and send 20 in the dark.
-            self._least = now_s - at_s
-            self._tolerance_s = min(2 * self._tolerance_s, _TOLERANCE_CAP_S)
-        self._late_since_s = self._skips_since = None
-        self._recent = []
-        self._codec.skip_frame = "DEFAULT"
-        return True
-
-    def _late_s(self, at_s: float, now_s: float) -> float:
-        """By how much more than at best it takes a frame to come here."""
-        offset = now_s - at_s
-        # No more can come than has passed and was waiting; else the camera's clock jumped, which says nothing of us.
-        most_s = now_s - self._now_s + self._behind_s + _LONGEST_WAIT_S
-        if self._least is None or not -0.1 <= at_s - self._pts_s <= most_s:
-            self._least = offset
-        # Clocks drift apart: let the least delay ever seen age by a thousandth, more than any crystal errs.
-        self._least = min(self._least + 0.001 * _FRAME_S, offset)
-        self._now_s, self._pts_s, self._behind_s = now_s, at_s, offset - self._least
-        return self._behind_s
-
-    def _is_in_time(self, late_s: float, at_s: float, now_s: float) -> bool:
-        if late_s < self._tolerance_s:
-            self._late_since_s = None
-            return True
-        if self._late_since_s is None:
-            self._late_since_s = now_s
-        # A pause of the network is made up for in a moment; the next key frame may be far away.
-        if now_s - self._late_since_s >= _PATIENCE_S:
-            self._skips_since = now_s, at_s
-            self._codec.skip_frame = "NONKEY"
-        return False
-
-    def _require_pace(self, now_s: float) -> None:
-        self._recent.append(now_s)
-        if now_s - self._recent[0] < _SLOW_WINDOW_S:
-            return
-        self._recent = [at_s for at_s in self._recent if now_s - at_s < _SLOW_WINDOW_S]
-        if len(self._recent) < _SLOW_FRAMES:
-            raise StreamError(f"only {len(self._recent)} frames in {_SLOW_WINDOW_S:g} s: set it to 2 or more a second")
-
-
-def is_file(url: str) -> bool:
-    """Whether a camera is a file that is played, and not a live one."""
-    return "://" not in url and _webcam(url) is None
+    def _alive(self, at_s: float) -> None:
+        """A quiet camera is up to date though few of its pictures are decoded."""
+        self._shown_at_s = at_s
+        self.stream.last_frame_at_s = at_s
 
 
 def backoff_s(attempt: int) -> float:
@@ -412,102 +262,3 @@ def backoff_s(attempt: int) -> float:
     # The jitter keeps the cameras of a switch that went down from all coming back in the same second.
     # Between half and the whole of a doubling pause.
     return backoff.backoff_s(attempt, first_s=0.75 * _BACKOFF_S, longest_s=0.75 * _BACKOFF_CAP_S, jitter=1 / 3)
-
-
-def _webcam(url: str) -> int | None:
-    number = url.removeprefix("webcam:")
-    return int(number) if number.isdecimal() else None
-
-
-@contextmanager
-def _opened(url: str) -> Iterator[tuple[Any, Any]]:
-    """A container and its video stream, closed at the end; whatever FFmpeg says on the way becomes a StreamError."""
-    source, form, options = url, None, {}
-    webcam = _webcam(url)
-    if webcam is not None:
-        source, form = f"/dev/video{webcam}", "v4l2"
-    elif is_file(url):
-        # FFmpeg would take what stands before a colon in the name for a protocol.
-        source = f"file:{url}"
-    else:
-        # TCP: over UDP a burst of loss is a grey picture. Short analysis: the default of 5 s is most of a start.
-        options = {
-            "rtsp_transport": "tcp",
-            "allowed_media_types": "video",
-            "analyzeduration": "500000",
-            "probesize": "200000",
-        }
-    began_at_s = time.monotonic()
-    try:
-        container = av.open(source, format=form, options=options, timeout=(OPEN_TIMEOUT_S, SILENCE_S))
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        if time.monotonic() - began_at_s >= OPEN_TIMEOUT_S:  # FFmpeg calls it invalid data
-            raise StreamError(f"no answer for {OPEN_TIMEOUT_S:g} s") from None
-        raise StreamError(_reason(error, OPEN_TIMEOUT_S)) from None
-    try:
-        if not container.streams.video:
-            raise StreamError("holds no video")
-        stream = container.streams.video[0]
-        # One thread: a node has more cameras than cores, and every decoding thread holds its frame back by one.
-        stream.codec_context.thread_count = 1
-        yield container, stream
-    finally:
-        with suppress(av.error.FFmpegError, OSError):
-            container.close()
-
-
-def _frames(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
-    for frames in _decoded(container, stream):
-        yield from frames
-
-
-def _decoded(container: Any, stream: Any) -> Iterator[Sequence[av.VideoFrame]]:
-    """The pictures in each packet: mostly one, none while the decoder waits for a whole picture."""
-    bad = 0
-    try:
-        for packet in container.demux(stream):
-            try:
-                frames = packet.decode()
-            except (av.error.InvalidDataError, av.error.ExternalError):
-                bad += 1
-                if bad >= _BAD_PACKETS:
-                    raise StreamError(f"{bad} packets in a row cannot be decoded") from None
-                frames = []
-            if frames:
-                bad = 0
-            yield frames
-    except av.error.EOFError:
-        return
-    except av.error.FFmpegError as error:
-        raise StreamError(_reason(error, SILENCE_S)) from None
-
-
-def _require_size(frame: av.VideoFrame) -> None:
-    size = f"the picture is {frame.width}x{frame.height}"
-    if min(frame.width, frame.height) < _MIN_SIDE:
-        raise StreamError(f"{size}: too small to see anything in, {_MIN_SIDE}x{_MIN_SIDE} is the least")
-    if frame.width * frame.height > _MAX_PX:
-        raise StreamError(f"{size}: too big to decode in time, 4096x2304 is the most: use the camera's sub-stream")
-
-
-_REASONS: tuple[tuple[type[Exception], str], ...] = (
-    (av.error.FileNotFoundError, "no such file or device"),
-    (av.error.PermissionError, "permission denied"),
-    (av.error.IsADirectoryError, "is a folder, not a video"),
-    (av.error.ConnectionRefusedError, "connection refused: is the camera on, and the port right?"),
-    (av.error.HTTPUnauthorizedError, "user name or password refused"),
-    (av.error.HTTPForbiddenError, "access forbidden"),
-    (av.error.HTTPNotFoundError, "the camera has no such stream"),
-    (av.error.InvalidDataError, "holds no video that can be read"),
-)
-
-
-def _reason(error: Exception, limit_s: float) -> str:
-    """Why, in one line without the URL that FFmpeg puts into its own message."""
-    for kind, reason in _REASONS:
-        if isinstance(error, kind):
-            return reason
-    if isinstance(error, av.error.ExitError | TimeoutError):
-        return f"no answer for {limit_s:g} s"
-    text = getattr(error, "strerror", None) or type(error).__name__
-    return " ".join(str(text).split()).lower()

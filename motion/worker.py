@@ -18,7 +18,7 @@ from motion.burst import BurstRecorder, CapturedBurst
 from motion.config import ANY, Camera, ConfigError, load_cameras
 from motion.outbox import Connect, Outbox
 from motion.sharing import Neighbours, NeighboursUnheard, Node, share
-from motion.stream import LIVE, Stream
+from motion.streams import CameraStreams
 
 log = structlog.get_logger()
 
@@ -71,7 +71,7 @@ class Worker:
         self._unread: set[str] = set()
         self._outbox = Outbox(connect, spool, regions)
         self._loop = asyncio.get_running_loop()
-        self._running: dict[str, tuple[BurstRecorder, Stream]] = {}
+        self._running: dict[str, tuple[BurstRecorder, CameraStreams]] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch the cameras until `stop` is set."""
@@ -130,7 +130,8 @@ class Worker:
         """Share the cameras anew at each beat; while nobody is heard, leave them as they were."""
         while True:
             try:
-                self._live = await neighbours.look()
+                reading = [key for key, (_, streams) in self._running.items() if streams.is_live]
+                self._live = await neighbours.look(reading)
                 self._is_deaf = False
             except NeighboursUnheard as error:
                 if not self._is_deaf:
@@ -178,23 +179,16 @@ class Worker:
             log.info("cameras_applied", started=len(fresh), stopped=len(gone), running=len(self._running))
         self._is_applied = True
 
-    def _forget(self, stream: Stream) -> None:
+    def _forget(self, stream: CameraStreams) -> None:
         stream.forget()
         if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             with contextlib.suppress(KeyError):
                 FRAME_AGE.remove(stream.camera)
 
-    def _start(self, camera: Camera) -> tuple[BurstRecorder, Stream]:
-        watch = BurstRecorder(camera, self._take)
-
-        def tell(status: str) -> None:
-            if status != LIVE:
-                watch.lost()
-            self._call(self._outbox.put_state, camera, status)
-
-        stream = Stream(camera.id, camera.url.get_secret_value(), watch.see, tell)
-        stream.start()
-        return watch, stream
+    def _start(self, camera: Camera) -> tuple[BurstRecorder, CameraStreams]:
+        streams = CameraStreams(camera, self._take, lambda status: self._call(self._outbox.put_state, camera, status))
+        streams.start()
+        return streams.recorder, streams
 
     def _take(self, taken: CapturedBurst) -> None:
         self._call(self._outbox.put_burst, taken)
@@ -205,7 +199,7 @@ class Worker:
             self._loop.call_soon_threadsafe(function, *arguments)  # type: ignore[arg-type]
 
 
-def _stop(watch: BurstRecorder, stream: Stream) -> None:
+def _stop(watch: BurstRecorder, stream: CameraStreams) -> None:
     stream.stop()
     # What there is of a burst under way may show what the whole would have shown.
     watch.lost()

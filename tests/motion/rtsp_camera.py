@@ -24,7 +24,7 @@ s=camera\r
 t=0 0\r
 m=video 0 RTP/AVP 96\r
 a=rtpmap:96 H264/90000\r
-a=fmtp:96 packetization-mode=1; sprop-parameter-sets={sets}\r
+a=fmtp:96 packetization-mode=1{sets}\r
 a=control:track1\r
 """
 
@@ -49,6 +49,9 @@ class Viewer:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self.udp_port = 0
+        """Where it asked to be sent to by UDP, 0 for TCP."""
+        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._number = 0
         self.is_gone = threading.Event()
 
@@ -67,15 +70,36 @@ class Viewer:
             self._number += 1
             mark = 96 | 0x80 * (packet is packets[-1])
             head = struct.pack(">BBHII", 0x80, mark, self._number & 0xFFFF, round(at_s * 90_000) & 0xFFFFFFFF, 1)
+            if self.udp_port:
+                self._udp.sendto(head + packet, ("127.0.0.1", self.udp_port))
+                continue
             self._connection.sendall(b"$\0" + struct.pack(">H", len(head + packet)) + head + packet)
 
 
 class RtspCamera:
     """Listens on a free port; `play` is called for each viewer, in a thread of its own, until that is gone."""
 
-    def __init__(self, frames: list[Units], play: Callable[[Viewer], None]) -> None:
+    def __init__(
+        self,
+        frames: list[Units],
+        play: Callable[[Viewer], None],
+        *,
+        has_sets: bool = True,
+        takes_tcp: bool = True,
+        status: str = "200 OK",
+    ) -> None:
+        """Listen.
+
+        Args:
+            frames: the first says how all are to be decoded.
+            play: sends frames to a viewer.
+            has_sets: whether the description of the stream says so too.
+            takes_tcp: False for a camera that sends by UDP alone.
+            status: what it answers when it is asked to describe its stream.
+        """
         sets = ",".join(base64.b64encode(unit).decode() for unit in frames[0] if unit[0] & 0x1F in (7, 8))
-        self._sdp = _SDP.format(sets=sets)
+        self._sdp = _SDP.format(sets=f"; sprop-parameter-sets={sets}" if has_sets else "")
+        self._takes_tcp, self._status = takes_tcp, status
         self._play = play
         self._server = socket.create_server(("127.0.0.1", 0))
         self.url = f"rtsp://127.0.0.1:{self._server.getsockname()[1]}/live"
@@ -103,17 +127,30 @@ class RtspCamera:
             while line := asked.readline():
                 verb = line.split()[0]
                 headers = dict(iter(lambda: asked.readline().strip().partition(b": ")[::2], (b"", b"")))
-                said, body = b"", b""
+                said, body, status = b"", b"", b"200 OK"
                 if verb == b"DESCRIBE":
+                    status = self._status.encode()
                     said, body = b"Content-Type: application/sdp\r\n", self._sdp.encode()
                 elif verb == b"SETUP":
-                    said = b"Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n"
+                    said, status = self._set_up(viewer, headers[b"Transport"])
                 said += b"Content-Length: %d\r\n" % len(body)
-                connection.sendall(b"RTSP/1.0 200 OK\r\nCSeq: " + headers[b"CSeq"] + b"\r\n" + said + b"\r\n" + body)
+                connection.sendall(
+                    b"RTSP/1.0 " + status + b"\r\nCSeq: " + headers[b"CSeq"] + b"\r\n" + said + b"\r\n" + body
+                )
                 if verb == b"PLAY":
                     self.viewers.append(viewer)
                     threading.Thread(target=self._show, args=(viewer,), daemon=True).start()
         viewer.is_gone.set()
+
+    def _set_up(self, viewer: Viewer, wanted: bytes) -> tuple[bytes, bytes]:
+        if b"TCP" in wanted:
+            if not self._takes_tcp:
+                return b"", b"461 Unsupported Transport"
+            return b"Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n", b"200 OK"
+        ports = wanted.partition(b"client_port=")[2].split(b";")[0]
+        viewer.udp_port = int(ports.split(b"-")[0])
+        said = b"Transport: RTP/AVP/UDP;unicast;client_port=" + ports + b";server_port=22090-22091\r\nSession: 1\r\n"
+        return said, b"200 OK"
 
     def _show(self, viewer: Viewer) -> None:
         with contextlib.suppress(OSError):

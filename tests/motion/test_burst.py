@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from functions.event import Box, utc_now
 from motion.burst import BurstPace, BurstRecorder, CapturedBurst, followed
 from motion.config import Burst, Camera, Jpeg, Place
-from motion.stream import Picture
+from motion.picture import Picture
 
 PLACE = Place(lat=37.5, lon=127.0, name="Gate")
 BEGAN_AT = utc_now()
@@ -131,5 +131,5 @@ def test_a_camera_lost_within_a_burst_gives_what_it_has_if_that_can_be_confirmed
 
 def test_the_ways_into_a_camera_stay_in_one_file() -> None:
     room = Path(__file__).parents[2] / "motion"
-    opening = [p.name for p in room.glob("*.py") if "import av" in p.read_text() or "VideoCapture" in p.read_text()]
-    assert opening == ["stream.py"]
+    opening = [p.name for p in room.glob("*.py") if "av.open(" in p.read_text() or "VideoCapture" in p.read_text()]
+    assert opening == ["opening.py"]

@@ -11,7 +11,7 @@ import yaml
 from functions.cli import run_command
 from motion import cli
 from motion.config import load_cameras
-from motion.stream import Probe, probe
+from motion.reading import Probe, probe
 
 
 def write(folder: Path, **urls: str) -> Path:
@@ -27,7 +27,7 @@ def test_good_cameras_are_listed_with_what_they_are_and_a_picture(
     path = write(tmp_path, gate=str(draw_clip(size=(640, 384), fps=10)))
     assert run_command(cli.cameras, ["check", "--file", str(path), "--thumbnails", str(tmp_path / "pictures")]) == 0
     header, gate, total = capsys.readouterr().out.splitlines()
-    assert header.split() == ["camera", "codec", "size", "fps", "first", "frame", "thumbnail"]
+    assert header.split() == ["camera", "codec", "size", "fps", "first", "frame", "decoded", "thumbnail"]
     assert gate.split()[:4] == ["gate", "h264", "640x384", "10"]
     assert gate.endswith("pictures/gate.jpg")
     assert total == "1 cameras, 0 failed"
@@ -63,7 +63,7 @@ def test_a_failed_camera_is_told_with_its_reason_and_without_its_url(
 def test_a_camera_that_does_not_answer_delays_nobody_beyond_the_limit(tmp_path: Path, draw_clip: Any) -> None:
     path = write(tmp_path, good=str(draw_clip()), stuck="stuck.mp4")
 
-    def slow(url: str) -> Probe:
+    def slow(url: str, max_latency_s: float) -> Probe:
         if url.endswith("stuck.mp4"):
             time.sleep(5)
         return probe(url)

@@ -134,7 +134,7 @@ def test_the_environment_names_the_file(monkeypatch: pytest.MonkeyPatch) -> None
         ({"url": "rtsp://a host/x"}, "url: must name a host"),
         ({"url": "rtsp://host:port/x"}, "url: must name a host"),
         ({"url": "rtsp:///x"}, "url: must name a host"),
-        ({"url": "rtsp://user:pass/word@host/x"}, "write / as %2F"),
+        ({"url": "rtsp://user:pass/word@host/x"}, "must be written %2F"),
         ({"url": "webcam:front"}, "url: must be webcam: and the number of the camera, as in webcam:0"),
         ({"url": "rtsp://${NOT_SET_ANYWHERE}@x/"}, "url: ${NOT_SET_ANYWHERE} is not set: export NOT_SET_ANYWHERE"),
         ({"url": "rtsp://${not-a-name}@x/"}, "url: a variable must be written ${NAME}"),

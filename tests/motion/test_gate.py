@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bench.variants import PERSON_S, QUIET_S, far_person
 from functions.event import Box
-from motion.gate import CALIBRATION_S, Gate, GateSettings
+from motion.gate import CALIBRATION_S, STANDING_S, Gate
+from motion.look import GateSettings
 
 LOOK_S = 0.2
 SIZE = (180, 320)
@@ -174,11 +176,60 @@ def test_a_swaying_tree_is_mostly_ignored() -> None:
     assert sum(seen[50:]) < 15
 
 
-def test_what_came_to_rest_stops_being_motion() -> None:
+def test_what_stands_still_counts_until_it_is_known() -> None:
     camera = Camera()
     camera.watch(street(), 3)
     crossing(camera, street())
-    assert not any(camera.watch(with_block(street(), 172, 90), 4)[5:])
+    standing = with_block(street(), 172, 90)
+    assert all(camera.watch(standing, STANDING_S - 2)[5:])
+    camera.watch(standing, 5)
+    assert not any(camera.watch(standing, 10))
+
+
+def test_what_leaves_after_it_was_known_leaves_no_ghost() -> None:
+    camera = Camera()
+    camera.watch(street(), 3)
+    crossing(camera, street())
+    camera.watch(with_block(street(), 172, 90), STANDING_S + 5)
+    for i in range(8):
+        camera.see(with_block(street(), 172 + 14 * i, 90))
+    assert not any(camera.watch(street(), 10)[8:])
+
+
+@pytest.mark.parametrize(("contrast", "noise"), [(10, 1.5), (15, 4), (25, 4)])
+def test_a_far_person_at_night_is_seen(contrast: float, noise: float) -> None:
+    gate = Gate()
+    seen: dict[float, bool] = {}
+    for i, frame in enumerate(far_person(contrast, noise, visits=1, fps=5)):
+        if i / 5 > QUIET_S + PERSON_S + 6:
+            break
+        luma = frame.to_ndarray()[: frame.height : 2, ::2]
+        seen[i / 5] = bool(gate.see(np.ascontiguousarray(luma), i / 5))
+    there = [moved for at_s, moved in seen.items() if QUIET_S <= at_s < QUIET_S + PERSON_S]
+    assert any(there[:6]), "within a second"
+    assert sum(there) > len(there) * (0.3 if contrast == 10 else 0.9)
+    assert not any(moved for at_s, moved in seen.items() if at_s < QUIET_S)
+    assert not any(moved for at_s, moved in seen.items() if at_s > QUIET_S + PERSON_S + 2)
+
+
+def test_a_glance_suspects_what_differs_and_not_noise_or_a_known_clock() -> None:
+    camera = Camera()
+    for i in range(150):
+        camera.see(clock(street(), int(i * LOOK_S)))
+    for second in range(30, 50, 2):
+        camera.at_s += 2
+        assert not camera.gate.glance(shown(clock(street(), second), 3.0, camera.rng), camera.at_s)
+    camera.at_s += 2
+    came = with_block(clock(street(), 50), 100, 90)
+    assert camera.gate.glance(shown(came, 3.0, camera.rng), camera.at_s)
+
+
+def test_what_was_left_out_is_listed_with_its_reason() -> None:
+    camera = Camera()
+    camera.watch(street(), 3)
+    look = camera.gate.look(shown(with_block(street(), 100, 60), 3.0, camera.rng), camera.at_s + LOOK_S)
+    assert not look.regions
+    assert [rejected.reason for rejected in look.rejected] == ["seen once"]
 
 
 def test_a_changed_size_or_a_long_pause_starts_over() -> None:

@@ -116,3 +116,13 @@ def test_the_loss_of_a_node_moves_only_what_it_read(live: set[str], lost: str) -
     left = sorted(live - {lost}) or sorted(live)
     for name in left:
         assert mine(cameras, name, nodes(*left)) >= before[name]
+
+
+def test_a_camera_is_let_go_when_its_taker_says_that_it_reads_it() -> None:
+    # The file of cameras came here first: it gives the camera to edge-2, which does not know of it yet.
+    cameras = [camera("gate-1", "edge-2")]
+    unaware, aware = Node("edge-2", reading=frozenset()), Node("edge-2", reading=frozenset({"gate-1"}))
+    assert mine(cameras, "edge-1", [Node("edge-1"), unaware], ["gate-1"]) == {"gate-1"}
+    assert mine(cameras, "edge-1", [Node("edge-1"), aware], ["gate-1"]) == set()
+    older = Node("edge-2")
+    assert mine(cameras, "edge-1", [Node("edge-1"), older], ["gate-1"]) == set(), "one that does not say is believed"

@@ -14,8 +14,13 @@ import numpy as np
 import pytest
 
 from functions.event import utc_now
+from motion import clock as clock_module
+from motion import opening as opening_module
 from motion import stream as stream_module
-from motion.stream import LIVE, Picture, Stream, StreamError, backoff_s, probe
+from motion.opening import StreamError
+from motion.picture import Picture
+from motion.reading import probe
+from motion.stream import LIVE, Stream, backoff_s
 from tests.motion.rtsp_camera import RtspCamera, Viewer, encoded
 
 
@@ -135,14 +140,11 @@ def test_a_dead_camera_is_told_once_and_tried_again(
     assert stream_module.CAMERA_UP.labels("cam")._value.get() == 1
 
 
-def test_a_picture_that_changes_its_size_is_told_and_opened_again(
-    draw_clip: Any, start: Streams, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small, large = draw_clip("a.mp4", seconds=0.5), draw_clip("b.mp4", seconds=0.5, size=(640, 384))
-    frames = stream_module.read_file
-    mixed = [*frames(str(small)), *frames(str(large))]
-    monkeypatch.setattr(stream_module, "_decoded", lambda container, video: ([frame] for frame in mixed))
-    _, seen = start(str(small))
+def test_a_picture_that_changes_its_size_is_told_and_opened_again(draw_clip: Any, start: Streams) -> None:
+    small, large = draw_clip("a.h264", seconds=0.5), draw_clip("b.h264", seconds=0.5, size=(640, 384))
+    mixed = small.with_name("mixed.h264")
+    mixed.write_bytes(small.read_bytes() + large.read_bytes())
+    _, seen = start(str(mixed))
     until(lambda: len(seen.states) >= 3)
     assert seen.states[:3] == [LIVE, "lost: the picture changed from 320x192 to 640x384", LIVE]
 
@@ -157,10 +159,10 @@ def test_the_pause_between_tries_doubles_is_jittered_and_has_a_cap() -> None:
 
 def test_no_way_to_fall_silent_goes_unnoticed_for_ten_seconds() -> None:
     limits_s = (
-        stream_module.OPEN_TIMEOUT_S,
-        stream_module.SILENCE_S,
+        opening_module.OPEN_TIMEOUT_S,
+        opening_module.SILENCE_S,
         stream_module.HANG_S + 1,
-        stream_module._SLOW_WINDOW_S,
+        clock_module._SLOW_WINDOW_S,
     )
     assert max(limits_s) < 10
 
@@ -168,7 +170,7 @@ def test_no_way_to_fall_silent_goes_unnoticed_for_ten_seconds() -> None:
 def test_a_server_that_accepts_and_says_nothing_is_lost_and_does_not_hold_up_the_end(
     start: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_module, "OPEN_TIMEOUT_S", 1.5)
+    monkeypatch.setattr(opening_module, "OPEN_TIMEOUT_S", 1.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         stream, seen = start(f"rtsp://user:hunter2@127.0.0.1:{silent.getsockname()[1]}/x")
         until(lambda: bool(seen.states), 10)
@@ -182,7 +184,7 @@ def test_a_thread_that_hangs_is_replaced_and_not_heard_again(
     draw_clip: Any, start: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = str(draw_clip())
-    hang, opened = threading.Event(), stream_module._opened
+    hang, opened = threading.Event(), stream_module.opened
     calls: list[str] = []
 
     def hanging(url: str) -> Any:
@@ -191,7 +193,7 @@ def test_a_thread_that_hangs_is_replaced_and_not_heard_again(
             hang.wait(20)
         return opened(url)
 
-    monkeypatch.setattr(stream_module, "_opened", hanging)
+    monkeypatch.setattr(stream_module, "opened", hanging)
     monkeypatch.setattr(stream_module, "HANG_S", 0.3)
     stream, seen = start(clip)
     time.sleep(0.4)
@@ -206,13 +208,13 @@ def test_a_thread_that_hangs_is_replaced_and_not_heard_again(
 def test_threads_that_hang_are_few_and_the_last_goes_on_when_it_is_let_go(
     draw_clip: Any, start: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hang, opened = threading.Event(), stream_module._opened
+    hang, opened = threading.Event(), stream_module.opened
 
     def hanging(url: str) -> Any:
         hang.wait(20)
         return opened(url)
 
-    monkeypatch.setattr(stream_module, "_opened", hanging)
+    monkeypatch.setattr(stream_module, "opened", hanging)
     monkeypatch.setattr(stream_module, "HANG_S", 0.0)
     stream, seen = start(str(draw_clip()))
     for _ in range(50):
@@ -249,7 +251,7 @@ def test_rtsp_is_read_lost_when_its_server_dies_and_live_again_after_it_while_a_
 def test_a_frozen_stream_is_lost_and_live_again_after_it(
     draw_clip: Any, rtsp_server: Any, start: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_module, "SILENCE_S", 2.0)
+    monkeypatch.setattr(opening_module, "SILENCE_S", 2.0)
     draw_clip("cam1.mp4", seconds=3.0)
     rtsp_server.start()
     stream, seen = start(rtsp_server.url("cam1.mp4"))
@@ -316,7 +318,7 @@ class Shown:
 
 def test_decoding_that_falls_behind_goes_on_with_key_frames_only_until_it_has_caught_up() -> None:
     codec = Codec()
-    clock = stream_module._LiveClock(codec)
+    clock = clock_module.LiveClock(codec)
     # Half as fast as the camera for 4 s, then key frames only, ten times as fast.
     due, at_s, pts_s, lags = [], 100.0, 0.0, []
     for _ in range(400):
@@ -333,7 +335,7 @@ def test_decoding_that_falls_behind_goes_on_with_key_frames_only_until_it_has_ca
 def shown(pts_s: Callable[[int], float], at_s: Callable[[int], float], *, key_every: int) -> list[bool]:
     """What becomes of each frame of a camera that we can follow, by the times of its clock and at which it comes."""
     codec = Codec()
-    clock = stream_module._LiveClock(codec)
+    clock = clock_module.LiveClock(codec)
     return [
         (codec.skip_frame == "DEFAULT" or i % key_every == 0) and clock.is_due(Shown(pts_s(i)), 100 + at_s(i))
         for i in range(2500)
@@ -356,7 +358,7 @@ def test_a_camera_whose_clock_is_slow_is_left_out_less_and_less() -> None:
 
 def test_what_came_while_the_process_stood_still_is_passed_to_the_end() -> None:
     codec = Codec()
-    clock = stream_module._LiveClock(codec)
+    clock = clock_module.LiveClock(codec)
     stopped_s = 4.5
     at_s = pts_s = 0.0
     due: list[tuple[bool, float]] = []
@@ -375,16 +377,16 @@ def test_what_came_while_the_process_stood_still_is_passed_to_the_end() -> None:
 
 
 def test_a_jump_of_a_cameras_own_clock_drops_nothing() -> None:
-    clock = stream_module._LiveClock(Codec())
+    clock = clock_module.LiveClock(Codec())
     frames = [(i * 0.04, i * 0.04) for i in range(50)] + [(2 + i * 0.04, i * 0.04 - 900) for i in range(50)]
     assert all(clock.is_due(Shown(pts_s), 100 + at_s) for at_s, pts_s in frames)
 
 
 def test_a_stream_too_slow_for_a_burst_is_told() -> None:
-    clock = stream_module._LiveClock(Codec())
+    clock = clock_module.LiveClock(Codec())
     with pytest.raises(StreamError, match="only 3 frames in 8 s: set it to 2 or more a second"):
         for i in range(10):
-            clock.is_due(Shown(i * 3.0), 100 + i * 3.0)
+            clock.require_pace(100 + i * 3.0)
 
 
 def test_luma_is_every_nth_pixel_of_the_brightness_and_about_320_wide() -> None:

@@ -1,0 +1,128 @@
+"""Questions about one region that differs from the background: is it a thing, the place one left, or only light?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from motion import pixels
+from motion.background import Background
+from motion.look import Point
+from motion.pixels import Luma, Mask, Patch, Window
+
+_MARGIN_PX = 4
+_EDGE_SHARE = 0.25  # of a region's contrast: what must have been added to its outline, or taken from it
+_LIT_CORRELATION = 0.92
+_LIT_TEXTURE = 5.0  # standard deviation in levels: on a plain surface light and a thing look the same
+_DISPLACED_PX = 8
+_DISPLACED_ERROR = 0.5  # of what differs, where it is compared with its surroundings moved by so much at most
+_DISPLACED_TEXTURE, _DISPLACED_SPREAD = 0.6, 9.0  # deviation of what is around: in shares of the change, in levels
+_DISPLACED_SAMPLE = 200  # of its pixels about so many are compared
+_DOWN, _RIGHT = (
+    steps.ravel() for steps in np.mgrid[-_DISPLACED_PX : _DISPLACED_PX + 1 : 2, -_DISPLACED_PX : _DISPLACED_PX + 1 : 2]
+)
+_DISPLACED_SHARE = 0.04  # of the picture: what is larger does not sway
+_CORE_SHARE, _CORE_PX = 0.15, 15  # of the least region: what must differ by all of the threshold; how far it reaches
+_GAP_PX = 7  # pixels that differ are one region where they are nearer to each other than this
+_FAR, _NEAR = 0.6, 1.6  # of the least region: at the top and at the bottom of the picture
+
+
+def min_area_px(share: float, window: Window, shape: tuple[int, int]) -> float:
+    """The least region, in pixels, where it stands: what is far away is high up in the picture, and small."""
+    height, width = shape
+    foot = (window[1] + window[3]) / height
+    return share * height * width * (_FAR + (_NEAR - _FAR) * foot)
+
+
+def is_object(patch: Patch, now: Luma, background: Background) -> bool:
+    """Whether its outline is in the picture and not in the background: something stands there."""
+    added, contrast = _outline(patch, now, background)
+    return added >= _EDGE_SHARE * contrast
+
+
+def is_bare_again(patch: Patch, now: Luma, background: Background) -> bool:
+    """Whether its outline is in the background and no longer in the picture: what stood there has left."""
+    added, contrast = _outline(patch, now, background)
+    return added <= -_EDGE_SHARE * contrast
+
+
+def is_lit(patch: Patch, now: Luma, background: Background) -> bool:
+    """Whether it is the surface that was there before, in another light: its texture has stayed."""
+    x, y, w, h = patch.window
+    window = np.s_[y : y + h, x : x + w]
+    before = background.average[window][patch.mask]
+    after = now[window][patch.mask].astype(np.float32)
+    spread = float(before.std())
+    if spread < _LIT_TEXTURE + 2 * float(background.noise[window][patch.mask].mean()) or float(after.std()) < 1.0:
+        return False
+    return float(np.corrcoef(before, after)[0, 1]) > _LIT_CORRELATION
+
+
+def is_displaced(patch: Patch, now: Luma, background: Background) -> bool:
+    """Whether it is what was there before, moved by a few pixels: leaves, a flag, balloons, a mast that sways."""
+    x, y, w, h = patch.window
+    if patch.area > _DISPLACED_SHARE * now.size:
+        return False
+    average, reach = background.average, _DISPLACED_PX
+    rows, columns = np.nonzero(patch.mask)
+    step = max(1, len(rows) // _DISPLACED_SAMPLE)
+    rows, columns = rows[::step] + y, columns[::step] + x
+    seen = now[rows, columns].astype(np.float32)
+    stayed = float(np.abs(seen - average[rows, columns]).mean())
+    around = average[max(0, y - reach) : y + h + reach, max(0, x - reach) : x + w + reach]
+    if around.std() < max(_DISPLACED_TEXTURE * stayed, _DISPLACED_SPREAD):
+        return False  # too plain for anything of it to be seen moving
+    moved_rows = np.clip(rows + _DOWN[:, None], 0, now.shape[0] - 1)
+    moved_columns = np.clip(columns + _RIGHT[:, None], 0, now.shape[1] - 1)
+    errors = np.abs(average[moved_rows, moved_columns] - seen).mean(axis=1)
+    return float(errors.min()) < _DISPLACED_ERROR * stayed
+
+
+def components(changed: Mask, faint: Mask, min_px: float) -> list[Patch]:
+    """Connected patches of at least half of `min_px`, gaps of a few pixels closed.
+
+    A patch has a core of what changed, and goes on around it over what changed by half as much.
+    """
+    core_px = _CORE_SHARE * min_px
+    if np.count_nonzero(changed) < core_px:
+        return []
+    near = pixels.grown(changed.view(np.uint8), _CORE_PX).view(np.bool_)
+    whole = faint & near
+    joined = pixels.shrunk(pixels.grown(whole.view(np.uint8), _GAP_PX), _GAP_PX).view(np.bool_)
+    found = pixels.patches(joined, min_px / 2)
+    return [p for p in found if np.count_nonzero(changed[window_of(p)] & p.mask) >= core_px]
+
+
+def window_of(patch: Patch) -> tuple[slice, slice]:
+    """Where a region is, as an index of the picture."""
+    x, y, w, h = patch.window
+    return np.s_[y : y + h, x : x + w]
+
+
+def watched(shape: tuple[int, int], masks: Sequence[Sequence[Point]]) -> Mask:
+    """The pixels outside all masks, which are polygons in fractions of the frame."""
+    found = np.ones(shape, np.bool_)
+    for polygon in masks:
+        found &= ~pixels.filled(shape, [(round(x * shape[1]), round(y * shape[0])) for x, y in polygon])
+    return found
+
+
+def _outline(patch: Patch, now: Luma, background: Background) -> tuple[float, float]:
+    """By how many levels its outline is stronger than in the background, and by how many its inside differs."""
+    height, width = now.shape
+    x, y, w, h = patch.window
+    top, left = max(0, y - _MARGIN_PX), max(0, x - _MARGIN_PX)
+    window = np.s_[top : min(height, y + h + _MARGIN_PX), left : min(width, x + w + _MARGIN_PX)]
+    seen, before = np.ascontiguousarray(now[window]), pixels.rounded(background.average[window])
+    inside = np.zeros(seen.shape, np.uint8)
+    inside[y - top : y - top + h, x - left : x - left + w] = patch.mask
+    outline = (pixels.grown(inside, 3) - pixels.shrunk(inside, 3)).view(np.bool_)
+    added = _range(seen)[outline].mean() - _range(before)[outline].mean()
+    filled = inside.view(np.bool_)
+    contrast = np.abs(seen[filled].astype(np.float32) - before[filled]).mean()
+    return float(added), float(contrast)
+
+
+def _range(picture: Luma) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return (pixels.grown(picture, 3) - pixels.shrunk(picture, 3)).astype(np.float32)
