@@ -23,8 +23,7 @@ import numpy as np
 
 from detect.rules import RULES, confirm
 from detect.training.augment import compression, noise
-from detect.training.corpus import CorpusError, Sample, read_corpus
-from detect.training.evaluate import read_image
+from detect.training.corpus import CorpusError, Sample, read_corpus, read_image
 from detect.training.scores import Tally, tally
 from detect.zoom import cut, keep_overlapping, part
 from functions import HAZARDS, Box, Detection, Hazard

@@ -14,7 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import cv2
+import numpy as np
+
 from functions import HAZARDS, Box
+from models.letterbox import Image
 
 Split = Literal["train", "val", "test"]
 NEGATIVE = "negative"
@@ -103,6 +107,18 @@ def read_corpus(folder: Path, *, check: bool = True) -> list[Sample]:
         _check(sample, check)
         sample.truths()
     return samples
+
+
+def read_image(sample: Sample) -> Image:
+    """Decode a picture of the corpus.
+
+    Raises:
+        CorpusError: it cannot be decoded.
+    """
+    image = cv2.imread(str(sample.path))
+    if image is None:
+        raise CorpusError(f"{sample.path} cannot be decoded")
+    return np.asarray(image, np.uint8)
 
 
 def digest(samples: Iterable[Sample]) -> str:

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from detect.training.augment import Boxes, zoom
-from detect.training.corpus import CorpusError, Sample, Truth, read_corpus
-from detect.training.evaluate import Finder, read_image
+from detect.training.corpus import CorpusError, Sample, Truth, read_corpus, read_image
+from detect.training.evaluate import Finder
 from functions import HAZARDS, Box, Detection
 from models.network import HAZARD, Network, Spec
 from models.registry import ModelError
