@@ -125,6 +125,13 @@ def as_yolo(network: Any) -> Any:
     return yolo
 
 
+def untrained(size: str) -> Any:
+    """A YOLOv8 of that size (`n`, `s`, `m`) for the hazards, with weights of chance."""
+    network = DetectionModel(f"yolov8{size}.yaml", nc=len(HAZARDS), verbose=False)
+    network.names = dict(enumerate(HAZARDS))
+    return network
+
+
 def write_state(network: Any, size_px: int, path: Path) -> None:
     """Write a network's tensors in half precision, and what is needed to build it around them."""
     state = {name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()}

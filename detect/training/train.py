@@ -34,6 +34,9 @@ def main() -> None:
     parser.add_argument(
         "--weights", type=Path, default=WEIGHTS / "hazard4_320.pt", help="where to start: a recorded .pt"
     )
+    parser.add_argument(
+        "--network", choices=["n", "s", "m"], help="begin with an untrained YOLOv8 of this size instead"
+    )
     parser.add_argument("--recipe", type=Path, help="numbers that differ from those of detect/training/recipe.py")
     parser.add_argument("--final", type=Path, nargs="*", default=[], help="more corpora whose train split is added")
     parser.add_argument(
@@ -58,7 +61,7 @@ def main() -> None:
         train(
             samples,
             recipe,
-            chosen.weights,
+            chosen.network or chosen.weights,
             chosen.run,
             hard=hard,
             device=chosen.device,
@@ -73,7 +76,7 @@ def main() -> None:
 def train(
     samples: Sequence[Sample],
     recipe: Recipe,
-    weights: Path,
+    weights: Path | str,
     run: Path,
     *,
     hard: Collection[str] = (),
@@ -87,7 +90,7 @@ def train(
     Args:
         samples: pictures of the splits train and val.
         recipe: the numbers of the run, which may not change between its starts.
-        weights: where it starts.
+        weights: where it starts: a file, or the size (n, s, m) of a YOLOv8 to begin untrained.
         run: its folder.
         hard: names of pictures to draw more often.
         device: `cpu`, or the number of a GPU.
@@ -111,9 +114,9 @@ def train(
     torch_setup.prepare(threads)
     from detect.training.run_state import read_state
     from detect.training.trainer import HazardTrainer, look_at_best
-    from models.checkpoint import read_checkpoint
+    from models.checkpoint import read_checkpoint, untrained
 
-    network = read_checkpoint(weights, pickles=True).network
+    network = untrained(weights) if isinstance(weights, str) else read_checkpoint(weights, pickles=True).network
     last, best = run / "weights/last.pt", run / "weights/best.pt"
     record_of_run = _described_run(samples, hard, recipe, weights)
     if last.is_file():
@@ -181,10 +184,17 @@ def _options(recipe: Recipe, run: Path, device: str, workers: int) -> dict[str, 
     }
 
 
-def _described_run(samples: Sequence[Sample], hard: Collection[str], recipe: Recipe, weights: Path) -> dict[str, Any]:
+def _described_run(
+    samples: Sequence[Sample], hard: Collection[str], recipe: Recipe, weights: Path | str
+) -> dict[str, Any]:
     """What a run is made from, to be told in its card and to be the same at each of its starts."""
+    start = (
+        {"name": f"YOLOv8{weights}, untrained", "sha256": ""}
+        if isinstance(weights, str)
+        else {"name": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
+    )
     return {
-        "weights": {"name": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},
+        "weights": start,
         "train": _described([s for s in samples if s.split == "train"]),
         "val": _described([s for s in samples if s.split == "val"]),
         "hard": sorted(hard),
