@@ -82,12 +82,13 @@ def main() -> None:
         default=[],
         help="corpora of weapons, to compare whole frames, tiles and people",
     )
+    parser.add_argument("--looks-pictures", type=int, default=0, metavar="N", help="on about N pictures; 0: on all")
     parser.add_argument("--out", type=Path, help="where to write the tables")
     chosen = parser.parse_args()
     try:
         lines = _measure(chosen)
         for folder in chosen.looks:
-            lines += ["", *tables(folder, chosen.weights, chosen.device)]
+            lines += ["", *tables(folder, chosen.weights, chosen.device, chosen.looks_pictures)]
     except (CorpusError, ModelError) as error:
         parser.error(str(error))
     print("\n".join(lines))
@@ -132,7 +133,7 @@ def look(samples: Sequence[Sample], finder: Finder, effect: Callable[[Image], Im
     return Looked(samples, found, [sample.truths() for sample in samples])
 
 
-def _unseen(samples: Sequence[Sample]) -> Sequence[Sample]:
+def _unseen(samples: list[Sample]) -> list[Sample]:
     """Of a corpus with splits, the pictures that are kept aside; of one of a single split, all."""
     aside = [s for s in samples if s.split != "train"]
     return aside or samples

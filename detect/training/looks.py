@@ -92,14 +92,16 @@ def ways(weights: Path, device: str) -> list[Way]:
     ]
 
 
-def tables(folder: Path, weights: Path, device: str) -> list[str]:
-    """Lines of the tables for the validation split of a corpus.
+def tables(folder: Path, weights: Path, device: str, count: int = 0) -> list[str]:
+    """Lines of the tables for the validation split of a corpus, or for about `count` pictures of it.
 
     Raises:
         CorpusError: the corpus cannot be read.
         ModelError: nor can a network.
     """
     samples = [s for s in read_corpus(folder) if s.split == "val" and _says_of_weapons(s)]
+    if count:
+        samples = samples[:: max(1, len(samples) // count)]
     compared = ways(weights, device)
     pictures, told = [], {way.name: list[Told]() for way in compared}
     for sample in samples:
@@ -109,7 +111,7 @@ def tables(folder: Path, weights: Path, device: str) -> list[str]:
             told[way.name].append(_tell(way, image))
     rates = {way.name: _thresholds(way.look) for way in compared}
     return [
-        f"Weapons told in {len(samples)} pictures of {folder.name}, `{weights.name}`, by `make evaluate LOOKS=`.",
+        f"Weapons told in {len(samples)} pictures of {folder.name} (val), `{weights.name}`, by `make evaluate LOOKS=`.",
         "",
         *_looks_table(pictures, told, rates),
         "",

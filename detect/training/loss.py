@@ -22,6 +22,9 @@ class HazardLoss(v8DetectionLoss):  # type: ignore[misc]
     it sees. Its edges teach as those of any other box.
     """
 
+    assigner: Any
+    bce: Any
+
     def __init__(self, model: Any) -> None:
         super().__init__(model)
         self.assigner = WeaponAssigner(

@@ -25,9 +25,22 @@ from detect.training.corpus import CorpusError, Sample, read_corpus, read_image
 
 MOST_BYTES = 55_000_000
 """Of one part, under the 60 MB that it may have with the tar file's own headers."""
-WHEELS = tuple(
-    "ultralytics-opencv-headless ultralytics-thop ultralytics-platform msgspec simplejpeg onnx onnxslim onnxruntime "
-    "polars polars-runtime-32 structlog prometheus-client ml-dtypes colorama flatbuffers".split()
+WHEELS = (
+    "ultralytics-opencv-headless",
+    "ultralytics-thop",
+    "ultralytics-platform",
+    "msgspec",
+    "simplejpeg",
+    "onnx",
+    "onnxslim",
+    "onnxruntime",
+    "polars",
+    "polars-runtime-32",
+    "structlog",
+    "prometheus-client",
+    "ml-dtypes",
+    "colorama",
+    "flatbuffers",
 )
 _QUALITY = 85
 _CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
