@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
@@ -10,34 +9,35 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import msgspec
 
 from api import settings as environment
 from functions.event import Stage
 from functions.settings import SettingsError
+from web.keys import ROLES, Role, new_key
 
 if TYPE_CHECKING:
     from api.feedback import Exported
     from store.records import Post, Sighting
 
-_USAGE = "usage: bongsu trace EVENT_ID   (ids are in the logs as event_id)"
 
+@click.command()
+@click.argument("event_id", metavar="EVENT_ID")
+def trace(event_id: str) -> int:
+    """Print where an event spent its time.
 
-def trace(arguments: list[str]) -> int:
-    """Print the stages of an event with their queued and working seconds; the exit status."""
-    if len(arguments) != 1 or arguments[0].startswith("-"):
-        is_help = arguments in (["-h"], ["--help"])
-        print(_USAGE, file=sys.stdout if is_help else sys.stderr)
-        return 0 if is_help else 2
+    Each stage has its queued and working seconds; the id is in the logs as event_id.
+    """
     from store import StoreError
 
     try:
-        found = asyncio.run(_look_up(arguments[0]))
+        found = asyncio.run(_look_up(event_id))
     except (SettingsError, StoreError) as error:
         print(f"bongsu trace: {error}", file=sys.stderr)
         return 1
     if not found:
-        print(f"bongsu trace: no event {arguments[0]!r} was recorded in this database", file=sys.stderr)
+        print(f"bongsu trace: no event {event_id!r} was recorded in this database", file=sys.stderr)
         return 1
     print("\n\n".join(describe(sighting, posts) for sighting, posts in found))
     return 0
@@ -77,12 +77,14 @@ def _legs(sighting: Sighting, posts: Sequence[Post]) -> list[tuple[str, Stage, d
     return legs
 
 
-def db(arguments: list[str]) -> int:
-    """Bring the database's tables to the schema of this version; the exit status."""
-    parser = argparse.ArgumentParser(prog="bongsu db", description="The database of BONGSU_DATABASE_URL.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("upgrade", help="create its tables, or bring them to this version's schema; safe to repeat")
-    parser.parse_args(arguments)
+@click.group()
+def db() -> None:
+    """Create or upgrade the database of BONGSU_DATABASE_URL."""
+
+
+@db.command()
+def upgrade() -> int:
+    """Create its tables, or bring them to this version's schema; safe to repeat."""
     from store import StoreError
     from store.database import Database
 
@@ -98,46 +100,52 @@ def db(arguments: list[str]) -> int:
     return 0
 
 
-def snapshots(arguments: list[str]) -> int:
-    """Delete pictures that are kept no longer; the exit status."""
-    parser = argparse.ArgumentParser(prog="bongsu snapshots", description="The pictures of BONGSU_SNAPSHOT_URL.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("prune", help="delete old pictures now; the map API does so every hour")
-    command.add_argument("--days", type=float, help="keep this long (BONGSU_SNAPSHOT_KEEP_DAYS; 0: for ever)")
-    command.add_argument("--gb", type=float, help="keep so much (BONGSU_SNAPSHOT_KEEP_GB; 0: no limit)")
-    command.add_argument("--rehearse", action="store_true", help="delete nothing, say what would be")
-    chosen = parser.parse_args(arguments)
+@click.group()
+def snapshots() -> None:
+    """Delete old pictures of BONGSU_SNAPSHOT_URL."""
+
+
+@snapshots.command("prune")
+@click.option("--days", type=float, help="Keep this long (BONGSU_SNAPSHOT_KEEP_DAYS; 0: without limit).")
+@click.option("--gb", type=float, help="Keep so much (BONGSU_SNAPSHOT_KEEP_GB; 0: without limit).")
+@click.option("--rehearse", is_flag=True, help="Delete nothing, say what would be.")
+def snapshots_prune(days: float | None, gb: float | None, rehearse: bool) -> int:
+    """Delete old pictures now; the map API does so every hour."""
     from api.retention import prune
     from store.snapshots import SnapshotError, Snapshots
 
-    given = {"snapshot_keep_days": chosen.days, "snapshot_keep_gb": chosen.gb}
+    given = {"snapshot_keep_days": days, "snapshot_keep_gb": gb}
     try:
         settings = environment.load()
         settings = msgspec.structs.replace(
             settings, **{name: value for name, value in given.items() if value is not None}
         )
-        done = asyncio.run(prune(Snapshots.open(settings.snapshot_url), settings, is_rehearsal=chosen.rehearse))
+        done = asyncio.run(prune(Snapshots.open(settings.snapshot_url), settings, is_rehearsal=rehearse))
     except (ValueError, SnapshotError) as error:
         print(f"bongsu snapshots: {error}", file=sys.stderr)
         return 1
-    verb = "would delete" if chosen.rehearse else "deleted"
+    verb = "would delete" if rehearse else "deleted"
     freed_mb, kept_mb = done.freed_bytes / 1e6, done.kept_bytes / 1e6
     print(f"{verb} {done.deleted} pictures ({freed_mb:,.1f} MB), kept {done.kept} ({kept_mb:,.1f} MB)")
     return 0
 
 
-def key(arguments: list[str]) -> int:
-    """Make a key of the API; the exit status. The line goes to stdout, the key itself to stderr, and nowhere else."""
-    from web.keys import ROLES, new_key
+@click.group()
+def key() -> None:
+    """Make keys of the map API (BONGSU_API_KEYS)."""
 
-    parser = argparse.ArgumentParser(prog="bongsu key", description="Keys of the map API (BONGSU_API_KEYS).")
-    commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("new", help="print a new key once, and the line to add to the file of keys")
-    command.add_argument("name", help="whose key it is: 1 to 64 letters, digits, dots or dashes")
-    command.add_argument("--role", required=True, choices=ROLES, help="a viewer reads; an operator reviews too")
-    chosen = parser.parse_args(arguments)
+
+@key.command("new")
+@click.argument("name")
+@click.option("--role", required=True, type=click.Choice(ROLES), help="A viewer reads; an operator reviews too.")
+def key_new(name: str, role: Role) -> int:
+    """Print a new key once, and the line to add to the file of keys.
+
+    NAME is whose key it is: 1 to 64 letters, digits, dots or dashes. The line goes to stdout, the key itself to stderr,
+    and nowhere else.
+    """
     try:
-        text, made = new_key(chosen.name, chosen.role)
+        text, made = new_key(name, role)
     except ValueError as error:
         print(f"bongsu key: {error}", file=sys.stderr)
         return 1
@@ -147,26 +155,28 @@ def key(arguments: list[str]) -> int:
     return 0
 
 
-def feedback(arguments: list[str]) -> int:
-    """Write reviewed incidents as pictures to train on; the exit status."""
-    parser = argparse.ArgumentParser(prog="bongsu feedback", description="What operators said of incidents.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("export", help="write pictures and labels in YOLO's form")
-    command.add_argument("folder", type=Path, help="a new or empty folder")
-    command.add_argument("--since", help="only what was reviewed then or later, like 2026-11-22T05:03:00Z")
-    chosen = parser.parse_args(arguments)
+@click.group()
+def feedback() -> None:
+    """Export what operators said of incidents."""
+
+
+@feedback.command("export")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--since", metavar="TIME", help="Only what was reviewed then or later, like 2026-11-22T05:03:00Z.")
+def feedback_export(folder: Path, since: str | None) -> int:
+    """Write reviewed incidents to FOLDER, new or empty: pictures and labels in YOLO's form."""
     from api.feedback import ExportError
     from api.filters import parse_time
     from store import StoreError
     from store.snapshots import SnapshotError
 
     try:
-        done = asyncio.run(_export(chosen.folder, parse_time("--since", chosen.since)))
+        done = asyncio.run(_export(folder, parse_time("--since", since)))
     except (ValueError, ExportError, SnapshotError, StoreError) as error:
         print(f"bongsu feedback: {error}", file=sys.stderr)
         return 1
     print(
-        f"wrote {done.positives} positives and {done.negatives} negatives to {chosen.folder}; "
+        f"wrote {done.positives} positives and {done.negatives} negatives to {folder}; "
         f"left out {done.gone} whose picture is no longer kept, {done.unclear} whose truth is unclear"
     )
     return 0

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import functools
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from importlib.metadata import entry_points, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
+from typing import ParamSpec
 
+import click
 import msgspec
 
+import functions
 from functions import scaffold
 from functions.broker import Broker, BrokerError, DeadLetter, QueueDiffers, connect
 from functions.event import DecodeError, Event, decode, utc_now
@@ -19,63 +22,162 @@ from functions.function import DeclarationError, load_function
 from functions.settings import SettingsError, load
 from functions.topology import MOTION, queue, queues
 
-_OWN = {
-    "dead": "list, show and replay what nobody could handle",
-    "topology": "declare the queues of some functions",
-    "function": "write a new function, its manifest and its test",
-}
+_P = ParamSpec("_P")
+_HELP_NAMES = ("-h", "--help")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its status."""
+    require_own_package()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    rooms = {e.name: e for e in entry_points(group="bongsu.commands")}
-    if not given or given[0] in ("-h", "--help", "help"):
-        _print_help(rooms)
-        sys.exit(0 if given else 2)
-    if given == ["--version"]:
-        print(f"bongsu {version('bongsu')}")
-        sys.exit(0)
-    name, rest = given[0], given[1:]
-    if name in rooms:
-        sys.exit(rooms[name].load()(rest))
-    own = {"dead": _dead, "topology": _topology, "function": _function}
-    if name not in own:
-        sys.exit(f"bongsu: no command {name!r}: choose one of {', '.join(sorted({*own, *rooms}))}")
+    if given[:1] == ["help"]:
+        given[0] = "--help"
+    sys.exit(run_command(bongsu, given, "bongsu"))
+
+
+def run_command(command: click.Command, arguments: Sequence[str], name: str | None = None) -> int:
+    """Run a command as `bongsu` does.
+
+    Args:
+        command: `bongsu`, or the command of a room.
+        arguments: What follows the command's name on the command line.
+        name: How the command calls itself in usage and errors; None: `bongsu` and its own name.
+
+    Returns:
+        The exit status: 0, 1 where it failed, 2 where it was called wrongly. A message is printed on stderr.
+    """
     try:
-        sys.exit(own[name](rest))
-    except (BrokerError, DeclarationError, SettingsError, ValueError) as error:
-        sys.exit(f"bongsu: {error}")
+        status = command.main(list(arguments), prog_name=name or f"bongsu {command.name}", standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        print(f"bongsu: {error.format_message()}", file=sys.stderr)
+        return error.exit_code
+    except click.Abort:
+        return 130
+    return status or 0
 
 
-def _print_help(rooms: Iterable[str]) -> None:
-    print("usage: bongsu COMMAND …\n")
-    for name, text in _OWN.items():
-        print(f"  {name:10} {text}")
-    for name in sorted(rooms):
-        print(f"  {name:10} see bongsu {name} --help")
+def require_own_package() -> None:
+    """Exit with one line where another distribution has overwritten this package, whose name is not ours alone."""
+    if getattr(getattr(functions, "on", None), "__module__", None) != "functions.function":
+        others = sorted({*packages_distributions().get("functions", ())} - {"bongsu"})
+        sys.exit(
+            f"bongsu: the package 'functions' in {Path(__file__).parent} was overwritten by "
+            f"{', '.join(others) or 'another distribution'}: install bongsu in a virtual environment of its own"
+        )
 
 
-def _dead(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="bongsu dead", description="Messages that nobody could handle.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    listing = commands.add_parser("list", help="one line each, oldest first")
-    listing.add_argument("--queue", help="only this queue, such as fire.post")
-    listing.add_argument("--limit", type=int, default=100)
-    show = commands.add_parser("show", help="one of them, whole")
-    show.add_argument("id")
-    replay = commands.add_parser("replay", help="put them back into the queues they died in")
-    replay.add_argument("ids", nargs="*", help="as `bongsu dead list` names them")
-    replay.add_argument("--all", action="store_true", help="all of them")
-    replay.add_argument("--queue", help="all of this queue")
-    chosen = parser.parse_args(arguments)
-    if chosen.command == "list":
-        return _with_broker(lambda broker: _list_dead(broker, chosen.queue, chosen.limit))
-    if chosen.command == "show":
-        return _with_broker(lambda broker: _show_dead(broker, chosen.id))
-    if not (chosen.ids or chosen.all or chosen.queue):
-        parser.error("name the ids to replay, or --queue, or --all")
-    return _with_broker(lambda broker: _replay_dead(broker, chosen.ids, chosen.queue))
+class _Commands(click.Group):
+    """Our own commands, and those of the rooms, which are imported only when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_rooms()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        room = _rooms().get(cmd_name)
+        return _load(room) if own is None and room is not None else own
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
+            names = ", ".join(self.list_commands(ctx))
+            raise click.ClickException(f"no command {args[0]!r}: choose one of {names}")
+        return super().resolve_command(ctx, args)
+
+
+def _rooms() -> dict[str, EntryPoint]:
+    return {e.name: e for e in entry_points(group="bongsu.commands")}
+
+
+def _load(room: EntryPoint) -> click.Command:
+    """The command of a room; where that cannot be imported, as in the image of another, one that says so."""
+    try:
+        command = room.load()
+    except ImportError as error:
+        reason = str(error)
+    else:
+        assert isinstance(command, click.Command), f"{room.value} must be a command of click"
+        return command
+
+    def refuse(arguments: Sequence[str]) -> None:
+        raise click.ClickException(
+            f"{room.name} needs what is not installed here ({reason}): pip install 'bongsu[all]'"
+        )
+
+    return click.Command(
+        room.name,
+        callback=refuse,
+        params=[click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)],
+        context_settings={"ignore_unknown_options": True, "help_option_names": []},
+        short_help="Not installed here: see bongsu[all].",
+    )
+
+
+def _version() -> str:
+    try:
+        return version("bongsu")
+    except PackageNotFoundError:
+        return "unknown: run from a checkout that is not installed"
+
+
+def _in_one_line(call: Callable[_P, int]) -> Callable[_P, int]:
+    """Turn what a user can mend into one line on stderr."""
+
+    @functools.wraps(call)
+    def called(*args: _P.args, **kwargs: _P.kwargs) -> int:
+        try:
+            return call(*args, **kwargs)
+        except (BrokerError, DeclarationError, SettingsError, ValueError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+
+    return called
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": _HELP_NAMES})
+@click.version_option(_version(), prog_name="bongsu", message="%(prog)s %(version)s")
+def bongsu() -> None:
+    """Watch CCTV for accidents, fires, guns and knives, and tell people."""
+
+
+@bongsu.group()
+def dead() -> None:
+    """List, show and replay messages that nobody could handle."""
+
+
+@dead.command("list")
+@click.option("--queue", "name", metavar="QUEUE", help="Only this queue, such as fire.post.")
+@click.option("--limit", type=int, default=100, show_default=True, help="At most so many.")
+@_in_one_line
+def _dead_list(name: str | None, limit: int) -> int:
+    """Print one line each, oldest first."""
+    return _with_broker(lambda broker: _list_dead(broker, name, limit))
+
+
+@dead.command("show")
+@click.argument("id_", metavar="ID")
+@_in_one_line
+def _dead_show(id_: str) -> int:
+    """Print one of them, whole."""
+    return _with_broker(lambda broker: _show_dead(broker, id_))
+
+
+@dead.command("replay")
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option("--all", "is_all", is_flag=True, help="All of them.")
+@click.option("--queue", "name", metavar="QUEUE", help="All of this queue.")
+@_in_one_line
+def _dead_replay(ids: tuple[str, ...], is_all: bool, name: str | None) -> int:
+    """Put them back into the queues they died in.
+
+    An ID is as `bongsu dead list` prints it.
+    """
+    if not (ids or is_all or name):
+        raise click.UsageError("name the ids to replay, or --queue, or --all")
+    return _with_broker(lambda broker: _replay_dead(broker, ids, name))
 
 
 async def _list_dead(broker: Broker, name: str | None, limit: int) -> int:
@@ -113,16 +215,21 @@ async def _replay_dead(broker: Broker, ids: Sequence[str], name: str | None) -> 
     return 0 if replayed == len(chosen) else 1
 
 
-def _topology(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="bongsu topology", description="The queues.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    apply = commands.add_parser("apply", help="declare queues; those that exist are kept, and named if they differ")
-    apply.add_argument(
-        "names", nargs="+", metavar="QUEUE_OR_FUNCTION", help="fire.map, or a function: notify.map, ./hospital.py"
-    )
-    chosen = parser.parse_args(arguments)
+@bongsu.group()
+def topology() -> None:
+    """Declare the queues of functions."""
+
+
+@topology.command("apply")
+@click.argument("given", metavar="QUEUE_OR_FUNCTION...", nargs=-1, required=True)
+@_in_one_line
+def _topology_apply(given: tuple[str, ...]) -> int:
+    """Declare queues (fire.map) or those of functions (notify.map, ./hospital.py).
+
+    Queues that exist are kept, and named if they differ.
+    """
     names: list[str] = []
-    for name in chosen.names:
+    for name in given:
         try:
             names.append(queue(name).name)
         except ValueError:
@@ -149,18 +256,35 @@ def _topology(arguments: Sequence[str]) -> int:
     return _with_broker(declare)
 
 
-def _function(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="bongsu function", description="Functions of your own.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    new = commands.add_parser("new", help="write a function, its manifest and a test")
-    new.add_argument("name", help="lower case, such as hospital")
-    new.add_argument("--on", required=True, action="append", metavar="TYPE", help="event type; may be repeated")
-    new.add_argument("--into", type=Path, default=Path(), metavar="DIR", help="the checkout, default here")
-    chosen = parser.parse_args(arguments)
-    for path in scaffold.write_function(chosen.into, chosen.name, chosen.on):
-        print(f"wrote {path}")
-    print(f"next: edit notify/{chosen.name}.py, run its test (make test), then `make run` scales it like the others")
-    print("for a cluster: name the manifest in keda/Kustomization and its queues in k8s/base/topology.yaml")
+@bongsu.group()
+def function() -> None:
+    """Write a function of your own."""
+
+
+@function.command("new")
+@click.argument("name")
+@click.option("--on", "types", metavar="TYPE", required=True, multiple=True, help="Event type; may be repeated.")
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="A checkout, or a folder of your own (default: here).",
+)
+@_in_one_line
+def _function_new(name: str, types: tuple[str, ...], into: Path) -> int:
+    """Write a function, its manifest and a test.
+
+    NAME is lower case, such as hospital.
+    """
+    written = scaffold.write_function(into, name, types)
+    for path in written:
+        print(f"wrote {path.absolute()}")
+    if scaffold.is_checkout(into):
+        print(f"next: edit notify/{name}.py, run its test (make test), then `make run` scales it like the others")
+        print("for a cluster: name the manifest in keda/Kustomization and its queues in k8s/base/topology.yaml")
+    else:
+        print(f"next: edit {name}.py, run its test there (python -m pytest), then `bongsu run` there scales it too")
     return 0
 
 

@@ -27,11 +27,13 @@ async def {name}(event: Event) -> None:
 
 _TEST = '''"""{title}: its handler is a plain function, so a test just calls it."""
 
+import asyncio
+
 from functions import Box, Detection, Event, Place, new_id, utc_now
-from notify.{name} import {name}
+from {module} import {name}
 
 
-async def test_{name}_takes_{first}() -> None:
+def test_{name}_takes_{first}() -> None:
     event = Event(
         id=new_id(),
         type="{first}",
@@ -40,7 +42,7 @@ async def test_{name}_takes_{first}() -> None:
         captured_at=utc_now(),
         detections=(Detection("{first}", 0.9, Box(0.1, 0.1, 0.4, 0.6)),),
     )
-    assert await {name}(event) is None
+    assert asyncio.run({name}(event)) is None
 '''
 
 _MANIFEST = """\
@@ -62,7 +64,7 @@ spec:
       containers:
         - name: {dns}
           image: bongsu/function:0.1.0
-          command: [python, -m, functions, notify.{name}]
+          command: [python, -m, functions, {target}]
           envFrom:
             - secretRef: {{name: bongsu-broker}}
           ports:
@@ -101,18 +103,26 @@ _TRIGGER = """\
 
 
 def write_function(root: Path, name: str, types: Sequence[str]) -> list[Path]:
-    """Write `notify/NAME.py`, `keda/NAME.yaml` and `tests/notify/test_NAME.py` under `root`.
+    """Write a function, its manifest and its test under `root`.
+
+    In a checkout these are `notify/NAME.py`, `keda/NAME.yaml` and `tests/notify/test_NAME.py`; in any other folder
+    `NAME.py`, `keda/NAME.yaml` and `tests/test_NAME.py`.
+
+    Returns:
+        The files, the function first.
 
     Raises:
-        ValueError: the name or a type is unusable, `root` is no checkout, or a file is there already.
+        ValueError: the name or a type is unusable, or a file is there already.
+        OSError: a file cannot be written.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
         raise ValueError(f"function name must be lower case letters, digits and _, got {name!r}")
     for event_type in types:
         queue(queue_name(event_type, name))
-    missing = [room for room in ("notify", "keda", "tests/notify") if not (root / room).is_dir()]
-    if missing:
-        raise ValueError(f"no {missing[0]}/ in {root.absolute()}: run this in a checkout of bongsu, or give --into")
+    if is_checkout(root):
+        code, tests, module, target = root / "notify", root / "tests/notify", f"notify.{name}", f"notify.{name}"
+    else:
+        code, tests, module, target = root, root / "tests", name, f"./{name}.py"
     title = name.replace("_", " ").capitalize()
     told = " or ".join(types)
     quoted = ", ".join(f'"{t}"' for t in types)
@@ -122,13 +132,20 @@ def write_function(root: Path, name: str, types: Sequence[str]) -> list[Path]:
         for protocol, mode, value in _TRIGGERS
     )
     files = {
-        root / "notify" / f"{name}.py": _FUNCTION.format(title=title, name=name, types=quoted, told=told),
-        root / "keda" / f"{name}.yaml": _MANIFEST.format(title=title, name=name, dns=name.replace("_", "-")) + triggers,
-        root / "tests/notify" / f"test_{name}.py": _TEST.format(title=title, name=name, first=types[0]),
+        code / f"{name}.py": _FUNCTION.format(title=title, name=name, types=quoted, told=told),
+        root / "keda" / f"{name}.yaml": _MANIFEST.format(title=title, target=target, dns=name.replace("_", "-"))
+        + triggers,
+        tests / f"test_{name}.py": _TEST.format(module=module, title=title, name=name, first=types[0]),
     }
     for path in files:
         if path.exists():
             raise ValueError(f"{path} is there already: choose another name, or remove it")
     for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return list(files)
+
+
+def is_checkout(root: Path) -> bool:
+    """Whether the folder has the rooms of Bongsu's repository that a new function goes into."""
+    return all((root / room).is_dir() for room in ("notify", "keda", "tests/notify"))

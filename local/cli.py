@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 from pathlib import Path
 
+import click
+
 from local.runner import Options, RunError, warn_of_open_host
 from local.runner import run as run_relay
 
+_PATH = click.Path(path_type=Path)
 
-def run(arguments: list[str]) -> int:
-    """Run the relay on this machine until it is stopped; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="bongsu run",
-        description="Run the whole relay on this machine: cameras, detector, functions, map. Ctrl-C stops it.",
-    )
-    parser.add_argument("--cameras", type=Path, metavar="FILE", help="your cameras (default: cameras.yaml)")
-    parser.add_argument("--demo", action="store_true", help="use the demo's cameras, served over RTSP from its clips")
-    parser.add_argument("--state", type=Path, default=Path("state"), metavar="DIR", help="where all is kept (state)")
-    parser.add_argument("--host", default="127.0.0.1", help="address the map is served on (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8080, help="port the map is served on (8080)")
-    parser.add_argument("--keda", type=Path, metavar="DIR", help="the scaled workloads (default: keda)")
-    given = parser.parse_args(arguments)
-    options = Options(given.cameras, given.demo, given.state, given.host, given.port, given.keda)
+
+@click.command()
+@click.option("--cameras", type=_PATH, metavar="FILE", help="Your cameras (default: cameras.yaml).")
+@click.option("--demo", is_flag=True, help="Use the demo's cameras, served over RTSP from its clips.")
+@click.option(
+    "--state",
+    type=_PATH,
+    default=Path("state"),
+    show_default=True,
+    metavar="DIR",
+    help="Where all is kept.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address the map is served on.")
+@click.option("--port", type=int, default=8080, show_default=True, help="Port the map is served on.")
+@click.option(
+    "--keda", type=_PATH, metavar="DIR", help="Scale these workloads alone (default: Bongsu's, and yours in keda)."
+)
+def run(*, cameras: Path | None, demo: bool, state: Path, host: str, port: int, keda: Path | None) -> int:
+    """Run the whole relay on this machine.
+
+    Cameras, detector, functions and map are started, and Ctrl-C stops them.
+    """
+    options = Options(cameras, demo, state, host, port, keda)
     try:
         if warning := warn_of_open_host(options.host):
             print(warning, file=sys.stderr)

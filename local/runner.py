@@ -46,7 +46,7 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 8080
     keda: Path | None = None
-    """None: `keda` here, or the one of this checkout."""
+    """None: Bongsu's own, and those of `keda` here."""
 
 
 async def run(options: Options) -> None:
@@ -57,7 +57,7 @@ async def run(options: Options) -> None:
     """
     try:
         cameras = _find_cameras(options)
-        workloads = read_workloads(_find_keda(options))
+        workloads = find_workloads(options.keda)
         state, lock = open_state(options.state)
     except (StateError, ManifestError) as error:
         raise RunError(str(error)) from None
@@ -74,6 +74,23 @@ async def run(options: Options) -> None:
         await _declare(state, workloads)
         await _Relay(options, state, cameras, workloads).run()
         lock.truncate(0)
+
+
+def find_workloads(folder: Path | None) -> list[Workload]:
+    """What is scaled: the workloads of one folder.
+
+    Args:
+        folder: Where the manifests are. None: those that come with Bongsu, and those of `keda` here, which take the
+            place of Bongsu's by name.
+
+    Raises:
+        ManifestError: there is none, or one of them cannot be honoured.
+    """
+    if folder is not None:
+        return read_workloads(folder)
+    here, ours = Path("keda"), Path(__file__).parents[1] / "keda"
+    folders = [ours, here] if here.is_dir() and not here.samefile(ours) else [ours]
+    return list({workload.name: workload for one in folders for workload in read_workloads(one)}.values())
 
 
 class _Relay:
@@ -166,11 +183,6 @@ def _find_cameras(options: Options) -> Path:
             "or try `bongsu run --demo`"
         )
     return path.absolute()
-
-
-def _find_keda(options: Options) -> Path:
-    here, ours = Path("keda"), Path(__file__).parents[1] / "keda"
-    return options.keda or (ours if ours.is_dir() and not here.is_dir() else here)
 
 
 async def _require_port(host: str, port: int) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import click
 
 from motion.config import Camera, ConfigError, cameras_path, load_cameras
 from motion.stream import Probe, StreamError, probe
@@ -25,22 +26,26 @@ class Finding:
     reason: str = ""
 
 
-def cameras(arguments: Sequence[str]) -> int:
-    """Run `bongsu cameras …`; returns the exit status, 1 if a camera failed and 2 if the file is unusable."""
-    parser = argparse.ArgumentParser(prog="bongsu cameras", description="The cameras of this site.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    check = commands.add_parser("check", help="open every camera and say what it is")
-    check.add_argument("--file", type=Path, default=cameras_path(), help="default: %(default)s (BONGSU_CAMERAS)")
-    check.add_argument("--thumbnails", type=Path, metavar="DIR", help="store a picture of each camera here")
-    check.add_argument("--node", help="only the cameras of this node")
-    chosen = parser.parse_args(arguments)
+@click.group()
+def cameras() -> None:
+    """Check the cameras of this site."""
+
+
+@cameras.command()
+@click.option(
+    "--file", type=click.Path(path_type=Path), default=cameras_path, show_default="BONGSU_CAMERAS, or cameras.yaml"
+)
+@click.option("--thumbnails", type=click.Path(path_type=Path), metavar="DIR", help="Store a picture of each here.")
+@click.option("--node", help="Only the cameras of this node.")
+def check(file: Path, thumbnails: Path | None, node: str | None) -> int:
+    """Open every camera and say what it is; the status is 1 if one failed, 2 if the file is unusable."""
     try:
-        found = load_cameras(chosen.file).of_node(chosen.node)
+        found = load_cameras(file).of_node(node)
     except ConfigError as error:
         print(f"bongsu: {error}", file=sys.stderr)
         return 2
-    findings = check_cameras(found, chosen.thumbnails)
-    print(_table(found, findings, chosen.thumbnails))
+    findings = check_cameras(found, thumbnails)
+    print(_table(found, findings, thumbnails))
     return 0 if all(finding.probe for finding in findings) else 1
 
 

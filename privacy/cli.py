@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import functools
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec
+
+import click
 
 from functions.settings import SettingsError
 from privacy.originals import (
@@ -23,33 +27,36 @@ from privacy.originals import (
     write_key,
 )
 
-
-def originals(arguments: list[str]) -> int:
-    """Run one of its commands; the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="bongsu originals", description="Unredacted frames, sealed; see docs/privacy.md."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    keygen = commands.add_parser("keygen", help="make a pair of keys, on a machine that runs no part of Bongsu")
-    keygen.add_argument("private", type=Path, help="a new file for the private key")
-    decrypt = commands.add_parser("decrypt", help="open sealed files")
-    decrypt.add_argument("--key", type=Path, required=True, help="the file of the private key")
-    decrypt.add_argument("--out", type=Path, default=Path("originals"), help="a folder for the pictures (originals)")
-    decrypt.add_argument("sealed", type=Path, nargs="+", help=f"files that end with {SUFFIX}, or folders of them")
-    commands.add_parser("prune", help="delete what is older than BONGSU_ORIGINALS_KEEP_DAYS, for a daily job")
-    chosen = parser.parse_args(arguments)
-    try:
-        if chosen.command == "keygen":
-            return _keygen(chosen.private)
-        if chosen.command == "decrypt":
-            return _decrypt(chosen.key, chosen.sealed, chosen.out)
-        return _prune()
-    except (SettingsError, OriginalsError, OSError) as error:
-        print(f"bongsu originals: {error}", file=sys.stderr)
-        return 1
+_P = ParamSpec("_P")
 
 
+def _in_one_line(call: Callable[_P, int]) -> Callable[_P, int]:
+    """Turn what a user can mend into one line on stderr."""
+
+    @functools.wraps(call)
+    def called(*args: _P.args, **kwargs: _P.kwargs) -> int:
+        try:
+            return call(*args, **kwargs)
+        except (SettingsError, OriginalsError, OSError) as error:
+            print(f"bongsu originals: {error}", file=sys.stderr)
+            return 1
+
+    return called
+
+
+@click.group()
+def originals() -> None:
+    """Seal, open and delete unredacted frames.
+
+    See docs/privacy.md.
+    """
+
+
+@originals.command("keygen")
+@click.argument("private", type=click.Path(path_type=Path))
+@_in_one_line
 def _keygen(private: Path) -> int:
+    """Make a pair of keys, on a machine that runs no part of Bongsu; PRIVATE is a new file for the private key."""
     key = import_nacl().PrivateKey.generate()
     # "x": a key that is overwritten takes all that was sealed for it along.
     with open(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:  # noqa: PTH123
@@ -61,7 +68,19 @@ def _keygen(private: Path) -> int:
     return 0
 
 
-def _decrypt(key: Path, given: list[Path], out: Path) -> int:
+@originals.command("decrypt")
+@click.option("--key", type=click.Path(path_type=Path), required=True, help="The file of the private key.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("originals"),
+    show_default=True,
+    help="A folder for the pictures.",
+)
+@click.argument("given", metavar="SEALED...", type=click.Path(path_type=Path), nargs=-1, required=True)
+@_in_one_line
+def _decrypt(key: Path, out: Path, given: tuple[Path, ...]) -> int:
+    """Open sealed files, or all of a folder."""
     private_key = read_key(key.read_text(encoding="ascii", errors="replace"), PRIVATE)
     paths = [path for one in given for path in (sorted(one.rglob(f"*{SUFFIX}")) if one.is_dir() else [one])]
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -82,7 +101,10 @@ def _decrypt(key: Path, given: list[Path], out: Path) -> int:
     return 1 if failed or not paths else 0
 
 
+@originals.command("prune")
+@_in_one_line
 def _prune() -> int:
+    """Delete what is older than BONGSU_ORIGINALS_KEEP_DAYS, for a daily job."""
     settings = load()
     if not settings.originals_url:
         raise SettingsError("BONGSU_ORIGINALS_URL is not set: there is nothing to prune")

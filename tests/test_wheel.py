@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -45,15 +46,19 @@ def demo(site: Path, tmp_path: Path) -> Iterator[tuple[int, subprocess.Popen[byt
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    code = "import functions.cli as cli; print(cli.__file__, flush=True); cli.main()"
+    code = f"import {', '.join(ROOMS)}; print([list(m.__path__) for m in ({', '.join(ROOMS)})], flush=True); "
+    code += "from functions.cli import main; main()"
+    empty = tmp_path / "empty"
+    empty.mkdir()
     with (tmp_path / "output").open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", code, "run", "--demo", "--port", str(port), "--state", str(tmp_path / "state")],
-            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(site)}, stdout=output, stderr=subprocess.STDOUT,
+            [sys.executable, "-c", code, "run", "--demo", "--port", str(port)],
+            cwd=empty, env={**os.environ, "PYTHONPATH": str(site)}, stdout=output, stderr=subprocess.STDOUT,
         )  # fmt: skip
     yield port, process
-    process.kill()
-    process.wait()
+    if process.poll() is None:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.slow
@@ -69,9 +74,20 @@ def test_installed_demo_shows_three_incidents(
         hazards |= incidents(port)
     told = (tmp_path / "output").read_text()
     assert hazards == {"accident", "fire", "gun"}, told
-    assert told.startswith(str(site))
+    assert told.splitlines()[0] == str([[str(site / room)] for room in ROOMS]), "a room is not that of the wheel"
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) >= 4
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0
+    # The standard library's resource tracker ends a moment after the process that it tracks for.
+    assert psutil.wait_procs(family, timeout=5)[1] == []
+    state = tmp_path / "empty" / "state"
+    assert [path for path in (state, *state.rglob("*")) if path.stat().st_mode & 0o077] == []
+
+
+@pytest.mark.slow
+def test_every_package_of_the_wheel_has_its_types(site: Path) -> None:
+    assert [room for room in ROOMS if room != "keda" and not (site / room / "py.typed").is_file()] == []
 
 
 def incidents(port: int) -> set[str]:

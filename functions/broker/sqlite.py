@@ -225,7 +225,9 @@ class SqliteBroker:
         return batch, False
 
     def _open(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # For its owner alone: it holds frames that nobody has redacted. SQLite gives the WAL the same rights.
+        self._path.touch(mode=0o600)
         db = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")

@@ -9,6 +9,7 @@ import pytest
 
 from api.cli import trace
 from functions import Stage
+from functions.cli import run_command
 from store import Store
 
 pytestmark = pytest.mark.usefixtures("environment")
@@ -34,7 +35,7 @@ def record(database_url, make_event) -> None:
 
 def test_trace_prints_each_stage_with_queued_and_working_seconds(database_url, make_event, capsys):
     record(database_url, make_event)
-    assert trace(["event-1"]) == 0
+    assert run_command(trace, ["event-1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "fire event-1, incident 1, captured 2026-03-02T05:03:00.000Z"
     rows = {line[:24].strip(): line[24:].split() for line in lines[2:]}
@@ -47,17 +48,17 @@ def test_trace_prints_each_stage_with_queued_and_working_seconds(database_url, m
 
 
 def test_unknown_event_is_one_clear_line(capsys):
-    assert trace(["nothing"]) == 1
+    assert run_command(trace, ["nothing"]) == 1
     assert capsys.readouterr().err == "bongsu trace: no event 'nothing' was recorded in this database\n"
 
 
 def test_unusable_database_is_one_clear_line(monkeypatch, capsys):
     monkeypatch.setenv("BONGSU_DATABASE_URL", "bongsu.db")
-    assert trace(["event-1"]) == 1
+    assert run_command(trace, ["event-1"]) == 1
     assert capsys.readouterr().err.startswith("bongsu trace: BONGSU_DATABASE_URL must be like sqlite+aiosqlite:///")
 
 
 def test_usage_is_shown_without_an_id(capsys):
-    assert trace([]) == 2
+    assert run_command(trace, []) == 2
     assert "EVENT_ID" in capsys.readouterr().err
-    assert trace(["--help"]) == 0
+    assert run_command(trace, ["--help"]) == 0

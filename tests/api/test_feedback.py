@@ -13,6 +13,7 @@ import yaml
 from api import cli
 from api.feedback import Exported, ExportError, export
 from functions import HAZARDS, Box, Detection
+from functions.cli import run_command
 from functions.event import utc_now
 from notify.map import Map, put_on_map
 
@@ -97,9 +98,9 @@ async def test_picture_that_is_gone_is_counted(store, snapshots, reviewed, tmp_p
 
 
 def test_command_says_what_it_did_or_why_not(environment, tmp_path, capsys):
-    assert cli.feedback(["export", str(tmp_path / "out")]) == 0
+    assert run_command(cli.feedback, ["export", str(tmp_path / "out")]) == 0
     assert "wrote 0 positives and 0 negatives" in capsys.readouterr().out
-    assert cli.feedback(["export", str(tmp_path / "out")]) == 1
+    assert run_command(cli.feedback, ["export", str(tmp_path / "out")]) == 1
     assert "not empty" in capsys.readouterr().err
-    assert cli.feedback(["export", str(tmp_path / "new"), "--since", "yesterday"]) == 1
+    assert run_command(cli.feedback, ["export", str(tmp_path / "new"), "--since", "yesterday"]) == 1
     assert "--since must be an ISO 8601 time" in capsys.readouterr().err

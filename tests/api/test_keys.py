@@ -15,6 +15,7 @@ from api import cli
 from api.server import create_app, open_site
 from api.settings import Settings
 from api.settings import load as load_settings
+from functions.cli import run_command
 from web.keys import KeyFileError, Keyring, digest_of, parse_keys
 from web.limits import Buckets, Proxies
 
@@ -237,7 +238,7 @@ def test_half_written_file_locks_nobody_out(tmp_path, keys):
 
 
 def test_key_is_printed_once_with_the_line_to_add(tmp_path, capsys):
-    assert cli.key(["new", "fire-brigade", "--role", "operator"]) == 0
+    assert run_command(cli.key, ["new", "fire-brigade", "--role", "operator"]) == 0
     told = capsys.readouterr()
     (line,) = told.out.splitlines()
     name, role, digest = line.split()
@@ -246,7 +247,7 @@ def test_key_is_printed_once_with_the_line_to_add(tmp_path, capsys):
     # Its output is the line alone, so that `>> keys` does what one hopes.
     (tmp_path / "keys").write_text(told.out)
     assert Keyring.open(str(tmp_path / "keys")).find(text).name == "fire-brigade"
-    assert cli.key(["new", "fire brigade", "--role", "viewer"]) == 1
+    assert run_command(cli.key, ["new", "fire brigade", "--role", "viewer"]) == 1
     assert "'fire brigade'" in capsys.readouterr().err
 
 

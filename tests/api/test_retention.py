@@ -15,6 +15,7 @@ from aiohttp import web
 
 from api import cli, retention
 from api import settings as environment
+from functions.cli import run_command
 from privacy.originals import open_store
 from privacy.originals import prune as prune_originals
 from privacy.redact import read_back
@@ -88,7 +89,7 @@ async def test_api_prunes_by_itself(snapshots, kept, monkeypatch):
 @pytest.mark.usefixtures("environment")
 async def test_command_prunes_and_says_how_much(snapshots, kept, capsys):
     def run(*arguments):
-        return cli.snapshots(["prune", *arguments])
+        return run_command(cli.snapshots, ["prune", *arguments])
 
     assert await asyncio.to_thread(run, "--rehearse") == 0
     assert capsys.readouterr().out.startswith("would delete 1 pictures")

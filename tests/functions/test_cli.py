@@ -6,10 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import EntryPoint, version
 from pathlib import Path
 
-from functions import Event, Place, encode, new_id, utc_now
+import pytest
+
+import functions
+from functions import Event, Place, cli, encode, new_id, utc_now
 from functions.broker import connect
 from functions.topology import queues
 
@@ -82,6 +85,19 @@ def test_a_new_function_runs_its_own_test(tmp_path: Path) -> None:
     assert "is there already" in again.stderr
 
 
+def test_new_function_in_an_empty_folder_runs_its_own_test(tmp_path: Path) -> None:
+    made = bongsu(tmp_path, "function", "new", "hospital", "--on", "accident", "--into", str(tmp_path))
+    assert made.returncode == 0, made.stderr
+    files = [tmp_path / name for name in ("hospital.py", "keda/hospital.yaml", "tests/test_hospital.py")]
+    assert [line for line in made.stdout.splitlines() if line.startswith("wrote ")] == [f"wrote {f}" for f in files]
+    assert "[python, -m, functions, ./hospital.py]" in files[1].read_text()
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert "1 passed" in tested.stdout, tested.stdout + tested.stderr
+
+
 def test_a_wrong_command_is_one_clear_line(tmp_path: Path) -> None:
     for arguments in (["dance"], ["function", "new", "Bad-Name", "--on", "fire"], ["topology", "apply", "nowhere"]):
         result = bongsu(tmp_path, *arguments)
@@ -93,3 +109,53 @@ def test_a_wrong_command_is_one_clear_line(tmp_path: Path) -> None:
 def test_version_is_the_installed_one(tmp_path: Path) -> None:
     told = bongsu(tmp_path, "--version")
     assert (told.returncode, told.stdout) == (0, f"bongsu {version('bongsu')}\n")
+
+
+def test_help_describes_every_command_in_one_line(tmp_path: Path) -> None:
+    told = bongsu(tmp_path, "--help")
+    assert told.returncode == 0, told.stderr
+    lines = told.stdout.partition("Commands:\n")[2].splitlines()
+    commands = {line.split()[0]: line for line in lines}
+    assert len(commands) == len(lines)
+    assert {"cameras", "db", "dead", "function", "key", "run", "topology", "trace"} <= set(commands)
+    assert all(line.endswith(".") and not line.endswith("...") for line in lines), told.stdout
+
+
+def test_call_without_a_command_shows_the_usage(tmp_path: Path) -> None:
+    for arguments in ((), ("dead",), ("dead", "replay"), ("function", "new", "x"), ("run", "--what")):
+        told = bongsu(tmp_path, *arguments)
+        assert told.returncode == 2
+        assert told.stderr.startswith("Usage: bongsu")
+
+
+def test_shells_complete_commands_and_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_BONGSU_COMPLETE", "bash_complete")
+    for words, word in (("bongsu to", "topology"), ("bongsu run --de", "--demo")):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+        assert bongsu(tmp_path).stdout.split() == [f"plain,{word}"]
+
+
+def test_command_whose_packages_are_missing_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = EntryPoint("fly", "no_such_room.cli:fly", "bongsu.commands")
+    monkeypatch.setattr(cli, "entry_points", lambda **_: [missing])
+    assert cli.run_command(cli.bongsu, ["fly", "--high"], "bongsu") == 1
+    assert capsys.readouterr().err == (
+        "bongsu: fly needs what is not installed here (No module named 'no_such_room'): pip install 'bongsu[all]'\n"
+    )
+    assert cli.run_command(cli.bongsu, ["--help"], "bongsu") == 0
+    assert "Not installed here" in capsys.readouterr().out
+
+
+def test_overwritten_package_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(functions, "on")
+    with pytest.raises(SystemExit, match=r"^bongsu: the package 'functions' in .* was overwritten by"):
+        cli.main(["--version"])
+
+
+def test_cold_start_of_a_function_does_not_import_click() -> None:
+    code = "import sys, functions.__main__, functions.runtime, functions.broker.sqlite; print('click' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout == "False\n"

@@ -307,3 +307,16 @@ async def test_a_clock_that_is_set_back_holds_up_nothing(tmp_path: Path, monkeyp
             assert delivery.attempt == attempt
             await delivery.ack()
     await broker.close()
+
+
+async def test_broker_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        broker = await connect(f"sqlite:///{tmp_path}/state/broker.db")
+    finally:
+        os.umask(before)
+    folder = tmp_path / "state"
+    assert {path.name: path.stat().st_mode & 0o077 for path in (folder, *folder.iterdir())} == {
+        "state": 0, "broker.db": 0, "broker.db-wal": 0, "broker.db-shm": 0,
+    }  # fmt: skip
+    await broker.close()

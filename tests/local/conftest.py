@@ -119,9 +119,12 @@ class Relay:
             "DONE_FILE": str(self.folder / "done.txt"),
             **environment,
         }
-        code = "import sys; from local.cli import run; sys.exit(run(sys.argv[1:]))"
+        code = (
+            "import sys; from functions.cli import run_command; from local.cli import run; "
+            "sys.exit(run_command(run, sys.argv[1:]))"
+        )
         run = subprocess.Popen(
-            [sys.executable, "-c", code, "--port", str(self.port), *arguments],
+            [sys.executable, "-c", code, "--port", str(self.port), "--keda", "keda", *arguments],
             cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
         )  # fmt: skip

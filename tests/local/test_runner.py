@@ -10,14 +10,16 @@ import sys
 import time
 import urllib.request
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psutil
 import pytest
 
 from functions import Event, Place, encode, new_id
 from functions.broker import connect
+from local.runner import find_workloads
 
-from .conftest import ROOT, Relay, wait_until
+from .conftest import MANIFEST, ROOT, Relay, wait_until
 
 
 async def publish(relay: Relay, *cameras: str) -> list[str]:
@@ -277,6 +279,21 @@ async def test_closed_terminal_stops_it_in_order(relay: Relay) -> None:
     assert run.wait(timeout=60) == 0
     # The standard library's resource tracker ends a moment after the process that it tracks for.
     wait_until(lambda: relay.processes() == [])
+
+
+def test_own_workloads_join_those_of_bongsu_and_replace_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ours = {workload.name: workload.target for workload in find_workloads(None)}
+    assert {"detect", "map", "caption", "post"} <= set(ours)
+    (tmp_path / "keda").mkdir()
+    for name in ("hospital", "post"):
+        text = MANIFEST.format(name=name, target=f"./{name}.py", cooldown=1, grace=1)
+        (tmp_path / "keda" / f"{name}.yaml").write_text(text)
+    found = {workload.name: workload.target for workload in find_workloads(None)}
+    assert found == {**ours, "hospital": "./hospital.py", "post": "./post.py"}
+    assert {workload.name for workload in find_workloads(Path("keda"))} == {"hospital", "post"}
 
 
 def test_the_runner_itself_stays_light() -> None:

@@ -8,6 +8,7 @@ import cv2
 import pytest
 import yaml
 
+from functions.cli import run_command
 from motion import cli
 from motion.config import load_cameras
 from motion.stream import Probe, probe
@@ -24,7 +25,7 @@ def test_good_cameras_are_listed_with_what_they_are_and_a_picture(
     tmp_path: Path, draw_clip: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(tmp_path, gate=str(draw_clip(size=(640, 384), fps=10)))
-    assert cli.cameras(["check", "--file", str(path), "--thumbnails", str(tmp_path / "pictures")]) == 0
+    assert run_command(cli.cameras, ["check", "--file", str(path), "--thumbnails", str(tmp_path / "pictures")]) == 0
     header, gate, total = capsys.readouterr().out.splitlines()
     assert header.split() == ["camera", "codec", "size", "fps", "first", "frame", "thumbnail"]
     assert gate.split()[:4] == ["gate", "h264", "640x384", "10"]
@@ -39,7 +40,7 @@ def test_a_failed_camera_is_told_with_its_reason_and_without_its_url(
     tmp_path: Path, draw_clip: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(tmp_path, good=str(draw_clip()), bad="rtsp://admin:hunter2@127.0.0.1:1/x", none="none.mp4")
-    assert cli.cameras(["check", "--file", str(path)]) == 1
+    assert run_command(cli.cameras, ["check", "--file", str(path)]) == 1
     out = capsys.readouterr().out
     assert "hunter2" not in out
     assert "FAILED: connection refused" in out
@@ -67,14 +68,14 @@ def test_an_rtsp_camera_is_read(
     draw_clip("cam1.mp4", seconds=3.0)
     rtsp_server.start()
     path = write(tmp_path, live=rtsp_server.url("cam1.mp4"), none=rtsp_server.url("none.mp4"))
-    assert cli.cameras(["check", "--file", str(path)]) == 1
+    assert run_command(cli.cameras, ["check", "--file", str(path)]) == 1
     out = capsys.readouterr().out
     assert "live    h264   320x192" in out
     assert "FAILED: the camera has no such stream" in out
 
 
 def test_a_wrong_file_is_one_line_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.cameras(["check", "--file", str(tmp_path / "none.yaml")]) == 2
+    assert run_command(cli.cameras, ["check", "--file", str(tmp_path / "none.yaml")]) == 2
     assert capsys.readouterr().err.startswith(f"bongsu: {tmp_path}/none.yaml: no such file")
 
 
@@ -83,5 +84,5 @@ def test_a_folder_for_thumbnails_that_cannot_be_is_told(
 ) -> None:
     path = write(tmp_path, gate=str(draw_clip()))
     (tmp_path / "taken").write_text("a file")
-    assert cli.cameras(["check", "--file", str(path), "--thumbnails", str(tmp_path / "taken")]) == 1
+    assert run_command(cli.cameras, ["check", "--file", str(path), "--thumbnails", str(tmp_path / "taken")]) == 1
     assert "FAILED: thumbnail in" in capsys.readouterr().out

@@ -11,6 +11,7 @@ import time
 import pytest
 from prometheus_client import REGISTRY
 
+from functions.cli import run_command
 from functions.settings import SettingsError
 from notify.caption import caption, open_captioner
 from privacy.cli import originals
@@ -22,7 +23,7 @@ def keys(tmp_path, capsys):
     """Where the private key is, and the public one as printed."""
     private = tmp_path / "operator" / "private.key"
     private.parent.mkdir()
-    assert originals(["keygen", str(private)]) == 0
+    assert run_command(originals, ["keygen", str(private)]) == 0
     name, _, public = capsys.readouterr().out.strip().partition("=")
     assert name == "BONGSU_ORIGINALS_KEY"
     return private, public
@@ -62,7 +63,7 @@ async def test_original_of_a_hazard_is_sealed_and_opens_with_the_private_key_alo
     content = sealed.read_bytes()
     assert street[100:140] not in content and b"gate-1" not in content and b"JFIF" not in content
     out = kept.parent / "out"
-    assert originals(["decrypt", "--key", str(keys[0]), "--out", str(out), str(kept)]) == 0
+    assert run_command(originals, ["decrypt", "--key", str(keys[0]), "--out", str(out), str(kept)]) == 0
     assert (out / "event-1-gun.jpg").read_bytes() == street
     assert "gun at gate-1, 2026-03-02T05:03:00" in capsys.readouterr().out
     assert stat.S_IMODE((out / "event-1-gun.jpg").stat().st_mode) == 0o600
@@ -73,13 +74,13 @@ async def test_another_key_or_an_altered_file_is_one_clear_line(make_event, kept
     await open_originals().keep(make_event())
     (sealed,) = files(kept)
     other = tmp_path / "other.key"
-    originals(["keygen", str(other)])
+    run_command(originals, ["keygen", str(other)])
     capsys.readouterr()
     arguments = ["decrypt", "--key", str(other), "--out", str(tmp_path / "out"), str(sealed)]
-    assert originals(arguments) == 1
+    assert run_command(originals, arguments) == 1
     assert capsys.readouterr().err.endswith(": it was sealed for another key, or altered since\n")
     sealed.write_bytes(b"\xff\xd8")
-    assert originals(arguments) == 1
+    assert run_command(originals, arguments) == 1
     assert capsys.readouterr().err.endswith(": this is not a sealed original\n")
 
 
@@ -108,7 +109,7 @@ def test_prune_deletes_what_has_expired_while_nothing_happened(kept, capsys):
     old.parent.mkdir(parents=True)
     old.write_bytes(b"sealed")
     os.utime(old, (time.time() - 8 * 86_400,) * 2)
-    assert originals(["prune"]) == 0
+    assert run_command(originals, ["prune"]) == 0
     assert capsys.readouterr().out == "deleted 1 originals older than 7 days\n" and not old.exists()
 
 
@@ -164,7 +165,7 @@ def test_originals_among_the_public_pictures_are_refused(kept, monkeypatch, tmp_
 
 def test_key_is_never_overwritten(keys, capsys):
     before = keys[0].read_text()
-    assert originals(["keygen", str(keys[0])]) == 1
+    assert run_command(originals, ["keygen", str(keys[0])]) == 1
     assert "File exists" in capsys.readouterr().err and keys[0].read_text() == before
     assert stat.S_IMODE(keys[0].stat().st_mode) == 0o600
 

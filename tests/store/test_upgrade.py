@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Float, inspect, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from api import cli
+from functions.cli import run_command
 from store import SchemaError, Store, schema, upgrade
 from store.database import Database
 
@@ -93,7 +94,7 @@ async def test_server_of_the_first_release_is_left_alone_until_the_command(mysql
         await Store.open(mysql_url)
     assert "\n" not in str(refusal.value) and ":bongsu@" not in str(refusal.value)
     monkeypatch.setenv("BONGSU_DATABASE_URL", mysql_url)
-    assert [await asyncio.to_thread(cli.db, ["upgrade"]) for _ in range(2)] == [0, 0]
+    assert [await asyncio.to_thread(run_command, cli.db, ["upgrade"]) for _ in range(2)] == [0, 0]
     assert capsys.readouterr().out.splitlines() == [
         f"upgraded the tables: 0001 -> {schema.VERSION}",
         f"the tables are at step {schema.VERSION} already",
@@ -127,5 +128,5 @@ async def test_database_of_a_newer_version_is_used_as_it_is(any_database_url, ma
 
 def test_command_says_in_one_line_what_is_wrong(monkeypatch, capsys):
     monkeypatch.setenv("BONGSU_DATABASE_URL", "postgresql://db/bongsu")
-    assert cli.db(["upgrade"]) == 1
+    assert run_command(cli.db, ["upgrade"]) == 1
     assert capsys.readouterr().err.startswith("bongsu db: BONGSU_DATABASE_URL must begin")
