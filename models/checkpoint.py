@@ -1,8 +1,9 @@
 """Reads `.pt` files into networks of torch; training, export and the backend on torch use it. Needs the `train` extra.
 
-Two kinds hold tensors only, and are read with `weights_only`, which cannot run code: our own (`write_state`), and a
-bare state dict of YOLOv8 on COCO. The third, a checkpoint of ultralytics, is a pickle and may run code; it is opened
-only where that is asked for. All are read only if their sha256 is recorded.
+Three kinds hold tensors and plain values only, and are read with `weights_only`, which cannot run code: our own
+(`write_state`), the state of a run that goes on (its moving average), and a bare state dict of YOLOv8 on COCO. The
+fourth, a checkpoint of ultralytics, is a pickle and may run code; it is opened only where that is asked for. All are
+read only if their sha256 is recorded.
 """
 
 from __future__ import annotations
@@ -82,6 +83,9 @@ def read_checkpoint(path: Path, *, pickles: bool = False) -> Checkpoint:
     except Exception as error:  # torch complains of a broken file in a dozen ways
         raise ModelError(f"{path} is no file of torch: {error}") from error
     try:
+        if "average" in stored:
+            average = stored["average"]
+            return Checkpoint(_built(average, int(average["model.22.cv3.0.2.weight"].shape[0])), 0)
         if "state" in stored:
             return Checkpoint(_built(stored["state"], int(stored["classes"])), int(stored["size_px"]))
         return Checkpoint(_built(stored, _COCO_CLASSES), 0)
