@@ -35,29 +35,31 @@ _NIGHT, _GREY = 60.0, 8.0
 """Mean level of 255 of a picture at night, and mean saturation of one without colours."""
 _TILES = [Box(x, y, x + 0.6, y + 0.6) for x in (0.0, 0.4) for y in (0.0, 0.4)]
 
-Finder = Callable[[Image], list[Detection]]
+Found = Mapping[Look, list[Detection]]
+"""What was found, by whose thresholds it is judged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A way to look, and by which look of the detector its thresholds are."""
+    """A way to look at a picture."""
 
     name: str
-    find: Finder
-    look: Look
+    find: Callable[[Image], Found]
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What one way told of one picture: weapons that were found, and milliseconds of one core."""
+    """What one way told of one picture.
 
-    weapons: Sequence[Detection]
+    Attributes:
+        confidence: of the surest weapon; 0 where there is none.
+        is_told: whether a weapon reaches its threshold.
+        ms: of one core.
+    """
+
+    confidence: float
+    is_told: bool
     ms: float
-
-    @property
-    def confidence(self) -> float:
-        """Of the surest weapon; 0 where there is none."""
-        return max((d.confidence for d in self.weapons), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +77,20 @@ def ways(weights: Path, device: str) -> list[Way]:
     hazards = Network(Spec(weights, HAZARD.labels, _LEAST), 1, device)
     scene = Network(SCENE, 1, device)
 
-    def whole(image: Image) -> list[Detection]:
-        return hazards.detect([image])[0]
+    def whole(image: Image) -> Found:
+        return {"frame": hazards.detect([image])[0]}
 
-    def tiles(image: Image) -> list[Detection]:
-        return _weapons_in(hazards, image, _TILES)
+    def tiles(image: Image) -> Found:
+        return {"frame": _weapons_in(hazards, image, _TILES)}
 
-    def people(image: Image) -> list[Detection]:
-        return _weapons_in(hazards, image, parts_with_people(scene.detect([image])[0], _PEOPLE))
+    def people(image: Image) -> Found:
+        return {"person": _weapons_in(hazards, image, parts_with_people(scene.detect([image])[0], _PEOPLE))}
 
     return [
-        Way("whole frame", whole, "frame"),
-        Way("four tiles of 0.6", tiles, "frame"),
-        Way(f"people, at most {_PEOPLE}", people, "person"),
-        Way("whole frame, then people", lambda image: [*whole(image), *people(image)], "frame"),
+        Way("whole frame", whole),
+        Way("four tiles of 0.6", tiles),
+        Way(f"people, at most {_PEOPLE}", people),
+        Way("whole frame, then people", lambda image: {**whole(image), **people(image)}),
     ]
 
 
@@ -109,11 +111,10 @@ def tables(folder: Path, weights: Path, device: str, count: int = 0) -> list[str
         pictures.append(_describe(sample, image))
         for way in compared:
             told[way.name].append(_tell(way, image))
-    rates = {way.name: _thresholds(way.look) for way in compared}
     return [
         f"Weapons told in {len(samples)} pictures of {folder.name} (val), `{weights.name}`, by `make evaluate LOOKS=`.",
         "",
-        *_looks_table(pictures, told, rates),
+        *_looks_table(pictures, told),
         "",
         *_groups_table(pictures, told),
     ]
@@ -142,7 +143,9 @@ def _tell(way: Way, image: Image) -> Told:
     begun = time.process_time()
     found = way.find(image)
     ms = 1000 * (time.process_time() - begun)
-    return Told([d for d in found if d.label in ARMED], ms)
+    weapons = {look: [d for d in each if d.label in ARMED] for look, each in found.items()}
+    surest = max((d.confidence for each in weapons.values() for d in each), default=0.0)
+    return Told(surest, any(is_told(each, _thresholds(look)) for look, each in weapons.items()), ms)
 
 
 def _describe(sample: Sample, image: Image) -> Picture:
@@ -159,9 +162,7 @@ def _thresholds(look: Look) -> dict[str, float]:
     return {label: RULES[label].threshold + more for label, more in added.items()}
 
 
-def _looks_table(
-    pictures: Sequence[Picture], told: Mapping[str, Sequence[Told]], rules: Mapping[str, Mapping[str, float]]
-) -> list[str]:
+def _looks_table(pictures: Sequence[Picture], told: Mapping[str, Sequence[Told]]) -> list[str]:
     armed = sum(p.is_armed for p in pictures)
     rows = [
         f"| look | at its thresholds: of {armed} armed | of {len(pictures) - armed} others "
@@ -169,12 +170,12 @@ def _looks_table(
         "|---|---|---|---|---|---|",
     ]
     for name, each in told.items():
-        said = [is_told(t.weapons, rules[name]) for t in each]
-        right = sum(s and p.is_armed for s, p in zip(said, pictures, strict=True))
+        said = sum(t.is_told for t in each)
+        right = sum(t.is_told and p.is_armed for t, p in zip(each, pictures, strict=True))
         least = _least(pictures, each)
         found = sum(t.confidence >= least for t, p in zip(each, pictures, strict=True) if p.is_armed)
         ms = float(np.mean([t.ms for t in each]))
-        rows.append(f"| {name} | {right} | {sum(said) - right} | {least:.2f} | {found} | {ms:.0f} |")
+        rows.append(f"| {name} | {right} | {said - right} | {least:.2f} | {found} | {ms:.0f} |")
     return rows
 
 

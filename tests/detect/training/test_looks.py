@@ -51,8 +51,8 @@ def test_looks_are_counted_by_size_and_light(tmp_path: Path) -> None:
     samples = read_corpus(folder)
     pictures = [_describe(sample, read_image(sample)) for sample in samples]
     assert [(p.is_armed, p.size, p.light) for p in pictures] == [(True, "small", "night"), (False, "", "night")]
-    seen = {"whole": [Told([gun(0.6)], 10), Told([gun(0.5)], 20)]}
-    rows = _looks_table(pictures, seen, {"whole": {"gun": 0.4}})
+    seen = {"whole": [Told(0.6, True, 10), Told(0.5, True, 20)]}
+    rows = _looks_table(pictures, seen)
     assert rows[-1] == "| whole | 1 | 1 | 0.50 | 1 | 15 |"
     assert _groups_table(pictures, seen)[:3] == [
         "| look | small (of 1) | night (of 1) |",
