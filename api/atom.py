@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from api import cap, views
 from api.markup import Element, add, render
 from functions.event import utc_now
+from functions.hazards import list_plurals
 from store.records import Incident, Post
 
 _ATOM = "http://www.w3.org/2005/Atom"
@@ -20,7 +21,7 @@ def feed(posts: Sequence[Post], public_url: str) -> bytes:
     """Posts, newest first; addresses are absolute if `public_url` is given."""
     updated = max((post.posted_at for post in posts), default=_NEVER)
     root = _feed("Bongsu alerts", "posts", "feed.atom", updated, public_url)
-    add(root, "subtitle", "Accidents, fires, guns and knives seen by cameras. Faces are mosaicked.")
+    add(root, "subtitle", f"{list_plurals().capitalize()} seen by cameras. Faces are mosaicked.")
     for post in posts:
         incident = post.incident
         entry = _entry(root, views.title(incident), f"post-{post.id}", post.posted_at, public_url)

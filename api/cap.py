@@ -13,7 +13,8 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from api.markup import Element, add, render
-from functions.event import Hazard, utc_now
+from functions.event import utc_now
+from functions.hazards import KINDS
 from store.records import Incident
 
 Status = Literal["Actual", "Exercise", "System", "Test"]
@@ -22,20 +23,8 @@ MsgType = Literal["Alert", "Update", "Cancel"]
 NAMESPACE = "urn:oasis:names:tc:emergency:cap:1.2"
 # What a camera overlooks, and about how well its place is known.
 _RADIUS_KM = 0.2
-_CATEGORIES: dict[Hazard, tuple[str, ...]] = {
-    "accident": ("Transport", "Safety"),
-    "fire": ("Fire", "Safety"),
-    "gun": ("Security",),
-    "knife": ("Security",),
-}
 _LANGUAGES = ("en-US", "ko-KR")
-# Here and below in the order of the languages.
-_EVENTS: dict[Hazard, tuple[str, str]] = {
-    "accident": ("Traffic accident", "교통사고"),
-    "fire": ("Fire", "화재"),
-    "gun": ("Gun seen", "총기 발견"),
-    "knife": ("Knife seen", "흉기 발견"),
-}
+# What follows is in the order of the languages.
 _UNCONFIRMED = (
     "Detected by a camera, not confirmed by a person.",
     "카메라가 자동으로 감지했으며, 사람이 확인하지 않았습니다.",
@@ -112,12 +101,12 @@ def _expires(incident: Incident, quiet_s: float) -> str:
 def _add_info(
     root: Element, incident: Incident, language: str, *, public_url: str, expires: str, is_open: bool
 ) -> None:
-    number = _LANGUAGES.index(language)
+    number, kind = _LANGUAGES.index(language), KINDS[incident.hazard]
     info = add(root, "info")
     add(info, "language", language)
-    for category in _CATEGORIES[incident.hazard]:
+    for category in kind.cap_categories:
         add(info, "category", category)
-    event = _EVENTS[incident.hazard][number]
+    event = (kind.event.en, kind.event.ko)[number]
     add(info, "event", event)
     urgency, severity, certainty = judge(incident, is_open)
     add(info, "urgency", urgency)
@@ -154,12 +143,13 @@ def _add_pair(parent: Element, name: str, key: str, value: str) -> None:
 def judge(incident: Incident, is_open: bool) -> tuple[str, str, str]:
     """Urgency, severity and certainty, of which no more is claimed than is known."""
     urgency = "Immediate" if is_open else "Past"
+    detected, confirmed = KINDS[incident.hazard].cap_severity
     if incident.is_false_alarm:
         return urgency, "Minor", "Unlikely"
     if incident.review is not None:
-        return urgency, "Severe", "Observed"
+        return urgency, confirmed, "Observed"
     # "Possible threat to life or property"; "Likely" is more than an even chance.
-    return urgency, "Moderate", "Likely" if incident.confidence > 0.5 else "Possible"
+    return urgency, detected, "Likely" if incident.confidence > 0.5 else "Possible"
 
 
 def _describe(incident: Incident, number: int) -> str:

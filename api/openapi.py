@@ -45,6 +45,8 @@ def _collection(feature: str, **members: Json) -> Json:
     return _record({"type": {"const": "FeatureCollection"}, "features": features, **members})
 
 
+_TEXTS: Json = {"type": "array", "items": _TEXT}
+_PAIR: Json = {**_TEXTS, "minItems": 2, "maxItems": 2, "description": "On the light page and on the dark one."}
 _HAZARD: Json = {"type": "string", "enum": list(HAZARDS)}
 _INCIDENT: Json = {
     "id": _WHOLE, "hazard": _HAZARD, "camera": _TEXT, "place": _TEXT, "region": _TEXT, "first_seen": _TIME,
@@ -97,6 +99,10 @@ _SCHEMAS: Json = {
         "required": ["name", "role", "read"],
     },
     "Pipeline": {**_record({"functions": {"type": "array"}}), "additionalProperties": True},
+    "Words": _record({"en": _TEXT, "ko": _TEXT}),
+    "Look": _record({"ink": _PAIR, "soft": _PAIR, "solid": _TEXT, "shape": _TEXT, "glyph": _TEXTS}),
+    "Hazard": _record({"name": _HAZARD, "title": _ref("Words"), "look": _ref("Look")}),
+    "Hazards": _record({"hazards": {"type": "array", "items": _ref("Hazard")}}),
     "Health": _record({"status": _TEXT, "revision": _WHOLE}),
     "Feed": _record(
         {"version": _TEXT, "title": _TEXT, "home_page_url": _TEXT, "feed_url": _TEXT, "items": {"type": "array"}}
@@ -189,6 +195,7 @@ _ANSWERS: dict[tuple[str, str], tuple[str, str | None, tuple[int, ...]]] = {
     ("/feed.atom", "get"): ("application/atom+xml", None, _READS),
     ("/cap.xml", "get"): ("application/atom+xml", None, _READS),
     ("/cap/{incident_id}.xml", "get"): ("application/cap+xml", None, _ONE),
+    ("/hazards.json", "get"): (_JSON, "Hazards", ()),
     ("/healthz", "get"): (_JSON, "Health", (503,)),
 }
 _MEANINGS = {
@@ -259,6 +266,6 @@ def _complete(operation: Json, path: str, method: str) -> None:
     if method == "post":
         content = {"schema": _ref(_BODIES[path]), "example": EXAMPLES[_BODIES[path]]}
         operation["requestBody"] = {"required": True, "content": {_JSON: content}}
-    if path not in {"/healthz", "/api/session"}:
+    if path not in {"/healthz", "/hazards.json", "/api/session"}:
         # Without a key as well, where reading is open.
         operation["security"] = [{"key": []}, {"session": []}, *([] if is_write else [{}])]

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import HTTPException
 from fastapi.responses import HTMLResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import views
 from api.site import AtSite
 from functions import telemetry
+from web.answers import answer_json
 
 PAGE = Path(__file__).with_name("page")
 router = APIRouter(tags=["process"])
@@ -32,6 +34,12 @@ async def show_page(site: AtSite) -> Response:
     empty, filled = 'name="bongsu-tiles" content=""', f'name="bongsu-tiles" content="{tiles}"'
     page = page.replace(f'{empty} data-attribution=""', f'{filled} data-attribution="{by}"')
     return HTMLResponse(page, headers={"Cache-Control": "no-cache"})
+
+
+@router.get("/hazards.json")
+async def show_hazards(site: AtSite, request: Request) -> Response:
+    """The hazards that are told of: their names, colours, shapes and glyphs, in the order the page shows them."""
+    return answer_json(request, site, views.hazard_table(), "application/json")
 
 
 @router.get("/healthz")

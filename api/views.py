@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -10,13 +11,21 @@ from urllib.parse import quote
 import msgspec
 
 from functions.event import Caption, Stage, utc_now
+from functions.hazards import HAZARDS, KINDS, list_plurals
 from store.records import Camera, Incident, Post, Review
 
 Json = dict[str, Any]
 
 # What a sighting passes before it is seen.
 _STAGES = ("motion", "detect", "map", "caption")
-TITLES = {"accident": "Accident", "fire": "Fire", "gun": "Gun", "knife": "Knife"}
+
+
+def hazard_table() -> Json:
+    """All hazards: how they are called and how the page draws them."""
+    names = [
+        {"name": hazard, "title": asdict(KINDS[hazard].title), "look": asdict(KINDS[hazard].look)} for hazard in HAZARDS
+    ]
+    return {"hazards": names}
 
 
 def incident_feature(incident: Incident, quiet_s: float, now: datetime | None = None) -> Json:
@@ -100,7 +109,7 @@ def collection(features: list[Json], **members: Any) -> Json:
 
 def title(incident: Incident) -> str:
     """What an alert is called in a list."""
-    return " · ".join(filter(None, (TITLES[incident.hazard], incident.place.name)))
+    return " · ".join(filter(None, (KINDS[incident.hazard].title.en, incident.place.name)))
 
 
 def feed_item(post: Post, public_url: str = "") -> Json:
@@ -135,7 +144,7 @@ def feed(posts: list[Post], public_url: str = "") -> Json:
     return {
         "version": "https://jsonfeed.org/version/1.1",
         "title": "Bongsu alerts",
-        "description": "Accidents, fires, guns and knives seen by cameras. Faces are mosaicked.",
+        "description": f"{list_plurals().capitalize()} seen by cameras. Faces are mosaicked.",
         "home_page_url": f"{public_url}/",
         "feed_url": f"{public_url}/feed.json",
         "items": [feed_item(post, public_url) for post in posts],

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 from detect.zoom import placed
 from functions import Box, Detection
+from functions.hazards import KINDS
 from models.registry import ModelError
 
-ARMED: tuple[str, ...] = ("gun", "knife")
+ARMED: tuple[str, ...] = tuple(name for name, kind in KINDS.items() if kind.is_held)
 """What is looked for in somebody's reach."""
 PERSON = "person"
 

@@ -11,14 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-import msgspec
 import structlog
 from prometheus_client import Counter, Histogram
 
 from detect.people import keep_weapons, parts_with_people, people_from_environment
 from detect.rules import Confirmed, can_confirm, confirm, enough, fits, surest
 from detect.zoom import cut, keep_overlapping, part
-from functions import HAZARDS, Box, Detection, Event, Reject, on
+from functions import HAZARDS, Box, Detection, HazardSeen, MotionBurst, Reject, on
 from functions.jpeg import PictureError
 from models.letterbox import Image
 from models.network import (
@@ -69,7 +68,7 @@ class HazardDetector:
         self._lanes = ThreadPoolExecutor(self._threads, "bongsu-detector")
         self._scene: Network | None = None
 
-    def look(self, events: Sequence[Event]) -> list[list[Confirmed]]:
+    def look(self, events: Sequence[MotionBurst]) -> list[list[Confirmed]]:
         """What the whole frames of each burst prove; one entry for each event.
 
         Raises:
@@ -77,7 +76,7 @@ class HazardDetector:
         """
         return [confirm(frames, e.thresholds) for frames, e in zip(self._find(events), events, strict=True)]
 
-    def look_closer(self, events: Sequence[Event]) -> list[list[Confirmed]]:
+    def look_closer(self, events: Sequence[MotionBurst]) -> list[list[Confirmed]]:
         """What that part of each burst proves in which something moved; one entry for each event."""
         parts = {i: (m, where) for i, event in enumerate(events) if (m := event.moved) and (where := part(m))}
         found = self._find([events[i] for i in parts], [where for _, where in parts.values()])
@@ -87,7 +86,7 @@ class HazardDetector:
             proved[i] = [replace(c, part=where) for c in confirm(near, events[i].thresholds, look="moved")]
         return proved
 
-    def look_at_people(self, events: Sequence[Event]) -> list[list[Confirmed]]:
+    def look_at_people(self, events: Sequence[MotionBurst]) -> list[list[Confirmed]]:
         """What is proved of weapons in the reach of the people of each burst; one entry for each event."""
         proved: list[list[Confirmed]] = [[] for _ in events]
         if not self._people:
@@ -100,7 +99,7 @@ class HazardDetector:
             proved[i] += [replace(c, part=where) for c in confirm(weapons, events[i].thresholds, look="person")]
         return [surest(each) for each in proved]
 
-    def _find(self, events: Sequence[Event], parts: Sequence[Box] | None = None) -> list[list[list[Detection]]]:
+    def _find(self, events: Sequence[MotionBurst], parts: Sequence[Box] | None = None) -> list[list[list[Detection]]]:
         """What is in each frame of each event, or in that part of it; what cannot be decoded is told at the first look.
 
         A frame that could not be decoded shows nothing, but keeps its place in the burst. The last frames of a burst
@@ -156,7 +155,7 @@ class HazardDetector:
             return [], ()
         return found, scene.labels
 
-    def _people_in(self, event: Event) -> list[Detection]:
+    def _people_in(self, event: MotionBurst) -> list[Detection]:
         """What the scene network finds in the frame in the middle of a burst, or in the next that can be decoded."""
         middle = len(event.frames) // 2
         for i in sorted(range(len(event.frames)), key=lambda i: abs(i - middle)):
@@ -197,7 +196,7 @@ def _is_open(frames: Sequence[_Seen], more: int) -> bool:
     return len(seen) < len(frames) or can_confirm(seen, more)
 
 
-def _count(event: Event, frames: Sequence[_Seen]) -> None:
+def _count(event: MotionBurst, frames: Sequence[_Seen]) -> None:
     """Tell of what could not be decoded.
 
     Raises:
@@ -223,14 +222,14 @@ async def open_detector() -> AsyncIterator[HazardDetector]:
     yield await asyncio.to_thread(HazardDetector)
 
 
-@on("motion", uses=open_detector, batch=4)
-async def detect(events: Sequence[Event], detector: HazardDetector) -> list[Event]:
+@on(MotionBurst, uses=open_detector, batch=4)
+async def detect(events: Sequence[MotionBurst], detector: HazardDetector) -> list[HazardSeen]:
     """Confirm hazards in bursts; each becomes an event with its best frame and all that was found in it."""
     return await asyncio.to_thread(_detect, events, detector)
 
 
-def _detect(events: Sequence[Event], detector: HazardDetector) -> list[Event]:
-    told: list[list[Event]] = [[] for _ in events]
+def _detect(events: Sequence[MotionBurst], detector: HazardDetector) -> list[HazardSeen]:
+    told: list[list[HazardSeen]] = [[] for _ in events]
     # Each look costs more than the one before it, and is taken where those proved nothing.
     for look in (detector.look, detector.look_closer, detector.look_at_people):
         again = [i for i, hazards in enumerate(told) if not hazards]
@@ -239,7 +238,7 @@ def _detect(events: Sequence[Event], detector: HazardDetector) -> list[Event]:
     return [event for hazards in told for event in hazards]
 
 
-def _believe(event: Event, confirmed: Sequence[Confirmed], detector: HazardDetector) -> list[Event]:
+def _believe(event: MotionBurst, confirmed: Sequence[Confirmed], detector: HazardDetector) -> list[HazardSeen]:
     """An event for each confirmed hazard that fits what is around it."""
     published = []
     scenes: dict[int, tuple[list[Detection], tuple[str, ...]]] = {}
@@ -254,13 +253,18 @@ def _believe(event: Event, confirmed: Sequence[Confirmed], detector: HazardDetec
             continue
         confirmed_total.labels(hazard.hazard).inc()
         published.append(
-            msgspec.structs.replace(
-                event,
-                type=hazard.hazard,
+            HazardSeen(
+                id=event.id,
                 hazard=hazard.hazard,
-                frames=(frame,),
+                camera=event.camera,
+                place=event.place,
+                captured_at=event.captured_at,
+                frame=frame,
                 detections=(_shown(hazard), *hazard.others, *around),
-                searched=(*HAZARDS, *searched),
+                labels_searched=(*HAZARDS, *searched),
+                zones=event.zones,
+                late=event.late,
+                trace=event.trace,
             )
         )
     return published

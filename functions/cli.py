@@ -17,7 +17,7 @@ import msgspec
 import functions
 from functions import scaffold
 from functions.broker import Broker, BrokerError, DeadLetter, QueueDiffers, connect
-from functions.event import DecodeError, Event, decode, utc_now
+from functions.event import DecodeError, Event, Frame, decode, utc_now
 from functions.function import DeclarationError, load_function
 from functions.settings import SettingsError, load
 from functions.topology import MOTION, queue, queues
@@ -140,7 +140,7 @@ def _in_one_line(call: Callable[_P, int]) -> Callable[_P, int]:
 @click.group(cls=_Commands, context_settings={"help_option_names": _HELP_NAMES})
 @click.version_option(_version(), prog_name="bongsu", message="%(prog)s %(version)s")
 def bongsu() -> None:
-    """Watch CCTV for accidents, fires, guns and knives, and tell people."""
+    """Watch CCTV for hazards, and tell people."""
 
 
 @bongsu.group()
@@ -184,7 +184,9 @@ async def _list_dead(broker: Broker, name: str | None, limit: int) -> int:
     letters = await broker.dead_letters(name, limit)
     for letter in letters:
         event = _event_of(letter)
-        told = f"{event.type} {event.camera} {event.id}" if event else f"{len(letter.message.body)} bytes, not an event"
+        told = (
+            f"{event.type} {event.subject} {event.id}" if event else f"{len(letter.message.body)} bytes, not an event"
+        )
         print(f"{letter.id}\t{letter.dead_at:%Y-%m-%d %H:%M:%S}Z\t{letter.queue}\t{told}\t{letter.reason}")
     print(f"{len(letters)} dead letters", file=sys.stderr)
     return 0
@@ -309,8 +311,15 @@ def _event_of(letter: DeadLetter) -> Event | None:
 def _summary(event: Event | None) -> dict[str, object] | None:
     if event is None:
         return None
-    shown = msgspec.structs.asdict(event)
-    shown["frames"] = [f"{len(f.jpeg)} bytes of JPEG, {f.captured_at.isoformat()}" for f in event.frames]
-    shown["snapshot"] = f"{len(event.snapshot)} bytes of JPEG" if event.snapshot else None
-    shown["age"] = str(timedelta(seconds=round((utc_now() - event.captured_at).total_seconds())))
+    shown = {"type": event.type, **{name: _shown(value) for name, value in msgspec.structs.asdict(event).items()}}
+    shown["age"] = str(timedelta(seconds=round((utc_now() - event.time).total_seconds())))
     return shown
+
+
+def _shown(value: object) -> object:
+    """A field of an event as people read it: of pictures their size alone."""
+    if isinstance(value, Frame):
+        return f"{len(value.jpeg)} bytes of JPEG, {value.captured_at.isoformat()}"
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes of JPEG"
+    return [_shown(one) for one in value] if isinstance(value, tuple) else value

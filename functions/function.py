@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from functions.event import Event
 from functions.topology import queue_name
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -69,7 +70,7 @@ class Function:
 
 
 def on(
-    *types: str,
+    *types: str | type[Event],
     uses: Resource | None = None,
     batch: int = 1,
     batch_wait_s: float = 0.02,
@@ -82,22 +83,26 @@ def on(
     published, then the input is acknowledged. It raises `Retry`, `Reject`, or anything else, which counts as `Retry`.
 
     Args:
-        types: event types, such as "accident" or "captioned".
+        types: classes of events, such as `HazardSeen` (all hazards) or `Captioned`, and names, such as "accident".
         uses: opened once per replica before the first event, closed after the last.
         batch: at most so many events in one call.
         batch_wait_s: how long an incomplete batch waits for more.
         timeout_s: a call that takes longer is given up and counts as `Retry`. Keep it under the grace period.
 
     Raises:
-        DeclarationError: no types, or a batch below 1.
+        DeclarationError: no types, one of them twice, a class without a type of its own, or a batch below 1.
     """
     if not types:
         raise DeclarationError('@on needs at least one event type, as in @on("accident")')
     if batch < 1:
         raise DeclarationError(f"@on: batch must be at least 1, got {batch}")
+    names = tuple(name for type_ in types for name in _names(type_))
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DeclarationError(f"@on: {', '.join(twice)} asked for twice: HazardSeen stands for every hazard")
 
     def declare(handler: Handler) -> Handler:
-        setattr(handler, _ATTRIBUTE, Subscription(handler, types, uses, batch, batch_wait_s, timeout_s))
+        setattr(handler, _ATTRIBUTE, Subscription(handler, names, uses, batch, batch_wait_s, timeout_s))
         return handler
 
     return declare
@@ -124,6 +129,16 @@ def load_function(target: str) -> Function:
     if twice:
         raise DeclarationError(f"{target} has two handlers for {', '.join(twice)}: keep one, it may call the other")
     return Function(name, subscriptions)
+
+
+def _names(type_: str | type[Event]) -> tuple[str, ...]:
+    """The routing keys that an argument of `@on` stands for."""
+    if isinstance(type_, str):
+        return (type_,)
+    names = type_.types()
+    if not names:
+        raise DeclarationError(f'@on: {type_.__name__} has no type of its own: name one, as in @on("parked")')
+    return names
 
 
 def _import_module(target: str) -> ModuleType:

@@ -52,7 +52,7 @@ class HandlerMetrics:
         queued_s, worked_s = telemetry.stage_durations(event, stage)
         self._queued_seconds.observe(queued_s)
         self._worked_seconds.observe(worked_s)
-        age_s = max(0.0, (stage.done_at - event.captured_at).total_seconds())
+        age_s = max(0.0, (stage.done_at - event.time).total_seconds())
         self._age_seconds.observe(age_s)
         if self._second is None:
             self._second = asyncio.get_running_loop().call_later(1.0, self.sum_up)
@@ -62,7 +62,7 @@ class HandlerMetrics:
             self._oldest_s, self._longest_s = max(self._oldest_s, age_s), max(self._longest_s, worked_s)
             return
         log.info(
-            "event_handled", function=self._function, event_id=event.id, event_type=event.type, camera=event.camera,
+            "event_handled", function=self._function, event_id=event.id, event_type=event.type, camera=event.subject,
             published=[o.type for o in outputs if o.id == event.id], age_s=round(age_s, 3),
             duration_s=round(worked_s, 4),
         )  # fmt: skip

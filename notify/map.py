@@ -1,4 +1,4 @@
-"""The map: this function puts hazards on it; beside it lie its store, the API and the page."""
+"""The map function: records hazards, captions and camera states in the database that the API serves."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from functions.event import HAZARDS, Event, utc_now
-from functions.function import Reject, Retry, on
+from functions.event import CameraStatus, Captioned, HazardSeen, utc_now
+from functions.function import Retry, on
 from notify.resources import LATE_IMPORTS, RETRY_AFTER_S, open_stores
 from privacy.redact import redacted_of, thumbnail_of
 
@@ -23,7 +23,7 @@ __all__ = ["LATE_IMPORTS", "Map", "open_map", "put_on_map"]
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Where the map is kept."""
+    """The stores that the map is written to."""
 
     store: Store
     snapshots: Snapshots
@@ -31,25 +31,23 @@ class Map:
 
 @contextlib.asynccontextmanager
 async def open_map() -> AsyncIterator[Map]:
-    """The map of this environment."""
+    """Open the stores that the environment names."""
     async with open_stores() as (store, snapshots):
         yield Map(store, snapshots)
 
 
-# One handler for all, so that a replica holds one connection and keeps the order in which it was told.
-@on(*HAZARDS, "captioned", "camera", uses=open_map)
-async def put_on_map(event: Event, map_: Map) -> None:
-    """Pin a hazard at once, without picture; add its caption and picture when they come; keep what cameras say."""
+# One handler for all types, so that a replica has one connection and handles events in their order of arrival.
+@on(HazardSeen, Captioned, CameraStatus, uses=open_map)
+async def put_on_map(event: HazardSeen | Captioned | CameraStatus, map_: Map) -> None:
+    """Record a hazard at once without a picture, its caption and picture when they arrive, and camera states."""
     from store import StoreError
     from store.snapshots import SnapshotError
 
     got_at = utc_now()
     try:
-        if event.type == "camera":
+        if isinstance(event, CameraStatus):
             await map_.store.cameras.record(event)
-        elif event.type == "captioned":
-            if event.caption is None or event.hazard is None:
-                raise Reject("a captioned event must have a hazard and a caption")
+        elif isinstance(event, Captioned):
             await map_.store.sightings.record(event, by="map", got_at=got_at)
             picture = redacted_of(event) if await map_.store.captions.is_wanted(event) else None
             key = await map_.snapshots.put(picture, thumbnail_of(event)) if picture is not None else None

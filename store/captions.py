@@ -1,4 +1,4 @@
-"""The words and the picture that an incident shows, and the picture that its camera shows: of the best sighting."""
+"""Caption and picture of an incident, from its best sighting, and the newest picture of a camera."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from typing import Any
 
 from sqlalchemy import Row, select, update
 
-from functions.event import Event, utc_now
+from functions.event import Captioned, utc_now
 from store import schema
 from store.clocks import clamp_future_time
 from store.database import Database, next_revision
 from store.failures import persistent
 from store.rows import encode_trace
-from store.sightings import Sightings, hazard_of, staged
+from store.sightings import Sightings, staged
 
-# A camera shows its newest picture, but not each of a burning fire: each is kept for a month.
+# A camera shows its newest picture, but not every frame of a long fire: each stored picture is kept for a month.
 _CAMERA_PICTURE_S = 30.0
 
 
 class Captions:
-    """What `captioned` events add to what was seen."""
+    """What `captioned` events add to their incidents."""
 
     def __init__(self, database: Database, sightings: Sightings) -> None:
         self._database = database
         self._sightings = sightings
 
     @persistent
-    async def is_wanted(self, captioned: Event) -> bool:
-        """Whether `add` would change what is shown: spares the writing of a picture that nobody will see."""
+    async def is_wanted(self, captioned: Captioned) -> bool:
+        """Whether `add` would change what is shown; if not, the caller need not store the picture."""
         incident_id = await self._sightings.incident_of(captioned)
         if incident_id is None:
             return True
@@ -42,7 +42,7 @@ class Captions:
 
     @persistent
     async def add(
-        self, captioned: Event, snapshot_key: str | None, *, by: str = "", got_at: datetime | None = None
+        self, captioned: Captioned, snapshot_key: str | None, *, by: str = "", got_at: datetime | None = None
     ) -> int:
         """Show this event's caption and picture on its incident, and return the incident's id.
 
@@ -52,16 +52,13 @@ class Captions:
 
         Raises:
             StoreError: the database is not available.
-            ValueError: the event has no caption.
         """
-        if captioned.caption is None:
-            raise ValueError(f"event {captioned.id} has no caption")
         incident_id = await self._sightings.record(captioned, by=by, got_at=got_at)
         incidents, cameras, sightings = schema.incidents, schema.cameras, schema.sightings
         async with self._database.write() as (connection, revision):
             await connection.execute(
                 update(sightings)
-                .where(sightings.c.event_id == captioned.id, sightings.c.hazard == hazard_of(captioned))
+                .where(sightings.c.event_id == captioned.id, sightings.c.hazard == captioned.hazard)
                 .values(
                     caption_trace=encode_trace(staged(captioned, by, got_at, utc_now())),
                     **({} if snapshot_key is None else {"snapshot_key": snapshot_key}),
@@ -90,20 +87,20 @@ class Captions:
         return incident_id
 
 
-def _is_better(captioned: Event, shown: Row[Any]) -> bool:
+def _is_better(captioned: Captioned, shown: Row[Any]) -> bool:
     if shown.caption_en is None:
         return True
     offered = (captioned.snapshot is not None, captioned.confidence)
     return offered > (shown.snapshot_key is not None, shown.caption_confidence)
 
 
-def _is_newer(captioned: Event, camera: Row[Any] | None) -> bool:
-    """Whether a camera is to show this event's picture from now on."""
+def _is_newer(captioned: Captioned, camera: Row[Any] | None) -> bool:
+    """Whether this event's picture replaces the one that its camera shows."""
     if camera is None or captioned.snapshot is None:
         return False
     shown_at = camera.snapshot_at
     return shown_at is None or (_seen_at(captioned) - shown_at).total_seconds() >= _CAMERA_PICTURE_S
 
 
-def _seen_at(captioned: Event) -> datetime:
+def _seen_at(captioned: Captioned) -> datetime:
     return clamp_future_time(captioned.captured_at, utc_now())

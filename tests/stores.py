@@ -80,11 +80,10 @@ def make_event(street: bytes) -> MakeEvent:
         }
         if hazard:
             given["detections"] = (Detection(str(hazard), 0.8, Box(0.05, 0.4, 0.25, 0.6)),)
-            given["searched"] = ("fire", "person")
         if type_ == "captioned":
             given |= {"snapshot": street, "caption": Caption(en="Fire at Sinchon Market.", ko="신촌시장에서 화재.")}
         elif hazard:
-            given["frames"] = (Frame(street, at),)
+            given |= {"frame": Frame(street, at), "labels_searched": ("fire", "person")}
         elif type_ == "camera":
             given["status"] = "live"
         return Event(id=id_, type=type_, **(given | fields))  # type: ignore[arg-type]

@@ -14,11 +14,24 @@ from pathlib import Path
 
 import av
 import cv2
-import msgspec
 import numpy as np
 import pytest
 
-from functions import Box, Caption, Detection, Event, Frame, Place, decode, encode, new_id, utc_now
+from functions import (
+    Box,
+    Caption,
+    Captioned,
+    Detection,
+    Event,
+    Frame,
+    HazardSeen,
+    MotionBurst,
+    Place,
+    decode,
+    encode,
+    new_id,
+    utc_now,
+)
 from functions.broker import Broker, connect
 from functions.topology import queues
 
@@ -85,7 +98,7 @@ async def broker(tmp_path: Path) -> AsyncIterator[Broker]:
     await opened.close()
 
 
-def motion_events(count: int) -> list[Event]:
+def motion_events(count: int) -> list[MotionBurst]:
     with av.open(str(ROOT / "local/demo/media/fire.mp4")) as container:
         images = [
             f.to_ndarray(format="bgr24") for i, f in enumerate(container.decode(video=0)) if i in (90, 92, 95, 97)
@@ -96,25 +109,23 @@ def motion_events(count: int) -> list[Event]:
         for i, image in enumerate(images)
     )
     return [
-        Event(id=new_id(), type="motion", camera="depot-1", place=PLACE, captured_at=now, frames=frames)
-        for _ in range(count)
+        MotionBurst(id=new_id(), camera="depot-1", place=PLACE, captured_at=now, frames=frames) for _ in range(count)
     ]
 
 
-def fires(count: int) -> list[Event]:
+def fires(count: int) -> list[HazardSeen]:
     now = utc_now()
     picture = cv2.imencode(".jpg", np.full((360, 640, 3), 90, np.uint8))[1].tobytes()
     return [
-        Event(
+        HazardSeen(
             id=new_id(),
-            type="fire",
             hazard="fire",
             camera="depot-1",
             place=PLACE,
             captured_at=now + timedelta(seconds=i / 10),
-            frames=(Frame(picture, now),),
+            frame=Frame(picture, now),
             detections=(Detection("fire", 0.8, Box(0.2, 0.2, 0.4, 0.5)),),
-            searched=("fire", "person"),
+            labels_searched=("fire", "person"),
         )
         for i in range(count)
     ]
@@ -149,7 +160,13 @@ async def test_map_killed_in_mid_work_keeps_every_sighting_once(tmp_path: Path, 
 
 
 async def test_post_killed_in_mid_work_posts_once(tmp_path: Path, broker: Broker) -> None:
-    sent = [msgspec.structs.replace(e, type="captioned", frames=(), caption=Caption("Fire", "화재")) for e in fires(60)]
+    sent = [
+        Captioned(
+            id=e.id, hazard=e.hazard, camera=e.camera, place=e.place, captured_at=e.captured_at,
+            detections=e.detections, caption=Caption("Fire", "화재"),
+        )
+        for e in fires(60)
+    ]  # fmt: skip
     await broker.declare(queues(["captioned.post"]))
     await broker.publish(*map(encode, sent))
     await kill_in_mid_work(tmp_path, broker, "notify.post", "captioned.post", len(sent))

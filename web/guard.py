@@ -6,6 +6,7 @@ It stands before the live stream too, so it wraps nothing that would be kept for
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import structlog
 from prometheus_client import Counter
@@ -40,19 +41,29 @@ class RefusedError(Exception):
 class Guard:
     """Lets a request through, with who asks as `bongsu.caller` and the key as `bongsu.key`, or answers it itself."""
 
-    def __init__(self, app: ASGIApp, site: Site, *, guarded: tuple[str, ...], sign_in: str) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        site: Site,
+        *,
+        guarded: tuple[str, ...],
+        sign_in: str,
+        answer: Callable[[RefusedError], Response] = RefusedError.answer,
+    ) -> None:
         """Stand before an application.
 
         Args:
             app: what is guarded.
             site: its keys and limits.
             guarded: beginnings of the paths that count and need a caller; all others are open.
-            sign_in: the path where a key becomes a cookie, open to those who have none yet.
+            sign_in: the path where a key becomes a cookie, open to those who have none yet; empty where there is none.
+            answer: tells a refusal in the service's own form.
         """
         self._app = app
         self._site = site
         self._guarded = guarded
         self._sign_in = sign_in
+        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
@@ -61,7 +72,7 @@ class Guard:
                 scope["bongsu.caller"] = ANYBODY if key is None else Caller(key.name, key.role)
             except RefusedError as error:
                 refusals_total.labels(error.reason).inc()
-                await error.answer()(scope, receive, send)
+                await self._answer(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -83,9 +94,8 @@ class Guard:
             log.warning("request_failed", reason=str(error))
             raise RefusedError("store", 503, "the database is not available: try again later") from error
         if key is None and self._site.is_read_by_key and path != self._sign_in:
-            raise unknown_caller(
-                f"this API is read by key: send Authorization: Bearer KEY, or POST it to {self._sign_in}"
-            )
+            or_sign_in = f", or POST it to {self._sign_in}" if self._sign_in else ""
+            raise unknown_caller(f"this API is read by key: send Authorization: Bearer KEY{or_sign_in}")
         return key
 
     async def _key_of_cookie(self, headers: Headers) -> Key | None:

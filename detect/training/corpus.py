@@ -18,11 +18,12 @@ import cv2
 import numpy as np
 
 from functions import HAZARDS, Box
+from functions.hazards import KINDS
 from models.letterbox import Image
 
 Split = Literal["train", "val", "test"]
 NEGATIVE = "negative"
-WEAPONS = frozenset({"gun", "knife"})
+WEAPONS = frozenset(name for name, kind in KINDS.items() if kind.is_held)
 UNKNOWN_WEAPON = "weapon"
 """A weapon of which nobody can say whether it is a gun or a knife: it is a negative for neither."""
 LABELS = (*HAZARDS, UNKNOWN_WEAPON)

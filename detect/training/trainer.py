@@ -29,6 +29,7 @@ from detect.training.loss import HazardLoss
 from detect.training.recipe import Recipe
 from detect.training.run_state import RunState, read_state, write_whole
 from functions import HAZARDS
+from functions.hazards import KINDS
 from models.checkpoint import as_yolo, read_checkpoint, write_state
 
 _WITHOUT_MOSAIC = 0.15
@@ -89,18 +90,21 @@ class HazardDataset(YOLODataset):  # type: ignore[misc]
         return transforms
 
     def _crops(self, samples: Sequence[Sample]) -> list[Crop]:
-        """All hazards but accidents, which make no sense elsewhere, and as many pieces of pictures without any."""
+        """Every hazard that makes sense in another scene, and as many pieces of pictures without any."""
         rng = np.random.default_rng(self._recipe.seed)
+        without = (NEGATIVE, *(hazard for hazard, kind in KINDS.items() if not kind.is_movable))
         crops = []
         for i, sample in enumerate(samples):
             image = self.load_image(i)[0]
             height, width = image.shape[:2]
-            for number, (x, y, w, h) in zip(self.labels[i]["cls"].ravel(), self.labels[i]["bboxes"], strict=True):
+            numbers = self.labels[i]["cls"].ravel().astype(int).tolist()
+            for number, (x, y, w, h) in zip(numbers, self.labels[i]["bboxes"], strict=True):
                 left, top = int((x - w / 2) * width), int((y - h / 2) * height)
                 piece = image[max(0, top) : top + math.ceil(h * height), max(0, left) : left + math.ceil(w * width)]
-                if LABELS[int(number)] != "accident" and min(piece.shape[:2]) >= 12:
-                    crops.append(Crop(_kept(piece), int(number)))
-            if sample.label in (NEGATIVE, "accident") and not len(self.labels[i]["cls"]):
+                is_movable = number >= len(HAZARDS) or KINDS[HAZARDS[number]].is_movable
+                if is_movable and min(piece.shape[:2]) >= 12:
+                    crops.append(Crop(_kept(piece), number))
+            if sample.label in without and not len(self.labels[i]["cls"]):
                 for _ in range(4):
                     w, h = rng.integers(24, 120, 2).tolist()
                     left, top = int(rng.integers(max(1, width - w))), int(rng.integers(max(1, height - h)))

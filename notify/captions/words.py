@@ -1,9 +1,9 @@
-"""What an alert says, in English and Korean: composed from what was detected, and nothing else.
+"""The text of an alert, in English and Korean: composed from detections and settings alone.
 
 Every word comes from the event: hazard, labels and boxes from its detections, clothing and colours from its frame
 (`attributes.py`), zones, place and time as the camera's settings and clock give them, the district from the
-coordinates. What the detector did not look for is not spoken of, and that
-something was not found is never said: not found is not the same as not there.
+coordinates. A caption never mentions labels that the detector cannot find, and never says that something was not found:
+not found does not mean not there.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from functions.event import HAZARDS, Box, Caption, Detection, Hazard, Place, Zone
+from functions.hazards import KINDS
 from notify.captions.attributes import Look
 from notify.captions.districts import District
 from notify.captions.looks import describe_looks, kind_of
 from notify.captions.particles import attach
 
-# Korea has kept one offset, without summer time, since 1988; a name would need a time zone database in every image.
+# Korea has had one offset, without summer time, since 1988; a zone name would need a time zone database in each image.
 _KST = timezone(timedelta(hours=9), "KST")
 _NAME_LENGTH_MAX = 80
-# The scene network reports people from 0.2, so that no head is left uncovered; what is told as a fact needs more.
+# The scene network reports people from 0.2, so that no head is left uncovered; a caption needs more confidence.
 _SURE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class _Thing:
-    """What is counted in a scene: one and many in English, noun and counting word in Korean."""
+    """Words for a kind of thing: singular and plural in English, noun and counting word in Korean."""
 
     one: str
     many: str
@@ -50,7 +51,7 @@ _THINGS = {
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    """All that a caption may say."""
+    """Facts that a caption may state."""
 
     hazard: Hazard
     box: Box | None
@@ -65,18 +66,6 @@ class _Scene:
     looks: Sequence[Caption]
     remark: str
 
-
-_HEADLINE = {"accident": "Accident", "fire": "Fire", "gun": "Gun seen", "knife": "Knife seen"}
-_HEADLINE_KO = {
-    "accident": "사고가 감지되었습니다",
-    "fire": "화재가 감지되었습니다",
-    "gun": "총기가 감지되었습니다",
-    "knife": "칼이 감지되었습니다",
-}
-_WHAT = {"accident": "", "fire": "flames ", "gun": "", "knife": ""}
-_WHAT_KO = {"accident": "사고 현장", "fire": "불길", "gun": "총기", "knife": "칼"}
-_ALSO = {"accident": "an accident", "fire": "fire", "gun": "a gun", "knife": "a knife"}
-_ALSO_KO = {"accident": "사고", "fire": "화재", "gun": "총기", "knife": "칼"}
 
 _WHERE = {
     ("left", "upper"): ("in the upper left", "왼쪽 위"),
@@ -106,15 +95,15 @@ def compose(
     """The caption of one hazard event.
 
     Args:
-        hazard: what happened.
-        detections: what was found in the frame.
-        place: where the camera stands.
+        hazard: the hazard of the event.
+        detections: detections in the frame.
+        place: position and name of the camera.
         captured_at: when (UTC).
-        district: where that is, if known.
-        camera: spoken of where the place has no name.
-        zones: named parts of the picture; the first that holds the foot of the hazard's box is told.
-        looks: what is clear of a detection, by its place in `detections`.
-        remark: an English sentence that `describe.py` found to contradict nothing; it comes last.
+        district: its district, if known.
+        camera: its id, used where the place has no name.
+        zones: named parts of the picture; the first that contains the foot of the hazard's box is named.
+        looks: clear attributes of a detection, by its index in `detections`.
+        remark: an English sentence that `describe.py` has checked; it comes last.
     """
     sure = {place: look for place, look in (looks or {}).items() if detections[place].confidence >= _SURE}
     counts = count_things(detections, sure)
@@ -138,21 +127,21 @@ def compose(
 
 
 def count_things(detections: Sequence[Detection], looks: Mapping[int, Look] | None = None) -> dict[str, int]:
-    """How many of each thing that a caption speaks of, people first; only those that the network is sure of."""
+    """How many of each thing a caption mentions, people first; only confident detections count."""
     seen = enumerate(detections)
     counts = Counter(kind_of(d.label, (looks or {}).get(place)) for place, d in seen if d.confidence >= _SURE)
     return {label: counts[label] for label in _THINGS if counts[label]}
 
 
 def where(box: Box) -> tuple[str, str]:
-    """Where in the picture a box lies, by thirds: left, centre or right, and upper, middle or lower."""
+    """Position of a box in the picture, by thirds: left, centre or right, and upper, middle or lower."""
     x, y = box.center
     across = "left" if x < 1 / 3 else "right" if x > 2 / 3 else "centre"
     return across, "upper" if y < 1 / 3 else "lower" if y > 2 / 3 else "middle"
 
 
 def find_zone(box: Box | None, zones: Sequence[Zone]) -> Caption | None:
-    """What people call the part of the picture where a box stands: by its foot, the middle of its lower edge."""
+    """The name of the zone that contains a box's foot, the middle of its lower edge."""
     if box is None:
         return None
     foot = (box.x1 + box.x2) / 2, box.y2
@@ -161,9 +150,9 @@ def find_zone(box: Box | None, zones: Sequence[Zone]) -> Caption | None:
 
 
 def fit(text: str, limit: int) -> str:
-    """The text in at most `limit` characters: whole sentences if they say enough, else cut at a word, with an ellipsis.
+    """The text in at most `limit` characters: whole sentences if they fill half, else cut at a word with an ellipsis.
 
-    What fills less than half of the limit is not enough, and may be no sentence: "Fire at St. Mary's Hospital …".
+    A shorter part may not even be a sentence: "Fire at St. Mary's Hospital …".
     """
     if len(text) <= limit:
         return text
@@ -183,24 +172,24 @@ def _cut(text: str, limit: int) -> str:
 
 
 def tell_time(captured_at: datetime, *, is_korea: bool) -> str:
-    """The time of day at the camera, and whose it is: KST in Korea, else UTC."""
+    """The time of day with its zone: KST in Korea, else UTC."""
     return captured_at.astimezone(_KST).strftime("%H:%M KST") if is_korea else captured_at.strftime("%H:%M UTC")
 
 
 def _english(scene: _Scene) -> str:
     name, region = scene.name, scene.region_en
     site = f"{name}, {region}" if name and region and region not in name else name or region
-    headline = f"{_HEADLINE[scene.hazard]} at {site or f'camera {scene.camera}'}"
+    headline = f"{KINDS[scene.hazard].headline.en} at {site or f'camera {scene.camera}'}"
     facts = []
     if scene.box is not None:
         near = f"near {scene.zone.en}, " if scene.zone is not None and scene.zone.en else ""
-        facts.append(f"{_WHAT[scene.hazard]}{near}{_WHERE[where(scene.box)][0]} of the picture")
+        facts.append(f"{KINDS[scene.hazard].subject.en}{near}{_WHERE[where(scene.box)][0]} of the picture")
     if scene.counts:
         facts.append(f"{_list_english([_count(label, n) for label, n in scene.counts.items()])} in view")
     sentences = [f"{headline}: {', '.join(facts)}." if facts else f"{headline}."]
     if scene.others:
-        sentences.append(f"Also seen: {_list_english([_ALSO[other] for other in scene.others])}.")
-    # What may be left out comes last: a channel that is short of room cuts whole sentences there.
+        sentences.append(f"Also seen: {_list_english([KINDS[other].mention.en for other in scene.others])}.")
+    # The least important sentences come last: a channel with a short limit drops them first.
     details = [look.en for look in scene.looks]
     return " ".join([*sentences, f"{scene.time}.", *details, *filter(None, [scene.remark])])
 
@@ -208,13 +197,13 @@ def _english(scene: _Scene) -> str:
 def _korean(scene: _Scene) -> str:
     name, region = scene.name, scene.region_ko
     site = f"{name}({region})" if name and region and region not in name else name or region
-    # "에서" follows any name alike, unlike the particles that depend on its last sound.
-    sentences = [f"{site or f'카메라 {scene.camera}'}에서 {_HEADLINE_KO[scene.hazard]}."]
+    # "에서" has the same form after any name, unlike the particles that depend on its last sound.
+    sentences = [f"{site or f'카메라 {scene.camera}'}에서 {KINDS[scene.hazard].headline.ko}."]
     things = ", ".join(f"{_THINGS[label].ko} {n}{_THINGS[label].counter}" for label, n in scene.counts.items())
     spot = ""
     if scene.box is not None:
         near = f", {scene.zone.ko} 부근에서" if scene.zone is not None and scene.zone.ko else "에"
-        spot = f"화면 {_WHERE[where(scene.box)][1]}{near} {attach(_WHAT_KO[scene.hazard], '이/가')}"
+        spot = f"화면 {_WHERE[where(scene.box)][1]}{near} {attach(KINDS[scene.hazard].subject.ko, '이/가')}"
     if spot and things:
         sentences.append(f"{spot} 보이고, {attach(things, '이/가')} 함께 보입니다.")
     elif spot:
@@ -222,7 +211,7 @@ def _korean(scene: _Scene) -> str:
     elif things:
         sentences.append(f"화면에 {attach(things, '이/가')} 보입니다.")
     if scene.others:
-        sentences.append(f"{', '.join(_ALSO_KO[other] for other in scene.others)}도 함께 감지되었습니다.")
+        sentences.append(f"{', '.join(KINDS[other].mention.ko for other in scene.others)}도 함께 감지되었습니다.")
     return " ".join([*sentences, f"{scene.time}.", *(look.ko for look in scene.looks)])
 
 
@@ -238,6 +227,6 @@ def _list_english(items: Sequence[str]) -> str:
 
 
 def clean_name(name: str) -> str:
-    """A name from the settings on one line, without what would not print, and not longer than a line."""
+    """A name from the settings in one line of limited length, without unprintable characters."""
     printable = "".join(c if c.isprintable() else " " for c in name)
     return _cut(" ".join(printable.split()), _NAME_LENGTH_MAX)

@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY
 
 from detect.rules import RULES
 from detect.worker import HazardDetector, detect, open_detector
-from functions import Box, Event, Frame, Place, Reject, new_id, utc_now
+from functions import Box, Event, Frame, MotionBurst, Place, Reject, new_id, utc_now
 from models import network as model
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ def burst_of(path: Path, second: float) -> Event:
         for i, image in enumerate(chosen)
     )
     place = Place(37.5, 127.0, "gate")
-    return Event(id=new_id(), type="motion", camera="c", place=place, captured_at=now, frames=frames)
+    return MotionBurst(id=new_id(), camera="c", place=place, captured_at=now, frames=frames)
 
 
 async def test_a_burst_of_fire_becomes_a_fire_event_with_its_best_frame() -> None:
@@ -59,7 +59,7 @@ async def test_a_burst_of_fire_becomes_a_fire_event_with_its_best_frame() -> Non
     assert len(event.frames) == 1
     assert event.frames[0] in sent.frames
     assert event.detections[0].label == "fire"
-    assert "person" in event.searched
+    assert "person" in event.labels_searched
 
 
 async def test_a_batch_keeps_its_bursts_apart() -> None:
@@ -128,7 +128,7 @@ async def test_without_the_scene_network_the_hazard_still_goes_out(monkeypatch: 
     async with detector() as opened:
         (event,) = await detect([burst("fire", 9)], opened)
     assert event.type == "fire"
-    assert "person" not in event.searched
+    assert "person" not in event.labels_searched
 
 
 @pytest.mark.parametrize(("searched", "types"), [(("person",), []), ((), ["gun"])])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import functions
-from functions import Event, Place, cli, encode, new_id, utc_now
+from functions import HazardSeen, Place, cli, encode, new_id, utc_now
 from functions.broker import connect
 from functions.topology import queues
 
@@ -31,7 +31,7 @@ def bongsu(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 async def test_dead_letters_are_listed_shown_and_replayed(tmp_path: Path) -> None:
-    event = Event(id=new_id(), type="fire", camera="c", place=Place(37, 127, "gate"), captured_at=utc_now())
+    event = HazardSeen(id=new_id(), hazard="fire", camera="c", place=Place(37, 127, "gate"), captured_at=utc_now())
     broker = await connect(f"sqlite:///{tmp_path}/broker.db")
     await broker.declare(queues(["fire.post"]))
     await broker.publish(encode(event))

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from functions import Event, on
+from functions import Box, CameraEvent, Captioned, Detection, Event, Frame, HazardSeen, Place, on, utc_now
 from functions.function import DeclarationError, load_function
 from functions.topology import queue, queue_name
 
@@ -71,3 +72,42 @@ def test_queue_names_say_type_and_function() -> None:
     for wrong in ("fire", "Fire.map", "fire.map.x", ""):
         with pytest.raises(ValueError, match="queue name"):
             queue(wrong)
+
+
+def test_on_takes_types_and_names(tmp_path: Path) -> None:
+    text = "from functions import *\n@on(HazardSeen, 'parked', Captioned)\nasync def call(event): ...\n"
+    assert load_function(write(tmp_path / "all.py", text)).queues == (
+        "accident.all", "fire.all", "gun.all", "knife.all", "parked.all", "captioned.all",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("types", [(HazardSeen, "fire"), (Captioned, Captioned), ("fire", "fire")])
+def test_on_refuses_a_type_twice(types: tuple[str | type[Event], ...]) -> None:
+    with pytest.raises(DeclarationError, match="asked for twice"):
+        on(*types)
+
+
+def test_on_refuses_an_envelope() -> None:
+    with pytest.raises(DeclarationError, match="CameraEvent has no type of its own"):
+        on(CameraEvent)
+
+
+def test_a_function_of_version_1_runs_on_a_hazard(tmp_path: Path) -> None:
+    text = """
+from functions import Event, Retry, on
+@on("fire")
+async def call(event: Event):
+    told = (event.type, event.camera, event.place.name, event.confidence, event.detections[0].label)
+    return Event(id=event.id, type="parked", camera=event.camera, place=event.place, captured_at=event.captured_at,
+                 frames=event.frames, detections=event.detections, searched=event.searched,
+                 status=" ".join(map(str, told)))
+"""
+    (tmp_path / "yesterday.py").write_text(text)
+    (subscription,) = load_function(str(tmp_path / "yesterday.py")).subscriptions
+    at = utc_now()
+    fire = HazardSeen(
+        id="e", hazard="fire", camera="gate-1", place=Place(37.5, 127.0, "gate"), captured_at=at,
+        frame=Frame(b"jpeg", at), detections=(Detection("fire", 0.9, Box(0, 0, 1, 1)),),
+    )  # fmt: skip
+    told = asyncio.run(subscription.handler(fire))
+    assert (told.type, told.frames, told.status) == ("parked", (fire.frame,), "fire gate-1 gate 0.9 fire")

@@ -12,7 +12,7 @@ import msgspec
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from functions import Event, Place, encode, new_id, on, utc_now
+from functions import Event, HazardSeen, Place, encode, new_id, on, utc_now
 from functions.broker.memory import MemoryBroker
 from functions.event import Stage
 from functions.function import Function
@@ -24,7 +24,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def event() -> Event:
-    return Event(id=new_id(), type="fire", camera="gate-1", place=Place(37.5, 127.0, "gate"), captured_at=utc_now())
+    return HazardSeen(
+        id=new_id(), hazard="fire", camera="gate-1", place=Place(37.5, 127.0, "gate"), captured_at=utc_now()
+    )
 
 
 def sample(name: str, **labels: str) -> float:

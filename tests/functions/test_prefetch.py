@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions import Event, Place, encode, new_id, on, utc_now
+from functions import Event, HazardSeen, Place, encode, new_id, on, utc_now
 from functions.broker import Broker, Consumer
 from functions.event import Message
 from functions.function import Function
@@ -18,7 +18,9 @@ from functions.topology import queues
 
 
 def event() -> Event:
-    return Event(id=new_id(), type="fire", camera="gate-1", place=Place(37.5, 127.0, "gate"), captured_at=utc_now())
+    return HazardSeen(
+        id=new_id(), hazard="fire", camera="gate-1", place=Place(37.5, 127.0, "gate"), captured_at=utc_now()
+    )
 
 
 def test_a_quick_handler_holds_more_and_a_slow_one_the_least() -> None:

@@ -19,7 +19,7 @@ from typing import IO
 import msgspec
 import pytest
 
-from functions import Event, Place, decode, encode, new_id, telemetry, utc_now
+from functions import Event, HazardSeen, Place, decode, encode, new_id, telemetry, utc_now
 from functions.broker import BrokerError, Depth, connect
 from functions.topology import queues
 
@@ -90,7 +90,7 @@ def worker(place: Path, stderr: int | IO[str] = subprocess.PIPE, **environment: 
 
 def accident() -> Event:
     place = Place(37.5, 127.0, "gate")
-    return Event(id=new_id(), type="accident", camera="gate-1", place=place, captured_at=utc_now())
+    return HazardSeen(id=new_id(), hazard="accident", camera="gate-1", place=place, captured_at=utc_now())
 
 
 async def publish(place: Path, *events: Event) -> None:
@@ -258,7 +258,7 @@ async def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path: Path) 
     # A limit on the file's size is what a full disk looks like to SQLite, and needs no root.
     await broker._do(lambda db: db.execute("PRAGMA max_page_count = 30"))  # type: ignore[attr-defined]
     frame = __import__("functions").Frame(bytes(1_000_000), utc_now())
-    large = __import__("msgspec").structs.replace(accident(), frames=(frame,))
+    large = __import__("msgspec").structs.replace(accident(), frame=frame)
     with pytest.raises(BrokerError, match="disk is full"):
         await broker.publish(encode(large))
     await broker._do(lambda db: db.execute("PRAGMA max_page_count = 100000"))  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ import aio_pika
 import pamqp.encode
 import pytest
 
-from functions import Event, Place, decode, encode, new_id, on, utc_now
+from functions import Event, HazardSeen, Place, decode, encode, new_id, on, utc_now
 from functions.broker import BrokerError, QueueDiffers, TooLarge, connect
 from functions.broker.rabbit import RabbitBroker
 from functions.broker.rabbit_consumer import RabbitConsumer
@@ -133,7 +133,7 @@ async def test_a_message_whose_workers_all_died_is_a_dead_letter(rabbit_url: str
     broker = await connect(rabbit_url)
     assert isinstance(broker, RabbitBroker)
     await broker.declare(queues(["fire.map"]))
-    event = Event(id=new_id(), type="fire", camera="c", place=Place(0, 0, "gate"), captured_at=utc_now())
+    event = HazardSeen(id=new_id(), hazard="fire", camera="c", place=Place(0, 0, "gate"), captured_at=utc_now())
     await broker.publish(encode(event))
     for _ in range(20):
         async with broker.consume(["fire.map"]) as consumer:
@@ -172,7 +172,7 @@ async def test_an_event_that_kills_its_workers_takes_no_other_along(
     cameras = ["poison", "a", "b", "c"]
     place = Place(0, 0, "gate")
     await broker.publish(
-        *(encode(Event(id=new_id(), type="fire", camera=c, place=place, captured_at=utc_now())) for c in cameras)
+        *(encode(HazardSeen(id=new_id(), hazard="fire", camera=c, place=place, captured_at=utc_now())) for c in cameras)
     )
     function = Function("map", (handle.__bongsu_subscription__,))  # type: ignore[attr-defined]
     running = asyncio.create_task(run(function, broker, stopping))

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from functions import Event, Message, Place, new_id, on, utc_now
+from functions import CustomEvent, Event, Frame, HazardSeen, Message, MotionBurst, Place, new_id, on, utc_now
 from functions.broker import BrokerError, TooLarge
 from functions.broker.memory import MemoryBroker
 from functions.event import decode, encode
@@ -23,9 +23,9 @@ from functions.spool import Spool
 from functions.topology import queues
 
 
-def fire(age_s: float = 0.0, camera: str = "gate-1") -> Event:
+def fire(age_s: float = 0.0, camera: str = "gate-1") -> HazardSeen:
     at = utc_now() - timedelta(seconds=age_s)
-    return Event(id=new_id(), type="fire", camera=camera, place=Place(37.5, 127.0, "gate"), captured_at=at)
+    return HazardSeen(id=new_id(), hazard="fire", camera=camera, place=Place(37.5, 127.0, "gate"), captured_at=at)
 
 
 def spool(folder: Path, *, max_bytes: int = 1_000_000, max_age_s: float = 60.0) -> Spool:
@@ -138,7 +138,7 @@ async def test_a_full_disk_does_not_fill_with_halves_of_events(tmp_path: Path) -
     largest, highest = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, highest))
     try:
-        is_kept = kept.put(msgspec.structs.replace(fire(), snapshot=bytes(5000)))
+        is_kept = kept.put(msgspec.structs.replace(fire(), frame=Frame(bytes(5000), utc_now())))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, highest))
     assert not is_kept
@@ -157,7 +157,8 @@ async def test_half_an_event_of_a_killed_process_goes_and_not_what_another_write
 
 async def test_what_nobody_listens_to_holds_up_neither_the_buffer_nor_the_function(tmp_path: Path) -> None:
     broker, kept, stopping, handled = await broker_with_queue(), spool(tmp_path), asyncio.Event(), asyncio.Event()
-    forgotten, other = msgspec.structs.replace(fire(age_s=2), type="flood"), fire(age_s=1)
+    other, at, place = fire(age_s=1), utc_now() - timedelta(seconds=2), Place(37.5, 127.0, "gate")
+    forgotten = CustomEvent(id=new_id(), type="flood", camera="gate-1", place=place, captured_at=at)
     kept.put(forgotten)
     kept.put(other)
 
@@ -208,7 +209,8 @@ async def test_a_hazard_outlives_the_burst_it_was_found_in(tmp_path: Path) -> No
         found.append(event.id)
         return [fire()]
 
-    motion = Event(id=new_id(), type="motion", camera="c", place=Place(0, 0, "gate"), captured_at=utc_now())
+    frames, place = (Frame(b"", utc_now()),), Place(0, 0, "gate")
+    motion = MotionBurst(id=new_id(), camera="c", place=place, captured_at=utc_now(), frames=frames)
     await broker.publish(encode(motion))
     stopping = asyncio.Event()
     subscription = detect.__bongsu_subscription__  # type: ignore[attr-defined]

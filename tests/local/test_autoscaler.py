@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from functions import Event, Place, encode, new_id
+from functions import HazardSeen, Place, encode, new_id
 from functions.broker import Broker, connect
 from functions.topology import queues
 from local.autoscaler import Autoscaler
@@ -19,7 +19,7 @@ from .conftest import eventually
 
 
 class FakePool:
-    """Says yes at once."""
+    """A pool that changes its size at once."""
 
     def __init__(self) -> None:
         self.wanted = 0
@@ -40,9 +40,9 @@ def workload(**changes: object) -> Workload:
     return Workload("map", "notify.map", rule, 10.0, {})
 
 
-def fire() -> Event:
-    return Event(
-        id=new_id(), type="fire", camera="gate", place=Place(37.5, 127.0, "gate"), captured_at=datetime.now(UTC)
+def fire() -> HazardSeen:
+    return HazardSeen(
+        id=new_id(), hazard="fire", camera="gate", place=Place(37.5, 127.0, "gate"), captured_at=datetime.now(UTC)
     )
 
 
@@ -151,8 +151,8 @@ async def test_status_file_that_cannot_be_written_stops_nothing(tmp_path: Path) 
 
 
 def _function(tmp_path: Path) -> dict[str, object]:
-    told = json.loads((tmp_path / "scale.json").read_text())
-    (function,) = told["functions"]
+    status = json.loads((tmp_path / "scale.json").read_text())
+    (function,) = status["functions"]
     return dict(function)
 
 

@@ -1,5 +1,6 @@
 /** Words, times and numbers in the reader's language and manner. */
 
+import { titleOf } from "./hazards.js";
 import { recall, remember } from "./memory.js";
 import { WORDS } from "./words.js";
 
@@ -26,6 +27,8 @@ export function t(key, ...values) {
 
 /** The name of a hazard or function, or the name itself where the page has no word for it. */
 export function nameOf(key) {
+  const title = titleOf(key);
+  if (title !== undefined) return pick(title);
   const word = Object.hasOwn(WORDS[language], key) ? WORDS[language][key] : key;
   return typeof word === "string" ? word : key;
 }

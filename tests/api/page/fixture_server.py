@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
+from api.views import hazard_table
+
 PAGE = Path(__file__).parents[3] / "api" / "page"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -215,15 +217,21 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         world = self.server.world
         url = urlsplit(self.path)
-        is_open = url.path in {"/", "/feed", "/api/session"} or url.path.startswith("/static/")
+        is_open = url.path in {"/", "/feed", "/hazards.json", "/api/session"} or url.path.startswith("/static/")
         if world.read == "key" and self._who is None and not is_open:
             self._json({"detail": "reading needs a key"}, 401)
+            return
+        plain = {
+            "/hazards.json": hazard_table,
+            "/api/session": self._session,
+            "/api/pipeline": lambda: world.pipeline,
+        }
+        if url.path in plain:
+            self._json(plain[url.path]())
             return
         match url.path:
             case "/" | "/feed":
                 self._file(PAGE / "index.html")
-            case "/api/session":
-                self._json(self._session())
             case "/api/incidents":
                 self._json(world.page(parse_qs(url.query)))
             case "/feed.json":
@@ -232,8 +240,6 @@ class Handler(BaseHTTPRequestHandler):
                 )
             case "/api/cameras":
                 self._json({"type": "FeatureCollection", "features": [*world.cameras.values()]})
-            case "/api/pipeline":
-                self._json(world.pipeline)
             case "/api/incidents/stream":
                 self._stream(int(parse_qs(url.query).get("after", ["0"])[0]))
             case path if path.startswith("/static/"):

@@ -1,0 +1,260 @@
+"""Measures sessions as clients see them, beside a direct WebSocket to the same model in the same run.
+
+python -m bench sessions            or, for the clip's frames only: python -m bench.sessions
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import httpx
+import numpy as np
+import psutil
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.sync.client import connect as sync_connect
+
+from sessions.catalogue import resolve
+from sessions.wire import picture_frame
+from tests.sessions.cluster import Cluster, ask, free_port, running_cluster, url_of
+
+_ROW = [0.5, 0.5, 0.2, 0.3]
+_POSTS, _WORKERS = 200, 8
+
+
+def rows(scale: float) -> list[tuple[str, str, str]]:
+    """What was measured, and the aim of each."""
+    measured: list[tuple[str, str, str]] = []
+    with running_cluster(
+        sessions_warm="scalar=1,object=1", sessions_per_owner="100000", sessions_per_client="100000",
+        sessions_wait_s="60", rate_limit="0",
+    ) as cluster:  # fmt: skip
+        base = cluster.serve()
+        measured += [
+            _ready(cluster, base, "scalar", max(3, int(20 * scale))),
+            _ready(cluster, base, "object", max(3, int(10 * scale))),
+            _cold(base, max(3, int(10 * scale))),
+            *asyncio.run(_added(base, "scalar", int(4000 * scale))),
+            *asyncio.run(_added(base, "object", int(200 * scale))),
+            asyncio.run(_flooded(base, max(100, int(1000 * scale)))),
+            _held(cluster, base, max(4, int(24 * scale))),
+            _restarted(cluster),
+        ]
+    with running_cluster(
+        sessions_warm=f"scalar={_WORKERS}", sessions_cores=str(_WORKERS * 0.05 + 0.001), sessions_per_owner="100000",
+        rate_limit="0",
+    ) as full:  # fmt: skip
+        base = full.serve()
+        full.await_idle("scalar", _WORKERS)
+        measured.append(asyncio.run(_at_once(full, base)))
+    return measured
+
+
+def _ready(cluster: Cluster, base: str, kind: str, count: int) -> tuple[str, str, str]:
+    """From the request to the hello on the WebSocket, from the warm pool."""
+    took = []
+    for _ in range(count):
+        cluster.await_idle(kind)
+        took.append(_time_to_hello(base, kind))
+    return f"ready from the warm pool, {kind}, {count} times", _spread_s(took), "0.3 s p95"
+
+
+def _cold(base: str, count: int) -> tuple[str, str, str]:
+    """A worker that must be started: the model `scene` is in no pool."""
+    took = [_time_to_hello(base, "object", model="scene") for _ in range(count)]
+    return f"ready where a worker must start, {count} times", _spread_s(took), "2 s p95"
+
+
+def _time_to_hello(base: str, kind: str, **more: str) -> float:
+    # A client of its own, made before: what httpx takes to load certificates is none of ours.
+    with httpx.Client(base_url=base, timeout=60) as client:
+        client.get("/healthz")
+        began = time.perf_counter()
+        session = client.post("/sessions", json={"kind": kind, "client": "car-1", **more}).json()
+        with sync_connect(url_of(session)) as ws:
+            ws.recv()
+            took = time.perf_counter() - began
+        client.delete(f"/sessions/{session['id']}", headers={"Session-Token": session["token"]})
+    return took
+
+
+async def _added(base: str, kind: str, count: int) -> list[tuple[str, str, str]]:
+    """Round trips by turns over the session's path and to a worker directly, so that both meet the same load."""
+    session = ask(base, kind).json()
+    with _direct_worker(kind) as port:
+        async with connect(url_of(session)) as through, _direct(port) as direct:
+            took: dict[str, list[float]] = {"through": [], "direct": []}
+            for connection in (through, direct):
+                await connection.recv()
+                await _round_trip(connection, kind, 1)
+            for n in range(2, 2 + count):
+                for name, connection in (("through", through), ("direct", direct)):
+                    took[name].append(await _round_trip(connection, kind, n))
+    httpx.delete(f"{base}/sessions/{session['id']}", headers={"Session-Token": session["token"]})
+    (t50, t99), (d50, d99) = (_percentiles(took[name]) for name in ("through", "direct"))
+    return [
+        (f"{kind}: round trip, session against direct, p50, {count} each", f"{t50:.2f} against {d50:.2f} ms", ""),
+        (f"{kind}: added by the path, p50 and p99", f"{t50 - d50:.2f} and {t99 - d99:.2f} ms", "2 and 5 ms"),
+    ]
+
+
+async def _round_trip(connection: ClientConnection, kind: str, n: int) -> float:
+    message = json.dumps({"n": n, "row": _ROW}) if kind == "scalar" else picture_frame(n, _JPEG)
+    began = time.perf_counter()
+    await connection.send(message)
+    await connection.recv()
+    return (time.perf_counter() - began) * 1000
+
+
+@contextlib.contextmanager
+def _direct_worker(kind: str) -> Iterator[int]:
+    port = free_port()
+    command = [
+        sys.executable, "-m", "sessions.worker", "--name", "direct", "--kind", kind, "--model", resolve(kind),
+        "--listen", f"tcp:127.0.0.1:{port}",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    try:
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            with contextlib.suppress(httpx.HTTPError):
+                httpx.get(f"http://127.0.0.1:{port}/healthz")
+                break
+            time.sleep(0.05)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@contextlib.asynccontextmanager
+async def _direct(port: int) -> AsyncIterator[ClientConnection]:
+    async with connect(f"ws://127.0.0.1:{port}/", additional_headers={"X-Bongsu-Session": "direct"}) as connection:
+        yield connection
+
+
+async def _flooded(base: str, count: int) -> tuple[str, str, str]:
+    """A neighbour's round trips while another client sends as fast as it is let, and while it does not."""
+    quiet, noisy = (ask(base, "scalar", client=name).json() for name in ("quiet", "noisy"))
+    async with connect(url_of(quiet)) as mine, connect(url_of(noisy)) as other:
+        await mine.recv()
+        alone = [await _round_trip(mine, "scalar", n) for n in range(1, count)]
+        flood = asyncio.create_task(_flood(other))
+        beside = [await _round_trip(mine, "scalar", n) for n in range(count, 2 * count)]
+        flood.cancel()
+        await asyncio.wait([flood])
+    for session in (quiet, noisy):
+        httpx.delete(f"{base}/sessions/{session['id']}", headers={"Session-Token": session["token"]})
+    (_, a99), (_, b99) = _percentiles(alone), _percentiles(beside)
+    return "p99 beside a client that floods, against alone", f"{b99:.2f} against {a99:.2f} ms ({b99 / a99:.1f}x)", "2x"
+
+
+async def _flood(connection: ClientConnection) -> None:
+    reading = asyncio.create_task(_read_all(connection))
+    try:
+        n = 0
+        while True:
+            n += 1
+            await connection.send(json.dumps({"n": n, "row": _ROW}))
+            await asyncio.sleep(0)
+    finally:
+        reading.cancel()
+
+
+async def _read_all(connection: ClientConnection) -> None:
+    async for _ in connection:
+        pass
+
+
+def _held(cluster: Cluster, base: str, count: int) -> tuple[str, str, str]:
+    """Memory of the receive server for connections that rest."""
+    server = psutil.Process(cluster.servers[0].pid)
+    before = server.memory_info().rss
+    sessions = [ask(base, "scalar", client=f"held-{n}").json() for n in range(count)]
+    sessions = [session for session in sessions if session.get("state") == "ready"]
+
+    async def hold() -> int:
+        async with contextlib.AsyncExitStack() as stack:
+            for session in sessions:
+                await (await stack.enter_async_context(connect(url_of(session)))).recv()
+            return server.memory_info().rss
+
+    after = asyncio.run(hold())
+    for session in sessions:
+        httpx.delete(f"{base}/sessions/{session['id']}", headers={"Session-Token": session["token"]})
+    each_kb = (after - before) / max(1, len(sessions)) / 1e3
+    return (
+        f"memory of a receive server that holds {len(sessions)} sessions",
+        f"{after / 1e6:.0f} MB, {each_kb:.0f} KB for each",
+        "300 MB for 500",
+    )
+
+
+async def _at_once(cluster: Cluster, base: str) -> tuple[str, str, str]:
+    """Requests at once for more than there is room for, then all of them ended."""
+    began = time.perf_counter()
+    limits = httpx.Limits(max_connections=_POSTS)
+    async with httpx.AsyncClient(timeout=120, limits=limits) as client:
+        answers = await asyncio.gather(
+            *(
+                client.post(f"{base}/sessions", json={"kind": "scalar", "client": f"c{n}", "ttl_s": 600})
+                for n in range(_POSTS)
+            )
+        )
+        took = time.perf_counter() - began
+        answered = sum(1 for answer in answers if answer.status_code in (201, 202))
+        different = len({answer.json().get("id") for answer in answers})
+        for answer in answers:
+            session = answer.json()
+            await client.delete(f"{base}/sessions/{session['id']}", headers={"Session-Token": session["token"]})
+    end = time.monotonic() + 60
+    while (left := len(cluster.workers()) - _WORKERS) > 0 and time.monotonic() < end:
+        await asyncio.sleep(0.2)
+    return (
+        f"{_POSTS} requests at once, room for {_WORKERS}",
+        f"{answered} answered in {took:.1f} s, {_POSTS - different} twice, {max(0, left)} workers leaked",
+        "all, none, none",
+    )
+
+
+def _restarted(cluster: Cluster) -> tuple[str, str, str]:
+    cluster.servers[0].end(signal.SIGKILL)
+    began = time.perf_counter()
+    cluster.servers[0].start()
+    cluster.await_server(cluster.ports[0])
+    return "a killed receive server, started again, answers after", f"{time.perf_counter() - began:.2f} s", "3 s"
+
+
+def _percentiles(took: Sequence[float]) -> tuple[float, float]:
+    p50, p99 = np.percentile(took, [50, 99])
+    return float(p50), float(p99)
+
+
+def _spread_s(took: Sequence[float]) -> str:
+    p50, p95 = np.percentile(took, [50, 95])
+    return f"{p50:.2f} s p50, {p95:.2f} s p95"
+
+
+def _frame() -> bytes:
+    """A frame of the demo, as a camera would send it."""
+    clip = cv2.VideoCapture(str(Path(__file__).parents[1] / "local/demo/media/street.mp4"))
+    _, image = clip.read()
+    clip.release()
+    return cv2.imencode(".jpg", image)[1].tobytes()
+
+
+_JPEG = _frame()
+
+
+if __name__ == "__main__":
+    for row in rows(float(sys.argv[1]) if len(sys.argv) > 1 else 1.0):
+        print("| " + " | ".join(row) + " |", flush=True)

@@ -1,0 +1,241 @@
+"""The facts that travel, one type each, over a small envelope; every room and function builds and reads these."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Self
+
+import msgspec
+from msgspec import Struct, StructMeta, field
+
+from functions.event.geometry import Box
+from functions.event.parts import Caption, Detection, Frame, Place, Stage, Zone, require_utc
+from functions.hazards import HAZARDS, Hazard
+
+WIRE_VERSION = 2
+_TYPE = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+
+
+def require_type(type_: str) -> None:
+    """Refuse what cannot be a routing key.
+
+    Raises:
+        ValueError: it does not match `[a-z][a-z0-9_-]{0,62}`.
+    """
+    if not _TYPE.fullmatch(type_):
+        raise ValueError(f"type must match {_TYPE.pattern}, got {type_!r:.80}")
+
+
+DECLARED: dict[str, type[Event]] = {}
+"""The class of each type that this process knows; the last one, where a function's file was loaded twice."""
+
+
+class _EventMeta(StructMeta):
+    """Checks the tag of each type where it is declared, and keeps `Event(type=…)` of version 1 working."""
+
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **config: Any) -> None:  # noqa: N805
+        super().__init__(name, bases, namespace, **config)
+        # Kept here since `__struct_config__` is built at each look. An envelope has no type of its own.
+        cls._tag = None if name in ("Event", "CameraEvent") else cls.__struct_config__.tag
+        for type_ in cls.types():  # type: ignore[attr-defined]
+            require_type(type_)
+            owner = DECLARED.get(type_)
+            if owner is not None and owner.__module__ == __name__ != cls.__module__:
+                raise ValueError(f"{name}: type {type_!r} is {owner.__name__}'s, choose another tag")
+            DECLARED[type_] = cls  # type: ignore[assignment]
+
+    def __call__(cls, *args: Any, **fields: Any) -> Any:  # noqa: N805
+        # Only calls from Python come here: decoding and `msgspec.structs.replace` build their instances in C.
+        if cls is not Event or args:
+            return super().__call__(*args, **fields)
+        from functions.event.custom import event_of
+
+        return event_of(**fields)
+
+
+class Event(Struct, frozen=True, kw_only=True, metaclass=_EventMeta, tag_field="type", tag=str.lower):
+    """The envelope of every fact: an immutable event on the exchange.
+
+    Subclass it for a fact about something else than a camera (`subject` and `time` must then be defined), and
+    `CameraEvent` for one about a camera: `class Parked(CameraEvent, frozen=True, tag="parked")`. The tag is the event's
+    `type` and its routing key. A process that does not know the class reads such an event as a `CustomEvent`.
+
+    `Event(type="parked", camera=…, …)`, as function files of version 1 have it, builds the type of that fact.
+
+    Raises:
+        ValueError: a field is out of its range; the message names it. (A `DecodeError` where it came by wire.)
+        TypeError: a field is missing or unknown.
+    """
+
+    _tag: ClassVar[str | None]
+    origin: ClassVar[str] = ""
+    """The part of a CloudEvents `source` before the subject; "/cameras" for a fact about a camera."""
+
+    id: str
+    """Given once, by motion, and kept through every stage; 1 to 64 characters."""
+    late: bool = False
+    """Kept at the edge while the broker was away: it is true, but it is no news any more."""
+    trace: tuple[Stage, ...] = ()
+    """The stages the event has passed, oldest first."""
+    version: int = WIRE_VERSION
+
+    def __post_init__(self) -> None:
+        if not self.id or len(self.id) > 64:
+            raise ValueError(f"id must have 1 to 64 characters, got {self.id!r:.80}")
+        if self.version != WIRE_VERSION:
+            raise ValueError(f"version must be {WIRE_VERSION}, got {self.version}: upgrade this consumer")
+
+    @classmethod
+    def types(cls) -> tuple[str, ...]:
+        """The event types (routing keys) of this class; none for a class that has no type of its own."""
+        return () if cls._tag is None else (cls._tag,)
+
+    @property
+    def type(self) -> str:
+        """What happened: the routing key, and the type of the CloudEvent."""
+        return self._tag or ""
+
+    @property
+    def subject(self) -> str:
+        """What the event is about: the camera's id, for a fact about a camera."""
+        raise NotImplementedError(f"{type(self).__name__} must define subject, or be a CameraEvent")
+
+    @property
+    def time(self) -> datetime:
+        """When it happened (UTC)."""
+        raise NotImplementedError(f"{type(self).__name__} must define time, or be a CameraEvent")
+
+    def with_stage(self, name: str, got_at: datetime, done_at: datetime) -> Self:
+        """The same event, with one more stage at the end of its trace (times in UTC)."""
+        return msgspec.structs.replace(self, trace=(*self.trace, Stage(name, got_at, done_at)))
+
+
+class CameraEvent(Event, frozen=True, kw_only=True):
+    """The envelope of a fact about one camera; the base of the facts below, and for functions' own types."""
+
+    origin: ClassVar[str] = "/cameras"
+
+    camera: str
+    """The camera's id, 1 to 128 characters."""
+    place: Place
+    captured_at: datetime
+    """Capture time of the first frame of the burst (UTC)."""
+
+    def __post_init__(self) -> None:
+        Event.__post_init__(self)  # `super()` costs more than the check, and this runs for each event
+        if not self.camera or len(self.camera) > 128:
+            raise ValueError(f"camera must have 1 to 128 characters, got {self.camera!r:.80}")
+        require_utc("captured_at", self.captured_at)
+
+    @property
+    def subject(self) -> str:
+        """The camera's id."""
+        return self.camera
+
+    @property
+    def time(self) -> datetime:
+        """When it was captured (UTC)."""
+        return self.captured_at
+
+
+class MotionBurst(CameraEvent, frozen=True, kw_only=True, tag="motion"):
+    """Something moved: a burst of frames, unredacted, for the detector alone."""
+
+    frames: tuple[Frame, ...]
+    """At least one, oldest first."""
+    moved: Box | None = None
+    """Where the largest thing moved while the burst was taken; the detector looks there closer."""
+    thresholds: dict[str, float] = field(default_factory=dict)
+    """This camera's minimum confidence [0, 1] by hazard, over the detector's own defaults."""
+    zones: tuple[Zone, ...] = ()
+    """Named parts of this camera's picture, for the captioner."""
+
+    def __post_init__(self) -> None:
+        CameraEvent.__post_init__(self)
+        if not self.frames:
+            raise ValueError("frames must hold at least one frame, got none")
+
+
+class HazardSeen(CameraEvent, frozen=True, kw_only=True, tag=False):
+    """A hazard was confirmed. Its `type` is the hazard's name: `@on(HazardSeen)` takes all, `@on("fire")` one."""
+
+    hazard: Hazard = field(name="type")
+    frame: Frame | None = None
+    """The best frame of the burst, unredacted. None where there is no picture, as of an alarm button."""
+    detections: tuple[Detection, ...] = ()
+    """Boxes in `frame`: the hazard first, then what else is in the scene."""
+    labels_searched: tuple[str, ...] = ()
+    """Labels the detector looked for. Redaction trusts `detections` for people only if "person" is in here."""
+    zones: tuple[Zone, ...] = ()
+    """Named parts of this camera's picture, for the captioner."""
+
+    @classmethod
+    def types(cls) -> tuple[str, ...]:
+        """All hazards."""
+        return HAZARDS
+
+    @property
+    def type(self) -> str:
+        """The hazard's name."""
+        return self.hazard
+
+    @property
+    def confidence(self) -> float:
+        """Confidence [0, 1] of the hazard (the first detection), 0 where there is none."""
+        return self.detections[0].confidence if self.detections else 0.0
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """The frame as version 1 had it: a tuple of one, or of none."""
+        return () if self.frame is None else (self.frame,)
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """`labels_searched`, by its name in version 1."""
+        return self.labels_searched
+
+
+class Captioned(CameraEvent, frozen=True, kw_only=True, tag="captioned"):
+    """A hazard as the public may see it. It has no field for a frame: what is here is mosaicked, or drawn."""
+
+    hazard: Hazard
+    caption: Caption
+    snapshot: bytes | None = None
+    """The mosaicked picture, as JPEG; None where redaction failed."""
+    thumbnail: bytes | None = None
+    """The snapshot, small, as JPEG."""
+    location: bytes | None = None
+    """A drawn map of the place, as JPEG."""
+    detections: tuple[Detection, ...] = ()
+    """As in `HazardSeen`."""
+
+    @property
+    def confidence(self) -> float:
+        """Confidence [0, 1] of the hazard (the first detection), 0 where there is none."""
+        return self.detections[0].confidence if self.detections else 0.0
+
+
+class CameraStatus(CameraEvent, frozen=True, kw_only=True, tag="camera"):
+    """What became of a camera's stream; `captured_at` is when."""
+
+    status: str
+    """ "live", or "lost: <reason>"."""
+
+
+FACTS: Mapping[str, type[CameraEvent]] = {
+    type_: fact for fact in (MotionBurst, HazardSeen, Captioned, CameraStatus) for type_ in fact.types()
+}
+"""The class of each type that Bongsu itself publishes."""
+
+
+def new_id() -> str:
+    """A fresh event id: 32 hexadecimal digits."""
+    return uuid.uuid4().hex
+
+
+def utc_now() -> datetime:
+    """Now, with its UTC offset."""
+    return datetime.now(UTC)

@@ -1,0 +1,90 @@
+"""What events are made of: detections, frames, places, captions, zones and stages."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+
+from msgspec import Struct
+
+from functions.event.geometry import Box
+
+
+class Detection(Struct, frozen=True):
+    """One object that a network found in one frame."""
+
+    label: str
+    confidence: float
+    box: Box
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.confidence <= 1:
+            raise ValueError(f"confidence must be in [0, 1], got {self.confidence}")
+
+
+class Frame(Struct, frozen=True):
+    """One camera picture: JPEG bytes and when it was captured (UTC)."""
+
+    jpeg: bytes
+    captured_at: datetime
+
+    def __post_init__(self) -> None:
+        require_utc("frame.captured_at", self.captured_at)
+
+
+class Place(Struct, frozen=True):
+    """Where a camera stands: WGS 84 degrees, a name people know, and the region that serves it."""
+
+    lat: float
+    lon: float
+    name: str
+    region: str = ""
+
+    def __post_init__(self) -> None:
+        if not (-90 <= self.lat <= 90 and -180 <= self.lon <= 180):
+            raise ValueError(f"place must have lat in [-90, 90] and lon in [-180, 180], got ({self.lat}, {self.lon})")
+
+
+class Caption(Struct, frozen=True):
+    """What an alert says, in the languages it is told in."""
+
+    en: str
+    ko: str
+
+
+class Zone(Struct, frozen=True, array_like=True):
+    """A part of a camera's picture that people have a name for: a polygon of (x, y) in fractions of the frame."""
+
+    name: Caption
+    polygon: tuple[tuple[float, float], ...]
+
+    def holds(self, x: float, y: float) -> bool:
+        """Whether a point lies within; on the edge either may come out."""
+        is_inside = False
+        for (x1, y1), (x2, y2) in zip(self.polygon, (*self.polygon[1:], *self.polygon[:1]), strict=True):
+            if (y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1):
+                is_inside = not is_inside
+        return is_inside
+
+
+class Stage(Struct, frozen=True):
+    """One stop on an event's way: when the stage got it, and when it had published or finished it (UTC)."""
+
+    name: str
+    got_at: datetime
+    done_at: datetime
+
+    def __post_init__(self) -> None:
+        require_utc("stage.got_at", self.got_at)
+        require_utc("stage.done_at", self.done_at)
+
+
+def require_utc(name: str, at: datetime) -> None:
+    """Refuse a time that is naive, or of another time zone.
+
+    Raises:
+        ValueError: it is; the message begins with `name`.
+    """
+    offset = at.utcoffset()
+    if offset is None or not math.isclose(offset.total_seconds(), 0):
+        raise ValueError(f"{name} must be UTC, got {at.isoformat()}")

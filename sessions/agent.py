@@ -1,0 +1,258 @@
+"""The agent of one machine: runs its workers and keeps its records, for any number of receive servers.
+
+`python -m sessions.agent` runs it. It outlives receive servers; when it ends, however it ends, its workers end too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from functions import telemetry
+from functions.settings import SettingsError
+from local.process.output import Output
+from sessions import frames, settings
+from sessions.backend import View
+from sessions.frames import Answer, Call, Gone, Listed, SessionSeen, Told, WorkerSeen
+from sessions.machine import Machine, Room
+from sessions.records import ConflictError, ExistsError, NoRoomError, Session, Worker
+from sessions.settings import Settings, split
+
+log = structlog.get_logger()
+
+_UNREAD_BYTES = 32_000_000
+"""A receive server that has so much unread is cut off: it lists all anew when it is back."""
+
+_ARGUMENTS: dict[str, tuple[type, ...]] = {
+    "capacity": (),
+    "create": (Session,),
+    "replace": (Session,),
+    "delete": (str,),
+    "claim": (Worker, str),
+    "start": (Session,),
+    "stop": (str,),
+}
+"""The methods of `Backend` that may be called."""
+
+
+class _Watch:
+    """Tells one receive server what changes, and in the same order what its calls return."""
+
+    def __init__(self, view: View, writer: asyncio.StreamWriter) -> None:
+        self._view = view
+        self._writer = writer
+        self._sessions: dict[str, int] = {}
+        self._workers: dict[str, int] = {}
+
+    def tell_changes(self) -> None:
+        """Tell what it has not been told."""
+        for session in self._view.sessions.values():
+            if self._sessions.get(session.id) != session.version:
+                self._sessions[session.id] = session.version
+                self._write(SessionSeen(session))
+        for worker in self._view.workers.values():
+            if self._workers.get(worker.name) != worker.version:
+                self._workers[worker.name] = worker.version
+                self._write(WorkerSeen(worker))
+        for gone in [known for known in self._sessions if known not in self._view.sessions]:
+            del self._sessions[gone]
+            self._write(Gone(session=gone))
+        for gone in [known for known in self._workers if known not in self._view.workers]:
+            del self._workers[gone]
+            self._write(Gone(worker=gone))
+
+    def answer(self, answer: Answer) -> None:
+        """Answer a call, after all that it has changed."""
+        self.tell_changes()
+        self._write(answer)
+
+    def begin(self) -> None:
+        """Tell all that there is."""
+        self.tell_changes()
+        self._write(Listed())
+
+    def _write(self, told: Told) -> None:
+        if self._writer.transport.get_write_buffer_size() > _UNREAD_BYTES:
+            self._writer.transport.abort()
+        elif not self._writer.is_closing():
+            self._writer.write(frames.encode(told))
+
+
+class Agent:
+    """Serves a machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one receive server until it leaves."""
+        watch = _Watch(self._machine.view, writer)
+        watch.begin()
+        telling = asyncio.create_task(self._tell(watch))
+        try:
+            while True:
+                call = await frames.read_call(reader)
+                watch.answer(await self._do(call))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        except msgspec.DecodeError as error:
+            log.warning("agent_call_unreadable", reason=str(error), fix="run the same version of agent and server")
+        finally:
+            telling.cancel()
+            writer.close()
+
+    async def _tell(self, watch: _Watch) -> None:
+        while True:
+            if await self._machine.view.changed(60.0):
+                watch.tell_changes()
+
+    async def _do(self, call: Call) -> Answer:
+        try:
+            return Answer(call.id, await self._call(call.method, call.arguments))
+        except (ConflictError, ExistsError, NoRoomError, msgspec.ValidationError, ValueError) as error:
+            return Answer(call.id, str(error), type(error).__name__)
+
+    async def _call(self, method: str, arguments: list[Any]) -> Any:
+        types = _ARGUMENTS.get(method)
+        if types is None or len(types) != len(arguments):
+            raise ValueError(f"no method {method!r} with {len(arguments)} arguments")
+        given: list[Any] = [msgspec.convert(value, kind) for value, kind in zip(arguments, types, strict=True)]
+        return await getattr(self._machine, method)(*given)
+
+
+@contextlib.asynccontextmanager
+async def running(config: Settings) -> AsyncIterator[Machine]:
+    """Run the machine and serve it.
+
+    Raises:
+        SettingsError: another agent runs on the same state.
+    """
+    state = Path(config.sessions_state).absolute()
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    logs = state / "logs"
+    logs.mkdir(exist_ok=True)
+    with _lock(state / "agent.lock"):
+        folder = _socket_folder(state / "sockets")
+        for old in logs.glob("*.log*"):
+            old.unlink(missing_ok=True)
+        warm = settings.counts("BONGSU_SESSIONS_WARM", config.sessions_warm)
+        machine = Machine(_room(config), warm, folder, Output(logs), config.sessions_idle_s)
+        try:
+            with _ready_socket(folder / "notify.sock", machine):
+                await machine.open()
+                config.socket.unlink(missing_ok=True)
+                before = os.umask(0o177)
+                try:
+                    server = await asyncio.start_unix_server(Agent(machine).serve, config.socket, backlog=256)
+                finally:
+                    os.umask(before)
+                try:
+                    yield machine
+                finally:
+                    server.close()
+                    await machine.close()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            (state / "sockets").unlink(missing_ok=True)
+
+
+def _socket_folder(link: Path) -> Path:
+    """A fresh folder for sockets, whose paths must be short where the state folder may lie deep.
+
+    Args:
+        link: leads to it, so that the agent after one that was killed finds what that has left, and removes it.
+    """
+    if link.is_symlink():
+        shutil.rmtree(link.readlink(), ignore_errors=True)
+        link.unlink()
+    folder = Path(tempfile.mkdtemp(prefix="bongsu-sessions-"))
+    link.symlink_to(folder)
+    return folder
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Any:
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SettingsError(
+                f"BONGSU_SESSIONS_STATE: another agent runs on {path.parent}: stop it or choose another folder"
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
+def _ready_socket(path: Path, machine: Machine) -> Any:
+    """Where workers say that they serve, as with systemd's sd_notify: `READY=1` and their name."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(path))
+        notify.setblocking(False)
+
+        def read() -> None:
+            with contextlib.suppress(BlockingIOError):
+                lines = dict(line.split("=", 1) for line in notify.recv(4096).decode().splitlines() if "=" in line)
+                if lines.get("READY") == "1":
+                    machine.set_ready(lines.get("NAME", ""))
+
+        loop.add_reader(notify, read)
+        try:
+            yield
+        finally:
+            loop.remove_reader(notify)
+
+
+def _room(config: Settings) -> Room:
+    # Of this process, not of the machine: a container may have fewer.
+    cores = config.sessions_cores or float(len(os.sched_getaffinity(0)))
+    memory_mb = config.sessions_memory_mb or _memory_mb() / 2
+    return Room(cores, memory_mb, tuple(split(config.sessions_classes)), config.sessions_gpu)
+
+
+def _memory_mb() -> float:
+    """Of this machine or, where it is less, of the control group that this process is in."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6
+    with contextlib.suppress(OSError, ValueError):
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()) / 1e6)
+    return total
+
+
+async def _serve(config: Settings) -> None:
+    stopping = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
+    async with running(config) as machine:
+        capacity = await machine.capacity()
+        log.info("agent_started", cores=capacity.cores, memory_mb=round(capacity.memory_mb), socket=str(config.socket))
+        await stopping.wait()
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT; the exit status."""
+    try:
+        config = settings.load()
+        telemetry.start("sessions-agent")
+        asyncio.run(_serve(config))
+    except (SettingsError, OSError) as error:
+        print(f"bongsu sessions agent: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,311 @@
+"""Who gets a worker: opens sessions within quota, serves the line in order, and ends them; the endpoints call it.
+
+A claim is two marks: the session names its worker, then the worker its session. Each is refused if somebody was faster,
+both are needed before a client is let in, and the keeper completes or undoes what a crash left half done. So several
+allocators may work on one cluster: of two for one session the first mark tells who goes on, and of two sessions for one
+worker the second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import random
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from msgspec.structs import replace
+
+from sessions import quota
+from sessions.backend import Backend
+from sessions.line import Line
+from sessions.metrics import opened_total, start_seconds
+from sessions.problems import ProblemError, not_found
+from sessions.records import BackendError, Capacity, ConflictError, ExistsError, NoRoomError, Session, Worker
+from sessions.settings import Settings
+from sessions.tokens import Tokens
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request for a session, after it was read."""
+
+    owner: str
+    kind: str
+    model: str
+    client: str
+    ttl_s: float
+    gpu: bool = False
+    node_class: str = ""
+    idempotency_key: str = ""
+    legacy_address: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The same for the same request."""
+        facts = (self.kind, self.model, self.client, self.gpu, self.node_class, self.ttl_s)
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+class Allocator:
+    """Sessions of one cluster, as one receive server sees to them."""
+
+    def __init__(self, backend: Backend, settings: Settings, tokens: Tokens) -> None:
+        self.backend = backend
+        self.tokens = tokens
+        self._settings = settings
+        self._no_room: set[str] = set()
+        """Waiting sessions for which there was no room at the last look."""
+        self._kicked = asyncio.Event()
+        self._line = Line()
+
+    async def open(self, ask: Ask) -> Session:
+        """Record a session and have a worker found for it.
+
+        Returns:
+            The session as it is once it has a worker, or it is clear that it must wait.
+
+        Raises:
+            ProblemError: quota, hardware that is not here, or a key that was used for another request.
+            BackendError: the cluster cannot be asked.
+        """
+        tokens, view = self.tokens, self.backend.view
+        key = ask.idempotency_key
+        id_ = tokens.id_of(ask.owner, key) if key else tokens.new_id()
+        if (known := view.sessions.get(id_)) is None:
+            quota.check(ask.owner, ask.client, view, self._settings)
+            now = _now()
+            session = Session(
+                id=id_, kind=ask.kind, model=ask.model, owner=ask.owner, client=ask.client, created_at=now,
+                expires_at=now + timedelta(seconds=self._ttl_s(ask.ttl_s)), asked_at=now, request_digest=ask.digest,
+                gpu=ask.gpu, node_class=ask.node_class, legacy_address=ask.legacy_address,
+            )  # fmt: skip
+            try:
+                created = await self.backend.create(session)
+            except ExistsError:
+                pass
+            else:
+                await self._stay_within_quota(ask, created)
+                opened_total.labels(ask.kind).inc()
+                return await self._await_start(created)
+            known = view.sessions.get(id_)
+        if known is None:
+            raise not_found(id_)
+        if known.request_digest != ask.digest:
+            raise ProblemError(
+                422, "idempotency_key_reused", f"Idempotency-Key {key[:80]!r} was used for another request",
+                "use a new key for each new request",
+            )  # fmt: skip
+        return await self._await_start(known)
+
+    async def end(self, session_id: str) -> None:
+        """End a session and its worker."""
+        await self.backend.delete(session_id)
+        self._no_room.discard(session_id)
+        self._kicked.set()
+
+    async def extend(self, session: Session, ttl_s: float) -> Session:
+        """Have it live for that long from now.
+
+        Raises:
+            ConflictError: it is gone.
+        """
+        return await self.change(session, expires_at=_now() + timedelta(seconds=self._ttl_s(ttl_s)))
+
+    async def keep_place(self, session: Session) -> Session:
+        """Note that the client still waits; not more often than needed."""
+        if (_now() - session.asked_at).total_seconds() < self._settings.sessions_line_s / 10:
+            return session
+        return await self.change(session, asked_at=_now())
+
+    async def change(self, session: Session, **changes: object) -> Session:
+        """Change a record, on top of what others have changed meanwhile.
+
+        Raises:
+            ConflictError: it is gone.
+        """
+        while True:
+            try:
+                return await self.backend.replace(replace(session, **changes))
+            except ConflictError:
+                current = self.backend.view.sessions.get(session.id)
+                if current is None:
+                    raise
+                session = current
+
+    def is_ready(self, session: Session) -> bool:
+        """Whether its client can connect now."""
+        worker = self.backend.view.worker_of(session)
+        return bool(session.upstream) or (worker is not None and worker.state == "ready")
+
+    def line(self) -> list[Session]:
+        """Sessions without a worker, the first in line first."""
+        return self._line.read(self.backend.view).waiting
+
+    def place(self, session: Session) -> tuple[int, float]:
+        """Place in line, 1 first, and the seconds after which it has a worker at the latest."""
+        line = self._line.read(self.backend.view)
+        place = line.places.get(session.id, 1)
+        if not line.ends:
+            return place, self._settings.sessions_wait_s
+        # Of more clients than there are sessions to end, some wait for those that take over from these.
+        rounds, left = divmod(place - 1, len(line.ends))
+        wait_s = (line.ends[left] - _now()).total_seconds() + rounds * self._settings.sessions_ttl_max_s
+        return place, max(0.0, wait_s)
+
+    async def ready(self, session_id: str, wait_s: float) -> Session:
+        """Wait until its client can connect, but not longer than `wait_s`; it may not be ready even then.
+
+        Raises:
+            ProblemError: 404: it has ended.
+        """
+        view = self.backend.view
+
+        def settled() -> Session | str | None:
+            session = view.sessions.get(session_id)
+            return "gone" if session is None else session if self.is_ready(session) else None
+
+        found = await view.until(settled, wait_s)
+        if found == "gone":
+            raise not_found(session_id)
+        return found if isinstance(found, Session) else view.sessions[session_id]
+
+    async def dispatch(self) -> None:
+        """Give workers to those who wait, in the order in which they came, for as long as the server lives."""
+        while True:
+            try:
+                await self._serve_line()
+            except BackendError as error:
+                log.warning("line_not_served", reason=str(error))
+            if not self._kicked.is_set():
+                await self.backend.view.changed(1.0)
+            self._kicked.clear()
+
+    async def _serve_line(self) -> None:
+        has_needs = any(session.gpu or session.node_class for session in self.line())
+        capacity = await self.backend.capacity() if has_needs else None
+        full: set[str] = set()
+        for session in self.line():
+            if session.kind not in full and await self._find_worker(session, capacity):
+                self._no_room.discard(session.id)
+                continue
+            full.add(session.kind)
+            if session.id not in self._no_room:
+                self._no_room.add(session.id)
+                self.backend.view.touch()
+        self._no_room &= self.backend.view.sessions.keys()
+
+    async def _find_worker(self, session: Session, capacity: Capacity | None) -> bool:
+        """Whether one was found; one that is needed no more counts as that."""
+        if capacity is not None and not _has_hardware(session, capacity):
+            return False
+        if await self._claim_idle(session):
+            return True
+        session = self.backend.view.sessions.get(session.id, session)
+        try:
+            worker = await self.backend.start(session)
+        except NoRoomError:
+            return False
+        await self.bind(session, worker)
+        return True
+
+    async def _claim_idle(self, session: Session) -> bool:
+        """Give it a worker of the warm pool; whether it needs no other."""
+        tried: set[str] = set()
+        while (worker := self._pick_idle(session, tried)) is not None:
+            try:
+                session = await self.backend.replace(replace(session, worker=worker.name, bound_at=_now()))
+            except ConflictError:
+                current = self.backend.view.sessions.get(session.id)
+                if current is None or current.worker or current.upstream:
+                    return True
+                session = current
+                continue
+            try:
+                await self.backend.claim(worker, session.id)
+            except ConflictError:
+                tried.add(worker.name)
+                continue
+            return True
+        if session.worker:
+            await self.release(session)
+        return False
+
+    def _pick_idle(self, session: Session, tried: set[str]) -> Worker | None:
+        idle = [
+            w for w in self.backend.view.workers.values()
+            if not w.session and (w.kind, w.model) == (session.kind, session.model) and w.name not in tried
+        ]  # fmt: skip
+        ready = [w for w in idle if w.state == "ready"]
+        # At random, so that receive servers seldom want the same one.
+        return random.choice(ready or idle) if idle else None
+
+    async def release(self, session: Session, restarts: int = 0) -> None:
+        """Send it back to its place in line, if nobody has changed it meanwhile."""
+        with contextlib.suppress(ConflictError):
+            await self.backend.replace(replace(session, worker="", bound_at=None, restarts=session.restarts + restarts))
+
+    async def bind(self, session: Session, worker: Worker) -> None:
+        """Have a session name the worker that was started for it, if it has none; one that it does not need ends."""
+        while True:
+            if session.worker == worker.name:
+                return
+            if not session.worker and not session.upstream:
+                try:
+                    await self.backend.replace(replace(session, worker=worker.name, bound_at=_now()))
+                except ConflictError:
+                    current = self.backend.view.sessions.get(session.id)
+                    if current is not None:
+                        session = current
+                        continue
+                else:
+                    return
+            await self.backend.stop(worker.name)
+            return
+
+    async def _await_start(self, session: Session) -> Session:
+        """Wait until it is ready, or it is clear that it will not be in time."""
+        view, loop = self.backend.view, asyncio.get_running_loop()
+        began, wait_s = loop.time(), self._settings.sessions_wait_s
+        self._kicked.set()
+        view.touch()
+
+        def settled() -> Session | None:
+            current = view.sessions.get(session.id)
+            if current is None or self.is_ready(current):
+                return current or session
+            if session.id in self._no_room and self.place(current)[1] > wait_s:
+                return current
+            return None
+
+        found = await view.until(settled, wait_s) or view.sessions.get(session.id)
+        if found is None or session.id not in view.sessions:
+            raise not_found(session.id)
+        if self.is_ready(found):
+            start_seconds.labels(session.kind).observe(loop.time() - began)
+        return found
+
+    async def _stay_within_quota(self, ask: Ask, created: Session) -> None:
+        """Requests that came at the same time did not see each other: whose record is too many goes."""
+        try:
+            quota.check(ask.owner, ask.client, self.backend.view, self._settings, created)
+        except ProblemError:
+            await self.backend.delete(created.id)
+            raise
+
+    def _ttl_s(self, wanted_s: float) -> float:
+        return min(wanted_s, self._settings.sessions_ttl_max_s)
+
+
+def _has_hardware(session: Session, capacity: Capacity) -> bool:
+    if session.gpu and not capacity.has_gpu:
+        return False
+    return not session.node_class or session.node_class in capacity.classes
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,194 @@
+"""One client's requests and results in its worker: order, back-pressure, and what is kept for a broken connection."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import structlog
+
+from models.registry import ModelError
+from sessions.kinds import InputError, Runner
+from sessions.wire import BadMessageError, Request
+
+log = structlog.get_logger()
+
+Delivery = Literal["all", "latest"]
+IN_FLIGHT_MAX = 64
+_KEPT = 1024
+"""Results that are kept after they were sent: a broken connection may have lost them on the way."""
+_LATENCIES = 512
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One request on its way through the worker."""
+
+    n: int
+    given: Any
+    received_at: float = field(default_factory=time.time)
+    received: float = field(default_factory=time.perf_counter)
+    answer: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class Stats:
+    """What the operator sees of a session; nothing of its content."""
+
+    received: int = 0
+    answered: int = 0
+    dropped: int = 0
+    latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES))
+    """From received to sent."""
+
+    def percentile_ms(self, share: float) -> float | None:
+        """Of the last messages; None before the first."""
+        ordered = sorted(self.latencies_ms)
+        return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3) if ordered else None
+
+
+class Channel:
+    """Takes requests, has them answered one after another, and hands results out in the same order."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.resume_token = secrets.token_urlsafe(16)
+        self.stats = Stats()
+        self._runner = runner
+        self._thread = ThreadPoolExecutor(1, "bongsu-session")
+        self._entries: OrderedDict[int, Entry] = OrderedDict()
+        self._unsent: deque[Entry] = deque()
+        self._unanswered: deque[Entry] = deque()
+        self._in_work: Entry | None = None
+        self._dropped = 0
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def restart(self) -> None:
+        """Forget all requests: another connection begins anew."""
+        self._entries.clear()
+        self._unsent.clear()
+        self._unanswered.clear()
+        self._dropped = 0
+        self.resume_token = secrets.token_urlsafe(16)
+
+    def resume(self, after: int) -> None:
+        """Send all that came after request `after` (0: all that is kept), what is still in work when it is done."""
+        entries = list(self._entries.values())
+        at = next((i + 1 for i, entry in enumerate(entries) if entry.n == after), 0)
+        self._unsent = deque(entries[at:])
+        self._wake()
+
+    async def put(self, given: Request | BadMessageError, delivery: Delivery, in_flight: int) -> None:
+        """Take a request: with `all`, wait while `in_flight` are unsent; with `latest`, drop the oldest of them."""
+        if (known := self._entries.get(given.n)) is not None:
+            if known not in self._unsent:
+                self._unsent.append(known)
+                self._wake()
+            return
+        if delivery == "all":
+            await self._until(lambda: len(self._unsent) < in_flight)
+        else:
+            self._drop(in_flight)
+        self.stats.received += 1
+        entry = Entry(given.n, None)
+        if isinstance(given, Request):
+            entry.given = given.given
+        else:
+            entry.answer = _error(given.n, str(given), given.remedy)
+        self._entries[given.n] = entry
+        self._unsent.append(entry)
+        if entry.answer is None:
+            self._unanswered.append(entry)
+        self._wake()
+
+    async def take(self) -> dict[str, Any]:
+        """The next message for the client, once it is answered; `sent_at` is when this returns."""
+        await self._until(lambda: bool(self._unsent) and self._unsent[0].answer is not None)
+        entry = self._unsent.popleft()
+        self._trim()
+        self._wake()
+        assert entry.answer is not None, "waited for above"
+        self.stats.answered += 1
+        self.stats.latencies_ms.append((time.perf_counter() - entry.received) * 1000)
+        dropped, self._dropped = self._dropped, 0
+        answer = {**entry.answer, "times": {**entry.answer["times"], "sent_at": time.time()}}
+        return {**answer, "dropped": dropped} if dropped else answer
+
+    async def work(self) -> None:
+        """Answer requests, for as long as the worker lives."""
+        while True:
+            await self._until(lambda: bool(self._unanswered))
+            entry = self._in_work = self._unanswered.popleft()
+            started = time.perf_counter()
+            answer = await self._answer(entry)
+            done = time.perf_counter()
+            entry.given = None
+            entry.answer = answer | {
+                "times": {
+                    "received_at": entry.received_at,
+                    "queued_ms": round((started - entry.received) * 1000, 3),
+                    "inferred_ms": round((done - started) * 1000, 3),
+                }
+            }
+            self._in_work = None
+            self._wake()
+
+    async def run(self, given: Any) -> dict[str, Any]:
+        """Have the model answer, in a thread of its own where it takes longer than changing threads.
+
+        Raises:
+            InputError: it cannot be answered.
+        """
+        if self._runner.takes == "row":
+            return self._runner.run(given)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._runner.run, given)
+
+    async def _answer(self, entry: Entry) -> dict[str, Any]:
+        try:
+            return {"type": "result", "n": entry.n, "result": await self.run(entry.given)}
+        except InputError as error:
+            return _error(entry.n, error.reason, error.remedy)
+        except ModelError as error:
+            log.error("session_request_failed", reason=str(error))
+            return _error(entry.n, "the model failed on this request", "send it again, or end this session")
+
+    def _drop(self, in_flight: int) -> None:
+        """Make place for the newest; what the model is at is let finish, and counts for none."""
+        while sum(1 for entry in self._unsent if entry is not self._in_work) >= in_flight:
+            oldest = next(entry for entry in self._unsent if entry is not self._in_work)
+            self._unsent.remove(oldest)
+            self._entries.pop(oldest.n, None)
+            if oldest.answer is None:
+                self._unanswered.remove(oldest)
+            self._dropped += 1
+            self.stats.dropped += 1
+
+    def _trim(self) -> None:
+        while len(self._entries) - len(self._unsent) > _KEPT:
+            self._entries.popitem(last=False)
+
+    async def _until(self, is_so: Callable[[], bool]) -> None:
+        while not is_so():
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.add(waiting)
+            try:
+                await waiting
+            finally:
+                self._waiting.discard(waiting)
+
+    def _wake(self) -> None:
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+        self._waiting.clear()
+
+
+def _error(n: int, reason: str, remedy: str) -> dict[str, Any]:
+    now = time.time()
+    times = {"received_at": now, "queued_ms": 0.0, "inferred_ms": 0.0}
+    return {"type": "error", "n": n, "reason": reason, "remedy": remedy, "times": times}

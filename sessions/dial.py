@@ -1,0 +1,70 @@
+"""How receive servers reach a worker: a connection to its address, and its status over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+_STATUS_S = 3.0
+_LONGEST = 65_536
+
+P = TypeVar("P", bound=asyncio.Protocol)
+
+
+class Status(Struct, frozen=True):
+    """What a worker says of its session; see `SessionWorker.status`."""
+
+    session: str
+    is_connected: bool
+    received: int
+    answered: int
+    dropped: int
+    p50_ms: float | None
+    p99_ms: float | None
+    idle_s: float
+
+
+async def connect(address: str, make: Callable[[], P]) -> P:
+    """Connect to `unix:/path` or `tcp:host:port`.
+
+    Raises:
+        OSError: nothing listens there.
+    """
+    loop = asyncio.get_running_loop()
+    scheme, _, rest = address.partition(":")
+    if scheme == "unix":
+        _, protocol = await loop.create_unix_connection(make, rest)
+        return protocol
+    host, _, port = rest.rpartition(":")
+    _, protocol = await loop.create_connection(make, host, int(port))
+    return protocol
+
+
+async def read_status(address: str) -> Status:
+    """Ask a worker how it is.
+
+    Raises:
+        OSError: it does not answer (a TimeoutError is one).
+    """
+    async with asyncio.timeout(_STATUS_S):
+        scheme, _, rest = address.partition(":")
+        if scheme == "unix":
+            reader, writer = await asyncio.open_unix_connection(rest)
+        else:
+            host, _, port = rest.rpartition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+        try:
+            writer.write(b"GET /status HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n")
+            answer = await reader.read(_LONGEST)
+            while (more := await reader.read(_LONGEST)) and len(answer) < _LONGEST:
+                answer += more
+        finally:
+            writer.close()
+    try:
+        return msgspec.json.decode(answer.partition(b"\r\n\r\n")[2], type=Status)
+    except msgspec.DecodeError as error:
+        raise OSError(f"not a status: {error}") from None

@@ -1,0 +1,223 @@
+"""The endpoints of sessions: ask, look, extend, end, and the operator's list."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from msgspec import Struct
+from starlette.datastructures import Headers
+
+from sessions import catalogue
+from sessions.allocator import Ask
+from sessions.answers import tell, tell_operator
+from sessions.offload import VIA, read_via
+from sessions.problems import ProblemError, not_found
+from sessions.records import ConflictError, Session
+from sessions.site import AsCaller, AtSite, SessionSite
+from web.answers import read_body
+from web.guard import client_of
+from web.keys import Caller
+
+router = APIRouter()
+
+_LONG_POLL_S = 30.0
+_EXAMPLE = '{"kind": "object", "client": "car-17", "ttl_s": 600}'
+
+
+class Needs(Struct, frozen=True, forbid_unknown_fields=True, rename={"node_class": "class"}):
+    """Hardware that a session needs."""
+
+    gpu: bool = False
+    node_class: str = ""
+
+
+class Asked(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `POST /sessions`."""
+
+    kind: str
+    client: str
+    model: str = ""
+    needs: Needs = Needs()
+    ttl_s: float = 600.0
+
+
+class Extension(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `PATCH /sessions/{id}`."""
+
+    ttl_s: float
+
+
+@router.post("/sessions", status_code=201)
+async def ask(request: Request, site: AtSite, caller: AsCaller) -> Response:
+    """Ask for a session: 201 with its address and token, or 202 with a place in line."""
+    site.require_key(caller)
+    asked = await read_body(request, Asked, _EXAMPLE)
+    ask = _check(asked, owner_of(request, site, caller), request.headers.get("idempotency-key", ""))
+    via = _via(request)
+    if site.settings.name in via:
+        raise ProblemError(
+            508, "loop", f"this request came through {site.settings.name} already", "correct BONGSU_SESSIONS_UPSTREAM"
+        )
+    await _require_hardware(ask, site)
+    session = await site.allocator.open(ask)
+    if not session.upstream and not session.worker and site.upstreams.may_pass(via):
+        session = await _offload(session, asked, via, site)
+    told = tell(session, site, request, with_token=True)
+    headers = {"Location": f"/sessions/{session.id}"}
+    if told["state"] == "ready":
+        return _json(told, 201, headers)
+    return _json(told, 202, {**headers, "Retry-After": str(math.ceil(min(30.0, told.get("estimate_s", 1.0))) or 1)})
+
+
+@router.get("/sessions")
+async def list_all(request: Request, site: AtSite, caller: AsCaller) -> Response:
+    """All sessions with how they do, for the operator."""
+    site.require_key(caller)
+    if caller.role != "operator" and caller.name is not None:
+        raise ProblemError(403, "operator_only", "the list is for operators", "use a key of role operator")
+    view = site.allocator.backend.view
+    sessions = sorted(view.sessions.values(), key=lambda s: s.order)
+    workers = [w for w in view.workers.values() if not w.session]
+    return _json(
+        {
+            "sessions": [tell_operator(session, site, request) for session in sessions],
+            "idle": [{"name": w.name, "kind": w.kind, "model": w.model, "state": w.state} for w in workers],
+            "capacity": msgspec.to_builtins(await site.allocator.backend.capacity()),
+            "upstreams": site.upstreams.healthy,
+        }
+    )
+
+
+@router.get("/sessions/{session_id}")
+async def look(session_id: str, request: Request, site: AtSite, caller: AsCaller, wait_s: float = 0.0) -> Response:
+    """One session; with `wait_s` the answer comes once it is ready, or after so long. It keeps a place in line."""
+    session = _find(session_id, request, site, caller)
+    if not site.allocator.is_ready(session):
+        session = await _or_gone(session, site.allocator.keep_place(session))
+        session = await site.allocator.ready(session.id, min(max(wait_s, 0.0), _LONG_POLL_S))
+    return _json(tell(session, site, request))
+
+
+@router.patch("/sessions/{session_id}")
+async def extend(session_id: str, request: Request, site: AtSite, caller: AsCaller) -> Response:
+    """Have a session live for so long from now."""
+    session = _find(session_id, request, site, caller)
+    extension = await read_body(request, Extension, '{"ttl_s": 600}')
+    _check_ttl(extension.ttl_s)
+    if session.upstream:
+        await site.upstreams.extend(session.upstream, session.upstream_id, session.upstream_token, extension.ttl_s)
+    return _json(tell(await _or_gone(session, site.allocator.extend(session, extension.ttl_s)), site, request))
+
+
+@router.delete("/sessions/{session_id}", status_code=204)
+async def end(session_id: str, request: Request, site: AtSite, caller: AsCaller) -> Response:
+    """End a session, its worker and its connection."""
+    session = _find(session_id, request, site, caller)
+    if session.upstream:
+        await site.upstreams.end(session.upstream, session.upstream_id, session.upstream_token)
+    await site.allocator.end(session.id)
+    return Response(status_code=204)
+
+
+@router.get("/healthz")
+async def healthz(site: AtSite) -> Response:
+    """200 where sessions can be asked for."""
+    await site.allocator.backend.capacity()
+    return _json({"status": "ok", "name": site.settings.name})
+
+
+def owner_of(request: Request, site: SessionSite, caller: Caller) -> str:
+    """Whom a session counts for."""
+    if caller.name is not None:
+        return f"key {caller.name}"
+    return f"address {client_of(request.scope, Headers(scope=request.scope), site)}"
+
+
+def _check(asked: Asked, owner: str, key: str) -> Ask:
+    try:
+        model = catalogue.resolve(asked.kind, asked.model)
+    except catalogue.UnknownModelError as error:
+        raise ProblemError(422, "unknown_model", str(error), "choose one of those") from None
+    if not 1 <= len(asked.client) <= 128 or not asked.client.isprintable():
+        raise ProblemError(
+            422, "invalid", f"client must be 1 to 128 printable characters, got {asked.client[:140]!r}",
+            "send a name of your own choice, such as car-17",
+        )  # fmt: skip
+    if len(key) > 256:
+        raise ProblemError(
+            422, "invalid", f"Idempotency-Key has {len(key)} characters", "send at most 256, such as a UUID"
+        )
+    _check_ttl(asked.ttl_s)
+    needs = asked.needs
+    return Ask(owner, asked.kind, model, asked.client, asked.ttl_s, needs.gpu, needs.node_class, key)
+
+
+def _check_ttl(ttl_s: float) -> None:
+    if not 1 <= ttl_s <= 1e6:
+        raise ProblemError(422, "invalid", f"ttl_s must be seconds from 1, got {ttl_s}", "send a number such as 600")
+
+
+async def _require_hardware(ask: Ask, site: SessionSite) -> None:
+    if not ask.gpu and not ask.node_class:
+        return
+    capacity = await site.allocator.backend.capacity()
+    lacks_gpu = ask.gpu and not capacity.has_gpu
+    lacks_class = ask.node_class and ask.node_class not in capacity.classes
+    if (lacks_gpu or lacks_class) and not site.upstreams.healthy:
+        what = "GPU" if lacks_gpu else f"node of class {ask.node_class[:80]!r}"
+        raise ProblemError(
+            422, "no_such_hardware", f"there is no {what} here (classes: {', '.join(capacity.classes) or 'none'})",
+            "ask without it, or ask another receive server",
+        )  # fmt: skip
+
+
+async def _offload(session: Session, asked: Asked, via: list[str], site: SessionSite) -> Session:
+    """Have an upstream server take it, unless it gets a worker meanwhile."""
+    taken = await site.upstreams.offer(msgspec.to_builtins(asked), session.id, via)
+    if taken is None:
+        return session
+    allocator = site.allocator
+    while (current := allocator.backend.view.sessions.get(session.id)) is not None and not current.worker:
+        pointer = {"upstream_id": taken.id, "upstream_url": taken.url, "upstream_token": taken.token}
+        try:
+            return await allocator.backend.replace(msgspec.structs.replace(current, upstream=taken.upstream, **pointer))
+        except ConflictError:
+            continue
+    await site.upstreams.end(taken.upstream, taken.id, taken.token)
+    if current is None:
+        raise not_found(session.id)
+    return current
+
+
+def _find(session_id: str, request: Request, site: SessionSite, caller: Caller) -> Session:
+    """A session that the caller may see: who asked for it by key, who holds its token, an operator."""
+    session = site.allocator.backend.view.sessions.get(session_id)
+    is_token = site.is_token(session_id, request.headers.get("session-token", ""))
+    is_owner = session is not None and caller.name is not None and session.owner == f"key {caller.name}"
+    if session is None or not (is_token or is_owner or caller.role == "operator"):
+        # The same for one that is not there: nobody learns which there are.
+        raise not_found(session_id)
+    return session
+
+
+async def _or_gone(session: Session, change: Any) -> Session:
+    try:
+        changed: Session = await change
+    except ConflictError:
+        raise not_found(session.id) from None
+    return changed
+
+
+def _via(request: Request) -> list[str]:
+    try:
+        return read_via(request.headers.get(VIA, ""))
+    except ValueError as error:
+        raise ProblemError(400, "via", str(error), f"leave the header {VIA} out") from None
+
+
+def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    headers = {"Cache-Control": "no-store", **(headers or {})}
+    return Response(msgspec.json.encode(content), status, headers, media_type="application/json")

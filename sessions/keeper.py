@@ -1,0 +1,162 @@
+"""Looks after sessions once a second: ends what is over, replaces crashed workers, completes what a crash left undone.
+
+Every receive server runs one; what they decide alike they may both do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from sessions.allocator import Allocator
+from sessions.catalogue import KINDS
+from sessions.dial import Status, read_status
+from sessions.metrics import ended_total, idle_workers, leaked_workers, sessions_now
+from sessions.offload import Upstreams
+from sessions.records import BackendError, ConflictError, Session, Worker
+from sessions.settings import Settings
+
+log = structlog.get_logger()
+
+_PERIOD_S = 1.0
+_STATUS_PERIOD_S = 5.0
+_SILENT_MAX = 3
+"""A worker that has not answered so often in a row is taken for crashed."""
+_RESTARTS_MAX = 3
+_CLAIM_TIME = timedelta(seconds=3)
+"""A claim that is not complete after so long was left by a receive server that crashed."""
+
+
+class Keeper:
+    """One loop over all sessions and workers."""
+
+    def __init__(self, allocator: Allocator, settings: Settings, upstreams: Upstreams) -> None:
+        self.statuses: dict[str, Status] = {}
+        """What the worker of each session said last, by session."""
+        self._allocator = allocator
+        self._backend = allocator.backend
+        self._settings = settings
+        self._upstreams = upstreams
+        self._silent: Counter[str] = Counter()
+        self._asked_at = 0.0
+
+    async def run(self) -> None:
+        """Look after them for as long as the server lives."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                if loop.time() - self._asked_at >= _STATUS_PERIOD_S:
+                    self._asked_at = loop.time()
+                    await self._ask_all()
+                    await self._check_upstreams()
+                await self.look()
+            except BackendError as error:
+                log.warning("sessions_not_kept", reason=str(error))
+            await asyncio.sleep(_PERIOD_S)
+
+    async def look(self) -> None:
+        """Once over all of them."""
+        view = self._backend.view
+        for session in list(view.sessions.values()):
+            if reason := self._why_over(session):
+                log.info("session_ended", session=session.id, reason=reason)
+                ended_total.labels(reason).inc()
+                await self._allocator.end(session.id)
+            elif session.worker:
+                await self._check_worker(session)
+        leaked = 0
+        for worker in list(view.workers.values()):
+            leaked += await self._check_owner(worker)
+        leaked_workers.set(leaked)
+        self._measure()
+
+    def _why_over(self, session: Session) -> str:
+        """Why a session ends now; empty if it does not."""
+        now, settings = datetime.now(UTC), self._settings
+        if now >= session.expires_at:
+            return "expired"
+        if not session.worker and not session.upstream:
+            return "left_line" if now - session.asked_at > timedelta(seconds=settings.sessions_line_s) else ""
+        worker = self._backend.view.worker_of(session)
+        if worker is not None and worker.state == "ended":
+            return "idle"
+        if session.restarts >= _RESTARTS_MAX and (worker is None or worker.state == "failed"):
+            return "crashed"
+        status = self.statuses.get(session.id)
+        has_come = status is None or status.session
+        if not has_come and session.bound_at and now - session.bound_at > timedelta(seconds=settings.sessions_idle_s):
+            return "never_connected"
+        return ""
+
+    async def _check_worker(self, session: Session) -> None:
+        """Complete a claim that a crash left half done; whose worker has crashed goes back to its place in line."""
+        named = self._backend.view.workers.get(session.worker)
+        if named is not None and named.session != session.id:
+            if datetime.now(UTC) - (session.bound_at or session.created_at) < _CLAIM_TIME:
+                return
+            try:
+                await self._backend.claim(named, session.id)
+            except ConflictError:
+                await self._allocator.release(session)
+            return
+        if named is not None and named.state != "failed" and self._silent[named.name] < _SILENT_MAX:
+            return
+        log.warning("session_worker_lost", session=session.id, worker=session.worker, restarts=session.restarts)
+        await self._allocator.release(session, restarts=1)
+        self._silent.pop(session.worker, None)
+        self.statuses.pop(session.id, None)
+        await self._backend.stop(session.worker)
+
+    async def _check_owner(self, worker: Worker) -> bool:
+        """Complete a claim that a crash left half done, or end a worker that nobody has; whether it was one."""
+        if not worker.session or worker.state == "failed":
+            return False
+        session = self._backend.view.sessions.get(worker.session)
+        if session is not None and session.worker == worker.name:
+            return False
+        if session is not None and not session.worker:
+            await self._allocator.bind(session, worker)
+            return False
+        await self._backend.stop(worker.name)
+        # One that was told to end a moment ago is still there; only what stays is a leak.
+        return (datetime.now(UTC) - worker.started_at).total_seconds() > 10 and session is None
+
+    async def _ask_all(self) -> None:
+        view = self._backend.view
+        bound = {s.id: w for s in view.sessions.values() if (w := view.worker_of(s)) and w.state == "ready"}
+        answers = await asyncio.gather(*(self._ask(worker) for worker in bound.values()))
+        self.statuses = {id_: status for id_, status in zip(bound, answers, strict=True) if status is not None}
+        self._silent = Counter({name: n for name, n in self._silent.items() if name in view.workers})
+
+    async def _check_upstreams(self) -> None:
+        """Forget sessions that have ended on the upstream server that took them."""
+        away = [s for s in self._backend.view.sessions.values() if s.upstream]
+        asked = (self._upstreams.is_there(s.upstream, s.upstream_id, s.upstream_token) for s in away)
+        for session, is_there in zip(away, await asyncio.gather(*asked), strict=True):
+            if not is_there:
+                ended_total.labels("ended_upstream").inc()
+                await self._allocator.end(session.id)
+
+    async def _ask(self, worker: Worker) -> Status | None:
+        try:
+            status = await read_status(worker.address)
+        except OSError:
+            self._silent[worker.name] += 1
+            return None
+        del self._silent[worker.name]
+        return status
+
+    def _measure(self) -> None:
+        view, allocator = self._backend.view, self._allocator
+        states = Counter(
+            (s.kind, "offloaded" if s.upstream else "ready" if allocator.is_ready(s) else "waiting")
+            for s in view.sessions.values()
+        )
+        idle = Counter(w.kind for w in view.workers.values() if not w.session and w.state == "ready")
+        for kind in KINDS:
+            idle_workers.labels(kind).set(idle[kind])
+            for state in ("ready", "waiting", "offloaded"):
+                sessions_now.labels(kind, state).set(states[kind, state])

@@ -1,0 +1,52 @@
+"""What a worker runs: one runner for each kind of session, opened by `open_runner` once per process."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from sessions.catalogue import file_of
+
+
+class InputError(ValueError):
+    """A request cannot be answered; the client is told why and what to send instead."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.reason, self.remedy = reason, remedy
+
+
+class Runner(Protocol):
+    """A loaded model."""
+
+    takes: str
+    """`row` or `picture`."""
+
+    def run(self, given: Any) -> dict[str, Any]:
+        """Answer one request; called from one thread at a time.
+
+        Args:
+            given: a row (numbers in the order of the model's inputs, or numbers by their names), or a JPEG's bytes.
+
+        Raises:
+            InputError: it cannot be answered.
+        """
+
+
+def open_runner(kind: str, model: str) -> Runner:
+    """Load a model; what other kinds need is not imported.
+
+    Raises:
+        ModelError: the file is missing, or is not the one that is recorded.
+    """
+    path = file_of(kind, model)
+    if kind == "scalar":
+        from sessions.kinds.scalar import LinearModel
+
+        return LinearModel.open(path)
+    if kind == "image":
+        from sessions.kinds.image import Describer
+
+        return Describer()
+    from sessions.kinds.object import Detector
+
+    return Detector(model.partition(":")[0])

@@ -1,0 +1,269 @@
+"""One machine as a cluster: workers are its processes, records are kept in memory; `agent.py` serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from msgspec.structs import replace
+
+from local.process.backoff import Backoff
+from local.process.child import Child, Command, describe_end
+from local.process.output import Output
+from sessions.backend import View
+from sessions.catalogue import KINDS, resolve
+from sessions.records import Capacity, ConflictError, ExistsError, NoRoomError, Session, Worker, WorkerState
+
+log = structlog.get_logger()
+
+_GRACE_S = 3.0
+_ENVIRONMENT = {
+    "BONGSU_LOG_FORMAT": "json",
+    "PYTHONUNBUFFERED": "1",
+    # A worker has one client: threads of one only take turns with those of the next.
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What of this machine is for workers."""
+
+    cores: float
+    memory_mb: float
+    classes: tuple[str, ...] = ()
+    has_gpu: bool = False
+
+
+@dataclass(slots=True)
+class _Pool:
+    wanted: int
+    model: str
+    backoff: Backoff = field(default_factory=Backoff)
+    waits_until: float = 0.0
+
+
+class Machine:
+    """A `Backend` in this process."""
+
+    def __init__(self, room: Room, warm: Mapping[str, int], folder: Path, output: Output, idle_s: float) -> None:
+        """Begin with nothing running.
+
+        Args:
+            room: what may be taken.
+            warm: idle workers to keep, by kind.
+            folder: for the sockets of workers; its path must be short.
+            output: takes what workers write.
+            idle_s: how long a worker lives after the last message of its client.
+        """
+        self.view = View()
+        self._room = room
+        self._pools = {kind: _Pool(wanted, resolve(kind)) for kind, wanted in warm.items() if wanted}
+        self._folder = folder
+        self._output = output
+        self._idle_s = idle_s
+        self._node = socket.gethostname()
+        self._children: dict[str, Child] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stopping: set[str] = set()
+        self._version = 0
+        self._is_open = False
+        self._refill_at: asyncio.TimerHandle | None = None
+
+    async def open(self) -> None:
+        """Fill the warm pool, and keep it filled from now on."""
+        self._is_open = True
+        self._refill()
+
+    async def close(self) -> None:
+        """End all workers; returns when they have ended."""
+        self._is_open = False
+        if self._refill_at is not None:
+            self._refill_at.cancel()
+        for name in list(self._tasks):
+            self._end(name)
+        while self._tasks:
+            await asyncio.wait(list(self._tasks.values()))
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process of each worker that lives."""
+        return {name: child.pid for name, child in self._children.items() if child.pid is not None}
+
+    async def capacity(self) -> Capacity:
+        cores, memory_mb = self._used()
+        return Capacity(
+            node=self._node,
+            cores=self._room.cores,
+            memory_mb=self._room.memory_mb,
+            used_cores=cores,
+            used_memory_mb=memory_mb,
+            classes=self._room.classes,
+            has_gpu=self._room.has_gpu,
+        )
+
+    async def create(self, session: Session) -> Session:
+        if session.id in self.view.sessions:
+            raise ExistsError(session.id)
+        return self._put_session(replace(session, order=self._next()))
+
+    async def replace(self, session: Session) -> Session:
+        known = self.view.sessions.get(session.id)
+        if known is None or known.version != session.version:
+            raise ConflictError(session.id)
+        return self._put_session(session)
+
+    async def delete(self, session_id: str) -> None:
+        self.view.drop_session(session_id)
+        for worker in list(self.view.workers.values()):
+            if worker.session == session_id:
+                self._end(worker.name)
+
+    async def claim(self, worker: Worker, session_id: str) -> Worker:
+        known = self.view.workers.get(worker.name)
+        if known is None or known.version != worker.version or known.session or worker.name in self._stopping:
+            raise ConflictError(worker.name)
+        claimed = self._put_worker(replace(known, session=session_id))
+        self._refill()
+        return claimed
+
+    async def start(self, session: Session) -> Worker:
+        name = f"{session.kind}-{session.id}-{session.restarts}"
+        if (known := self.view.workers.get(name)) is not None:
+            return known
+        if not self._make_room(session.kind):
+            raise NoRoomError(f"no room for a worker of kind {session.kind}")
+        return self._start(name, session.kind, session.model, session.id)
+
+    async def stop(self, worker: str) -> None:
+        self._end(worker)
+
+    def set_ready(self, name: str) -> None:
+        """Note that a worker serves now."""
+        self._set_state(name, "ready")
+
+    def _start(self, name: str, kind: str, model: str, session_id: str) -> Worker:
+        path = self._folder / f"{name}.sock"
+        worker = self._put_worker(
+            Worker(
+                name=name,
+                kind=kind,
+                model=model,
+                node=self._node,
+                address=f"unix:{path}",
+                started_at=datetime.now(UTC),
+                session=session_id,
+            )
+        )
+        arguments = (
+            "--name", name, "--kind", kind, "--model", model, "--listen", str(path),
+            "--notify", str(self._folder / "notify.sock"), "--idle-s", f"{self._idle_s:g}",
+        )  # fmt: skip
+        child = Child(Command(name, "sessions.worker", arguments, _ENVIRONMENT, _GRACE_S), self._output)
+        self._children[name] = child
+        self._tasks[name] = asyncio.create_task(self._follow(name, child, path))
+        return worker
+
+    async def _follow(self, name: str, child: Child, path: Path) -> None:
+        started_at = asyncio.get_running_loop().time()
+        try:
+            code, last = await child.run()
+        except OSError as error:
+            code, last = 1, f"could not be started: {error}"
+        path.unlink(missing_ok=True)
+        del self._children[name], self._tasks[name]
+        worker, was_told = self.view.workers[name], name in self._stopping
+        self._stopping.discard(name)
+        if not was_told and code:
+            log.warning("session_worker_failed", worker=name, reason=describe_end(code, last))
+        if was_told or not worker.session or worker.session not in self.view.sessions:
+            self.view.drop_worker(name)
+        else:
+            # Stays to be seen: who keeps the session decides what becomes of it.
+            self._set_state(name, "failed" if code else "ended")
+        pool = self._pools.get(worker.kind)
+        if not was_told and not worker.session and pool is not None:
+            loop = asyncio.get_running_loop()
+            pool.waits_until = loop.time() + pool.backoff.failed(loop.time() - started_at)
+        self._refill()
+
+    def _end(self, name: str) -> None:
+        child = self._children.get(name)
+        if child is None:
+            self.view.drop_worker(name)
+        elif name not in self._stopping:
+            self._stopping.add(name)
+            child.send(signal.SIGTERM)
+            asyncio.get_running_loop().call_later(_GRACE_S, child.send, signal.SIGKILL)
+
+    def _refill(self) -> None:
+        """Start what the warm pool lacks, as far as there is room; later, where the last one has just died."""
+        if not self._is_open:
+            return
+        loop = asyncio.get_running_loop()
+        for kind, pool in self._pools.items():
+            idle = sum(1 for w in self._idle() if w.kind == kind and w.model == pool.model)
+            for _ in range(pool.wanted - idle):
+                if (delay_s := pool.waits_until - loop.time()) > 0:
+                    self._refill_at = loop.call_later(delay_s + 0.01, self._refill)
+                    break
+                if not self._fits(kind):
+                    break
+                self._start(f"{kind}-{secrets.token_hex(4)}", kind, pool.model, "")
+
+    def _make_room(self, kind: str) -> bool:
+        """Whether a worker of that kind fits, once idle ones have given way as far as that is needed."""
+        idle = sorted(self._idle(), key=lambda w: (w.state == "ready", w.started_at))
+        need = KINDS[kind]
+        cores, memory_mb = self._used()
+        victims = []
+        while cores + need.cores > self._room.cores or memory_mb + need.memory_mb > self._room.memory_mb:
+            if not idle:
+                return False
+            victim = idle.pop(0)
+            cores -= KINDS[victim.kind].cores
+            memory_mb -= KINDS[victim.kind].memory_mb
+            victims.append(victim)
+        for victim in victims:
+            self._end(victim.name)
+        return True
+
+    def _idle(self) -> list[Worker]:
+        return [w for w in self.view.workers.values() if not w.session and w.name not in self._stopping]
+
+    def _used(self) -> tuple[float, float]:
+        # One that is about to end gives its room to the next at once: it computes nothing any more.
+        kinds = [KINDS[w.kind] for w in self.view.workers.values() if w.name not in self._stopping]
+        return sum(kind.cores for kind in kinds), sum(kind.memory_mb for kind in kinds)
+
+    def _fits(self, kind: str) -> bool:
+        cores, memory_mb = self._used()
+        need = KINDS[kind]
+        return cores + need.cores <= self._room.cores and memory_mb + need.memory_mb <= self._room.memory_mb
+
+    def _set_state(self, name: str, state: WorkerState) -> None:
+        if (worker := self.view.workers.get(name)) is not None:
+            self._put_worker(replace(worker, state=state))
+
+    def _put_worker(self, worker: Worker) -> Worker:
+        worker = replace(worker, version=self._next())
+        self.view.put(worker)
+        return worker
+
+    def _put_session(self, session: Session) -> Session:
+        session = replace(session, version=self._next())
+        self.view.put(session)
+        return session
+
+    def _next(self) -> int:
+        self._version += 1
+        return self._version

@@ -1,0 +1,19 @@
+"""What Prometheus sees of sessions; the allocator, the keeper and the tunnel count here."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+opened_total = Counter("bongsu_sessions_opened_total", "Sessions that were asked for", ["kind"])
+ended_total = Counter("bongsu_sessions_ended_total", "Sessions by why a receive server ended them", ["reason"])
+offloaded_total = Counter("bongsu_sessions_offloaded_total", "Sessions passed on to an upstream server", ["outcome"])
+start_seconds = Histogram(
+    "bongsu_session_start_seconds",
+    "From the request for a session to a worker that serves it",
+    ["kind"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10),
+)
+sessions_now = Gauge("bongsu_sessions", "Sessions by what they are", ["kind", "state"])
+idle_workers = Gauge("bongsu_session_idle_workers", "Workers of the warm pool that are ready", ["kind"])
+leaked_workers = Gauge("bongsu_session_leaked_workers", "Workers of sessions that are no more, at the last look")
+connections_now = Gauge("bongsu_session_connections", "Client connections that pass through this receive server")

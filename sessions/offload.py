@@ -1,0 +1,161 @@
+"""Passes sessions that do not fit on to upstream receive servers: same API, in order, healthy ones only, no loops."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import structlog
+
+from sessions.metrics import offloaded_total
+from sessions.problems import ProblemError
+
+log = structlog.get_logger()
+
+VIA = "Bongsu-Via"
+"""Header with the names of the receive servers that a request came through, in order, separated by commas."""
+_HEALTH_PERIOD_S = 5.0
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A session that an upstream server has taken.
+
+    Attributes:
+        upstream: address of that server.
+        id, url, token: what it calls the session, where its WebSocket is, and what opens that.
+    """
+
+    upstream: str
+    id: str
+    url: str
+    token: str
+
+
+class Upstreams:
+    """The receive servers behind this one."""
+
+    def __init__(self, urls: Sequence[str], name: str, hops: int, key: str = "") -> None:
+        """Begin with all of them taken for healthy.
+
+        Args:
+            urls: their addresses, the first choice first.
+            name: of this server.
+            hops: how many servers a request may come through.
+            key: what they are asked with; empty where they are open.
+        """
+        self._urls = [url.rstrip("/") for url in urls]
+        self._name = name
+        self._hops = hops
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._client = httpx.AsyncClient(headers=headers, timeout=httpx.Timeout(30.0, connect=3.0))
+        self.healthy = dict.fromkeys(self._urls, True)
+
+    async def close(self) -> None:
+        """Close their connections."""
+        await self._client.aclose()
+
+    async def watch(self) -> None:
+        """Ask each how it is, again and again."""
+        while self._urls:
+            await asyncio.gather(*(self._check(url) for url in self._urls))
+            await asyncio.sleep(_HEALTH_PERIOD_S)
+
+    def may_pass(self, via: Sequence[str]) -> bool:
+        """Whether a request that came this way may go on."""
+        return bool(self._urls) and len(via) < self._hops
+
+    async def offer(self, body: dict[str, Any], idempotency_key: str, via: Sequence[str]) -> Taken | None:
+        """Ask them in order to take a session; None if none does.
+
+        Args:
+            body: of the request, as it came.
+            idempotency_key: of the session here, so that each takes it once.
+            via: names of the servers that it came through before this one.
+        """
+        headers = {VIA: ",".join([*via, self._name]), "Idempotency-Key": idempotency_key}
+        for url in self._urls:
+            if not self.healthy[url]:
+                continue
+            try:
+                response = await self._client.post(f"{url}/sessions", json=body, headers=headers)
+            except httpx.HTTPError as error:
+                self._note(url, f"{type(error).__name__}: {error}")
+                continue
+            answer = _read_answer(response)
+            # 202: it would have to wait there too, and here it is nearer.
+            if answer is not None and response.status_code == 201:
+                offloaded_total.labels("taken").inc()
+                return Taken(url, **answer)
+            offloaded_total.labels("refused").inc()
+            if answer is not None and response.status_code == 202:
+                await self.end(url, answer["id"], answer["token"])
+        return None
+
+    async def is_there(self, url: str, session_id: str, token: str) -> bool:
+        """Whether an upstream server still has a session; one that does not answer is taken to have it."""
+        try:
+            response = await self._client.get(f"{url}/sessions/{session_id}", headers={"Session-Token": token})
+        except httpx.HTTPError:
+            return True
+        return response.status_code != 404
+
+    async def extend(self, url: str, session_id: str, token: str, ttl_s: float) -> None:
+        """Have it live longer there."""
+        headers = {"Session-Token": token}
+        try:
+            await self._client.patch(f"{url}/sessions/{session_id}", json={"ttl_s": ttl_s}, headers=headers)
+        except httpx.HTTPError as error:
+            raise ProblemError(
+                502,
+                "upstream_lost",
+                "the upstream server of this session does not answer",
+                "try again in a few seconds",
+            ) from error
+
+    async def end(self, url: str, session_id: str, token: str) -> None:
+        """End a session there; what cannot be reached ends by its own idle time."""
+        try:
+            await self._client.delete(f"{url}/sessions/{session_id}", headers={"Session-Token": token})
+        except httpx.HTTPError as error:
+            log.warning("upstream_session_not_ended", upstream=url, reason=f"{type(error).__name__}: {error}")
+
+    async def _check(self, url: str) -> None:
+        try:
+            response = await self._client.get(f"{url}/healthz", timeout=3.0)
+            self._note(url, "" if response.is_success else f"status {response.status_code}")
+        except httpx.HTTPError as error:
+            self._note(url, f"{type(error).__name__}: {error}")
+
+    def _note(self, url: str, fault: str) -> None:
+        if self.healthy[url] == bool(fault):
+            log.warning("upstream_lost", upstream=url, reason=fault) if fault else log.info(
+                "upstream_back", upstream=url
+            )
+        self.healthy[url] = not fault
+
+
+def _read_answer(response: httpx.Response) -> dict[str, str] | None:
+    """Id, url and token in an answer to `POST /sessions`; None where there are none."""
+    try:
+        answer = response.json()
+        return {name: str(answer[name]) for name in ("id", "url", "token")}
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def read_via(text: str) -> list[str]:
+    """The names in a `Bongsu-Via` header.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if len(names) > 32 or not all(_NAME.fullmatch(name) for name in names):
+        raise ValueError(f"{VIA} must hold names of receive servers, got {text[:80]!r}")
+    return names

@@ -1,0 +1,80 @@
+"""The one shape of every refusal: a reason for programs, a sentence for people, and what to do about it."""
+
+from __future__ import annotations
+
+import msgspec
+from fastapi import Request, Response
+from fastapi.exceptions import HTTPException
+from msgspec import Struct
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from web.guard import RefusedError
+
+
+class Problem(Struct, frozen=True):
+    """The body of every answer from 400 on.
+
+    Attributes:
+        reason: one of a fixed set of words, for programs.
+        detail: what was wrong, with the value.
+        remedy: what to do about it.
+    """
+
+    reason: str
+    detail: str
+    remedy: str
+
+
+class ProblemError(Exception):
+    """The request ends here, with this answer."""
+
+    def __init__(
+        self, status: int, reason: str, detail: str, remedy: str, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.problem = Problem(reason, detail, remedy)
+        self.headers = headers
+
+    def answer(self) -> Response:
+        """What the client is told."""
+        body = msgspec.json.encode(self.problem)
+        return Response(body, self.status, self.headers, media_type="application/json")
+
+
+_REMEDIES = {
+    400: ("bad_request", "see docs/sessions.md for the request"),
+    404: ("not_found", "the paths are /sessions, /sessions/ID and /s/ID"),
+    405: ("method", "use a method that the Allow header names"),
+    413: ("too_large", "shorten the body"),
+    415: ("content_type", "send JSON with Content-Type: application/json"),
+    422: ("invalid", "correct the body"),
+}
+
+
+async def answer_problem(_: Request, error: Exception) -> Response:
+    """Of a `ProblemError`."""
+    assert isinstance(error, ProblemError)
+    return error.answer()
+
+
+async def answer_http(_: Request, error: Exception) -> Response:
+    """Of what the framework and `web/answers.py` raise."""
+    assert isinstance(error, HTTPException | StarletteHTTPException)
+    reason, remedy = _REMEDIES.get(error.status_code, ("refused", "see docs/sessions.md"))
+    headers = dict(error.headers) if error.headers else None
+    return ProblemError(error.status_code, reason, str(error.detail), remedy, headers).answer()
+
+
+def answer_refused(error: RefusedError) -> Response:
+    """Of what the guard refuses: it says what to do after a colon."""
+    detail, _, remedy = error.detail.partition(": ")
+    return ProblemError(error.status, error.reason, detail, remedy or "ask the operator", error.headers).answer()
+
+
+def not_found(session_id: str) -> ProblemError:
+    """There is no such session, or it is none of the caller's business."""
+    return ProblemError(
+        404, "not_found", f"no session {session_id[:80]!r}: it has ended, or never was",
+        "ask for a session with POST /sessions",
+    )  # fmt: skip

@@ -1,0 +1,207 @@
+"""The receive server: answers who asks for a session, and carries their WebSockets; `python -m sessions.server`.
+
+It keeps no state: any number of them may serve one cluster, be killed and started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import structlog
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import HTTPException, RequestValidationError
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from functions import telemetry
+from functions.settings import SettingsError
+from sessions import endpoints, legacy, problems, settings
+from sessions.allocator import Allocator
+from sessions.keeper import Keeper
+from sessions.offload import Upstreams
+from sessions.problems import ProblemError
+from sessions.records import BackendError
+from sessions.remote import AgentClient
+from sessions.settings import Settings, split
+from sessions.site import SessionSite
+from sessions.tokens import Tokens
+from sessions.tunnel import tunnel_class
+from web.background import alongside
+from web.guard import WRONG_KEYS_A_MINUTE, Guard, RefusedError
+from web.keys import KeyFileError, Keyring
+from web.limits import Buckets, Proxies
+
+log = structlog.get_logger()
+
+
+def create_app(site: SessionSite) -> ASGIApp:
+    """The application over an open site."""
+    app = FastAPI(title="Bongsu sessions", summary="A model on demand", version="1", docs_url=None, redoc_url=None)
+    app.state.site = site
+    app.include_router(endpoints.router)
+    app.include_router(legacy.router)
+    app.add_exception_handler(ProblemError, problems.answer_problem)
+    app.add_exception_handler(HTTPException, problems.answer_http)
+    app.add_exception_handler(StarletteHTTPException, problems.answer_http)
+    app.add_exception_handler(RequestValidationError, _refuse_query)
+    app.add_exception_handler(RefusedError, _refuse)
+    app.add_exception_handler(BackendError, _apologise)
+    outer: ASGIApp = Guard(app, site, guarded=("/sessions",), sign_in="", answer=problems.answer_refused)
+    if not (origins := split(site.settings.cors_origins)):
+        return outer
+    return CORSMiddleware(
+        outer,
+        allow_origins=origins,
+        allow_methods=("GET", "POST", "PATCH", "DELETE"),
+        allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "Session-Token"),
+        expose_headers=("Location", "Retry-After"),
+        max_age=3600,
+    )
+
+
+@contextlib.asynccontextmanager
+async def open_site(config: Settings) -> AsyncIterator[SessionSite]:
+    """Connect to the cluster, and look after its sessions while this is open.
+
+    Raises:
+        KeyFileError: the file of keys cannot be used.
+        SettingsError: a file that the settings name cannot.
+    """
+    keys = Keyring.open(config.api_keys)
+    tokens = Tokens.open(Path(config.sessions_state) / "secret")
+    upstreams = Upstreams(
+        split(config.sessions_upstream), config.name, config.sessions_hops, _read_key(config.sessions_upstream_key)
+    )
+    async with AgentClient(config.socket).running() as backend, contextlib.aclosing(_Closing(upstreams)):
+        allocator = Allocator(backend, config, tokens)
+        keeper = Keeper(allocator, config, upstreams)
+        site = SessionSite(
+            config, allocator, keeper, upstreams, keys, Buckets(config.rate_limit), Buckets(WRONG_KEYS_A_MINUTE),
+            Proxies(split(config.trusted_proxies)),
+        )  # fmt: skip
+        async with (
+            alongside("dispatch", allocator.dispatch()),
+            alongside("keeper", keeper.run()),
+            alongside("upstreams", upstreams.watch()),
+            legacy.listening(site),
+        ):
+            yield site
+
+
+class _Closing:
+    def __init__(self, upstreams: Upstreams) -> None:
+        self._upstreams = upstreams
+
+    async def aclose(self) -> None:
+        await self._upstreams.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn with tunnels in place of WebSockets."""
+
+    def __init__(self, site: SessionSite) -> None:
+        super().__init__(
+            uvicorn.Config(
+                create_app(site),
+                lifespan="off",
+                access_log=False,
+                log_level="warning",
+                server_header=False,
+                proxy_headers=False,
+                http="httptools",
+                ws=tunnel_class(site),
+                timeout_graceful_shutdown=5,
+            )
+        )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket on that address.
+
+    Raises:
+        OSError: the address is taken or not ours; the message says so and what to do.
+    """
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise OSError(f"BONGSU_SESSIONS_HOST: cannot use {host!r}: {error}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or str(error)
+        raise OSError(f"port {port} on {host}: {reason}: free it or set BONGSU_SESSIONS_PORT to another") from error
+    return listener
+
+
+async def serve(config: Settings, listener: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        KeyFileError: the file of keys cannot be used.
+        SettingsError: a file that the settings name cannot.
+        OSError: a port for clients of k8s-rcv-ml is taken.
+    """
+    async with open_site(config) as site:
+        server = Server(site)
+        # uvicorn raises a signal again once it has stopped; to stop when told to is no failure, so it ends here.
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, lambda *_: setattr(server, "should_exit", True))
+        host, port = listener.getsockname()[:2]
+        log.info("receive_server_listening", url=f"http://{host}:{port}/")
+        await server.serve(sockets=[listener])
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedError)
+    return problems.answer_refused(error)
+
+
+async def _refuse_query(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    detail = f"{first['loc'][-1]}: {first['msg']}, got {str(first.get('input'))[:80]!r}"
+    return ProblemError(422, "invalid", detail, "correct the query").answer()
+
+
+async def _apologise(_: Request, error: Exception) -> Response:
+    # The reason may name paths of this machine: that is for the log.
+    log.warning("request_failed", reason=str(error))
+    return ProblemError(
+        503, "unavailable", "the cluster does not answer", "try again in a few seconds", {"Retry-After": "2"}
+    ).answer()
+
+
+def _read_key(path: str) -> str:
+    try:
+        return Path(path).read_text().strip() if path else ""
+    except OSError as error:
+        raise SettingsError(f"BONGSU_SESSIONS_UPSTREAM_KEY: cannot read {path}: {error.strerror}") from None
+
+
+def main() -> int:
+    """Serve as the environment says; the exit status."""
+    try:
+        config = settings.load()
+        telemetry.start("sessions")
+        with listen(config.sessions_host, config.sessions_port) as listener:
+            asyncio.run(serve(config, listener))
+    except (SettingsError, KeyFileError, OSError) as error:
+        print(f"bongsu sessions: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""What the environment says to the receive server and to the agent of a machine."""
+
+from __future__ import annotations
+
+import os
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Literal
+
+from functions.settings import Environment, read
+from sessions.catalogue import KINDS
+
+_SOCKET_PATH_MAX = 100
+"""Linux allows 107 bytes, others 103."""
+
+
+class Settings(Environment, frozen=True):
+    """The receive server's and the agent's."""
+
+    sessions_state: str = "state/sessions"
+    """Folder of the agent's socket, the logs of workers and the key that tokens are made with."""
+    sessions_host: str = "127.0.0.1"
+    sessions_port: int = 8090
+    sessions_url: str = ""
+    """Address under which clients reach the receive server, such as `https://edge.example.org`."""
+    sessions_where: Literal["edge", "data-centre"] = "edge"
+    """What clients are told of where their session is."""
+    sessions_name: str = ""
+    """Name of this receive server among those that pass sessions on; the host's name if empty."""
+    sessions_ask: Literal["key", "open"] = "key"
+    """Who may ask for a session: who has a key, or anybody."""
+    sessions_warm: str = "scalar=1,object=1"
+    """Idle workers that are kept ready for each kind."""
+    sessions_cores: float = 0.0
+    """Cores that workers may take; 0: those of this machine."""
+    sessions_memory_mb: float = 0.0
+    """Memory that workers may take; 0: half of the machine's."""
+    sessions_classes: str = ""
+    """Hardware classes that this machine has, such as `xavier`, separated by commas."""
+    sessions_gpu: bool = False
+    sessions_wait_s: float = 5.0
+    """How long a POST may wait for a worker that starts."""
+    sessions_idle_s: float = 60.0
+    """A session without a message for so long ends."""
+    sessions_line_s: float = 120.0
+    """A client that has not asked after its place for so long loses it."""
+    sessions_ttl_max_s: float = 3600.0
+    """The longest that a session lives after it was asked for or extended."""
+    sessions_per_client: int = 2
+    sessions_per_owner: int = 20
+    sessions_line_max: int = 1000
+    """Sessions that wait at most."""
+    sessions_upstream: str = ""
+    """Receive servers that take what does not fit here, in order: `https://dc.example.org`, separated by commas."""
+    sessions_upstream_key: str = ""
+    """File that holds the key for them."""
+    sessions_hops: int = 2
+    """How often a request may be passed on."""
+    sessions_legacy_ports: str = ""
+    """Ports for clients of k8s-rcv-ml, such as `scalar=32220,image=30030,object=30040`; they need no key."""
+    api_keys: str = ""
+    rate_limit: float = 1200.0
+    trusted_proxies: str = ""
+    cors_origins: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("sessions_wait_s", "sessions_idle_s", "sessions_line_s", "sessions_ttl_max_s"):
+            if not 0 < getattr(self, name) < 1e6:
+                raise ValueError(f"BONGSU_{name.upper()} must be seconds above 0, got {getattr(self, name)}")
+        for name in ("sessions_per_client", "sessions_per_owner", "sessions_line_max"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"BONGSU_{name.upper()} must be 1 or more, got {getattr(self, name)}")
+        if self.sessions_ask == "key" and not self.api_keys:
+            raise ValueError(
+                "BONGSU_SESSIONS_ASK is 'key', so BONGSU_API_KEYS must name a file of keys, got ''; "
+                "on a machine that only you reach, BONGSU_SESSIONS_ASK=open needs none"
+            )
+        if not 0 <= self.sessions_port <= 65_535:
+            raise ValueError(f"BONGSU_SESSIONS_PORT must be 0 to 65535, got {self.sessions_port}")
+        if self.sessions_url and not self.sessions_url.startswith(("http://", "https://")):
+            raise ValueError(f"BONGSU_SESSIONS_URL must start with http:// or https://, got {self.sessions_url!r}")
+        for upstream in split(self.sessions_upstream):
+            if not upstream.startswith(("http://", "https://")):
+                raise ValueError(f"BONGSU_SESSIONS_UPSTREAM must be like https://dc.example.org, got {upstream!r}")
+        for proxy in split(self.trusted_proxies):
+            try:
+                ip_network(proxy)
+            except ValueError:
+                raise ValueError(f"BONGSU_TRUSTED_PROXIES must be like 10.0.0.0/8, got {proxy!r}") from None
+        counts("BONGSU_SESSIONS_WARM", self.sessions_warm)
+        counts("BONGSU_SESSIONS_LEGACY_PORTS", self.sessions_legacy_ports)
+        if len(str(self.socket).encode()) > _SOCKET_PATH_MAX:
+            raise ValueError(
+                f"BONGSU_SESSIONS_STATE: the path of a socket has {_SOCKET_PATH_MAX} bytes at most, and {self.socket} "
+                "is longer: choose a folder nearer to the root"
+            )
+
+    @property
+    def socket(self) -> Path:
+        """Where the agent of this machine listens."""
+        return Path(self.sessions_state).absolute() / "agent.sock"
+
+    @property
+    def name(self) -> str:
+        """Of this receive server."""
+        return self.sessions_name or os.uname().nodename
+
+
+def counts(variable: str, text: str) -> dict[str, int]:
+    """The numbers of `kind=number,…`.
+
+    Raises:
+        ValueError: it is no such list.
+    """
+    found = {}
+    for part in split(text):
+        kind, _, number = part.partition("=")
+        if kind not in KINDS or not number.isdecimal():
+            raise ValueError(f"{variable} must be like object=1,scalar=2 of the kinds {', '.join(KINDS)}, got {part!r}")
+        found[kind] = int(number)
+    return found
+
+
+def split(text: str) -> list[str]:
+    """The values of a list that is separated by commas."""
+    return [value for part in text.split(",") if (value := part.strip())]
+
+
+def load() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        SettingsError: a value cannot be used.
+    """
+    return read(Settings)

@@ -1,0 +1,105 @@
+"""What the endpoints and the tunnel of one receive server work with, opened once per process."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from sessions.allocator import Allocator
+from sessions.keeper import Keeper
+from sessions.offload import Upstreams
+from sessions.problems import ProblemError, not_found
+from sessions.records import Session, Worker
+from sessions.settings import Settings
+from web.guard import unknown_caller
+from web.keys import Caller, Keyring
+from web.limits import Buckets, Proxies
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSite:
+    """What they work with; a `web.site.Site` too."""
+
+    settings: Settings
+    allocator: Allocator
+    keeper: Keeper
+    upstreams: Upstreams
+    keys: Keyring
+    requests: Buckets
+    failures: Buckets
+    """Tokens for wrong keys and wrong tokens of sessions: who has none left is not even heard."""
+    proxies: Proxies
+
+    @property
+    def public_url(self) -> str:
+        """Address under which clients reach this server, without a slash at its end; empty if nobody said."""
+        return self.settings.sessions_url.rstrip("/")
+
+    @property
+    def is_read_by_key(self) -> bool:
+        """Not for all paths: where a session's token will do no key is needed; elsewhere `require_key` asks for one."""
+        return False
+
+    def require_key(self, caller: Caller) -> None:
+        """Refuse who has no key, where asking for a session takes one.
+
+        Raises:
+            RefusedError: 401.
+        """
+        if caller.name is None and self.settings.sessions_ask == "key":
+            raise unknown_caller("this takes a key: send Authorization: Bearer KEY")
+
+    def is_token(self, session_id: str, given: str) -> bool:
+        """Whether this is that session's token, which is its upstream server's where it was passed on."""
+        session = self.allocator.backend.view.sessions.get(session_id)
+        theirs = session.upstream_token if session is not None else ""
+        is_theirs = bool(theirs) and hmac.compare_digest(theirs.encode(), given.encode("utf-8", "surrogatepass"))
+        return self.allocator.tokens.is_token(session_id, given) or is_theirs
+
+    async def signed_in_as(self, token_digest: str) -> str | None:
+        """Nobody signs in here: clients are programs."""
+        return None
+
+    async def admit(self, session_id: str, token: str, peer: str) -> tuple[Session, Worker]:
+        """See `tunnel.Doorkeeper`."""
+        if not session_id:
+            raise ProblemError(
+                404, "not_found", "there is no WebSocket at this path", "connect to the url of a session"
+            )
+        if wait_s := self.failures.wait(peer):
+            raise ProblemError(
+                429, "rate", "too many wrong tokens", f"try again in {wait_s:.0f} s", {"Retry-After": f"{wait_s:.0f}"}
+            )
+        if not self.is_token(session_id, token):
+            self.failures.take(peer)
+            raise ProblemError(
+                401, "token", "this is not the token of that session",
+                "send Authorization: Bearer TOKEN, or offer the subprotocol bongsu.token.TOKEN",
+            )  # fmt: skip
+        if session_id not in self.allocator.backend.view.sessions:
+            raise not_found(session_id)
+        session = await self.allocator.ready(session_id, self.settings.sessions_wait_s)
+        if session.upstream:
+            remedy = f"connect to {session.upstream_url}"
+            raise ProblemError(421, "elsewhere", "this session is on an upstream server", remedy)
+        worker = self.allocator.backend.view.worker_of(session)
+        if worker is None or worker.state != "ready":
+            remedy = f"ask GET /sessions/{session_id} for its place"
+            raise ProblemError(503, "waiting", f"session {session_id} has no worker yet", remedy)
+        return session, worker
+
+
+def _site(connection: HTTPConnection) -> SessionSite:
+    return cast(SessionSite, connection.app.state.site)
+
+
+def _caller(connection: HTTPConnection) -> Caller:
+    return cast(Caller, connection.scope["bongsu.caller"])
+
+
+AtSite = Annotated[SessionSite, Depends(_site)]
+AsCaller = Annotated[Caller, Depends(_caller)]

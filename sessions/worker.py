@@ -1,0 +1,283 @@
+"""The worker of one session: loads a model, says that it is ready, and answers one client; `python -m sessions.worker`.
+
+It speaks to receive servers alone: they have checked who comes, and say whose session it is in `X-Bongsu-Session`. It
+serves the first session that comes and no other in its life, and ends once its client has been away too long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import http
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, cast, get_args
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+import structlog
+import websockets.asyncio.server as websockets
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request as HttpRequest
+from websockets.http11 import Response
+from websockets.typing import Subprotocol
+
+from functions import telemetry
+from models.registry import ModelError
+from sessions import legacy_wire
+from sessions.channel import IN_FLIGHT_MAX, Channel, Delivery
+from sessions.kinds import Runner, open_runner
+from sessions.wire import JSON, MESSAGE_BYTES, PROTOCOLS, BadMessageError, Ping, read, write
+
+log = structlog.get_logger()
+
+IDLE, REPLACED, LEAVING = 4408, 4409, 1001
+"""Codes that a connection is closed with."""
+
+
+class SessionWorker:
+    """One session's end of the WebSocket."""
+
+    def __init__(self, runner: Runner, kind: str, model: str, idle_s: float) -> None:
+        self._runner = runner
+        self._kind, self._model = kind, model
+        self._idle_s = idle_s
+        self._channel = Channel(runner)
+        self._session = ""
+        self._connection: websockets.ServerConnection | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._last_message = time.monotonic()
+        self.ended = asyncio.Event()
+
+    def admit(self, connection: websockets.ServerConnection, request: HttpRequest) -> Response | None:
+        """Answer what is no WebSocket of this session; None lets it in."""
+        path = urlsplit(request.path).path
+        if path == "/healthz":
+            return connection.respond(http.HTTPStatus.OK, "ok\n")
+        if path == "/status":
+            return connection.respond(http.HTTPStatus.OK, msgspec.json.encode(self.status()).decode())
+        refusal = self._why_refused(request)
+        if refusal is None:
+            self._session = request.headers["X-Bongsu-Session"]
+            return None
+        status, problem = refusal
+        response = connection.respond(status, msgspec.json.encode(problem).decode())
+        del response.headers["Content-Type"]
+        response.headers["Content-Type"] = "application/json"
+        return response
+
+    def _why_refused(self, request: HttpRequest) -> tuple[int, dict[str, str]] | None:
+        """Status and problem of a request that may not connect; None for one that may."""
+        session, query = request.headers.get("X-Bongsu-Session", ""), _query(request)
+        resume = query.get("resume")
+        if not session or (self._session and session != self._session):
+            return 409, _problem("taken", "this worker serves another session", "ask for a session")
+        if resume and resume != self._channel.resume_token:
+            remedy = "connect without it and send again what was not answered"
+            return 410, _problem("resume_unknown", "nothing is kept under this resume token", remedy)
+        if self._connection is not None and not resume:
+            remedy = "close the other connection, or take it over with its resume token"
+            return 409, _problem("connected", "this session is connected already", remedy)
+        if query.get("delivery", "all") not in get_args(Delivery) or not _in_range(query.get("in_flight", "8")):
+            detail = f"delivery must be all or latest, in_flight 1 to {IN_FLIGHT_MAX}"
+            return 400, _problem("bad_query", detail, "connect with ?delivery=latest&in_flight=4")
+        return None
+
+    async def serve(self, connection: websockets.ServerConnection) -> None:
+        """Answer a connection until it ends."""
+        request = connection.request
+        assert request is not None, "the handshake is done"
+        query = _query(request)
+        before, self._connection = self._connection, connection
+        if before is not None:
+            self._replace(before)
+        self._last_message = time.monotonic()
+        try:
+            if request.headers.get("X-Bongsu-Wire") == "legacy":
+                await legacy_wire.serve(connection, self._runner.takes, self._channel, self._note_message)
+            else:
+                await self._converse(connection, query)
+        except ConnectionClosed:
+            pass
+        finally:
+            if self._connection is connection:
+                self._connection = None
+            self._last_message = time.monotonic()
+
+    def status(self) -> dict[str, Any]:
+        """For receive servers and the operator."""
+        stats = self._channel.stats
+        return {
+            "session": self._session,
+            "is_connected": self._connection is not None,
+            "received": stats.received,
+            "answered": stats.answered,
+            "dropped": stats.dropped,
+            "p50_ms": stats.percentile_ms(0.5),
+            "p99_ms": stats.percentile_ms(0.99),
+            "idle_s": round(time.monotonic() - self._last_message, 1),
+        }
+
+    async def work(self) -> None:
+        """Answer requests, and end once the client has been away, or silent, for too long."""
+        working = asyncio.create_task(self._channel.work())
+        try:
+            while not self._session or (left_s := self._last_message + self._idle_s - time.monotonic()) > 0:
+                await asyncio.sleep(min(1.0, left_s if self._session else 1.0))
+                if working.done():
+                    working.result()
+            if self._connection is not None:
+                await self._connection.close(IDLE, f"no message for {self._idle_s:g} s")
+            self.ended.set()
+        finally:
+            working.cancel()
+
+    async def leave(self) -> None:
+        """Close the connection because the worker is told to end."""
+        if self._connection is not None:
+            await self._connection.close(LEAVING, "this session has ended")
+
+    async def _converse(self, connection: websockets.ServerConnection, query: dict[str, str]) -> None:
+        delivery = cast(Delivery, query.get("delivery", "all"))
+        in_flight = int(query.get("in_flight", "8"))
+        is_resumed = bool(query.get("resume"))
+        if is_resumed:
+            after = query.get("after", "0")
+            self._channel.resume(int(after) if after.isdecimal() else 0)
+        else:
+            self._channel.restart()
+        protocol = str(connection.subprotocol or JSON)
+        hello = {
+            "type": "hello",
+            "session": self._session,
+            "kind": self._kind,
+            "model": self._model,
+            "resume": self._channel.resume_token,
+            "resumed": is_resumed,
+            "delivery": delivery,
+            "in_flight": in_flight,
+            "idle_s": self._idle_s,
+        }
+        await connection.send(write(hello, protocol))
+        self._sending = sending = asyncio.create_task(self._send(connection, protocol))
+        try:
+            await self._receive(connection, protocol, delivery, in_flight)
+        finally:
+            sending.cancel()
+            await asyncio.wait([sending])
+
+    def _replace(self, before: websockets.ServerConnection) -> None:
+        """Take a session over from a connection, which may be long dead: nobody waits for its answer."""
+        if self._sending is not None:
+            # At once, or it would take results that are for the new connection.
+            self._sending.cancel()
+        self._closing = asyncio.create_task(before.close(REPLACED, "this session was resumed from another connection"))
+
+    async def _receive(
+        self, connection: websockets.ServerConnection, protocol: str, delivery: Delivery, in_flight: int
+    ) -> None:
+        n = 0
+        async for message in connection:
+            self._note_message()
+            try:
+                given = read(message, protocol, self._runner.takes, n + 1)
+            except BadMessageError as error:
+                if error.n < 1:
+                    refusal = {"type": "error", "n": 0, "reason": str(error), "remedy": error.remedy}
+                    await connection.send(write(refusal, protocol))
+                    continue
+                await self._channel.put(error, delivery, in_flight)
+                continue
+            if isinstance(given, Ping):
+                await connection.send(write({"type": "pong", "n": given.n}, protocol))
+                continue
+            n = given.n
+            await self._channel.put(given, delivery, in_flight)
+
+    async def _send(self, connection: websockets.ServerConnection, protocol: str) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await connection.send(write(await self._channel.take(), protocol))
+
+    def _note_message(self) -> None:
+        self._last_message = time.monotonic()
+
+
+def _choose_protocol(_: websockets.ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    return next((name for name in offered if name in PROTOCOLS), None)
+
+
+def _query(request: HttpRequest) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(request.path).query))
+
+
+def _in_range(text: str) -> bool:
+    return text.isdecimal() and 1 <= int(text) <= IN_FLIGHT_MAX
+
+
+def _problem(reason: str, detail: str, remedy: str) -> dict[str, str]:
+    return {"reason": reason, "detail": detail, "remedy": remedy}
+
+
+async def _run(given: argparse.Namespace) -> None:
+    worker = SessionWorker(open_runner(given.kind, given.model), given.kind, given.model, given.idle_s)
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    options: dict[str, Any] = {
+        "process_request": worker.admit,
+        # By hand: a client that offers none would be refused, and that is to speak JSON.
+        "select_subprotocol": _choose_protocol,
+        "compression": None,
+        "max_size": MESSAGE_BYTES,
+        # What is read ahead is memory: the channel decides how much is in flight.
+        "max_queue": 1,
+        "close_timeout": 2,
+        "server_header": None,
+    }
+    scheme, _, rest = given.listen.partition(":")
+    if scheme == "tcp":
+        host, _, port = rest.rpartition(":")
+        serving = websockets.serve(worker.serve, host, int(port), **options)
+    else:
+        serving = websockets.unix_serve(worker.serve, given.listen, **options)
+    async with serving:
+        if given.notify:
+            _say_ready(given.notify, given.name)
+        working = asyncio.create_task(worker.work())
+        waits = [asyncio.create_task(stopping.wait()), asyncio.create_task(worker.ended.wait()), working]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        await worker.leave()
+        if working.done():
+            working.result()
+
+
+def _say_ready(path: str, name: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.sendto(f"READY=1\nNAME={name}".encode(), path)
+
+
+def main() -> int:
+    """Serve until the client has gone, or SIGTERM; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m sessions.worker")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--kind", required=True)
+    parser.add_argument("--model", required=True, help="name:version")
+    parser.add_argument("--listen", required=True, help="path of a Unix socket, or tcp:HOST:PORT")
+    parser.add_argument("--notify", default="", help="datagram socket that is told when it is ready")
+    parser.add_argument("--idle-s", type=float, default=60.0)
+    telemetry.start("session")
+    try:
+        asyncio.run(_run(parser.parse_args()))
+    except (ModelError, OSError) as error:
+        print(f"session worker: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

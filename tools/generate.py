@@ -1,0 +1,98 @@
+"""Writes the queues of functions and the names of hazards from the code into manifests and docs (`make generate`).
+
+`python tools/generate.py --check` changes nothing, prints the files that differ and exits with 1.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from functions.function import load_function  # noqa: E402
+from functions.hazards import HAZARDS  # noqa: E402
+
+PIPELINE = ("detect", "map", "caption", "post")
+"""Functions of Bongsu itself, in the order of the topology; others follow by name."""
+_MARKED = re.compile(r"<!-- hazards -->.*?<!-- /hazards -->")
+
+
+def generate(root: Path) -> dict[Path, str]:
+    """The files under `root` that are generated in whole or in part, with their wanted content."""
+    manifests = {path: path.read_text() for path in sorted((root / "keda").glob("*.yaml"))}
+    queues = {path.stem: wanted for path, text in manifests.items() if (wanted := _queues(text))}
+    files = {path: _write_triggers(text, queues.get(path.stem, ())) for path, text in manifests.items()}
+    names = [name for function in _in_order(queues) for name in queues[function]]
+    for path, before in (("k8s/base/topology.yaml", "args:\n"), ("docker/compose.yaml", "      - apply\n")):
+        files[root / path] = _write_list((root / path).read_text(), before, names)
+    hazards = f"<!-- hazards -->{', '.join(f'`{hazard}`' for hazard in HAZARDS)}<!-- /hazards -->"
+    for path in sorted((root / "docs").glob("*.md")):
+        files[path] = _MARKED.sub(hazards, path.read_text())
+    return files
+
+
+def _in_order(functions: dict[str, tuple[str, ...]]) -> list[str]:
+    return [*(f for f in PIPELINE if f in functions), *sorted(functions.keys() - set(PIPELINE))]
+
+
+def _queues(manifest: str) -> tuple[str, ...]:
+    """The queues of the function that a manifest starts; empty where it starts none."""
+    for document in yaml.safe_load_all(manifest):
+        if document and document["kind"] == "Deployment":
+            command = document["spec"]["template"]["spec"]["containers"][0]["command"]
+            if command[:3] == ["python", "-m", "functions"]:
+                return load_function(command[3]).queues
+    return ()
+
+
+def _write_triggers(manifest: str, queues: tuple[str, ...]) -> str:
+    """The manifest with triggers for these queues; those of a new queue are copied from the first one's."""
+    head, found, body = manifest.partition("\n  triggers:\n")
+    if not queues or not found:
+        return manifest
+    triggers = dict(_group(body))
+    if list(triggers) == list(queues):
+        return manifest
+    first = next(iter(triggers))
+    comment = body[: body.index("    - type:")]
+    blocks = [triggers.get(q) or triggers[first].replace(f"queueName: {first},", f"queueName: {q},") for q in queues]
+    return head + found + comment + "".join(blocks)
+
+
+def _group(body: str) -> Iterator[tuple[str, str]]:
+    """The triggers' text by queue, in order."""
+    grouped: dict[str, str] = {}
+    for block in re.findall(r"^    - type: .*\n(?:      .*\n)+", body, re.M):
+        queue = re.search(r"queueName: ([^,]+),", block)
+        assert queue is not None, block
+        grouped[queue[1]] = grouped.get(queue[1], "") + block
+    yield from grouped.items()
+
+
+def _write_list(text: str, before: str, names: list[str]) -> str:
+    """The text with the YAML list of queues that begins after `before` replaced, its indentation kept."""
+    at = text.index(before) + len(before)
+    listed = re.compile(r"( *)- [a-z][\w.-]*\n(?:\1- [a-z][\w.-]*\n)*").match(text, at)
+    assert listed is not None, f"no list of queues after {before!r}"
+    return text[:at] + "".join(f"{listed[1]}- {name}\n" for name in names) + text[listed.end() :]
+
+
+def main() -> int:
+    """Write the files that differ, or with `--check` only print their names."""
+    differing = {path: text for path, text in generate(ROOT).items() if path.read_text() != text}
+    is_check = "--check" in sys.argv[1:]
+    for path, text in differing.items():
+        print(f"{path.relative_to(ROOT)}: {'differs, run make generate' if is_check else 'written'}")
+        if not is_check:
+            path.write_text(text)
+    return 1 if is_check and differing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
