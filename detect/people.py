@@ -1,7 +1,7 @@
 """The third look of a burst: at the people in it, for weapons are in somebody's reach. `detect/worker.py` calls it.
 
 A pistol across the street is two pixels of a whole frame at 320 px, and some thirty of its owner seen alone. What is
-found there is believed for weapons only.
+found there is accepted for weapons only.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def people_from_environment() -> int:
     """`BONGSU_DETECT_PEOPLE`: at how many people of a burst to look, default 4; 0 for none.
 
     Raises:
-        ModelError: it is no number.
+        ModelError: it is not a number.
     """
     given = os.environ.get("BONGSU_DETECT_PEOPLE") or "4"
     if not given.isdecimal():

@@ -26,10 +26,10 @@ from detect.training.scores import (
     at_threshold,
     average_precision,
     calibration_error,
+    count_weapons,
     match,
     reliability,
     told,
-    told_weapon,
 )
 from functions import HAZARDS, Detection
 from models.letterbox import Image
@@ -174,7 +174,7 @@ def _sets_table(looked: Mapping[str, Looked]) -> list[str]:
                     f"| {average_precision(loose[number])[0]:.3f} | {_number(precision)} | {_number(recall)} "
                     f"| {right} of {shown} | {wrong} of {others} |"
                 )
-        weapons = told_weapon(all_of.found, all_of.truths, {h: RULES[h].threshold for h in HAZARDS})
+        weapons = count_weapons(all_of.found, all_of.truths, {h: RULES[h].threshold for h in HAZARDS})
         if weapons.shown:
             rows.append(
                 f"| {name} | any weapon | | | | | | | {weapons.right} of {weapons.shown} "

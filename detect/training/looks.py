@@ -1,9 +1,9 @@
 """Compares ways to look for weapons in pictures: whole frames, tiles, people; `make evaluate LOOKS=CORPUS` runs it.
 
-An alert asks whether a weapon is told of a picture, of whatever kind and wherever. So each look gives a picture the
-confidence of its surest gun or knife, and is judged at the thresholds of `detect/rules.py` and at the threshold that is
-wrong in a stated share of the pictures without a weapon. Milliseconds are of one core: all that the look needs, people
-included, with what is decoded already.
+An alert depends on whether a weapon of any kind is detected anywhere in a picture. So each look gives a picture the
+confidence of its surest gun or knife, and is scored at the thresholds of `detect/rules.py` and at the threshold that is
+wrong in a stated share of the pictures without a weapon. Milliseconds are of one core, for all networks that the look
+runs, without decoding.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import numpy as np
 from detect.people import ARMED, PERSON, keep_weapons, parts_with_people
 from detect.rules import RULES, Look
 from detect.training.corpus import Sample, read_corpus, read_image
-from detect.training.scores import is_told, is_weapon
+from detect.training.scores import is_weapon, reaches_threshold
 from detect.zoom import cut
 from functions import Box, Detection
 from models.letterbox import Image
 from models.network import HAZARD, SCENE, Network, Spec
 
 FALSE_RATE = 0.02
-"""Share of the pictures without a weapon in which one may be told, for a threshold to be chosen."""
+"""Share of the pictures without a weapon in which one may be detected, for choosing a threshold."""
 _PEOPLE = 4
 _LEAST = 0.01
 _SMALL, _MEDIUM = 0.1, 0.2
@@ -36,7 +36,7 @@ _NIGHT, _GREY = 60.0, 8.0
 _TILES = [Box(x, y, x + 0.6, y + 0.6) for x in (0.0, 0.4) for y in (0.0, 0.4)]
 
 Found = Mapping[Look, list[Detection]]
-"""What was found, by whose thresholds it is judged."""
+"""What was found, by the look whose thresholds apply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +48,17 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What one way told of one picture.
+class Result:
+    """What one look detected in one picture.
 
     Attributes:
         confidence: of the surest weapon; 0 where there is none.
-        is_told: whether a weapon reaches its threshold.
+        is_detected: whether a weapon reaches its threshold.
         ms: of one core.
     """
 
     confidence: float
-    is_told: bool
+    is_detected: bool
     ms: float
 
 
@@ -101,36 +101,36 @@ def tables(folder: Path, weights: Path, device: str, count: int = 0) -> list[str
         CorpusError: the corpus cannot be read.
         ModelError: nor can a network.
     """
-    samples = [s for s in read_corpus(folder) if s.split == "val" and _says_of_weapons(s)]
+    samples = [s for s in read_corpus(folder) if s.split == "val" and _is_about_weapons(s)]
     if count:
         samples = samples[:: max(1, len(samples) // count)]
     compared = ways(weights, device)
-    pictures, told = [], {way.name: list[Told]() for way in compared}
+    pictures, results = [], {way.name: list[Result]() for way in compared}
     for sample in samples:
         image = read_image(sample)
         pictures.append(_describe(sample, image))
         for way in compared:
-            told[way.name].append(_tell(way, image))
+            results[way.name].append(_try(way, image))
     return [
-        f"Weapons told in {len(samples)} pictures of {folder.name} (val), `{weights.name}`, by `make evaluate LOOKS=`.",
+        f"Weapons detected in {len(samples)} pictures of {folder.name} (val), `{weights.name}`: `make evaluate LOOKS=`.",
         "",
-        *_looks_table(pictures, told),
+        *_looks_table(pictures, results),
         "",
-        *_groups_table(pictures, told),
+        *_groups_table(pictures, results),
     ]
 
 
 def threshold_at(confidences: Sequence[float], rate: float) -> float:
     """The least threshold that at most that share of these confidences reaches; each is of a picture without a weapon.
 
-    The threshold itself is told: what reaches it counts, and so it lies just above the confidence that must not.
+    A confidence equal to the threshold counts, so it lies just above the first one that must not.
     """
     allowed = int(rate * len(confidences))
     highest = sorted(confidences, reverse=True)
     return float(np.nextafter(highest[allowed], 2.0)) if allowed < len(highest) else 0.0
 
 
-def _says_of_weapons(sample: Sample) -> bool:
+def _is_about_weapons(sample: Sample) -> bool:
     return sample.label in (*ARMED, "weapon", "negative")
 
 
@@ -139,13 +139,13 @@ def _weapons_in(hazards: Network, image: Image, parts: Sequence[Box]) -> list[De
     return [d for each, part in zip(found, parts, strict=True) for d in keep_weapons(each, part)]
 
 
-def _tell(way: Way, image: Image) -> Told:
+def _try(way: Way, image: Image) -> Result:
     begun = time.process_time()
     found = way.find(image)
     ms = 1000 * (time.process_time() - begun)
     weapons = {look: [d for d in each if d.label in ARMED] for look, each in found.items()}
     surest = max((d.confidence for each in weapons.values() for d in each), default=0.0)
-    return Told(surest, any(is_told(each, _thresholds(look)) for look, each in weapons.items()), ms)
+    return Result(surest, any(reaches_threshold(each, _thresholds(look)) for look, each in weapons.items()), ms)
 
 
 def _describe(sample: Sample, image: Image) -> Picture:
@@ -162,16 +162,16 @@ def _thresholds(look: Look) -> dict[str, float]:
     return {label: RULES[label].threshold + more for label, more in added.items()}
 
 
-def _looks_table(pictures: Sequence[Picture], told: Mapping[str, Sequence[Told]]) -> list[str]:
+def _looks_table(pictures: Sequence[Picture], results: Mapping[str, Sequence[Result]]) -> list[str]:
     armed = sum(p.is_armed for p in pictures)
     rows = [
         f"| look | at its thresholds: of {armed} armed | of {len(pictures) - armed} others "
         f"| threshold for {FALSE_RATE:.0%} false | of {armed} armed | ms a picture |",
         "|---|---|---|---|---|---|",
     ]
-    for name, each in told.items():
-        said = sum(t.is_told for t in each)
-        right = sum(t.is_told and p.is_armed for t, p in zip(each, pictures, strict=True))
+    for name, each in results.items():
+        said = sum(t.is_detected for t in each)
+        right = sum(t.is_detected and p.is_armed for t, p in zip(each, pictures, strict=True))
         least = _least(pictures, each)
         found = sum(t.confidence >= least for t, p in zip(each, pictures, strict=True) if p.is_armed)
         ms = float(np.mean([t.ms for t in each]))
@@ -179,7 +179,7 @@ def _looks_table(pictures: Sequence[Picture], told: Mapping[str, Sequence[Told]]
     return rows
 
 
-def _groups_table(pictures: Sequence[Picture], told: Mapping[str, Sequence[Told]]) -> list[str]:
+def _groups_table(pictures: Sequence[Picture], results: Mapping[str, Sequence[Result]]) -> list[str]:
     """At the stated false rate, by how large the weapon is and by light."""
     groups = [("size", name) for name in ("small", "medium", "large")]
     groups += [("light", name) for name in ("day", "grey", "night")]
@@ -187,18 +187,18 @@ def _groups_table(pictures: Sequence[Picture], told: Mapping[str, Sequence[Told]
     there = [g for g in groups if members[g]]
     rows = ["| look | " + " | ".join(f"{name} (of {len(members[kind, name])})" for kind, name in there) + " |"]
     rows.append("|---" * (len(there) + 1) + "|")
-    for name, each in told.items():
+    for name, each in results.items():
         least = _least(pictures, each)
         counts = [sum(each[i].confidence >= least for i in members[g]) for g in there]
         rows.append(f"| {name} | " + " | ".join(map(str, counts)) + " |")
     return [
         *rows,
         "",
-        f"Told at the threshold for {FALSE_RATE:.0%} false. Small, medium: the largest weapon's longer side is under "
-        f"{_SMALL:g}, under {_MEDIUM:g} of the picture. Night: mean level under {_NIGHT:g}; grey: no colours. "
+        f"Detected at the threshold for {FALSE_RATE:.0%} false. Small, medium: the largest weapon's longer side is below "
+        f"{_SMALL:g}, below {_MEDIUM:g} of the picture. Night: mean level under {_NIGHT:g}; grey: no colours. "
         f"A {PERSON} whom the scene network does not find is not looked at.",
     ]
 
 
-def _least(pictures: Sequence[Picture], told: Sequence[Told]) -> float:
-    return threshold_at([t.confidence for t, p in zip(told, pictures, strict=True) if not p.is_armed], FALSE_RATE)
+def _least(pictures: Sequence[Picture], results: Sequence[Result]) -> float:
+    return threshold_at([t.confidence for t, p in zip(results, pictures, strict=True) if not p.is_armed], FALSE_RATE)

@@ -86,8 +86,8 @@ def read_state(path: Path) -> RunState:
     except Exception as error:  # torch complains of a broken file in a dozen ways
         reason = str(error).partition("\n")[0]
         raise ModelError(
-            f"{path} is no state of a training run ({reason}): choose another folder with --run, or remove it to begin "
-            f"again"
+            f"{path} is not the state of a training run ({reason}): choose another folder with --run, or remove it to "
+            f"begin again"
         ) from error
 
 

@@ -115,14 +115,14 @@ def told(
     Pictures of a weapon of unknown kind are left out for guns and knives.
     """
     pairs = [
-        (any(t.number == number for t in labelled), is_told(each, {HAZARDS[number]: threshold}))
+        (any(t.number == number for t in labelled), reaches_threshold(each, {HAZARDS[number]: threshold}))
         for each, labelled in zip(found, truths, strict=True)
         if any(t.number == number for t in labelled) or not any(t.may_be(number) for t in labelled)
     ]
     return tally([shown for shown, _ in pairs], [is_there for _, is_there in pairs])
 
 
-def told_weapon(
+def count_weapons(
     found: Sequence[Sequence[Detection]], truths: Sequence[Sequence[Truth]], thresholds: Mapping[str, float]
 ) -> Tally:
     """As `told`, of any weapon: a gun told where a knife is shown alerts the same people.
@@ -134,10 +134,10 @@ def told_weapon(
     """
     least = {label: value for label, value in thresholds.items() if label in WEAPONS}
     shown = [any(is_weapon(t) for t in labelled) for labelled in truths]
-    return tally(shown, [is_told(each, least) for each in found])
+    return tally(shown, [reaches_threshold(each, least) for each in found])
 
 
-def is_told(found: Sequence[Detection], thresholds: Mapping[str, float]) -> bool:
+def reaches_threshold(found: Sequence[Detection], thresholds: Mapping[str, float]) -> bool:
     """Whether any detection reaches its label's threshold; labels without one do not count."""
     return any(d.confidence >= thresholds.get(d.label, math.inf) for d in found)
 

@@ -1,4 +1,4 @@
-"""The third look: at whom it is taken, what it believes, and that a far gun is found in somebody's hand."""
+"""The third look: at whom it is taken, what it accepts, and that a far gun is found in somebody's hand."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_two_who_stand_together_are_looked_at_once() -> None:
     assert len(parts_with_people([person(0.4), person(0.41)], 4)) == 1
 
 
-def test_weapons_alone_are_believed_and_told_in_the_frame() -> None:
+def test_weapons_alone_are_kept_and_placed_in_the_frame() -> None:
     found = [Detection(label, 0.9, Box(0.5, 0.5, 1, 1)) for label in ("gun", "fire")]
     (gun,) = keep_weapons(found, Box(0.2, 0.2, 0.4, 0.6))
     assert gun.label == "gun"
@@ -52,7 +52,7 @@ def test_of_several_persons_the_surest_gun_counts() -> None:
 
 
 @pytest.mark.parametrize("given", ["four", "-1", "1.5"])
-def test_a_number_of_people_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+def test_an_invalid_number_of_people_is_named(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     monkeypatch.setenv("BONGSU_DETECT_PEOPLE", given)
     with pytest.raises(ModelError, match=f"must be a number from 0, got '{given}'"):
         people_from_environment()
@@ -63,7 +63,7 @@ async def test_a_far_gun_is_found_in_the_hand_of_who_holds_it(
     monkeypatch: pytest.MonkeyPatch, people: str, types: list[str]
 ) -> None:
     monkeypatch.setenv("BONGSU_DETECT_PEOPLE", people)
-    # Nothing is said of what moved, so there is no second look.
+    # Without `moved` there is no second look.
     far, where = from_afar(msgspec.structs.replace(burst("gun", 15), thresholds={"gun": 0.25}))
     async with open_detector() as detector:
         found = await detect([burst("street", 10), far], detector)

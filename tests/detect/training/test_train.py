@@ -191,7 +191,7 @@ def test_a_checkpoint_that_would_run_code_is_not_opened(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "ran",))  # type: ignore[return-value]
 
     (tmp_path / "last.pt").write_bytes(pickle.dumps(Code()))
-    with pytest.raises(ModelError, match="is no state of a training run"):
+    with pytest.raises(ModelError, match="is not the state of a training run"):
         read_state(tmp_path / "last.pt")
     assert not (tmp_path / "ran").exists()
 
