@@ -48,12 +48,12 @@ def keep_weapons(found: Sequence[Detection], part: Box) -> list[Detection]:
 
 
 def people_from_environment() -> int:
-    """`BONGSU_DETECT_PEOPLE`: at how many people of a burst to look, default 4; 0 for none.
+    """`BONGSU_DETECT_PEOPLE`: at how many people of a burst to look, default 0: at none (docs/detector.md says why).
 
     Raises:
         ModelError: it is not a number.
     """
-    given = os.environ.get("BONGSU_DETECT_PEOPLE") or "4"
+    given = os.environ.get("BONGSU_DETECT_PEOPLE") or "0"
     if not given.isdecimal():
         raise ModelError(f"BONGSU_DETECT_PEOPLE must be a number from 0, got {given!r}")
     return int(given)

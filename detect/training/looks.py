@@ -112,7 +112,7 @@ def tables(folder: Path, weights: Path, device: str, count: int = 0) -> list[str
         for way in compared:
             results[way.name].append(_try(way, image))
     return [
-        f"Weapons detected in {len(samples)} pictures of {folder.name} (val), `{weights.name}`: `make evaluate LOOKS=`.",
+        f"Weapons in {len(samples)} pictures of {folder.name} (val), `{weights.name}`, by `make evaluate LOOKS=`.",
         "",
         *_looks_table(pictures, results),
         "",
@@ -194,8 +194,8 @@ def _groups_table(pictures: Sequence[Picture], results: Mapping[str, Sequence[Re
     return [
         *rows,
         "",
-        f"Detected at the threshold for {FALSE_RATE:.0%} false. Small, medium: the largest weapon's longer side is below "
-        f"{_SMALL:g}, below {_MEDIUM:g} of the picture. Night: mean level under {_NIGHT:g}; grey: no colours. "
+        f"Detected at the threshold for {FALSE_RATE:.0%} false. Small, medium: the largest weapon's longer side is "
+        f"below {_SMALL:g}, below {_MEDIUM:g} of the picture. Night: mean level under {_NIGHT:g}; grey: no colours. "
         f"A {PERSON} whom the scene network does not find is not looked at.",
     ]
 
