@@ -63,14 +63,15 @@ RUN     ?= runs/hazard
 TRAIN   := .venv-train
 UNSEEN  ?= $(wildcard $(DATA)_extra)
 WEIGHTS ?=
+LOOKS   ?=
 
 train: $(TRAIN)/.ready ## Train the hazard network: DATA=corpus DEVICE=cpu|0 (docs/detector.md)
 	@test -n "$(DATA)" || { echo "Say where the labelled pictures are: make train DATA=FOLDER (docs/detector.md)"; exit 1; }
 	$(TRAIN)/bin/python -m detect.training.train $(DATA) --device $(DEVICE) --run $(RUN) $(ARGS)
 
-evaluate: $(DEV) ## Measure the network on labelled pictures: DATA=corpus UNSEEN=corpora WEIGHTS=file CLIPS=folder with video/
+evaluate: $(DEV) ## Measure the network on labelled pictures: DATA=corpus UNSEEN=corpora LOOKS=corpora WEIGHTS=file CLIPS=folder with video/
 	@test -n "$(DATA)" || { echo "Say where the labelled pictures are: make evaluate DATA=FOLDER (docs/detector.md)"; exit 1; }
-	$(BIN)/python -m detect.training.evaluate $(DATA) $(if $(UNSEEN),--unseen $(UNSEEN)) $(if $(WEIGHTS),--weights $(WEIGHTS)) --out runs/scores.md $(ARGS)
+	$(BIN)/python -m detect.training.evaluate $(DATA) $(if $(UNSEEN),--unseen $(UNSEEN)) $(if $(LOOKS),--looks $(LOOKS)) $(if $(WEIGHTS),--weights $(WEIGHTS)) --out runs/scores.md $(ARGS)
 	$(if $(CLIPS),BONGSU_DATA=$(CLIPS) $(BIN)/python -m bench.confirm --starts 8 $(if $(WEIGHTS),--weights $(WEIGHTS)) --out runs/scores.md)
 
 bench-detect: $(TRAIN)/.ready ## Time the detector against ultralytics, in one run

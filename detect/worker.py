@@ -14,7 +14,8 @@ from dataclasses import replace
 import structlog
 from prometheus_client import Counter, Histogram
 
-from detect.rules import Confirmed, can_confirm, confirm, enough, fits
+from detect.people import keep_weapons, parts_with_people, people_from_environment
+from detect.rules import Confirmed, can_confirm, confirm, enough, fits, surest
 from detect.zoom import cut, keep_overlapping, part
 from functions import HAZARDS, Box, Detection, HazardSeen, MotionBurst, Reject, on
 from functions.jpeg import PictureError
@@ -63,6 +64,7 @@ class HazardDetector:
         self._threads = threads_from_environment()
         self._device = device_from_environment()
         self._hazards = Network(hazard_spec(), 1, self._device, lanes=self._threads)
+        self._people = people_from_environment()
         self._lanes = ThreadPoolExecutor(self._threads, "bongsu-detector")
         self._scene: Network | None = None
 
@@ -81,8 +83,21 @@ class HazardDetector:
         proved: list[list[Confirmed]] = [[] for _ in events]
         for (i, (moved, where)), frames in zip(parts.items(), found, strict=True):
             near = [keep_overlapping(frame, where, moved) for frame in frames]
-            proved[i] = [replace(c, part=where) for c in confirm(near, events[i].thresholds, near=True)]
+            proved[i] = [replace(c, part=where) for c in confirm(near, events[i].thresholds, look="moved")]
         return proved
+
+    def look_at_people(self, events: Sequence[MotionBurst]) -> list[list[Confirmed]]:
+        """What is proved of weapons in the reach of the people of each burst; one entry for each event."""
+        proved: list[list[Confirmed]] = [[] for _ in events]
+        if not self._people:
+            return proved
+        around = [self._people_in(event) for event in events]
+        parts = [(i, part) for i, found in enumerate(around) for part in parts_with_people(found, self._people)]
+        looked = self._find([events[i] for i, _ in parts], [where for _, where in parts])
+        for (i, where), frames in zip(parts, looked, strict=True):
+            weapons = [keep_weapons(frame, where) for frame in frames]
+            proved[i] += [replace(c, part=where) for c in confirm(weapons, events[i].thresholds, look="person")]
+        return [surest(each) for each in proved]
 
     def _find(self, events: Sequence[MotionBurst], parts: Sequence[Box] | None = None) -> list[list[list[Detection]]]:
         """What is in each frame of each event, or in that part of it; what cannot be decoded is told at the first look.
@@ -129,17 +144,36 @@ class HazardDetector:
             where: a part of it to look at more closely, too.
         """
         try:
-            if self._scene is None:
-                self._scene = Network(SCENE, self._threads, self._device)
-            (found,) = _timed(self._scene, [_decode(jpeg, self._scene.size_px)], "scene")
+            scene = self._open_scene()
+            (found,) = _timed(scene, [_decode(jpeg, scene.size_px)], "scene")
             if where is not None:
-                (more,) = _timed(self._scene, [_decode(jpeg, self._scene.size_px, where)], "scene")
+                (more,) = _timed(scene, [_decode(jpeg, scene.size_px, where)], "scene")
                 found = [*found, *(d for d in keep_overlapping(more, where, where) if not _is_among(d, found, where))]
         except (ModelError, PictureError) as error:
             # The alert matters more than its picture: it goes out, and redaction will withhold the picture.
             log.error("scene_unknown", reason=str(error))
             return [], ()
-        return found, self._scene.labels
+        return found, scene.labels
+
+    def _people_in(self, event: MotionBurst) -> list[Detection]:
+        """What the scene network finds in the frame in the middle of a burst, or in the next that can be decoded."""
+        middle = len(event.frames) // 2
+        for i in sorted(range(len(event.frames)), key=lambda i: abs(i - middle)):
+            try:
+                scene = self._open_scene()
+                (found,) = _timed(scene, [_decode(event.frames[i].jpeg, scene.size_px)], "scene")
+            except PictureError:
+                continue  # told at the first look
+            except ModelError as error:
+                log.error("people_unknown", camera=event.camera, event_id=event.id, reason=str(error))
+                break
+            return found
+        return []
+
+    def _open_scene(self) -> Network:
+        if self._scene is None:
+            self._scene = Network(SCENE, self._threads, self._device)
+        return self._scene
 
 
 def _decode(jpeg: bytes, size_px: int, where: Box | None = None) -> Image:
@@ -195,12 +229,12 @@ async def detect(events: Sequence[MotionBurst], detector: HazardDetector) -> lis
 
 
 def _detect(events: Sequence[MotionBurst], detector: HazardDetector) -> list[HazardSeen]:
-    told = [
-        _believe(event, confirmed, detector) for event, confirmed in zip(events, detector.look(events), strict=True)
-    ]
-    again = [i for i, hazards in enumerate(told) if not hazards]
-    for i, confirmed in zip(again, detector.look_closer([events[i] for i in again]), strict=True):
-        told[i] = _believe(events[i], confirmed, detector)
+    told: list[list[HazardSeen]] = [[] for _ in events]
+    # Each look costs more than the one before it, and is taken where those proved nothing.
+    for look in (detector.look, detector.look_closer, detector.look_at_people):
+        again = [i for i, hazards in enumerate(told) if not hazards]
+        for i, confirmed in zip(again, look([events[i] for i in again]), strict=True):
+            told[i] = _believe(events[i], confirmed, detector)
     return [event for hazards in told for event in hazards]
 
 

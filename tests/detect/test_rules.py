@@ -105,8 +105,8 @@ def test_a_second_look_must_be_as_much_surer_as_its_rule_says(hazard: str) -> No
     rule = RULES[hazard]  # type: ignore[index]
     for own in ({}, {hazard: 0.45}):
         least = own.get(hazard, rule.threshold) + rule.near
-        assert confirm([[seen(hazard, least - 0.02)]] * 4, own, near=True) == []
-        assert len(confirm([[seen(hazard, least + 0.02)]] * 4, own, near=True)) == 1
+        assert confirm([[seen(hazard, least - 0.02)]] * 4, own, look="moved") == []
+        assert len(confirm([[seen(hazard, least + 0.02)]] * 4, own, look="moved")) == 1
 
 
 def armed(hazard: str, confidence: float, size: float = 0.1) -> Confirmed:

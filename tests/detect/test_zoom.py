@@ -67,7 +67,8 @@ def from_afar(event: Event) -> tuple[Event, Box]:
     return msgspec.structs.replace(event, frames=tuple(frames)), Box(2 / 3, 1 / 3, 1, 2 / 3)
 
 
-async def test_a_gun_too_far_for_the_first_look_is_found_where_something_moved() -> None:
+async def test_a_gun_too_far_for_the_first_look_is_found_where_something_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BONGSU_DETECT_PEOPLE", "0")
     unmoved, where = from_afar(msgspec.structs.replace(burst("gun", 15), thresholds={"gun": 0.25}))
     async with open_detector() as detector:
         assert await detect([unmoved], detector) == []

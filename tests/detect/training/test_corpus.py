@@ -52,7 +52,7 @@ def test_what_is_missing_is_named(tmp_path: Path, missing: str) -> None:
     ],
 )
 def test_a_line_that_is_no_label_is_refused_before_anything_starts(tmp_path: Path, line: str) -> None:
-    with pytest.raises(CorpusError, match="a line must be 'class x y width height', class 0-3, the others in frac"):
+    with pytest.raises(CorpusError, match="a line must be 'class x y width height', class 0-4, the others in frac"):
         read_corpus(corpus(tmp_path, ("a", "x", "train", "fire", "s1"), labels=line))
 
 
