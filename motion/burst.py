@@ -121,6 +121,7 @@ class BurstRecorder:
         # Every camera at its own time, or the detector would get those of a site all at once.
         self._scene_share = zlib.crc32(camera.id.encode()) / 2**32
         self._scene_at_s = math.inf
+        self._scene_interval_s = camera.burst.scene_interval_s or math.inf
         # Pictures come from the reading thread, `lost` may come from another that replaces it.
         self._lock = threading.Lock()
 
@@ -147,10 +148,10 @@ class BurstRecorder:
             if is_due and self._pace.begin(at_s):
                 self._moved, self._is_scene = None, False
                 self._next_standing_at_s = at_s + max(STANDING_INTERVAL_S, self.camera.burst.interval_s)
-                self._scene_at_s = at_s + self.camera.burst.scene_interval_s
+                self._scene_at_s = at_s + self._scene_interval_s
             elif at_s >= self._scene_at_s and self._pace.begin(at_s):
                 self._moved, self._is_scene = None, True
-                self._scene_at_s = at_s + self.camera.burst.scene_interval_s
+                self._scene_at_s = at_s + self._scene_interval_s
             if look.regions and self._pace.is_taking:
                 self._moved = followed(self._moved, look.regions)
 
@@ -210,8 +211,7 @@ class BurstRecorder:
     def _begin_scenes(self, at_s: float) -> None:
         if self._first_at_s is None:
             self._first_at_s = at_s
-            every_s = self.camera.burst.scene_interval_s
-            self._scene_at_s = at_s + every_s * (0.5 + self._scene_share / 2) if every_s else math.inf
+            self._scene_at_s = at_s + self._scene_interval_s * (0.5 + self._scene_share / 2)
 
     def _finish(self) -> None:
         frames, self._frames = tuple(self._frames), []
