@@ -132,7 +132,7 @@ def count_weapons(
         truths: for each picture what is labelled in it.
         thresholds: least confidence by label; weapons alone count.
     """
-    least = {label: value for label, value in thresholds.items() if label in WEAPONS}
+    least: dict[str, float] = {label: value for label, value in thresholds.items() if label in WEAPONS}
     shown = [any(is_weapon(t) for t in labelled) for labelled in truths]
     return tally(shown, [reaches_threshold(each, least) for each in found])
 
