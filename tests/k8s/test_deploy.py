@@ -117,7 +117,7 @@ def test_a_cluster_without_keda_is_told_how_to_get_it(site: Site) -> None:
 
 
 @pytest.mark.parametrize("action", ["render", "deploy"])
-def test_an_overlay_that_cannot_be_rendered_fails_and_nothing_is_touched(site: Site, action: str) -> None:
+def test_unrenderable_overlay_changes_nothing(site: Site, action: str) -> None:
     done = site.run(action, "local", FAKE_UNRENDERED="yes")
     assert done.returncode != 0
     assert done.stdout == ""
@@ -155,7 +155,7 @@ def test_only_our_images_come_from_the_registry_that_is_named(site: Site) -> Non
     assert "image: mariadb:11.4.8" in site.applied
 
 
-def test_what_does_not_come_up_is_named_with_the_command_that_tells_why(site: Site) -> None:
+def test_failed_rollout_names_the_diagnosing_command(site: Site) -> None:
     done = site.run("deploy", "local", FAKE_BROKEN="statefulset/mysql")
     assert done.returncode != 0
     assert "statefulset/mysql is not ready within 300s (TIMEOUT=15m gives it longer): kubectl describe" in done.stderr

@@ -91,9 +91,7 @@ async def test_replica_that_ignores_sigterm_is_killed_after_its_grace(make_pool:
     assert "did not stop within its grace period of 0 s: was killed (SIGKILL)" in lines[0]
 
 
-async def test_replica_has_its_manifests_environment_and_may_start_processes(
-    make_pool: MakePool, tmp_path: Path
-) -> None:
+async def test_replica_has_its_manifests_environment(make_pool: MakePool, tmp_path: Path) -> None:
     said = tmp_path / "said"
     code = f"""
 import multiprocessing, os
