@@ -104,7 +104,7 @@ def test_burst_without_hazard_is_settled_early(frames: int) -> None:
 def test_a_second_look_must_be_as_much_surer_as_its_rule_says(hazard: str) -> None:
     rule = RULES[hazard]  # type: ignore[index]
     for own in ({}, {hazard: 0.45}):
-        least = own.get(hazard, rule.threshold) + rule.near
+        least = own.get(hazard, rule.threshold) + rule.zoom_penalty
         assert confirm([[seen(hazard, least - 0.02)]] * 4, own, look="moved") == []
         assert len(confirm([[seen(hazard, least + 0.02)]] * 4, own, look="moved")) == 1
 

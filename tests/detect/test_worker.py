@@ -137,7 +137,7 @@ async def test_gun_with_nobody_near_needs_more_confidence(
 ) -> None:
     monkeypatch.setattr(HazardDetector, "look_around", lambda *_: ([], searched))
     # However sure: the rule asks for more than there is.
-    monkeypatch.setitem(RULES, "gun", replace(RULES["gun"], alone=1.0))
+    monkeypatch.setitem(RULES, "gun", replace(RULES["gun"], isolated_penalty=1.0))
     name = "bongsu_hazards_doubted_total"
     before = REGISTRY.get_sample_value(name, {"type": "gun"}) or 0.0
     async with detector() as opened:
