@@ -65,7 +65,8 @@ def create_app(site: Site) -> ASGIApp:
     app.add_exception_handler(SnapshotError, _apologise)
     app.openapi = functools.partial(openapi.describe, app)  # type: ignore[method-assign]
     outer: ASGIApp = SecureHeaders(
-        Guard(Live(app, site), site, guarded=GUARDED, sign_in=signin.PATH), pages.policy(site.settings.tile_url)
+        Guard(Live(app, site), site, guarded=GUARDED, sign_in=signin.PATH),
+        pages.policy(site.settings.tile_url, site.settings.sessions_url),
     )
     origins = split(site.settings.cors_origins)
     if not origins:

@@ -24,6 +24,10 @@ class Settings(StoreSettings, frozen=True):
     tile_attribution: str = ""
     scale_status: str = ""
     """File that the autoscaler of one machine writes; shown as `/api/pipeline`."""
+    sessions_url: str = ""
+    """Address under which the page's readers reach the receive server of sessions; without it the page shows none."""
+    sessions_clip: str = ""
+    """Video that the page offers for trying a session, beside the reader's own camera."""
     streams_max: int = 5000
     """Most readers of the live stream in one API process; each takes about 12 KB and a file."""
     cap_status: Literal["Actual", "Exercise", "System", "Test"] = "Test"
@@ -61,7 +65,7 @@ class Settings(StoreSettings, frozen=True):
                 raise ValueError(f"BONGSU_TRUSTED_PROXIES must be like 10.0.0.0/8, got {proxy!r}") from None
         if not 0 <= self.http_port <= 65_535:
             raise ValueError(f"BONGSU_HTTP_PORT must be 0 to 65535, got {self.http_port}")
-        for name, address in (("PUBLIC", self.public_url), ("TILE", self.tile_url)):
+        for name, address in (("PUBLIC", self.public_url), ("TILE", self.tile_url), ("SESSIONS", self.sessions_url)):
             if address and not address.startswith(("http://", "https://")):
                 raise ValueError(f"BONGSU_{name}_URL must start with http:// or https://, got {address!r}")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 _NEEDED_BYTES = 100_000_000
-_FOLDERS = ("snapshots", "logs", "prometheus")
+_FOLDERS = ("snapshots", "logs", "prometheus", "sessions")
 _FILES = ("broker.db", "bongsu.db", "run.lock", "scale.json")
 """How the names of our files begin: SQLite keeps others beside its own."""
 
