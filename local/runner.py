@@ -85,7 +85,7 @@ class _Relay:
         self._sources: list[Service] = []
         if options.is_demo:
             port, control_port = free_ports(2)
-            motion_env["BONGSUDEMO_RTSP_PORT"] = str(port)
+            motion_env["BONGSU_DEMO_RTSP_PORT"] = str(port)
             self._sources.append(Service(_demo_cameras(port, control_port), self._output))
         self._sessions = sessions_services(options, self._output)
         self._motion = Service(Command("motion", "motion", env=motion_env), self._output)

@@ -14,8 +14,8 @@ export class Refused extends Error {
  * The JSON at `url`, null where the answer is empty.
  * @throws {Refused} any status but 2xx
  */
-export async function fetchJson(url, { method = "GET", body } = {}) {
-  const given = body === undefined ? {} : { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
+export async function fetchJson(url, { method = "GET", body, headers = {} } = {}) {
+  const given = body === undefined ? { headers } : { body: JSON.stringify(body), headers: { ...headers, "Content-Type": "application/json" } };
   const response = await fetch(url, { method, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS), ...given });
   if (!response.ok) throw new Refused(response.status, await reasonOf(response));
   return response.status === 204 ? null : response.json();
@@ -23,8 +23,8 @@ export async function fetchJson(url, { method = "GET", body } = {}) {
 
 async function reasonOf(response) {
   try {
-    const { detail } = await response.json();
-    return typeof detail === "string" ? detail : "";
+    const { detail, remedy } = await response.json();
+    return [detail, remedy].filter((part) => typeof part === "string").join(": ");
   } catch {
     return "";
   }
