@@ -15,7 +15,8 @@ _HOST = "127.0.0.1"
 _PORT_ABOVE_MAP = 10
 _SOCKET_PATH_MAX = 100
 """Linux allows 107 bytes, others 103."""
-_CLIP = DEMO / "media/street.mp4"
+_CLIP = DEMO / "media/accident.mp4"
+"""Both networks find something in it."""
 
 
 async def sessions_environment(options: Options, state: State) -> dict[str, str]:

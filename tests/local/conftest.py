@@ -86,6 +86,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.HTTPServer((os.environ["BONGSU_HTTP_HOST"], int(os.environ["BONGSU_HTTP_PORT"])), Handler).serve_forever()
 """
 
+_SESSIONS = {False: ["--no-sessions"], True: []}
+
 
 @dataclass
 class Relay:
@@ -112,7 +114,7 @@ class Relay:
         text = MANIFEST.format(name=name, target=f"{name}.py", cooldown=cooldown, grace=grace)
         (self.folder / "keda" / f"{name}.yaml").write_text(text)
 
-    def run(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    def run(self, *arguments: str, has_sessions: bool = False, **environment: str) -> subprocess.Popen[str]:
         env = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("BONGSU_", "PROMETHEUS_"))},
             "PYTHONPATH": f"{self.folder}{os.pathsep}{ROOT}",
@@ -124,7 +126,7 @@ class Relay:
             "sys.exit(run_command(run, sys.argv[1:]))"
         )
         run = subprocess.Popen(
-            [sys.executable, "-c", code, "--port", str(self.port), "--keda", "keda", *arguments],
+            [sys.executable, "-c", code, "--port", str(self.port), "--keda", "keda", *_SESSIONS[has_sessions], *arguments],
             cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
         )  # fmt: skip

@@ -173,7 +173,7 @@ export class Trial {
 
   #show(key) {
     const isRunning = this.#run !== null;
-    for (const start of this.#starts) start.disabled = isRunning;
+    for (const start of this.#starts) start.hidden = isRunning;
     this.#model.disabled = isRunning;
     this.#stop.hidden = !isRunning;
     setText(this.#speed, "");
