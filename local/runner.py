@@ -127,7 +127,8 @@ class _Relay:
 
     async def _stop(self, scaling: asyncio.Task[None] | None, hurrying: asyncio.Event) -> None:
         say = self._output.say
-        say("bongsu   stopping: motion, then the functions finish what they have, then the map (Ctrl-C again hurries)")
+        order = "sessions and motion, then the functions finish what they have, then the map"
+        say(f"bongsu   stopping: {order} (Ctrl-C again hurries)")
         in_order = asyncio.create_task(self._stop_in_order(scaling))
         await _first(hurrying.wait(), asyncio.shield(in_order))
         if not in_order.done():

@@ -86,8 +86,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.HTTPServer((os.environ["BONGSU_HTTP_HOST"], int(os.environ["BONGSU_HTTP_PORT"])), Handler).serve_forever()
 """
 
-_SESSIONS = {False: ["--no-sessions"], True: []}
-
 
 @dataclass
 class Relay:
@@ -125,8 +123,9 @@ class Relay:
             "import sys; from functions.cli import run_command; from local.cli import run; "
             "sys.exit(run_command(run, sys.argv[1:]))"
         )
+        sessions = [] if has_sessions else ["--no-sessions"]
         run = subprocess.Popen(
-            [sys.executable, "-c", code, "--port", str(self.port), "--keda", "keda", *_SESSIONS[has_sessions], *arguments],
+            [sys.executable, "-c", code, "--port", str(self.port), "--keda", "keda", *sessions, *arguments],
             cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
         )  # fmt: skip
