@@ -14,21 +14,21 @@ _PORT_FREE_S = 5.0
 
 
 class RunError(Exception):
-    """The relay cannot be started; one line with the value and the fix."""
+    """The pipeline cannot be started; one line with the value and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `bongsu run` was asked for."""
+    """Options of `bongsu run`."""
 
     cameras: Path | None = None
-    """None: `cameras.yaml` here, or the demo's."""
+    """None: `cameras.yaml` in the current folder, or the demo's."""
     is_demo: bool = False
     state: Path = Path("state")
     host: str = "127.0.0.1"
     port: int = 8080
     keda: Path | None = None
-    """None: Bongsu's own, and those of `keda` here."""
+    """None: Bongsu's own, and those in `keda` of the current folder."""
     has_sessions: bool = True
     """Whether clients may ask for a model of their own (docs/sessions.md)."""
 
@@ -56,7 +56,7 @@ def find_cameras(options: Options) -> Path:
 async def require_port(
     host: str, port: int, option: str = "--port", remedy: str = "choose another port or --host"
 ) -> None:
-    """Make sure that a port can be served here; a run that was killed may need seconds to let go of its own.
+    """Make sure that a port can be served here; the port of a killed run may stay in use for some seconds.
 
     Args:
         host: address to listen on.
@@ -111,14 +111,14 @@ def _answers_now(host: str, port: int) -> bool:
 
 
 def shown_host(host: str) -> str:
-    """The address to type in a browser on this machine."""
+    """The host to type in a browser on this machine."""
     if host in ("0.0.0.0", "::", ""):
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
 
 
 def warn_of_open_host(host: str) -> str | None:
-    """A line of warning if others can reach the page."""
+    """One line of warning if other machines can reach the page."""
     if host in ("127.0.0.1", "::1", "localhost"):
         return None
     return f"--host {host}: the map and its pictures can be read by everyone who reaches this machine"

@@ -1,4 +1,4 @@
-"""Sessions beside the relay of one machine: the agent with its workers and one receive server; `runner.py` calls it."""
+"""Sessions on one machine: the agent with its workers and one receive server; `runner.py` starts them."""
 
 from __future__ import annotations
 
