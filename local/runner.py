@@ -13,9 +13,9 @@ from functions.broker import BrokerError, connect
 from functions.topology import MOTION, queues
 from local.autoscaler import Autoscaler
 from local.checks import DEMO, Options, RunError, answers, find_cameras, free_ports, require_port, shown_host
-from local.fork_server import ForkServer
 from local.manifest import ManifestError, Workload, read_workloads
 from local.pool import Pool
+from local.process.fork_server import ForkServer
 from local.process.output import Output
 from local.process.service import Command, Service
 from local.sessions import sessions_environment, sessions_services
@@ -26,6 +26,12 @@ _SAME_SIGNAL_S = 0.5
 """`timeout` and some shells signal both us and our group: a repeat this soon is not a second request."""
 _METRICS_PORT = "BONGSU_METRICS_PORT"
 """The metrics port of a single process: not passed to the children, as the map's `/metrics` serves for all."""
+_PRELOADED = (
+    "functions.broker.sqlite",
+    "functions.cli",  # the main module of `bongsu`, which multiprocessing imports again in each child
+    "functions.runtime",
+)
+"""Modules that every replica needs."""
 
 
 async def run(options: Options) -> None:
@@ -78,7 +84,8 @@ class _Relay:
         self._output = Output(state.logs)
         self._state = state
         self._workloads = workloads
-        self._fork_server = ForkServer([w.target for w in workloads if not w.target.endswith(".py")])
+        targets = [w.target for w in workloads if not w.target.endswith(".py")]
+        self._fork_server = ForkServer([*_PRELOADED, *targets])
         self._pools = [Pool(workload, self._fork_server, self._output) for workload in workloads]
         self._api = Service(Command("api", "api.server", grace_s=5.0), self._output)
         motion_env = {"BONGSU_CAMERAS": str(cameras)}

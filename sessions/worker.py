@@ -261,7 +261,7 @@ def _say_ready(path: str, name: str) -> None:
         notify.sendto(f"READY=1\nNAME={name}".encode(), path)
 
 
-def main() -> int:
+def main(*arguments: str) -> int:
     """Serve until the client has gone, or SIGTERM; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sessions.worker")
     parser.add_argument("--name", required=True)
@@ -272,7 +272,7 @@ def main() -> int:
     parser.add_argument("--idle-s", type=float, default=60.0)
     telemetry.start("session")
     try:
-        asyncio.run(_run(parser.parse_args()))
+        asyncio.run(_run(parser.parse_args(arguments)))
     except (ModelError, OSError) as error:
         print(f"session worker: {error}", file=sys.stderr)
         return 1
@@ -280,4 +280,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))
