@@ -139,4 +139,6 @@ class Pool:
             grace_s=workload.grace_s,
         )
         replica.child = ForkedChild(self._fork_server, spec, workload.name, self._output)
+        if replica.is_stopping:  # asked to stop before it was forked
+            self._stop_replica(replica)
         return describe_end(*await replica.child.run())

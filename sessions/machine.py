@@ -184,6 +184,7 @@ class Machine:
         arguments = (
             "--name", name, "--kind", kind, "--model", model, "--listen", str(path),
             "--notify", str(self._folder / "notify.sock"), "--idle-s", f"{self._idle_s:g}",
+            "--memory-mb", f"{KINDS[kind].memory_mb:g}",
         )  # fmt: skip
         spec = ForkSpec("sessions.worker:main", arguments, name, {}, self._output.log_file(name), _GRACE_S)
         child = ForkedChild(self._fork_server, spec, name, self._output)

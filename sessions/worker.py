@@ -28,7 +28,7 @@ from websockets.typing import Subprotocol
 
 from functions import telemetry
 from models.registry import ModelError
-from sessions import legacy_wire
+from sessions import legacy_wire, limits
 from sessions.channel import IN_FLIGHT_MAX, Channel, Delivery
 from sessions.kinds import Runner, open_runner
 from sessions.wire import JSON, MESSAGE_BYTES, PROTOCOLS, BadMessageError, Ping, read, write
@@ -270,9 +270,13 @@ def main(*arguments: str) -> int:
     parser.add_argument("--listen", required=True, help="path of a Unix socket, or tcp:HOST:PORT")
     parser.add_argument("--notify", default="", help="datagram socket that is told when it is ready")
     parser.add_argument("--idle-s", type=float, default=60.0)
+    parser.add_argument("--memory-mb", type=float, default=0.0, help="may allocate so much; 0: without a limit")
+    given = parser.parse_args(arguments)
     telemetry.start("session")
+    if given.memory_mb:
+        limits.apply(given.memory_mb)
     try:
-        asyncio.run(_run(parser.parse_args(arguments)))
+        asyncio.run(_run(given))
     except (ModelError, OSError) as error:
         print(f"session worker: {error}", file=sys.stderr)
         return 1
