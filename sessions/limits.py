@@ -14,7 +14,7 @@ from pathlib import Path
 HEADROOM_MB = 200.0
 """Beside the expected size: stacks of threads count in full, and a decoded picture of 40 megapixels takes 120 MB."""
 _NICE = 5
-"""Clients give way to the pipeline's own functions: where cores are busy, a worker gets about a third of their share."""
+"""Clients give way to the functions of the pipeline: where cores are busy, a worker gets about a third of a share."""
 
 
 def apply(memory_mb: float) -> None:
