@@ -20,7 +20,7 @@ _CLIP = DEMO / "media/accident.mp4"
 
 
 async def sessions_environment(options: Options, state: State) -> dict[str, str]:
-    """What all children are told of sessions; empty where there are none.
+    """Variables of all children that concern sessions.
 
     Raises:
         RunError: their port is taken, or the state folder's path is too long for a socket.

@@ -22,8 +22,8 @@ def ask(relay: Relay) -> dict[str, Any]:
     body = json.dumps({"kind": "scalar", "client": "car-17"}).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as answer:
-        told: dict[str, Any] = json.loads(answer.read())
-    look = urllib.request.Request(f"{url}/{told['id']}?wait_s=25", headers={"Session-Token": told["token"]})
+        session: dict[str, Any] = json.loads(answer.read())
+    look = urllib.request.Request(f"{url}/{session['id']}?wait_s=25", headers={"Session-Token": session["token"]})
     with urllib.request.urlopen(look, timeout=40) as answer:
         return dict(json.loads(answer.read()))
 
