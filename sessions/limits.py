@@ -6,15 +6,12 @@ what any process may use: a limit of memory, a lower priority, and one thread of
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 from pathlib import Path
 
 HEADROOM_MB = 200.0
 """Beside the expected size: stacks of threads count in full, and a decoded picture of 40 megapixels takes 120 MB."""
-_NICE = 5
-"""Clients give way to the functions of the pipeline: where cores are busy, a worker gets about a third of a share."""
 
 
 def apply(memory_mb: float) -> None:
@@ -25,7 +22,6 @@ def apply(memory_mb: float) -> None:
             allocated now; the next allocation fails with MemoryError, which ends the worker and no other. Linux only:
             elsewhere the limit means something else, or nothing.
     """
-    os.nice(_NICE)
     if sys.platform == "linux":
         limit = int(_allocated_bytes() + (memory_mb + HEADROOM_MB) * 1e6)
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)

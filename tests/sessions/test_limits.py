@@ -27,9 +27,8 @@ def test_allocation_within_the_share_succeeds_and_beyond_it_fails() -> None:
     assert beyond.stderr.endswith("MemoryError\n")
 
 
-def test_worker_runs_under_its_limit_and_at_a_lower_priority(cluster: Cluster) -> None:
+def test_worker_runs_under_its_limit(cluster: Cluster) -> None:
     worker = next(w for w in cluster.workers() if w.name().startswith("scalar-"))
     soft, hard = worker.rlimit(resource.RLIMIT_DATA)
     assert soft == hard
     assert soft < (KINDS["scalar"].memory_mb + HEADROOM_MB) * 1e6 + 1e9
-    assert worker.nice() == 5
