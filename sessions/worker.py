@@ -28,7 +28,7 @@ from websockets.typing import Subprotocol
 
 from functions import telemetry
 from models.registry import ModelError
-from sessions import legacy_wire
+from sessions import legacy_wire, limits
 from sessions.channel import IN_FLIGHT_MAX, Channel, Delivery
 from sessions.kinds import Runner, open_runner
 from sessions.wire import JSON, MESSAGE_BYTES, PROTOCOLS, BadMessageError, Ping, read, write
@@ -261,7 +261,7 @@ def _say_ready(path: str, name: str) -> None:
         notify.sendto(f"READY=1\nNAME={name}".encode(), path)
 
 
-def main() -> int:
+def main(*arguments: str) -> int:
     """Serve until the client has gone, or SIGTERM; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sessions.worker")
     parser.add_argument("--name", required=True)
@@ -270,9 +270,13 @@ def main() -> int:
     parser.add_argument("--listen", required=True, help="path of a Unix socket, or tcp:HOST:PORT")
     parser.add_argument("--notify", default="", help="datagram socket that is told when it is ready")
     parser.add_argument("--idle-s", type=float, default=60.0)
+    parser.add_argument("--memory-mb", type=float, default=0.0, help="may allocate so much; 0: without a limit")
+    given = parser.parse_args(arguments)
     telemetry.start("session")
+    if given.memory_mb:
+        limits.apply(given.memory_mb)
     try:
-        asyncio.run(_run(parser.parse_args()))
+        asyncio.run(_run(given))
     except (ModelError, OSError) as error:
         print(f"session worker: {error}", file=sys.stderr)
         return 1
@@ -280,4 +284,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -114,8 +114,9 @@ class Cluster:
     def workers(self) -> list[psutil.Process]:
         """Worker processes that live."""
         found = []
-        for process in psutil.process_iter(["cmdline"]):
-            if "sessions.worker" in (process.info["cmdline"] or []):
+        for process in psutil.process_iter(["name"]):
+            # Forked from one that has imported all: the name is a worker's own, the command line is not.
+            if (process.info["name"] or "").startswith(("scalar-", "image-", "object-")):
                 with contextlib.suppress(psutil.Error):
                     if process.environ().get("BONGSU_SESSIONS_STATE") == str(self.folder):
                         found.append(process)
