@@ -5,8 +5,10 @@ from __future__ import annotations
 from edge.cli_deploy import deploy, rollback
 from edge.cli_models import models
 from edge.cli_nodes import nodes
+from edge.cli_run import run
 
 models.add_command(deploy)
 models.add_command(rollback)
+models.add_command(run)
 
 __all__ = ["models", "nodes"]

@@ -12,6 +12,7 @@ import yaml
 
 from tests.edge.conftest import Fleet
 from tests.edge.servers import SshNode
+from tests.edge.test_run_on_nodes import CAMERAS, make_environment, picture
 
 DOCS = (Path(__file__).resolve().parents[2] / "docs/fleet.md").read_text()
 COMMANDS = [
@@ -30,6 +31,9 @@ def test_every_command_of_the_docs_does_what_it_says(
     folder.mkdir()
     (folder / "model.yaml").write_text(card)
     (folder / yaml.safe_load(card)["weights"]).write_bytes(b"weights" * 1000)
+    picture(tmp_path / "pictures", "fire", 9)
+    make_environment(node)
+    (node.user_home / ".bongsu/cameras.yaml").write_text(CAMERAS)
     for line in COMMANDS:
         program, *arguments = shlex.split(line)
         assert program == "bongsu"
