@@ -1,8 +1,9 @@
-"""`bongsu nodes` and `bongsu models`: functions/cli.py finds them by name."""
+"""`bongsu nodes`, `bongsu models` and `bongsu fleet`: functions/cli.py finds them by name."""
 
 from __future__ import annotations
 
 from edge.cli_deploy import deploy, rollback
+from edge.cli_fleet import fleet
 from edge.cli_models import models
 from edge.cli_nodes import nodes
 from edge.cli_run import run
@@ -11,4 +12,4 @@ models.add_command(deploy)
 models.add_command(rollback)
 models.add_command(run)
 
-__all__ = ["models", "nodes"]
+__all__ = ["fleet", "models", "nodes"]
