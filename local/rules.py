@@ -55,7 +55,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class ScalingRules:
     """How fast the HPA may move in one direction."""
 
     stabilization_s: float
@@ -65,8 +65,8 @@ class Pace:
 
 
 # Defaults of a HorizontalPodAutoscaler.
-DEFAULT_UP = Pace(0.0, (Policy("Pods", 4, 15.0), Policy("Percent", 100, 15.0)))
-DEFAULT_DOWN = Pace(300.0, (Policy("Percent", 100, 15.0),))
+DEFAULT_UP = ScalingRules(0.0, (Policy("Pods", 4, 15.0), Policy("Percent", 100, 15.0)))
+DEFAULT_DOWN = ScalingRules(300.0, (Policy("Percent", 100, 15.0),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ class Rule:
     max_replicas: int = 100
     polling_interval_s: float = 30.0
     cooldown_s: float = 300.0
-    up: Pace = DEFAULT_UP
-    down: Pace = DEFAULT_DOWN
+    up: ScalingRules = DEFAULT_UP
+    down: ScalingRules = DEFAULT_DOWN
 
     @property
     def queues(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from local.manifest import ManifestError, read_manifest, read_workloads
-from local.rules import DEFAULT_UP, Pace, Policy, Trigger
+from local.rules import DEFAULT_UP, Policy, ScalingRules, Trigger
 
 GOOD = """
 apiVersion: apps/v1
@@ -63,7 +63,7 @@ def test_manifest_is_read_as_a_workload(tmp_path: Path) -> None:
         Trigger("captioned.post", 20.0, activation=0.0, counts_unacked=True),
     )
     assert (rule.polling_interval_s, rule.cooldown_s, rule.min_replicas, rule.max_replicas) == (2.0, 20.0, 1, 4)
-    assert rule.down == Pace(30.0, (Policy("Pods", 1, 60.0),))
+    assert rule.down == ScalingRules(30.0, (Policy("Pods", 1, 60.0),))
     assert rule.up == DEFAULT_UP
 
 
