@@ -7,9 +7,12 @@ from edge.cli_fleet import fleet
 from edge.cli_models import models
 from edge.cli_nodes import nodes
 from edge.cli_run import run
+from edge.cli_watch import history, logs, prometheus, watch
 
 models.add_command(deploy)
 models.add_command(rollback)
 models.add_command(run)
+for command in (watch, history, logs, prometheus):
+    nodes.add_command(command)
 
 __all__ = ["fleet", "models", "nodes"]

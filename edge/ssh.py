@@ -19,7 +19,7 @@ from edge.errors import FleetError, NodeLostError, NodeRefusedError
 from edge.nodes import Node, SshAddress
 
 _T = TypeVar("_T")
-_MODULES = ("messages", "facts", "checks", "transfer", "versions", "inference", "main")
+_MODULES = ("messages", "facts", "health", "checks", "transfer", "versions", "inference", "main")
 """In the order in which they import each other."""
 BOOTSTRAP = (
     "import sys,types,json;"

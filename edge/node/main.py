@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 from edge.node.facts import read_facts
+from edge.node.health import read_health
 from edge.node.inference import run_model
 from edge.node.messages import HOME, Refused, fail, lock, say, say_os_error, write
 from edge.node.versions import deploy, list_models, roll_back
@@ -56,4 +57,5 @@ _COMMANDS = {
     "deploy": deploy,
     "rollback": roll_back,
     "run": run_model,
+    "health": read_health,
 }

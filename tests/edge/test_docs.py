@@ -26,7 +26,7 @@ def test_every_command_of_the_docs_does_what_it_says(
 ) -> None:
     node = new_node("gate")
     monkeypatch.chdir(tmp_path)
-    card, fleet_file = re.findall(r"^```yaml\n(.*?)^```", DOCS, re.DOTALL | re.MULTILINE)
+    _, card, fleet_file = re.findall(r"^```yaml\n(.*?)^```", DOCS, re.DOTALL | re.MULTILINE)
     stands_for = {"pi@10.0.0.7": node.address, "~/.ssh/edge": str(fleet.key)}
     for documented, real in stands_for.items():
         fleet_file = fleet_file.replace(documented, real)
