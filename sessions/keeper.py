@@ -104,6 +104,9 @@ class Keeper:
             return
         if named is not None and named.state != "failed" and self._silent[named.name] < _SILENT_MAX:
             return
+        await self._backend.refresh(session.id, session.worker)
+        if self._backend.view.sessions.get(session.id) != session or self._backend.view.workers.get(session.worker) != named:
+            return
         log.warning("session_worker_lost", session=session.id, worker=session.worker, restarts=session.restarts)
         await self._allocator.release(session, restarts=1)
         self._silent.pop(session.worker, None)
@@ -119,6 +122,10 @@ class Keeper:
             return False
         if session is not None and not session.worker:
             await self._allocator.bind(session, worker)
+            return False
+        await self._backend.refresh(worker.session, worker.name)
+        session = self._backend.view.sessions.get(worker.session)
+        if session is not None and session.worker in ("", worker.name):
             return False
         await self._backend.stop(worker.name)
         # One that was told to end a moment ago is still there; only what stays is a leak.

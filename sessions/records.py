@@ -58,6 +58,8 @@ class Worker(Struct, frozen=True, kw_only=True):
     Attributes:
         address: `unix:/path` or `tcp:host:port`, where it speaks HTTP and WebSocket to receive servers alone.
         session: whose it is, empty in the warm pool.
+        classes: hardware classes of its node.
+        has_gpu: whether it was given a GPU.
         version: as in `Session`.
     """
 
@@ -69,6 +71,8 @@ class Worker(Struct, frozen=True, kw_only=True):
     started_at: datetime
     state: WorkerState = "starting"
     session: str = ""
+    classes: tuple[str, ...] = ()
+    has_gpu: bool = False
     version: int = 0
 
 

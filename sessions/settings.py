@@ -17,6 +17,11 @@ _SOCKET_PATH_MAX = 100
 class Settings(Environment, frozen=True):
     """The receive server's and the agent's."""
 
+    sessions_cluster: Literal["machine", "kubernetes"] = "machine"
+    """What runs workers and keeps records: the agent of this machine, or the cluster that KUBECONFIG or the pod's service
+    account names, in the namespace that it names."""
+    sessions_class_label: str = "bongsu/class"
+    """Label of Kubernetes nodes that names their hardware class."""
     sessions_state: str = "state/sessions"
     """Folder of the agent's socket, the logs of workers and the key that tokens are made with."""
     sessions_host: str = "127.0.0.1"

@@ -29,6 +29,7 @@ from websockets.typing import Subprotocol
 from functions import telemetry
 from models.registry import ModelError
 from sessions import legacy_wire
+from sessions.catalogue import UnknownModelError, resolve
 from sessions.channel import IN_FLIGHT_MAX, Channel, Delivery
 from sessions.kinds import Runner, open_runner
 from sessions.wire import JSON, MESSAGE_BYTES, PROTOCOLS, BadMessageError, Ping, read, write
@@ -225,7 +226,8 @@ def _problem(reason: str, detail: str, remedy: str) -> dict[str, str]:
 
 
 async def _run(given: argparse.Namespace) -> None:
-    worker = SessionWorker(open_runner(given.kind, given.model), given.kind, given.model, given.idle_s)
+    model = resolve(given.kind, given.model)
+    worker = SessionWorker(open_runner(given.kind, model), given.kind, model, given.idle_s)
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     options: dict[str, Any] = {
@@ -266,14 +268,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m sessions.worker")
     parser.add_argument("--name", required=True)
     parser.add_argument("--kind", required=True)
-    parser.add_argument("--model", required=True, help="name:version")
+    parser.add_argument("--model", default="", help="name, name:version, or none for the kind's own")
     parser.add_argument("--listen", required=True, help="path of a Unix socket, or tcp:HOST:PORT")
     parser.add_argument("--notify", default="", help="datagram socket that is told when it is ready")
     parser.add_argument("--idle-s", type=float, default=60.0)
     telemetry.start("session")
     try:
         asyncio.run(_run(parser.parse_args()))
-    except (ModelError, OSError) as error:
+    except (ModelError, UnknownModelError, OSError) as error:
         print(f"session worker: {error}", file=sys.stderr)
         return 1
     return 0
