@@ -13,7 +13,18 @@ from lightkube.resources.core_v1 import Node, Pod, ResourceQuota
 from sessions.pods import GPU
 from sessions.records import Capacity
 
-_UNITS = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
+_UNITS = {
+    "": 1.0,
+    "m": 1e-3,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+    "Ki": 2.0**10,
+    "Mi": 2.0**20,
+    "Gi": 2.0**30,
+    "Ti": 2.0**40,
+}
 _QUANTITY = re.compile(r"([0-9.]+(?:[eE][0-9]+)?)([a-zA-Z]*)")
 
 
@@ -60,7 +71,9 @@ def measure(
         running: workers that have a node.
         classes: what workers prefer.
     """
-    usable = [n for n in nodes if not (n.spec and n.spec.unschedulable) and _class_of(n, classes.label) not in classes.never]
+    usable = [
+        n for n in nodes if not (n.spec and n.spec.unschedulable) and _class_of(n, classes.label) not in classes.never
+    ]
     labelled = {found for n in usable if (found := _class_of(n, classes.label))}
     room, used = _of_nodes(usable), _of_pods(running)
     for quota in quotas:

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import httpx2
+import msgspec
 import structlog
-from lightkube import ApiError, AsyncClient
-from lightkube.core.resource import NamespacedResource, Resource
+from lightkube import AsyncClient
+from lightkube.core.resource import Resource
 
 from functions.backoff import backoff_s
 
@@ -62,7 +63,7 @@ class Informer(Generic[R]):
                     await self._watch(await self._list())
             except TimeoutError:
                 continue
-            except (httpx2.HTTPError, ApiError) as error:
+            except (httpx2.HTTPError, msgspec.DecodeError) as error:
                 self.listed.clear()
                 log.warning("watch_lost", resource=self._resource.__name__, reason=str(error) or type(error).__name__)
                 await asyncio.sleep(backoff_s(min(attempt, 3), first_s=0.1, longest_s=1.0))
@@ -89,11 +90,7 @@ class Informer(Generic[R]):
             self._gone(item)
 
     async def _list(self) -> str:
-        listing = (
-            self._client.list(self._resource, labels=self._labels)
-            if issubclass(self._resource, NamespacedResource)
-            else self._client.list(self._resource, labels=self._labels)  # type: ignore[type-var]
-        )
+        listing: Any = self._client.list(self._resource, labels=self._labels)  # type: ignore[type-var]
         found = [item async for item in listing]
         names = {identity(item)[0] for item in found}
         for name in [name for name in self.objects if name not in names]:

@@ -105,7 +105,10 @@ class Keeper:
         if named is not None and named.state != "failed" and self._silent[named.name] < _SILENT_MAX:
             return
         await self._backend.refresh(session.id, session.worker)
-        if self._backend.view.sessions.get(session.id) != session or self._backend.view.workers.get(session.worker) != named:
+        if (
+            self._backend.view.sessions.get(session.id) != session
+            or self._backend.view.workers.get(session.worker) != named
+        ):
             return
         log.warning("session_worker_lost", session=session.id, worker=session.worker, restarts=session.restarts)
         await self._allocator.release(session, restarts=1)

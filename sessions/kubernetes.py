@@ -52,7 +52,7 @@ class KubernetesBackend:
         self._client = client
         self._class_label = class_label
         self._secrets = Informer(
-            client, Secret, RECORD_LABELS, changed=self._see_session, gone=lambda s: self._lose_session(s)
+            client, Secret, RECORD_LABELS, changed=self._see_session, gone=self._lose_session
         )
         self._pods = Informer(client, Pod, pods.WORKER_LABELS, changed=self._see_pod, gone=self._lose_pod)
         self._nodes = Informer(client, Node, changed=lambda _: self.view.touch(), gone=lambda _: self.view.touch())

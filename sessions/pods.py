@@ -1,7 +1,7 @@
 """Workers as Kubernetes runs them: one pod for each, made of the template of its kind's Deployment.
 
-The Deployment is the warm pool: its idle pods carry the label `bongsu/pool`, and a claim takes a pod out of it by removing
-that label and making the session its owner, in one patch. The Deployment then starts another.
+The Deployment is the warm pool: its idle pods carry the label `bongsu/pool`. A claim takes a pod out of it by removing
+that label and making the session its owner, in one patch; the Deployment then starts another.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def to_worker(pod: Pod, classes: tuple[str, ...]) -> Worker | None:
 
 
 def claim_patch(pod: Pod, session_id: str, owner: OwnerReference | None) -> dict[str, Any]:
-    """The merge patch that takes an idle pod out of the pool, if nobody has changed it; without an owner it is to end."""
+    """The merge patch that takes an idle pod out of the pool, if nobody has changed it; one without an owner ends."""
     return {
         "metadata": {
             "resourceVersion": _meta(pod).resourceVersion,

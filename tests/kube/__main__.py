@@ -1,4 +1,4 @@
-"""`python -m tests.kube --port 24000 --state FOLDER --node NAME:CPU:MEMORY[:LABEL=VALUE…] FILE…`: a cluster to test against.
+"""`python -m tests.kube --port 24000 --state FOLDER --node NAME:CPU:MEMORY[:LABEL=VALUE…] FILE…`: a cluster for tests.
 
 It is empty but for its nodes and the objects of the files (YAML). A kubeconfig for its administrator is written to
 FOLDER/kubeconfig. When it ends, however it ends, its containers end too.
@@ -40,7 +40,8 @@ def add_node(store: Store, text: str) -> None:
         room["nvidia.com/gpu"] = gpus
     store.create("nodes", "", {
         "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, **pairs}},
-        "spec": {}, "status": {"allocatable": room, "capacity": room, "conditions": [{"type": "Ready", "status": "True"}]},
+        "spec": {},
+        "status": {"allocatable": room, "capacity": room, "conditions": [{"type": "Ready", "status": "True"}]},
     })  # fmt: skip
 
 

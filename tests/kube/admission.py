@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from tests.kube.store import Object, StatusError, Store, is_over, quantity, requests_of
@@ -33,7 +34,8 @@ class Admission:
         if labels.get("pod-security.kubernetes.io/enforce") == "restricted" and (wrong := list(_insecure(given))):
             raise StatusError(
                 403, "Forbidden",
-                f'pods "{given["metadata"]["name"]}" is forbidden: violates PodSecurity "restricted:latest": {", ".join(wrong)}',
+                f'pods "{given["metadata"]["name"]}" is forbidden: violates PodSecurity "restricted:latest": '
+                f"{', '.join(wrong)}",
             )  # fmt: skip
 
     def _check_quota(self, plural: str, given: Object, before: Object | None) -> None:
@@ -42,20 +44,28 @@ class Admission:
         namespace, name = given["metadata"].get("namespace", ""), given["metadata"]["name"]
         for quota in self._store.all("resourcequotas", namespace or "-"):
             hard = {k: v for k, v in quota["spec"]["hard"].items() if counts_for(k, plural)}
+            if not hard or not in_scope(quota, given):
+                continue
             need = usage(plural, [given], hard)
             for missing in (k for k in hard if k.partition(".")[2] in ("cpu", "memory") and k not in need):
                 raise StatusError(
                     403, "Forbidden", f'{plural} "{name}" is forbidden: failed quota: must specify {missing}'
                 )
-            used = usage(plural, self._store.all(plural, namespace), hard)
+            used = usage(plural, self._store.all(plural, namespace, partial(in_scope, quota)), hard)
             over = [k for k, limit in hard.items() if used.get(k, 0) + need.get(k, 0) > quantity(limit) + 1e-9]
             if over:
                 raise StatusError(
                     403, "Forbidden",
                     f'{plural} "{name}" is forbidden: exceeded quota: {quota["metadata"]["name"]}, requested: '
-                    f"{','.join(f'{k}={need[k]:g}' for k in over)}, used: {','.join(f'{k}={used.get(k, 0):g}' for k in over)}, "
-                    f"limited: {','.join(f'{k}={hard[k]}' for k in over)}",
+                    f"{','.join(f'{k}={need[k]:g}' for k in over)}, used: "
+                    f"{','.join(f'{k}={used.get(k, 0):g}' for k in over)}, limited: {','.join(f'{k}={hard[k]}' for k in over)}",
                 )  # fmt: skip
+
+
+def in_scope(quota: Object, one: Object) -> bool:
+    """Whether a quota is about an object, by its priority class."""
+    expressions = quota["spec"].get("scopeSelector", {}).get("matchExpressions", [])
+    return all(one.get("spec", {}).get("priorityClassName") in e["values"] for e in expressions)
 
 
 def counts_for(resource: str, plural: str) -> bool:
@@ -82,7 +92,7 @@ def usage(plural: str, objects: Iterable[Object], hard: Iterable[str]) -> dict[s
     return used
 
 
-def is_allowed(store: Store, account: str, verb: str, group: str, resource: str, namespace: str, name: str) -> bool:
+def is_allowed(store: Store, account: str, *, verb: str, group: str, resource: str, namespace: str, name: str) -> bool:
     """Whether the roles that are bound to `namespace:name` of a service account say so."""
     for binding_plural, its_namespace in (("rolebindings", namespace or "-"), ("clusterrolebindings", "")):
         for binding in store.all(binding_plural, its_namespace):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
@@ -33,12 +34,39 @@ ADMIN = "admin"
 """The token that may do anything; any other is `NAMESPACE:NAME` of a service account."""
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request is about, by its path; `part` is a subresource."""
+
+    verb: str
+    group: str
+    plural: str
+    namespace: str
+    name: str
+    part: str
+
+    @classmethod
+    def of(cls, request: Request) -> Target:
+        group, parts = request.path_params.get("group", ""), request.path_params["path"].strip("/").split("/")
+        namespace = ""
+        if parts[0] == "namespaces" and len(parts) > 2:
+            namespace, parts = parts[1], parts[2:]
+        plural, name, part = (*parts, "", "")[:3]
+        if (group, plural) not in KINDS:
+            raise StatusError(404, "NotFound", "the server could not find the requested resource")
+        return cls(_verb(request, name), group, plural, namespace, name, part)
+
+    def named(self, one: Object | None) -> Object:
+        """An object with its kind, as it is answered."""
+        version = f"{self.group}/v1" if self.group else "v1"
+        return {"apiVersion": version, "kind": KINDS[self.group, self.plural], **(one or {})}
+
+
 class Api:
     """Answers requests over one store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.watches = 0
 
     def app(self) -> Starlette:
         both = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -50,81 +78,67 @@ class Api:
 
     async def _answer(self, request: Request) -> Response:
         try:
-            return await self._handle(request)
+            target = Target.of(request)
+            self._authorize(request, target)
+            if target.verb in ("list", "watch"):
+                return self._read(target, request)
+            return await self._change(target, request)
         except StatusError as error:
             return JSONResponse(error.body, error.code)
 
-    async def _handle(self, request: Request) -> Response:
-        group = request.path_params.get("group", "")
-        parts = request.path_params["path"].strip("/").split("/")
-        namespace = ""
-        if parts[0] == "namespaces" and len(parts) > 2:
-            namespace, parts = parts[1], parts[2:]
-        plural, name, part = (*parts, "", "")[:3]
-        if (group, plural) not in KINDS:
-            raise StatusError(404, "NotFound", "the server could not find the requested resource")
-        verb = _verb(request, name)
-        self._authorize(request, verb, group, plural + (f"/{part}" if part else ""), namespace, name)
-        match (request.method, bool(name)):
-            case ("GET", True):
-                return self._one(group, request, self._store.get(plural, namespace, name))
-            case ("GET", False):
-                return self._read(group, plural, namespace, request)
-            case ("DELETE", True):
-                options = await _body(request)
-                grace = options.get("gracePeriodSeconds", request.query_params.get("gracePeriodSeconds"))
-                uid = options.get("preconditions", {}).get("uid", "")
+    async def _change(self, target: Target, request: Request) -> Response:
+        plural, namespace, name = target.plural, target.namespace, target.name
+        body = await _body(request)
+        match target.verb:
+            case "get":
+                done = self._store.get(plural, namespace, name)
+            case "create" if target.part == "eviction":
+                self._store.delete(plural, namespace, name)
+                done = {}
+            case "create":
+                return JSONResponse(target.named(self._store.create(plural, namespace, body)), 201)
+            case "update":
+                done = self._store.update(plural, namespace, name, body, target.part)
+            case "patch":
+                if request.headers.get("content-type") != "application/merge-patch+json":
+                    raise StatusError(415, "UnsupportedMediaType", "this takes application/merge-patch+json alone")
+                done = self._store.patch(plural, namespace, name, body, target.part)
+            case _:
+                grace = body.get("gracePeriodSeconds", request.query_params.get("gracePeriodSeconds"))
+                uid = body.get("preconditions", {}).get("uid", "")
                 self._store.delete(plural, namespace, name, None if grace is None else int(grace), uid)
                 return JSONResponse({"kind": "Status", "apiVersion": "v1", "status": "Success"})
-            case ("POST", True) if part == "eviction":
-                self._store.delete(plural, namespace, name)
-                return JSONResponse({"kind": "Status", "apiVersion": "v1", "status": "Success"}, 201)
-            case ("POST", False):
-                return self._one(group, request, self._store.create(plural, namespace, await _body(request)), 201)
-            case ("PUT", True):
-                done = self._store.update(plural, namespace, name, await _body(request), part)
-                return self._one(group, request, done)
-            case ("PATCH", True):
-                if request.headers.get("content-type") != "application/merge-patch+json":
-                    raise StatusError(
-                        415, "UnsupportedMediaType", "this double takes application/merge-patch+json alone"
-                    )
-                return self._one(group, request, self._store.patch(plural, namespace, name, await _body(request), part))
-        raise StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        return JSONResponse(target.named(done))
 
-    def _authorize(self, request: Request, verb: str, group: str, resource: str, namespace: str, name: str) -> None:
+    def _authorize(self, request: Request, target: Target) -> None:
         account = request.headers.get("authorization", "").removeprefix("Bearer ")
         if not account:
             raise StatusError(401, "Unauthorized", "Unauthorized")
-        if account != ADMIN and not is_allowed(self._store, account, verb, group, resource, namespace, name):
-            where = f' in the namespace "{namespace}"' if namespace else " at the cluster scope"
+        resource = target.plural + (f"/{target.part}" if target.part else "")
+        if account != ADMIN and not is_allowed(
+            self._store, account, verb=target.verb, group=target.group, resource=resource,
+            namespace=target.namespace, name=target.name,
+        ):  # fmt: skip
+            where = f'in the namespace "{target.namespace}"' if target.namespace else "at the cluster scope"
             raise StatusError(
                 403, "Forbidden",
-                f'{resource} "{name}" is forbidden: User "system:serviceaccount:{account}" cannot {verb} resource '
-                f'"{resource}" in API group "{group}"{where}',
+                f'{resource} "{target.name}" is forbidden: User "system:serviceaccount:{account}" cannot {target.verb} '
+                f'resource "{resource}" in API group "{target.group}" {where}',
             )  # fmt: skip
 
-    def _read(self, group: str, plural: str, namespace: str, request: Request) -> Response:
+    def _read(self, target: Target, request: Request) -> Response:
         query = request.query_params
         match = _selector(query.get("labelSelector", ""), query.get("fieldSelector", ""))
-        if query.get("watch") in ("true", "1"):
-            version = query.get("resourceVersion")
-            return StreamingResponse(
-                self._watch(group, plural, namespace, match, version, float(query.get("timeoutSeconds") or 300)),
-                media_type="application/json",
-            )
-        items = sorted(self._store.all(plural, namespace, match), key=lambda o: o["metadata"]["name"])
-        kind = KINDS[group, plural]
-        return JSONResponse({
-            "kind": f"{kind}List", "apiVersion": _api_version(group),
-            "metadata": {"resourceVersion": str(self._store.version)}, "items": items,
-        })  # fmt: skip
+        if target.verb == "watch":
+            timeout_s = float(query.get("timeoutSeconds") or 300)
+            lines = self._watch(target, match, query.get("resourceVersion"), timeout_s)
+            return StreamingResponse(lines, media_type="application/json")
+        items = sorted(self._store.all(target.plural, target.namespace, match), key=lambda o: o["metadata"]["name"])
+        named = target.named({"metadata": {"resourceVersion": str(self._store.version)}, "items": items})
+        return JSONResponse({**named, "kind": f"{named['kind']}List"})
 
-    async def _watch(
-        self, group: str, plural: str, namespace: str, match: Match, version: str | None, timeout_s: float
-    ) -> AsyncIterator[bytes]:
+    async def _watch(self, target: Target, match: Match, version: str | None, timeout_s: float) -> AsyncIterator[bytes]:
         queue = self._store.subscribe()
-        self.watches += 1
         try:
             try:
                 missed = self._store.since(int(version)) if version not in (None, "", "0") else None
@@ -132,40 +146,32 @@ class Api:
                 yield _line("ERROR", error.body)
                 return
             if missed is None:
-                for one in self._store.all(plural, namespace, match):
-                    yield _line("ADDED", self._named(group, plural, one))
+                for one in self._store.all(target.plural, target.namespace, match):
+                    yield _line("ADDED", target.named(one))
             for change in missed or ():
-                if line := self._event(change, group, plural, namespace, match):
+                if line := _event(change, target, match):
                     yield line
             async with asyncio.timeout(timeout_s):
                 while True:
-                    if line := self._event(await queue.get(), group, plural, namespace, match):
+                    if line := _event(await queue.get(), target, match):
                         yield line
         except TimeoutError:
             return
         finally:
-            self.watches -= 1
             self._store.unsubscribe(queue)
 
-    def _event(self, change: Change, group: str, plural: str, namespace: str, match: Match) -> bytes:
-        """What a watch is told of a change: of what it does not select any more that it was deleted."""
-        either = change.after or change.before
-        if change.plural != plural or either is None or namespace not in ("", either["metadata"].get("namespace", "")):
-            return b""
-        was = change.before is not None and match(change.before)
-        is_ = change.after is not None and match(change.after)
-        if is_:
-            return _line("MODIFIED" if was else "ADDED", self._named(group, plural, change.after))
-        if was:
-            return _line("DELETED", self._named(group, plural, change.after or change.before))
+
+def _event(change: Change, target: Target, match: Match) -> bytes:
+    """What a watch is told of a change: of what it does not select any more, that it was deleted."""
+    either = change.after or change.before
+    if either is None or change.plural != target.plural:
         return b""
-
-    def _named(self, group: str, plural: str, one: Object | None) -> Object:
-        return {"apiVersion": _api_version(group), "kind": KINDS[group, plural], **(one or {})}
-
-    def _one(self, group: str, request: Request, one: Object, status: int = 200) -> Response:
-        plural = next(p for p in request.path_params["path"].split("/") if (group, p) in KINDS and p != "namespaces")
-        return JSONResponse(self._named(group, plural, one), status)
+    if target.namespace not in ("", either["metadata"].get("namespace", "")):
+        return b""
+    was = change.before is not None and match(change.before)
+    if change.after is not None and match(change.after):
+        return _line("MODIFIED" if was else "ADDED", target.named(change.after))
+    return _line("DELETED", target.named(either)) if was else b""
 
 
 def _verb(request: Request, name: str) -> str:
@@ -184,29 +190,24 @@ async def _body(request: Request) -> Any:
 
 
 def _selector(labels: str, fields: str) -> Match:
-    """`a=b,c!=d,e` and `in (…)` of labels, `metadata.name=x` of fields."""
+    """`a=b,c!=d,e,!f` of labels, `metadata.name=x` of fields."""
     wanted = [part for part in labels.split(",") if part]
     of_fields = [part.partition("=") for part in fields.split(",") if part]
 
-    def match(one: Object) -> bool:
-        own = one["metadata"].get("labels") or {}
-        for part in wanted:
-            if "!=" in part:
-                key, _, value = part.partition("!=")
-                if own.get(key) == value:
-                    return False
-            elif "=" in part:
-                key, _, value = part.replace("==", "=").partition("=")
-                if own.get(key) != value:
-                    return False
-            elif part.startswith("!"):
-                if part[1:] in own:
-                    return False
-            elif part not in own:
-                return False
-        return all(_field(one, path) == value for path, _, value in of_fields)
+    return lambda one: (
+        all(_has(one, part) for part in wanted) and all(_field(one, path) == value for path, _, value in of_fields)
+    )
 
-    return match
+
+def _has(one: Object, requirement: str) -> bool:
+    own = one["metadata"].get("labels") or {}
+    if "!=" in requirement:
+        key, _, value = requirement.partition("!=")
+        return own.get(key) != value
+    if "=" in requirement:
+        key, _, value = requirement.replace("==", "=").partition("=")
+        return own.get(key) == value
+    return requirement[1:] not in own if requirement.startswith("!") else requirement in own
 
 
 def _field(one: Object, path: str) -> str:
@@ -218,7 +219,3 @@ def _field(one: Object, path: str) -> str:
 
 def _line(kind: str, one: Object) -> bytes:
     return json.dumps({"type": kind, "object": one}).encode() + b"\n"
-
-
-def _api_version(group: str) -> str:
-    return {"": "v1"}.get(group, f"{group}/v1")

@@ -7,9 +7,10 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from tests.kube.admission import counts_for, usage
+from tests.kube.admission import counts_for, in_scope, usage
 from tests.kube.store import Object, StatusError, Store, is_over, quantity, requests_of
 
 _RETRY_S = 1.0
@@ -61,7 +62,8 @@ class Controllers:
         self._store.create("replicasets", namespace, {
             "metadata": {"name": name, "labels": labels, "ownerReferences": [_reference("Deployment", deployment)]},
             "spec": {
-                "replicas": deployment["spec"].get("replicas", 1), "selector": {"matchLabels": match}, "template": labelled,
+                "replicas": deployment["spec"].get("replicas", 1),
+                "selector": {"matchLabels": match}, "template": labelled,
             },
         })  # fmt: skip
 
@@ -170,7 +172,7 @@ class Controllers:
             meta, hard, used = quota["metadata"], quota["spec"]["hard"], {}
             for plural in ("pods", "secrets", "configmaps"):
                 of_it = [k for k in hard if counts_for(k, plural)]
-                used |= usage(plural, self._store.all(plural, meta["namespace"]), of_it)
+                used |= usage(plural, self._store.all(plural, meta["namespace"], partial(in_scope, quota)), of_it)
             status = {"hard": hard, "used": {k: f"{used.get(k, 0):g}" for k in hard}}
             self._store.patch("resourcequotas", meta["namespace"], meta["name"], {"status": status}, "status")
 

@@ -72,7 +72,7 @@ class Kubelet:
     async def _run(self, pod: Object, ip: str, restarts: int, last: Object | None) -> int:
         """Run the container once; its exit status, negative for a signal."""
         container = pod["spec"]["containers"][0]
-        env = {e["name"]: _value(e, pod, ip) for e in container.get("env", [])}
+        env = self._env_from(container, pod) | {e["name"]: _value(e, pod, ip) for e in container.get("env", [])}
         command = [_expand(word, env) for word in (*container.get("command", []), *container.get("args", []))]
         with self._log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
@@ -91,6 +91,11 @@ class Kubelet:
                 task.cancel()
             if process.returncode is None:
                 process.kill()
+
+    def _env_from(self, container: Object, pod: Object) -> dict[str, str]:
+        names = [source["configMapRef"]["name"] for source in container.get("envFrom", [])]
+        maps = (self._store.get("configmaps", pod["metadata"]["namespace"], name)["data"] for name in names)
+        return {key: value for data in maps for key, value in data.items()}
 
     async def _probe(self, pod: Object, container: Object, ip: str, restarts: int, last: Object | None) -> None:
         probe = container.get("readinessProbe", {})
@@ -133,7 +138,10 @@ class Kubelet:
 
 
 def _container(restarts: int, state: Object, last: Object | None, ready: bool = False) -> Object:
-    return {"name": "worker", "restartCount": restarts, "ready": ready, "state": state, "lastState": last or {}}
+    return {
+        "name": "worker", "image": "worker", "imageID": "sha256:0", "restartCount": restarts, "ready": ready,
+        "state": state, "lastState": last or {},
+    }  # fmt: skip
 
 
 def _value(entry: Object, pod: Object, ip: str) -> str:
