@@ -129,7 +129,7 @@ def _allocatable(node: Node) -> dict[str, str]:
 
 
 def _class_of(node: Node, label: str) -> str:
-    return ((node.metadata and node.metadata.labels) or {}).get(label, "")
+    return str(((node.metadata and node.metadata.labels) or {}).get(label, ""))
 
 
 def _values(expressions: Sequence[NodeSelectorRequirement] | None, label: str, operator: str) -> list[str]:

@@ -90,7 +90,7 @@ class Informer(Generic[R]):
             self._gone(item)
 
     async def _list(self) -> str:
-        listing: Any = self._client.list(self._resource, labels=self._labels)  # type: ignore[type-var]
+        listing: Any = self._client.list(self._resource, labels=self._labels)
         found = [item async for item in listing]
         names = {identity(item)[0] for item in found}
         for name in [name for name in self.objects if name not in names]:
@@ -102,7 +102,11 @@ class Informer(Generic[R]):
         return str(listing.resourceVersion)
 
     async def _watch(self, version: str) -> None:
-        watching: Any = self._client.watch(self._resource, labels=self._labels, resource_version=version)  # type: ignore[type-var]
+        watching: Any = self._client.watch(
+            self._resource,
+            labels=self._labels,
+            resource_version=version,
+        )
         async for kind, item in watching:
             if kind != "DELETED":
                 self.put(item)

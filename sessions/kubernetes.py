@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx2
 import structlog
@@ -51,9 +51,7 @@ class KubernetesBackend:
         self.view = View()
         self._client = client
         self._class_label = class_label
-        self._secrets = Informer(
-            client, Secret, RECORD_LABELS, changed=self._see_session, gone=self._lose_session
-        )
+        self._secrets = Informer(client, Secret, RECORD_LABELS, changed=self._see_session, gone=self._lose_session)
         self._pods = Informer(client, Pod, pods.WORKER_LABELS, changed=self._see_pod, gone=self._lose_pod)
         self._nodes = Informer(client, Node, changed=lambda _: self.view.touch(), gone=lambda _: self.view.touch())
         self._quota_full_at = float("-inf")
@@ -268,7 +266,7 @@ class KubernetesBackend:
     def _worker(self, pod: Pod, known: Worker) -> Worker:
         return pods.to_worker(pod, self._classes_of(pod)) or known
 
-    async def _list(self, resource: type[T], labels: dict[str, str] | None = None) -> AsyncIterator[T]:
+    async def _list(self, resource: type[T], labels: dict[str, Any] | None = None) -> AsyncIterator[T]:
         try:
             async for item in self._client.list(resource, labels=labels):  # type: ignore[type-var]
                 yield item

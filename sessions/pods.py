@@ -151,7 +151,7 @@ def _container(pod: Pod) -> ContainerStatus | None:
 
 
 def _annotation(pod: Pod, name: str) -> str:
-    return (_meta(pod).annotations or {}).get(name, "")
+    return str((_meta(pod).annotations or {}).get(name, ""))
 
 
 def _meta(pod: Pod) -> ObjectMeta:

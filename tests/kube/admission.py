@@ -58,7 +58,8 @@ class Admission:
                     403, "Forbidden",
                     f'{plural} "{name}" is forbidden: exceeded quota: {quota["metadata"]["name"]}, requested: '
                     f"{','.join(f'{k}={need[k]:g}' for k in over)}, used: "
-                    f"{','.join(f'{k}={used.get(k, 0):g}' for k in over)}, limited: {','.join(f'{k}={hard[k]}' for k in over)}",
+                    f"{','.join(f'{k}={used.get(k, 0):g}' for k in over)}, limited: "
+                    f"{','.join(f'{k}={hard[k]}' for k in over)}",
                 )  # fmt: skip
 
 

@@ -39,8 +39,8 @@ class Process:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self.module, *self.arguments], env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
+                [sys.executable, "-m", self.module, *self.arguments],
+                env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     @property
@@ -138,7 +138,7 @@ class Cluster:
 
 
 class KubernetesCluster(Cluster):
-    """The same on Kubernetes: a double of a cluster with the manifests of k8s/sessions, whose containers are processes."""
+    """The same on Kubernetes: a double of it with the manifests of k8s/sessions, whose containers are processes."""
 
     def _start_agent(self) -> Process:
         """The cluster itself takes the place of the agent."""
@@ -154,11 +154,9 @@ class KubernetesCluster(Cluster):
         }
         node = f"edge-1:{self.settings['BONGSU_SESSIONS_CORES']}:{self.settings['BONGSU_SESSIONS_MEMORY_MB']}M"
         return Process(
-            "tests.kube", self.settings, self.folder / "kube.out", "--port", str(self.port), "--state", str(self.folder),
-            "--node", node, *(word for extra in self.nodes for word in ("--node", extra)), str(manifests),
+            "tests.kube", self.settings, self.folder / "kube.out",
+            "--port", str(self.port), "--state", str(self.folder), "--node", node, str(manifests),
         )  # fmt: skip
-
-    nodes: tuple[str, ...] = ()
 
     def _manifests(self) -> str:
         """Those of k8s/sessions, but that receive servers are processes of the test's, and with its settings."""

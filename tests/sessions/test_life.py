@@ -15,16 +15,16 @@ import pytest
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.sync.client import connect
 
-from tests.sessions.cluster import Cluster, ask, running_cluster, text, url_of
+from tests.sessions.cluster import BACKENDS, Cluster, ask, running_cluster, text, url_of
 
 ROW = [0.5, 0.5, 0.2, 0.3]
 
 
-@pytest.fixture(scope="module")
-def small() -> Iterator[Cluster]:
+@pytest.fixture(scope="module", params=BACKENDS)
+def small(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Room for two workers of kind scalar; sessions end soon."""
     with running_cluster(
-        sessions_cores="0.101", sessions_warm="scalar=1", sessions_idle_s="4", sessions_line_s="6",
+        request.param, sessions_cores="0.101", sessions_warm="scalar=1", sessions_idle_s="4", sessions_line_s="6",
         sessions_wait_s="3", sessions_per_owner="6", sessions_per_client="2",
     ) as running:  # fmt: skip
         running.serve()
