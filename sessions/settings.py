@@ -18,7 +18,7 @@ class Settings(Environment, frozen=True):
     """The receive server's and the agent's."""
 
     sessions_cluster: Literal["machine", "kubernetes"] = "machine"
-    """What runs workers and keeps records: the agent of this machine, or the cluster of KUBECONFIG or of the service account."""
+    """What runs workers and keeps records: this machine's agent, or a cluster by KUBECONFIG or service account."""
     sessions_class_label: str = "bongsu/class"
     """Label of Kubernetes nodes that names their hardware class."""
     sessions_state: str = "state/sessions"
