@@ -176,3 +176,18 @@ def test_a_restore_is_the_backups_own_job_told_a_file(site: Site) -> None:
         "wait",
     }
     assert [line for line in site.asked if "RESTORE=bongsu-20261101T181700Z.sql.gz" in line]
+
+
+def test_sessions_come_where_they_are_switched_on(site: Site) -> None:
+    assert not any("bongsu-sessions" in line for line in _deployed(site).asked)
+    done = site.run("deploy", "local", SESSIONS="on")
+    assert "bongsu key new" in done.stderr
+    assert done.returncode
+    (site.folder / "k8s/sessions/keys").write_text("car viewer 0\n")
+    assert site.run("deploy", "local", SESSIONS="on").returncode == 0
+    assert any(line.startswith("rollout status --namespace bongsu-sessions deployment/sessions") for line in site.asked)
+
+
+def _deployed(site: Site) -> Site:
+    assert site.run("deploy", "local").returncode == 0
+    return site

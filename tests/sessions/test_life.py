@@ -106,13 +106,15 @@ def test_a_client_gets_no_more_than_its_quota_even_at_once(base: str) -> None:
 
 def test_a_crashed_worker_is_replaced(small: Cluster, base: str) -> None:
     session = ask(base, client="unlucky").json()
+    headers = {"Session-Token": session["token"]}
+    # Workers of the tests before may still be ending, and a new one starts.
+    httpx.get(f"{base}/sessions/{session['id']}?wait_s=30", headers=headers, timeout=40)
     with connect(url_of(session)) as ws:
         resume = msgspec.json.decode(ws.recv())["resume"]
         for worker in small.workers():
             os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(ConnectionClosed):
             ws.recv(timeout=5)
-    headers = {"Session-Token": session["token"]}
     end = time.monotonic() + 20
     while (
         httpx.get(f"{base}/sessions/{session['id']}?wait_s=5", headers=headers, timeout=20).json()["state"] != "ready"
