@@ -121,7 +121,7 @@ def kind_of(template: Deployment) -> str:
         BackendError: it does not say so.
     """
     meta = template.metadata
-    if meta is None or not (kind := (meta.labels or {}).get(KIND_LABEL)):
+    if meta is None or not (kind := str((meta.labels or {}).get(KIND_LABEL, ""))):
         raise BackendError(f"deployment {meta and meta.name} has no label {KIND_LABEL}: see k8s/sessions/workers.yaml")
     return kind
 
