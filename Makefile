@@ -11,20 +11,21 @@ PORT   ?= 8080
 .PHONY: help run test lint generate format bench chaos clean train evaluate bench-detect bench-sessions test-train
 
 help: ## Show this help
-	@echo "Bongsu watches CCTV and tells people. Targets:"
+	@echo "Bongsu watches CCTV and alerts people. Targets:"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo "Your own cameras: cp cameras.example.yaml cameras.yaml, edit it, make run CAMERAS=cameras.yaml"
 
-run: $(STAMP) ## See the whole relay at work here: demo cameras, or CAMERAS=cameras.yaml
+run: $(STAMP) ## Run the whole pipeline here: demo cameras, or CAMERAS=cameras.yaml
 	@$(BIN)/bongsu run --port $(PORT) $(if $(CAMERAS),--cameras $(CAMERAS),--demo)
 
 test: $(DEV) ## Run all tests
 	@sh tests/services.sh
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(DEV) ## Check style, types and the rooms' import rules
+lint: $(DEV) ## Check style, wording, types and the rooms' import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/wording.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
@@ -77,12 +78,12 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): Python packages, a minute or two the first time ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian, apt-get install python3-venv"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,detect,notify,api,post,caption,sessions,local]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,detect,notify,api,post,caption,fleet,sessions,local]'
 	@touch $@
 
 $(DEV): $(STAMP)
 	@echo "Setting up $(VENV): tools for tests and checks ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,detect,openvino,notify,api,post,caption,sessions,local,mysql,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,detect,openvino,notify,api,post,caption,fleet,sessions,local,mysql,dev]'
 	@touch $@
 
 # torch is 1.4 GB and needed by nobody who only runs Bongsu, so it has an environment of its own.

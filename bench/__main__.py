@@ -26,10 +26,10 @@ _PARTS: dict[str, Callable[[float], list[tuple[str, str, str]]]] = {
 
 
 def main() -> None:
-    """Print the table in Markdown, as docs/benchmarks.md keeps it."""
+    """Print the table in Markdown, as in docs/benchmarks.md."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("parts", nargs="*", help=f"only these of {', '.join(_PARTS)}")
-    parser.add_argument("--scale", type=float, default=1.0, help="less than 1 for a quick look")
+    parser.add_argument("--scale", type=float, default=1.0, help="less than 1 for a quick run")
     chosen = parser.parse_args()
     unknown = set(chosen.parts) - set(_PARTS)
     if unknown:

@@ -1,6 +1,6 @@
-"""The accounts of a chaos run: what was sent, what is on the map, what the channels took, and whether it adds up.
+"""The accounts of a chaos run: events sent, incidents on the map, posts accepted by channels, and their consistency.
 
-Plain data in, a list of broken promises out, so that the checker itself can be tested on made-up ledgers.
+Plain data in, a list of violated guarantees out, so that the checker itself can be tested on made-up ledgers.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 FEED = "feed"
-"""The channel whose posts are rows of our own database: nobody else keeps a ledger of them."""
+"""The channel whose posts are rows of our own database, so it has no separate ledger."""
 _SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One post that a channel's own server took, whatever became of its answer."""
+class AcceptedPost:
+    """One post that a channel's own server accepted, whether or not its response arrived."""
 
     channel: str
     incident: int | None
-    """As the post itself names it; None if it names none."""
+    """Read from the post itself; None if it has none."""
     words: str
 
 
@@ -40,7 +40,7 @@ class Seen:
     hazard: str
     camera: str
     sightings: int
-    """What the map says; the rows themselves are in `Accounts.sightings`."""
+    """The map's count; the rows themselves are in `Accounts.sightings`."""
     first_seen: int
     """Microseconds."""
     last_seen: int
@@ -57,14 +57,14 @@ class Dead:
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """All books at one moment when every queue is empty."""
+    """All accounts at one moment when every queue is empty."""
 
     sent: Mapping[str, Sent]
-    """What was to be published, by event id."""
+    """Events that had to be published, by event id."""
     confirmed: Collection[str]
     """Event ids that the broker confirmed to a publisher."""
     hostile: Mapping[str, str]
-    """Ids of the messages that are no events, and the hazard whose queues they were sent to."""
+    """Ids of the messages that are not events, and the hazard whose queues they were sent to."""
     channels: Set[str]
     sightings: Sequence[tuple[str, int]] = ()
     """(event id, incident) of every row."""
@@ -72,25 +72,25 @@ class Accounts:
     """Event ids whose captioned copy reached the map."""
     incidents: Mapping[int, Seen] = field(default_factory=dict)
     posts: Mapping[tuple[int, str], str] = field(default_factory=dict)
-    """Words by (incident, channel), of the posts that our database holds for out."""
-    told: Sequence[Told] = ()
+    """Text by (incident, channel) of the posts that our database records as sent."""
+    accepted: Sequence[AcceptedPost] = ()
     delivered: Collection[str] = ()
-    """Event ids that the courier took."""
+    """Event ids that the courier accepted."""
     dead: Sequence[Dead] = ()
 
 
 def audit(books: Accounts) -> list[str]:
-    """The promises that were broken, a line for each; empty if all was kept.
+    """The violated guarantees, a line for each; empty if all hold.
 
-    What is a dead letter is not lost: it excuses what it would have done, and nothing else. With no dead letters left
-    but the hostile ones, nothing is excused.
+    A dead letter is not lost: it excuses its own missing effects, and nothing else. If only hostile messages are dead
+    letters, nothing is excused.
     """
     found = (
         *_check_events(books),
         *_check_incidents(books),
         *_check_dead(books),
         *_check_posts(books),
-        *_check_told(books),
+        *_check_accepted(books),
     )
     return [f"{claim}, but {len(these)} did not: {_show(these)}" for claim, these in found if these]
 
@@ -98,8 +98,8 @@ def audit(books: Accounts) -> list[str]:
 def count_splits(books: Accounts, quiet_s: float) -> int:
     """Incidents that began within the quiet period of another of their camera and hazard.
 
-    Events that come late, out of order, may fall between two incidents that are both told of already. Each was told
-    once; had the events come in order, one would have been.
+    Events that arrive late may fall between two incidents that are both posted already. Each was posted once; had the
+    events arrived in order, there would have been one incident.
     """
     by_place: dict[tuple[str, str], list[Seen]] = defaultdict(list)
     for seen in books.incidents.values():
@@ -161,7 +161,7 @@ def _check_dead(books: Accounts) -> Iterable[Finding]:
     undecodable = {(letter.queue, letter.id) for letter in books.dead if "not an event" in letter.reason}
     due = {(f"{hazard}.{f}", i) for i, hazard in books.hostile.items() for f in ("map", "caption", "courier")}
     yield "every hostile message is a dead letter of each queue it was sent to", sorted(due - undecodable)
-    yield "every dead letter that is no event was hostile", sorted(undecodable - due)
+    yield "every dead letter that is not an event was hostile", sorted(undecodable - due)
 
 
 def _check_posts(books: Accounts) -> Iterable[Finding]:
@@ -172,23 +172,23 @@ def _check_posts(books: Accounts) -> Iterable[Finding]:
     yield "every post is of an incident and a channel", sorted(books.posts.keys() - due)
 
 
-def _check_told(books: Accounts) -> Iterable[Finding]:
-    times = Counter((told.incident, told.channel) for told in books.told)
-    yield "every channel took an incident once", sorted(str(post) for post, n in times.items() if n > 1)
+def _check_accepted(books: Accounts) -> Iterable[Finding]:
+    times = Counter((post.incident, post.channel) for post in books.accepted)
+    yield "every channel accepted an incident once", sorted(str(post) for post, n in times.items() if n > 1)
     excused = _excused(books)
     unknown = [post for post in times if post not in books.posts and post[0] not in excused]
-    yield "every post that a channel took is known to our database", sorted(map(str, unknown))
+    yield "every post that a channel accepted is known to our database", sorted(map(str, unknown))
     posted = {post for post in books.posts if post[1] != FEED}
-    yield "every post of our database was taken by its channel", sorted(posted - times.keys())
+    yield "every post of our database was accepted by its channel", sorted(posted - times.keys())
     differing = [
-        told for told in books.told
-        if told.incident is not None and books.posts.get((told.incident, told.channel), "") not in told.words
+        post for post in books.accepted
+        if post.incident is not None and books.posts.get((post.incident, post.channel), "") not in post.words
     ]  # fmt: skip
-    yield "every channel was told the words that our database holds", differing
+    yield "every channel has the text that our database holds", differing
 
 
 def _excused(books: Accounts) -> set[int]:
-    """Incidents of which a dead letter of the poster has still to tell, or of which an event is not captioned yet."""
+    """Incidents with a dead letter of the poster, or with an event that is not captioned yet."""
     queues = {"captioned.post"} | {f"{sent.hazard}.caption" for sent in books.sent.values()}
     waiting = {letter.id for letter in books.dead if letter.queue in queues}
     return {incident for event, incident in books.sightings if event in waiting}

@@ -1,7 +1,7 @@
-"""The doubles of all channels as one process, which does as its driver says; and the driver's side of it.
+"""The test servers of all channels as one process, controlled by commands, and its client for the driver.
 
-By hand: `python -m bench.channels --ledger /tmp/told` prints the addresses, and reads orders: `fault x cut-after`,
-`limit mastodon 5`, `away webhook 5`, `heal`. At the end of its input it says what requests met, and ends.
+By hand: `python -m bench.channels --ledger /tmp/ledger` prints the addresses, and reads commands: `fault x cut-after`,
+`limit mastodon 5`, `away webhook 5`, `heal`. At the end of its input it prints the outcomes of requests, and exits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.accounts import Told
+from bench.accounts import AcceptedPost
 from tests.doubles import Double, MastodonDouble, WebhookDouble, XDouble
 
 ROOT = Path(__file__).parents[1]
@@ -24,15 +24,15 @@ KEYS = ("api-key", "api-secret", "token", "token-secret")
 TOKEN = "token of a double"
 SECRET = "secret of a double"
 NAMES = ("x", "mastodon", "webhook")
-# The lost answer is what doubles alerts, so it comes most often. A webhook's receiver says "taken" with any 2xx.
+# A lost response is what can duplicate alerts, so it is the most frequent. A webhook's receiver accepts with any 2xx.
 FAULTS = ("cut-after", "cut", "cut-after", "html-503", "limit", "json-500", "cut-after", "html-200", "slow")
 
 
 class Channels:
-    """The process of the doubles, as the driver holds it."""
+    """The process of the test servers, from the driver's side."""
 
     def __init__(self, home: Path, x_limit: int, x_wait_s: float) -> None:
-        self.ledger = home / "told"
+        self.ledger = home / "ledger"
         self.ledger.touch()
         self._command = [
             sys.executable, "-m", "bench.channels", "--ledger", str(self.ledger),
@@ -43,24 +43,24 @@ class Channels:
         self._urls: dict[str, str] = {}
 
     def start(self) -> None:
-        """Start it, and learn the addresses."""
+        """Start it, and read the addresses."""
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=ROOT, text=True
             )
         assert self._process.stdout is not None
-        told = self._process.stdout.readline()
-        if not told:
-            raise RuntimeError(f"the doubles did not start: {self._log.read_text()[-2000:]}")
-        self._urls = json.loads(told)
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the channels' test servers did not start: {self._log.read_text()[-2000:]}")
+        self._urls = json.loads(line)
 
     def stop(self) -> Mapping[str, Mapping[str, int]]:
-        """End it; what requests met, by channel."""
+        """Stop it; returns the outcomes of requests, by channel."""
         process, self._process = self._process, None
         if process is None:
             return {}
-        told, _ = process.communicate(timeout=30)
-        met: Mapping[str, Mapping[str, int]] = json.loads(told)
+        output, _ = process.communicate(timeout=30)
+        met: Mapping[str, Mapping[str, int]] = json.loads(output)
         return met
 
     @property
@@ -70,7 +70,7 @@ class Channels:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What sends a poster there."""
+        """Environment of a poster that uses these servers."""
         parts = ("API_KEY", "API_SECRET", "ACCESS_TOKEN", "ACCESS_SECRET")
         return {
             "BONGSU_CHANNELS": "feed,x,mastodon,webhook",
@@ -83,23 +83,23 @@ class Channels:
         }
 
     def fail(self, turn: int, faults: Sequence[str] = FAULTS) -> str:
-        """Let the next post of one channel fail: channels take turns, and meet the faults in order. What was done."""
+        """Let the next post of one channel fail; channels and faults take turns. Returns the command."""
         channel, fault = NAMES[turn % len(NAMES)], faults[turn // len(NAMES) % len(faults)]
         if fault == "html-200" and channel == "webhook":
             fault = "cut-after"
         return self._order(f"limit {channel} {2 + turn % 4}" if fault == "limit" else f"fault {channel} {fault}")
 
     def leave(self, number: int) -> str:
-        """Let one channel go away for some seconds."""
+        """Make one channel unreachable for some seconds."""
         return self._order(f"away {NAMES[number % len(NAMES)]} {3 + number % 5}")
 
     def heal(self) -> None:
-        """From now on all is well, but for the limits."""
+        """End all faults except the rate limits."""
         self._order("heal")
 
-    def told(self) -> Sequence[Told]:
-        """What the servers took, in order."""
-        return [Told(**json.loads(line)) for line in self.ledger.read_text().splitlines()]
+    def accepted(self) -> Sequence[AcceptedPost]:
+        """Posts that the servers accepted, in order."""
+        return [AcceptedPost(**json.loads(line)) for line in self.ledger.read_text().splitlines()]
 
     def _order(self, order: str) -> str:
         assert self._process is not None and self._process.stdin is not None
@@ -110,14 +110,14 @@ class Channels:
 async def _serve(ledger: Path, x_limit: int, x_wait_s: float) -> None:
     doubles: dict[str, Any] = {
         "x": XDouble(KEYS, x_limit, x_wait_s),
-        # A server that allows more than its default: X is the one whose limit is to be hit.
+        # More than this server's default, as only X's limit should be reached.
         "mastodon": MastodonDouble(TOKEN, limit=1_000_000),
         "webhook": WebhookDouble(SECRET.encode()),
     }
     async with contextlib.AsyncExitStack() as stack:
         for double in doubles.values():
             double.ledger = ledger
-            # Longer than a poster waits.
+            # Longer than a poster's timeout.
             double.slow_s = 12.0
             await stack.enter_async_context(double)
         print(json.dumps({name: double.url for name, double in doubles.items()}), flush=True)
@@ -153,7 +153,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--ledger", type=Path, required=True)
     parser.add_argument("--x-limit", type=int, default=100)
-    parser.add_argument("--x-wait", type=float, default=900.0, help="seconds until it takes posts again")
+    parser.add_argument("--x-wait", type=float, default=900.0, help="seconds until it accepts posts again")
     chosen = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(chosen.ledger, chosen.x_limit, chosen.x_wait))

@@ -1,11 +1,11 @@
-"""The proof that nothing is lost and nothing told twice: real servers, real workers, and a driver that breaks them.
+"""Checks that nothing is lost and nothing is posted twice, with real servers and workers and a driver that breaks them.
 
 Publishers send hazards through RabbitMQ to several replicas of the functions, while workers are killed, the broker is
-restarted, killed and its connections closed, the database is stopped, and the channels refuse, fail, go away and lose
-their answers. What is broken, and in which order, follows from the seed. In the end every event must be on the map
-once, every incident posted once on every channel as that channel's own server counts it, and what could not be handled
-must be a dead letter with its reason, which replay brings through. `make chaos` is the long form; what must add up is
-in `accounts.py`.
+restarted, killed and its connections closed, the database is stopped, and the channels refuse, fail, become unreachable
+and lose responses. The seed decides what breaks and in which order. In the end every event must be on the map once,
+every incident posted once on every channel by that channel's own count, and every event that could not be handled must
+be a dead letter with its reason, which a replay handles. `make chaos` is the long form; the checks are in
+`accounts.py`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ QUEUES = (
 )
 
 COURIER = '''
-"""A function that refuses what its event's fate says, until it is healed; what it takes, it writes down."""
+"""A function that refuses some events, chosen by id, until it is healed, and records the others in a file."""
 import os
 from pathlib import Path
 
@@ -65,13 +65,13 @@ async def deliver(event: Event) -> None:
 REASONS = ("recipient refused", "recipient away", "not an event", "rate limit is used up", "its worker died")
 CHANNELS = ("feed", "x", "mastodon", "webhook")
 REPLAYS = 4
-"""An alert that waited eight times for a channel is a dead letter; replayed with many, it may have to wait again."""
+"""An alert refused eight times is a dead letter; replayed with many others, it may be refused again."""
 QUIET_S = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is sent, who works, and what goes wrong how often; the seed decides the order."""
+    """Number of events and workers, and how often each fault happens; the seed decides the order."""
 
     seed: int = 1
     events: int = 10_000
@@ -83,16 +83,16 @@ class Plan:
     hostile: int = 20
     database: str = "mariadb"
     x_limit: int = 100
-    """Posts that X takes before it refuses."""
+    """Posts that X accepts before its limit."""
     x_wait_s: float = 5.0
-    """For how long it refuses: what is left of X's 15 minutes, made short so that the run ends."""
+    """Seconds until the limit resets: X's 15 minutes, shortened so that the run ends."""
     faults: tuple[str, ...] = FAULTS
-    """What befalls posts."""
+    """Faults of channels."""
     patience_s: float = 300.0
-    """How long nothing may happen before a wait is given up."""
+    """Seconds without progress after which a wait is given up."""
 
     def schedule(self) -> list[tuple[float, str, int]]:
-        """When what is broken: (seconds after the start, what, a number that picks the victim)."""
+        """The faults: (seconds after the start, kind, a number that picks the target)."""
         dice = random.Random(self.seed)
         names = [name for name, times in sorted(self.breaks.items()) for _ in range(times)]
         dice.shuffle(names)
@@ -139,7 +139,7 @@ SHORT = Plan(
 
 @dataclass(slots=True)
 class Result:
-    """What the run showed; `problems` is empty if every promise was kept."""
+    """Result of the run; `problems` is empty if every guarantee holds."""
 
     facts: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -150,7 +150,7 @@ class Result:
 
 
 class _Slot:
-    """One place for a worker: whoever dies there is replaced at once, as Kubernetes would."""
+    """One place for a worker: a worker that dies is replaced at once, as in Kubernetes."""
 
     def __init__(self, name: str, command: list[str], environment: dict[str, str], log: Path) -> None:
         self.name = name
@@ -172,7 +172,7 @@ class _Slot:
     def send(self, signum: signal.Signals) -> None:
         if self.is_alive:
             assert self._process is not None
-            # SIGTERM may end only who does not listen to it yet, and so has nothing in hand: who does must end with 0.
+            # SIGTERM may kill only a worker without a handler for it, which holds no event; others must exit with 0.
             if signum != signal.SIGTERM or not _listens(self._process.pid, signum):
                 self._deaths.add(-signum)
             self._process.send_signal(signum)
@@ -186,7 +186,7 @@ class _Slot:
         return None if self._process is None else self._process.poll()
 
     def tend(self) -> None:
-        """Replace a worker that ended; one that ended neither with 0 nor of a signal that we sent is a crash."""
+        """Replace a worker that ended; an exit code other than 0 or a signal that we sent counts as a crash."""
         code = self.exit_code
         if code is None:
             return
@@ -208,10 +208,10 @@ class _Slot:
 def _listens(pid: int, signum: signal.Signals) -> bool:
     """Whether a process has a handler for a signal."""
     try:
-        told = Path(f"/proc/{pid}/status").read_text()
+        status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
-    caught = next((line.split()[1] for line in told.splitlines() if line.startswith("SigCgt:")), "0")
+    caught = next((line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), "0")
     return bool(int(caught, 16) >> (signum - 1) & 1)
 
 
@@ -230,7 +230,7 @@ class Chaos:
         self._channels = Channels(home, plan.x_limit, plan.x_wait_s)
         self._hostile: dict[str, str] = {}
         self._least = sys.maxsize
-        """Messages that waited when fewest did, since the present wait began."""
+        """Smallest number of waiting messages since the present wait began."""
         self._workers: list[_Slot] = []
         self._publishers: list[_Slot] = []
         self._healed = home / "healed"
@@ -238,13 +238,13 @@ class Chaos:
         self._ledger.touch()
 
     def run(self) -> Result:
-        """Break everything, wait until it has settled, and look at what is left."""
+        """Inject the faults, wait until all queues are empty, and check the result."""
         servers: list[Server] = [self._rabbit, *([self._maria] if self._maria else [])]
         try:
             for server in servers:
                 server.start()
             self._channels.start()
-            self._tell(f"servers up, {self._plan.events} events, seed {self._plan.seed}")
+            self._log(f"servers up, {self._plan.events} events, seed {self._plan.seed}")
             asyncio.run(self._declare())
             self._start()
             self._break()
@@ -310,19 +310,19 @@ class Chaos:
         if what in ("kill", "term"):
             slot = self._workers[number % len(self._workers)]
             slot.send(signal.SIGKILL if what == "kill" else signal.SIGTERM)
-            self._tell(f"{what} {slot.name}")
+            self._log(f"{what} {slot.name}")
             return
         if what == "publisher":
             self._publishers[number % len(self._publishers)].send(signal.SIGKILL)
-            self._tell("kill a publisher")
+            self._log("kill a publisher")
             return
         if what == "channel":
-            self._tell(self._channels.fail(self._done[what] - 1, self._plan.faults))
+            self._log(self._channels.fail(self._done[what] - 1, self._plan.faults))
             return
         if what == "channel_away":
-            self._tell(self._channels.leave(number))
+            self._log(self._channels.leave(number))
             return
-        self._tell(what)
+        self._log(what)
         if what == "close":
             self._rabbit.ctl("close_all_connections", "chaos")
         elif what == "broker_restart":
@@ -339,7 +339,7 @@ class Chaos:
             self._maria.start()
 
     def _judge_settled(self) -> None:
-        """With every queue empty, all that was sent is handled, or is a dead letter with its reason."""
+        """With every queue empty, each event is handled, or is a dead letter with its reason."""
         self._wait("the queues are empty", self._is_drained)
         books = self._books()
         self._result.problems += [f"before replay: {problem}" for problem in audit(books)]
@@ -348,7 +348,7 @@ class Chaos:
         refused = {letter.id for letter in books.dead if letter.queue.endswith(".courier")}
         doomed = {self._id(i) for i in self._doomed()}
         self._result.expect("every event that the courier refuses is a dead letter of its queue", doomed <= refused)
-        self._result.expect("the courier took none that it refuses", not doomed & set(books.delivered))
+        self._result.expect("the courier accepted none that it refuses", not doomed & set(books.delivered))
 
     def _replay(self) -> None:
         self._healed.touch()
@@ -362,20 +362,20 @@ class Chaos:
         self._result.facts["replayed"] = "; ".join(replayed)
 
     def _judge_end(self) -> None:
-        """With nothing but hostile messages among the dead letters, the books are exact."""
-        self._result.expect("the doubles of the channels live", self._channels.is_alive)
+        """With only hostile messages among the dead letters, the accounts must match exactly."""
+        self._result.expect("the channels' test servers are alive", self._channels.is_alive)
         books = self._books()
         self._result.problems += audit(books)
         others = [letter for letter in books.dead if "not an event" not in letter.reason]
         self._result.expect(f"only hostile messages are dead letters again, got {others[:5]}", not others)
         codes = Counter(slot.finish() for slot in self._workers)
-        self._result.expect(f"every worker ends with 0 on SIGTERM, got {dict(codes)}", set(codes) == {0})
+        self._result.expect(f"every worker exits with 0 on SIGTERM, got {dict(codes)}", set(codes) == {0})
         crashes = {slot.name: slot.crashes for slot in (*self._workers, *self._publishers) if slot.crashes}
         self._result.expect(f"no worker crashed, got {crashes}", not crashes)
         met = self._channels.stop()
         self._result.expect(f"X's limit was hit, it met {met['x']}", met["x"].get("limit reached", 0) > 0)
         mapped = Counter(event for event, _ in books.sightings)
-        told = Counter(told.channel for told in books.told)
+        taken = Counter(post.channel for post in books.accepted)
         self._result.facts |= {
             "workers started": sum(slot.starts for slot in self._workers),
             "confirmed": len(books.confirmed),
@@ -384,12 +384,12 @@ class Chaos:
             "incidents": len(books.incidents),
             "of these, split by events that came late": count_splits(books, QUIET_S),
             "posts in the database": dict(Counter(channel for _, channel in books.posts)),
-            "posts that the channels took": dict(told),
-            "doubled": sum(told.values()) - len({(one.incident, one.channel) for one in books.told}),
-            "what the channels' requests met": met,
+            "posts that the channels accepted": dict(taken),
+            "doubled": sum(taken.values()) - len({(one.incident, one.channel) for one in books.accepted}),
+            "outcomes of the channels' requests": met,
         }
 
-    # What the stages look at.
+    # Checks used by the stages.
 
     def _environment(self) -> dict[str, str]:
         database = self._maria.url if self._maria else f"sqlite+aiosqlite:///{self._home}/map.db"
@@ -400,7 +400,7 @@ class Chaos:
             "BONGSU_DATABASE_URL": database,
             "BONGSU_SNAPSHOT_URL": str(self._home / "snapshots"),
             "BONGSU_QUIET_S": str(QUIET_S),
-            # What comes back late is to be posted all the same, so that it can be counted.
+            # No age limit: late events are posted too, so that they can be counted.
             "BONGSU_POST_MAX_AGE_S": "0",
             "BONGSU_GRACE_S": "10",
             "BONGSU_LOG_LEVEL": "warning",
@@ -442,14 +442,14 @@ class Chaos:
             time.sleep(0.1)
 
     def _wait(self, claim: str, holds: Callable[[], bool]) -> None:
-        """Wait for it, for as long as there is progress: how fast that is depends on who else uses the machine."""
+        """Wait while there is progress, at any speed, as that depends on other load of the machine."""
         self._least = sys.maxsize
         progress, end = self._progress(), time.monotonic() + self._plan.patience_s
         while time.monotonic() < end:
             self._tend()
             with contextlib.suppress(BrokerError):
                 if holds():
-                    self._tell(claim)
+                    self._log(claim)
                     return
             self._pause(3.0)
             if self._progress() > progress:
@@ -457,13 +457,13 @@ class Chaos:
         self._result.problems.append(f"nothing happened for {self._plan.patience_s:.0f} s, and still not: {claim}")
 
     def _progress(self) -> int:
-        """A number that grows with each confirmed publish, delivery of the courier and post, and whenever less work
-        waits than ever before; all of that has an end."""
+        """A bounded number that grows with each confirmed publish, delivery and post, and with each new minimum of
+        waiting messages."""
         notes = (self._ledger, self._channels.ledger, *map(self._confirmed, range(self._plan.publishers)))
         return sum(note.stat().st_size for note in notes if note.exists()) - self._least
 
     def _send_hostile(self) -> None:
-        """One message that is no event, to the queues of one hazard."""
+        """Send one message that is not an event to the queues of one hazard."""
         number = len(self._hostile)
         name, hazard = f"hostile-{number}", HAZARDS[number % len(HAZARDS)]
         message = Message(hazard, random.Random(number).randbytes(200), {"cloudEvents:id": name})
@@ -494,9 +494,9 @@ class Chaos:
         return asyncio.run(read())
 
     def _is_drained(self) -> bool:
-        """Whether no queue but that of the dead letters holds anything, seen twice: between two looks at two queues an
-        event may go from the one to the other."""
-        # rabbitmqctl costs a second of CPU, which the workers need while there is work.
+        """Whether all queues except the dead letters are empty, checked twice, as an event may move between two queues
+        while they are read."""
+        # rabbitmqctl takes a second of CPU, which the workers need while they are busy.
         return not asyncio.run(self._is_work_waiting()) and self._is_empty() and self._is_empty()
 
     async def _is_work_waiting(self) -> bool:
@@ -513,18 +513,19 @@ class Chaos:
         return all(q["messages"] == 0 for q in json.loads(listing) if q["name"] != f"{EXCHANGE}.dead")
 
     def _books(self) -> Accounts:
-        """All books as they stand now."""
+        """All accounts at this moment."""
         plan = self._plan
         sent = {self._id(i): Sent(event.type, event.camera) for i in range(plan.events) for event in [plan.event(i)]}
         confirmed = {self._id(int(i)) for n in range(plan.publishers) for i in self._lines(self._confirmed(n))}
         dead = [Dead(d.queue, d.message.headers.get("cloudEvents:id", ""), d.reason) for d in self._dead()]
         return Accounts(
             sent=sent, confirmed=confirmed, hostile=self._hostile, channels=frozenset(CHANNELS), dead=dead,
-            told=self._channels.told(), delivered=set(self._lines(self._ledger)), **asyncio.run(self._read_map()),
+            accepted=self._channels.accepted(),
+            delivered=set(self._lines(self._ledger)), **asyncio.run(self._read_map()),
         )  # fmt: skip
 
     async def _read_map(self) -> dict[str, Any]:
-        """What the database holds, by the names of `Accounts`."""
+        """Content of the database, by the field names of `Accounts`."""
         from sqlalchemy import text
         from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -555,7 +556,7 @@ class Chaos:
         self._result.expect(f"bongsu {' '.join(arguments)} succeeds: {done.stdout[-300:]}", done.returncode == 0)
         return done.stdout
 
-    def _tell(self, what: str) -> None:
+    def _log(self, what: str) -> None:
         self._say(f"{time.monotonic() - self._begun:7.1f} s  {what}")
 
 
@@ -564,7 +565,7 @@ def _kind(reason: str) -> str:
 
 
 async def _publish(url: str, plan: Plan, indexes: range, rate_hz: float, confirmed: Path) -> None:
-    """Publish events until each is confirmed, noting which were; a successor goes on where the note ends."""
+    """Publish events until each is confirmed, and record their ids; a successor continues after the last of them."""
     done = len(confirmed.read_text().splitlines()) if confirmed.exists() else 0
     broker: Broker | None = None
     begun, offset = time.monotonic(), done
@@ -594,7 +595,7 @@ def _folder(keep: Path | None) -> Iterator[Path]:
 
 
 def main() -> None:
-    """Run the long form and print what it showed; exits 1 where a promise was broken."""
+    """Run the long form and print the result; exits with 1 where a guarantee is violated."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--events", type=int, default=10_000)
@@ -618,7 +619,7 @@ def main() -> None:
         seed=chosen.seed, events=chosen.events, rate_hz=chosen.rate, replicas=chosen.replicas,
         breaks=LONG, database=chosen.database,
     )  # fmt: skip
-    # Told to stop, it stops what it has started.
+    # On SIGTERM, stop all started processes.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with _folder(chosen.keep) as home:
         result = Chaos(plan, home, say=lambda line: print(line, flush=True)).run()

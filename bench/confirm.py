@@ -2,16 +2,16 @@
 
     BONGSU_DATA=FOLDER python -m bench.confirm [--weights FILE] [--starts 8] [--out FILE.md]
 
-FOLDER/video holds the clips. Each is read as motion reads a camera: after its first picture has been held for as long
-as the gate needs to know the scene, every frame goes to a `BurstRecorder`, each burst to the detector itself.
+FOLDER/video holds the clips. Each is read as motion reads a camera: its first picture is repeated while the gate learns
+the scene, then every frame goes to a `BurstRecorder`, and each burst to the detector.
 
-Half a second at either edge of a label is not scored: labels err by as much. A hazard is found if a burst of that time
-confirms it; the delay counts from its start to the last frame of that burst. What is confirmed elsewhere is false;
-false bursts of one hazard less than the quiet period apart are one alert, as they would be one incident. Which of the
-detector's numbers these clips had a part in is told in docs/detector.md.
+Half a second at either edge of a label is not scored, the accuracy of the labels. A hazard is found if a burst within
+its label confirms it; the delay counts from its start to the last frame of that burst. A confirmation elsewhere is
+false; false bursts of one hazard less than the quiet period apart are one alert, as they would be one incident.
+docs/detector.md lists the detector's numbers that were tuned on these clips.
 
-A camera takes a burst every two seconds, and which frames those are is chance. With `--starts N` each clip is watched N
-times, each time from a quarter of a second later on.
+A camera takes a burst every two seconds, at random frames. With `--starts N` each clip is played N times, each time a
+quarter of a second later.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ CLIPS: dict[str, dict[Hazard, tuple[float, float]]] = {
     "um_Med.mp4": {"gun": (3.2, 9.5)},
     "capo_knife-gun.mp4": {"gun": (0, 12.6), "knife": (0, 12.6)},
 }
-"""When each hazard is to be seen, in seconds of the clip."""
+"""When each hazard is visible, in seconds of the clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Burst:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a clip gave for one hazard."""
+    """Result of a clip for one hazard."""
 
     shown: bool
     bursts: int
@@ -80,8 +80,8 @@ class Outcome:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, help="other weights than the shipped ones")
-    parser.add_argument("--starts", type=int, default=1, help="how often each clip is watched")
+    parser.add_argument("--weights", type=Path, help="weights other than the shipped ones")
+    parser.add_argument("--starts", type=int, default=1, help="how often each clip is played")
     parser.add_argument("--out", type=Path, help="a file to which the tables are added")
     chosen = parser.parse_args()
     folder = (
@@ -91,15 +91,15 @@ def main() -> None:
         sys.exit(f"{folder} has no {missing[0]}: CLIPS in bench/confirm.py lists the clips and what they show")
     if chosen.weights:
         os.environ["BONGSU_DETECT_WEIGHTS"] = str(chosen.weights)
-    # What the detector logs must not be taken for part of the tables.
+    # Keep the detector's log out of the tables.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    eye = HazardDetector()
+    detector = HazardDetector()
     lines = ["| clip | seconds | bursts | hazard | confirmed it | found | first alert after, worst | false alerts |"]
     lines.append("|---|---|---|---|---|---|---|---|")
     found = shown = false = 0
     watched_s = 0.0
     for name, labels in CLIPS.items():
-        plays = [play(folder / name, eye, i * _STEP_S) for i in range(chosen.starts)]
+        plays = [play(folder / name, detector, i * _STEP_S) for i in range(chosen.starts)]
         outcomes = {h: [judge(bursts, h, labels.get(h)) for _, bursts in plays] for h in HAZARDS}
         lines += rows(name, plays, outcomes)
         every = [o for of_hazard in outcomes.values() for o in of_hazard]
@@ -108,7 +108,7 @@ def main() -> None:
         false += sum(o.false_alerts for o in every)
         watched_s += sum(length_s for length_s, _ in plays)
     hours = watched_s / 3600
-    # The same seconds watched again from another start are no new witness.
+    # Plays of the same clip from other starts are not independent, so the bound holds for one start only.
     bound = f"; with 95 % confidence under {upper_bound(false) / hours:.0f}" if chosen.starts == 1 else ""
     lines += [
         "",
@@ -121,13 +121,13 @@ def main() -> None:
             file.write("\n" + "\n".join(lines) + "\n")
 
 
-def play(path: Path, eye: HazardDetector, skip_s: float = 0.0) -> tuple[float, list[Burst]]:
-    """Seconds of a clip that were watched, and its bursts in order.
+def play(path: Path, detector: HazardDetector, skip_s: float = 0.0) -> tuple[float, list[Burst]]:
+    """Seconds of a clip that were played, and its bursts in order.
 
     Args:
         path: the clip.
-        eye: the detector's networks.
-        skip_s: how much of its beginning is not watched.
+        detector: the detector's networks.
+        skip_s: seconds to skip at its beginning.
     """
     taken: list[CapturedBurst] = []
     camera = Camera.model_validate({"id": "clip", "url": "rtsp://127.0.0.1/clip", "place": PLACE})
@@ -137,11 +137,11 @@ def play(path: Path, eye: HazardDetector, skip_s: float = 0.0) -> tuple[float, l
         watch.see(picture)
         last_s = picture.at_s
     watch.lost()
-    return float(last_s - skip_s), [_looked(burst, eye) for burst in taken]
+    return float(last_s - skip_s), [_confirm(burst, detector) for burst in taken]
 
 
 def pictures(path: Path, skip_s: float = 0.0) -> Iterator[Picture]:
-    """The frames of a clip from some second on, after the first of them has been held at times before its own."""
+    """The frames of a clip from `skip_s` on, preceded by copies of the first one at earlier times."""
     with av.open(str(path)) as container:
         watched = (frame for frame in container.decode(video=0) if (frame.time or 0.0) >= skip_s)
         for i, frame in enumerate(watched):
@@ -165,23 +165,23 @@ def judge(bursts: list[Burst], hazard: Hazard, label: tuple[float, float] | None
 
 
 def rows(name: str, plays: list[tuple[float, list[Burst]]], outcomes: dict[Hazard, list[Outcome]]) -> list[str]:
-    """Lines of the table: each hazard that is shown, and each that is not but was confirmed."""
-    told = []
+    """Lines of the table: each hazard in the clip, and each other one that was confirmed."""
+    lines = []
     for hazard, each in outcomes.items():
         false = sum(o.false_alerts for o in each)
         if each[0].shown:
             delays = sorted(o.delay_s for o in each if o.delay_s is not None)
             after = f"{statistics.median(delays):.1f} s, {delays[-1]:.1f} s" if delays else "never"
             confirmed = f"{sum(o.confirmed for o in each)} of {sum(o.bursts for o in each)}"
-            told.append(f"{hazard} | {confirmed} | {len(delays)} of {len(each)} | {after} | {false}")
+            lines.append(f"{hazard} | {confirmed} | {len(delays)} of {len(each)} | {after} | {false}")
         elif false:
-            told.append(f"({hazard}) | | | | {false}")
+            lines.append(f"({hazard}) | | | | {false}")
     length_s, bursts = sum(length_s for length_s, _ in plays), sum(len(bursts) for _, bursts in plays)
-    return [f"| {name} | {length_s:.0f} | {bursts} | {rest} |" for rest in told or ["none | | | | 0"]]
+    return [f"| {name} | {length_s:.0f} | {bursts} | {rest} |" for rest in lines or ["none | | | | 0"]]
 
 
 def upper_bound(events: int) -> float:
-    """The most events that one would still expect with so few seen, at 95 %: the Poisson bound, by bisection."""
+    """Upper 95 % confidence bound of a Poisson mean with this many observed events, by bisection."""
     low, high = 0.0, 10.0 + 4.0 * events
     for _ in range(60):
         middle = (low + high) / 2
@@ -201,7 +201,7 @@ def _picture(frame: av.VideoFrame, at_s: float) -> Picture:
     return Picture(frame, _BEGIN + timedelta(seconds=at_s), at_s)
 
 
-def _looked(taken: CapturedBurst, eye: HazardDetector) -> Burst:
+def _confirm(taken: CapturedBurst, detector: HazardDetector) -> Burst:
     event = MotionBurst(
         id=taken.id,
         camera=taken.camera.id,
@@ -210,9 +210,9 @@ def _looked(taken: CapturedBurst, eye: HazardDetector) -> Burst:
         frames=taken.frames,
         moved=taken.moved,
     )
-    told = asyncio.run(detect([event], eye))
+    found = asyncio.run(detect([event], detector))
     times = [(frame.captured_at - _BEGIN).total_seconds() for frame in taken.frames]
-    return Burst(times[0], times[-1], tuple(e.hazard for e in told))
+    return Burst(times[0], times[-1], tuple(e.hazard for e in found))
 
 
 PLACE = Place(lat=37.5, lon=127.0, name="clip")

@@ -2,9 +2,9 @@
 
     python -m bench.detect_speed [--checkpoint FILE.pt] [--weights FILE.onnx] [--int8 FILE.onnx] [--rounds 5]
 
-`make bench-detect` runs it in the environment that has torch. Each side is a process of its own, one after the other in
-every round, so that what else the machine does hits both. Times are of one thread. Cold: from the start of the process
-to its first boxes. Batches: 16 pictures an inference against one.
+`make bench-detect` runs it in the environment that has torch. Each program runs in its own process, by turns in every
+round, so that other load of the machine affects both. Times are of one thread. Cold: from the start of the process to
+its first boxes. Batches: 16 pictures an inference against one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _INT8 = "int8"
 
 
 def main() -> None:
-    """Print a table of ratios; or, as one side, measure and print JSON."""
+    """Print a table of ratios; in a child process, measure one program and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--checkpoint", type=Path, default=WEIGHTS / "hazard4_320.pt", help="the network for ultralytics"
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _table(runs: dict[str, list[dict[str, float]]]) -> list[str]:
-    told = {
+    quantities = {
         "cold_s": ("process start to first boxes", "s", 2),
         "cold_cpu_s": ("CPU of the same", "s", 2),
         "image_ms": ("a picture, one at a time", "ms", 1),
@@ -73,7 +73,7 @@ def _table(runs: dict[str, list[dict[str, float]]]) -> list[str]:
     }
     names = list(runs)
     lines = ["| what | " + " | ".join(names) + " | ratio |", "|---" * (len(names) + 2) + "|"]
-    for key, (what, unit, digits) in told.items():
+    for key, (what, unit, digits) in quantities.items():
         values = [statistics.median(run[key] for run in runs[name]) for name in names]
         ratios = ", ".join(f"{values[0] / v:.1f}x" for v in values[1:])
         lines.append(f"| {what} | " + " | ".join(f"{v:.{digits}f} {unit}" for v in values) + f" | {ratios} |")
@@ -83,16 +83,16 @@ def _table(runs: dict[str, list[dict[str, float]]]) -> list[str]:
 def _run(name: str, weights: Path, pictures: Path) -> dict[str, float]:
     begun = time.time()
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "BEGUN": str(begun)}
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-m", "bench.detect_speed", "--side", name, str(weights), str(pictures)],
         cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,
     )
-    if told.returncode:
-        raise SystemExit(f"bench of {name} failed: {told.stderr.strip().splitlines()[-1]}")
-    measured: dict[str, float] = json.loads(told.stdout.strip().splitlines()[-1])
+    if output.returncode:
+        raise SystemExit(f"bench of {name} failed: {output.stderr.strip().splitlines()[-1]}")
+    measured: dict[str, float] = json.loads(output.stdout.strip().splitlines()[-1])
     return measured
 
 
@@ -120,7 +120,7 @@ def _measure(name: str, weights: Path, folder: Path) -> dict[str, float]:
 
 
 def _most_memory_mb() -> float:
-    """Of this process since its start; getrusage would tell that of the parent that it was forked from."""
+    """Peak memory of this process; getrusage would include that of the parent that it was forked from."""
     (line,) = (s for s in Path("/proc/self/status").read_text().splitlines() if s.startswith("VmHWM"))
     return int(line.split()[1]) / 1000
 
@@ -162,7 +162,7 @@ def _open_ultralytics(weights: Path) -> Callable[[Sequence[bytes]], Any]:
 
 @contextmanager
 def _for_ultralytics(checkpoint: Path, folder: Path) -> Iterator[Path]:
-    """Our file of tensors as a checkpoint that `YOLO(...)` opens."""
+    """Convert our file of tensors to a checkpoint that `YOLO(...)` opens."""
     from models.checkpoint import as_yolo, read_checkpoint
 
     path = folder / "checkpoint.pt"

@@ -1,4 +1,4 @@
-"""How soon a function handles its first event, started as on a cluster and as on one machine."""
+"""Time until a new function process handles its first event, started as on a cluster."""
 
 from __future__ import annotations
 
@@ -68,6 +68,6 @@ def rows(scale: float = 1.0) -> list[tuple[str, str, str]]:
             ("the map writer (SQLAlchemy, database opened)", "notify.map", "camera", "map"),
         ):
             took = [asyncio.run(_first_call(folder, target, event_type, function)) for _ in range(count)]
-            told = f"{statistics.median(took):.2f} s (max {max(took):.2f} s)"
-            table.append((f"New process to first event handled: {what}", told, "<= 0.8 s"))
+            measured = f"{statistics.median(took):.2f} s (max {max(took):.2f} s)"
+            table.append((f"New process to first event handled: {what}", measured, "<= 0.8 s"))
     return table

@@ -1,7 +1,7 @@
-"""100,000 hostile messages through workers on a real RabbitMQ: each a dead letter with its reason, nobody dies of it.
+"""100,000 hostile messages through workers on RabbitMQ: each must become a dead letter, and no worker may die.
 
-Random bytes, truncated and altered events, wrong types and versions, huge fields, deep nesting, lying lengths. Between
-them real events, which must all be handled. The workers' memory is read after a tenth, at the half and at the end.
+Random bytes, truncated and altered events, wrong types and versions, huge fields, deep nesting, wrong lengths. Real
+events between them must all be handled. The workers' memory is read after 10, 50 and 100 %.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ async def deliver(event: Event) -> None:
         ledger.write(event.id + "\\n")
 """
 _EVERY = 100
-"""One message in so many is a real event."""
+"""One message in this many is a real event."""
 _LOOKS = (0.1, 0.5, 1.0)
 """When the workers' memory is read."""
 _PATIENCE_S = 120.0
@@ -53,7 +53,7 @@ def fire() -> Event:
 
 
 def hostile(seed: int) -> Iterator[bytes]:
-    """Bodies that are no events, for ever, the same for the same seed."""
+    """Endless bodies that are not events, the same for the same seed."""
     dice = random.Random(seed)
     while True:
         body = dice.choice(_KINDS)(dice)
@@ -113,7 +113,7 @@ def _deep(dice: random.Random) -> bytes:
 
 
 def _lying(dice: random.Random) -> bytes:
-    """A length of gigabytes, and nothing behind it."""
+    """A declared length of gigabytes without data."""
     return dice.choice((b"\xdd", b"\xdf", b"\xdb", b"\xc6")) + b"\xff\xff\xff\xff" + dice.randbytes(8)
 
 
@@ -125,7 +125,7 @@ _KINDS = (_noise, _noise, _truncated, _truncated, _altered, _altered, _wrong, _w
 
 
 async def _flood(url: str, count: int, seed: int, workers: Sequence[psutil.Process]) -> tuple[list[str], list[int]]:
-    """Publish, and wait until the workers are through: ids of the real events, and memory at each of `_LOOKS`."""
+    """Publish, and wait until all is handled: ids of the real events, and memory at each of `_LOOKS`."""
     broker, bodies, ids, memory = await connect(url), hostile(seed), [], []
     sent = 0
     looks = [int(count * share) for share in _LOOKS]
@@ -135,12 +135,12 @@ async def _flood(url: str, count: int, seed: int, workers: Sequence[psutil.Proce
         ids.append(real.id)
         await broker.publish(*window, encode(real))
         sent += len(window)
-        # The queue is kept short, so that it is the workers' memory that is measured and not the broker's.
+        # The queue is kept short, so that messages are in the workers' memory rather than the broker's.
         while (await broker.depth("fire.courier")).ready > 2_000:
             await asyncio.sleep(0.05)
         if len(memory) < len(looks) - 1 and sent >= looks[len(memory)]:
             memory.append(_memory(workers))
-    # What is left by now is less than a queue's fill: a worker that died would be waited for for ever.
+    # Less than a full queue is left by now; the wait is limited, as a dead worker would never finish it.
     end = time.monotonic() + _PATIENCE_S
     while (await broker.depth(DEAD)).ready < count and time.monotonic() < end:
         await asyncio.sleep(0.5)
@@ -156,7 +156,7 @@ def _memory(workers: Sequence[psutil.Process]) -> int:
 
 
 def run(count: int, seed: int, replicas: int = 2) -> list[str]:
-    """Print the table; the promises that were broken."""
+    """Print the table; returns the violated guarantees."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         (home / "courier.py").write_text(COURIER)
@@ -172,7 +172,7 @@ def run(count: int, seed: int, replicas: int = 2) -> list[str]:
         try:
             asyncio.run(_declare(server.url))
             workers += [subprocess.Popen(command, env=environment) for _ in range(replicas)]
-            # One that is still importing would make the first look at its memory too small.
+            # A worker that is still importing would make the first memory reading too small.
             while f"fire.courier\t{replicas}" not in server.ctl("list_queues", "name", "consumers"):
                 time.sleep(0.5)
             begun = time.perf_counter()
@@ -219,7 +219,7 @@ async def _declare(url: str) -> None:
 
 
 async def _dead(url: str) -> tuple[int, int, int]:
-    """Dead letters, how many of them were looked at, and how many of these say why."""
+    """Numbers of dead letters, of those that were read, and of those among them with a reason."""
     broker = await connect(url)
     count = (await broker.depth(DEAD)).ready
     letters = await broker.dead_letters(limit=1_000)

@@ -1,10 +1,9 @@
-"""Twenty times more bursts than the detectors can take: what is shed, how old the rest is, and what hazards feel of it.
+"""Twenty times more bursts than the detectors can handle: how many are dropped, the age of the rest, delay of hazards.
 
-A function that needs a tenth of a second for a burst stands for the detector, one that needs nothing for the map.
-Hazards are timed alone, before and after, and with the flood of bursts beside them. The flood comes from a process of
-its own, on a connection of its own and at a lower priority, as bursts come from edge nodes and hazards from detectors:
-what it costs to make a flood is not what a flood costs. The memory and the CPU of every process are read, and those of
-the machine.
+A function that takes a tenth of a second for a burst stands for the detector, one that takes no time for the map.
+Hazards are timed without the flood of bursts, before and after it, and during it. The flood comes from a separate
+process with its own connection and a lower priority, as bursts come from edge nodes and hazards from detectors, so that
+the cost of producing it is not measured. The memory and CPU time of every process are read, and those of the machine.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ def event(event_type: str, picture: bytes = b"") -> Event:
 
 
 async def _send(broker: Broker, rate_hz: float, seconds: float, make: Callable[[], Event]) -> list[str]:
-    """Publish at this rate, twenty windows a second at most; the ids, in order."""
+    """Publish at this rate, in at most twenty windows a second; returns the ids in order."""
     begun, sent = time.monotonic(), list[str]()
     while (now := time.monotonic() - begun) < seconds:
         due = [make() for _ in range(int(now * rate_hz) + 1 - len(sent))]
@@ -85,7 +84,7 @@ async def _send(broker: Broker, rate_hz: float, seconds: float, make: Callable[[
 
 
 def _flood(url: str, rate_hz: float, seconds: float, sent: Synchronized[int]) -> None:
-    """The process that makes too many bursts."""
+    """The process that publishes too many bursts."""
     os.nice(10)
 
     async def flood() -> None:
@@ -98,7 +97,7 @@ def _flood(url: str, rate_hz: float, seconds: float, sent: Synchronized[int]) ->
 
 @dataclass(slots=True)
 class _Use:
-    """What the processes under test took while they were flooded."""
+    """Memory and CPU of the processes under test during the flood."""
 
     processes: dict[str, psutil.Process]
     most_bytes: dict[str, int] = field(default_factory=dict)
@@ -113,7 +112,7 @@ class _Use:
                 self.most_bytes[name] = max(self.most_bytes.get(name, 0), process.memory_info().rss)
             last_at, last = time.monotonic(), self._cpu()
             await asyncio.sleep(0.5)
-        # The last look before the end: the flood itself is gone by now.
+        # The last reading before the end: the flooding process is gone by now.
         self.cpu = {name: (last[name] - before[name]) / (last_at - begun_at) for name in last}
         self.machine = (_busy_s() - busy) / (time.monotonic() - begun_at)
 
@@ -123,13 +122,13 @@ class _Use:
 
 
 def _busy_s() -> float:
-    """CPU seconds that anybody used on this machine."""
+    """CPU seconds used by all processes of this machine."""
     times = psutil.cpu_times()
     return sum(times) - times.idle - getattr(times, "iowait", 0.0)
 
 
 async def _measure(url: str, seconds: float, rate_hz: float, use: _Use) -> tuple[list[str], list[str], int]:
-    """Hazards alone and beside the flood: ids of both, and how many bursts were sent."""
+    """Hazards without and during the flood: ids of both, and the number of bursts sent."""
     broker = await connect(url)
     quiet = await _send(broker, _HAZARDS_HZ, _QUIET_S, lambda: event("fire"))
     context = multiprocessing.get_context("spawn")
@@ -142,7 +141,7 @@ async def _measure(url: str, seconds: float, rate_hz: float, use: _Use) -> tuple
     loud = await _send(broker, _HAZARDS_HZ, seconds, lambda: event("fire"))
     async with asyncio.timeout(60):
         await watching
-    # Alone once more: what else the machine does may have changed meanwhile.
+    # Without the flood once more, as other load of the machine may have changed.
     quiet += await _send(broker, _HAZARDS_HZ, _QUIET_S, lambda: event("fire"))
     async with asyncio.timeout(60):
         while (await broker.depth("fire.quick")).ready:
@@ -185,14 +184,14 @@ def run(seconds: float = 120.0, factor: float = 20.0, bound: int | None = None) 
             server.stop()
     ages = {id_: float(age) for kind, id_, age in seen if kind == "fire"}
     bursts = sorted(float(age) for kind, _, age in seen if kind == "motion")
-    told = [_spread([1000 * ages[id_] for id_ in part if id_ in ages]) for part in (quiet, loud)]
+    measured = [_spread([1000 * ages[id_] for id_ in part if id_ in ages]) for part in (quiet, loud)]
     machine = f"{use.machine:.2f} of {os.cpu_count()} cores busy"
     return [
-        (f"bursts sent in {seconds:.0f} s, and taken", f"{flooded:,}, {len(bursts):,}", f"{factor:g}x"),
-        ("age of a burst when taken", f"p50 {statistics.median(bursts):.1f} s, most {bursts[-1]:.1f} s", "bounded"),
+        (f"bursts sent in {seconds:.0f} s, and consumed", f"{flooded:,}, {len(bursts):,}", f"{factor:g}x"),
+        ("age of a burst when consumed", f"p50 {statistics.median(bursts):.1f} s, most {bursts[-1]:.1f} s", "bounded"),
         ("hazards delivered", f"{len(ages):,} of {len(quiet) + len(loud):,}", "all"),
-        ("publish to handler of a hazard, idle", told[0], ""),
-        ("publish to handler of a hazard, flooded", told[1], "<= 2x idle"),
+        ("publish to handler of a hazard, idle", measured[0], ""),
+        ("publish to handler of a hazard, flooded", measured[1], "<= 2x idle"),
         ("most memory", ", ".join(f"{n} {m / 1e6:.0f} MB" for n, m in use.most_bytes.items()), "bounded"),
         ("CPU while flooded", ", ".join([*(f"{n} {c:.2f}" for n, c in use.cpu.items()), machine]), ""),
     ]  # fmt: skip

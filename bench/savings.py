@@ -1,7 +1,7 @@
-"""What sleeping saves: a day's trace through the rules of `keda/*.yaml`, against one replica of each that never sleeps.
+"""Savings from scaling to zero: a day's trace through the rules of `keda/*.yaml`, against one permanent replica each.
 
-The rules are those that run (`local/rules.py`, which decides as a real cluster did); the day is invented and said in
-`DAY`. `make savings`; `python -m bench.savings --busy-watts 70 --idle-watts 10`, as your card draws, adds energy.
+The rules are the real ones (`local/rules.py`, checked against a real cluster); the day is synthetic and defined in
+`DAY`. `make savings`; `python -m bench.savings --busy-watts 70 --idle-watts 10`, with your card's power, adds energy.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from local.manifest import Workload, read_workloads
 from local.rules import HPA_SYNC_S, Load, Scaler
 
 DAY_S = 86_400
-# Times that something moves before one camera, in each hour: a quiet night, two rush hours, an ordinary day between.
+# Motions before one camera in each hour: a quiet night, two rush hours, an ordinary day between.
 DAY = [1, 1, 0, 0, 1, 3, 8, 20, 24, 14, 10, 10, 12, 12, 10, 10, 12, 16, 24, 22, 12, 8, 4, 2]
 MOVES_S = (5.0, 45.0)
-"""How long it moves, evenly between; a burst every 2 s meanwhile, as motion sends them."""
+"""Duration of a motion, uniformly distributed; it sends a burst every 2 s, as motion does."""
 BURST_S = 2.0
 INCIDENTS = 6
 """Hazards a day, at any hour, each seen for three minutes."""
 INCIDENT_S = 180.0
 
-# Seconds of work on one message: the detector's from docs/benchmarks.md. The others' are upper bounds, for a tenth of a
-# second is nothing beside the cooldown, for which a replica stays.
+# Seconds of work on one message: the detector's from docs/benchmarks.md. The others' are upper bounds, as a tenth of a
+# second is negligible against the cooldown, for which a replica stays.
 WORK_S = {"detect": 0.13, "map": 0.1, "caption": 0.2, "post": 0.1}
 # A replica's memory at work, by docker/smoke_test.py.
 MEMORY_MIB = {"detect": 159, "map": 48, "caption": 132, "post": 44}
 READY_S = 2
-"""From the decision until the first message is taken: 1.4 s on a real cluster, rounded up to a step of the replay."""
+"""From the decision until the first message is handled: 1.4 s on a real cluster, rounded up to a step of the replay."""
 
 
 @dataclass
 class Spent:
-    """What one workload took in a day."""
+    """Resources that one workload used in a day."""
 
     replica_s: float = 0.0
     busy_s: float = 0.0
@@ -51,7 +51,7 @@ class Spent:
 
 @dataclass
 class _Running:
-    """One workload: its replicas by the second at which they take work, and its queues."""
+    """One workload: its replicas by the second at which they are ready, and its queues."""
 
     workload: Workload
     scaler: Scaler
@@ -62,7 +62,7 @@ class _Running:
 
 
 def bursts_of_a_day(cameras: int, seed: int) -> list[tuple[int, str | None]]:
-    """When each burst comes, and the hazard in it if there is one; by time."""
+    """Time of each burst, and the hazard in it if there is one; by time."""
     chance = random.Random(seed)
     bursts: list[tuple[int, str | None]] = []
 
@@ -108,7 +108,7 @@ def _put(running: Mapping[str, _Running], queue: str, now: int) -> None:
 
 
 def _work(one: _Running, now: int) -> int:
-    """Take what the replicas that are ready can do in this second."""
+    """Handle as many messages as the ready replicas can in this second."""
     ready = sum(at <= now for at in one.replicas)
     work_s = WORK_S[one.workload.name]
     done = min(len(one.waiting), int(ready / work_s))
@@ -122,7 +122,7 @@ def _work(one: _Running, now: int) -> int:
 
 
 def _scale(one: _Running, now: int) -> None:
-    while one.arrivals and now - one.arrivals[0][0] >= 5:  # as far as RabbitMQ's rates look back
+    while one.arrivals and now - one.arrivals[0][0] >= 5:  # the window of RabbitMQ's rates
         one.arrivals.popleft()
     if not (one.replicas or one.waiting or one.arrivals):
         return
@@ -139,19 +139,17 @@ def _scale(one: _Running, now: int) -> None:
 
 
 def main() -> None:
-    """Print what a day takes, asleep and always on."""
+    """Print the resources of a day, scaled to zero and always on."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cameras", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--idle-watts", type=float, help="what your GPU draws with the detector loaded and nothing to do"
-    )
-    parser.add_argument("--busy-watts", type=float, help="what it draws at work")
+    parser.add_argument("--idle-watts", type=float, help="your GPU's power with the detector loaded and idle")
+    parser.add_argument("--busy-watts", type=float, help="its power at work")
     chosen = parser.parse_args()
     bursts = bursts_of_a_day(chosen.cameras, chosen.seed)
     spent = replay(read_workloads(Path(__file__).resolve().parents[1] / "keda"), bursts)
     print(
-        f"{chosen.cameras} cameras, {len(bursts)} bursts, {INCIDENTS} incidents, one day (invented; bench/savings.py)\n"
+        f"{chosen.cameras} cameras, {len(bursts)} bursts, {INCIDENTS} incidents in a synthetic day (bench/savings.py)\n"
     )
     print("| function | replica-hours | of always on | woken | most replicas | longest wait | GiB-hours (always on) |")
     print("|---|---|---|---|---|---|---|")

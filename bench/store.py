@@ -32,7 +32,7 @@ _COLUMNS = (
     "caption_en, caption_ko, caption_confidence, snapshot_key, revision, late, verdict, reviewed_by, reviewed_at, "
     "review_note"
 )
-# Half of the cameras in the capital's region, the others all over the country.
+# Half of the cameras in the capital's region, the others across the country.
 _TOWNS = ((37.55, 126.98, 0.5, 0.15), (35.17, 129.07, 0.15, 0.08), (36.3, 127.8, 0.35, 0.9))
 
 
@@ -45,7 +45,7 @@ def _cameras(rng: random.Random) -> list[tuple[str, float, float]]:
 
 
 def _incidents(count: int, now: datetime, rng: random.Random) -> Iterator[tuple[Any, ...]]:
-    """Rows in the order they were opened, evenly over a year; guns are rare, and one in ten was looked at."""
+    """Rows in the order they were opened, evenly over a year; guns are rare, and one in ten was reviewed."""
     cameras = _cameras(rng)
     begun = int((now - timedelta(days=_DAYS)).timestamp() * 1e6)
     step = int(_DAYS * 86_400 * 1e6 / count)
@@ -72,7 +72,7 @@ def _fill_sqlite(path: Path, count: int, now: datetime) -> None:
 
 @contextlib.contextmanager
 def _mariadb(folder: Path) -> Iterator[tuple[str, Callable[[str], None]]]:
-    """A server in that folder: a URL of an empty database, and how to give it SQL."""
+    """A server in that folder: a URL of an empty database, and a function that runs SQL in it."""
     server = MariaDB(folder)
     server.start()
 
@@ -82,7 +82,7 @@ def _mariadb(folder: Path) -> Iterator[tuple[str, Callable[[str], None]]]:
         )
 
     try:
-        # What a million incidents need; the default is for a laptop.
+        # Enough for a million incidents; the default is for a laptop.
         run(f"set global innodb_buffer_pool_size = {512 * 2**20}")
         yield server.url, run
     finally:
@@ -100,15 +100,15 @@ def _fill_mariadb(folder: Path, count: int, now: datetime, run: Callable[[str], 
 
 
 def _questions(now: datetime, rng: random.Random) -> dict[str, Callable[[], dict[str, Any]]]:
-    """What is asked: each makes the arguments of one query."""
+    """The queries: each function makes the arguments of one."""
     cameras = _cameras(random.Random(7))
 
     def since() -> datetime:
-        # From the last minute to the whole year, each order of magnitude as often.
+        # From the last minute to the whole year, uniform in the logarithm.
         return now - timedelta(seconds=math.exp(rng.uniform(math.log(60), math.log(_DAYS * 86_400))))
 
     def page() -> Position:
-        # Anywhere in the year: somebody reads all of it.
+        # Anywhere in the year, as by a client that reads all pages.
         return Position(now - timedelta(days=rng.uniform(0, _DAYS)), rng.randrange(1, 10**6))
 
     def box() -> tuple[float, float, float, float]:
@@ -143,13 +143,13 @@ def _questions(now: datetime, rng: random.Random) -> dict[str, Callable[[], dict
 async def _measure(name: str, url: str, count: int, now: datetime) -> list[tuple[str, str, str]]:
     store = await Store.open(url)
     try:
-        # The way to the database and back, on a machine as busy as this one is now.
+        # The round trip to the database, under the present load of the machine.
         table = [
             (f"{name}: a query for one number, beside the others", await _time(lambda: store.revisions.newest), "")
         ]
         for what, ask in _questions(now, random.Random(11)).items():
-            told = await _time(lambda ask=ask: functools.partial(store.incidents.find, Wanted(**ask())))
-            table.append((f"{name}: {what}, 200 of {count:,} incidents", told, AIM))
+            measured = await _time(lambda ask=ask: functools.partial(store.incidents.find, Wanted(**ask())))
+            table.append((f"{name}: {what}, 200 of {count:,} incidents", measured, AIM))
     finally:
         await store.close()
     return table
@@ -161,7 +161,7 @@ async def _time(prepare: Callable[[], Callable[[], Awaitable[object]]]) -> str:
         query = prepare()
         begun = time.perf_counter()
         await query()
-        # The first ones find cold caches.
+        # The first ones meet cold caches.
         if number >= 10:
             took_ms.append((time.perf_counter() - begun) * 1000)
     took_ms.sort()

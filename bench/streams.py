@@ -1,6 +1,6 @@
-"""Thousands of readers of one live stream: how soon all have an incident, and what each costs in memory.
+"""Thousands of readers of one live stream: delay until all have an incident, and memory for each.
 
-Server and client are processes of their own, each on one core; the client is a bounded loop over plain sockets.
+Server and client are separate processes, each on one core; the client is a bounded loop over plain sockets.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Readers:
         self._tails: dict[socket.socket, bytes] = {}
 
     def connect(self, count: int) -> None:
-        """Open so many, a few at a time, each until it has its first bytes."""
+        """Open this many, a few at a time, and wait for the first bytes of each."""
         while len(self.sockets) < count:
             opened = []
             for _ in range(min(_AT_ONCE, count - len(self.sockets))):
@@ -62,7 +62,7 @@ class Readers:
                 self._tails[one] = b""
 
     def await_all(self, mark: bytes, timeout_s: float) -> list[float]:
-        """When each had the mark, in seconds of the monotonic clock, sorted; fewer if time ran out."""
+        """When each received the mark, in seconds of the monotonic clock, sorted; fewer if time ran out."""
         had: dict[socket.socket, float] = {}
         end = time.monotonic() + timeout_s
         while len(had) < len(self.sockets) and time.monotonic() < end:
@@ -113,7 +113,7 @@ def _measure(folder: Path, count: int, core: int) -> list[tuple[str, str, str]]:
     try:
         port = int(json.loads(server.stderr.readline())["url"].rstrip("/").rpartition(":")[2])
         readers = Readers(("127.0.0.1", port))
-        # What the first reader makes the process import and allocate is not what a reader costs.
+        # The first reader makes the process import modules, which is not part of the cost of a reader.
         readers.connect(20)
         time.sleep(2)
         before = _memory_kb(server.pid)
@@ -122,7 +122,7 @@ def _measure(folder: Path, count: int, core: int) -> list[tuple[str, str, str]]:
         took_s = time.monotonic() - begun
         time.sleep(2)
         each_kb = (_memory_kb(server.pid) - before) / (count - 20)
-        last_s = [_tell_one(url, readers, number) for number in range(INCIDENTS)]
+        last_s = [_time_one(url, readers, number) for number in range(INCIDENTS)]
         busy = _cpu_s(server.pid)
         time.sleep(10)
         share = (_cpu_s(server.pid) - busy) / 10
@@ -134,12 +134,12 @@ def _measure(folder: Path, count: int, core: int) -> list[tuple[str, str, str]]:
     return [
         (f"live stream: {count:,} readers, until the last has an incident", _seconds(last_s), "<= 1 s"),
         (f"live stream: memory of the process for each of {count:,} readers", f"{each_kb:.1f} KB", "<= 20 KB"),
-        (f"live stream: {count:,} readers come at once", f"{took_s:.1f} s, {count / took_s:,.0f} a second", ""),
+        (f"live stream: {count:,} readers connect at once", f"{took_s:.1f} s, {count / took_s:,.0f} a second", ""),
         (f"live stream: {count:,} readers while nothing happens", f"{share:.0%} of a core", ""),
     ]
 
 
-def _tell_one(url: str, readers: Readers, number: int) -> float:
+def _time_one(url: str, readers: Readers, number: int) -> float:
     name = f"bench-{number}-{new_id()[:8]}"
     place = Place(lat=37.5, lon=127.0, name="Bench")
     seen = HazardSeen(
@@ -165,7 +165,7 @@ def _seconds(last_s: list[float]) -> str:
 
 
 def _memory_kb(pid: int) -> float:
-    # What is its own: shared libraries are everybody's.
+    # Private memory alone, without shared libraries.
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Private_Dirty:"):
             return float(line.split()[1])

@@ -9,7 +9,7 @@ export SESSIONS
 
 .PHONY: build push images up down secrets render deploy undeploy status logs restore savings
 
-build: ## Build the images: REGISTRY=, TAG=, IMAGES="motion detect function caption api detect-cuda"
+build: ## Build the images: REGISTRY=, TAG=, IMAGES="motion detect function caption api fleet detect-cuda"
 	@for image in $(IMAGES); do \
 	  echo "$(REGISTRY)/$$image:$(TAG)"; \
 	  docker build --quiet --file docker/Dockerfile --target $$image --tag $(REGISTRY)/$$image:$(TAG) \

@@ -1,4 +1,4 @@
-"""Reads the queues, decides by the rules, scales the pools: KEDA and the HPA of one machine."""
+"""Reads queue depths, applies the scaling rules and scales the pools: KEDA and the HPA of one machine."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from local.rules import HPA_SYNC_S, Load, Scaler
 _STATUS_S = 1.0
 _DEAD_LETTERS_S = 10.0
 _DEAD_LETTERS_MOST = 100
-"""They are read whole, bodies included, so this many is as far as the page counts."""
+"""Dead letters are read with their bodies, so the page counts only up to this many."""
 _HISTORY_S = 300
 _RATE_S = 5.0
 
 
 class Scalable(Protocol):
-    """What the autoscaler moves: a pool."""
+    """What the autoscaler scales: a pool."""
 
     @property
     def wanted(self) -> int: ...
@@ -37,13 +37,13 @@ class Scalable(Protocol):
 
 
 class _Rate:
-    """Messages a second, over as long as RabbitMQ's own statistics look back."""
+    """Messages a second, averaged over the same window as RabbitMQ's own statistics."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, int]] = deque()
 
     def of(self, now: float, published: int | None) -> float:
-        """The rate now, given how many were ever published; 0 at first, and for a broker that does not tell."""
+        """The rate now, from the total ever published; 0 at first, and for a broker that does not count."""
         if published is None:
             return 0.0
         while len(self._samples) > 1 and now - self._samples[1][0] >= _RATE_S:
@@ -73,7 +73,7 @@ class _Watched:
 
 
 class Autoscaler:
-    """One loop for each workload, and one that writes what the page shows."""
+    """Runs one loop for each workload, and one that writes the status for the page."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class Autoscaler:
         self._now = now
         self._broker: Broker | None = None
         self._lock = asyncio.Lock()
-        self._troubles: dict[str, str] = {}
+        self._problems: dict[str, str] = {}
 
     async def run(self) -> None:
         """Watch and scale until cancelled."""
@@ -128,7 +128,7 @@ class Autoscaler:
         self._output.say(f"{watched.workload.name:<9}{before} -> {replicas}   ({work})")
 
     async def _measure(self, watched: _Watched) -> dict[str, Depth]:
-        """Depth of each queue of a workload; those that cannot be read are left out, and tried again next time."""
+        """Depth of each queue of a workload; a queue that cannot be read is left out and read again next time."""
         depths: dict[str, Depth] = {}
         broker: Broker | None = None
         try:
@@ -144,14 +144,14 @@ class Autoscaler:
             self._report(watched.workload.name, "")
         return depths
 
-    def _report(self, who: str, trouble: str) -> None:
-        """Tell of a trouble once, however many have it and however long; and once that it is over for all."""
-        if trouble and trouble not in self._troubles.values():
-            self._output.say(f"{'scaler':<9}{trouble}")
-        before = self._troubles.pop(who, "")
-        if trouble:
-            self._troubles[who] = trouble
-        elif before and not self._troubles:
+    def _report(self, who: str, problem: str) -> None:
+        """Print a problem once, however many workloads have it and however long, and once that it is over for all."""
+        if problem and problem not in self._problems.values():
+            self._output.say(f"{'scaler':<9}{problem}")
+        before = self._problems.pop(who, "")
+        if problem:
+            self._problems[who] = problem
+        elif before and not self._problems:
             self._output.say(f"{'scaler':<9}works again")
 
     async def _connected(self) -> Broker:
@@ -161,7 +161,7 @@ class Autoscaler:
             return self._broker
 
     async def _drop(self, broker: Broker | None) -> None:
-        # Another workload may have dropped this one and connected anew: leave that one alone.
+        # Another workload may have dropped this connection and opened a new one: leave the new one alone.
         if broker is not None and broker is self._broker:
             self._broker = None
         if broker is not None:
@@ -197,10 +197,10 @@ class Autoscaler:
 
 
 def write_status(path: Path, at: int, functions: Sequence[dict[str, object]]) -> None:
-    """Replace the status file at once, so that nobody reads half of one.
+    """Replace the status file atomically, so that nobody reads a partial one.
 
     Raises:
-        OSError: the disk is full or the folder gone.
+        OSError: the disk is full or the folder is missing.
     """
     part = path.with_suffix(f".{os.getpid()}.part")
     try:

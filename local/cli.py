@@ -1,4 +1,4 @@
-"""`bongsu run`: reads its arguments and runs the relay; functions/cli.py finds it by name."""
+"""`bongsu run`: parses its arguments and runs the pipeline; functions/cli.py finds it by name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PATH = click.Path(path_type=Path)
     default=Path("state"),
     show_default=True,
     metavar="DIR",
-    help="Where all is kept.",
+    help="Folder for databases, pictures and logs.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address the map is served on.")
 @click.option("--port", type=int, default=8080, show_default=True, help="Port the map is served on.")
@@ -31,7 +31,7 @@ _PATH = click.Path(path_type=Path)
     "--keda", type=_PATH, metavar="DIR", help="Scale these workloads alone (default: Bongsu's, and yours in keda)."
 )
 def run(*, cameras: Path | None, demo: bool, state: Path, host: str, port: int, keda: Path | None) -> int:
-    """Run the whole relay on this machine.
+    """Run the whole pipeline on this machine.
 
     Cameras, detector, functions and map are started, and Ctrl-C stops them.
     """
@@ -43,6 +43,6 @@ def run(*, cameras: Path | None, demo: bool, state: Path, host: str, port: int, 
     except RunError as error:
         print(f"bongsu run: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:  # before anything was started; from then on a signal is a request to stop
+    except KeyboardInterrupt:  # only before anything is started: after that a signal is a request to stop
         return 130
     return 0

@@ -1,6 +1,6 @@
-"""Reads `keda/*.yaml`, the same files that a cluster gets, as the workloads that one machine runs as processes.
+"""Reads `keda/*.yaml`, the files that a cluster gets too, as workloads that one machine runs as processes.
 
-What a process cannot honour is refused by name, so that one machine never quietly behaves unlike the cluster.
+A field that processes cannot honour is refused by name, so that one machine never silently differs from the cluster.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import yaml
-from msgspec import Struct, field
 
 from functions.topology import queue
-from local.rules import DEFAULT_DOWN, DEFAULT_UP, Pace, Policy, Rule, Trigger
+from local.manifest_schema import Deployment, RabbitMetadata, ScaledObject, ScaledObjectSpec, ScaleSpec, TriggerSpec
+from local.rules import DEFAULT_DOWN, DEFAULT_UP, Policy, Rule, ScalingRules, Trigger
 
 
 class ManifestError(ValueError):
@@ -35,7 +35,7 @@ class Workload:
     grace_s: float
     env: Mapping[str, str]
     notes: tuple[str, ...] = ()
-    """Where the manifest is silent and a default may surprise, in one line each."""
+    """Unset fields whose default may surprise, in one line each."""
 
 
 def read_workloads(folder: Path) -> list[Workload]:
@@ -77,7 +77,7 @@ def read_manifest(path: Path) -> list[Workload]:
             raise ManifestError(f"{path}: every document needs a `kind`, got {document!r:.60}")
         kinds.setdefault(document["kind"], []).append(document)
     try:
-        deployments = [msgspec.convert(d, _Deployment) for d in kinds.get("Deployment", [])]
+        deployments = [msgspec.convert(d, Deployment) for d in kinds.get("Deployment", [])]
         return [_workload(scaled, deployments) for scaled in _scaled_objects(kinds)]
     except msgspec.ValidationError as error:
         raise ManifestError(f"{path}: {_explain(str(error))}") from None
@@ -85,130 +85,13 @@ def read_manifest(path: Path) -> list[Workload]:
         raise ManifestError(f"{path}: {error}") from None
 
 
-# What is read of each kind. A Deployment is mostly for the cluster, so its other fields are let pass;
-# every field of a ScaledObject changes how the workload scales, so an unknown one is refused.
-
-
-class _Metadata(Struct):
-    name: str
-    annotations: dict[str, str] = {}
-
-
-class _Variable(Struct, rename="camel"):
-    name: str
-    value: str | None = None
-    value_from: Any = None
-
-
-class _Container(Struct):
-    command: list[str] = []
-    args: list[str] = []
-    env: list[_Variable] = []
-
-
-class _PodSpec(Struct, rename="camel"):
-    containers: list[_Container]
-    termination_grace_period_seconds: float = 30.0
-
-
-class _Pod(Struct):
-    spec: _PodSpec
-
-
-class _DeploymentSpec(Struct):
-    template: _Pod
-
-
-class _Deployment(Struct):
-    metadata: _Metadata
-    spec: _DeploymentSpec
-
-
-class _Strict(Struct, rename="camel", forbid_unknown_fields=True):
-    pass
-
-
-class _Target(_Strict):
-    name: str
-    kind: str = "Deployment"
-    api_version: str = "apps/v1"
-
-
-class _RabbitMetadata(_Strict):
-    queue_name: str
-    protocol: str = "auto"
-    mode: str = ""
-    value: str = ""
-    activation_value: str = "0"
-    exclude_unacknowledged: str = "false"
-    # How KEDA reaches RabbitMQ: means nothing here.
-    host: str = ""
-    host_from_env: str = ""
-    vhost_name: str = ""
-    unsafe_ssl: str = ""
-    timeout: str = ""
-
-
-class _Trigger(_Strict):
-    type: str
-    metadata: dict[str, str]
-    name: str = ""
-    metric_type: str = "AverageValue"
-    use_cached_metrics: bool = False
-    authentication_ref: dict[str, str] = {}
-
-
-class _Policy(_Strict):
-    type: Literal["Pods", "Percent"]
-    value: int
-    period_seconds: float
-
-
-class _Scale(_Strict):
-    stabilization_window_seconds: float | None = None
-    policies: list[_Policy] | None = None
-    select_policy: Literal["Max", "Min", "Disabled"] = "Max"
-    tolerance: float | str | None = None
-
-
-class _Behavior(_Strict):
-    scale_up: _Scale = field(default_factory=_Scale)
-    scale_down: _Scale = field(default_factory=_Scale)
-
-
-class _Hpa(_Strict):
-    behavior: _Behavior = field(default_factory=_Behavior)
-    name: str = ""
-
-
-class _Advanced(_Strict):
-    horizontal_pod_autoscaler_config: _Hpa = field(default_factory=_Hpa)
-    restore_to_original_replica_count: bool = False
-
-
-class _ScaledSpec(_Strict):
-    scale_target_ref: _Target
-    triggers: list[_Trigger]
-    # KEDA's own defaults.
-    polling_interval: int = 30
-    cooldown_period: int = 300
-    min_replica_count: int = 0
-    max_replica_count: int = 100
-    advanced: _Advanced = field(default_factory=_Advanced)
-
-
-class _ScaledObject(Struct):
-    metadata: _Metadata
-    spec: _ScaledSpec
-
-
-def _scaled_objects(kinds: Mapping[str, list[dict[str, Any]]]) -> list[_ScaledObject]:
+def _scaled_objects(kinds: Mapping[str, list[dict[str, Any]]]) -> list[ScaledObject]:
     if "ScaledJob" in kinds:
         raise ManifestError("ScaledJob: one machine runs only ScaledObjects: make it a Deployment with a ScaledObject")
-    return [msgspec.convert(document, _ScaledObject) for document in kinds.get("ScaledObject", [])]
+    return [msgspec.convert(document, ScaledObject) for document in kinds.get("ScaledObject", [])]
 
 
-def _workload(scaled: _ScaledObject, deployments: list[_Deployment]) -> Workload:
+def _workload(scaled: ScaledObject, deployments: list[Deployment]) -> Workload:
     spec = scaled.spec
     name = spec.scale_target_ref.name
     paused = [key for key in scaled.metadata.annotations if key.startswith("autoscaling.keda.sh/paused")]
@@ -239,7 +122,7 @@ def _target(command: list[str]) -> str:
     raise ManifestError(f"command must be [python, -m, functions, TARGET], got {command}")
 
 
-def _rule(spec: _ScaledSpec) -> Rule:
+def _rule(spec: ScaledObjectSpec) -> Rule:
     if spec.polling_interval < 1:
         raise ManifestError(f"pollingInterval must be at least 1 s, got {spec.polling_interval}")
     if spec.cooldown_period < 0:
@@ -258,18 +141,18 @@ def _rule(spec: _ScaledSpec) -> Rule:
         max_replicas=spec.max_replica_count,
         polling_interval_s=float(spec.polling_interval),
         cooldown_s=float(spec.cooldown_period),
-        up=_pace("scaleUp", behavior.scale_up, DEFAULT_UP),
-        down=_pace("scaleDown", behavior.scale_down, DEFAULT_DOWN),
+        up=_scaling_rules("scaleUp", behavior.scale_up, DEFAULT_UP),
+        down=_scaling_rules("scaleDown", behavior.scale_down, DEFAULT_DOWN),
     )
 
 
-def _trigger(trigger: _Trigger) -> Trigger:
+def _trigger(trigger: TriggerSpec) -> Trigger:
     if trigger.type != "rabbitmq":
-        raise ManifestError(f"trigger type {trigger.type!r}: one machine has no such source: use rabbitmq")
+        raise ManifestError(f"trigger type {trigger.type!r}: not available on one machine: use rabbitmq")
     if trigger.metric_type != "AverageValue":
         raise ManifestError(f"metricType {trigger.metric_type!r}: only AverageValue is honoured: remove the line")
     try:
-        metadata = msgspec.convert(trigger.metadata, _RabbitMetadata)
+        metadata = msgspec.convert(trigger.metadata, RabbitMetadata)
         queue(metadata.queue_name)
     except msgspec.ValidationError as error:
         raise ManifestError(f"trigger metadata: {_explain(str(error))}") from None
@@ -296,7 +179,7 @@ def _trigger(trigger: _Trigger) -> Trigger:
     )
 
 
-def _pace(name: str, scale: _Scale, default: Pace) -> Pace:
+def _scaling_rules(name: str, scale: ScaleSpec, default: ScalingRules) -> ScalingRules:
     policies = default.policies
     if scale.policies is not None:
         policies = tuple(Policy(p.type, p.value, p.period_seconds) for p in scale.policies)
@@ -311,7 +194,7 @@ def _pace(name: str, scale: _Scale, default: Pace) -> Pace:
     window_s = scale.stabilization_window_seconds
     if window_s is not None and not 0 <= window_s <= 3600:
         raise ManifestError(f"{name}: stabilizationWindowSeconds must be in 0..3600, got {window_s:g}")
-    return Pace(
+    return ScalingRules(
         stabilization_s=default.stabilization_s if window_s is None else window_s,
         policies=policies,
         select=scale.select_policy,
@@ -335,18 +218,18 @@ def _number(name: str, text: str) -> float:
     return number
 
 
-def _notes(name: str, spec: _ScaledSpec) -> tuple[str, ...]:
+def _notes(name: str, spec: ScaledObjectSpec) -> tuple[str, ...]:
     down = spec.advanced.horizontal_pod_autoscaler_config.behavior.scale_down
     if spec.max_replica_count > 1 and down.stabilization_window_seconds is None:
         return (
-            f"{name}: no scaleDown.stabilizationWindowSeconds, so the cluster's default holds: "
-            f"extra replicas go {DEFAULT_DOWN.stabilization_s:.0f} s after they were last needed",
+            f"{name}: no scaleDown.stabilizationWindowSeconds, so the cluster's default applies: "
+            f"surplus replicas stop {DEFAULT_DOWN.stabilization_s:.0f} s after they were last needed",
         )
     return ()
 
 
 def _explain(problem: str) -> str:
-    """Turn msgspec's sentence into ours: where, what, and the fix."""
+    """Rewrite msgspec's message as: where, what, and the fix."""
     what, _, where = problem.partition(" - at ")
     where = where.strip("`").removeprefix("$.").removeprefix("$") or "the document"
     unknown = re.fullmatch(r"Object contains unknown field `(.+)`", what)

@@ -1,4 +1,4 @@
-"""The replicas of one function as processes of this machine: started, drained, and started again when they die."""
+"""Replicas of one function as local processes: started, drained, and restarted when they die."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 
-from local.fork_server import Birth, ForkServer
+from local.fork_server import ForkServer, ReplicaSpec
 from local.manifest import Workload
 from local.process.backoff import Backoff
 from local.process.output import Output
@@ -24,12 +24,12 @@ class _Replica:
     started_at: float
     process: ForkServerProcess | None = None
     """None until it is forked."""
-    is_leaving: bool = False
+    is_stopping: bool = False
     task: asyncio.Task[None] | None = None
 
 
 class Pool:
-    """Keeps as many replicas of one function as were asked for last."""
+    """Keeps the requested number of replicas of one function running."""
 
     def __init__(self, workload: Workload, fork_server: ForkServer, output: Output) -> None:
         self._workload = workload
@@ -43,42 +43,42 @@ class Pool:
 
     @property
     def wanted(self) -> int:
-        """Replicas asked for, which a Deployment calls its `spec.replicas`."""
+        """Requested replicas: a Deployment's `spec.replicas`."""
         return self._wanted
 
     @property
     def running(self) -> int:
-        """Replicas that live and are not leaving."""
-        return sum(1 for r in self._replicas if not r.is_leaving and r.process is not None)
+        """Replicas that are alive and not stopping."""
+        return sum(1 for r in self._replicas if not r.is_stopping and r.process is not None)
 
     @property
     def pids(self) -> list[int]:
-        """Processes that live, oldest first, those that are leaving included."""
+        """Ids of live processes, oldest first, including those that are stopping."""
         return [r.process.pid for r in self._replicas if r.process is not None and r.process.pid is not None]
 
     def scale(self, replicas: int) -> None:
-        """Ask for so many replicas: the missing are started, of the superfluous the newest leave."""
+        """Set the number of replicas: missing ones start; surplus replicas stop, newest first."""
         self._wanted = replicas
         self._reconcile()
 
     async def stop(self) -> None:
-        """Let all leave, and wait until they have: at most the grace period."""
+        """Stop all replicas and wait until they have ended, at most the grace period."""
         self.scale(0)
         while tasks := [r.task for r in self._replicas if r.task is not None]:
             await asyncio.wait(tasks)
 
     def kill(self) -> None:
-        """End all at once; the broker delivers again what they had in hand."""
+        """Kill all replicas at once; the broker redelivers their unacknowledged messages."""
         self._wanted = 0
         self._is_killed = True
         for replica in self._replicas:
-            replica.is_leaving = True
+            replica.is_stopping = True
             _signal(replica, signal.SIGKILL)
 
     def _reconcile(self) -> None:
-        staying = [r for r in self._replicas if not r.is_leaving]
+        staying = [r for r in self._replicas if not r.is_stopping]
         for replica in staying[self._wanted :]:
-            self._dismiss(replica)
+            self._stop_replica(replica)
         delay_s = self._waits_until - time.monotonic()
         if len(staying) >= self._wanted:
             return
@@ -94,11 +94,11 @@ class Pool:
         taken = {r.slot for r in self._replicas}
         return next(n for n in range(len(taken) + 1) if n not in taken)
 
-    def _dismiss(self, replica: _Replica) -> None:
-        replica.is_leaving = True
+    def _stop_replica(self, replica: _Replica) -> None:
+        replica.is_stopping = True
         if replica.process is not None:
             _signal(replica, signal.SIGKILL if self._is_killed else signal.SIGTERM)
-            # Kubernetes' order: SIGTERM, the grace period, SIGKILL.
+            # As Kubernetes does: SIGTERM, the grace period, SIGKILL.
             asyncio.get_running_loop().call_later(self._workload.grace_s, _signal, replica, signal.SIGKILL)
 
     async def _live(self, replica: _Replica) -> None:
@@ -109,9 +109,11 @@ class Pool:
             reason = f"could not be started: {error}"
         finally:
             self._replicas.remove(replica)
-        if replica.is_leaving:
+        if replica.is_stopping:
             if reason == "was killed (SIGKILL)":
-                self._output.say(f"{name:<9}did not finish in its {self._workload.grace_s:.0f} s of grace: {reason}")
+                self._output.say(
+                    f"{name:<9}did not stop within its grace period of {self._workload.grace_s:.0f} s: {reason}"
+                )
             return
         delay_s = self._backoff.failed(time.monotonic() - replica.started_at)
         self._waits_until = time.monotonic() + delay_s
@@ -120,23 +122,23 @@ class Pool:
         self._reconcile()
 
     async def _run(self, replica: _Replica) -> str:
-        """Start the process and follow it to its end; returns how it ended."""
+        """Run the process until it ends; returns how it ended."""
         workload = self._workload
-        birth = Birth(
+        spec = ReplicaSpec(
             target=workload.target,
             slot=f"{workload.name}.{replica.slot}",
-            # Drained before SIGKILL comes: what cannot be finished is given back, not cut off.
+            # Shorter than the time to SIGKILL, so that unfinished work is requeued rather than cut off.
             env={**workload.env, "BONGSU_GRACE_S": f"{max(1.0, workload.grace_s - 5):g}"},
             log_file=self._output.log_file(workload.name),
             grace_s=workload.grace_s,
         )
-        process, reader = await self._fork_server.start(birth)
+        process, reader = await self._fork_server.start(spec)
         replica.process = process
-        if replica.is_leaving:  # dismissed while it was being forked
-            self._dismiss(replica)
+        if replica.is_stopping:  # asked to stop while it was being forked
+            self._stop_replica(replica)
         follow = asyncio.create_task(self._follow(reader))
         code = await _ended(process)
-        # A grandchild may hold the pipe open: what it says then is not waited for.
+        # A grandchild may hold the pipe open: do not wait for its output.
         await asyncio.wait([follow], timeout=1.0)
         last = "" if not follow.done() else follow.result()
         follow.cancel()

@@ -1,7 +1,7 @@
-"""Imported once, by the process that all replicas are forked from: what they share is loaded and paid for here.
+"""Imported once, by the process that all replicas are forked from: it loads the modules that they share.
 
-Nothing here may start a thread or an event loop, or open a file: a fork would copy it half alive. The runner's
-environment keeps the libraries below from it.
+Nothing here may start a thread or an event loop, or open a file: a fork would copy it in an unusable state. The
+runner's environment keeps the libraries below from doing so.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import os
 from local.fork_server import PRELOAD
 from local.process import parent_watch
 
-# What every replica needs. What a function imports only when it needs it, to start quickly on a cluster, it names in
-# its LATE_IMPORTS, and a fork inherits that too. That a session opened after the fork infers is a test (onnxruntime
-# starts its threads with the session, not before).
+# Modules that every replica needs. A function lists in LATE_IMPORTS what it imports late, to start quickly on a
+# cluster, and a fork inherits those too. onnxruntime starts its threads with a session, not at import: a test checks
+# that a session opened after the fork works.
 _COMMON = (
     "functions.broker.sqlite",
     "functions.cli",  # the main module of `bongsu`, which multiprocessing imports again in each child
@@ -26,7 +26,7 @@ _COMMON = (
 def _import(name: str) -> object:
     try:
         return importlib.import_module(name)
-    except (Exception, SystemExit):  # whatever a user's file does at import; its replica says it
+    except (Exception, SystemExit):  # a user's file may raise anything at import; its replica reports it
         return None
 
 
@@ -36,7 +36,7 @@ def _load(names: str) -> None:
     for name in filter(None, [*_COMMON, *names.split(",")]):
         for late in getattr(_import(name), "LATE_IMPORTS", ()):
             _import(late)
-    # Objects made so far never go away, so the collector need not touch, and thereby copy, their pages.
+    # Objects made so far are never freed, so the collector need not touch, and thereby copy, their pages.
     gc.collect()
     gc.freeze()
 

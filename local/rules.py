@@ -1,7 +1,7 @@
-"""How many replicas a queue is worth: KEDA's and the HPA's rules as plain decisions; the autoscaler asks here.
+"""How many replicas a queue needs: KEDA's and the HPA's rules as pure functions, called by the autoscaler.
 
-KEDA alone moves a workload between 0 and 1 (`poll`), the Kubernetes autoscaler alone between 1 and N (`sync`), each at
-its own pace. `tests/local/golden_replicas.json` holds what a real cluster decided; these rules decide the same.
+Only KEDA scales a workload between 0 and 1 (`poll`), only the Kubernetes autoscaler between 1 and N (`sync`), each at
+its own interval. `tests/local/golden_replicas.json` holds decisions of a real cluster, which these rules reproduce.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from typing import Literal
 from functions.broker import Depth
 
 HPA_SYNC_S = 15.0
-"""How often the Kubernetes autoscaler looks: the default of its controller."""
+"""Sync interval of the Kubernetes autoscaler: the default of its controller."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load(Depth):
-    """A queue's depth, and how many messages a second were put into it lately."""
+    """A queue's depth, and its recent publish rate in messages a second."""
 
     rate: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """One queue to watch, and what one replica of work on it is."""
+    """One queue to watch, and how much work one replica takes."""
 
     queue: str
     value: float
-    """Messages (a second, if it counts a rate) that one replica is worth."""
+    """Messages (a second, if it counts a rate) for each replica."""
     activation: float = 0.0
     """Messages (a second) above which, strictly, the workload wakes from zero."""
     counts_unacked: bool = False
     """False over amqp, which sees waiting messages only; True over http, which also sees those in work."""
     counts_rate: bool = False
-    """KEDA's MessageRate: what is published a second, however soon it is done."""
+    """KEDA's MessageRate: messages published a second, however soon they are handled."""
 
     def messages(self, depth: Depth) -> float:
-        """What of this depth the trigger sees."""
+        """The messages of this depth that the trigger counts."""
         if self.counts_rate:
             return depth.rate if isinstance(depth, Load) else 0.0
         return depth.ready + (depth.unacked or 0) if self.counts_unacked else depth.ready
@@ -47,7 +47,7 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """At most so much change in a period."""
+    """The largest change allowed in a period."""
 
     kind: Literal["Pods", "Percent"]
     value: int
@@ -55,7 +55,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class ScalingRules:
     """How fast the HPA may move in one direction."""
 
     stabilization_s: float
@@ -64,9 +64,9 @@ class Pace:
     tolerance: float = 0.1
 
 
-# What a HorizontalPodAutoscaler does where its manifest is silent.
-DEFAULT_UP = Pace(0.0, (Policy("Pods", 4, 15.0), Policy("Percent", 100, 15.0)))
-DEFAULT_DOWN = Pace(300.0, (Policy("Percent", 100, 15.0),))
+# Defaults of a HorizontalPodAutoscaler.
+DEFAULT_UP = ScalingRules(0.0, (Policy("Pods", 4, 15.0), Policy("Percent", 100, 15.0)))
+DEFAULT_DOWN = ScalingRules(300.0, (Policy("Percent", 100, 15.0),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ class Rule:
     max_replicas: int = 100
     polling_interval_s: float = 30.0
     cooldown_s: float = 300.0
-    up: Pace = DEFAULT_UP
-    down: Pace = DEFAULT_DOWN
+    up: ScalingRules = DEFAULT_UP
+    down: ScalingRules = DEFAULT_DOWN
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -97,7 +97,7 @@ def is_active(rule: Rule, depths: Depths) -> bool:
 
 
 def desired_replicas(rule: Rule, depths: Depths, current: int) -> int:
-    """What the HPA would like, before its pace is applied: the most that any trigger asks for.
+    """The HPA's recommendation before its scaling policies apply: the highest of all triggers.
 
     Args:
         current: replicas now, at least 1: the HPA does nothing at zero.
@@ -106,14 +106,14 @@ def desired_replicas(rule: Rule, depths: Depths, current: int) -> int:
         _replicas_for(t.messages(depths[t.queue]), t.value, current, rule) for t in rule.triggers if t.queue in depths
     ]
     if len(wanted) < len(rule.triggers):
-        # As the HPA: a metric that cannot be read may hide work, so it can only hold replicas back from going.
+        # As the HPA does: an unreadable metric may hide work, so it can only prevent scaling down.
         wanted.append(current)
     return _clamp(max(wanted, default=current), rule)
 
 
 def _replicas_for(messages: float, value: float, current: int, rule: Rule) -> int:
     ratio = messages / (value * current)
-    # Written like the HPA's own comparison: 1.1 counts as within 1 + 0.1, although 1.1 - 1 > 0.1 in floats.
+    # Same comparison as the HPA's: 1.1 counts as within 1 + 0.1, although 1.1 - 1 > 0.1 in floats.
     if 1.0 - rule.down.tolerance <= ratio <= 1.0 + rule.up.tolerance:
         return current
     return math.ceil(messages / value)
@@ -125,7 +125,7 @@ def _clamp(replicas: int, rule: Rule) -> int:
 
 @dataclass(slots=True)
 class Scaler:
-    """The memory that one workload's rule needs: when it was last active, what was recommended and done.
+    """State of one workload's rule: when it was last active, recent recommendations and changes.
 
     Times are seconds of any one monotonic clock.
     """
@@ -137,13 +137,13 @@ class Scaler:
     _removed: list[tuple[float, int]] = field(default_factory=list)
 
     def poll(self, now: float, depths: Depths, current: int) -> int:
-        """KEDA's part, each polling interval: wake from zero, or take the last step to zero after the cooldown."""
+        """KEDA's part, each polling interval: scale from zero to one, or to zero after the cooldown."""
         rule = self.rule
         if is_active(rule, depths):
             self.active_at = now
             return current if current >= max(rule.min_replicas, 1) else max(rule.min_replicas, 1)
         if len(depths) < len(rule.queues):
-            return current  # An unread queue may hold work: decide nothing.
+            return current  # An unreadable queue may hold work: keep the replicas.
         if current < rule.min_replicas:
             return rule.min_replicas
         if current and not rule.min_replicas and now - self.active_at >= rule.cooldown_s:
@@ -166,7 +166,7 @@ class Scaler:
         return wanted
 
     def _stabilize(self, now: float, desired: int, current: int) -> int:
-        """Go up only to the least, down only to the most that was recommended in each direction's window."""
+        """Scale up only to the lowest and down only to the highest recommendation in each direction's window."""
         up_s, down_s = self.rule.up.stabilization_s, self.rule.down.stabilization_s
         self._recommended = [(at, n) for at, n in self._recommended if now - at < max(up_s, down_s)]
         least = min([desired, *(n for at, n in self._recommended if now - at < up_s)])

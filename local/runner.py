@@ -1,4 +1,4 @@
-"""The whole relay on one machine: starts what is always on, scales what is not, and stops all of it in order."""
+"""The whole pipeline on one machine: runs the services, scales the functions, and stops everything in order."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ _DEMO = Path(__file__).parent / "demo"
 _API_READY_S = 10.0
 _PORT_FREE_S = 5.0
 _SAME_SIGNAL_S = 0.5
-"""`timeout` and some shells send the same signal twice, to us and to our group: nobody has asked to hurry."""
+"""`timeout` and some shells signal both us and our group: a repeat this soon is not a second request."""
 _METRICS_PORT = "BONGSU_METRICS_PORT"
-"""A port for one process; here the map's `/metrics` speaks for all."""
+"""The metrics port of a single process: not passed to the children, as the map's `/metrics` serves for all."""
 
 
 class RunError(Exception):
-    """The relay cannot be started; one line with the value and the fix."""
+    """The pipeline cannot be started; one line with the value and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `bongsu run` was asked for."""
+    """Options of `bongsu run`."""
 
     cameras: Path | None = None
-    """None: `cameras.yaml` here, or the demo's."""
+    """None: `cameras.yaml` in the current folder, or the demo's."""
     is_demo: bool = False
     state: Path = Path("state")
     host: str = "127.0.0.1"
     port: int = 8080
     keda: Path | None = None
-    """None: Bongsu's own, and those of `keda` here."""
+    """None: Bongsu's own, and those in `keda` of the current folder."""
 
 
 async def run(options: Options) -> None:
-    """Run until SIGINT or SIGTERM; a second one hurries. No process is left when this returns.
+    """Run until SIGINT or SIGTERM; a second one kills at once. No process is left when this returns.
 
     Raises:
-        RunError: something that it needs is missing, wrong or taken.
+        RunError: a file, a port or the state folder is missing, invalid or in use.
     """
     try:
         cameras = _find_cameras(options)
@@ -77,7 +77,7 @@ async def run(options: Options) -> None:
 
 
 def find_workloads(folder: Path | None) -> list[Workload]:
-    """What is scaled: the workloads of one folder.
+    """The workloads to scale.
 
     Args:
         folder: Where the manifests are. None: those that come with Bongsu, and those of `keda` here, which take the
@@ -123,7 +123,7 @@ class _Relay:
         self._api.start()
         scaling = None
         try:
-            # The page first: it is what somebody waits for. The rest shares the processor with it.
+            # The page first, as the user waits for it; then the rest, which shares the CPU with it.
             answers = asyncio.create_task(_answers(self._options.host, self._options.port, _API_READY_S))
             await _first(answers, stopping.wait())
             if answers.done() and not answers.result():
@@ -142,21 +142,21 @@ class _Relay:
         finally:
             await self._stop(scaling, hurrying)
         if scaling is not None and not scaling.cancelled():
-            scaling.result()  # It only ends by itself when it fails: let that be seen.
+            scaling.result()  # This task only ends when it fails: raise its error.
 
     async def _stop(self, scaling: asyncio.Task[None] | None, hurrying: asyncio.Event) -> None:
         say = self._output.say
-        say("bongsu   stopping: motion, then the functions finish what they have, then the map (Ctrl-C again hurries)")
+        say("bongsu   stopping: motion, then the functions finish their events, then the map (Ctrl-C again kills them)")
         in_order = asyncio.create_task(self._stop_in_order(scaling))
         await _first(hurrying.wait(), asyncio.shield(in_order))
         if not in_order.done():
-            say("bongsu   hurrying: what is in work will be delivered again next time")
+            say("bongsu   killing: unfinished events are redelivered in the next run")
             for service in (self._motion, *self._sources, self._api):
                 service.kill()
             for pool in self._pools:
                 pool.kill()
         await in_order
-        say("bongsu   stopped; what still waits is kept for the next run")
+        say("bongsu   stopped; waiting events are kept for the next run")
 
     async def _stop_in_order(self, scaling: asyncio.Task[None] | None) -> None:
         await self._motion.stop()
@@ -186,7 +186,7 @@ def _find_cameras(options: Options) -> Path:
 
 
 async def _require_port(host: str, port: int) -> None:
-    """Make sure that the map can be served here; a run that was killed may need seconds to let go of its port."""
+    """Make sure that the map can be served here; the port of a killed run may stay in use for some seconds."""
     if not 0 < port < 65_536:
         raise RunError(f"--port {port}: must be 1 to 65535, such as --port 8080")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -206,7 +206,7 @@ async def _require_port(host: str, port: int) -> None:
 
 
 def _environment(options: Options, state: State) -> Mapping[str, str]:
-    """What every child gets; set in this process, since the fork server takes it from here."""
+    """Environment of every child; set in this process, as the fork server inherits it."""
     here = str(Path.cwd())
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     return {
@@ -217,21 +217,21 @@ def _environment(options: Options, state: State) -> Mapping[str, str]:
         "BONGSU_HTTP_HOST": options.host,
         "BONGSU_HTTP_PORT": str(options.port),
         "BONGSU_LOG_FORMAT": "json",
-        # Queues by region are for several sites.
+        # Queues by region are for deployments with several sites.
         "BONGSU_REGIONS": "",
         "BONGSU_REGION": "",
         "PROMETHEUS_MULTIPROC_DIR": str(state.prometheus),
         "PYTHONPATH": os.pathsep.join(dict.fromkeys([here, *filter(None, paths)])),
         "PYTHONUNBUFFERED": "1",
-        # Without these, importing numpy, cv2 and onnxruntime starts threads, which no fork can take along; and
-        # onnxruntime (since 1.29) would report what it runs to its makers.
+        # Without these, importing numpy, cv2 and onnxruntime starts threads, which do not survive a fork, and
+        # onnxruntime (since 1.29) sends telemetry.
         "OPENBLAS_NUM_THREADS": "1",
         "ORT_DISABLE_TELEMETRY": "1",
     }
 
 
 async def _declare(state: State, workloads: list[Workload]) -> None:
-    """Make every queue, so that no event is unroutable while its function has never run."""
+    """Declare every queue, so that events can be routed before their function has ever run."""
     names = [MOTION, *(name for workload in workloads for name in workload.rule.queues)]
     try:
         broker = await connect(state.broker_url)
@@ -273,13 +273,13 @@ def _catch_signals() -> tuple[asyncio.Event, asyncio.Event]:
             hurrying.set()
 
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # `nohup` has asked to go on
+        if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # under `nohup`, SIGHUP is ignored
             loop.add_signal_handler(signum, caught)
     return stopping, hurrying
 
 
 async def _first(*waits: object) -> None:
-    """Wait for the first of these; the others are cancelled, but for tasks, which belong to their makers."""
+    """Wait for the first of these; the others are cancelled, except tasks, which their creators own."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]  # type: ignore[call-overload]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -308,14 +308,14 @@ def _answers_now(host: str, port: int) -> bool:
 
 
 def _shown_host(host: str) -> str:
-    """The address to type in a browser on this machine."""
+    """The host to type in a browser on this machine."""
     if host in ("0.0.0.0", "::", ""):
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
 
 
 def warn_of_open_host(host: str) -> str | None:
-    """A line of warning if others can reach the page."""
+    """One line of warning if other machines can reach the page."""
     if host in ("127.0.0.1", "::1", "localhost"):
         return None
     return f"--host {host}: the map and its pictures can be read by everyone who reaches this machine"

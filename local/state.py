@@ -1,4 +1,4 @@
-"""The state folder of one machine: what lives where, and that only one `bongsu run` uses it."""
+"""The state folder of one machine: its paths, and the lock that keeps it to one `bongsu run`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import IO
 _NEEDED_BYTES = 100_000_000
 _FOLDERS = ("snapshots", "logs", "prometheus")
 _FILES = ("broker.db", "bongsu.db", "run.lock", "scale.json")
-"""How the names of our files begin: SQLite keeps others beside its own."""
+"""Prefixes of our files' names: SQLite adds further files beside its own."""
 
 
 class StateError(Exception):
@@ -51,13 +51,14 @@ class State:
 
 
 def open_state(root: Path) -> tuple[State, IO[str]]:
-    """Make the folder ready, and lock it for this process.
+    """Prepare the folder, and lock it for this process.
 
-    From then on this process and its children make files for their owner alone: the broker's file holds frames that
-    nobody has redacted. What an older version left open to others is closed; files of somebody else are left alone.
+    From then on this process and its children create files that only their owner can read: the broker's file holds
+    unredacted frames. Files of an older version that others can read are restricted too; files of other users are not
+    changed.
 
     Returns:
-        The state, and the lock: it holds until it is closed or this process ends, however it ends.
+        The state, and the lock file: the lock is held until it is closed or this process ends in any way.
 
     Raises:
         StateError: not writable, full, or in use.
@@ -69,7 +70,7 @@ def open_state(root: Path) -> tuple[State, IO[str]]:
             folder.mkdir(parents=True, exist_ok=True)
         _close_to_others(state.root)
         lock = _lock(state.root / "run.lock")
-        # Counters and replicas of the last run: this run counts from zero, as a restarted process does.
+        # Metrics and status of the last run: this run counts from zero, as a restarted process does.
         for path in (*state.prometheus.iterdir(), state.status_file):
             path.unlink(missing_ok=True)
         probe = state.root / ".probe"
@@ -88,11 +89,11 @@ def open_state(root: Path) -> tuple[State, IO[str]]:
 
 
 def _close_to_others(root: Path) -> None:
-    """Take from group and others what rights they have to our own files, and to the folder if it holds nothing else."""
+    """Remove the rights of group and others to our own files, and to the folder if it holds nothing else."""
     entries = list(root.iterdir())
     ours = [entry for entry in entries if entry.name in _FOLDERS or entry.name.startswith(_FILES)]
     for entry in ours:
-        # A folder that is closed already keeps others from what lies in it: one look is enough.
+        # A folder that is restricted already protects its files: nothing more to check.
         if entry.name in _FOLDERS and entry.stat().st_mode & 0o077:
             for path in entry.rglob("*"):
                 _close(path)

@@ -1,1 +1,1 @@
-"""Networks: their files and digests, the backends that run them, and how their outputs are read."""
+"""Networks: weight files and digests, the backends that run them, and the decoding of their outputs."""

@@ -1,8 +1,8 @@
-"""Reads `.pt` files into networks of torch; training, export and the backend on torch use it. Needs the `train` extra.
+"""Reads `.pt` files into torch networks, for training, export and the torch backend. Needs the `train` extra.
 
 Two kinds hold tensors only, and are read with `weights_only`, which cannot run code: our own (`write_state`), and a
-bare state dict of YOLOv8 on COCO. The third, a checkpoint of ultralytics, is a pickle and may run code; it is opened
-only where that is asked for. All are read only if their sha256 is recorded.
+bare state dict of YOLOv8 on COCO. The third, an ultralytics checkpoint, is a pickle and may run code; it is opened only
+on request. All are read only if their sha256 is recorded.
 """
 
 from __future__ import annotations
@@ -25,47 +25,47 @@ from functions import HAZARDS
 from models.registry import ModelError, read_verified
 
 _SIZES = {16: "n", 32: "s", 48: "m", 64: "l", 80: "x"}
-"""Channels of the first convolution, by which YOLOv8's sizes differ."""
+"""YOLOv8's size by the number of channels of its first convolution."""
 _COCO_CLASSES = 80
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A network of torch and, where the file says so, the longer side in pixels that it was made for (else 0)."""
+    """A torch network and, where the file has it, the longer side in pixels of its training pictures (else 0)."""
 
     network: Any
     size_px: int
 
 
-class RawHead(torch.nn.Module):  # type: ignore[misc]  # where torch is not installed, it is of any kind
-    """A network that tells what `Backend.infer` tells, and makes no boxes of it."""
+class RawHead(torch.nn.Module):  # type: ignore[misc]  # Any where torch is not installed
+    """A network with the outputs of `Backend.infer`, before they are decoded to boxes."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
         self._network = network.fuse(verbose=False).eval()
-        # Ultralytics' head would go on to boxes, by places that it keeps for pictures of the last size: threads that
-        # run pictures of several sizes would take each other's.
+        # Ultralytics' head would decode boxes with anchors that it caches for the last picture size: threads that
+        # run pictures of several sizes would use each other's anchors.
         self._network.model[-1]._inference = _no_boxes
 
     def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sides and classes, of pictures of shape (n, 3, height, width)."""
-        told = self._network(pictures)[1]
-        return told["boxes"], told["scores"]
+        """Box sides and class scores of pictures of shape (n, 3, height, width)."""
+        outputs = self._network(pictures)[1]
+        return outputs["boxes"], outputs["scores"]
 
 
-def _no_boxes(told: dict[str, Any]) -> None:
-    """What a head makes of what it tells: nothing."""
+def _no_boxes(outputs: dict[str, Any]) -> None:
+    """Replaces the head's decoding step: does nothing."""
 
 
 def read_checkpoint(path: Path, *, pickles: bool = False) -> Checkpoint:
-    """Build the network that a file holds.
+    """Build the network in a file.
 
     Args:
         path: the `.pt` file.
-        pickles: also open checkpoints of ultralytics.
+        pickles: also open ultralytics checkpoints.
 
     Raises:
-        ModelError: not recorded, not the recorded one, or none of the kinds above.
+        ModelError: its digest is not recorded or differs, or it is not of one of the kinds above.
     """
     content = read_verified(path)
     try:
@@ -73,30 +73,30 @@ def read_checkpoint(path: Path, *, pickles: bool = False) -> Checkpoint:
     except pickle.UnpicklingError:
         if not pickles:
             raise ModelError(
-                f"{path} holds more than tensors: make a safe file of it with `detect.training.export state`"
+                f"{path} holds more than tensors: convert it to a safe file with `detect.training.export state`"
             ) from None
         stored = torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
-        # A run's own size; who trained elsewhere may have said none.
+        # The size of the training run; a checkpoint trained elsewhere may not have it.
         size_px = int(stored.get("train_args", {}).get("imgsz") or 0)
         return Checkpoint((stored.get("ema") or stored["model"]).float(), size_px)
-    except Exception as error:  # torch complains of a broken file in a dozen ways
-        raise ModelError(f"{path} is no file of torch: {error}") from error
+    except Exception as error:  # torch raises many kinds of errors for a broken file
+        raise ModelError(f"{path} is not a valid PyTorch checkpoint: {error}") from error
     try:
         if "state" in stored:
             return Checkpoint(_built(stored["state"], int(stored["classes"])), int(stored["size_px"]))
         return Checkpoint(_built(stored, _COCO_CLASSES), 0)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{path} holds no YOLOv8: {error}") from error
+        raise ModelError(f"{path} is not a YOLOv8 network: {error}") from error
 
 
 def blend(start: Any, runs: Sequence[Any], share: float) -> Any:
-    """The start with every tensor moved towards the mean of what runs made of it: 0 is the start, 1 the mean.
+    """Interpolate every tensor from the start towards the mean of its fine-tunes: share 0 is the start, 1 the mean.
 
-    Between a network and its fine-tune there are some that know what both know, and do better than either on pictures
-    from elsewhere; so does the mean of several fine-tunes, whose errors differ.
+    Between a network and its fine-tune lie networks that do better than either on pictures of other origin; the mean of
+    several fine-tunes does better too, as their errors differ.
 
     Raises:
-        ModelError: they are not of one shape.
+        ModelError: the networks differ in shape.
 
     Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models" and "Model soups".
     """
@@ -116,7 +116,7 @@ def blend(start: Any, runs: Sequence[Any], share: float) -> Any:
 
 
 def as_yolo(network: Any) -> Any:
-    """The network in ultralytics' own wrapper, which trains and exports."""
+    """The network in ultralytics' wrapper, which trains and exports it."""
     from ultralytics import YOLO
 
     yolo = YOLO("yolov8n.yaml")
@@ -126,7 +126,7 @@ def as_yolo(network: Any) -> Any:
 
 
 def write_state(network: Any, size_px: int, path: Path) -> None:
-    """Write a network's tensors in half precision, and what is needed to build it around them."""
+    """Write a network's tensors in half precision, with the facts needed to rebuild it."""
     state = {name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()}
     torch.save({"state": state, "classes": len(network.names), "size_px": size_px}, path)
 
@@ -134,7 +134,7 @@ def write_state(network: Any, size_px: int, path: Path) -> None:
 def _built(state: dict[str, Any], classes: int) -> Any:
     size = _SIZES[int(state["model.0.conv.weight"].shape[0])]
     network = DetectionModel(f"yolov8{size}.yaml", nc=classes, verbose=False)
-    # The head of a network that was once trained on more classes keeps the width that it had then.
+    # The head of a network once trained on more classes keeps its former width.
     width = int(state["model.22.cv3.0.0.conv.weight"].shape[0])
     if network.model[-1].cv3[0][-1].in_channels != width:
         branches = DetectionModel(f"yolov8{size}.yaml", nc=width, verbose=False).model[-1].cv3

@@ -1,6 +1,6 @@
-"""Reads what the head of a YOLOv8 says: likely places first, then boxes for those alone. `models/network.py` calls it.
+"""Decodes the raw outputs of a YOLOv8 head: filters cells by score, then decodes boxes for those alone.
 
-The network leaves this undone: of some thousand places a handful holds anything, and only theirs need a box.
+`models/network.py` calls it. The network's own decoding is left out, as few of its thousands of cells hold an object.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from models.backends import Floats
 Numbers = np.ndarray[tuple[int, ...], np.dtype[np.intp]]
 
 _STRIDES = (8, 16, 32)
-"""Sides of the cells of its three grids, in pixels, in the order in which it tells them."""
+"""Strides of the three grids in pixels, in output order."""
 _BINS = 16
-"""Each side of a box is told as how likely it lies 0, 1, ... 15 cells from the middle of its own."""
+"""Each side of a box is a distribution over distances of 0, 1, ... 15 cells from the centre of its cell."""
 
 
 def read_boxes(
     sides: Floats, classes: Floats, seen: tuple[int, int], numbers: Sequence[int], min_confidence: float
 ) -> tuple[Floats, Floats, Numbers]:
-    """The boxes of one picture that reach a confidence, one a place, overlapping ones included.
+    """The boxes of one picture that reach a confidence, one per cell, overlapping ones included.
 
     Args:
-        sides: of `Backend.infer`, for one picture: shape (64, places).
-        classes: likewise, shape (classes, places).
-        seen: height and width of what the network saw, in pixels.
-        numbers: the classes that count; a place is what it is most like among them.
+        sides: from `Backend.infer`, for one picture: shape (64, cells).
+        classes: likewise, shape (classes, cells).
+        seen: height and width of the network's input, in pixels.
+        numbers: the classes to consider; a cell gets the best of them.
         min_confidence: in (0, 1).
 
     Returns:
-        left, top, width, height in pixels, shape (k, 4); confidence, shape (k,); which of `numbers`, shape (k,). NaN is
-        under every confidence; a box may hold it.
+        left, top, width, height in pixels, shape (k, 4); confidence, shape (k,); index in `numbers`, shape (k,). A NaN
+        score is below every confidence; a box may contain NaN.
     """
     scores = classes[list(numbers)]
     best = scores.max(axis=0)
@@ -55,7 +55,7 @@ def _boxes(sides: Floats, places: Numbers, seen: tuple[int, int]) -> Floats:
 
 
 def _middles(places: Numbers, seen: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
-    """Of the cells with these numbers: x and y of the middle and the side, in pixels, each of shape (k,)."""
+    """Centre x, centre y and stride of the cells with these indices, in pixels, each of shape (k,)."""
     ends = np.cumsum([(seen[0] // stride) * (seen[1] // stride) for stride in _STRIDES])
     grid = np.searchsorted(ends, places, side="right")
     stride = np.asarray(_STRIDES)[grid]

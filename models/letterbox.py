@@ -1,6 +1,6 @@
-"""How a picture is fitted into what a network sees, and how places found there are told in fractions of the picture.
+"""Fits pictures into a network's input, and converts boxes found there to fractions of the picture.
 
-`models/network.py` calls it for each inference, `detect/training/export.py` for the pictures int8 is calibrated with.
+`models/network.py` calls it for each inference, `detect/training/export.py` for the calibration pictures of int8.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from models.backends import Floats
 Image = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 _STEP_PX = 32
-"""The coarsest cells of the network: both sides of what it sees are multiples of it."""
+"""The network's largest stride: both sides of its input are multiples of it."""
 _GRAY = 114
-"""Padding, as in training."""
+"""Grey level of the padding, as in training."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """Where a picture lies in the least rectangle of whole cells that holds it, in pixels of the network's input."""
+    """Position of a picture in the smallest input of whole cells that holds it, in pixels of the network's input."""
 
     left: int
     top: int
@@ -33,7 +33,7 @@ class Fit:
     seen_height: int
 
     def to_fractions(self, corners: Floats) -> Floats:
-        """Boxes in fractions of the picture.
+        """Convert boxes to fractions of the picture.
 
         Args:
             corners: left, top, width, height of each box in pixels of the network's input, shape (k, 4).
@@ -50,10 +50,10 @@ class Fit:
 def fit(shape: tuple[int, ...], size_px: int) -> Fit:
     """Scale a picture so that its longer side is `size_px`, and centre it.
 
-    A wide picture is not filled up to a square: a camera of 16:9 would spend two fifths of the time on grey.
+    A wide picture is not padded to a square: a 16:9 camera would spend two fifths of the time on padding.
 
     Args:
-        shape: height and width of the picture, perhaps more.
+        shape: height and width of the picture; further sizes are ignored.
         size_px: a multiple of 32.
     """
     height, width = shape[:2]
@@ -65,11 +65,11 @@ def fit(shape: tuple[int, ...], size_px: int) -> Fit:
 
 
 def letterbox(images: Sequence[Image], fits: Sequence[Fit]) -> Floats:
-    """Pictures as a network sees them: fitted and centred on grey, as RGB planes in [0, 1].
+    """Make a network's input: pictures scaled and centred on grey, as RGB planes in [0, 1].
 
     Args:
         images: BGR, uint8, shape (H, W, 3).
-        fits: of each picture; all see the same size.
+        fits: one for each picture; all have the same input size.
 
     Returns:
         Shape (n, 3, seen_height, seen_width).

@@ -1,4 +1,4 @@
-"""The networks: JPEG bytes in, detections out, whichever backend runs them. The detector's worker calls it."""
+"""Runs a network on pictures and returns detections, on any backend. The detector's worker calls it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from models.letterbox import Fit, Image, fit, letterbox
 from models.registry import WEIGHTS, ModelError
 
 SCENE_LABELS = {0: "person", 1: "bicycle", 2: "car", 3: "motorcycle", 5: "bus", 7: "truck"}
-"""What the scene network is asked for, by its class number in COCO."""
+"""Labels of the scene network that are used, by class number in COCO."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Parameters of mallopt(3)."""
+"""Parameter numbers of mallopt(3)."""
 _REDUCED = (8, 4, 2)
-"""Scales at which a JPEG can be decoded for less: libjpeg-turbo has fast code for these."""
+"""Scales at which libjpeg-turbo decodes a JPEG faster."""
 _BLANK = 2.0
-"""Standard deviation in levels of 255: a flame of 12x12 px alone in a dark picture of 640x360 has 5."""
+"""Standard deviation in grey levels (0 to 255): a flame of 12x12 px alone in a dark picture of 640x360 has 5."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,12 @@ class Spec:
     """One network.
 
     Attributes:
-        path: its file.
+        path: weight file.
         labels: by class number.
-        min_confidence: the least that is worth keeping.
-        iou: overlap that means "the same".
-        int8: a copy that a CPU with VNNI runs in its place, if it is there.
-        classes: how many the network tells, if it tells more than are labelled.
+        min_confidence: detections below it are discarded.
+        iou: overlap above which two boxes count as the same object.
+        int8: a quantized copy that a CPU with VNNI runs instead, if it exists.
+        classes: number of the network's classes, if it has more than are labelled.
     """
 
     path: Path
@@ -52,31 +52,31 @@ class Spec:
     classes: int | None = None
 
 
-# 0.25: weaker boxes say nothing for a hazard, and would speak against it by lowering the median of a burst.
+# 0.25: weaker boxes are not evidence for a hazard, and would lower the median of a burst.
 HAZARD = Spec(
     WEIGHTS / "hazard4_320.onnx",
     dict(enumerate(HAZARDS)),
     min_confidence=0.25,
     int8=WEIGHTS / "hazard4_320_int8.onnx",
 )
-# 0.2: a head that is mosaicked without need costs less than one that is not.
+# 0.2: pixelating something that is not a head costs less than missing one.
 SCENE = Spec(WEIGHTS / "scene_640.onnx", SCENE_LABELS, min_confidence=0.2, classes=80)
 
 
 class Network:
-    """A YOLOv8 network and how its scores are read."""
+    """A YOLOv8 network with the decoding of its outputs."""
 
     def __init__(self, spec: Spec, threads: int = 2, device: str = "auto", lanes: int = 1) -> None:
         """Load a network.
 
         Args:
-            spec: which one.
-            threads: of one inference.
+            spec: the network to load.
+            threads: CPU threads of one inference.
             device: see `models.backends.open_backend`.
             lanes: how many threads may call `detect` at once.
 
         Raises:
-            ModelError: the file is missing, is not the one that was shipped, or is no such network.
+            ModelError: the file is missing, its digest differs, or it is not such a network.
         """
         _give_back_memory()
         self._labels = spec.labels
@@ -84,20 +84,20 @@ class Network:
         self._iou = spec.iou
         self._backend = open_backend(spec.path, device, threads, spec.int8, lanes)
         self.size_px = self._backend.size_px
-        # Numbers alone say which class is which: another network's first ones would pass for these.
+        # Classes are known by number alone: without this check another network's classes would get these labels.
         if self._backend.classes != (wanted := spec.classes or len(spec.labels)):
             raise ModelError(
-                f"{spec.path} tells {self._backend.classes} classes, but {wanted} are asked for "
-                f"({', '.join(self.labels)}): it was trained for others"
+                f"{spec.path} has {self._backend.classes} classes, expected {wanted} "
+                f"({', '.join(self.labels)}): use weights trained for these"
             )
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What this network looks for."""
+        """Labels that this network can find."""
         return tuple(self._labels.values())
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        """Find objects in pictures, all in one inference.
+        """Find objects in pictures, in one inference for each input size.
 
         Args:
             images: BGR, uint8, shape (H, W, 3), sizes may differ.
@@ -109,7 +109,7 @@ class Network:
             ModelError: the network cannot be run now.
         """
         fits = [fit(image.shape, self.size_px) for image in images]
-        # Pictures that are seen at the same size run together: those of a burst, and of cameras of one kind.
+        # Pictures of the same input size run as one batch: those of a burst, and of cameras of one kind.
         together: dict[tuple[int, int], list[int]] = {}
         for i, place in enumerate(fits):
             together.setdefault((place.seen_height, place.seen_width), []).append(i)
@@ -118,7 +118,7 @@ class Network:
             batch = letterbox([images[i] for i in members], [fits[i] for i in members])
             try:
                 sides, classes = self._backend.infer(batch)
-            except Exception as error:  # each backend raises classes of its own; out of memory, most likely
+            except Exception as error:  # each backend raises its own classes; most often for lack of memory
                 raise ModelError(f"the network failed on {len(members)} pictures: {error}") from error
             for n, i in enumerate(members):
                 if not _is_blank(images[i]):
@@ -127,9 +127,9 @@ class Network:
         return found
 
     def _name(self, corners: Floats, confidence: Floats, which: Numbers, place: Fit) -> list[Detection]:
-        """Of boxes that overlap the best stays; each gets its label and its place in the picture.
+        """Suppress overlapping boxes, and convert the rest to detections with label and position in the picture.
 
-        What has no place, for the network's numbers ran over, is nothing that was seen.
+        A box with a NaN side, from a numeric overflow in the network, is discarded.
         """
         placed = np.isfinite(corners).all(axis=1)
         corners, confidence, which = corners[placed], confidence[placed], which[placed]
@@ -147,7 +147,7 @@ class Network:
 
 
 def _is_blank(image: Image) -> bool:
-    """Whether nothing can be seen: a covered lens, a lost signal. Networks, asked what such a picture shows, guess."""
+    """Whether the picture is uniform (covered lens, lost signal): on such pictures networks report false detections."""
     return float(cv2.meanStdDev(image)[1].max()) < _BLANK
 
 
@@ -156,18 +156,18 @@ def decode_jpeg(jpeg: bytes, *, enough_px: int = 0) -> Image:
 
     Args:
         jpeg: the bytes.
-        enough_px: what the reader needs, in pixels; 0 for full size.
+        enough_px: longer side in pixels that the caller needs; 0 for full size.
 
     Returns:
         BGR, uint8, shape (H, W, 3).
 
     Raises:
-        PictureError: not a JPEG, cut off, or so large that decoding would exhaust memory.
+        PictureError: not a JPEG, truncated, or so large that decoding would exhaust memory.
     """
     width, height = check_jpeg(jpeg)
     scale = next((s for s in _REDUCED if enough_px and max(width, height) // s >= enough_px), 1)
     try:
-        # What Exif says of turning it is not asked: boxes belong to the picture as it is stored.
+        # Exif rotation is ignored: boxes refer to the picture as it is stored.
         image = simplejpeg.decode_jpeg(
             jpeg, "BGR", min_width=-(-width // scale), min_height=-(-height // scale), min_factor=scale, strict=False
         )
@@ -180,7 +180,7 @@ def threads_from_environment() -> int:
     """`BONGSU_DETECT_THREADS`, default 2.
 
     Raises:
-        ModelError: it is no positive number.
+        ModelError: it is not a positive number.
     """
     given = os.environ.get("BONGSU_DETECT_THREADS") or "2"
     if not given.isdecimal() or int(given) < 1:
@@ -189,7 +189,7 @@ def threads_from_environment() -> int:
 
 
 def device_from_environment() -> str:
-    """`BONGSU_DETECT_DEVICE`, default `auto`; `open_backend` says what there is."""
+    """`BONGSU_DETECT_DEVICE`, default `auto`; `open_backend` lists the devices."""
     return os.environ.get("BONGSU_DETECT_DEVICE") or "auto"
 
 
@@ -200,11 +200,11 @@ def hazard_spec() -> Spec:
 
 
 def _give_back_memory() -> None:
-    """Have glibc map each large block by itself, so that it goes back to the system when it is freed.
+    """Have glibc map each large block separately, so that it returns to the system when it is freed.
 
-    glibc would raise its threshold to the largest block that was ever freed, and keep all of that in a process that
-    waits for work nearly all the time. What an inference needs is kept in the backend's own arena, so this costs only
-    pictures their page faults. Elsewhere than on Linux this does nothing.
+    Otherwise glibc raises its threshold to the largest block ever freed, and keeps that much memory in a process that
+    is idle most of the time. Inference memory stays in the backend's own arena, so the only cost is page faults for
+    pictures. Does nothing except on Linux.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

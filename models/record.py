@@ -1,4 +1,4 @@
-"""Records weights that you trust: `python -m models.record FILE...` writes each sha256 into `SHA256SUMS` beside it."""
+"""Records trusted weights: `python -m models.record FILE...` writes each sha256 to `SHA256SUMS` beside the file."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The weights that may be loaded: those whose sha256 is recorded in a `SHA256SUMS` beside them, and no others.
+"""Loads only weights whose sha256 is recorded in a `SHA256SUMS` beside them.
 
-A network is code, so none is run unseen. The detector, export and training read weights through this module.
+A network is code, so an unknown one is not run. The detector, export and training read weights through this module.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ class ModelError(RuntimeError):
 
 
 def read_verified(path: Path) -> bytes:
-    """The file's bytes, if they are what is recorded.
+    """The file's bytes, if their digest is the recorded one.
 
-    A file is recorded in the `SHA256SUMS` beside it, or by its name in that of `detect/weights/`, which also knows the
+    A file is recorded in the `SHA256SUMS` beside it, or by its name in that of `detect/weights/`, which also lists the
     checkpoints that training starts from.
 
     Raises:
-        ModelError: there is no such file, or it is not what is recorded.
+        ModelError: there is no such file, or its digest differs from the recorded one.
     """
     sums = path.parent / SUMS
     try:
@@ -35,20 +35,20 @@ def read_verified(path: Path) -> bytes:
         raise ModelError(f"no weights at {error.filename}: {error.strerror}; see detect/weights/README.md") from None
     if known.get(path.name) != hashlib.sha256(content).hexdigest():
         raise ModelError(
-            f"{path} is not what {sums} records: fetch it again, or, if you trust it, record it with "
+            f"{path} differs from its sha256 in {sums}: fetch it again, or, if you trust it, record it with "
             f"`python -m models.record {path}`"
         )
     return content
 
 
 def recorded(path: Path) -> str | None:
-    """The sha256 that is recorded for a file, which need not be there."""
+    """The recorded sha256 of a file, which need not exist."""
     sums = path.parent / SUMS
     return (_recorded(sums) if sums.is_file() else _recorded(WEIGHTS / SUMS)).get(path.name)
 
 
 def record(path: Path) -> None:
-    """Write the file's sha256 into the `SHA256SUMS` beside it, over an older one."""
+    """Write the file's sha256 to the `SHA256SUMS` beside it, replacing an older one."""
     sums = path.parent / SUMS
     known = _recorded(sums) if sums.is_file() else {}
     known[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -56,7 +56,7 @@ def record(path: Path) -> None:
 
 
 def _recorded(sums: Path) -> dict[str, str]:
-    """The sha256 of each file by its name, from lines as sha256sum writes them."""
+    """The sha256 of each file by name, from lines in sha256sum's format."""
     known = {}
     for line in sums.read_text(errors="replace").splitlines():
         if not line.strip() or line.startswith("#"):

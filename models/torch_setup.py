@@ -9,14 +9,14 @@ _kept: list[object] = []
 
 
 def prepare(threads: int = 0) -> None:
-    """Set ultralytics up: nothing fetched, nothing installed, nothing reported, and no more threads than asked for.
+    """Set up ultralytics without downloads, installations or telemetry, and with limited threads.
 
     Args:
-        threads: of torch on a CPU; 0 for what torch thinks best.
+        threads: torch's threads on a CPU; 0 for torch's default.
     """
     os.environ.update(YOLO_OFFLINE="1", YOLO_AUTOINSTALL="0", YOLO_VERBOSE="True")
-    # Threads that wait for each other must not burn the processor that the other one needs: on a busy machine a step
-    # takes many times as long.
+    # Waiting threads must not spin on a CPU that another thread needs: on a busy machine a step would take many times
+    # as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _make_torchvision_importable()
     import torch
@@ -26,7 +26,7 @@ def prepare(threads: int = 0) -> None:
     settings.update({"sync": False})
     _give_a_font()
     if threads:
-        # ultralytics sets torch to its own number whenever it chooses a device.
+        # ultralytics resets torch's thread count whenever it selects a device.
         ultralytics.utils.NUM_THREADS = threads
         import ultralytics.utils.torch_utils
 
@@ -35,7 +35,7 @@ def prepare(threads: int = 0) -> None:
 
 
 def _make_torchvision_importable() -> None:
-    """Define the two operators without which the torchvision for CUDA fails on a torch for CPU, and one's kernel."""
+    """Define the two operators that a CUDA build of torchvision needs on a CPU build of torch, and one CPU kernel."""
     import torch
 
     try:
@@ -51,19 +51,19 @@ def _make_torchvision_importable() -> None:
     _kept.append(library)
     import torchvision.extension
 
-    # It asks whether its own library was loaded, not whether the operator is there.
+    # It checks whether its own library is loaded, not whether the operator exists.
     torchvision.extension._has_ops = lambda: True
 
 
 def _nms(boxes, scores, iou_threshold):  # type: ignore[no-untyped-def]
-    """Indices of the boxes that no surer one overlaps by more than the threshold, surest first."""
+    """Indices of the boxes that remain after non-maximum suppression, most confident first."""
     from ultralytics.utils.nms import TorchNMS
 
     return TorchNMS.nms(boxes, scores, iou_threshold)
 
 
 def _give_a_font() -> None:
-    """Ultralytics draws its curves with Arial, which it would fetch: any font of matplotlib's does."""
+    """Ultralytics draws its curves with Arial, which it would download: give it a font of matplotlib's."""
     import matplotlib
     from ultralytics.utils import USER_CONFIG_DIR
 

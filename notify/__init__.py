@@ -1,1 +1,1 @@
-"""What people are told: the map, the poster and the captioner, the map API and its page."""
+"""Functions that inform people: the map, the poster and the captioner."""

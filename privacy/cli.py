@@ -1,4 +1,4 @@
-"""`bongsu originals`: makes the keys, opens sealed originals where the private key is, deletes what has expired."""
+"""`bongsu originals`: creates keys, decrypts sealed originals with the private key, deletes expired ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _P = ParamSpec("_P")
 
 
 def _in_one_line(call: Callable[_P, int]) -> Callable[_P, int]:
-    """Turn what a user can mend into one line on stderr."""
+    """Print an error that the user can fix as one line on stderr."""
 
     @functools.wraps(call)
     def called(*args: _P.args, **kwargs: _P.kwargs) -> int:
@@ -46,7 +46,7 @@ def _in_one_line(call: Callable[_P, int]) -> Callable[_P, int]:
 
 @click.group()
 def originals() -> None:
-    """Seal, open and delete unredacted frames.
+    """Create keys for unredacted frames, decrypt them and delete expired ones.
 
     See docs/privacy.md.
     """
@@ -56,14 +56,14 @@ def originals() -> None:
 @click.argument("private", type=click.Path(path_type=Path))
 @_in_one_line
 def _keygen(private: Path) -> int:
-    """Make a pair of keys, on a machine that runs no part of Bongsu; PRIVATE is a new file for the private key."""
+    """Create a key pair, on a machine that runs no part of Bongsu; PRIVATE is a new file for the private key."""
     key = import_nacl().PrivateKey.generate()
-    # "x": a key that is overwritten takes all that was sealed for it along.
+    # O_EXCL: overwriting a key would make everything sealed for it unreadable.
     with open(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:  # noqa: PTH123
         file.write(write_key(bytes(key), PRIVATE) + "\n")
     print(f"BONGSU_ORIGINALS_KEY={write_key(bytes(key.public_key), PUBLIC)}")
     print(
-        f"The private key is in {private}: keep it off every worker, and a copy where it cannot burn.", file=sys.stderr
+        f"The private key is in {private}: keep it off every worker, and keep a backup copy elsewhere.", file=sys.stderr
     )
     return 0
 
@@ -80,7 +80,7 @@ def _keygen(private: Path) -> int:
 @click.argument("given", metavar="SEALED...", type=click.Path(path_type=Path), nargs=-1, required=True)
 @_in_one_line
 def _decrypt(key: Path, out: Path, given: tuple[Path, ...]) -> int:
-    """Open sealed files, or all of a folder."""
+    """Decrypt sealed files, or all in a folder."""
     private_key = read_key(key.read_text(encoding="ascii", errors="replace"), PRIVATE)
     paths = [path for one in given for path in (sorted(one.rglob(f"*{SUFFIX}")) if one.is_dir() else [one])]
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def _decrypt(key: Path, out: Path, given: tuple[Path, ...]) -> int:
 @originals.command("prune")
 @_in_one_line
 def _prune() -> int:
-    """Delete what is older than BONGSU_ORIGINALS_KEEP_DAYS, for a daily job."""
+    """Delete originals older than BONGSU_ORIGINALS_KEEP_DAYS, for a daily job."""
     settings = load()
     if not settings.originals_url:
         raise SettingsError("BONGSU_ORIGINALS_URL is not set: there is nothing to prune")

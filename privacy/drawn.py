@@ -1,6 +1,6 @@
-"""`Drawn`, the counterpart of `Redacted`: a picture that no camera took, such as the map of a place.
+"""`Drawn`, the counterpart of `Redacted`: a generated picture that shows no camera's frame, such as a map of a place.
 
-The captioner draws it, and it travels in the `captioned` event; sinks take it from there by `drawn_of`.
+The captioner draws it and sends it in the `captioned` event; sinks read it from there by `drawn_of`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SEAL = object()
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A JPEG that was drawn from settings and outlines. Made by `seal_drawing` and `drawn_of` alone."""
+    """A JPEG drawn from settings and outlines. Only `seal_drawing` and `drawn_of` create it."""
 
     jpeg: bytes
     seal: InitVar[object] = None
@@ -26,12 +26,12 @@ class Drawn:
 
 
 def seal_drawing(jpeg: bytes) -> Drawn:
-    """A picture that was drawn from settings and outlines; `notify/captions/location.py` alone calls it."""
+    """Mark a JPEG as drawn from settings and outlines; only `notify/captions/location.py` calls it."""
     return Drawn(jpeg, _SEAL)
 
 
 def require_public(picture: object) -> None:
-    """Called by whatever shows either kind of picture to the public, before it does.
+    """Refuse a picture that must not be published; every sink that takes both kinds calls it first.
 
     Raises:
         TypeError: it is neither `Redacted` nor `Drawn`.
@@ -41,7 +41,7 @@ def require_public(picture: object) -> None:
 
 
 def drawn_of(captioned: Event) -> Drawn | None:
-    """The drawn map of a `captioned` event; None where there is none.
+    """The drawn map in a `captioned` event; None where there is none.
 
     Raises:
         TypeError: the event is of another type.

@@ -1,4 +1,4 @@
-"""Finds faces for the mosaic: YuNet over several views of a picture; `privacy/redact.py` calls it."""
+"""Finds faces to pixelate, with YuNet on several views of a picture; `privacy/redact.py` calls it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import numpy as np
 
-    # cv2 declares any number type where only bytes come out.
+    # cv2's type hints allow any number type, but these images are always bytes.
     Image = np.ndarray[Any, np.dtype[Any]]
     Mask = np.ndarray[tuple[int, int], np.dtype[np.bool_]]
 
@@ -19,13 +19,13 @@ WEIGHTS = Path(__file__).with_name("weights") / "face_detection_yunet_2026may.on
 Region = tuple[int, int, int, int]
 """x1, y1, x2, y2 in pixels."""
 
-# Of 30 narrowed faces (heads turned aside) all views together find 24 at 0.5 and 30 at 0.4. At 0.3 false ones on fires
-# and crashes double, for nothing. Of faces that lean, lying views find as many at 0.5, and fewer false ones.
+# Of 30 narrowed faces (heads turned aside) all views together find 24 at 0.5 and 30 at 0.4. At 0.3 false detections on
+# fires and crashes double with no gain. The rotated views find as many leaning faces at 0.5, with fewer false ones.
 _SCORE_MIN = 0.4
 _SCORE_LYING = 0.5
-# Standard deviation of a blur that takes the noise of a night camera away: it doubles what is found there.
+# Standard deviation of a blur that removes a night camera's noise: it doubles the number of faces found there.
 _SOFTENED = 1.5
-# Tiles of the doubled picture overlap by more than a face that only doubling finds (about 13 px, so 26 there).
+# Tiles of the doubled picture overlap by more than the largest face that only doubling finds (13 px, so 26 there).
 _TILE = 640
 _OVERLAP = 96
 # Standard deviation of brightness below which a picture is dull (night, mist): daylight has 50 to 80.
@@ -37,14 +37,14 @@ class RedactionError(Exception):
 
 
 class Face(NamedTuple):
-    """Where a face is, in pixels of the picture, and how sure the network is (0 to 1)."""
+    """A face's box in pixels of the picture, and the network's confidence (0 to 1)."""
 
     region: Region
     score: float
 
 
 class FaceFinder:
-    """YuNet: finds faces from about 13 pixels, and from 8 as it looks at the picture doubled too. Safe across threads.
+    """YuNet: finds faces from about 13 pixels, and from 8 in the doubled picture. Thread-safe.
 
     Raises:
         RedactionError: the weights are missing or unreadable.
@@ -55,7 +55,7 @@ class FaceFinder:
 
         if not weights.is_file():
             raise RedactionError(f"no face detector at {weights}: reinstall bongsu with its package data")
-        # OpenCV warns on stderr, at the first picture, that it takes no target: that is no news to an operator.
+        # At the first picture OpenCV warns on stderr that it ignores the target, which an operator need not see.
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         try:
             self._net = cv2.FaceDetectorYN.create(str(weights), "", (320, 320), _SCORE_MIN, 0.3, 5000)
@@ -64,14 +64,14 @@ class FaceFinder:
         self._lock = threading.Lock()
 
     def find(self, image: Image, *, is_close: bool = True) -> list[Face]:
-        """Faces in a BGR picture; the same face may come several times.
+        """Faces in a BGR picture; the same face may be returned several times.
 
-        Looked at are the picture as it is, its contrast raised if it is dull, without noise, doubled (in tiles), and
-        lying on either side. Each view finds faces that the others miss.
+        The views are the picture as it is (with more contrast if it is dull), denoised, doubled (in tiles), and rotated
+        by a quarter turn to either side. Each view finds faces that the others miss.
 
         Args:
             image: a BGR picture.
-            is_close: look at it doubled too, which finds faces under 13 pixels and is most of the work.
+            is_close: also search the doubled picture, which finds faces under 13 pixels and takes most of the time.
         """
         import cv2
 
@@ -93,7 +93,7 @@ class FaceFinder:
         return found
 
     def _find_lying(self, image: Image) -> list[Face]:
-        """Faces of people who lie: YuNet sees those that lean by half a right angle, so a quarter turn is enough."""
+        """Faces of lying people: YuNet finds faces that lean by up to 45 degrees, so quarter turns are enough."""
         import cv2
 
         height, width = image.shape[:2]
@@ -115,7 +115,7 @@ class FaceFinder:
 
 
 def _cleared(image: Image) -> Image:
-    """The picture itself, or where it is dull a copy with local contrast: in the dark YuNet sees half as much."""
+    """The picture, or a copy with more local contrast if it is dull: in the dark YuNet finds half as many faces."""
     import cv2
 
     brightness, *colours = cv2.split(cv2.cvtColor(image, cv2.COLOR_BGR2LAB))

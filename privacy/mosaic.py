@@ -1,4 +1,4 @@
-"""Where heads and number plates must be, and the mosaic over them; `privacy/redact.py` puts them together."""
+"""Regions of heads and number plates, and the mosaic over them; `privacy/redact.py` combines them."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ if TYPE_CHECKING:
 
 PERSON = "person"
 VEHICLES = ("car", "motorcycle", "bus", "truck")
-# What the picture is about should not be lost in the mosaic of a face beside it.
+# The mosaic of a face beside these objects should not hide them.
 _HELD = frozenset(hazard for hazard, kind in KINDS.items() if kind.is_held)
 
 BLOCKS_MAX = 6
-"""A region keeps at most so many blocks a side. A face takes half of its region's width, so three blocks are left of
-it across: docs/privacy.md says what that is worth."""
+"""Largest number of blocks per side of a region. A face takes half of its region's width, so it is three blocks wide:
+docs/privacy.md has measurements of how recognizable that is."""
 
-# YuNet's box ends at brow, chin and cheeks; hair, ears and neck are about as much again.
+# YuNet's box ends at brow, chin and cheeks; hair, ears and neck need about the same size again.
 _HEAD = 0.5
-# On the demo's clips faces of 13 pixels score so much, flames and car parts up to 0.5 with few exceptions.
+# On the demo's clips faces of 13 pixels reach this score; flames and car parts reach 0.5, with few exceptions.
 _SURE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is covered. Bands first, then the windows are laid open, and last comes what must be covered in any case."""
+    """Regions of a picture, applied in order: cover bands, uncover windows in them, then cover the rest in any case."""
 
     bands: list[Region] = field(default_factory=list)
     windows: list[Region] = field(default_factory=list)
     heads: list[Region] = field(default_factory=list)
 
     def with_faces(self, faces: Sequence[Face]) -> Plan:
-        """The same, and these covered too."""
+        """A copy that covers these faces too."""
         return Plan(self.bands, self.windows, [*self.heads, *(_grow(face.region, _HEAD) for face in faces)])
 
 
 def plan(
     detections: Sequence[Detection], faces: Sequence[Face], width: int, height: int, *, with_plates: bool = False
 ) -> Plan:
-    """Decide what to cover in a picture of `width` by `height` pixels.
+    """Decide which regions to cover in a picture of `width` by `height` pixels.
 
-    Every face is covered, and every person's head where it must be. A gun or a knife that is held beside the face stays
-    visible where that is certain to show nobody: inside its own box, if that person's face was found elsewhere.
+    Every face is covered, and the region where each person's head must be. A gun or a knife held beside the face stays
+    visible only where it cannot show a face: inside its own box, if that person's face was found elsewhere.
     """
     made = Plan().with_faces(faces)
     people = [detection.box for detection in detections if detection.label == PERSON]
@@ -67,7 +67,7 @@ def plan(
 
 
 def cover(image: Image, made: Plan) -> Image:
-    """Carry out a plan: the covered picture. `image` stays as it is."""
+    """A copy of `image` with a plan's regions covered."""
     covered = image.copy()
     for region in made.bands:
         pixelate(covered, region)
@@ -80,7 +80,7 @@ def cover(image: Image, made: Plan) -> Image:
 
 
 def covered_mask(made: Plan, width: int, height: int) -> Mask:
-    """Which pixels a plan covers: bool of shape (height, width)."""
+    """The pixels that a plan covers: bool, shape (height, width)."""
     import numpy as np
 
     mask = np.zeros((height, width), dtype=np.bool_)
@@ -91,11 +91,11 @@ def covered_mask(made: Plan, width: int, height: int) -> Mask:
 
 
 def head_region(person: Box, width: int, height: int, *, is_known: bool = False) -> Region:
-    """Where the head of a person must be, in pixels of a picture that is `width` by `height`.
+    """The region that must contain a person's head, in pixels of a picture of `width` by `height`.
 
-    For an upright box its top 30 %, or more where only head and shoulders are in view (then the box is about as wide
-    as tall), and a little beyond on three sides. A box wider than tall may hold somebody lying or bent, whose head can
-    be anywhere in it: all of it; its upper half where the head is known to be there (`is_known`).
+    For an upright box it is the top 30 %, or more where only head and shoulders are in view (then the box is about as
+    wide as tall), plus a margin on three sides. In a box wider than tall the person may lie or bend, with the head
+    anywhere: the whole box, or its upper half where the head is known to be there (`is_known`).
     """
     x1, y1, x2, y2 = person.x1 * width, person.y1 * height, person.x2 * width, person.y2 * height
     across, down = x2 - x1, y2 - y1
@@ -106,22 +106,22 @@ def head_region(person: Box, width: int, height: int, *, is_known: bool = False)
 
 
 def plate_region(vehicle: Box, width: int, height: int) -> Region:
-    """Where the plate of a vehicle must be: the lower part of its box, over its whole width, as it may stand askew."""
+    """The region that must contain a vehicle's plate: the lower part of its box, at full width for oblique views."""
     x1, y1, x2, y2 = _pixels(vehicle, width, height)
     down = y2 - y1
     return x1, y1 + int(0.4 * down), x2, y2 + int(0.03 * down) + 1
 
 
 def pixelate(image: Image, region: Region) -> None:
-    """Turn a region into at most 6 by 6 even blocks, in place: so little is left of a face of any size.
+    """Reduce a region to at most 6 by 6 blocks of one colour, in place, so that a face of any size keeps little detail.
 
-    The blocks divide the region at whole pixels, and each is the mean of its own pixels and of no others.
+    Blocks are divided at whole pixels, and each has the mean colour of its own pixels alone.
     """
     rows, columns = _slices(region, image)
     part = image[rows, columns]
     if part.size == 0:
         return
-    # Half as many blocks as pixels at most: a region of a few pixels would else stay as it is.
+    # At most half as many blocks as pixels: otherwise a region of a few pixels would not change.
     across = _edges(part.shape[1])
     for top, bottom in _edges(part.shape[0]):
         for left, right in across:
@@ -136,11 +136,11 @@ def _edges(length: int) -> list[tuple[int, int]]:
 
 
 def _is_head_known(person: Box, rivals: Sequence[Box], faces: Sequence[Face], width: int, height: int) -> bool:
-    """Whether one face is surely this person's: certain, high in the box, of a fit size, alone, and nobody else's."""
+    """Whether exactly one face is this person's: confident, high in the box, of plausible size, in no other box."""
     box = _pixels(person, width, height)
     across, down = box[2] - box[0], box[3] - box[1]
     if across > 1.6 * down:
-        # Too wide for one who stands: somebody lies here, or there are two.
+        # Too wide for a standing person: somebody is lying here, or there are two people.
         return False
     inside = [face for face in faces if _holds(box, face)]
     best = max(inside, key=lambda face: face.score, default=None)
@@ -162,7 +162,7 @@ def _pixels(box: Box, width: int, height: int) -> Region:
 
 
 def _slices(region: Region, image: Image) -> tuple[slice, slice]:
-    """A region cut to the picture, as rows and columns; it may be empty."""
+    """A region clipped to the picture, as rows and columns; it may be empty."""
     x1, y1, x2, y2 = (max(side, 0) for side in region)
     return slice(y1, min(y2, image.shape[0])), slice(x1, min(x2, image.shape[1]))
 

@@ -1,8 +1,8 @@
-"""Unredacted frames for an operator who must have them: sealed for a key that no worker has, off unless configured.
+"""Unredacted frames for operators who need them: sealed for a key that no worker has; off unless configured.
 
-The captioner keeps the frame of each hazard here, encrypted (X25519, XSalsa20-Poly1305: libsodium's sealed box) for a
-public key. Whoever holds the private key reads them elsewhere, by `bongsu originals decrypt`; no process of Bongsu can,
-neither the captioner afterwards nor the API, which has no part in this at all.
+The captioner stores the frame of each hazard here, encrypted for a public key (X25519, XSalsa20-Poly1305: libsodium's
+sealed box). The holder of the private key decrypts them elsewhere with `bongsu originals decrypt`. No process of Bongsu
+can, not even the captioner after it has sealed them; the API has no access to these files.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-originals_total = Counter("bongsu_originals_total", "Unredacted frames by what became of them", ["outcome"])
+originals_total = Counter("bongsu_originals_total", "Unredacted frames, by outcome", ["outcome"])
 
 PUBLIC, PRIVATE = "bongsu-originals-public-", "bongsu-originals-private-"
 SUFFIX = ".sealed"
 _MAGIC = b"bongsu original 1\n"
 _NAME = re.compile(r"\d{4}-\d{2}-\d{2}/[\w-]+\.sealed", re.ASCII)
 _PRUNED_EVERY_S = 3600.0
-# As many as one request to a bucket can list, and delete: one by one a busy hour's would outlast the time there is.
+# As many as one bucket request can list and delete: one by one, those of a busy hour would take too long.
 _DELETED_AT_ONCE = 1000
-# An alert waits for its original no longer than this.
+# The longest that storing an original may delay an alert.
 _KEEP_S = 5.0
 
 
 class OriginalsError(Exception):
-    """Originals cannot be kept, read or pruned; the message says where and why."""
+    """Originals cannot be stored, read or pruned; the message says where and why."""
 
 
 class Original(Struct, frozen=True):
-    """What is inside a sealed file."""
+    """Content of a sealed file."""
 
     event_id: str
     hazard: str
@@ -59,36 +59,38 @@ class Original(Struct, frozen=True):
 
 
 class Settings(Environment, frozen=True):
-    """Environment of the captioner alone; no other process should be given these."""
+    """Environment of the captioner alone; set it for no other process."""
 
     originals_url: str = ""
-    """A folder, or an address that obstore opens; nothing is kept without it."""
+    """A folder, or an address that obstore opens; without it no originals are stored."""
     originals_key: str = ""
     """The public key that `bongsu originals keygen` printed."""
     originals_keep_days: float = 7.0
-    """They are deleted when they are older; there is no "for ever"."""
+    """Days after which originals are deleted; keeping them without limit is not possible."""
     snapshot_url: str = "state/snapshots"
-    """The public pictures, which must lie elsewhere."""
+    """Address of the public pictures, which must be a different one."""
 
     def __post_init__(self) -> None:
         if not 0 < self.originals_keep_days <= 366:
-            raise ValueError(f"BONGSU_ORIGINALS_KEEP_DAYS must be over 0, to 366, got {self.originals_keep_days}")
+            raise ValueError(
+                f"BONGSU_ORIGINALS_KEEP_DAYS must be above 0 and at most 366, got {self.originals_keep_days}"
+            )
         if self.originals_key.startswith(PRIVATE):
             raise ValueError(
-                "BONGSU_ORIGINALS_KEY is a private key: give the public one, and keep this off every worker"
+                "BONGSU_ORIGINALS_KEY is a private key: set the public one, and keep this off every worker"
             )
         if bool(self.originals_url) != bool(self.originals_key):
             missing, given_one = ("KEY", "URL") if self.originals_url else ("URL", "KEY")
             raise ValueError(f"BONGSU_ORIGINALS_{missing} is missing, though BONGSU_ORIGINALS_{given_one} is set")
         if self.originals_url and _is_within(self.originals_url, self.snapshot_url):
-            raise ValueError("BONGSU_ORIGINALS_URL and BONGSU_SNAPSHOT_URL must not lie in each other: one is public")
+            raise ValueError("BONGSU_ORIGINALS_URL and BONGSU_SNAPSHOT_URL must not contain each other: one is public")
 
 
 def load() -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        SettingsError: they cannot be used, or one is missing.
+        SettingsError: a value is invalid, or one is missing.
     """
     return read(Settings)
 
@@ -97,7 +99,7 @@ def read_key(text: str, prefix: str) -> bytes:
     """The 32 bytes of a key in its written form.
 
     Raises:
-        SettingsError: it is no such key. The message does not repeat it.
+        SettingsError: it is not such a key. The message does not repeat it.
     """
     text = text.strip()
     try:
@@ -130,7 +132,7 @@ def import_nacl() -> Any:
 
 @dataclass
 class Originals:
-    """Where sealed originals go: it can add and delete, and read none."""
+    """The store of sealed originals: it can add and delete them, and cannot read them."""
 
     store: ObjectStore
     box: SealedBox[PublicKey]
@@ -139,7 +141,7 @@ class Originals:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Use the folder (made if missing, for its owner alone) or bucket of the settings.
+        """Open the folder (created if missing, for its owner alone) or bucket of the settings.
 
         Raises:
             SettingsError: the key or the address cannot be used.
@@ -154,9 +156,9 @@ class Originals:
         )
 
     async def keep(self, event: HazardSeen) -> None:
-        """Seal and keep the frame of a hazard event. A failure is logged and counted: the alert matters more.
+        """Seal and store the frame of a hazard event. A failure is only logged and counted: the alert matters more.
 
-        The same event kept twice is there once.
+        Idempotent for the same event.
         """
         if event.frame is None:
             return
@@ -186,20 +188,20 @@ class Originals:
 
 
 def open_originals() -> Originals | None:
-    """What the environment says; None where nothing is kept, as by default.
+    """The store that the environment configures; None where it configures none, as by default.
 
     Raises:
-        SettingsError: it is configured wrongly; the runtime says so and ends.
+        SettingsError: a setting is invalid; the runtime reports it and exits.
     """
     settings = load()
     return Originals.open(settings) if settings.originals_url else None
 
 
 def unseal(sealed: bytes, private_key: bytes) -> Original:
-    """Open one file.
+    """Decrypt one sealed file.
 
     Raises:
-        OriginalsError: it is none of ours, it was sealed for another key, or it was altered.
+        OriginalsError: it is not a sealed original, was sealed for another key, or was altered.
     """
     from nacl.exceptions import CryptoError
 
@@ -214,7 +216,7 @@ def unseal(sealed: bytes, private_key: bytes) -> Original:
 
 
 async def prune(store: ObjectStore, keep_days: float) -> int:
-    """Delete what is older, by the time it was written; other files are left alone. Returns how many.
+    """Delete originals written more than `keep_days` ago, and return their number. Other files stay.
 
     Raises:
         OriginalsError: they cannot be listed or deleted now.
@@ -232,7 +234,7 @@ async def prune(store: ObjectStore, keep_days: float) -> int:
 
 
 def open_store(url: str) -> ObjectStore:
-    """A folder (made if missing, for its owner alone) or a bucket.
+    """Open a folder (created if missing, for its owner alone) or a bucket.
 
     Raises:
         SettingsError: it cannot be used.
@@ -244,7 +246,7 @@ def open_store(url: str) -> ObjectStore:
 
 
 def _name_of(event: HazardSeen) -> str:
-    # An event's id comes from the wire: nothing of it may lead to another folder.
+    # An event's id comes from the wire and could contain path separators: use its digest.
     name = re.sub(r"[^\w-]", "_", f"{event.id}-{event.hazard}", flags=re.ASCII)
     return f"{event.captured_at:%Y-%m-%d}/{name}{SUFFIX}"
 

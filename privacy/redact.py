@@ -1,9 +1,9 @@
-"""Pictures for the public: faces and heads are pixelated here, and only here is a `Redacted` made.
+"""Pictures for the public: pixelates faces and heads; only this module creates a `Redacted`.
 
-A sink takes no bytes, it takes a `Redacted`. There are four ways to one: `redact` (from a camera's frame), `shrink`
-(from another one), `redacted_of` and `thumbnail_of` (from a `captioned` event, for which the captioner made them by
-those two) and `read_back` (from the public snapshot store, which keeps nothing else). The constructor wants a seal that
-this module keeps, so that nobody makes one by accident.
+A sink takes a `Redacted`, never bytes. Four sources create one: `redact` (from a camera's frame), `shrink` (from
+another `Redacted`), `redacted_of` and `thumbnail_of` (from a `captioned` event, whose pictures the captioner made by
+the first two) and `read_back` (from the public snapshot store, which holds nothing else). The constructor needs a
+private seal of this module, so that none is created by accident.
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ __all__ = [
 
 _SEAL = object()
 _SIDE_MIN = 16
-# What is published is no larger than this, so that a face too small for YuNet here is too small to know somebody by.
+# Published pictures are no larger than this, so that a face too small for YuNet is too small to be recognized.
 _PUBLIC_SIDE_MAX = 1280
 _QUALITY = 85
 _THUMBNAIL_WIDTH = 320
 _THUMBNAIL_QUALITY = 75
 _LOOKS_MAX = 3
-# A face of which so much lies under a mosaic is that mosaic: the network gives no box to the pixel.
+# A detection covered to this share is the mosaic itself: the network's boxes are not exact to the pixel.
 _COVERED = 0.85
 _NAMES = {PERSON: "people"}
 
 
 @dataclass(frozen=True, slots=True)
 class Redacted:
-    """A JPEG that may be shown to the public. Made by the functions below alone."""
+    """A JPEG that may be shown to the public. Only the functions below create it."""
 
     jpeg: bytes
     seal: InitVar[object] = None
 
     def __post_init__(self, seal: object) -> None:
         if seal is not _SEAL:
-            raise TypeError("a Redacted picture is made by redact() and what follows from it, not by hand")
+            raise TypeError("a Redacted picture is made by redact() and the functions based on it, not by hand")
 
 
 def redact(
@@ -66,17 +66,17 @@ def redact(
     *,
     with_plates: bool = False,
 ) -> Redacted:
-    """Pixelate every face and every person's head, and write the picture anew, without what was attached to it.
+    """Pixelate every face and every person's head, and encode the picture again, without its metadata.
 
     Args:
         frame: a camera's frame.
         detections: boxes in that frame.
-        searched: labels that the detector looked for; without "person" in it nobody knows where people are.
-        faces: finds those that the detector did not box.
+        searched: labels that the detector can find; without "person" the positions of people are unknown.
+        faces: finds faces of people that the detector missed.
         with_plates: pixelate the lower part of every vehicle too.
 
     Raises:
-        RedactionError: it cannot be done for certain, so the picture must be withheld.
+        RedactionError: complete redaction is not certain, so the picture must be withheld.
     """
     import cv2
 
@@ -95,10 +95,10 @@ def redact(
 
 
 def shrink(picture: Redacted) -> Redacted:
-    """The same picture, 320 pixels wide, for lists; a smaller one stays as it is.
+    """The same picture, 320 pixels wide, for lists; a smaller one keeps its size.
 
     Raises:
-        RedactionError: it cannot be done.
+        RedactionError: it cannot be encoded.
     """
     import cv2
 
@@ -128,7 +128,7 @@ def redacted_of(captioned: Event) -> Redacted | None:
 
 
 def thumbnail_of(captioned: Event) -> Redacted | None:
-    """The same picture, small; None where it was withheld, or the captioner made none.
+    """The thumbnail of that picture; None where it was withheld, or the captioner made none.
 
     Raises:
         TypeError: the event is of another type: its pictures are not for the public.
@@ -137,17 +137,17 @@ def thumbnail_of(captioned: Event) -> Redacted | None:
 
 
 def require_redacted(picture: object) -> None:
-    """Called by whatever shows a picture to the public, before it does: types are checked at run time too.
+    """Refuse anything but a `Redacted`, at run time too; every sink calls it before it publishes.
 
     Raises:
-        TypeError: it is something else, however alike.
+        TypeError: it is of another type.
     """
     if type(picture) is not Redacted:
         raise TypeError(f"only a Redacted picture may be shown to the public, got {type(picture).__name__}")
 
 
 def read_back(jpeg: bytes) -> Redacted:
-    """A picture from the public snapshot store, for `store/snapshots.py` alone: only `Redacted` was put there."""
+    """A picture from the public snapshot store, which holds only `Redacted`; only `store/snapshots.py` calls it."""
     return Redacted(jpeg, _SEAL)
 
 
@@ -159,10 +159,10 @@ def _carried(captioned: Event, name: Literal["snapshot", "thumbnail"]) -> Redact
 
 
 def _covered(image: Image, detections: Sequence[Detection], faces: FaceFinder, with_plates: bool) -> Image:
-    """The picture with all that must be covered, looked at again until no face is found beside the mosaics.
+    """The picture with everything covered, searched again until no face is found outside the mosaics.
 
-    A face beside a larger one may show only once that is covered; what is found inside a mosaic is the mosaic itself.
-    Small faces hide behind no other, so the doubled picture, most of the work, is looked at once.
+    A face beside a larger one may be found only once that one is covered; a face inside a mosaic is the mosaic itself.
+    This does not affect small faces, so the doubled picture, which takes most of the time, is searched once.
     """
     height, width = image.shape[:2]
     made = plan(detections, faces.find(image), width, height, with_plates=with_plates)
@@ -172,11 +172,11 @@ def _covered(image: Image, detections: Sequence[Detection], faces: FaceFinder, w
         if not left:
             return covered
         made = made.with_faces(left)
-    raise RedactionError(f"faces are still found after {_LOOKS_MAX} looks")
+    raise RedactionError(f"faces are still found after {_LOOKS_MAX} passes")
 
 
 def _beside(found: Sequence[Face], mask: Mask) -> list[Face]:
-    """Faces that are not wholly covered; what reaches beyond the picture counts as covered."""
+    """Faces that are not fully covered; the part of a box outside the picture counts as covered."""
     height, width = mask.shape
     left = []
     for face in found:
@@ -188,15 +188,15 @@ def _beside(found: Sequence[Face], mask: Mask) -> list[Face]:
 
 
 def _check(jpeg: bytes) -> None:
-    """Refuse what is cut off, turned, or too large or small to be decoded, by what the file declares."""
+    """Refuse a truncated, rotated, too large or too small picture, by its header, before it is decoded."""
     try:
         width, height = check_jpeg(jpeg)
     except PictureError as error:
         raise RedactionError(str(error)) from error
     if min(width, height) < _SIDE_MIN:
-        raise RedactionError(f"the picture is {width}x{height}, nothing can be seen on less than {_SIDE_MIN} pixels")
+        raise RedactionError(f"the picture is {width}x{height}, each side must have at least {_SIDE_MIN} pixels")
     if b"Exif\0\0" in jpeg[:65536]:
-        raise RedactionError("the picture carries Exif, which may turn it: its boxes could be elsewhere")
+        raise RedactionError("the picture has Exif data, which may rotate it: its boxes may not fit")
 
 
 def _decode(jpeg: bytes) -> Image:

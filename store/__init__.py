@@ -1,8 +1,8 @@
 """Incidents, sightings, posts, cameras and sign-ins in one database; only this package speaks SQL.
 
-The functions, the API and the command line open a `Store` and find in it one desk for each noun, each in the file of
-its name. `database.py` opens the database and keeps writers in line, so that every method of a desk may rely on it:
-within `write` nobody else writes, what is read is current, and the revision is higher than all before.
+The functions, the API and the command line open a `Store`, which has one data-access class for each noun, in the file
+of the same name. `database.py` opens the database and serializes writers, so every method of these classes may rely on
+three things within `write`: nobody else writes, reads are current, and the revision is higher than all before.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class Store:
             quiet_s: seconds after which an unseen hazard is over.
 
         Raises:
-            StoreUrlError: the URL is none that this store can use.
+            StoreUrlError: the URL does not name a database that this store can use.
             StoreError: the database cannot be opened now.
         """
         return cls(await Database.open(url), quiet_s)
 
     async def close(self) -> None:
-        """Let go of the connections. Idempotent."""
+        """Close all connections. Idempotent."""
         await self._database.close()

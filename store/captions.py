@@ -1,4 +1,4 @@
-"""The words and the picture that an incident shows, and the picture that its camera shows: of the best sighting."""
+"""Caption and picture of an incident, from its best sighting, and the newest picture of a camera."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from store.failures import persistent
 from store.rows import encode_trace
 from store.sightings import Sightings, staged
 
-# A camera shows its newest picture, but not each of a burning fire: each is kept for a month.
+# A camera shows its newest picture, but not every frame of a long fire: each stored picture is kept for a month.
 _CAMERA_PICTURE_S = 30.0
 
 
 class Captions:
-    """What `captioned` events add to what was seen."""
+    """What `captioned` events add to their incidents."""
 
     def __init__(self, database: Database, sightings: Sightings) -> None:
         self._database = database
@@ -28,7 +28,7 @@ class Captions:
 
     @persistent
     async def is_wanted(self, captioned: Captioned) -> bool:
-        """Whether `add` would change what is shown: spares the writing of a picture that nobody will see."""
+        """Whether `add` would change what is shown; if not, the caller need not store the picture."""
         incident_id = await self._sightings.incident_of(captioned)
         if incident_id is None:
             return True
@@ -95,7 +95,7 @@ def _is_better(captioned: Captioned, shown: Row[Any]) -> bool:
 
 
 def _is_newer(captioned: Captioned, camera: Row[Any] | None) -> bool:
-    """Whether a camera is to show this event's picture from now on."""
+    """Whether this event's picture replaces the one that its camera shows."""
     if camera is None or captioned.snapshot is None:
         return False
     shown_at = camera.snapshot_at

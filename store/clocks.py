@@ -1,15 +1,17 @@
-"""When something was seen, where the clock of who saw it is wrong; the desks beside it use it."""
+"""Limits event times that lie in the future because a sender's clock is wrong; used by this package alone."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-# Machines that keep time by the network differ by less.
+# Clocks synchronized by NTP differ by less.
 _AHEAD = timedelta(seconds=60)
 
 
-def clamp_future_time(told: datetime, now: datetime) -> datetime:
-    """The time that an event tells, or now where it tells one to come: its clock is ahead, by nine hours if it keeps
-    Korean time for UTC. An incident of the future would stay open, and a camera deaf to all that is true, until then.
+def clamp_future_time(claimed: datetime, now: datetime) -> datetime:
+    """The time that an event claims, or `now` where that lies in the future.
+
+    The sender's clock is then ahead, by nine hours if it takes Korean time for UTC. Until its future time had come, an
+    incident would stay open and a camera would ignore correct reports.
     """
-    return now if told - now > _AHEAD else told
+    return now if claimed - now > _AHEAD else claimed

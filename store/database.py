@@ -1,9 +1,9 @@
-"""The database behind the map: how it is opened and created, and how its transactions stand in line.
+"""The database behind the map: how it is opened and created, and how its transactions are serialized.
 
 Every change that a reader can see takes the next revision from the one row of `counter`, first thing in its
 transaction. That row is a lock: writers go one after another, on SQLite by `BEGIN IMMEDIATE` and elsewhere by the row's
 own lock. So what a transaction reads after it is current, an incident is opened once, and revisions become visible in
-order. What happens inside of the transactions is in the desks beside it.
+order. What happens inside the transactions is in the data-access classes of this package.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from store.failures import (
 
 log = structlog.get_logger()
 
-# Under the 20 s that a handler may take, so that it is the database that gives up, and says why.
+# Under the 20 s that a handler may take, so that the database times out first, with an error that says why.
 _BUSY_MS = 8_000
 _LOCK_WAIT_S = 5
 _CONNECT_S = 5
@@ -49,18 +49,18 @@ class Database:
     async def open(cls, url: str) -> Self:
         """Connect, and create what is missing; several processes may do so at once.
 
-        A file of SQLite is upgraded too. A server's tables are an operator's: they are left as they are.
+        An SQLite file is upgraded too. A server's tables are not: its operator runs `bongsu db upgrade`.
 
         Raises:
-            StoreUrlError: the URL is none that can be used.
-            SchemaError: the tables are of an older version.
+            StoreUrlError: the URL does not name a database that can be used.
+            SchemaError: the tables have an older schema version.
             StoreError: the database cannot be opened now.
         """
         database = cls(_engine(_parse(url)))
         try:
             if not await database._is_current():
                 is_file = database._engine.dialect.name == "sqlite"
-                # Who comes upon the creation of a file by another process may find it locked.
+                # The file may be locked while another process creates it.
                 prepare = persistent(database._prepare) if is_file else database._prepare
                 await prepare(may_upgrade=is_file)
         except BaseException:
@@ -70,10 +70,10 @@ class Database:
 
     @classmethod
     async def upgrade(cls, url: str) -> tuple[str | None, str]:
-        """Bring the tables to this version's schema; the steps that they had taken before and have now.
+        """Migrate the tables to this version's schema, and return their schema versions before and after.
 
         Raises:
-            StoreUrlError: the URL is none that can be used.
+            StoreUrlError: the URL does not name a database that can be used.
             StoreError: the database cannot be upgraded now.
         """
         database = cls(_engine(_parse(url)))
@@ -83,7 +83,7 @@ class Database:
             await database.close()
 
     async def close(self) -> None:
-        """Let go of the connections. Idempotent."""
+        """Close all connections. Idempotent."""
         await self._engine.dispose()
 
     def read(self) -> contextlib.AbstractAsyncContextManager[AsyncConnection]:
@@ -92,15 +92,15 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[tuple[AsyncConnection, int]]:
-        """A transaction that stands in line with all other writers, and its revision. Nothing changed? Roll back.
+        """A transaction that excludes all other writers, and its revision. Roll back where nothing changed.
 
-        The revision is for one row. Each other row that readers are told of takes `next_revision`.
+        The revision is for one row. Every further row that readers must notice takes `next_revision`.
         """
         async with self._transaction(write=True) as connection:
             yield connection, await next_revision(connection)
 
     async def _is_current(self) -> bool:
-        """Whether the tables are at least of this version: most replicas start without taking a lock."""
+        """Whether the tables have at least this schema version, so that most replicas start without taking a lock."""
         query = select(schema.version.c.version_num).where(select(schema.counter.c.id).exists())
         with contextlib.suppress(StoreError):
             async with self.read() as connection:
@@ -117,7 +117,7 @@ class Database:
                 if not may_upgrade:
                     name = self._engine.url.render_as_string(hide_password=True)
                     raise SchemaError(
-                        f"database {name}: its tables are of step {found}, this version needs {schema.VERSION}: "
+                        f"database {name} has schema version {found}, but {schema.VERSION} is needed: "
                         "run `bongsu db upgrade`"
                     )
                 await connection.run_sync(upgrade.upgrade, found)
@@ -125,7 +125,7 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def _alone(self, connection: AsyncConnection) -> AsyncIterator[None]:
-        """Keep other processes from creating and upgrading: on MySQL, DDL is no part of a transaction."""
+        """Keep other processes from creating and upgrading: on MySQL, DDL is not part of a transaction."""
         if self._engine.dialect.name == "sqlite":
             yield
             return
@@ -135,7 +135,7 @@ class Database:
         try:
             yield
         finally:
-            # What the tables hold now is to be seen by who comes next.
+            # Commit first: the next process must see the new tables.
             await connection.execute(text("COMMIT"))
             await connection.execute(text("SELECT RELEASE_LOCK(:name)"), name)
 
@@ -154,8 +154,8 @@ class Database:
 async def next_revision(connection: AsyncConnection) -> int:
     """The next revision, within `write`.
 
-    Two rows of one revision would be told apart by nothing: a page of changes that ends between them, or a reader who
-    has heard one of them when the line breaks, would go on after both.
+    Two rows must never share a revision. A page of changes that ends between them, or a reader whose connection
+    breaks after the first, would continue after both and miss the second.
     """
     table = schema.counter
     await connection.execute(update(table).values(value=table.c.value + 1))
@@ -169,7 +169,7 @@ def _parse(url: str) -> URL:
         raise StoreUrlError("BONGSU_DATABASE_URL must be like sqlite+aiosqlite:///file or mysql+aiomysql://…") from None
     if parsed.drivername not in ("sqlite+aiosqlite", "mysql+aiomysql"):
         raise StoreUrlError(
-            f"BONGSU_DATABASE_URL must begin sqlite+aiosqlite:/// or mysql+aiomysql://, got {parsed.drivername}:"
+            f"BONGSU_DATABASE_URL must start with sqlite+aiosqlite:/// or mysql+aiomysql://, got {parsed.drivername}:"
         )
     return parsed
 
@@ -178,10 +178,10 @@ def _engine(url: URL) -> AsyncEngine:
     if url.get_backend_name() != "sqlite":
         return create_async_engine(
             url,
-            # A server may be set to READ COMMITTED, where each query of a transaction sees a state of its own: changes
-            # would be passed over that came between the reading of the counter and of a table.
+            # A server may default to READ COMMITTED, where each query of a transaction sees its own snapshot: changes
+            # committed between reading the counter and reading a table would be skipped.
             isolation_level="REPEATABLE READ",
-            # No ping before each use: a connection that was lost meanwhile is one more reason to try again.
+            # No ping before each use: a lost connection is retried like any other passing error.
             pool_recycle=1800,
             connect_args={
                 "connect_timeout": _CONNECT_S,
@@ -200,7 +200,7 @@ def _engine(url: URL) -> AsyncEngine:
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # The driver would begin transactions by itself, and always deferred: we begin them below.
+    # The driver's own transactions are always deferred, so we begin them ourselves, below.
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
@@ -210,6 +210,6 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that reads first and writes later cannot wait for the lock in SQLite, it fails: take it at once.
+    # In SQLite a transaction that reads first and writes later cannot wait for the write lock, it fails: lock at once.
     is_write = connection.get_execution_options().get("bongsu_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")

@@ -1,4 +1,4 @@
-"""How the database fails, what that means for who asked, and the trying again; the whole package uses it."""
+"""Errors of the database, what they mean for the caller, and retries; the whole package uses it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from functions.backoff import backoff_s
 
 log = structlog.get_logger()
 
-retries_total = Counter("bongsu_store_retries_total", "Transactions that the database made us try again")
+retries_total = Counter("bongsu_store_retries_total", "Transactions retried because the database undid them")
 
 _RETRY_S = 6.0
-# Of MySQL and MariaDB: too many connections, shutting down, lock wait timeout, deadlock, killed; and of its client:
-# cannot connect, gone away, lost.
+# Server errors of MySQL and MariaDB: too many connections, shutting down, lock wait timeout, deadlock, killed; client
+# errors: cannot connect, gone away, connection lost.
 _PASSING = {1040, 1203, 1053, 1205, 1213, 1317, 1927, 2002, 2003, 2006, 2013, 2014, 2055}
 
 P = ParamSpec("P")
@@ -29,25 +29,25 @@ R = TypeVar("R")
 
 
 class StoreError(Exception):
-    """The database cannot be used now, or not like this; the message says what to change. Safe to retry."""
+    """The database cannot be used now, or not with this URL; the message says what to change. Safe to retry."""
 
 
 class StoreUrlError(StoreError):
-    """The URL itself is wrong: trying again cannot help."""
+    """The URL itself is wrong: a retry cannot help."""
 
 
 class PassingError(StoreError):
-    """The database undid the transaction or went away: the same again may well work."""
+    """The database undid the transaction or dropped the connection: a retry may succeed."""
 
 
 class SchemaError(StoreError):
-    """The tables are not those of this version; the message says which command makes them so."""
+    """The tables have another schema version; the message names the command that upgrades them."""
 
 
 def persistent(method: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-    """Run a method again, for some seconds, while deadlocks, lock timeouts or lost connections undo it.
+    """Retry a method for some seconds while deadlocks, lock timeouts or lost connections undo it.
 
-    The method has to be idempotent as a whole: where the answer to its commit was lost, it had its effect already.
+    The whole method must be idempotent: if only the reply to its commit was lost, it has already taken effect.
     """
 
     @functools.wraps(method)
@@ -69,18 +69,18 @@ def persistent(method: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
 
 
 def is_passing(error: Exception) -> bool:
-    """Whether the same again may well work."""
+    """Whether a retry may succeed."""
     if not isinstance(error, DBAPIError):
         return isinstance(error, ConnectionError)
     code = error.orig.args[0] if error.orig is not None and error.orig.args else None
     if code == "database is locked":
         return True
-    # A connection of MySQL's that broke between two statements has code 0.
+    # A MySQL connection that broke between two statements has code 0.
     return error.connection_invalidated or code in _PASSING or (code == 0 and "mysql" in type(error.orig).__module__)
 
 
 def explain(url: URL, error: Exception) -> str:
-    """An error of that database in one line, without its password."""
+    """A database's error in one line, without the password."""
     cause = str(error.orig) if isinstance(error, DBAPIError) else str(error)
     name = url.render_as_string(hide_password=True)
     return f"database {name}: {' '.join(cause.split())}: check BONGSU_DATABASE_URL, free space and rights"

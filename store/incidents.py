@@ -1,4 +1,4 @@
-"""Incidents as they are read: one, or a page of those that are asked for."""
+"""Reading incidents: one by id, or a page of those that match a query."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Incidents:
 
     @persistent
     async def get(self, incident_id: int) -> Incident | None:
-        """The incident of that id."""
+        """The incident with that id; None where there is none."""
         table = schema.incidents
         async with self._database.read() as connection:
             row = (await connection.execute(select(table).where(table.c.id == incident_id))).one_or_none()
@@ -33,7 +33,7 @@ class Incidents:
 
     @persistent
     async def find(self, wanted: Wanted | None = None) -> Listing:
-        """Incidents, last seen first, with the revision they stand at; by default the newest 200."""
+        """Incidents, last seen first, with the revision they are read at; by default the newest 200."""
         wanted = wanted or Wanted()
         async with self._database.read() as connection:
             revision = (await connection.execute(select(schema.counter.c.value))).scalar_one()

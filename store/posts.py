@@ -1,4 +1,4 @@
-"""The right to post an incident on a channel, which is given once, and the posts that went out."""
+"""Claims, which let one worker post an incident on a channel, and the posts that went out."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Posts:
     async def claim(
         self, incident_id: int, channel: str, event_id: str, text: Caption | None = None, *, stale_s: float = 60.0
     ) -> Claim:
-        """Take the right to post an incident on a channel, before posting, and keep what is about to be said.
+        """Claim an incident's post on a channel before posting, and store the text that is about to be posted.
 
-        A claim whose worker died is taken over: at once when its own event is delivered again, and by any later event
-        of the incident once the claim is `stale_s` old. It is taken over with its words, for they may have gone out,
-        and a channel may know its own post by nothing else. "busy" needs no wait: the event that holds the claim is
-        not acknowledged yet, so the broker will deliver it again should its worker die. A false alarm is "withdrawn".
+        A claim whose worker died is taken over: at once when its own event is redelivered, and by any later event of
+        the incident once the claim is `stale_s` old. The stored text is taken over with it: it may have gone out, and
+        some channels can recognize their own post by its text alone. "busy" needs no wait: the event that holds the
+        claim is not acknowledged yet, so the broker redelivers it if its worker dies. A false alarm is "withdrawn".
 
         Raises:
             StoreError: the database is not available.
@@ -73,7 +73,7 @@ class Posts:
         reference: str,
         location_key: str | None = None,
     ) -> None:
-        """Say that a claimed post went out, with its words and pictures. Idempotent: the first confirmation stays.
+        """Record that a claimed post went out, with its text and pictures. Idempotent: the first confirmation stays.
 
         Raises:
             StoreError: the database is not available.
@@ -97,10 +97,10 @@ class Posts:
 
     @persistent
     async def release(self, incident_id: int, channel: str, claim: Claim) -> None:
-        """Give back a claim whose post is known not to have gone out: any later event may try, in its own words.
+        """Give up a claim whose post certainly did not go out: any later event may try, with its own text.
 
-        One that was taken over stays, and with it its words: that this attempt failed says nothing of those before. So
-        does one that another attempt has taken over meanwhile.
+        A claim that this attempt took over stays, with its text: the failure of this attempt does not show whether an
+        earlier one went out. A claim that another attempt has taken over since stays too.
 
         Raises:
             StoreError: the database is not available.
@@ -115,7 +115,7 @@ class Posts:
 
     @persistent
     async def get(self, post_id: int) -> Post | None:
-        """The post of that id, if it went out."""
+        """The post with that id, if it went out."""
         async with self._database.read() as connection:
             row = (await connection.execute(select_posts().where(schema.posts.c.id == post_id))).one_or_none()
         return None if row is None else read_post(row)
@@ -139,14 +139,14 @@ class Posts:
 
     @persistent
     async def missing(self, since: datetime, until: datetime) -> Mapping[str, Sequence[int]]:
-        """The incidents that a channel has not told of, by channel; empty for one that has told of all.
+        """Incidents that a channel should have posted and has not, by channel; empty where none are missing.
 
-        A channel owes what was begun on it, and whatever was first seen after it had begun with anything: one that was
-        added today owes nothing of yesterday. A false alarm is owed to none.
+        A channel must post every incident that it claimed, and every one first seen after its first claim: a channel
+        added today need not post yesterday's incidents. False alarms are not posted.
 
         Args:
-            since: the first of them were seen then.
-            until: what was seen later may still be on its way.
+            since: only incidents first seen then or later.
+            until: only incidents first seen before then; later posts may still be on their way.
 
         Raises:
             StoreError: the database is not available.
@@ -159,16 +159,16 @@ class Posts:
             rows = (await connection.execute(query)).all()
         seen = {row.id: row.first_seen for row in rows if since <= row.first_seen <= until}
         begun: dict[str, dict[int, datetime]] = defaultdict(dict)
-        told: dict[str, set[int]] = defaultdict(set)
+        posted: dict[str, set[int]] = defaultdict(set)
         for row in rows:
             if row.channel is not None:
                 begun[row.channel][row.id] = row.claimed_at
-                told[row.channel].update([row.id] if row.state == "posted" else [])
+                posted[row.channel].update([row.id] if row.state == "posted" else [])
         missing = {}
         for channel, claims in begun.items():
             first = min(claims.values())
             due = {i for i, at in seen.items() if i in claims or at >= first}
-            missing[channel] = sorted(due - told[channel])
+            missing[channel] = sorted(due - posted[channel])
         return missing
 
 

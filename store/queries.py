@@ -1,10 +1,10 @@
-"""How incidents are found among a million: which index answers which question; only the desks beside it use it.
+"""How incidents are found among a million: which index serves which query; used by this package alone.
 
-All that filters and sorts lies in the indexes (`schema.py`), so that only rows which are shown are read from the table.
-A question is cut into parts that each lie together in one index, newest first; the newest of each part, put together,
-are the newest of all. Neither database can know beforehand whether a box is crowded, so a box is looked for twice:
-among the newest incidents, where a crowded one is full soon, and, if it is not, by place, where a box that is not
-crowded has little to sort.
+The indexes (`schema.py`) cover every filter and sort key, so only rows that are shown are read from the table. A query
+is split into parts, each a contiguous range of one index, newest first; merging the newest of each part gives the
+newest of all. Neither database can tell in advance whether a bounding box is crowded, so a box is searched twice: first
+among the newest incidents, where a crowded box soon fills a page, and if it does not, by place, where a sparse box has
+little to sort.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ STATUSES: tuple[Status, ...] = ("open", "closed", "acknowledged", "false_alarm")
 
 _T = schema.incidents
 _NEWEST_FIRST = (_T.c.last_seen.desc(), _T.c.id.desc())
-# Looking through so many entries of an index takes 3 ms of CPU in SQLite and 5 in MariaDB. A box that does not fill a
-# page of 200 with them holds about one incident in a hundred; MariaDB looks these up alone, SQLite a whole band.
+# Scanning this many index entries takes 3 ms of CPU in SQLite and 5 in MariaDB. A box that does not fill a page of 200
+# from them holds about one incident in a hundred; MariaDB then reads only these, SQLite a whole band of latitude.
 _NEWEST = {"sqlite": 30_000, "mysql": 20_000}
 _HORIZON_KEPT_S = 60.0
-# No limit at all, but a query with a limit is worked out by itself, by the index that suits it.
+# In effect unlimited, but the optimizer evaluates a subquery with a limit on its own, by the index that suits it.
 _ALL = 2**62
 _TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which incidents are asked for, and how many at most."""
+    """Which incidents a query selects, and how many at most."""
 
     hazards: Sequence[Hazard] = HAZARDS
     since: datetime | None = None
@@ -54,15 +54,15 @@ class Wanted:
     """West, south, east, north in degrees; west > east crosses the date line."""
     camera: str | None = None
     statuses: frozenset[Status] | None = None
-    """Any of these; None for whatever status."""
+    """Any of these; None for any status."""
     after: Position | None = None
-    """Only what comes after it in the list."""
+    """Only incidents after it in the list."""
     limit: int = 200
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Incidents that lie together in one index, newest first."""
+    """Incidents in one contiguous range of an index, newest first."""
 
     hazard: Hazard | None
     verdict: Verdict | None
@@ -75,7 +75,7 @@ class _Part:
 
     @property
     def is_from_now(self) -> bool:
-        """Whether it begins with what is newest."""
+        """Whether its range starts at the newest incident."""
         return self.until is None and self.after is None
 
     def holds(self, of: Columns) -> list[ColumnElement[bool]]:
@@ -88,14 +88,14 @@ class _Part:
         return conditions
 
     def begins(self, of: Columns) -> list[ColumnElement[bool]]:
-        """The conditions that say where in its index the part begins, and no others."""
+        """Only the conditions that say where in its index the part begins."""
         given = (("camera", self.camera), ("hazard", self.hazard), ("verdict", self.verdict))
         conditions: list[ColumnElement[bool]] = [of[name] == value for name, value in given if value is not None]
         if self.until is not None:
             conditions.append(of.last_seen <= self.until)
         if self.after is not None:
             at, number = self.after.last_seen, self.after.id
-            # The second alone would do, but an index is entered by a plain bound only.
+            # The second condition would suffice, but only a plain bound lets the database seek in the index.
             conditions += [of.last_seen <= at, or_(of.last_seen < at, of.id < number)]
         return conditions
 
@@ -107,12 +107,12 @@ class Finder:
         self._horizons: dict[tuple[Hazard | None, Verdict | None], tuple[float, datetime | None]] = {}
 
     async def find(self, connection: AsyncConnection, wanted: Wanted, open_since: datetime) -> list[Row[Any]]:
-        """At most so many rows as are wanted, and one more where there are more.
+        """At most `wanted.limit` rows, and one more where there are more.
 
         Args:
             connection: to read from.
-            wanted: which.
-            open_since: what was last seen then or later is open.
+            wanted: which incidents.
+            open_since: an incident last seen then or later is open.
         """
         found: dict[int, datetime] = {}
         count = wanted.limit + 1
@@ -141,10 +141,10 @@ class Finder:
         return await _read_keys(connection, _by_place(part, bbox, count, connection.dialect.name))
 
     async def _horizon(self, connection: AsyncConnection, part: _Part) -> datetime | None:
-        """When the oldest of the newest of a part was last seen; None where these are all."""
+        """When the oldest of a part's newest entries was last seen; None where the part has no more entries."""
         place = (part.hazard, part.verdict)
         read_at, horizon = self._horizons.get(place, (0.0, None))
-        # It need not be of this second.
+        # It may be some seconds old.
         if not part.is_from_now or not read_at or time.monotonic() - read_at > _HORIZON_KEPT_S:
             query = select(_T.c.last_seen).where(*part.begins(_T.c)).order_by(*_NEWEST_FIRST)
             horizon = (
@@ -156,7 +156,7 @@ class Finder:
 
 
 def _cut(wanted: Wanted, open_since: datetime) -> list[_Part]:
-    """The parts of what is wanted; what is in two of them is wanted once."""
+    """The index ranges of a query; an incident in two of them counts once."""
     since, until, statuses = wanted.since, wanted.until, wanted.statuses
     cuts: list[tuple[Verdict | None, bool, datetime | None, datetime | None]] = []
     if statuses is None or {"open", "closed", "false_alarm"} <= statuses:
@@ -184,27 +184,28 @@ def _by_time(part: _Part, bbox: Bbox | None, count: int) -> Select[Any]:
     if part.verdict is not None and part.camera is None:
         query = query.with_hint(_T, "FORCE INDEX (incidents_by_verdict)", "mysql")
     if bbox is not None:
-        # A sum is in no index, so none by place is chosen.
+        # An expression matches no index, so the optimizer does not choose an index by place.
         query = query.where(_is_within(bbox, _T.c.lat + 0.0, _T.c.lon))
     return query.order_by(*_NEWEST_FIRST).limit(count)
 
 
 def _by_place(part: _Part, bbox: Bbox, count: int, dialect: str) -> Select[Any]:
-    # Only the box is looked up, and all else is asked of what is in it, or another index would be taken.
+    # The box is looked up on its own and the rest is filtered from it, or the optimizer would choose another index.
     inside = (_at_spots(bbox) if dialect == "mysql" else _in_band(bbox)).limit(_ALL).subquery()
     query = select(inside.c.last_seen, inside.c.id).where(*part.holds(inside.c))
     return query.order_by(inside.c.last_seen.desc(), inside.c.id.desc()).limit(count)
 
 
 def _in_band(bbox: Bbox) -> Select[Any]:
-    """Whatever lies in a box. The index is entered by latitude alone; a band of that may hold half of all there is."""
+    """Incidents in a box. The index seeks by latitude alone, and a band of latitude may hold half of all incidents."""
     return select(_T.c.last_seen, _T.c.id, _T.c.hazard, _T.c.verdict).where(_is_within(bbox, _T.c.lat, _T.c.lon))
 
 
 def _at_spots(bbox: Bbox) -> Select[Any]:
-    """The same, for a database that can leap from one value in an index to the next, as SQLite cannot.
+    """The same for a database with loose index scans, which SQLite lacks.
 
-    Cameras stand still: of the few spots in the band, one leap for each, only what is at those in the box is read.
+    Cameras do not move, so a band has few distinct positions: the scan visits each once and reads only incidents at
+    those in the box.
     """
     spots = (
         select(_T.c.lat, _T.c.lon)

@@ -1,4 +1,4 @@
-"""What the store gives out: incidents, posts, cameras and sightings as plain frozen records."""
+"""What the store returns: incidents, posts, cameras and sightings as plain frozen records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Verdict = Literal["acknowledged", "false_alarm"]
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What somebody who looked said of an incident."""
+    """An operator's verdict on an incident."""
 
     verdict: Verdict
     by: str
@@ -36,17 +36,17 @@ class Incident:
     """Highest of all sightings."""
     sightings: int
     pin_s: float
-    """From the capture of the sighting that opened it to its record."""
+    """Seconds from the capture of the sighting that opened it until it was recorded."""
     caption: Caption | None
     snapshot_key: str | None
     revision: int
     late: bool = False
-    """Its first sighting was published late, as the broker was away."""
+    """Its first sighting was published late because the broker could not be reached."""
     review: Review | None = None
 
     @property
     def is_false_alarm(self) -> bool:
-        """Whether somebody looked and saw no hazard."""
+        """Whether a reviewer saw no hazard."""
         return self.review is not None and self.review.verdict == "false_alarm"
 
     def is_open(self, now: datetime, quiet_s: float) -> bool:
@@ -62,7 +62,7 @@ class Post:
     channel: str
     incident: Incident
     event_id: str
-    """The event that it told of first."""
+    """The event that it was first posted for."""
     claimed_at: datetime
     posted_at: datetime
     text: Caption
@@ -70,12 +70,12 @@ class Post:
     reference: str
     revision: int
     location_key: str | None = None
-    """The drawn map of where it was, among the pictures, if it went out with one."""
+    """Which of the pictures is the map of its place, if it was posted with one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """What was last heard of one camera."""
+    """The last reported state of one camera."""
 
     id: str
     place: Place
@@ -100,13 +100,13 @@ class Sighting:
     trace: tuple[Stage, ...]
     caption_trace: tuple[Stage, ...]
     detections: tuple[Detection, ...] = ()
-    """Boxes in its picture: the hazard first. None were kept before step 0003 of the schema."""
+    """Boxes in its picture, the hazard first. Empty for rows older than schema version 0003."""
     snapshot_key: str | None = None
-    """Its public picture, where that was kept."""
+    """Its public picture, where one was stored."""
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """One stage for each function that had it, in the order they were done, whichever way it went."""
+        """One stage for each function that handled it, in order of completion, whatever its route was."""
         first: dict[str, Stage] = {}
         for stage in (*self.trace, *self.caption_trace):
             first.setdefault(stage.name, stage)
@@ -115,7 +115,7 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The last incident of a page, in the order of lists: last seen, then id, newest first."""
+    """The last incident of a page, in list order: last seen, then id, newest first."""
 
     last_seen: datetime
     id: int
@@ -123,7 +123,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Incidents as they stand at a revision."""
+    """Incidents as of a revision."""
 
     revision: int
     items: tuple[Incident, ...]
@@ -144,8 +144,8 @@ class Claim:
     """The right to post an incident on a channel."""
 
     outcome: Literal["ours", "posted", "busy", "withdrawn"]
-    """Post it now; it went out already; another worker is at it; it is a false alarm, so nothing goes out."""
+    """Post it now; it went out already; another worker is posting it; it is a false alarm and is not posted."""
     text: Caption | None = None
-    """What is to be said, if the claim is ours: an earlier attempt's words where nobody knows what became of that."""
+    """The text to post, if the claim is ours: that of an earlier attempt where the outcome of that is unknown."""
     fresh_at: datetime | None = None
-    """When it was taken, if it is ours and nobody had it before: only then can nothing have gone out."""
+    """When it was taken, if it is ours and nobody held it before: only then it is certain that nothing went out."""

@@ -1,4 +1,4 @@
-"""What operators say of incidents, and those that they spoke of, for retraining."""
+"""Operators' verdicts on incidents, and the reviewed incidents, for retraining."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from store.rows import read_incident, read_sighting
 
 
 class Reviews:
-    """Verdicts of people on incidents."""
+    """Operators' verdicts on incidents."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @persistent
     async def give(self, incident_id: int, verdict: Verdict, *, by: str, note: str = "") -> Incident | None:
-        """Keep what somebody who looked says of an incident; None where there is none. The same again changes nothing.
+        """Store an operator's verdict on an incident; None where there is no such incident. Idempotent.
 
         Args:
-            incident_id: of which.
+            incident_id: the incident.
             verdict: a false alarm is closed; the next sighting opens a new incident.
             by: name of the key.
-            note: why, for people.
+            note: the reason, for people to read.
 
         Raises:
             StoreError: the database is not available.
@@ -39,7 +39,7 @@ class Reviews:
 
     @persistent
     async def withdraw(self, incident_id: int) -> Incident | None:
-        """Take a review back, as if nobody had looked; None where there is no such incident. Idempotent.
+        """Remove a review, as if nobody had looked; None where there is no such incident. Idempotent.
 
         Raises:
             StoreError: the database is not available.
@@ -48,7 +48,7 @@ class Reviews:
 
     @persistent
     async def given(self, since: datetime | None = None) -> Sequence[tuple[Incident, Sequence[Sighting]]]:
-        """Incidents that were reviewed, oldest review first, each with those of its sightings that have a picture.
+        """Reviewed incidents, oldest review first, each with its sightings that have a picture.
 
         Args:
             since: only those reviewed then or later.

@@ -1,4 +1,4 @@
-"""What became visible since a revision: the live stream is made of it, and so is catching up after sleep."""
+"""Changes since a revision, for the live stream and for clients that reconnect."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from store.rows import read_camera, read_incident, read_post
 
 
 class Revisions:
-    """The order in which incidents, posts and cameras became as they are."""
+    """The order in which incidents, posts and cameras last changed."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @persistent
     async def newest(self) -> int:
-        """The last revision given out."""
+        """The last revision that was assigned."""
         async with self._database.read() as connection:
             return cast(int, (await connection.execute(select(schema.counter.c.value))).scalar_one())
 
     @persistent
     async def changes_after(self, revision: int, *, limit: int = 500) -> Changes:
-        """What became visible after that revision, oldest first, each thing once, as it is now.
+        """Incidents, posts and cameras that changed after that revision, oldest first, each once in its present state.
 
-        With more than `limit` changes the first of them are returned: ask again from the revision that comes with them.
+        With more than `limit` changes the first are returned: ask again from the revision that is returned with them.
         """
         found: list[Incident | Post | Camera] = []
         async with self._database.read() as connection:
@@ -46,7 +46,7 @@ class Revisions:
                 found += [cast(Any, record)(row) for row in (await connection.execute(newer)).all()]
         found.sort(key=lambda item: item.revision)
         if len(found) >= limit:
-            # Each table gave its first `limit`, so the first `limit` of all are complete.
+            # Each table returned its first `limit`, so the first `limit` of all are complete.
             found = found[:limit]
             newest = found[-1].revision
         return Changes(newest, tuple(found))

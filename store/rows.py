@@ -1,4 +1,4 @@
-"""Rows of the database as records, and traces as text; only the desks beside it use it."""
+"""Converts database rows to records, and traces to text and back; used by this package alone."""
 
 from __future__ import annotations
 

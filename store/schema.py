@@ -23,12 +23,12 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# SQLite counts rows up by itself only in a column that is exactly INTEGER.
+# SQLite assigns ids only in a column whose type is exactly INTEGER.
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Moment(TypeDecorator[datetime]):
-    """A UTC time as whole microseconds since 1970: exact and in order in every database."""
+    """A UTC time as whole microseconds since 1970: exact, and sorted alike in every database."""
 
     impl = BigInteger
     cache_ok = True
@@ -41,10 +41,10 @@ class Moment(TypeDecorator[datetime]):
 
 
 VERSION = "0003"
-"""The last step of `migrations/` that is in here."""
+"""The last migration in `migrations/` that this schema includes."""
 
 metadata = MetaData()
-# MySQL would else take "Gate" and "gate" for one camera.
+# Otherwise MySQL treats "Gate" and "gate" as one camera.
 _EXACT: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
 
 incidents = Table(
@@ -68,12 +68,12 @@ incidents = Table(
     Column("snapshot_key", String(128)),
     Column("revision", BigInteger, nullable=False),
     Column("late", Boolean, nullable=False, server_default=false()),
-    # "" where nobody has looked yet: NULL would need a question of its own in every index.
+    # "" where nobody has reviewed it: NULL would need a separate query on every index.
     Column("verdict", String(16), nullable=False, server_default=""),
     Column("reviewed_by", String(64)),
     Column("reviewed_at", Moment),
     Column("review_note", Text),
-    # What the API filters and sorts by, whole: only the rows that it shows are read from the table.
+    # These cover all that the API filters and sorts by: only the rows that it shows are read from the table.
     Index("incidents_by_camera", "camera", "hazard", "last_seen", "id", "verdict"),
     Index("incidents_by_time", "last_seen", "id", "hazard", "verdict", "lat", "lon"),
     Index("incidents_by_hazard", "hazard", "last_seen", "id", "verdict", "lat", "lon"),
@@ -144,7 +144,7 @@ cameras = Table(
 sessions = Table(
     "sessions",
     metadata,
-    # Digests of both: who reads this table can neither use a session nor find a key.
+    # Digests of both: anyone who reads this table can neither use a session nor recover a key.
     Column("token", String(64), primary_key=True),
     Column("key_digest", String(64), nullable=False),
     Column("expires_at", Moment, nullable=False),
@@ -161,7 +161,7 @@ counter = Table(
 
 version = Table(
     "alembic_version",
-    # Alembic's own table, which its migrations do not speak of.
+    # Alembic's own table, which its migrations do not create.
     MetaData(),
     Column("version_num", String(32), primary_key=True),
     **_EXACT,

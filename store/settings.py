@@ -1,4 +1,4 @@
-"""Where the database and the public pictures are: what the functions and the API read from the environment alike."""
+"""Addresses of the database and the public pictures, which functions and API read from the environment."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from functions.settings import Environment, read
 
 
 class StoreSettings(Environment, frozen=True):
-    """Addresses of the stores, and when an incident is over."""
+    """Addresses of the database and the snapshot store, and the time after which an incident is over."""
 
     database_url: str = "sqlite+aiosqlite:///state/bongsu.db"
     snapshot_url: str = "state/snapshots"
     """A folder, or an address that obstore opens: `file:///…`, `s3://bucket/prefix`, …"""
     quiet_s: float = 120.0
-    """A hazard not seen for so long is over; the next sighting opens a new incident."""
+    """Seconds without a sighting after which an incident is over; the next sighting opens a new one."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.quiet_s <= 86_400:

@@ -1,4 +1,4 @@
-"""Which incident an event belongs to, decided here alone, and what is kept of each event."""
+"""Decides which incident an event belongs to, in this one place, and stores each event."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DETECTIONS_KEPT = 200
 
 
 class Sightings:
-    """Events as they were recorded, each in its incident."""
+    """Recorded events, each in its incident."""
 
     def __init__(self, database: Database, quiet: timedelta) -> None:
         self._database = database
@@ -30,16 +30,16 @@ class Sightings:
 
     @persistent
     async def record(self, seen: HazardSeen | Captioned, *, by: str = "", got_at: datetime | None = None) -> int:
-        """Put a hazard (or captioned) event into its incident, and return the incident's id.
+        """Add a hazard (or captioned) event to its incident, and return the incident's id.
 
-        An event extends the incident of its camera and hazard that was seen within the quiet period of it, by capture
-        time, else it opens a new one. A false alarm is closed: only what was seen while it lasted joins it still. The
-        same event again changes nothing. Order of arrival does not matter.
+        An event extends the incident of its camera and hazard whose sightings lie within the quiet period of it, by
+        capture time, else it opens a new one. A false alarm is closed: only an event captured while it lasted is still
+        added to it. Idempotent, and independent of the order of arrival.
 
         Args:
             seen: a hazard event, or `captioned`.
             by: the function that records it; becomes a stage of the kept trace.
-            got_at: when that function got it; without it no stage is added.
+            got_at: when that function received it; without it no stage is added.
 
         Raises:
             StoreError: the database is not available.
@@ -49,13 +49,13 @@ class Sightings:
         if known is not None:
             return known
         async with self._database.write() as (connection, revision):
-            # Again, now that writers are in line: another worker may have been first.
+            # Look again now that we hold the write lock: another worker may have been first.
             known = await _find(connection, seen.id, hazard)
             if known is not None:
                 await connection.rollback()
                 return known
             recorded_at = utc_now()
-            # The sighting itself keeps the time that was told.
+            # The sighting itself keeps the time that its event claims.
             timely = msgspec.structs.replace(seen, captured_at=clamp_future_time(seen.captured_at, recorded_at))
             incident_id = await self._extend_or_open(connection, revision, timely, hazard, recorded_at)
             await connection.execute(
@@ -74,13 +74,13 @@ class Sightings:
             return incident_id
 
     async def incident_of(self, seen: HazardSeen | Captioned) -> int | None:
-        """The incident that an event was put into; None where it was not recorded yet."""
+        """The incident that an event was added to; None where it is not recorded yet."""
         async with self._database.read() as connection:
             return await _find(connection, seen.id, seen.hazard)
 
     @persistent
     async def first_of(self, incident_id: int) -> Sighting | None:
-        """The sighting that an incident began with."""
+        """The first sighting of an incident, by capture time."""
         table = schema.sightings
         query = select(table).where(table.c.incident_id == incident_id).order_by(table.c.captured_at).limit(1)
         async with self._database.read() as connection:
@@ -89,7 +89,7 @@ class Sightings:
 
     @persistent
     async def of_event(self, event_id: str) -> Sequence[Sighting]:
-        """How an event was recorded, once for each hazard that was seen in it."""
+        """The sightings recorded for an event, one for each hazard in it."""
         table = schema.sightings
         async with self._database.read() as connection:
             rows = (await connection.execute(select(table).where(table.c.event_id == event_id))).all()
@@ -110,7 +110,7 @@ class Sightings:
                 table.c.hazard == hazard,
                 table.c.first_seen <= at + self._quiet,
                 table.c.last_seen >= at - self._quiet,
-                # What was looked at was no hazard; what comes after it may be one.
+                # A reviewed false alarm takes no later events: what follows it may be a real hazard.
                 or_(table.c.verdict != "false_alarm", and_(table.c.first_seen <= at, table.c.last_seen >= at)),
             )
         )
@@ -133,7 +133,7 @@ class Sightings:
 
 
 def staged(seen: HazardSeen | Captioned, by: str, got_at: datetime | None, done_at: datetime) -> tuple[Stage, ...]:
-    """The trace of an event with the stage of who records it, if it said when it got it."""
+    """The trace of an event, with a stage for the function that records it where `got_at` is given."""
     return seen.trace if got_at is None else (*seen.trace, Stage(by, got_at, done_at))
 
 
@@ -162,8 +162,11 @@ async def _open(
 
 
 def _choose(rows: Sequence[Row[Any]], at: datetime) -> Row[Any] | None:
-    """The incident that an event at `at` belongs to: the newest that had begun, as if all had come in order; or else,
-    for one that comes late, the first to begin after it."""
+    """The incident for an event captured at `at`.
+
+    It is the newest that had begun by then, as if all events had arrived in order. A late event that precedes all of
+    them goes to the first that began after it.
+    """
     begun = [row for row in rows if row.first_seen <= at]
     if begun:
         return max(begun, key=lambda row: (row.first_seen, row.id))

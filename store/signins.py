@@ -1,4 +1,4 @@
-"""Sessions of people who gave a key to the page, as digests: who reads them can neither use one nor find a key."""
+"""Login sessions of the page, as digests: anyone who reads them can neither use a session nor recover a key."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from store.failures import persistent
 
 
 class SignIns:
-    """Sessions that are open; all digests are hexadecimal SHA-256."""
+    """Open login sessions; all digests are hexadecimal SHA-256."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @persistent
     async def open(self, token_digest: str, key_digest: str, expires_at: datetime) -> None:
-        """Remember a session, and forget those that are over.
+        """Store a session, and delete expired ones.
 
         Raises:
             StoreError: the database is not available.
@@ -35,7 +35,7 @@ class SignIns:
 
     @persistent
     async def key_of(self, token_digest: str) -> str | None:
-        """The digest of the key that opened a session; None where it is over or never was."""
+        """The digest of the key that opened a session; None where it has expired or never existed."""
         table = schema.sessions
         query = select(table.c.key_digest).where(table.c.token == token_digest, table.c.expires_at >= utc_now())
         async with self._database.read() as connection:
@@ -43,7 +43,7 @@ class SignIns:
 
     @persistent
     async def close(self, token_digest: str) -> None:
-        """Forget a session. Idempotent."""
+        """Delete a session. Idempotent."""
         table = schema.sessions
         async with self._database.write() as (connection, _):
             await connection.execute(table.delete().where(table.c.token == token_digest))

@@ -1,4 +1,4 @@
-"""Where the public pictures lie: a folder or a bucket, behind obstore; it takes only `Redacted` and `Drawn`."""
+"""Storage of the public pictures, in a folder or a bucket, through obstore; accepts only `Redacted` and `Drawn`."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 _KEY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}\.jpg")
 _KEPT = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}(\.small)?\.jpg")
 _DELETED_AT_ONCE = 500
-# A bucket that is there answers within a second. One that takes requests and says nothing would be waited for for
-# minutes, and an alert with it: a poster has 20 s, of which a channel may take 15.
+# A working bucket answers within a second. One that accepts requests and never answers would delay an alert for
+# minutes: a poster has 20 s, and one channel may take 15 of them.
 _ANSWER_S = 4.0
 
 
 class SnapshotError(Exception):
-    """A picture cannot be kept or fetched now; the message says where and what to change. Safe to retry."""
+    """A picture cannot be stored or fetched now; the message says where and what to change. Safe to retry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What became of the kept pictures."""
+    """How many pictures were deleted and how many are left."""
 
     deleted: int
     freed_bytes: int
@@ -41,7 +41,7 @@ class Pruned:
 
 
 class Snapshots:
-    """The public snapshot store. A picture's key is made from its bytes: kept twice, it is there once."""
+    """The public snapshot store. A picture's key is the digest of its bytes, so storing it twice keeps one copy."""
 
     def __init__(self, store: ObjectStore, name: str) -> None:
         self._store = store
@@ -49,7 +49,7 @@ class Snapshots:
 
     @classmethod
     def open(cls, url: str) -> Self:
-        """Use a folder (made if missing), or an address such as `s3://bucket/prefix`.
+        """Open a folder (created if missing), or an address such as `s3://bucket/prefix`.
 
         Raises:
             SnapshotError: it cannot be used.
@@ -60,11 +60,11 @@ class Snapshots:
             raise SnapshotError(f"BONGSU_SNAPSHOT_URL {error}") from None
 
     async def put(self, picture: Redacted | Drawn, thumbnail: Redacted | None = None) -> str:
-        """Keep a picture, and the same picture small beside it, and return its key.
+        """Store a picture, and its thumbnail beside it, and return its key.
 
         Raises:
-            SnapshotError: it could not be kept.
-            TypeError: it is neither.
+            SnapshotError: it could not be stored.
+            TypeError: it is neither `Redacted` nor `Drawn`.
         """
         from obstore.exceptions import BaseError
 
@@ -75,7 +75,7 @@ class Snapshots:
         key = f"{digest[:2]}/{digest}.jpg"
         try:
             async with asyncio.timeout(_ANSWER_S):
-                # First the small one: who knows the key finds both.
+                # The thumbnail first: once the key is known, both exist.
                 if thumbnail is not None:
                     await self._store.put_async(_small(key), thumbnail.jpeg)
                 await self._store.put_async(key, picture.jpeg)
@@ -86,7 +86,7 @@ class Snapshots:
         return key
 
     async def get(self, key: str) -> Redacted | None:
-        """The picture of that key; None where it is gone.
+        """The picture with that key; None where it was deleted.
 
         Raises:
             SnapshotError: it could not be fetched.
@@ -94,7 +94,7 @@ class Snapshots:
         return await self._fetch(key) if _KEY.fullmatch(key) else None
 
     async def get_thumbnail(self, key: str) -> Redacted | None:
-        """The small picture of that key; the whole one where there is no small one; None where both are gone.
+        """The thumbnail of that key, or the full picture where there is no thumbnail; None where both were deleted.
 
         Raises:
             SnapshotError: it could not be fetched.
@@ -104,12 +104,12 @@ class Snapshots:
         return await self._fetch(_small(key)) or await self._fetch(key)
 
     async def prune(self, *, max_age: timedelta | None, max_bytes: int | None, is_rehearsal: bool = False) -> Pruned:
-        """Delete pictures that are older, then the oldest until all have room. Other files are left alone.
+        """Delete pictures older than `max_age`, then the oldest until the rest fit `max_bytes`. Other files stay.
 
         Args:
-            max_age: since they were kept; None for ever.
-            max_bytes: of all together; None without limit.
-            is_rehearsal: delete nothing, only say what would be.
+            max_age: time since they were stored; None for no limit.
+            max_bytes: total size; None for no limit.
+            is_rehearsal: delete nothing, only report what would be deleted.
 
         Raises:
             SnapshotError: they cannot be listed or deleted now.
@@ -123,7 +123,7 @@ class Snapshots:
             for number, (at, size, _) in enumerate(found):
                 is_old = since is not None and at < since
                 if is_old or (max_bytes is not None and kept_bytes + size > max_bytes):
-                    # From the newest to the oldest, so all that follow go too.
+                    # They are sorted newest first, so all that follow go too.
                     condemned = found[number:]
                     break
                 kept_bytes += size
@@ -150,7 +150,9 @@ class Snapshots:
             raise SnapshotError(f"snapshots in {self._name}: {explain(error)}") from None
 
     def _silent(self) -> SnapshotError:
-        return SnapshotError(f"snapshots in {self._name}: no answer within {_ANSWER_S:g} s: check the way there")
+        return SnapshotError(
+            f"snapshots in {self._name}: no answer within {_ANSWER_S:g} s: check the network and the address"
+        )
 
     async def _pictures(self) -> AsyncIterator[tuple[datetime, int, str]]:
         async for batch in self._store.list():
@@ -160,5 +162,5 @@ class Snapshots:
 
 
 def _small(key: str) -> str:
-    """Where the small picture of a key lies."""
+    """Path of the thumbnail of a key."""
     return f"{key.removesuffix('.jpg')}.small.jpg"

@@ -1,4 +1,4 @@
-"""Bringing a database's tables to the schema of this version; `database.py` and `bongsu db` call it."""
+"""Migrates a database's tables to this version's schema; `database.py` and `bongsu db` call it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ FIRST = "0001"
 
 
 def find_version(connection: Connection) -> str | None:
-    """The number of the last step that the database has taken; None where it is empty or half created."""
+    """The database's schema version; None where it is empty or half created."""
     tables = set(inspect(connection).get_table_names())
     if schema.counter.name not in tables:
         return None
     if connection.execute(select(schema.counter.c.id)).scalar_one_or_none() is None:
         return None
     if schema.version.name not in tables:
-        # As databases were before steps were numbered.
+        # A database from before schema versions were numbered.
         return FIRST
     return cast("str | None", connection.execute(select(schema.version.c.version_num)).scalar_one_or_none()) or FIRST
 
 
 def create(connection: Connection) -> None:
-    """Create what is missing. The counter's row comes last: where it is, all is."""
+    """Create what is missing. The counter's row is written last: where it exists, all else does."""
     schema.metadata.create_all(connection)
     schema.version.create(connection, checkfirst=True)
     if connection.execute(select(schema.version.c.version_num)).scalar_one_or_none() is None:
@@ -36,8 +36,8 @@ def create(connection: Connection) -> None:
 
 
 def upgrade(connection: Connection, version: str) -> None:
-    """Take every step after `version`."""
-    # Alembic is needed for nothing else, so no function pays for its import.
+    """Apply every migration after `version`."""
+    # Imported here because nothing else needs Alembic, so no function pays for its import.
     from alembic import command
     from alembic.config import Config
 

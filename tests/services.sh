@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the real servers that tests start for themselves (RabbitMQ, MariaDB, Chromium, promtool), where apt-get and root are at hand.
+# Installs the real servers that tests start for themselves (RabbitMQ, MariaDB, Chromium, promtool,
+# OpenSSH, docker-registry, node-exporter), where apt-get and root are at hand.
 set -eu
 missing=""
 [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || command -v rabbitmq-server >/dev/null || missing="$missing rabbitmq-server"
@@ -8,6 +9,10 @@ command -v chromium >/dev/null || missing="$missing chromium"
 # The browser's driver, Node from playwright's wheel, is linked against it; a bare Debian lacks it.
 PATH="$PATH:/usr/sbin:/sbin" ldconfig -p 2>/dev/null | grep -q libatomic.so.1 || missing="$missing libatomic1"
 command -v promtool >/dev/null || missing="$missing prometheus"
+[ -x /usr/sbin/sshd ] || command -v sshd >/dev/null || missing="$missing openssh-server"
+command -v ssh-keygen >/dev/null || missing="$missing openssh-client"
+command -v docker-registry >/dev/null || missing="$missing docker-registry"
+command -v prometheus-node-exporter >/dev/null || missing="$missing prometheus-node-exporter"
 [ -n "$missing" ] || exit 0
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     echo "Installing for the tests:$missing ..."

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from tests.rooms import ROOMS
+
 ROOT = Path(__file__).parents[1]
-ROOMS = ("functions", "models", "web", "privacy", "store", "motion", "detect", "notify", "api", "local", "keda")
-OTHERS = ("k8s", "docker", "docs", "tools")
+
+OTHERS = ("keda", "k8s", "docker", "docs", "tools")
 
 # What a hazard goes through once the detector has seen it: the captioner, the map, API, feeds and CAP.
 _WALK = """

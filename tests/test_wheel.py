@@ -18,8 +18,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.rooms import ROOMS
+
 ROOT = Path(__file__).parents[1]
-ROOMS = ("functions", "models", "web", "motion", "detect", "privacy", "store", "notify", "api", "sessions", "local")
 _INCIDENTS_S = 90.0
 
 

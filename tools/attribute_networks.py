@@ -1,10 +1,10 @@
-"""Makes the captioner's two attribute networks from Open Model Zoo's, once; see NOTICE for whose they are.
+"""Converts Open Model Zoo's attribute networks for the captioner; NOTICE has their licence.
 
     python -m tools.attribute_networks FOLDER        # FOLDER holds their OpenVINO files, *.xml and *.bin
 
-Each becomes an ONNX file of the same weights, which the captioner's own OpenCV reads: a runtime of 180 MB for two
-networks of 1.4 MB would be most of its image. What the person network says of sex and of hair is cut out of its weights
-on the way, so that what is shipped cannot say it.
+Each becomes an ONNX file with the same weights, which the captioner's OpenCV reads: a runtime of 180 MB for two
+networks of 1.4 MB would be most of its image. The person network's outputs for sex and hair are removed from its
+weights, so that the shipped file cannot predict them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NAMES = {"Add": "Add", "Multiply": "Mul", "Subtract": "Sub", "ReLU": "Relu", "S
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One network: its file, and its outputs by their name there, each as (its name here, the channels it keeps)."""
+    """One network: its file, and its outputs by name in the file, each as (new name, channels to keep)."""
 
     file: str
     outputs: dict[str, tuple[str, Sequence[int] | None]]
@@ -36,8 +36,8 @@ class Source:
 SOURCES = (
     Source(
         "person-attributes-recognition-crossroad-0230",
-        # Of eight channels: hat, long sleeves, long trousers. Not sex (0) and hair (6); not bags (1, 2) and coats (7),
-        # which it is seldom right or sure of. The point on the lower clothes (459) often lies on the ground.
+        # Three of eight channels: hat, long sleeves, long trousers. Not sex (0) and hair (6); not bags (1, 2) and coats
+        # (7), which are often wrong or uncertain. The point on the lower clothes (459) often lies on the ground.
         {"453": ("worn", (3, 4, 5)), "456": ("upper_point", None)},
     ),
     Source("vehicle-attributes-recognition-barrier-0039", {"type": ("kind", None), "color": ("colour", None)}),
@@ -45,10 +45,10 @@ SOURCES = (
 
 
 class Graph:
-    """The layers of one OpenVINO file, in an order in which each comes after what it needs."""
+    """The layers of one OpenVINO file, in topological order."""
 
     def __init__(self, path: Path) -> None:
-        # The file is the maker's own release, whose checksum notify/captions/weights/README.md gives.
+        # A file of the original release, whose checksum is in notify/captions/weights/README.md.
         root = ElementTree.parse(path).getroot()
         self._weights = path.with_suffix(".bin").read_bytes()
         self._layers = {layer.attrib["id"]: layer for layer in root.iterfind("layers/layer")}
@@ -82,7 +82,7 @@ class Graph:
         return [int(dim.text or "0") for dim in self._layers[layer].iterfind("output/port/dim")]
 
     def before(self, ends: Sequence[str]) -> Iterator[str]:
-        """The layers that these need, with themselves."""
+        """These layers and all that they depend on."""
         seen: set[str] = set()
         waiting = list(ends)
         while waiting:
@@ -93,7 +93,7 @@ class Graph:
                 yield layer
 
     def constant(self, layer: str) -> np.ndarray:
-        """The numbers of a constant, through the conversions that follow it."""
+        """The values of a constant, after the conversions that follow it."""
         if self.kind(layer) == "Convert":
             return self.constant(self.inputs(layer)[0]).astype(np.float32)
         dtype = {"f16": np.float16, "f32": np.float32, "i64": np.int64}[self.data(layer, "element_type")]
@@ -105,7 +105,7 @@ def convert(source: Path, outputs: dict[str, tuple[str, Sequence[int] | None]]) 
     """The same network as ONNX, with only the channels that `outputs` keeps.
 
     Raises:
-        ValueError: it has a layer that this does not know, or not the outputs that were named.
+        ValueError: it has an unsupported layer, or lacks one of the named outputs.
     """
     graph = Graph(source)
     names = {layer: f"t{layer}" for layer in graph}
@@ -113,7 +113,7 @@ def convert(source: Path, outputs: dict[str, tuple[str, Sequence[int] | None]]) 
     ends, nodes, weights, shape = [], [], [], []
     for layer in graph:
         if graph.kind(layer) == "Result":
-            # The file names a result after the layer before it, and calls that by its output.
+            # A result is named after the layer before it, which is named by its output.
             end = graph.inputs(layer)[0]
             if graph.name(end) not in outputs:
                 continue
@@ -147,7 +147,7 @@ def convert(source: Path, outputs: dict[str, tuple[str, Sequence[int] | None]]) 
         helper.make_tensor_value_info(names[end], onnx.TensorProto.FLOAT, _shape(graph, end, kept)) for end in ends
     ]
     body = helper.make_graph(nodes, source.stem, [given_image], ended, weights)
-    # No producer's version: the same source gives the same bytes.
+    # Without the producer's version, so that the same source gives the same bytes.
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
     onnx.checker.check_model(model)
     return onnx.shape_inference.infer_shapes(model)
@@ -180,7 +180,7 @@ def _operator(graph: Graph, layer: str) -> tuple[str, dict[str, object]]:
         return kind, {"axes": axes, "keepdims": 1}
     if kind in ("Concat", "SoftMax"):
         return {"SoftMax": "Softmax"}.get(kind, kind), {"axis": int(graph.data(layer, "axis"))}
-    raise ValueError(f"layer {graph.name(layer)} is of kind {kind}, which has no counterpart here: add it")
+    raise ValueError(f"layer {graph.name(layer)} is of kind {kind}, which is not supported: add it")
 
 
 def main() -> None:

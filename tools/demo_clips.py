@@ -1,10 +1,10 @@
-"""Makes the demo's clips from pictures and clips that may be shipped; see NOTICE for whose they are.
+"""Makes the demo's clips from pictures and clips that may be shipped; NOTICE has their licences.
 
     python -m tools.demo_clips FOLDER        # FOLDER holds demo/{accident,fire,gun}/*.jpg and video/*
 
 Every clip is a minute long, so that they loop together: a few seconds of the first picture, the scene, then its last
-picture held to the end. That quiet is real to the relay: nothing moves, so the detector and the functions go to sleep.
-Faces and heads are mosaicked by the relay's own redaction, each frame of them.
+picture repeated to the end. Without motion the detector and the functions scale to zero. Faces and heads are pixelated
+in each frame by Bongsu's own redaction.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MEDIA = Path(__file__).parents[1] / "local/demo/media"
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One clip: its pictures, how many of them a second, and when they begin to move."""
+    """One clip: its pictures, their frame rate, and when they start to move."""
 
     name: str
     source: str
@@ -41,12 +41,12 @@ class Clip:
     first: int = 0
     last: int | None = None
     plate: Box | None = None
-    """A number plate that could be read, and is therefore mosaicked in every picture."""
+    """A legible number plate, which is pixelated in every picture."""
 
 
 CLIPS = (
     Clip("accident", "demo/accident", start_s=5, per_second=4, plate=Box(0.365, 0.37, 0.45, 0.46)),
-    # Its first picture shows a face that no network finds.
+    # Its first picture shows a face that the face detector misses.
     Clip("fire", "demo/fire", start_s=7, per_second=4, first=1),
     Clip("gun", "demo/gun", start_s=9, per_second=5),
     # A car passes; the road is empty before and after it.
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 class Mosaic:
-    """The relay's own redaction, for every picture of a clip."""
+    """Bongsu's own redaction, for every picture of a clip."""
 
     def __init__(self) -> None:
         self._scene = Network(SCENE)
@@ -107,7 +107,7 @@ def _pictures(source: Path, clip: Clip) -> Iterator[Image]:
 
 
 def _sized(image: Image) -> Image:
-    """640 wide, as the small networks and the page want it, with even sides, as H.264 wants them."""
+    """640 wide, for the small networks and the page, with even sides, as H.264 requires."""
     width = 640 if image.shape[1] >= 600 else image.shape[1]
     height = round(image.shape[0] * width / image.shape[1])
     return cv2.resize(image, (width // 2 * 2, height // 2 * 2), interpolation=cv2.INTER_AREA)

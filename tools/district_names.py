@@ -1,8 +1,8 @@
-"""Writes the name of each district on the page's offline base map: as it stands alone, in Korean and in English.
+"""Writes the name of each district into the page's offline base map, in Korean and English.
 
 python -m tools.district_names
 
-Run it when the outlines change (api/page/vendor/korea/README.md); a file that has its names comes out as it was.
+Run it when the outlines change (api/page/vendor/korea/README.md); a file that has its names is not changed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from notify.captions.location import OUTLINES
 
 
 def main() -> None:
-    """Name them."""
+    """Write the names."""
     shapes = json.loads(OUTLINES.read_text("utf-8"))
     for feature in shapes["features"]:
         feature["properties"] = names_of(feature["properties"]["ko"])

@@ -1,6 +1,6 @@
-"""Writes into manifests and docs what the code decides: queues of functions and names of hazards (`make generate`).
+"""Writes the queues of functions and the names of hazards from the code into manifests and docs (`make generate`).
 
-`python tools/generate.py --check` changes nothing, names the files that differ and exits with 1.
+`python tools/generate.py --check` changes nothing, prints the files that differ and exits with 1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MARKED = re.compile(r"<!-- hazards -->.*?<!-- /hazards -->")
 
 
 def generate(root: Path) -> dict[Path, str]:
-    """The files under `root` that are generated in whole or in part, and what they should hold."""
+    """The files under `root` that are generated in whole or in part, with their wanted content."""
     manifests = {path: path.read_text() for path in sorted((root / "keda").glob("*.yaml"))}
     queues = {path.stem: wanted for path, text in manifests.items() if (wanted := _queues(text))}
     files = {path: _write_triggers(text, queues.get(path.stem, ())) for path, text in manifests.items()}
@@ -42,7 +42,7 @@ def _in_order(functions: dict[str, tuple[str, ...]]) -> list[str]:
 
 
 def _queues(manifest: str) -> tuple[str, ...]:
-    """The queues of the function that a manifest starts; none where it starts no function."""
+    """The queues of the function that a manifest starts; empty where it starts none."""
     for document in yaml.safe_load_all(manifest):
         if document and document["kind"] == "Deployment":
             command = document["spec"]["template"]["spec"]["containers"][0]["command"]
@@ -84,7 +84,7 @@ def _write_list(text: str, before: str, names: list[str]) -> str:
 
 
 def main() -> int:
-    """Write what differs, or with `--check` only name it."""
+    """Write the files that differ, or with `--check` only print their names."""
     differing = {path: text for path, text in generate(ROOT).items() if path.read_text() != text}
     is_check = "--check" in sys.argv[1:]
     for path, text in differing.items():

@@ -1,9 +1,9 @@
-"""Takes the pictures of the page in docs/ from a running relay; needs playwright and Debian's Chromium.
+"""Takes the screenshots of the page in docs/ from a running pipeline; needs playwright and Debian's Chromium.
 
-    make run PORT=8080                                        # for two minutes, so that there is something to see
+    make run PORT=8080                                        # for two minutes, until there are incidents
     python -m tools.page_pictures http://127.0.0.1:8080 docs [OPERATOR_KEY]
 
-Look at each before it is committed: what shows a face must not be.
+Check each before you commit it: it must not show a face.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SETTLE_MS = 4_000
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One picture: where, how large, and in which manner of reading."""
+    """One screenshot: its page, size and display settings."""
 
     name: str
     path: str = "/"
@@ -45,7 +45,7 @@ SHOTS = (
 
 
 def take(browser: Any, base: str, shot: Shot, key: str | None) -> bytes:
-    """The picture as PNG; with a key, as who holds it sees it."""
+    """The screenshot as PNG; with a key, as its holder sees the page."""
     viewport = {"width": shot.width, "height": shot.height}
     given = {"locale": "en-US", "timezone_id": "Asia/Seoul", "reduced_motion": "reduce"} | shot.context
     context = browser.new_context(viewport=viewport, **given)
@@ -63,7 +63,7 @@ def take(browser: Any, base: str, shot: Shot, key: str | None) -> bytes:
 
 
 def fit(png: bytes) -> bytes:
-    """The picture with as few colours as its file must be small, none lost where it is small already."""
+    """The picture, with fewer colours if the file would be too large."""
     image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
     for step in (1, 4, 8, 12, 16):

@@ -1,10 +1,10 @@
 """Makes the outline of the world's land for the page; needs shapely.
 
-    npm pack world-atlas@2.0.2           # carries Natural Earth 4.1 as TopoJSON; unpack it
+    npm pack world-atlas@2.0.2           # contains Natural Earth 4.1 as TopoJSON; unpack it
     python tools/world_outline.py countries-50m.json api/page/vendor/world/land.geojson
 
-It is fine around Korea and coarse far from it, has no borders between countries, and leaves South Korea out: the page
-draws its provinces from better data.
+It is detailed around Korea and coarse far from it, has no borders between countries, and leaves out South Korea, whose
+provinces the page draws from better data.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from shapely.geometry.base import BaseGeometry
 
 SOUTH_KOREA, NORTH_KOREA = "410", "408"
 KOREA = (127.8, 36.5)
-# Its coast comes from better data, some hundredths of a degree beside this one: cut so wide that this one never shows.
+# Its coast in the better data differs by some hundredths of a degree: cut wider, so that this one never shows.
 _CUT_DEGREES = 0.25
-# The two disagree about the border in the north by less than this: land reaches under the provinces, so no gap shows.
+# The northern borders of the two differ by less than this: the land extends under the provinces, so no gap shows.
 _UNDERLAP_DEGREES = 0.12
 Point = tuple[float, float]
 
 
 def read_countries(path: Path) -> dict[str, BaseGeometry]:
-    """The countries of a TopoJSON by their ISO 3166 numbers; those without one get a number of ours."""
+    """The countries of a TopoJSON by ISO 3166 number; those without one get a made-up id."""
     topology = json.loads(path.read_text("utf-8"))
     (scale_x, scale_y), (origin_x, origin_y) = topology["transform"]["scale"], topology["transform"]["translate"]
     arcs: list[list[Point]] = []
@@ -52,13 +52,13 @@ def _country(geometry: dict[str, Any], arcs: list[list[Point]]) -> BaseGeometry:
 
 
 def cut_at_date_line(land: BaseGeometry) -> BaseGeometry:
-    """Land that reaches over the 180th meridian, in parts on either side of it."""
+    """Split land that crosses the 180th meridian into parts on either side of it."""
     parts = [translate(land.intersection(box(turn - 180, -90, turn + 180, 90)), -turn) for turn in (-360, 0, 360)]
     return union_all(parts)
 
 
 def _unwind(ring: list[Point]) -> list[Point]:
-    """A ring without leaps from one side of the map to the other; one around a pole is closed along it."""
+    """A ring without jumps from one side of the map to the other; a ring around a pole is closed along the pole."""
     line = [ring[0]]
     for x, y in ring[1:]:
         line.append((x - 360 * round((x - line[-1][0]) / 360), y))
@@ -78,7 +78,7 @@ def _ring(numbers: list[int], arcs: list[list[Point]]) -> list[Point]:
 
 
 def land_around_korea(countries: dict[str, BaseGeometry]) -> BaseGeometry:
-    """All land but South Korea, reaching a little under its northern border."""
+    """All land except South Korea, with a small overlap at its northern border."""
     south, north = countries[SOUTH_KOREA], countries[NORTH_KOREA]
     others = union_all([each for number, each in countries.items() if number not in (SOUTH_KOREA, NORTH_KOREA)])
     underlap = south.intersection(north.buffer(_UNDERLAP_DEGREES))
@@ -88,13 +88,13 @@ def land_around_korea(countries: dict[str, BaseGeometry]) -> BaseGeometry:
 
 
 def tolerance(point: Point) -> float:
-    """How far a line may move at `point`, in degrees: about a pixel at zoom 9 by Korea, at zoom 4 far away."""
+    """How far a line may move at `point`, in degrees: about a pixel at zoom 9 near Korea, at zoom 4 far away."""
     away = math.hypot(point[0] - KOREA[0], point[1] - KOREA[1])
     return min(0.12, 0.006 + 0.0022 * max(0.0, away - 4))
 
 
 def simplify(points: list[Point]) -> list[Point]:
-    """The line of Douglas and Peucker 1973, with a tolerance that depends on where it is; its ends stay."""
+    """Simplify a line (Douglas and Peucker 1973) with a tolerance that depends on the position; its ends stay."""
     kept = {0, len(points) - 1}
     spans = [(0, len(points) - 1)]
     while spans:
@@ -120,7 +120,7 @@ def _distance(point: Point, start: Point, end: Point) -> float:
 
 
 def plain(polygon: Polygon) -> Polygon | None:
-    """One island or continent simplified; None where it is too small to be seen."""
+    """One island or continent, simplified; None where it is too small to be visible."""
     center = (polygon.representative_point().x, polygon.representative_point().y)
     if polygon.area < 6 * tolerance(center) ** 2:
         return None
@@ -130,7 +130,7 @@ def plain(polygon: Polygon) -> Polygon | None:
 
 
 def _simplify_ring(points: list[Point]) -> list[Point]:
-    # A ring's ends are one point; split it at the farthest other one, or the whole would fall onto that point.
+    # A ring starts and ends in one point: split it at the farthest other one, or it would collapse to that point.
     start = points[0]
     half = max(range(len(points)), key=lambda index: math.dist(points[index], start))
     line = simplify(points[: half + 1])[:-1] + simplify(points[half:])

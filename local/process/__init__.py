@@ -1,1 +1,1 @@
-"""Child processes of one machine: started with back-off, their output told apart, ended with their parent."""
+"""Child processes of one machine: restarted with back-off, each with its own log, and ended with their parent."""

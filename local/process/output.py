@@ -1,4 +1,4 @@
-"""What is written: the log file of each child, bounded, and on the terminal what a person wants to know."""
+"""Output of child processes: a bounded log file for each, and warnings on the terminal."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 _FILE_BYTES = 2_000_000
-"""A log is turned over at this size, one old one is kept."""
+"""A log is rotated at this size; one old file is kept."""
 _LINE_BYTES = 64_000
 _REPEAT_S = 10.0
-"""The same warning of the same child is shown at most so often."""
+"""Shortest time between two equal warnings of one child on the terminal."""
 _SHOWN = ("warning", "error", "critical")
 _HIDDEN_KEYS = {"event", "level", "timestamp", "service", "exception", "function", "logger"}
 
@@ -30,20 +30,20 @@ class Output:
         self._shown: dict[tuple[str, str], tuple[float, int]] = {}
 
     def log_file(self, name: str) -> Path:
-        """Where the output of the child of that name is kept."""
+        """Path of the log of the child with that name."""
         return self._folder / f"{name}.log"
 
     def say(self, text: str) -> None:
-        """Tell the person at the terminal, with the time of day."""
+        """Print a line on the terminal, with the time of day."""
         self._write(f"{datetime.now():%H:%M:%S}  {text}")
 
     async def follow(self, name: str, reader: asyncio.StreamReader) -> str:
-        """Keep a child's output until it closes it.
+        """Write a child's output to its log until the child closes it.
 
-        Whatever a line holds, reading goes on: a child whose output nobody reads stands still once the pipe is full.
+        Reading continues whatever a line holds: a child whose output is not read blocks once the pipe is full.
 
         Returns:
-            Its last line that was not a structured log: of a crash, what it died of.
+            Its last line that was not a structured log: after a crash, the reason.
         """
         last, rest = "", b""
         while chunk := await reader.read(_LINE_BYTES):
@@ -70,7 +70,7 @@ class Output:
             self._say_once("logs", f"cannot be written ({error.strerror}): free some space in {self._folder}")
 
     def _show(self, name: str, line: bytes) -> str:
-        """Show a structured warning; returns any other line's text."""
+        """Print a structured warning on the terminal; returns the text of any other line."""
         text = line.decode("utf-8", "replace").strip()
         entry = _parse(text)
         if entry is None:
@@ -111,5 +111,5 @@ def _short(value: Any) -> str:
 
 
 def _print(line: str) -> None:
-    with contextlib.suppress(OSError):  # the terminal was closed, or `bongsu run 2>&1 | head`: the work goes on
+    with contextlib.suppress(OSError):  # the terminal was closed, or `bongsu run 2>&1 | head`: keep running
         print(line, file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
-"""Runs inside every process that `bongsu run` starts, and ends it when the runner is gone, even by kill -9.
+"""Runs in every process that `bongsu run` starts, and ends it when the runner is gone, even after kill -9.
 
-`python -m local.process.parent_watch NAME MODULE [ARGUMENT…]` runs a module so; a replica calls `hold` itself.
+`python -m local.process.parent_watch NAME MODULE [ARGUMENT…]` runs a module this way; a replica calls `hold` itself.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _slot = "runner"
 
 
 def hold(runner: int, log_file: Path, grace_s: float) -> None:
-    """Have this process get SIGTERM when the runner is gone, and end it for good `grace_s` later.
+    """Send this process SIGTERM when the runner is gone, and end it `grace_s` later in any case.
 
     Args:
-        runner: file descriptor that reads as ended once the runner has gone, however it went: works on every system.
-        log_file: takes the output from then on, since the runner no longer reads it.
-        grace_s: time to finish what is in hand.
+        runner: file descriptor that reaches end of file when the runner ends in any way, on every system.
+        log_file: takes the output from then on, as the runner no longer reads it.
+        grace_s: time to finish the current work.
     """
     threading.Thread(target=_watch, args=(runner, log_file, grace_s), name="parent-watch", daemon=True).start()
 
@@ -39,15 +39,15 @@ def end_with_parent() -> None:
 
 
 def name_process(name: str) -> None:
-    """On Linux, the name that `top` and `ps -C` show (15 characters)."""
+    """Set the name that `top` and `ps -C` show (15 characters); Linux only."""
     _prctl(_PR_SET_NAME, ctypes.create_string_buffer(name.encode()[:15]))
 
 
 def share_metrics() -> None:
     """Keep metrics in one set of files per slot (`detect.0`) rather than per process id.
 
-    Replicas come and go all day; files by process id would pile up without end, and a slot's next replica counts on
-    where the last one stopped. Must be called before any metric is made.
+    Replicas start and stop all day: files by process id would accumulate without limit, while a slot's next replica
+    continues the counters of the last one. Must be called before any metric is created.
     """
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         from prometheus_client import values
@@ -56,7 +56,7 @@ def share_metrics() -> None:
 
 
 def take_slot(slot: str) -> None:
-    """Be this slot from now on; two living processes never share one."""
+    """Use this slot from now on; two live processes never share one."""
     global _slot  # noqa: PLW0603 - an identity of the process, set once after it starts
     _slot = slot
 
@@ -64,7 +64,7 @@ def take_slot(slot: str) -> None:
 def _watch(runner: int, log_file: Path, grace_s: float) -> None:
     wait([runner])
     with contextlib.suppress(OSError):
-        # Else the next line of log would raise into the handler that is to be finished.
+        # Otherwise the next log line would raise in the handler that has to finish.
         output = os.open(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.dup2(output, 1)
         os.dup2(output, 2)
@@ -75,7 +75,9 @@ def _watch(runner: int, log_file: Path, grace_s: float) -> None:
 
 def _prctl(option: int, value: object) -> None:
     if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # a libc without it: the pipe does the same, a little later
+        with contextlib.suppress(
+            OSError, AttributeError
+        ):  # a libc without prctl: the pipe has the same effect, a little later
             ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 

@@ -1,4 +1,4 @@
-"""One always-on child of the runner (map API, motion, the demo's cameras): started again when it dies."""
+"""One always-on child of the runner (map API, motion, the demo's cameras), restarted when it dies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Service:
 
     @property
     def pid(self) -> int | None:
-        """Its process now; None between two lives."""
+        """Id of its current process; None between restarts."""
         return self._child.pid if self._child is not None else None
 
     def start(self) -> None:
@@ -35,7 +35,7 @@ class Service:
         self._task = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
-        """SIGTERM, the grace period, SIGKILL; returns when it has ended."""
+        """Send SIGTERM, then SIGKILL after the grace period; returns when it has ended."""
         self._stopping.set()
         self._signal(signal.SIGTERM)
         if self._task is not None:
@@ -46,7 +46,7 @@ class Service:
             await self._task
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it at once."""
         self._stopping.set()
         self._signal(signal.SIGKILL)
 

@@ -1,6 +1,6 @@
-"""What runs a network: pictures in, what its head says out. `open_backend` picks one by suffix and device.
+"""Backends run a network on pictures and return its raw outputs. `open_backend` picks one by suffix and device.
 
-No backend is imported before it is needed, so a replica pays for one only, and a service without torch needs none.
+A backend is imported only when it is used, so a replica loads only one, and services need not install torch.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 from models.registry import ModelError, read_verified
 
 SIZE_KEY = "size_px"
-"""Under which an ONNX file says how large pictures were in training, for its own shapes are free."""
+"""Metadata key of the picture size in training, as the shapes in an ONNX file are dynamic."""
 COPY_KEY = "copy_of"
-"""Under which an int8 copy names the sha256 of what it was made of."""
+"""Metadata key of the sha256 of the network that an int8 copy was made from."""
 
 _ELSEWHERE = b"\x0a\x08location"
-"""In an ONNX file, the key under which a tensor names the file that holds it."""
+"""Key under which a tensor in an ONNX file names the external file that holds it."""
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 Device = Literal["auto", "cpu", "cuda", "openvino"]
@@ -40,19 +40,19 @@ class Backend(Protocol):
     """A loaded network."""
 
     size_px: int
-    """The longer side of a picture as it was trained on, a multiple of 32."""
+    """The longer side of the training pictures in pixels, a multiple of 32."""
     classes: int
-    """How many it tells."""
+    """Number of classes."""
 
     def infer(self, batch: Floats) -> tuple[Floats, Floats]:
-        """Run it.
+        """Run the network.
 
         Args:
             batch: RGB planes in [0, 1], shape (n, 3, height, width); the sides are multiples of 32.
 
         Returns:
-            What the head says before anything is made of it (`models/head.py`): the sides of the boxes, shape (n, 64,
-            places), and how likely each class is, as a logit, shape (n, classes, places).
+            The raw outputs of the head, which `models/head.py` decodes: box sides, shape (n, 64, cells), and class
+            scores as logits, shape (n, classes, cells).
         """
         ...
 
@@ -63,12 +63,12 @@ def open_backend(
     """Load weights.
 
     Args:
-        path: `.onnx`, or a state dict of torch's as `.pt` (`detect.training.export state`).
-        device: `auto` takes a GPU where the runtime was built for one; `openvino` is a CPU in the best precision that
-            it computes fast in, and needs the extra `openvino`; `.pt` needs the extra `train`.
-        threads: of one inference on a CPU.
-        int8: a copy of them (`detect.training.export int8`), which onnxruntime runs in their place if it is there and
-            the CPU has VNNI.
+        path: `.onnx`, or a torch state dict as `.pt` (`detect.training.export state`).
+        device: `auto` uses a GPU where the runtime was built for one; `openvino` is a CPU in its best fast precision,
+            and needs the extra `openvino`; `.pt` needs the extra `train`.
+        threads: threads of one inference on a CPU.
+        int8: a quantized copy (`detect.training.export int8`), which onnxruntime runs instead if it exists and the CPU
+            has VNNI.
         lanes: how many threads may call `infer` at once.
 
     Raises:
@@ -89,23 +89,25 @@ def open_backend(
 
 
 def read_whole(path: Path) -> bytes:
-    """An ONNX file, if it is what is recorded and nothing of the network lies in another file, which nobody checks.
+    """An ONNX file, if its digest is the recorded one and no tensor is in another file, whose digest is unknown.
 
     Raises:
-        ModelError: it is not, or something does.
+        ModelError: the digest differs, or a tensor is in another file.
     """
     content = read_verified(path)
     if _ELSEWHERE in content:
-        raise ModelError(f"{path} keeps tensors in another file, of which no sha256 is known: save it as one")
+        raise ModelError(f"{path} keeps tensors in another file, whose sha256 is unknown: save it as one file")
     return content
 
 
 def size_in(metadata: Mapping[str, str], path: Path) -> int:
-    """The longer side that an ONNX file was made for.
+    """The longer side in pixels that an ONNX file was exported for.
 
     Raises:
-        ModelError: it does not say so.
+        ModelError: the file's metadata lacks it.
     """
     if not metadata.get(SIZE_KEY, "").isdecimal():
-        raise ModelError(f"{path} is no network of this version: make it again with `python -m detect.training.export`")
+        raise ModelError(
+            f"{path} is not a network of this version: export it again with `python -m detect.training.export`"
+        )
     return int(metadata[SIZE_KEY])

@@ -8,7 +8,7 @@ from pathlib import Path
 from models.backends import COPY_KEY, Floats, read_whole, size_in
 from models.registry import ModelError, recorded
 
-# Since 1.29 onnxruntime reports its use to its maker unless told not to, and it looks when it is imported.
+# Since 1.29 onnxruntime sends telemetry unless this is set before it is imported.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 
@@ -33,7 +33,7 @@ class OnnxNetwork:
 
 
 def has_vnni() -> bool:
-    """Whether this CPU adds up products of bytes exactly; others saturate at 16 bits, and an int8 copy errs on them."""
+    """Whether this CPU sums int8 products exactly; others saturate at 16 bits, which makes an int8 copy inaccurate."""
     try:
         return not _VNNI.isdisjoint(CPUINFO.read_text().split())
     except OSError:
@@ -45,12 +45,12 @@ def open_network(path: Path, device: str, threads: int, int8: Path | None = None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Without spinning, a replica that waits for work uses no processor.
+    # Without spinning, an idle replica uses no CPU.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # A plan of its memory for each shape that comes would be a block of its own for each, and is no faster.
+    # Memory patterns would keep one block for each input shape, and are not faster.
     options.enable_mem_pattern = False
     options.log_severity_level = 3
-    # What cannot be run on the GPU runs on the CPU.
+    # Operators that the GPU lacks run on the CPU.
     wanted = [_CPU] if device == "cpu" else [_CUDA, _CPU]
     providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
     copy = int8 if int8 is not None and int8.is_file() and providers == [_CPU] and has_vnni() else None
@@ -59,7 +59,9 @@ def open_network(path: Path, device: str, threads: int, int8: Path | None = None
         session = onnxruntime.InferenceSession(content, options, providers=providers)
         said = session.get_modelmeta().custom_metadata_map
         if copy and said.get(COPY_KEY) != recorded(path):
-            raise ModelError(f"{copy} is no copy of {path}: make it again with `python -m detect.training.export int8`")
+            raise ModelError(
+                f"{copy} is not a copy of {path}: export it again with `python -m detect.training.export int8`"
+            )
         if device == "cuda" and session.get_providers()[0] != _CUDA:
             raise ModelError(
                 "this onnxruntime has no CUDA: install onnxruntime-gpu on a machine with a GPU, or use auto"
@@ -67,5 +69,5 @@ def open_network(path: Path, device: str, threads: int, int8: Path | None = None
         return OnnxNetwork(session, size_in(said, path))
     except ModelError:
         raise
-    except Exception as error:  # onnxruntime raises classes of its own, without a common base
-        raise ModelError(f"{path} is no usable network: {error}") from error
+    except Exception as error:  # onnxruntime's own exceptions have no common base class
+        raise ModelError(f"{path} is not a usable network: {error}") from error

@@ -1,4 +1,4 @@
-"""ONNX weights on OpenVINO: a CPU, in bfloat16 where it computes fast in that. Needs the extra `openvino`."""
+"""ONNX weights on OpenVINO, on a CPU, in bfloat16 where that is fast. Needs the extra `openvino`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from models.backends import SIZE_KEY, Floats, read_whole, size_in
 from models.registry import ModelError
 
 _SIZE = ["framework", SIZE_KEY]
-"""Where OpenVINO keeps what an ONNX file says of itself."""
+"""Path of an ONNX file's metadata in OpenVINO's runtime info."""
 
 
 class OpenVinoNetwork:
-    """One compiled network, and a request that runs it for each thread that calls."""
+    """One compiled network, with an inference request for each calling thread."""
 
     def __init__(self, compiled: openvino.CompiledModel, size_px: int) -> None:
         self._compiled = compiled
@@ -44,4 +44,4 @@ def open_network(path: Path, device: str, threads: int, int8: Path | None = None
     except ModelError:
         raise
     except Exception as error:  # OpenVINO raises RuntimeError and others, without a common base
-        raise ModelError(f"{path} is no usable network: {error}") from error
+        raise ModelError(f"{path} is not a usable network: {error}") from error

@@ -13,7 +13,7 @@ from models.checkpoint import RawHead, read_checkpoint
 from models.registry import ModelError
 
 _SIZE_PX = 640
-"""What YOLOv8 was made for, where the file does not say."""
+"""YOLOv8's default picture size, where the file has none."""
 
 
 class TorchNetwork:

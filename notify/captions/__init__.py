@@ -1,1 +1,1 @@
-"""The words and the drawn map of an alert: what the captioner says of a hazard, in Korean and English."""
+"""Text and map of an alert: what the captioner writes about a hazard, in Korean and English."""

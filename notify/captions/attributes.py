@@ -1,8 +1,8 @@
-"""What people wear and which colour vehicles have, read from the captioner's frame; only where it is clear.
+"""Clothing of people and colours of vehicles, read from the captioner's frame, and only where they are clear.
 
-Two small networks look at the boxes that the detector found. What the person network's makers trained it to say of sex
-and hair is not in the shipped weights (tools/attribute_networks.py cuts it out), so it can be neither read nor told.
-Thresholds and smallest sizes come from crops that were judged by eye: docs/captions.md.
+Two small networks read the boxes that the detector found. The person network's outputs for sex and hair are not in the
+shipped weights (tools/attribute_networks.py removes them), so they can be neither read nor published. Thresholds and
+smallest sizes come from crops that were judged by eye: docs/captions.md.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ VEHICLE_WEIGHTS = "vehicle-attributes-recognition-barrier-0039.onnx"
 Worn = Literal["hat", "long_sleeves", "long_trousers"]
 Colour = Literal["white", "gray", "yellow", "red", "green", "blue", "black"]
 
-# As the networks put them out.
+# In the order of the networks' outputs.
 _WORN: tuple[Worn, ...] = ("hat", "long_sleeves", "long_trousers")
 _COLOURS: tuple[Colour, ...] = ("white", "gray", "yellow", "red", "green", "blue", "black")
 _KINDS = ("car", "bus", "truck", "van")
@@ -38,10 +38,10 @@ _KINDS = ("car", "bus", "truck", "van")
 _WORN_SURE = {"hat": 0.8, "long_sleeves": 0.9, "long_trousers": 0.9}
 _COLOUR_SURE = 0.98
 _KIND_SURE = 0.95
-# Smaller crops are blurred, and the vehicle network calls dark colours blue there.
+# Smaller crops are blurred, and in them the vehicle network reports dark colours as blue.
 _PERSON_MIN_PX = (40, 120)
 _VEHICLE_MIN_PX = 72
-# The person network knows whole people who stand; a seated one's or a cut one's trousers it makes up.
+# The person network is trained on whole standing people; for seated or truncated ones it invents trousers.
 _UPRIGHT = 2.0
 _LOOKED_AT_MAX = 12
 _DARK = 50
@@ -49,13 +49,13 @@ _DARK = 50
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is clear of one thing that was detected."""
+    """Clear attributes of one detection."""
 
     worn: frozenset[Worn] = frozenset()
     dark_top: bool = False
     colour: Colour | None = None
     is_doubtful: bool = False
-    """Of a vehicle: the two networks do not agree on its kind, so only that it is a vehicle may be told."""
+    """For a vehicle: the two networks disagree on its kind, so the caption calls it a vehicle."""
 
 
 class AttributesError(Exception):
@@ -63,10 +63,10 @@ class AttributesError(Exception):
 
 
 class AttributeReader:
-    """Both networks. Safe across threads.
+    """Both networks. Thread-safe.
 
     Raises:
-        AttributesError: weights are missing, are not those that were shipped, or cannot be read.
+        AttributesError: weights are missing, differ from the shipped ones, or cannot be read.
     """
 
     def __init__(self, folder: Path = WEIGHTS) -> None:
@@ -82,7 +82,7 @@ class AttributeReader:
         self._lock = threading.Lock()
 
     def read_frame(self, frame: Frame, detections: Sequence[Detection]) -> dict[int, Look]:
-        """As `read`, from a frame as it travels.
+        """As `read`, from an event's frame (JPEG).
 
         Raises:
             AttributesError: it cannot be decoded, or OpenCV failed on it.
@@ -90,7 +90,7 @@ class AttributeReader:
         import cv2
         import numpy as np
 
-        if not any(_is_looked_at(d) for d in detections):
+        if not any(_has_attributes(d) for d in detections):
             return {}
         try:
             check_jpeg(frame.jpeg)
@@ -102,18 +102,18 @@ class AttributeReader:
         return self.read(image, detections)
 
     def read(self, image: Image, detections: Sequence[Detection]) -> dict[int, Look]:
-        """What is clear of each detection, by its place in the list; those of which nothing is clear are left out.
+        """Clear attributes of each detection, by its index in the list; detections without any are left out.
 
         Args:
             image: the unredacted frame, BGR, uint8; it is only read.
-            detections: boxes in it; the largest dozen of people and vehicles are looked at.
+            detections: boxes in it; the twelve largest people and vehicles are read.
 
         Raises:
             AttributesError: OpenCV failed on it.
         """
         import cv2
 
-        candidates = [i for i, d in enumerate(detections) if _is_looked_at(d)]
+        candidates = [i for i, d in enumerate(detections) if _has_attributes(d)]
         candidates.sort(key=lambda i: detections[i].box.area, reverse=True)
         looks = {}
         for i in candidates[:_LOOKED_AT_MAX]:
@@ -122,7 +122,7 @@ class AttributeReader:
                 with self._lock:
                     look = self._person(crop) if detections[i].label == "person" else self._vehicle(crop, detections[i])
             except cv2.error as error:
-                raise AttributesError(f"a crop could not be looked at: {one_line(error)}") from error
+                raise AttributesError(f"a crop could not be read: {one_line(error)}") from error
             if look != Look():
                 looks[i] = look
         return looks
@@ -132,8 +132,8 @@ class AttributeReader:
         if width < _PERSON_MIN_PX[0] or height < _PERSON_MIN_PX[1] or height < _UPRIGHT * width:
             return Look()
         worn, point = self._ask(self._people, crop, (80, 160), ("worn", "upper_point"))
-        told = frozenset(name for name, score in zip(_WORN, worn, strict=True) if score >= _WORN_SURE[name])
-        return Look(worn=told, dark_top=bool(told) and _is_dark(crop, point))
+        clear = frozenset(name for name, score in zip(_WORN, worn, strict=True) if score >= _WORN_SURE[name])
+        return Look(worn=clear, dark_top=bool(clear) and _is_dark(crop, point))
 
     def _vehicle(self, crop: Image, detection: Detection) -> Look:
         if min(crop.shape[:2]) < _VEHICLE_MIN_PX:
@@ -141,7 +141,7 @@ class AttributeReader:
         kinds, colours = self._ask(self._vehicles, crop, (72, 72), ("kind", "colour"))
         kind = _KINDS[max(range(len(kinds)), key=kinds.__getitem__)]
         best = max(range(len(colours)), key=colours.__getitem__)
-        # A van is a car to one network and a lorry to another: no contradiction.
+        # One network calls a van a car, the other a lorry: that is not a contradiction.
         doubtful = max(kinds) >= _KIND_SURE and kind not in (detection.label, "van")
         return Look(colour=_COLOURS[best] if colours[best] >= _COLOUR_SURE else None, is_doubtful=doubtful)
 
@@ -153,12 +153,12 @@ class AttributeReader:
         return [[float(number) for number in output.ravel()] for output in net.forward(list(outputs))]
 
 
-def _is_looked_at(detection: Detection) -> bool:
+def _has_attributes(detection: Detection) -> bool:
     return detection.label == "person" or detection.label in _KINDS
 
 
 def _verified(path: Path) -> bytes:
-    """The file's bytes, checked against `SHA256SUMS` beside it: a network is code, so none is run unseen."""
+    """The file's bytes, checked against `SHA256SUMS` beside it: a network is code, so an unknown one is not run."""
     sums = path.with_name("SHA256SUMS")
     try:
         content = path.read_bytes()
@@ -166,7 +166,7 @@ def _verified(path: Path) -> bytes:
     except OSError as error:
         raise AttributesError(f"no weights at {error.filename}: reinstall bongsu with its package data") from None
     if known.get(path.name) != hashlib.sha256(content).hexdigest():
-        raise AttributesError(f"{path} is not what {sums} records: reinstall bongsu")
+        raise AttributesError(f"{path} differs from its sha256 in {sums}: reinstall bongsu")
     return content
 
 
@@ -176,7 +176,7 @@ def _cut(image: Image, box: Box) -> Image:
 
 
 def _is_dark(crop: Image, point: Sequence[float]) -> bool:
-    """Whether the clothing at the point that the network chose is plainly dark; a hue is not told: light tints it."""
+    """Whether the clothing at the network's point is clearly dark; hues are left out, as light tints them."""
     height, width = crop.shape[:2]
     x, y = int(min(max(point[0], 0), 1) * (width - 1)), int(min(max(point[1], 0), 1) * (height - 1))
     reach = max(2, width // 12)

@@ -1,4 +1,4 @@
-"""An optional sentence of an image-captioning network, told only if it contradicts nothing and says nothing of persons.
+"""An optional sentence of an image-captioning network, used only if it is consistent and describes no person.
 
 Off unless BONGSU_CAPTION_MODEL names a model: a folder, or an id on the hub, of any network that transformers lists for
 "image to text" (BLIP, for one). It needs the extra `describe`. It is shown the mosaicked picture, never the frame.
@@ -28,12 +28,12 @@ _TOKENS_MAX = 32
 
 
 class Settings(Environment, frozen=True):
-    """What the environment says of it."""
+    """Settings of the captioning network, from the environment."""
 
     caption_model: str = ""
-    """Folder or hub id of the network; without it there is none."""
+    """Folder or hub id of the network; empty for none."""
     caption_timeout_s: float = 5.0
-    """A sentence that takes longer is left out."""
+    """Seconds after which a sentence is left out."""
 
     def __post_init__(self) -> None:
         # A handler has 20 s, and redaction needs some of them.
@@ -46,29 +46,29 @@ class DescribeError(Exception):
 
 
 class Describer:
-    """One captioning network on the CPU, which looks at one picture at a time.
+    """One captioning network on the CPU, which describes one picture at a time.
 
     Raises:
         DescribeError: torch, transformers or the model is missing, or cannot be used.
     """
 
     def __init__(self, model: str) -> None:
-        # Read when huggingface_hub is imported.
+        # huggingface_hub reads this when it is imported.
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
         try:
             from transformers import AutoModelForImageTextToText, AutoProcessor
 
             self._processor: Any = AutoProcessor.from_pretrained(model, use_fast=False)
             self._model: Any = AutoModelForImageTextToText.from_pretrained(model, use_safetensors=True).eval()
-        except Exception as error:  # transformers raises what its parts raise: OSError, ValueError, ImportError, …
+        except Exception as error:  # transformers raises OSError, ValueError, ImportError and others
             raise DescribeError(f"BONGSU_CAPTION_MODEL={model}: {_explain(error)}") from error
         self._lock = threading.Lock()
 
     def describe(self, picture: Redacted) -> str:
-        """What the network says of a picture; empty while it is still at another.
+        """The network's sentence for a picture; empty while it is still describing another.
 
         Raises:
-            DescribeError: it failed.
+            DescribeError: the network failed.
         """
         if not self._lock.acquire(blocking=False):
             return ""
@@ -105,9 +105,9 @@ def load_settings() -> Settings:
 async def remark_on(
     event: HazardSeen, picture: Redacted, counts: Mapping[str, int], describer: Describer, timeout_s: float
 ) -> str:
-    """The network's sentence as a caption may add it; empty where it is late, fails, or says what it may not."""
+    """The network's sentence for a caption; empty where it is late, fails, or contains words that are not allowed."""
     try:
-        # The thread cannot be stopped: what is late is thrown away, and meanwhile `describe` says nothing.
+        # The thread cannot be stopped: a late sentence is discarded, and until then `describe` returns "".
         async with asyncio.timeout(timeout_s):
             said = await asyncio.to_thread(describer.describe, picture)
     except (DescribeError, TimeoutError) as error:
@@ -118,15 +118,15 @@ async def remark_on(
 
 
 def is_grounded(said: str, counts: Mapping[str, int], labels: set[str]) -> bool:
-    """Whether each word of a sentence is one that it may use, and each thing in it was detected, as many as it says.
+    """Whether each word of a sentence is allowed, and each thing in it was detected in the number that it states.
 
-    A list of what may be said, not of what may not: a word on sex, age, race or who somebody is is simply not in it,
-    in whatever language or spelling; nor is a number, a negation or a name.
+    It is a list of allowed words, not of forbidden ones: words for sex, age, race or identity are not in it, in any
+    language or spelling; nor are numbers, negations or names.
 
     Args:
-        said: what the network said.
+        said: the network's sentence.
         counts: how many of each thing were counted.
-        labels: what was detected, hazards among it.
+        labels: labels of the detections, hazards included.
     """
     words = re.findall(r"\w+", said.lower())
     if not 2 <= len(words) <= _WORDS_MAX or re.search(r"[^a-zA-Z ,.\-]", said):
@@ -144,7 +144,7 @@ def _may_say(word: str, counts: Mapping[str, int], labels: set[str]) -> bool:
 
 
 _VEHICLES = ("car", "truck", "bus", "motorcycle", "vehicle")
-# What a word stands for, and how many there must be for it to be true.
+# The label that a word stands for, and the smallest count for which it is true.
 _THINGS: dict[str, tuple[tuple[str, ...], int]] = {
     "person": (("person",), 1), "people": (("person",), 2), "persons": (("person",), 2),
     "car": (("car",), 1), "cars": (("car",), 2), "truck": (("truck",), 1), "trucks": (("truck",), 2),
@@ -153,7 +153,7 @@ _THINGS: dict[str, tuple[tuple[str, ...], int]] = {
     "vehicle": (_VEHICLES, 1), "vehicles": (_VEHICLES, 2),
 }  # fmt: skip
 _HAZARD_WORDS = {word: hazard for hazard, kind in KINDS.items() for word in kind.claims}
-# Glue, surroundings, and what can be seen without judging anybody.
+# Function words, surroundings, and visible facts that do not judge a person.
 _PLAIN = frozenset(
     re.findall(
         r"\w+",

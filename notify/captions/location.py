@@ -1,6 +1,6 @@
-"""Draws where a place is: a small map of the district and its neighbours with a pin, as a post's second picture.
+"""Draws a small map of a district and its neighbours with a pin at a place, as a post's second picture.
 
-The captioner draws it (its image has OpenCV), and it travels in the `captioned` event as a `privacy.drawn.Drawn`.
+The captioner draws it (its image has OpenCV) and sends it in the `captioned` event as a `privacy.drawn.Drawn`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Image = np.ndarray[Any, np.dtype[Any]]
 
-# The page draws the same outlines, so they lie with its files.
+# The page draws the same outlines, so they are stored with its files.
 _PAGE_DATA = Path(__file__).parents[2] / "api/page/vendor"
 OUTLINES = _PAGE_DATA / "korea/districts.geojson"
 _WORLD = _PAGE_DATA / "world/land.geojson"
@@ -33,7 +33,7 @@ WIDTH, HEIGHT = 640, 360
 _QUALITY = 88
 _ATTRIBUTION, _ATTRIBUTION_ABROAD = "NGII, data.go.kr", "Natural Earth"
 _KM_PER_DEGREE = 111.32
-# So much is shown: a district with its neighbours; abroad, where only coasts are known, a part of a continent.
+# Extent of the map: a district with its neighbours; abroad, where only coasts are known, part of a continent.
 _SPAN_KM = (6.0, 60.0)
 _ABROAD_KM = 1500.0
 # Blue, green, red.
@@ -46,7 +46,7 @@ class LocationError(Exception):
 
 
 def tell_location(place: Place) -> Caption:
-    """What the map shows, for those who cannot see it."""
+    """Alternative text of the map, for people who cannot see it."""
     at = f"{abs(place.lat):.4f}°{'N' if place.lat >= 0 else 'S'}, {abs(place.lon):.4f}°{'E' if place.lon >= 0 else 'W'}"
     name, region = clean_name(place.name), clean_name(place.region)
     where = f"{name} ({region})" if name and region and region not in name else name or region
@@ -58,11 +58,11 @@ def tell_location(place: Place) -> Caption:
 
 @lru_cache(maxsize=64)
 def draw_location(place: Place, district: District | None) -> Drawn:
-    """A map of 640 by 360 pixels. A camera stays where it is, so each is drawn once.
+    """A map of 640 by 360 pixels. Cameras do not move, so each map is drawn once.
 
     Args:
-        place: where the pin goes.
-        district: how that is called, in Korea.
+        place: position of the pin.
+        district: its district, in Korea.
 
     Raises:
         LocationError: the outlines are missing, or OpenCV failed.
@@ -110,7 +110,7 @@ def _outlines(path: Path) -> list[_Outline]:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """From degrees to pixels; for a glance, the earth is flat."""
+    """Projects degrees to pixels; a flat earth is accurate enough at this scale."""
 
     lat: float
     lon: float
@@ -119,7 +119,7 @@ class _View:
     def pixel(self, lon: float, lat: float) -> tuple[int, int]:
         east = (lon - self.lon) * _KM_PER_DEGREE * max(math.cos(math.radians(self.lat)), 0.01)
         north = (lat - self.lat) * _KM_PER_DEGREE
-        # OpenCV keeps 32 bits of a coordinate, and draws in 16 of them.
+        # OpenCV takes 32-bit coordinates, 16 bits of which are fractional.
         x, y = WIDTH / 2 + east / self.km_per_px, HEIGHT / 2 - north / self.km_per_px
         return round(min(max(x, -30000), 30000)), round(min(max(y, -30000), 30000))
 
@@ -133,7 +133,7 @@ def _draw(place: Place, district: District | None) -> Image:
     view = _View(place.lat, place.lon, _span_km(here) / HEIGHT)
     image = np.full((HEIGHT, WIDTH, 3), _SEA, np.uint8)
     if here is None:
-        # The world's land leaves South Korea to its districts.
+        # The world's outlines leave out South Korea, which the districts cover.
         for outline in (*_outlines(_WORLD), *districts):
             _draw_outline(image, view, outline, _LAND, 0)
     else:
@@ -154,7 +154,7 @@ def _draw(place: Place, district: District | None) -> Image:
 
 
 def _span_km(here: _Outline | None) -> float:
-    """How much is shown from top to bottom."""
+    """Height of the map in km."""
     if here is None:
         return _ABROAD_KM
     west, south, east, north = here.bounds
@@ -189,7 +189,7 @@ def _draw_scale(image: Image, view: _View) -> None:
 
 
 def _write(image: Image, text: str, at: tuple[int, int], size: int, *, is_right: bool = False) -> None:
-    """Put text on a light ground; OpenCV 5 brings outlines of Latin and Hangul letters along."""
+    """Draw text on a light background; OpenCV 5 includes outline fonts with Latin and Hangul."""
     import cv2
 
     font = _font()

@@ -1,4 +1,4 @@
-"""How a caption tells what is clear of people and vehicles: clothing and colours, in English and Korean."""
+"""Sentences about clothing of people and colours of vehicles, in English and Korean."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functions.event import Caption, Detection
 from notify.captions.attributes import Colour, Look
 from notify.captions.particles import attach
 
-# The network's hats are mostly helmets, and its white is anything pale: silver, cream, light green.
+# Most hats that the network reports are helmets, and its white includes silver, cream and light green.
 _CLOTHES = {
     "dark_top": ("a dark top", "어두운 상의"),
     "long_sleeves": ("long sleeves", "긴소매"),
@@ -21,11 +21,11 @@ _COLOURS: dict[Colour, tuple[str, str]] = {
     "red": ("red", "빨간색"), "green": ("green", "초록색"), "blue": ("blue", "파란색"), "black": ("black", "검은색"),
 }  # fmt: skip
 _COUNTED = 4
-"""Of more things at once nobody wants to know each one's colour."""
+"""With more things than this, their colours are left out."""
 
 
 def kind_of(label: str, look: Look | None) -> str:
-    """What a thing is called: "vehicle" where the networks do not agree on more."""
+    """The kind of a thing: "vehicle" where the networks disagree on its kind."""
     return "vehicle" if look is not None and look.is_doubtful else label
 
 
@@ -35,13 +35,13 @@ def describe_looks(
     counts: Mapping[str, int],
     names: Mapping[str, Sequence[str]],
 ) -> list[Caption]:
-    """A sentence for each kind of thing of which something is clear.
+    """A sentence for each kind of thing that has clear attributes.
 
     Args:
-        detections: what was found.
-        looks: what is clear of each, by its place in `detections`, of those only that are counted.
-        counts: how many of each kind the caption tells of.
-        names: by kind: one in English, many in English, noun and counting word in Korean.
+        detections: detections of the frame.
+        looks: clear attributes by index in `detections`, only of those that are counted.
+        counts: how many of each kind the caption mentions.
+        names: by kind: singular and plural in English, noun and counting word in Korean.
     """
     sentences = []
     for kind, total in counts.items():
@@ -50,8 +50,8 @@ def describe_looks(
             if kind_of(detections[place].label, look) == kind:
                 seen.update(_traits(kind, look))
         if seen and total <= _COUNTED:
-            told = _tell_person if kind == "person" else _tell_vehicle
-            sentences.append(told(seen, total, names[kind]))
+            describe = _describe_people if kind == "person" else _describe_vehicles
+            sentences.append(describe(seen, total, names[kind]))
     return sentences
 
 
@@ -61,7 +61,7 @@ def _traits(kind: str, look: Look) -> list[str]:
     return [name for name in _CLOTHES if (name == "dark_top" and look.dark_top) or name in look.worn]
 
 
-def _tell_person(seen: Counter[str], total: int, names: Sequence[str]) -> Caption:
+def _describe_people(seen: Counter[str], total: int, names: Sequence[str]) -> Caption:
     one, many, noun, counter = names
     worn = [trait for trait in _CLOTHES if seen[trait]]
     if total == 1:
@@ -73,7 +73,7 @@ def _tell_person(seen: Counter[str], total: int, names: Sequence[str]) -> Captio
 
 
 def _wearing(worn: Sequence[str]) -> str:
-    """Korean puts clothes on by one verb and hats by another."""
+    """Korean uses one verb for wearing clothes and another for hats."""
     clothes = ", ".join(_CLOTHES[trait][1] for trait in worn if trait != "hat")
     if "hat" not in worn:
         return f"{attach(clothes, '을/를')} 입은"
@@ -85,14 +85,14 @@ def _are(n: int) -> str:
     return "is" if n == 1 else "are"
 
 
-def _tell_vehicle(seen: Counter[str], total: int, names: Sequence[str]) -> Caption:
+def _describe_vehicles(seen: Counter[str], total: int, names: Sequence[str]) -> Caption:
     one, many, noun, counter = names
-    told = [(*words, seen[colour]) for colour, words in _COLOURS.items() if seen[colour]]
+    colours = [(*words, seen[colour]) for colour, words in _COLOURS.items() if seen[colour]]
     if total == 1:
-        english, korean, _ = told[0]
+        english, korean, _ = colours[0]
         return Caption(en=f"The {one} is {english}.", ko=f"{attach(noun, '은/는')} {korean}입니다.")
-    english = _listed([f"{n} {_are(n)} {en}" for en, _, n in told])
-    korean = ", ".join(f"{n}{attach(counter, '은/는')} {ko}" for _, ko, n in told)
+    english = _listed([f"{n} {_are(n)} {en}" for en, _, n in colours])
+    korean = ", ".join(f"{n}{attach(counter, '은/는')} {ko}" for _, ko, n in colours)
     return Caption(en=f"Of the {many}, {english}.", ko=f"{noun} 가운데 {korean}입니다.")
 
 

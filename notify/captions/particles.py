@@ -1,4 +1,4 @@
-"""Korean particles, which depend on the last sound of what they follow: 이 or 가, 은 or 는, 을 or 를."""
+"""Korean particles, which depend on the last sound of the word before them: 이 or 가, 은 or 는, 을 or 를."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Literal
 
 Pair = Literal["이/가", "은/는", "을/를"]
 
-# As they are read aloud: 영 일 이 삼 사 오 육 칠 팔 구; 십, 백, 천 and 만 end in a consonant like 영.
+# Read aloud as 영 일 이 삼 사 오 육 칠 팔 구; 십, 백, 천 and 만 end in a consonant like 영.
 _DIGITS = {digit: digit in "013678" for digit in "0123456789"}
-# 엘, 엠, 엔 and 알; all other letters are called by names that end in a vowel.
+# 엘, 엠, 엔 and 알; the Korean names of all other letters end in a vowel.
 _CONSONANT_LETTERS = "LMNR"
 
 
 def attach(noun: str, pair: Pair) -> str:
-    """The noun and the right one of a pair; both, as "이(가)", where its sound is anybody's guess."""
+    """The noun with the right particle of a pair; with both, as "이(가)", where its last sound is unknown."""
     with_consonant, with_vowel = pair.split("/")
     ends = _ends_in_consonant(noun)
     if ends is None:
@@ -31,7 +31,7 @@ def _ends_in_consonant(noun: str) -> bool | None:
     if last.isascii() and last.isupper():
         return last in _CONSONANT_LETTERS
     if last.isascii() and last.islower():
-        # Gate is 게이트 but apple is 애플, and Market 마켓 but Park 파크: of these only some are sure.
+        # Gate is 게이트 but apple is 애플, and Market 마켓 but Park 파크: only some endings are certain.
         if last in "lmn":
             return True
         return False if last in "aiouy" else None

@@ -1,9 +1,9 @@
-"""What an alert says, in English and Korean: composed from what was detected, and nothing else.
+"""The text of an alert, in English and Korean: composed from detections and settings alone.
 
 Every word comes from the event: hazard, labels and boxes from its detections, clothing and colours from its frame
 (`attributes.py`), zones, place and time as the camera's settings and clock give them, the district from the
-coordinates. What the detector did not look for is not spoken of, and that
-something was not found is never said: not found is not the same as not there.
+coordinates. A caption never mentions labels that the detector cannot find, and never says that something was not found:
+not found does not mean not there.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from notify.captions.districts import District
 from notify.captions.looks import describe_looks, kind_of
 from notify.captions.particles import attach
 
-# Korea has kept one offset, without summer time, since 1988; a name would need a time zone database in every image.
+# Korea has had one offset, without summer time, since 1988; a zone name would need a time zone database in each image.
 _KST = timezone(timedelta(hours=9), "KST")
 _NAME_LENGTH_MAX = 80
-# The scene network reports people from 0.2, so that no head is left uncovered; what is told as a fact needs more.
+# The scene network reports people from 0.2, so that no head is left uncovered; a caption needs more confidence.
 _SURE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class _Thing:
-    """What is counted in a scene: one and many in English, noun and counting word in Korean."""
+    """Words for a kind of thing: singular and plural in English, noun and counting word in Korean."""
 
     one: str
     many: str
@@ -51,7 +51,7 @@ _THINGS = {
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    """All that a caption may say."""
+    """Facts that a caption may state."""
 
     hazard: Hazard
     box: Box | None
@@ -95,15 +95,15 @@ def compose(
     """The caption of one hazard event.
 
     Args:
-        hazard: what happened.
-        detections: what was found in the frame.
-        place: where the camera stands.
+        hazard: the hazard of the event.
+        detections: detections in the frame.
+        place: position and name of the camera.
         captured_at: when (UTC).
-        district: where that is, if known.
-        camera: spoken of where the place has no name.
-        zones: named parts of the picture; the first that holds the foot of the hazard's box is told.
-        looks: what is clear of a detection, by its place in `detections`.
-        remark: an English sentence that `describe.py` found to contradict nothing; it comes last.
+        district: its district, if known.
+        camera: its id, used where the place has no name.
+        zones: named parts of the picture; the first that contains the foot of the hazard's box is named.
+        looks: clear attributes of a detection, by its index in `detections`.
+        remark: an English sentence that `describe.py` has checked; it comes last.
     """
     sure = {place: look for place, look in (looks or {}).items() if detections[place].confidence >= _SURE}
     counts = count_things(detections, sure)
@@ -127,21 +127,21 @@ def compose(
 
 
 def count_things(detections: Sequence[Detection], looks: Mapping[int, Look] | None = None) -> dict[str, int]:
-    """How many of each thing that a caption speaks of, people first; only those that the network is sure of."""
+    """How many of each thing a caption mentions, people first; only confident detections count."""
     seen = enumerate(detections)
     counts = Counter(kind_of(d.label, (looks or {}).get(place)) for place, d in seen if d.confidence >= _SURE)
     return {label: counts[label] for label in _THINGS if counts[label]}
 
 
 def where(box: Box) -> tuple[str, str]:
-    """Where in the picture a box lies, by thirds: left, centre or right, and upper, middle or lower."""
+    """Position of a box in the picture, by thirds: left, centre or right, and upper, middle or lower."""
     x, y = box.center
     across = "left" if x < 1 / 3 else "right" if x > 2 / 3 else "centre"
     return across, "upper" if y < 1 / 3 else "lower" if y > 2 / 3 else "middle"
 
 
 def find_zone(box: Box | None, zones: Sequence[Zone]) -> Caption | None:
-    """What people call the part of the picture where a box stands: by its foot, the middle of its lower edge."""
+    """The name of the zone that contains a box's foot, the middle of its lower edge."""
     if box is None:
         return None
     foot = (box.x1 + box.x2) / 2, box.y2
@@ -150,9 +150,9 @@ def find_zone(box: Box | None, zones: Sequence[Zone]) -> Caption | None:
 
 
 def fit(text: str, limit: int) -> str:
-    """The text in at most `limit` characters: whole sentences if they say enough, else cut at a word, with an ellipsis.
+    """The text in at most `limit` characters: whole sentences if they fill half, else cut at a word with an ellipsis.
 
-    What fills less than half of the limit is not enough, and may be no sentence: "Fire at St. Mary's Hospital …".
+    A shorter part may not even be a sentence: "Fire at St. Mary's Hospital …".
     """
     if len(text) <= limit:
         return text
@@ -172,7 +172,7 @@ def _cut(text: str, limit: int) -> str:
 
 
 def tell_time(captured_at: datetime, *, is_korea: bool) -> str:
-    """The time of day at the camera, and whose it is: KST in Korea, else UTC."""
+    """The time of day with its zone: KST in Korea, else UTC."""
     return captured_at.astimezone(_KST).strftime("%H:%M KST") if is_korea else captured_at.strftime("%H:%M UTC")
 
 
@@ -189,7 +189,7 @@ def _english(scene: _Scene) -> str:
     sentences = [f"{headline}: {', '.join(facts)}." if facts else f"{headline}."]
     if scene.others:
         sentences.append(f"Also seen: {_list_english([KINDS[other].mention.en for other in scene.others])}.")
-    # What may be left out comes last: a channel that is short of room cuts whole sentences there.
+    # The least important sentences come last: a channel with a short limit drops them first.
     details = [look.en for look in scene.looks]
     return " ".join([*sentences, f"{scene.time}.", *details, *filter(None, [scene.remark])])
 
@@ -197,7 +197,7 @@ def _english(scene: _Scene) -> str:
 def _korean(scene: _Scene) -> str:
     name, region = scene.name, scene.region_ko
     site = f"{name}({region})" if name and region and region not in name else name or region
-    # "에서" follows any name alike, unlike the particles that depend on its last sound.
+    # "에서" has the same form after any name, unlike the particles that depend on its last sound.
     sentences = [f"{site or f'카메라 {scene.camera}'}에서 {KINDS[scene.hazard].headline.ko}."]
     things = ", ".join(f"{_THINGS[label].ko} {n}{_THINGS[label].counter}" for label, n in scene.counts.items())
     spot = ""
@@ -227,6 +227,6 @@ def _list_english(items: Sequence[str]) -> str:
 
 
 def clean_name(name: str) -> str:
-    """A name from the settings on one line, without what would not print, and not longer than a line."""
+    """A name from the settings in one line of limited length, without unprintable characters."""
     printable = "".join(c if c.isprintable() else " " for c in name)
     return _cut(" ".join(printable.split()), _NAME_LENGTH_MAX)

@@ -1,5 +1,5 @@
-"""Steps from each schema of the database to the next; `bongsu db upgrade` takes them, by Alembic.
+"""Migrations from each schema version to the next; `bongsu db upgrade` applies them with Alembic.
 
-A step is one file in `versions/`, named by its number. It must leave the release before it working, for while a cluster
-is rolled over both run. `schema.py` shows the sum of all steps, and a test holds the two together.
+A migration is one file in `versions/`, named by its number. The previous release must keep working after it, as both
+run during a rolling update. `schema.py` is the result of all migrations, and a test checks that the two match.
 """

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.accounts import Accounts, Dead, Seen, Sent, Told, audit, count_splits
+from bench.accounts import AcceptedPost, Accounts, Dead, Seen, Sent, audit, count_splits
 
 CHANNELS = frozenset({"feed", "x", "webhook"})
 SECOND = 1_000_000
@@ -24,7 +24,7 @@ def books() -> Accounts:
         captioned={"a", "b", "c"},
         incidents={1: Seen("fire", "gate", 2, 0, 3 * SECOND), 2: Seen("gun", "gate", 1, SECOND, SECOND)},
         posts={(incident, channel): f"words {incident}" for incident in (1, 2) for channel in CHANNELS},
-        told=[Told(c, i, f"words {i} [{i}]") for i in (1, 2) for c in ("x", "webhook")],
+        accepted=[AcceptedPost(c, i, f"words {i} [{i}]") for i in (1, 2) for c in ("x", "webhook")],
         delivered={"a", "b", "c"},
         dead=[Dead(f"gun.{function}", "h", "not an event: …") for function in ("map", "caption", "courier")],
     )
@@ -52,17 +52,23 @@ def without(event: str) -> Callable[[Accounts], Accounts]:
         (lambda b: replace(b, dead=b.dead[1:]), "hostile message is a dead letter of each queue"),
         (lambda b: replace(b, dead=[*b.dead, Dead("fire.map", "a", "")]), "dead letter has a reason"),
         (lambda b: replace(b, dead=[*b.dead, Dead("fire.map", "z", "odd")]), "dead letter is one that was sent"),
-        (lambda b: replace(b, dead=[*b.dead, Dead("fire.map", "a", "not an event")]), "no event was hostile"),
+        (lambda b: replace(b, dead=[*b.dead, Dead("fire.map", "a", "not an event")]), "not an event was hostile"),
         # Doubled: with the same words, in others, and where our own database shows one post all the same.
-        (lambda b: replace(b, told=[*b.told, b.told[0]]), "every channel took an incident once"),
-        (lambda b: replace(b, told=[*b.told, Told("x", 2, "other words [2]")]), "every channel took an incident once"),
+        (lambda b: replace(b, accepted=[*b.accepted, b.accepted[0]]), "every channel accepted an incident once"),
+        (
+            lambda b: replace(b, accepted=[*b.accepted, AcceptedPost("x", 2, "other words [2]")]),
+            "every channel accepted an incident once",
+        ),
         # Our database and the channels disagree.
-        (lambda b: replace(b, told=b.told[1:]), "every post of our database was taken by its channel"),
+        (lambda b: replace(b, accepted=b.accepted[1:]), "every post of our database was accepted by its channel"),
         (lambda b: replace(b, posts={k: w for k, w in b.posts.items() if k != (2, "x")}), "posted on every channel"),
         (lambda b: replace(b, posts={k: w for k, w in b.posts.items() if k != (2, "x")}), "known to our database"),
-        (lambda b: replace(b, told=[*b.told, Told("x", None, "no number")]), "known to our database"),
-        (lambda b: replace(b, told=[*b.told, Told("x", 7, "words 7")]), "known to our database"),
-        (lambda b: replace(b, told=[Told("x", 1, "other words"), *b.told[1:]]), "the words that our database holds"),
+        (lambda b: replace(b, accepted=[*b.accepted, AcceptedPost("x", None, "no number")]), "known to our database"),
+        (lambda b: replace(b, accepted=[*b.accepted, AcceptedPost("x", 7, "words 7")]), "known to our database"),
+        (
+            lambda b: replace(b, accepted=[AcceptedPost("x", 1, "other words"), *b.accepted[1:]]),
+            "the text that our database holds",
+        ),
         (lambda b: replace(b, posts=b.posts | {(9, "feed"): "words"}), "is of an incident and a channel"),
     ],
 )

@@ -20,6 +20,6 @@ def test_whatever_breaks_nothing_is_lost_and_nothing_told_twice(tmp_path: Path) 
     assert not result.problems, "\n".join([*result.problems, *said, str(result.facts)])
     assert (result.facts["lost"], result.facts["on the map"]) == (0, SHORT.events)
     assert {"recipient refused", "recipient away", "not an event"} <= set(result.facts["their reasons"])
-    met = result.facts["what the channels' requests met"]
+    met = result.facts["outcomes of the channels' requests"]
     assert all(met[channel]["cut-after"] for channel in ("x", "mastodon", "webhook")), met
     assert met["x"]["403"], "X was asked again for a post that was out"

@@ -17,7 +17,6 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("functions", "models", "web", "motion", "detect", "privacy", "store", "notify", "api", "sessions", "local")
 OVERLAYS = sorted(path.parent.name for path in (ROOT / "k8s/overlays").glob("*/kustomization.yaml"))
 
 

@@ -12,14 +12,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.k8s.conftest import ROOMS, load_script
+from tests.k8s.conftest import load_script
+from tests.rooms import ROOMS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()
 STAGES = {
     match[2]: match[0] for match in re.finditer(r"^FROM (\S+) AS (\S+)\n(?:(?!^FROM ).*\n?)*", DOCKERFILE, re.MULTILINE)
 }
-SERVICES = ["motion", "detect", "detect-cuda", "function", "caption", "api", "sessions"]
+SERVICES = ["motion", "detect", "detect-cuda", "function", "caption", "api", "sessions", "fleet"]
 
 
 def test_there_is_a_stage_for_each_image() -> None:

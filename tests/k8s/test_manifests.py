@@ -27,8 +27,9 @@ from local.manifest import read_workloads
 from motion import settings as settings_of_motion
 from motion.config import load_cameras
 from notify.channels import settings as settings_of_channels
-from tests.k8s.conftest import OVERLAYS, ROOMS, ROOT, Cluster
+from tests.k8s.conftest import OVERLAYS, ROOT, Cluster
 from tests.keda.test_manifests import schema_of
+from tests.rooms import ROOMS
 
 SCALED = {workload.name: workload for workload in read_workloads(ROOT / "keda")}
 

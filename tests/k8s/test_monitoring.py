@@ -14,7 +14,8 @@ import yaml
 
 from functions.topology import DEAD, MOTION, REGION_WAIT_S, delay_name, queue
 from local.manifest import read_workloads
-from tests.k8s.conftest import ROOMS, ROOT, load_script
+from tests.k8s.conftest import ROOT, load_script
+from tests.rooms import ROOMS
 
 FOLDER = ROOT / "k8s/components/monitoring"
 RULES = yaml.safe_load((FOLDER / "rules.yaml").read_text())

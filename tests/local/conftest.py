@@ -1,4 +1,4 @@
-"""A small relay in a folder of its own: one function in one file, and stand-ins for the rooms that local/ starts."""
+"""A small pipeline in its own folder: one function in one file, and substitutes for the services that local/ starts."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def handle(event: Event) -> None:
         file.write(event.id + "\\n")
 """
 
-# What stands for `python -m motion`: says when it stops, which must be before the functions do.
+# Substitute for `python -m motion`: records when it stops, which must be before the functions do.
 MOTION = """
 import os, signal, sys, time
 def stop(*_):
@@ -73,7 +73,7 @@ while True:
     time.sleep(1)
 """
 
-# What stands for `python -m api.server`.
+# Substitute for `python -m api.server`.
 API = """
 import http.server, os, signal, sys
 signal.signal(signal.SIGTERM, lambda *_: sys.exit())
@@ -89,7 +89,7 @@ http.server.HTTPServer((os.environ["BONGSU_HTTP_HOST"], int(os.environ["BONGSU_H
 
 @dataclass
 class Relay:
-    """A folder in which `bongsu run` finds all it needs, and the runs started there."""
+    """A folder with everything that `bongsu run` needs, and the runs started there."""
 
     folder: Path
     port: int
@@ -132,17 +132,17 @@ class Relay:
         return run
 
     def processes(self) -> list[psutil.Process]:
-        """Every living process of these runs, told by the environment that all of them inherit."""
+        """Every live process of these runs, recognized by the environment that all of them inherit."""
         mine = str(self.folder / "done.txt")
         return [p for p in psutil.process_iter() if _environ(p).get("DONE_FILE") == mine]
 
     def status(self) -> dict[str, dict[str, object]]:
         """The status file by function; empty before there is one."""
         try:
-            told = json.loads((self.folder / "state" / "scale.json").read_text())
+            status = json.loads((self.folder / "state" / "scale.json").read_text())
         except FileNotFoundError:
             return {}
-        return {function["name"]: function for function in told["functions"]}
+        return {function["name"]: function for function in status["functions"]}
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def relay(tmp_path: Path) -> Iterator[Relay]:
 
 
 def wait_until(claim: Callable[[], object], timeout_s: float = 20.0) -> None:
-    """Wait for a claim to come true; fails when it does not."""
+    """Wait until a condition holds; fails if it does not in time."""
     give_up_at = time.monotonic() + timeout_s
     while not claim():
         assert time.monotonic() < give_up_at, f"not true after {timeout_s} s"
@@ -179,7 +179,7 @@ def wait_until(claim: Callable[[], object], timeout_s: float = 20.0) -> None:
 
 
 async def eventually(claim: Callable[[], object], timeout_s: float = 10.0) -> None:
-    """`wait_until`, for claims that need the event loop to go on."""
+    """`wait_until` for conditions that need the event loop to run."""
     give_up_at = time.monotonic() + timeout_s
     while not claim():
         assert time.monotonic() < give_up_at, f"not true after {timeout_s} s"

@@ -19,7 +19,7 @@ from .conftest import eventually
 
 
 class FakePool:
-    """Says yes at once."""
+    """A pool that changes its size at once."""
 
     def __init__(self) -> None:
         self.wanted = 0
@@ -151,8 +151,8 @@ async def test_status_file_that_cannot_be_written_stops_nothing(tmp_path: Path) 
 
 
 def _function(tmp_path: Path) -> dict[str, object]:
-    told = json.loads((tmp_path / "scale.json").read_text())
-    (function,) = told["functions"]
+    status = json.loads((tmp_path / "scale.json").read_text())
+    (function,) = status["functions"]
     return dict(function)
 
 

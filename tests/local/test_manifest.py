@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from local.manifest import ManifestError, read_manifest, read_workloads
-from local.rules import DEFAULT_UP, Pace, Policy, Trigger
+from local.rules import DEFAULT_UP, Policy, ScalingRules, Trigger
 
 GOOD = """
 apiVersion: apps/v1
@@ -63,7 +63,7 @@ def test_manifest_is_read_as_a_workload(tmp_path: Path) -> None:
         Trigger("captioned.post", 20.0, activation=0.0, counts_unacked=True),
     )
     assert (rule.polling_interval_s, rule.cooldown_s, rule.min_replicas, rule.max_replicas) == (2.0, 20.0, 1, 4)
-    assert rule.down == Pace(30.0, (Policy("Pods", 1, 60.0),))
+    assert rule.down == ScalingRules(30.0, (Policy("Pods", 1, 60.0),))
     assert rule.up == DEFAULT_UP
 
 
@@ -97,7 +97,7 @@ def test_http_without_unacknowledged_counts_waiting_messages_only(tmp_path: Path
         ("  minReplicaCount: 1", "  minReplicaCount: 9", "minReplicaCount must be in 0..maxReplicaCount"),
         ("  minReplicaCount: 1", "  fallback: {replicas: 1}", "spec: 'fallback' is not honoured on one machine"),
         ("  minReplicaCount: 1", "  idleReplicaCount: 0", "spec: 'idleReplicaCount' is not honoured"),
-        ("type: rabbitmq", "type: kafka", "trigger type 'kafka': one machine has no such source: use rabbitmq"),
+        ("type: rabbitmq", "type: kafka", "trigger type 'kafka': not available on one machine: use rabbitmq"),
         ("protocol: amqp", "protocol: auto", "protocol must be amqp (waiting) or http"),
         ("mode: QueueLength", "mode: MessageRate", "mode MessageRate needs protocol http, got 'amqp'"),
         ("mode: QueueLength", "mode: DeliverGetRate", "mode must be QueueLength or MessageRate, got 'DeliverGetRate'"),

@@ -10,11 +10,11 @@ from local.process import output
 from local.process.output import Output
 
 
-async def follow(told: Output, *lines: str) -> str:
+async def follow(log: Output, *lines: str) -> str:
     reader = asyncio.StreamReader(limit=2**24)
     reader.feed_data("".join(f"{line}\n" for line in lines).encode())
     reader.feed_eof()
-    return await told.follow("post", reader)
+    return await log.follow("post", reader)
 
 
 def entry(level: str, event: str, **facts: object) -> str:
@@ -38,8 +38,8 @@ async def test_same_warning_is_not_repeated_all_day(tmp_path: Path) -> None:
 
 
 async def test_what_a_process_died_of_is_its_last_plain_line(tmp_path: Path) -> None:
-    told = Output(tmp_path, lambda _: None)
-    died_of = await follow(told, "Traceback …", "ValueError: no such luck", "", entry("info", "function_stopped"))
+    log = Output(tmp_path, lambda _: None)
+    died_of = await follow(log, "Traceback …", "ValueError: no such luck", "", entry("info", "function_stopped"))
     assert died_of == "ValueError: no such luck"
 
 
@@ -57,9 +57,9 @@ async def test_no_line_of_a_child_ends_the_reading_of_its_output(tmp_path: Path,
 
 
 async def test_file_stays_bounded_even_if_a_line_never_ends(tmp_path: Path) -> None:
-    told = Output(tmp_path, lambda _: None)
+    log = Output(tmp_path, lambda _: None)
     for _ in range(8):
-        await follow(told, "x" * 1_000_000)
+        await follow(log, "x" * 1_000_000)
     sizes = [path.stat().st_size for path in tmp_path.iterdir()]
     assert len(sizes) <= 2
     assert sum(sizes) < 2 * (output._FILE_BYTES + 100_000)

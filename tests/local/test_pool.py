@@ -36,10 +36,10 @@ async def make_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     await broker.declare(queues(["fire.idle"]))
     await broker.close()
     monkeypatch.setenv("BONGSU_BROKER_URL", url)
-    # As the runner's environment has it.
+    # As in the runner's environment.
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "1")
-    fork_server = ForkServer(["onnxruntime"])  # as the detector's module has it imported
+    fork_server = ForkServer(["onnxruntime"])  # as the detector's module imports it
     await fork_server.open()
     pools: list[Pool] = []
 
@@ -88,7 +88,7 @@ async def test_replica_that_ignores_sigterm_is_killed_after_its_grace(make_pool:
     await eventually(ready.exists)
     await pool.stop()
     assert pool.pids == []
-    assert "did not finish in its 0 s of grace: was killed (SIGKILL)" in lines[0]
+    assert "did not stop within its grace period of 0 s: was killed (SIGKILL)" in lines[0]
 
 
 async def test_replica_has_its_manifests_environment_and_may_start_processes(
@@ -107,7 +107,7 @@ child.join()
     await eventually((tmp_path / "saidcalm").exists)
 
 
-# Runs some network on some picture and leaves what it said in OUT.
+# Runs a network on a random picture and writes its output to OUT.
 INFER = """
 import sys
 import numpy as np
@@ -122,7 +122,7 @@ np.save(OUT, session.run(None, {wanted.name: picture})[0])
 
 
 async def test_network_infers_after_the_fork_as_it_does_without(make_pool: MakePool, tmp_path: Path) -> None:
-    # What `local/preload.py` counts on: the module is imported before the fork, the session opened after it.
+    # `local/preload.py` relies on this: the module is imported before the fork, the session opened after it.
     numpy = pytest.importorskip("numpy")
     pytest.importorskip("onnxruntime")
     data = Path(os.environ.get("BONGSU_DATA", "/nonexistent"))

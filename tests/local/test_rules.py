@@ -8,10 +8,21 @@ from typing import Any
 import pytest
 
 from functions.broker import Depth
-from local.rules import DEFAULT_DOWN, DEFAULT_UP, Load, Pace, Policy, Rule, Scaler, Trigger, desired_replicas, is_active
+from local.rules import (
+    DEFAULT_DOWN,
+    DEFAULT_UP,
+    Load,
+    Policy,
+    Rule,
+    Scaler,
+    ScalingRules,
+    Trigger,
+    desired_replicas,
+    is_active,
+)
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_replicas.json").read_text())["cases"]
-AT_ONCE = Pace(0.0, (Policy("Percent", 10_000, 15.0),))
+AT_ONCE = ScalingRules(0.0, (Policy("Percent", 10_000, 15.0),))
 
 
 def rule(**changes: Any) -> Rule:
@@ -30,7 +41,7 @@ def test_all_measured_cases_are_there() -> None:
 
 @pytest.mark.parametrize("index", range(len(GOLDEN)))
 def test_a_real_cluster_decided_the_same(index: int) -> None:
-    # The measurement had no stabilization and no limit of pace; "before" starts where the case above it ended.
+    # The measurement had no stabilization and no scaling policies; "before" is where the case above it ended.
     case = GOLDEN[index]
     scaler = Scaler(
         Rule(
@@ -38,7 +49,7 @@ def test_a_real_cluster_decided_the_same(index: int) -> None:
             min_replicas=case["min"],
             max_replicas=case["max"],
             up=AT_ONCE,
-            down=Pace(0.0, (Policy("Percent", 100, 15.0),)),
+            down=ScalingRules(0.0, (Policy("Percent", 100, 15.0),)),
         )
     )
     replicas = GOLDEN[index - 1]["replicas"] if case["start"] == "before" else 0
@@ -129,7 +140,7 @@ def test_a_thousand_messages_step_up_as_the_cluster_did() -> None:
 
 
 def test_one_pod_a_minute_and_only_after_the_window() -> None:
-    down = Pace(60.0, (Policy("Pods", 1, 60.0),))
+    down = ScalingRules(60.0, (Policy("Pods", 1, 60.0),))
     scaler = Scaler(rule(down=down))
     assert scaler.sync(0.0, depth(40), 1) == 4
     replicas, went_down_at = 4, []
@@ -145,7 +156,7 @@ def test_one_pod_a_minute_and_only_after_the_window() -> None:
 
 
 def test_scale_down_can_be_disabled() -> None:
-    scaler = Scaler(rule(down=Pace(0.0, DEFAULT_DOWN.policies, select="Disabled")))
+    scaler = Scaler(rule(down=ScalingRules(0.0, DEFAULT_DOWN.policies, select="Disabled")))
     assert scaler.sync(0.0, depth(0), 5) == 5
 
 
@@ -154,6 +165,6 @@ def test_smaller_maximum_takes_effect_without_delay() -> None:
 
 
 def test_tolerance_can_be_declared() -> None:
-    tight = rule(up=Pace(0.0, AT_ONCE.policies, tolerance=0.0))
+    tight = rule(up=ScalingRules(0.0, AT_ONCE.policies, tolerance=0.0))
     assert desired_replicas(tight, depth(11), 1) == 2
     assert desired_replicas(rule(), depth(11), 1) == 1

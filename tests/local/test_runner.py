@@ -1,4 +1,4 @@
-"""`bongsu run` as a whole: from nothing to nothing, whatever happens in between."""
+"""`bongsu run` as a whole: it starts everything and leaves no process, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ async def test_function_goes_from_zero_to_one_to_zero_and_ctrl_c_leaves_nothing(
     read_until(run, "asleep until there is work")
     wait_until(lambda: replicas(relay) == 0)
     ids = await publish(relay, "gate")
-    told = read_until(run, "hospital 1 -> 0")
-    assert "hospital 0 -> 1" in told
+    printed = read_until(run, "hospital 1 -> 0")
+    assert "hospital 0 -> 1" in printed
     assert relay.done == ids
     assert b'"hospital"' in await asyncio.to_thread(fetch, relay)
     run.send_signal(signal.SIGINT)
@@ -127,7 +127,7 @@ async def test_kill_9_of_the_runner_leaves_no_process_and_the_next_run_finishes_
     run.kill()
     run.wait()
     wait_until(lambda: relay.processes() == [])
-    # It was told to drain, so what it had in hand is done; what came after waits for the next run.
+    # It drains on SIGTERM: its current events are handled, later ones wait for the next run.
     assert relay.done == ids
     more = await publish(relay, "gate")
     again = relay.run()
@@ -157,7 +157,7 @@ async def test_ctrl_c_stops_motion_first_and_lets_work_in_hand_finish(relay: Rel
     ids = await publish(relay, "slow-2")
     wait_until(lambda: relay.begun)
     begun_at = time.time()
-    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to all of the foreground group
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the whole foreground group
     run.communicate(timeout=60)
     assert run.returncode == 0
     assert relay.done == ids
@@ -173,12 +173,12 @@ async def test_second_ctrl_c_hurries_and_still_leaves_no_process_and_no_loss(rel
     wait_until(lambda: relay.begun)
     run.send_signal(signal.SIGINT)
     read_until(run, "stopping")
-    run.send_signal(signal.SIGINT)  # at once: the same one twice, as `timeout` sends it
+    run.send_signal(signal.SIGINT)  # twice at once, as `timeout` sends it
     await asyncio.sleep(1.0)
     assert run.poll() is None
     run.send_signal(signal.SIGINT)
     said, _ = run.communicate(timeout=15)
-    assert "hurrying" in said
+    assert "killing: unfinished" in said
     assert relay.done == []
     assert relay.processes() == []
     assert await waiting(relay) == len(ids)
@@ -192,7 +192,7 @@ async def test_function_that_cannot_start_is_reported_and_not_started_in_a_hot_l
     said = read_until(run, "again in 2 s")
     assert said.count("no such luck") == 2
     assert "again in 1 s" in said
-    wait_until(lambda: len(relay.done) == 1)  # its neighbour is not disturbed
+    wait_until(lambda: len(relay.done) == 1)  # the other function is not affected
     run.send_signal(signal.SIGTERM)
     run.communicate(timeout=60)
     assert relay.processes() == []
@@ -249,7 +249,7 @@ async def test_handler_that_never_ends_is_killed_after_its_grace_and_its_event_i
     wait_until(lambda: relay.begun)
     run.send_signal(signal.SIGINT)
     said, _ = run.communicate(timeout=60)
-    assert "did not finish in its 1 s of grace" in said
+    assert "did not stop within its grace period of 1 s" in said
     assert run.returncode == 0
     assert relay.processes() == []
     assert await waiting(relay) == 1
@@ -268,7 +268,7 @@ async def test_kill_9_of_the_runner_ends_even_a_handler_that_never_ends(relay: R
 
 
 async def test_closed_terminal_stops_it_in_order(relay: Relay) -> None:
-    # Where these tests themselves run under nohup, the relay would inherit that and rightly go on.
+    # If these tests run under nohup, the pipeline would inherit that and correctly keep running.
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         run = relay.run()
@@ -279,7 +279,7 @@ async def test_closed_terminal_stops_it_in_order(relay: Relay) -> None:
     run.stdout.close()
     run.send_signal(signal.SIGHUP)
     assert run.wait(timeout=60) == 0
-    # The standard library's resource tracker ends a moment after the process that it tracks for.
+    # The standard library's resource tracker ends shortly after the process that started it.
     wait_until(lambda: relay.processes() == [])
 
 
@@ -312,7 +312,7 @@ async def test_metrics_of_replicas_that_come_and_go_use_the_same_few_files(relay
         await publish(relay, "gate")
         read_until(run, "hospital 1 -> 0")
         files = {path.name for path in (relay.folder / "state" / "prometheus").iterdir()}
-        # One of each kind for the slot, whoever is in it, and for the fork server.
+        # One of each kind for the slot, for all its replicas, and one for the fork server.
         assert {name.rpartition("_")[2] for name in files} <= {"hospital.0.db", "runner.db"}, files
         assert {"counter_hospital.0.db", "histogram_hospital.0.db"} <= files
         code = "from functions.telemetry import render_metrics; print(render_metrics()[0].decode())"

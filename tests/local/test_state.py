@@ -31,7 +31,7 @@ def test_folder_is_made_and_paths_are_absolute(tmp_path: Path, monkeypatch: pyte
 
 
 def test_state_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
-    """The broker's file holds frames that nobody has redacted."""
+    """The broker's file holds unredacted frames."""
     old = tmp_path / "state"
     (old / "logs").mkdir(parents=True)
     (old / "broker.db").write_text("kept")
@@ -47,7 +47,7 @@ def test_state_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_files_of_somebody_else_keep_their_rights(tmp_path: Path) -> None:
-    """Whoever names a folder that is in use for other things loses no rights there."""
+    """A folder that is also used for other things keeps its rights."""
     theirs = tmp_path / "theirs" / "page.html"
     theirs.parent.mkdir()
     theirs.touch()

@@ -1,4 +1,4 @@
-"""Every backend finds the same boxes, and says in one line what it cannot do."""
+"""Every backend finds the same boxes, and reports unsupported input in one line."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ MEDIA = ROOT / "local/demo/media"
 STATE = WEIGHTS / "hazard4_320.pt"
 
 CONFIDENCE, OVERLAP = 0.05, 0.80
-"""The tolerance: bfloat16 keeps 8 bits of a number, and of two places as sure of much the same box either may win."""
+"""Tolerance: bfloat16 has 8 significant bits, and of two cells with equal scores for nearly one box either may win."""
 
 INT8_CONFIDENCE = 0.15
-"""The same for int8, where a number has 256 values."""
+"""The same for int8, which has 256 values."""
 
 
 @pytest.fixture(scope="module")
 def pictures() -> list[Image]:
-    """Frames of the demo's clips, of all hazards that they show."""
+    """Frames of the demo's clips, with every hazard that they show."""
     images: list[Image] = []
     for clip in ("accident", "fire", "gun", "street"):
         with av.open(str(MEDIA / f"{clip}.mp4")) as container:
@@ -73,7 +73,7 @@ def corpus_of(pictures: list[Image], folder: Path) -> Path:
 
 
 def agree(first: list[list[Detection]], second: list[list[Detection]], within: float = CONFIDENCE) -> bool:
-    """Each box that is not at the very edge of being kept has its like on the other side."""
+    """Every box clearly over the threshold has a matching box on the other side."""
     return all(_has_likes(a, b, within) and _has_likes(b, a, within) for a, b in zip(first, second, strict=True))
 
 
@@ -154,13 +154,13 @@ def test_an_int8_file_that_is_no_copy_of_the_weights_is_refused(
     other = tmp_path / "hazard4_320_int8.onnx"
     other.write_bytes(HAZARD.path.read_bytes())
     record(other)
-    with pytest.raises(ModelError, match="is no copy of"):
+    with pytest.raises(ModelError, match="is not a copy of"):
         open_backend(HAZARD.path, "cpu", int8=other)
     other.write_bytes(b"altered")
-    with pytest.raises(ModelError, match="is not what"):
+    with pytest.raises(ModelError, match="differs from its sha256"):
         open_backend(HAZARD.path, "cpu", int8=other)
     assert open_backend(HAZARD.path, "cpu", int8=tmp_path / "none.onnx").size_px == 320
-    # Not even looked at where it would err.
+    # Without VNNI the copy is not even read.
     for flags in ("fpu avx2", ""):
         (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
         assert open_backend(HAZARD.path, "cpu", int8=other).size_px == 320
@@ -206,7 +206,7 @@ class _Evil:
 
 
 @pytest.mark.parametrize(
-    ("name", "device", "told"),
+    ("name", "device", "message"),
     [
         ("net.engine", "cuda", "must be .onnx or .pt"),
         ("net", "auto", "must be .onnx or .pt"),
@@ -214,8 +214,8 @@ class _Evil:
         ("net.pt", "openvino", "openvino: .onnx only"),
     ],
 )
-def test_what_nothing_runs_is_one_clear_error(tmp_path: Path, name: str, device: str, told: str) -> None:
-    with pytest.raises(ModelError, match=told):
+def test_what_nothing_runs_is_one_clear_error(tmp_path: Path, name: str, device: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
         open_backend(tmp_path / name, device)
 
 
@@ -234,7 +234,7 @@ def test_a_recorded_file_that_is_no_network_is_one_clear_error(tmp_path: Path, d
         pytest.importorskip("openvino")
     (tmp_path / "net.onnx").write_bytes(b"no network")
     record(tmp_path / "net.onnx")
-    with pytest.raises(ModelError, match="is no usable network"):
+    with pytest.raises(ModelError, match="is not a usable network"):
         open_backend(tmp_path / "net.onnx", device)
 
 
@@ -244,7 +244,7 @@ def test_a_network_that_does_not_say_its_size_is_one_clear_error(tmp_path: Path,
         pytest.importorskip("openvino")
     (tmp_path / "net.onnx").write_bytes(HAZARD.path.read_bytes().replace(b"size_px", b"size_xp"))
     record(tmp_path / "net.onnx")
-    with pytest.raises(ModelError, match="no network of this version"):
+    with pytest.raises(ModelError, match="not a network of this version"):
         open_backend(tmp_path / "net.onnx", device)
 
 
@@ -266,22 +266,25 @@ def test_a_network_of_which_a_part_lies_elsewhere_is_refused(
 
 @pytest.mark.parametrize("device", ["cpu", "openvino"])
 @pytest.mark.parametrize(
-    ("path", "labels", "told"),
-    [(SCENE.path, HAZARD.labels, "tells 80 classes, but 4"), (HAZARD.path, {**HAZARD.labels, 4: "smoke"}, "4.*but 5")],
+    ("path", "labels", "message"),
+    [
+        (SCENE.path, HAZARD.labels, "has 80 classes, expected 4"),
+        (HAZARD.path, {**HAZARD.labels, 4: "smoke"}, "4.*expected 5"),
+    ],
 )
 def test_a_network_of_other_classes_is_one_clear_error(
-    path: Path, labels: dict[int, str], told: str, device: str
+    path: Path, labels: dict[int, str], message: str, device: str
 ) -> None:
     if device == "openvino":
         pytest.importorskip("openvino")
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         Network(Spec(path, labels, 0.25), 1, device)
 
 
 @pytest.mark.torch
 def test_a_state_of_other_classes_is_one_clear_error() -> None:
     pytest.importorskip("ultralytics")
-    with pytest.raises(ModelError, match=r"hazard4_320\.pt tells 4 classes, but 80"):
+    with pytest.raises(ModelError, match=r"hazard4_320\.pt has 4 classes, expected 80"):
         Network(replace(SCENE, path=STATE), 1, "cpu")
 
 
@@ -305,7 +308,7 @@ def test_a_box_of_which_one_side_is_nan_is_none_and_the_others_stay(
     infer = network._backend.infer
 
     def overrun(batch: Floats) -> tuple[Floats, Floats]:
-        sides, classes = (told.copy() for told in infer(batch))
+        sides, classes = (output.copy() for output in infer(batch))
         sides[:, side * 16 : side * 16 + 16, :5], classes[:, 1, :5] = np.nan, 3.0
         return sides, classes
 

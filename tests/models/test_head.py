@@ -10,7 +10,7 @@ PLACES = 8 * 12 + 4 * 6 + 2 * 3
 
 
 def silence() -> tuple[np.ndarray, np.ndarray]:
-    """A head that finds nothing anywhere, of a network with three classes."""
+    """Outputs of a network with three classes that finds nothing in any cell."""
     return np.zeros((64, PLACES), np.float32), np.full((3, PLACES), -9.0, np.float32)
 
 
@@ -56,7 +56,7 @@ def test_boxes_are_those_that_ultralytics_makes() -> None:
     pictures = torch.rand(1, 3, 160, 224, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         (theirs,) = network(pictures)[0].numpy()
-        sides, classes = (told[0].numpy() for told in RawHead(network)(pictures))
+        sides, classes = (output[0].numpy() for output in RawHead(network)(pictures))
     corners, confidence, _ = read_boxes(sides, classes, (160, 224), (0, 1, 2, 3), 1e-30)
     middle, size = corners[:, :2] + corners[:, 2:] / 2, corners[:, 2:]
     ours = np.concatenate([middle, size], axis=1).T

@@ -85,13 +85,13 @@ def test_a_jpeg_is_decoded_at_the_scale_that_is_needed(fire: Image) -> None:
 
 def test_a_picture_that_is_no_jpeg_or_cut_off_is_refused(fire: Image) -> None:
     body = jpeg(fire)
-    for wrong, told in (
+    for wrong, message in (
         (b"", "not a JPEG"),
         (b"\x89PNG....", "not a JPEG"),
         (body[: len(body) // 2], "cut off"),
         (body[:30] + b"\xff\xd9", "declares no size"),
     ):
-        with pytest.raises(PictureError, match=told):
+        with pytest.raises(PictureError, match=message):
             decode_jpeg(wrong)
 
 
@@ -109,7 +109,7 @@ def test_a_jpeg_that_shows_one_size_and_decodes_to_another_is_refused(fire: Imag
     at = small.index(b"\xff\xc0")
     header = small[at : at + 19]
     bomb = header[:5] + (60000).to_bytes(2) * 2 + header[9:]
-    # Read as a length, what follows the bare marker leads far past the header that a decoder finds.
+    # Read as a length, the bytes after the bare marker lead far past the header that a decoder finds.
     body = small[:2] + bare + small[2:at] + bomb + small[at + 19 : -2]
     behind = 2 + 2 + int.from_bytes(body[4:6])
     body = body[:behind].ljust(behind, b"\0") + header + bytes(40) + b"\xff\xd9"
@@ -140,10 +140,10 @@ def test_a_huge_picture_takes_little_memory(tmp_path: Path, declared: tuple[int,
     at = body.index(b"\xff\xc0")
     body[at + 5 : at + 9] = declared[1].to_bytes(2) + declared[0].to_bytes(2)
     (tmp_path / "huge.jpg").write_bytes(bytes(body))
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", _PEAK, str(tmp_path / "huge.jpg")], capture_output=True, text=True, check=True
     )
-    took_mb, _, what = told.stdout.strip().partition(" ")
+    took_mb, _, what = done.stdout.strip().partition(" ")
     assert int(took_mb) < 30
     assert what == "(540, 960, 3)" if declared[0] == 7680 else "60000x60000" in what
 
@@ -157,15 +157,15 @@ def test_altered_weights_are_not_loaded(tmp_path: Path) -> None:
     path = tmp_path / HAZARD.path.name
     path.write_bytes(HAZARD.path.read_bytes()[:-1] + b"x")
     (tmp_path / "SHA256SUMS").write_text((HAZARD.path.parent / "SHA256SUMS").read_text())
-    with pytest.raises(ModelError, match="is not what"):
+    with pytest.raises(ModelError, match="differs from its sha256"):
         Network(Spec(path, HAZARD.labels, 0.1))
 
 
 def test_the_service_needs_neither_torch_nor_ultralytics() -> None:
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", "import detect.worker, sys; print(*{'torch', 'ultralytics'} & sys.modules.keys())"],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert told.stdout.strip() == ""
+    assert done.stdout.strip() == ""

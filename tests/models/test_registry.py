@@ -16,7 +16,7 @@ def test_a_recorded_file_is_read_and_an_altered_one_refused(tmp_path: Path) -> N
     record(path)
     assert read_verified(path) == b"weights"
     path.write_bytes(b"other")
-    with pytest.raises(ModelError, match=r"net\.onnx is not what .*SHA256SUMS records"):
+    with pytest.raises(ModelError, match=r"net\.onnx differs from its sha256 in .*SHA256SUMS"):
         read_verified(path)
     record(path)
     assert read_verified(path) == b"other"
@@ -63,7 +63,7 @@ def test_sums_that_are_none_are_one_clear_error(tmp_path: Path, line: str) -> No
 
 def test_what_cannot_be_recorded_is_told_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "models.record", str(tmp_path / "none.onnx")]
-    told = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
-    assert told.returncode == 1
-    assert told.stderr.startswith(f"{tmp_path}/none.onnx cannot be recorded: ")
-    assert told.stderr.count("\n") == 1
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{tmp_path}/none.onnx cannot be recorded: ")
+    assert done.stderr.count("\n") == 1

@@ -464,7 +464,7 @@ def test_poster_ends_with_one_line_where_a_setting_is_wrong(tmp_path):
     root = str(Path(__file__).parents[2])
     for name, value, told in (
         ("BONGSU_CHANNELS", "x", "BONGSU_X_API_KEY is not set"),
-        ("BONGSU_DATABASE_URL", "nonsense://x", "BONGSU_DATABASE_URL must begin"),
+        ("BONGSU_DATABASE_URL", "nonsense://x", "BONGSU_DATABASE_URL must start"),
     ):
         environ = {"PATH": os.environ["PATH"], "PYTHONPATH": root, name: value}
         command = [sys.executable, "-m", "functions", "notify.post"]

@@ -27,7 +27,7 @@ from store.snapshots import SnapshotError, Snapshots
 
 
 class Square:
-    """A channel of the tests: keeps what it was given, fails as often as told."""
+    """A test channel: records its posts, and fails a set number of times."""
 
     limit = 40
 
@@ -83,13 +83,13 @@ def test_module_of_a_function_is_light_and_starts_nothing(module):
 async def test_caption_keeps_the_event_and_puts_a_mosaic_in_place_of_the_frame(make_event):
     event = make_event(labels_searched=("fire", "person"))
     async with open_captioner() as captioner:
-        told = await caption(event, captioner)
-    assert (told.id, told.type, told.hazard, told.camera) == (event.id, "captioned", "fire", event.camera)
-    assert told.snapshot.startswith(b"\xff\xd8") and told.snapshot != event.frame.jpeg
-    assert thumbnail_of(told).jpeg == shrink(redacted_of(told)).jpeg
-    assert told.detections == event.detections and told.trace == event.trace
-    assert told.caption.en.startswith("Fire at Sinchon Market, Seodaemun-gu, Seoul: flames on the left")
-    assert told.caption.ko.startswith("Sinchon Market(서울 서대문구)에서 화재가 감지되었습니다.")
+        output = await caption(event, captioner)
+    assert (output.id, output.type, output.hazard, output.camera) == (event.id, "captioned", "fire", event.camera)
+    assert output.snapshot.startswith(b"\xff\xd8") and output.snapshot != event.frame.jpeg
+    assert thumbnail_of(output).jpeg == shrink(redacted_of(output)).jpeg
+    assert output.detections == event.detections and output.trace == event.trace
+    assert output.caption.en.startswith("Fire at Sinchon Market, Seodaemun-gu, Seoul: flames on the left")
+    assert output.caption.ko.startswith("Sinchon Market(서울 서대문구)에서 화재가 감지되었습니다.")
 
 
 async def test_caption_tells_zones_and_carries_a_map_of_the_place(make_event):
@@ -97,29 +97,29 @@ async def test_caption_tells_zones_and_carries_a_map_of_the_place(make_event):
     event = make_event(zones=(zone,))
     async with open_captioner() as captioner:
         assert captioner.attributes is not None
-        told = await caption(event, captioner)
-    assert "near the crossing" in told.caption.en and "횡단보도 부근에서" in told.caption.ko
-    assert drawn_of(told).jpeg == draw_location(event.place, find_district(event.place.lat, event.place.lon)).jpeg
+        output = await caption(event, captioner)
+    assert "near the crossing" in output.caption.en and "횡단보도 부근에서" in output.caption.ko
+    assert drawn_of(output).jpeg == draw_location(event.place, find_district(event.place.lat, event.place.lon)).jpeg
 
 
 async def test_frame_that_cannot_be_decoded_costs_no_caption(make_event):
     detections = (*make_event().detections, Detection("car", 0.9, make_event().detections[0].box))
     async with open_captioner() as captioner:
-        told = await caption(make_event(frame=Frame(b"no jpeg", utc_now()), detections=detections), captioner)
-    assert told.snapshot is None and "1 car in view" in told.caption.en and told.location is not None
+        output = await caption(make_event(frame=Frame(b"no jpeg", utc_now()), detections=detections), captioner)
+    assert output.snapshot is None and "1 car in view" in output.caption.en and output.location is not None
 
 
 @pytest.mark.parametrize("fields", [{"labels_searched": ("fire",)}, {"frame": None}])
 async def test_picture_that_cannot_be_redacted_is_withheld_and_the_text_goes_out(make_event, fields):
     async with open_captioner() as captioner:
-        told = await caption(make_event(**fields), captioner)
-    assert told.snapshot is None
-    assert told.caption.en.startswith("Fire at")
+        output = await caption(make_event(**fields), captioner)
+    assert output.snapshot is None
+    assert output.caption.en.startswith("Fire at")
 
 
 async def test_without_a_face_detector_text_goes_out_alone(make_event):
-    told = await caption(make_event(), Captioner(None))
-    assert told.snapshot is None and told.caption is not None
+    output = await caption(make_event(), Captioner(None))
+    assert output.snapshot is None and output.caption is not None
 
 
 async def test_hazard_is_pinned_at_once_and_gets_its_picture_later(store, snapshots, make_event):
@@ -199,7 +199,7 @@ async def test_alert_goes_out_though_the_store_of_pictures_does_not_answer(store
     for name, value in {**given, "REGION": "-", "ACCESS_KEY_ID": "id", "SECRET_ACCESS_KEY": "secret"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     silent, square = Snapshots.open("s3://alerts"), Square()
-    # What a handler may take; obstore alone would wait for minutes.
+    # A handler's time limit; obstore alone would wait for minutes.
     async with asyncio.timeout(20):
         await post(captioned_event(make_event), PosterResources(store, silent, (Feed(), square)))
         with pytest.raises(Retry, match=r"s3://alerts: no answer within 0\.2 s"):
@@ -209,7 +209,7 @@ async def test_alert_goes_out_though_the_store_of_pictures_does_not_answer(store
     server.close()
     (sent,) = await store.posts.newest("feed")
     assert sent.snapshot_key is None
-    # Where it was sent to, the picture is there all the same.
+    # The picture still arrived at the store.
     assert [posted[1:] for posted in square.posted] == [("Fire at Sinchon Market.", True)]
 
 
@@ -220,7 +220,7 @@ async def test_channel_that_fails_is_tried_again_and_holds_up_no_other(store, sn
         await post(captioned_event(make_event), desk)
     assert retry.value.after_s == 7.0
     assert len(await store.posts.newest("feed")) == 1 and square.posted == []
-    # Nothing went out, so the next event of the incident need not wait for the first to be tried again.
+    # Nothing went out, so the next event of the incident need not wait for the retry of the first.
     await post(captioned_event(make_event, id_="event-2"), desk)
     await post(captioned_event(make_event), desk)
     assert len(square.posted) == 1
@@ -234,7 +234,7 @@ async def test_crash_between_post_and_confirmation_is_resolved_on_redelivery(sto
     await post(captioned_event(make_event, id_="event-2"), desk)
     assert len(square.posted) == 1
     await post(captioned_event(make_event), desk)
-    # The same key twice: the channel knows the second for the first.
+    # The same key twice: the channel recognizes the second as a repeat.
     (key,) = {key for key, _, _ in square.posted}
     assert len(square.posted) == 2 and key.startswith("bongsu-1-square-")
     assert len(await store.posts.newest("square")) == 1

@@ -1,4 +1,4 @@
-"""What a post says on other people's servers: as long as they allow, and nothing that they would act on."""
+"""Text of posts on external servers: within their limits, and without mentions, tags or links that they act on."""
 
 from __future__ import annotations
 

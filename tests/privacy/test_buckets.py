@@ -1,4 +1,4 @@
-"""Where pictures are kept is opened alike for all of them, and its secrets stay out of every message."""
+"""Picture stores are all opened the same way, and their secrets stay out of every message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from privacy import originals
 from privacy.buckets import BucketError, explain, open_bucket, show
 from store.snapshots import SnapshotError, Snapshots
 
-# None can be opened, and each has its secret where some address keeps one.
+# None can be opened, and each has its secret in a different part of the address.
 ADDRESSES = [
     ("gopher://user:secret@host/?token=secret", "gopher://host"),
     ("gopher://user:secret@host/path", "gopher://host"),
@@ -45,7 +45,7 @@ def test_secret_in_an_address_never_reaches_the_message(url, shown):
 
 
 async def test_secret_stays_out_of_what_a_read_or_write_says_later(make_event):
-    # A server that is not there: obstore opens it, and quotes the whole address when it is asked for something.
+    # A missing server: obstore opens it, and quotes the whole address in the error of the first request.
     snapshots = Snapshots.open("http://user:secret@127.0.0.1:9/pictures?sig=secret")
     picture = draw_location(make_event().place, None)
     for asking in (

@@ -1,4 +1,4 @@
-"""Unredacted frames are kept where asked for, sealed, for a while; the private key opens them, nothing else does."""
+"""Unredacted frames are stored only if configured, sealed and for a limited time; only the private key opens them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from privacy.originals import PRIVATE, Originals, load, open_originals, write_ke
 
 @pytest.fixture
 def keys(tmp_path, capsys):
-    """Where the private key is, and the public one as printed."""
+    """Path of the private key, and the public key as printed."""
     private = tmp_path / "operator" / "private.key"
     private.parent.mkdir()
     assert run_command(originals, ["keygen", str(private)]) == 0
@@ -31,7 +31,7 @@ def keys(tmp_path, capsys):
 
 @pytest.fixture
 def kept(tmp_path, keys, monkeypatch):
-    """A folder that originals are kept in, by the environment."""
+    """The folder of originals that the environment names."""
     monkeypatch.setenv("BONGSU_ORIGINALS_URL", str(tmp_path / "kept"))
     monkeypatch.setenv("BONGSU_ORIGINALS_KEY", keys[1])
     monkeypatch.setenv("BONGSU_SNAPSHOT_URL", str(tmp_path / "snapshots"))
@@ -55,9 +55,9 @@ async def test_original_of_a_hazard_is_sealed_and_opens_with_the_private_key_alo
 ):
     event = make_event("gun", camera="gate-1")
     async with open_captioner() as captioner:
-        told = await caption(event, captioner)
+        output = await caption(event, captioner)
         await caption(event, captioner)
-    assert told.snapshot is not None and told.snapshot != street
+    assert output.snapshot is not None and output.snapshot != street
     (sealed,) = files(kept)
     assert sealed.relative_to(kept).as_posix() == "2026-03-02/event-1-gun.sealed"
     content = sealed.read_bytes()
@@ -85,7 +85,7 @@ async def test_another_key_or_an_altered_file_is_one_clear_line(make_event, kept
 
 
 async def test_what_the_captioner_holds_opens_nothing(make_event, kept, keys):
-    """Not by policy but by what is there: the public key is all that it was given."""
+    """The store has only the public key, so it cannot decrypt."""
     kept_by: Originals = open_originals()
     await kept_by.keep(make_event())
     with pytest.raises(TypeError, match="cannot decrypt"):
@@ -123,8 +123,8 @@ async def test_full_disk_costs_the_original_and_not_the_alert(make_event, kept):
     async with open_captioner() as captioner:
         kept.rmdir()
         kept.write_text("a file is in the way")
-        told = await caption(make_event(), captioner)
-    assert told.caption is not None and told.snapshot is not None
+        output = await caption(make_event(), captioner)
+    assert output.caption is not None and output.snapshot is not None
     assert REGISTRY.get_sample_value("bongsu_originals_total", {"outcome": "failed"}) == before + 1
 
 
@@ -135,7 +135,7 @@ async def test_full_disk_costs_the_original_and_not_the_alert(make_event, kept):
         ({"KEY": ""}, "BONGSU_ORIGINALS_KEY is missing"),
         ({"KEY": "hunter2"}, "the key must be bongsu-originals-public-"),
         ({"KEY": write_key(b"k" * 32, PRIVATE)}, "is a private key"),
-        ({"KEEP_DAYS": "0"}, "over 0, to 366, got 0"),
+        ({"KEEP_DAYS": "0"}, "above 0 and at most 366, got 0"),
         ({"KEEP_DAYS": "week"}, "BONGSU_ORIGINALS_KEEP_DAYS: got 'week'"),
         ({"URL": "/proc/nowhere"}, "give a folder or a bucket"),
         ({"URL": "gopher://secret@host"}, "BONGSU_ORIGINALS_URL gopher://host cannot be opened"),
@@ -159,7 +159,7 @@ def test_wrong_setting_ends_the_captioner_at_its_start_with_one_line(kept, given
 def test_originals_among_the_public_pictures_are_refused(kept, monkeypatch, tmp_path):
     for url in (tmp_path / "snapshots", tmp_path / "snapshots" / "originals", tmp_path):
         monkeypatch.setenv("BONGSU_ORIGINALS_URL", str(url))
-        with pytest.raises(SettingsError, match="must not lie in each other"):
+        with pytest.raises(SettingsError, match="must not contain each other"):
             load()
 
 

@@ -1,4 +1,4 @@
-"""What reaches the public shows nobody: heads and faces are mosaicked, and what is in doubt is withheld."""
+"""Published pictures show no faces: heads and faces are pixelated, and uncertain pictures are withheld."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def person(x1: float, y1: float, x2: float, y2: float) -> Detection:
 
 
 def detail(image: np.ndarray) -> float:
-    """How much neighbouring pixels differ: high in noise, near zero inside the blocks of a mosaic."""
+    """Difference of neighbouring pixels: high in noise, near zero inside the blocks of a mosaic."""
     return float(np.median(np.abs(np.diff(image.astype(int), axis=1))))
 
 
@@ -192,7 +192,7 @@ def test_thumbnail_is_320_pixels_wide_and_made_of_nothing_but_a_redacted_picture
 
 
 class Faces:
-    """A face finder of the tests: what it finds in the camera's picture, then in each covered one."""
+    """A face finder for tests: its results for the camera's picture, then for each covered one."""
 
     def __init__(self, *looks: list[Face]) -> None:
         self.looks = list(looks)
@@ -319,7 +319,7 @@ def test_faces_with_the_same_mean_in_each_block_leave_the_same_mosaic(region, se
     one = rng.integers(0, 255, (120, 120, 3), dtype=np.uint8)
     other = one.copy()
     x1, y1, x2, y2 = region
-    # Another face: within each block all pixels are somewhere else.
+    # Another face: the pixels within each block are permuted.
     rows = [
         round((y2 - y1) * n / max(1, min(6, (y2 - y1) // 2))) + y1 for n in range(max(1, min(6, (y2 - y1) // 2)) + 1)
     ]
@@ -336,7 +336,7 @@ def test_faces_with_the_same_mean_in_each_block_leave_the_same_mosaic(region, se
 
 
 def test_two_faces_of_one_mosaic_make_one_file(street):
-    """Nothing of what was under a mosaic reaches the JPEG: it is written after, from the mosaic alone."""
+    """No data from under a mosaic reaches the JPEG, which is encoded from the mosaic alone."""
     image = decode(street)
     mirrored = image.copy()
     x1, y1, x2, y2 = 240, 120, 300, 180
@@ -358,7 +358,7 @@ def test_what_is_not_covered_changes_by_no_more_than_jpeg_does(street):
 
 
 def test_nothing_but_the_picture_is_in_the_file(street, faces):
-    """Camera's notes, colour profile, thumbnails, and what was hung behind the end."""
+    """Exif data, colour profile, thumbnails, and data appended after the end."""
     segments = ((0xE1, b"http://ns.adobe.com/xap/1.0/\0secret"), (0xE2, b"ICC_PROFILE\0\1\1secret"), (0xED, b"secret"))
     attached = b"".join(
         bytes((0xFF, m)) + (len(d) + 2).to_bytes(2, "big") + d for m, d in (*segments, (0xFE, b"secret"))

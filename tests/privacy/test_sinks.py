@@ -1,4 +1,4 @@
-"""Only privacy/redact.py makes a `Redacted`, and nothing else gets past a sink: by the code, and when it runs."""
+"""Only privacy/redact.py creates a `Redacted`, and sinks accept nothing else: checked in the code and at run time."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from notify.channels.webhook import describe
 from notify.channels.x import X
 from privacy import redact
 from privacy.redact import Redacted, read_back, require_redacted
+from tests.rooms import ROOMS
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("functions", "models", "web", "motion", "detect", "privacy", "store", "notify", "api", "sessions", "local")
 MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 MAKER = ROOT / "privacy/redact.py"
-# Who may take a picture for public that it did not redact or draw, and why: docs/privacy.md.
+# Modules that may treat a picture as public without having redacted or drawn it; reasons in docs/privacy.md.
 TRUSTED = {
     "read_back": {"store/snapshots.py"},
     "redacted_of": {"notify/map.py", "notify/post.py"},
@@ -34,7 +34,7 @@ TRUSTED = {
 
 @dataclass(frozen=True)
 class Alike:
-    """Looks like a `Redacted`, and is none."""
+    """Looks like a `Redacted` but is not one."""
 
     jpeg: bytes
 
@@ -50,7 +50,7 @@ def test_there_is_code_to_look_at():
 
 @pytest.mark.parametrize("path", [p for p in MODULES if p != MAKER], ids=lambda p: str(p.relative_to(ROOT)))
 def test_nobody_else_makes_a_redacted_picture(path):
-    """Neither by its name, nor another name for it, nor a subclass, a copy with other bytes, or the seal."""
+    """Not by its name, an alias, a subclass, a copy with other bytes, or the seal."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     called = names_called(tree)
     assert "Redacted" not in called
@@ -59,7 +59,7 @@ def test_nobody_else_makes_a_redacted_picture(path):
             for alias in node.names:
                 assert alias.name != "_SEAL"
                 assert alias.asname is None or "redact" not in f"{getattr(node, 'module', '')}.{alias.name}".lower()
-                # The module's parts are imported by name, so that the names can be followed.
+                # Names of the module are imported one by one, so that they can be followed.
                 assert alias.name != "privacy.redact"
         if isinstance(node, ast.Attribute):
             assert node.attr != "_SEAL"
@@ -112,7 +112,7 @@ def test_whatever_is_alike_is_refused(fake):
 
 def test_subclass_is_refused(street):
     class Mine(Redacted):
-        """Made by the rules, but who knows what its `jpeg` says later."""
+        """A subclass created correctly, whose `jpeg` could change later."""
 
     with pytest.raises(TypeError, match="Mine"):
         require_redacted(Mine(street, redact._SEAL))

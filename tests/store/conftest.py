@@ -1,4 +1,4 @@
-"""Every promise of the store is kept on both databases."""
+"""Every guarantee of the store holds on both databases."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from tests.stores import *  # noqa: F403 - fixtures
 
 @pytest.fixture
 def database_url(any_database_url: str) -> str:
-    """A file of SQLite, then a database of a server."""
+    """An SQLite file, then a database on a server."""
     return any_database_url

@@ -1,4 +1,4 @@
-"""A camera is as it last said, and says nothing that the public may not read."""
+"""A camera has its last reported state, without text that the public must not read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def test_camera_whose_clock_was_ahead_is_heard_again_at_once(store, make_e
     await store.captions.add(make_event("captioned", hazard="fire", captured_at=ahead), "old")
     (camera,) = await store.cameras.all()
     assert camera.changed_at <= utc_now() and camera.snapshot_at <= utc_now()
-    # The clock is set right.
+    # The clock is corrected.
     await store.cameras.record(make_event("camera", id_="event-2", captured_at=utc_now(), status="lost: no route"))
     later = utc_now() + timedelta(seconds=31)
     await store.captions.add(make_event("captioned", hazard="fire", id_="event-3", captured_at=later), "new")

@@ -1,4 +1,4 @@
-"""What an incident shows is its best sighting, in whatever order they come."""
+"""An incident shows its best sighting, in any order of arrival."""
 
 from __future__ import annotations
 

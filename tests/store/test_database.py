@@ -1,4 +1,4 @@
-"""What a database server does to a transaction in mid-work: it is tried again, and has its effect once."""
+"""Failures of a database server during a transaction: it is retried, and takes effect once."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ pytestmark = pytest.mark.connected
 
 
 class Wire:
-    """Stands between store and server, and cuts what goes through it when told to."""
+    """A proxy between store and server that cuts the connection on request."""
 
     def __init__(self, url: str) -> None:
         self._to = make_url(url)
         self._streams: set[asyncio.StreamWriter] = set()
         self.is_down = False
         self.cut_after: bytes | None = None
-        """Cut once when this has gone to the server, before its answer comes back."""
+        """Cut once after this was sent to the server and before its response arrives."""
 
     async def __aenter__(self) -> str:
         self._server = await asyncio.start_server(self._pass, "127.0.0.1", 0)
@@ -123,7 +123,7 @@ async def test_deadlock_is_tried_again(mysql_url, make_event):
     await store.sightings.record(make_event())
     other = create_async_engine(mysql_url)
     async with other.connect() as connection:
-        # The more a transaction has changed, the less it is chosen as the victim.
+        # The server prefers to abort the transaction with fewer changes.
         for number in range(50):
             await connection.execute(text("insert into counter (id, value) values (:id, 0)"), {"id": 100 + number})
         await connection.execute(text("update incidents set pin_s = 9 where id = 1"))

@@ -1,4 +1,4 @@
-"""Incidents are found by what is asked, whichever index answers."""
+"""Queries find the right incidents, whichever index serves them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_box_finds_the_same_by_time_and_by_place(store, make_event, monkey
         for limit in (2, 100)
     ]
     by_time = [[incident.id for incident in (await store.incidents.find(Wanted(**query))).items] for query in asked]
-    # As if the newest that are looked at were not all.
+    # As if the scan of the newest did not cover all.
     monkeypatch.setattr(queries, "_NEWEST", {"sqlite": 3, "mysql": 3})
     monkeypatch.setattr(queries, "_HORIZON_KEPT_S", 0)
     by_place = [[incident.id for incident in (await store.incidents.find(Wanted(**query))).items] for query in asked]

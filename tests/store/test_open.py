@@ -1,4 +1,4 @@
-"""What cannot be opened, or is full, is refused in one clear line."""
+"""A database that cannot be opened, or is full, is reported in one clear line."""
 
 from __future__ import annotations
 

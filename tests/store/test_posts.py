@@ -1,4 +1,4 @@
-"""A claim is given once, taken over where its worker died, and ends with its post."""
+"""A claim is granted once, taken over where its worker died, and ends with its post."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_released_claim_is_free_for_any_event(store, make_event):
 async def test_claim_that_another_attempt_took_over_is_not_given_back(store, make_event):
     incident = await store.sightings.record(make_event())
     first = await store.posts.claim(incident, "feed", "event-1", TEXT)
-    # The broker delivered the event again while the first attempt was still at it.
+    # The broker redelivered the event while the first attempt was still running.
     second = await store.posts.claim(incident, "feed", "event-1", Caption(en="Other.", ko="다른."))
     for attempt in (first, second):
         await store.posts.release(incident, "feed", attempt)
@@ -75,13 +75,13 @@ async def test_what_a_channel_has_not_told_of_is_missing_there_and_nowhere_else(
             await store.posts.claim(incident, channel, f"event-{incident}")
             await store.posts.confirm(incident, channel, text=TEXT, snapshot_key=None, reference="1")
 
-    old, told, begun, later = [await record(n, h) for n, h in enumerate((30, 3, 2, 1))]
+    old, posted, begun, later = [await record(n, h) for n, h in enumerate((30, 3, 2, 1))]
     assert await store.posts.missing(ago(24), now) == {}
     monkeypatch.setattr("store.posts.utc_now", lambda: ago(1.5))
     await post(old, "x")
-    await post(told, "feed", "x")
+    await post(posted, "feed", "x")
     await store.posts.claim(begun, "x", "event-2")
-    # What was seen after a channel had begun is owed by it, and what was begun on it.
+    # A channel must post what was seen after its first claim, and what it claimed.
     assert await store.posts.missing(ago(24), now) == {"feed": [later], "x": [begun, later]}
     assert await store.posts.missing(ago(24), ago(1.2)) == {"feed": [], "x": [begun]}
     await post(begun, "x")

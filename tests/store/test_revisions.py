@@ -31,7 +31,7 @@ async def test_incident_and_camera_that_change_together_are_two_changes(store, m
     await store.captions.add(make_event("captioned", hazard="fire"), "key")
     every = (await store.revisions.changes_after(0)).items
     assert {type(item) for item in every} == {Incident, Camera}
-    # As a reader who is cut off after each.
+    # As by a reader that is disconnected after each.
     seen: list[object] = []
     after = 0
     while page := (await store.revisions.changes_after(after, limit=1)).items:

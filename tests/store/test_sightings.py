@@ -1,4 +1,4 @@
-"""What one incident is, whoever writes, how often, and in which order."""
+"""Which sightings form one incident, for any number of writers, repeats and orders."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ async def test_sighting_of_a_clock_that_is_ahead_was_now(store, make_event):
     incident = await store.incidents.get(first)
     assert incident.first_seen == incident.last_seen <= utc_now() and incident.pin_s == 0
     assert await store.sightings.record(make_event(id_="event-2", captured_at=ahead + timedelta(seconds=5))) == first
-    # The clock is set right: the same fire.
+    # The clock is corrected: the same fire.
     assert await store.sightings.record(make_event(id_="event-3", captured_at=utc_now())) == first
-    # Clocks differ by some seconds without any being wrong, and then the order in which things were seen counts.
+    # Clocks of machines differ by some seconds; within that, the claimed times decide the order.
     slightly = utc_now() + timedelta(seconds=20)
     await store.sightings.record(make_event(id_="event-4", captured_at=slightly))
     assert (await store.incidents.get(first)).last_seen == slightly
@@ -98,7 +98,7 @@ def test_incidents_are_the_same_in_whatever_order_events_of_one_fire_come(order,
     async def record() -> Incident:
         store = await Store.open(url)
         try:
-            # 20 s apart: however they come, each is within the quiet period of all others.
+            # 20 s apart: in any order, each is within the quiet period of all others.
             for number in order:
                 event = make_event(id_=f"event-{number}", seconds=20 * number)
                 box = Detection("fire", 0.5 + number / 20, Box(0, 0, 0.1, 0.1))

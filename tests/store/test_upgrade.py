@@ -1,4 +1,4 @@
-"""A database of an older version is brought to this one's schema, with all that it holds."""
+"""A database of an older version is migrated to this schema, with all its data."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def run(url, work):
 
 
 def make_first(connection: Connection) -> None:
-    """The database as the first release left it: no step noted."""
+    """The database of the first release: without a schema version."""
     command.upgrade(config(connection), "0001")
     connection.execute(text("drop table alembic_version"))
     connection.execute(text("insert into counter (id, value) values (1, 7)"))
@@ -59,7 +59,7 @@ async def test_steps_end_in_the_schema(any_database_url, tmp_path):
     await run(any_database_url, lambda connection: command.upgrade(config(connection), "head"))
 
     def compare(connection: Connection) -> list[object]:
-        # MySQL has DOUBLE for what the schema calls FLOAT(53); None leaves the judgement to Alembic.
+        # MySQL uses DOUBLE for the schema's FLOAT(53); None leaves the comparison to Alembic.
         def is_other(_context, _inspected, _described, found, wanted):
             return False if isinstance(found, Float) and isinstance(wanted, Float) else None
 
@@ -90,7 +90,7 @@ async def test_file_of_the_first_release_is_upgraded_when_it_is_opened(tmp_path)
 @pytest.mark.connected
 async def test_server_of_the_first_release_is_left_alone_until_the_command(mysql_url, monkeypatch, capsys):
     await run(mysql_url, make_first)
-    with pytest.raises(SchemaError, match=r"step 0001, this version needs .*: run `bongsu db upgrade`") as refusal:
+    with pytest.raises(SchemaError, match=r"schema version 0001, but .* is needed: run `bongsu db upgrade`") as refusal:
         await Store.open(mysql_url)
     assert "\n" not in str(refusal.value) and ":bongsu@" not in str(refusal.value)
     monkeypatch.setenv("BONGSU_DATABASE_URL", mysql_url)
@@ -129,4 +129,4 @@ async def test_database_of_a_newer_version_is_used_as_it_is(any_database_url, ma
 def test_command_says_in_one_line_what_is_wrong(monkeypatch, capsys):
     monkeypatch.setenv("BONGSU_DATABASE_URL", "postgresql://db/bongsu")
     assert run_command(cli.db, ["upgrade"]) == 1
-    assert capsys.readouterr().err.startswith("bongsu db: BONGSU_DATABASE_URL must begin")
+    assert capsys.readouterr().err.startswith("bongsu db: BONGSU_DATABASE_URL must start")

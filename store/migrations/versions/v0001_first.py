@@ -1,4 +1,4 @@
-"""Incidents, sightings, posts, cameras and the counter, as the first release had them."""
+"""Incidents, sightings, posts, cameras and the counter of the first release."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Indexes that answer the API's queries without looking at rows, a million of them or not."""
+"""Indexes that serve the API's queries without reading table rows, even with a million of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def upgrade() -> None:
 
 
 def _have(table: str, name: str, columns: list[str]) -> None:
-    """Make the index so; on a server that was stopped in mid-step some of them are so already."""
+    """Create the index; after an interrupted migration some of them exist already."""
     found = {index["name"]: index["column_names"] for index in sa.inspect(op.get_bind()).get_indexes(table)}
     if found.get(name) == columns:
         return

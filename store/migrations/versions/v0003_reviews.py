@@ -14,7 +14,7 @@ _EXACT: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_
 
 
 def upgrade() -> None:
-    # The release before knows nothing of these: what it writes must be whole without them.
+    # The previous release does not know these columns: its rows must be complete without them.
     _add("incidents", sa.Column("late", sa.Boolean, nullable=False, server_default=sa.false()))
     _add("incidents", sa.Column("verdict", sa.String(16), nullable=False, server_default=""))
     _add("incidents", sa.Column("reviewed_by", sa.String(64)))
@@ -43,7 +43,7 @@ def upgrade() -> None:
 
 
 def _add(table: str, column: sa.Column[Any]) -> None:
-    """Add the column; on a server that was stopped in mid-step some of them are there already."""
+    """Add the column; after an interrupted migration some of them exist already."""
     if column.name not in {found["name"] for found in sa.inspect(op.get_bind()).get_columns(table)}:
         op.add_column(table, column)
 

@@ -1,4 +1,4 @@
-"""What is read of clothing and colours: on a clip that ships with the project, and never of a person's sex."""
+"""Clothing and colours, read from a clip that ships with the project, and never a person's sex."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_car_that_the_detector_takes_for_a_truck_is_doubtful(reader, clip):
 def test_small_far_or_cut_boxes_say_nothing(reader, clip):
     small = Box(0.50, 0.35, 0.55, 0.45)
     assert reader.read(clip[100], [Detection("car", 0.9, small), Detection("person", 0.9, small)]) == {}
-    # Wider than people are who stand.
+    # Wider than standing people.
     assert reader.read(clip[100], [Detection("person", 0.9, WHITE_CAR)]) == {}
     assert reader.read(clip[100], [Detection("car", 0.9, Box(0.5, 0.5, 0.5, 0.5))]) == {}
 
@@ -80,7 +80,7 @@ def test_weights_that_were_changed_or_lost_are_refused(tmp_path):
     AttributeReader(tmp_path)
     with (tmp_path / VEHICLE_WEIGHTS).open("ab") as file:
         file.write(b"\0")
-    with pytest.raises(AttributesError, match="is not what"):
+    with pytest.raises(AttributesError, match="differs from its sha256"):
         AttributeReader(tmp_path)
     (tmp_path / VEHICLE_WEIGHTS).unlink()
     with pytest.raises(AttributesError, match="no weights at"):

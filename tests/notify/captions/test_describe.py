@@ -1,4 +1,4 @@
-"""The optional captioning network: what of its sentences is told, and that a real one runs (tiny, random weights)."""
+"""The optional captioning network: which of its sentences are used, and a real network (tiny, random weights) runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ needs_transformers = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize(
-    ("said", "is_told"),
+    ("said", "is_used"),
     [
         ("a car parked on the street at night", True),
         ("two cars on the street", False),
@@ -44,8 +44,8 @@ needs_transformers = pytest.mark.skipif(
         ("car " * 40, False),
     ],
 )
-def test_only_sentences_that_detections_bear_out_and_that_judge_nobody_are_told(said, is_told):
-    assert is_grounded(said, {"person": 1, "car": 1}, {"fire", "person", "car"}) is is_told
+def test_only_sentences_that_detections_bear_out_and_that_judge_nobody_are_told(said, is_used):
+    assert is_grounded(said, {"person": 1, "car": 1}, {"fire", "person", "car"}) is is_used
 
 
 def test_it_is_off_unless_a_model_is_named(monkeypatch):
@@ -91,8 +91,8 @@ async def test_a_real_network_runs_and_what_it_makes_up_is_not_told(tiny_blip, m
     describer = Describer(tiny_blip)
     assert isinstance(describer.describe(read_back(street)), str)
     event = make_event(detections=(*make_event().detections, Detection("car", 0.9, Box(0, 0, 0.5, 0.5))))
-    told = await caption(event, Captioner(FaceFinder(), None, describer))
-    assert "man" not in told.caption.en.split() and told.caption.en.startswith("Fire at")
+    output = await caption(event, Captioner(FaceFinder(), None, describer))
+    assert "man" not in output.caption.en.split() and output.caption.en.startswith("Fire at")
 
 
 @needs_transformers
@@ -120,8 +120,8 @@ class _Says:
 
 async def test_sentence_comes_last_and_in_the_networks_name(make_event):
     event = make_event(detections=(*make_event().detections, Detection("car", 0.9, Box(0, 0, 0.5, 0.5))))
-    told = await caption(event, Captioner(FaceFinder(), None, _Says("A car parked on the street.")))
-    assert told.caption.en.endswith("KST. A captioning network sees: a car parked on the street.")
-    assert "captioning" not in told.caption.ko
-    told = await caption(event, Captioner(FaceFinder(), None, _Says("a woman in a car")))
-    assert told.caption.en.endswith("KST.")
+    output = await caption(event, Captioner(FaceFinder(), None, _Says("A car parked on the street.")))
+    assert output.caption.en.endswith("KST. A captioning network sees: a car parked on the street.")
+    assert "captioning" not in output.caption.ko
+    output = await caption(event, Captioner(FaceFinder(), None, _Says("a woman in a car")))
+    assert output.caption.en.endswith("KST.")

@@ -32,7 +32,7 @@ CLOTHES = {
 pairs = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
 boxes = st.builds(lambda x, y: Box(x[0], y[0], x[1], y[1]), pairs, pairs)
 detections = st.lists(st.builds(Detection, st.sampled_from(LABELS), st.floats(0, 1), boxes), max_size=8)
-# As the reader makes them: clothing of people, colour and doubt of vehicles.
+# As the attribute reader returns them: clothing of people; colour and doubtful kind of vehicles.
 worn = st.frozensets(st.sampled_from(["hat", "long_sleeves", "long_trousers"]))
 people = st.builds(Look, worn=worn, dark_top=st.booleans())
 vehicles = st.builds(Look, colour=st.sampled_from([None, *COLOURS]), is_doubtful=st.booleans())
@@ -60,7 +60,7 @@ def say(hazard, scene, zones=(), remark=""):
     )
 
 
-# What a caption may be made of: nothing here says who somebody is.
+# The allowed words of a caption: none of them identifies a person.
 GLUE = re.findall(
     r"\w+",
     "a an accident also and are at bicycle bicycles bottom bus buses car cars centre fire flames gun in is knife left "
@@ -74,29 +74,29 @@ KOREAN_SEX_AND_AGE = ("남성", "여성", "남자", "여자", "소년", "소녀"
 
 @given(hazard=hazards, scene=scenes(), zones=zones)
 def test_no_word_is_said_that_no_data_stands_behind(hazard, scene, zones):
-    told = say(hazard, scene, zones)
-    assert set(re.findall(r"[a-z]+", told.en.lower())) <= ENGLISH | NAMES
-    assert not any(word in told.ko for word in KOREAN_SEX_AND_AGE)
+    composed = say(hazard, scene, zones)
+    assert set(re.findall(r"[a-z]+", composed.en.lower())) <= ENGLISH | NAMES
+    assert not any(word in composed.ko for word in KOREAN_SEX_AND_AGE)
     found, looks = scene
     sure = [(d, looks.get(i, Look())) for i, d in enumerate(found) if d.confidence >= 0.5]
     for colour, words in COLOURS.items():
         is_backed = any(look.colour == colour for _, look in sure)
         assert is_backed or not any(
-            re.search(rf"\b{word}", text) for word, text in zip(words, told_of(told), strict=True)
+            re.search(rf"\b{word}", text) for word, text in zip(words, texts_of(composed), strict=True)
         )
     for trait, words in CLOTHES.items():
         is_backed = any(trait in look.worn or (trait == "dark_top" and look.dark_top) for _, look in sure)
-        assert is_backed or not any(word in text for word, text in zip(words, told_of(told), strict=True))
+        assert is_backed or not any(word in text for word, text in zip(words, texts_of(composed), strict=True))
 
 
-def told_of(told):
-    return told.en, told.ko
+def texts_of(composed):
+    return composed.en, composed.ko
 
 
 @given(hazard=hazards, scene=scenes())
 def test_no_more_is_claimed_of_a_colour_than_was_seen(hazard, scene):
     found, looks = scene
-    told = say(hazard, scene)
+    composed = say(hazard, scene)
     counts = count_things(found, looks)
     kinds = {"car": "cars", "truck": "trucks", "bus": "buses", "vehicle": "vehicles"}
     for one, many in kinds.items():
@@ -105,30 +105,30 @@ def test_no_more_is_claimed_of_a_colour_than_was_seen(hazard, scene):
             for i, look in looks.items()
             if found[i].confidence >= 0.5 and look.colour and one == ("vehicle" if look.is_doubtful else found[i].label)
         )
-        if match := re.search(rf"The {one} is ([a-z-]+)\.", told.en):
+        if match := re.search(rf"The {one} is ([a-z-]+)\.", composed.en):
             assert counts[one] == 1 and {COLOURS[c][0] for c in seen} == {match[1]}
-        if match := re.search(rf"Of the {many}, ([^.]+)\.", told.en):
+        if match := re.search(rf"Of the {many}, ([^.]+)\.", composed.en):
             said = {colour: int(n) for n, colour in re.findall(r"(\d) (?:is|are) ([a-z-]+)", match[1])}
             assert said == {COLOURS[c][0]: n for c, n in seen.items()} and sum(said.values()) <= counts[one]
 
 
 @given(hazard=hazards, scene=scenes(), zones=zones)
 def test_zone_is_told_only_where_the_hazard_stands_in_it(hazard, scene, zones):
-    told = say(hazard, scene, zones)
+    composed = say(hazard, scene, zones)
     first = next((d for d in scene[0] if d.label == hazard), None)
     zone = find_zone(first.box, zones) if first is not None else None
-    assert (" near " in told.en) == (zone is not None) == ("부근에서" in told.ko)
+    assert (" near " in composed.en) == (zone is not None) == ("부근에서" in composed.ko)
     if zone is not None:
-        assert f"near {zone.en}," in told.en and f"{zone.ko} 부근에서" in told.ko and where(first.box)
+        assert f"near {zone.en}," in composed.en and f"{zone.ko} 부근에서" in composed.ko and where(first.box)
 
 
 @given(hazard=hazards, scene=scenes(), zones=zones, incident=st.integers(1, 10**9), first=st.sampled_from(["ko", "en"]))
 def test_caption_fits_every_channel(hazard, scene, zones, incident, first):
-    told = say(hazard, scene, zones)
+    composed = say(hazard, scene, zones)
     languages = ("ko", "en") if first == "ko" else ("en", "ko")
-    assert weigh_for_x(f"{join(fit_for_x(told, incident, languages), languages)} [{incident}]") <= 280
-    assert len(join(fit_together(told, languages, 500), languages)) <= 500
-    fed = Feed().fit(told, incident)
+    assert weigh_for_x(f"{join(fit_for_x(composed, incident, languages), languages)} [{incident}]") <= 280
+    assert len(join(fit_together(composed, languages, 500), languages)) <= 500
+    fed = Feed().fit(composed, incident)
     assert len(fed.en) <= Feed.limit and len(fed.ko) <= Feed.limit
 
 
@@ -139,13 +139,13 @@ def test_scene_is_told_fluently_in_both_languages():
         1: Look(worn=frozenset({"long_sleeves", "hat"}), dark_top=True), 2: Look(colour="white"), 3: Look(colour="red")
     }  # fmt: skip
     crossing = Zone(ZONES[0], ((0, 0.5), (1, 0.5), (1, 1), (0, 1)))
-    told = say("fire", (found, looks), [crossing])
-    assert told.en == (
+    composed = say("fire", (found, looks), [crossing])
+    assert composed.en == (
         "Fire at Sinchon, Seodaemun-gu, Seoul: flames near the crossing, on the left of the picture, 1 person and 2 "
         "cars in view. 14:03 KST. The person is in a dark top, long sleeves and a hat or helmet. "
         "Of the cars, 1 is light-coloured and 1 is red."
     )
-    assert told.ko == (
+    assert composed.ko == (
         "Sinchon(서울 서대문구)에서 화재가 감지되었습니다. 화면 왼쪽, 횡단보도 부근에서 불길이 보이고, 사람 1명, "
         "승용차 2대가 함께 보입니다. 14:03 KST. 사람은 어두운 상의, 긴소매를 입고 모자나 헬멧을 쓴 모습입니다. "
         "승용차 가운데 1대는 밝은색, 1대는 빨간색입니다."
@@ -154,9 +154,9 @@ def test_scene_is_told_fluently_in_both_languages():
 
 def test_what_the_networks_do_not_agree_on_is_a_vehicle():
     found = [Detection("truck", 0.8, Box(0, 0, 1, 1))]
-    told = say("accident", (found, {0: Look(colour="red", is_doubtful=True)}))
-    assert "1 vehicle in view" in told.en and "truck" not in told.en and "The vehicle is red." in told.en
-    assert "차량 1대" in told.ko and "차량은 빨간색입니다." in told.ko
+    composed = say("accident", (found, {0: Look(colour="red", is_doubtful=True)}))
+    assert "1 vehicle in view" in composed.en and "truck" not in composed.en and "The vehicle is red." in composed.en
+    assert "차량 1대" in composed.ko and "차량은 빨간색입니다." in composed.ko
 
 
 def test_look_of_something_that_is_not_told_of_is_not_told_either():

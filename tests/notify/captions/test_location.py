@@ -1,4 +1,4 @@
-"""The map of a place: right where outlines are known, harmless where they are not, and never a camera's picture."""
+"""The map of a place: correct where outlines are known, plain where they are not, and never a camera's picture."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_map_is_small_and_has_its_pin_in_the_middle_of_the_district():
     assert len(draw_location(SINCHON, None).jpeg) < 60_000
     blue, green, red = image[180 - 30, 320].tolist()
     assert red > 180 and green < 90 and blue < 90
-    # The district is lighter than its neighbours, and an island lies in water.
+    # The district is lighter than its neighbours, and an island is surrounded by water.
     assert image[120, 330].min() > image[330, 600].min()
     sea = draw(Place(37.48, 130.9, "울릉도"))[180, 100].tolist()
     assert sea[0] > sea[2] + 15
@@ -38,7 +38,7 @@ def test_place_abroad_is_drawn_among_its_coasts():
     assert image.shape == (360, 640, 3) and image[180 - 30, 320, 2] > 180
     england, north_sea = image[130, 290].astype(int), image[100, 400].astype(int)
     assert england[2] > 225 and north_sea[0] > north_sea[2] + 15
-    # From abroad, South Korea is land too.
+    # On a map of a place abroad, South Korea is land too.
     korea = draw(Place(35.68, 139.7, "Tokyo"))[120, 60].astype(int)
     assert korea[2] > 225
 
@@ -54,9 +54,9 @@ def test_the_same_place_is_drawn_once():
 
 
 def test_map_is_described_for_those_who_cannot_see_it():
-    told = tell_location(Place(-33.86, 151.2, "Harbour", "Sydney"))
-    assert told.en == "Map with a pin at Harbour (Sydney): 33.8600°S, 151.2000°E."
-    assert told.ko == "Harbour (Sydney)의 위치를 표시한 지도: 33.8600°S, 151.2000°E."
+    description = tell_location(Place(-33.86, 151.2, "Harbour", "Sydney"))
+    assert description.en == "Map with a pin at Harbour (Sydney): 33.8600°S, 151.2000°E."
+    assert description.ko == "Harbour (Sydney)의 위치를 표시한 지도: 33.8600°S, 151.2000°E."
 
 
 def test_nothing_but_this_module_makes_a_drawn_picture(make_event, street):

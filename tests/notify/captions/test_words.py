@@ -1,4 +1,4 @@
-"""A caption claims what was detected and nothing else."""
+"""A caption states only what was detected."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ def say(hazard, detections, place, district=SEODAEMUN):
 
 def test_fire_is_told_in_english_and_korean():
     scene = [Detection("fire", 0.8, Box(0.05, 0.4, 0.25, 0.6))] + [Detection("person", 0.6, Box(0, 0, 0.1, 0.1))] * 2
-    told = say("fire", scene, Place(37.5585, 126.937, "신촌시장"))
-    assert told.en == (
+    composed = say("fire", scene, Place(37.5585, 126.937, "신촌시장"))
+    assert composed.en == (
         "Fire at 신촌시장, Seodaemun-gu, Seoul: flames on the left of the picture, 2 people in view. 14:03 KST."
     )
-    assert told.ko == (
+    assert composed.ko == (
         "신촌시장(서울 서대문구)에서 화재가 감지되었습니다. "
         "화면 왼쪽에 불길이 보이고, 사람 2명이 함께 보입니다. 14:03 KST."
     )
 
 
 def test_outside_korea_the_place_is_told_as_it_is_named_and_the_time_is_utc():
-    told = say("accident", [], Place(51.5, -0.1, "Old Street", "London"), district=None)
-    assert told.en == "Accident at Old Street, London. 05:03 UTC."
-    assert told.ko == "Old Street(London)에서 사고가 감지되었습니다. 05:03 UTC."
+    composed = say("accident", [], Place(51.5, -0.1, "Old Street", "London"), district=None)
+    assert composed.en == "Accident at Old Street, London. 05:03 UTC."
+    assert composed.ko == "Old Street(London)에서 사고가 감지되었습니다. 05:03 UTC."
 
 
 def test_place_without_a_name_is_told_by_its_camera():
@@ -59,48 +59,48 @@ def test_place_without_a_name_is_told_by_its_camera():
 
 
 def test_region_that_the_name_holds_already_is_not_said_twice():
-    told = say("gun", [], Place(51.5, -0.1, "London Bridge, London", "London"), district=None)
-    assert told.en.count("London") == 2
+    composed = say("gun", [], Place(51.5, -0.1, "London Bridge, London", "London"), district=None)
+    assert composed.en.count("London") == 2
 
 
 def test_name_with_line_breaks_stays_on_one_line():
-    told = say("fire", [], Place(0, 0, "Gate\n\x1b[31m 1 \t" + "x" * 500), district=None)
-    assert "\n" not in told.en and "\x1b" not in told.en and len(told.en) < 200
+    composed = say("fire", [], Place(0, 0, "Gate\n\x1b[31m 1 \t" + "x" * 500), district=None)
+    assert "\n" not in composed.en and "\x1b" not in composed.en and len(composed.en) < 200
 
 
 @given(hazard=st.sampled_from(HAZARDS), scene=scenes)
 def test_every_count_is_backed_by_detections(hazard, scene):
-    told = say(hazard, scene, Place(0, 0, "Gate"))
-    for text, patterns in ((told.en, ENGLISH), (told.ko, KOREAN)):
-        told_time = re.sub(r"\d\d:\d\d", "", text)
+    composed = say(hazard, scene, Place(0, 0, "Gate"))
+    for text, patterns in ((composed.en, ENGLISH), (composed.ko, KOREAN)):
+        shown_time = re.sub(r"\d\d:\d\d", "", text)
         found = {
-            label: int(match[1]) for label, pattern in patterns.items() if (match := re.search(pattern, told_time))
+            label: int(match[1]) for label, pattern in patterns.items() if (match := re.search(pattern, shown_time))
         }
         assert found == count_things(scene)
-        assert len(re.findall(r"\d+", told_time)) == len(found)
+        assert len(re.findall(r"\d+", shown_time)) == len(found)
 
 
 @given(hazard=st.sampled_from(HAZARDS), scene=scenes)
 def test_every_position_and_hazard_is_backed_by_a_detection(hazard, scene):
-    told = say(hazard, scene, Place(0, 0, "Gate"))
+    composed = say(hazard, scene, Place(0, 0, "Gate"))
     first = next((d for d in scene if d.label == hazard), None)
-    assert (" of the picture" in told.en) == (first is not None)
+    assert (" of the picture" in composed.en) == (first is not None)
     if first is not None:
         across, down = where(first.box)
-        spot = re.search(r"(?:on|in|at) the ([a-z ]+) of the picture", told.en)[1]
+        spot = re.search(r"(?:on|in|at) the ([a-z ]+) of the picture", composed.en)[1]
         assert (across in spot) == (across != "centre")
         assert ("upper" in spot or "top" in spot) == (down == "upper")
         assert ("lower" in spot or "bottom" in spot) == (down == "lower")
     names = {"accident": "accident", "fire": "fire", "gun": "gun", "knife": "knife"}
-    said = {other for other, name in names.items() if re.search(rf"\b{name}\b", told.en.lower())}
+    said = {other for other, name in names.items() if re.search(rf"\b{name}\b", composed.en.lower())}
     assert said == {hazard} | {d.label for d in scene if d.label in HAZARDS}
 
 
 @given(hazard=st.sampled_from(HAZARDS), scene=scenes)
 def test_nothing_is_said_to_be_absent(hazard, scene):
-    told = say(hazard, scene, Place(0, 0, "Gate"))
-    assert not re.search(r"\b(no|none|nobody|empty|safe)\b", told.en.lower())
-    assert "없" not in told.ko
+    composed = say(hazard, scene, Place(0, 0, "Gate"))
+    assert not re.search(r"\b(no|none|nobody|empty|safe)\b", composed.en.lower())
+    assert "없" not in composed.ko
 
 
 @given(text=st.text(st.sampled_from("ab 가. …"), max_size=200), limit=st.integers(1, 100))

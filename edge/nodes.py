@@ -1,0 +1,279 @@
+"""The nodes of a fleet and their file, `nodes.yaml`: what was registered, what each machine is, what runs there.
+
+A file and no database: an operator reads it, `git diff` shows what changed, and only store/ speaks SQL. It holds no
+secret: of an SSH key it names the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import yaml
+
+from edge.errors import FleetError
+from edge.state_file import locked, write_private
+
+_NODE_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
+_SSH = re.compile(
+    r"(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]*)@)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>\d{1,5}))?"
+)
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
+_Word = Annotated[str, msgspec.Meta(max_length=200)]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+@dataclass(frozen=True, slots=True)
+class SshAddress:
+    """`user@host:port`."""
+
+    user: str
+    host: str
+    port: int = 22
+
+    @classmethod
+    def parse(cls, given: str) -> SshAddress:
+        """Read `user@host[:port]`.
+
+        Raises:
+            FleetError: it is of another form.
+        """
+        found = _SSH.fullmatch(given)
+        if found is None or found["user"] is None or not 0 < int(found["port"] or 22) < 65536:
+            raise FleetError(f"an SSH address is user@host[:port], got {given[:200]!r}")
+        return cls(found["user"], found["host"].strip("[]"), int(found["port"] or 22))
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.user}@{host}:{self.port}"
+
+
+class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a node stands; degrees north and east."""
+
+    lat: Annotated[float, msgspec.Meta(ge=-90, le=90)]
+    lon: Annotated[float, msgspec.Meta(ge=-180, le=180)]
+    name: _Word = ""
+    region: _Word = ""
+
+    @classmethod
+    def parse(cls, given: str) -> Place:
+        """Read `LAT,LON[,NAME[,REGION]]`.
+
+        Raises:
+            FleetError: it is of another form, or no place on Earth.
+        """
+        parts = [part.strip() for part in given.split(",")]
+        try:
+            place = cls(float(parts[0]), float(parts[1]), *parts[2:4])
+            return msgspec.convert(msgspec.to_builtins(place), cls)
+        except (IndexError, ValueError) as error:
+            raise FleetError(
+                f"a place is LAT,LON,NAME,REGION such as 37.57,126.98,Gate,Seoul, got {given!r}: {error}"
+            ) from None
+
+
+class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a machine says of itself; limits are there because a node may be anybody's by now."""
+
+    architecture: _Word
+    cpus: _Count
+    memory_bytes: _Count
+    disk_bytes: _Count
+    disk_free_bytes: _Count
+    system: _Word = ""
+    kernel: _Word = ""
+    python: _Word = ""
+    openssl: _Word = ""
+    gpu: _Word = ""
+    container_runtime: _Word = ""
+
+
+class NodeModel(msgspec.Struct, frozen=True):
+    """What a machine says of one model: the version in use, and the digests that it keeps."""
+
+    name: _Word
+    digest: _Word
+    version: _Word
+    kept: list[_Word]
+
+
+class NodeModels(msgspec.Struct, frozen=True):
+    """What a machine says of all models."""
+
+    models: list[NodeModel]
+
+
+class Deployed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The version of a model that a node was last seen to use."""
+
+    version: str
+    digest: str
+    at: datetime
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One node.
+
+    Attributes:
+        name: ours for it.
+        ssh: `user@host:port`; None for a node of a cluster.
+        key: file of the private key that opens it.
+        host_key: the public key that its SSH server was verified by.
+        kubernetes: whether it is a node of the cluster.
+        place: where it stands.
+        labels: what selectors match.
+        is_drained: whether it gets no work now.
+        facts: what the machine said when it was added.
+        models: what it uses, by the model's name.
+    """
+
+    name: str
+    added_at: datetime
+    ssh: str | None = None
+    key: str | None = None
+    host_key: str | None = None
+    kubernetes: bool = False
+    place: Place | None = None
+    labels: dict[str, str] = {}
+    is_drained: bool = False
+    facts: Facts | None = None
+    models: dict[str, Deployed] = {}
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    version: int = 1
+    nodes: list[Node] = []
+
+
+class NodeFile:
+    """`nodes.yaml` of one fleet; several processes may change it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "nodes.yaml"
+
+    def read(self) -> dict[str, Node]:
+        """All nodes by name.
+
+        Raises:
+            FleetError: the file is not what was written; it names the line or value.
+        """
+        try:
+            content = yaml.load(self.path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        except FileNotFoundError:
+            return {}
+        except (OSError, yaml.YAMLError) as error:
+            raise FleetError(f"{self.path} cannot be read: {' '.join(str(error).split())}") from None
+        try:
+            found = msgspec.convert(content or {}, _File)
+        except msgspec.ValidationError as error:
+            raise FleetError(f"{self.path}: {error}") from None
+        return {node.name: node for node in found.nodes}
+
+    def get(self, name: str) -> Node:
+        """One node.
+
+        Raises:
+            FleetError: there is none of that name.
+        """
+        nodes = self.read()
+        if name not in nodes:
+            raise FleetError(f"no node {name!r}: there {_are(sorted(nodes))}")
+        return nodes[name]
+
+    def change(self, change: Callable[[dict[str, Node]], None]) -> None:
+        """Read, change and write under the file's lock.
+
+        Args:
+            change: Alters the nodes by name in place; what it raises leaves the file as it was.
+        """
+        with locked(self.path):
+            nodes = self.read()
+            change(nodes)
+            file = _File(nodes=[nodes[name] for name in sorted(nodes)])
+            write_private(
+                self.path, yaml.safe_dump(msgspec.to_builtins(file), sort_keys=False, allow_unicode=True).encode()
+            )
+
+    def put(self, node: Node) -> None:
+        """Add a node, or replace the one of its name."""
+        self.change(lambda nodes: nodes.__setitem__(node.name, node))
+
+    def update(self, name: str, **fields: object) -> Node:
+        """Change fields of one node; the node as it is then."""
+        changed: list[Node] = []
+
+        def apply(nodes: dict[str, Node]) -> None:
+            if name not in nodes:
+                raise FleetError(f"no node {name!r}: it was removed meanwhile")
+            nodes[name] = msgspec.structs.replace(nodes[name], **fields)
+            changed.append(nodes[name])
+
+        self.change(apply)
+        return changed[0]
+
+
+def check_node_name(name: str) -> str:
+    """The name again.
+
+    Raises:
+        FleetError: it could not be a host's name.
+    """
+    if _NODE_NAME.fullmatch(name) is None:
+        raise FleetError(f"a node's name is lower case letters, digits, - and . , 63 at most, got {name[:80]!r}")
+    return name
+
+
+def parse_label(given: str) -> tuple[str, str]:
+    """Read `KEY=VALUE`; an empty value takes the label away.
+
+    Raises:
+        FleetError: it is of another form.
+    """
+    key, separator, value = given.partition("=")
+    if not separator or _LABEL.fullmatch(key) is None or len(value) > 200 or not value.isprintable():
+        raise FleetError(f"a label is KEY=VALUE, got {given[:200]!r}")
+    return key, value
+
+
+def select(nodes: Iterable[Node], selector: str) -> list[Node]:
+    """The nodes that a selector means.
+
+    Args:
+        nodes: Of the fleet.
+        selector: `all`; names; or `KEY=VALUE` of labels, of `region`, `place` or `architecture`; several with commas,
+            of which names add and conditions narrow.
+
+    Raises:
+        FleetError: a name is unknown, or nothing matches.
+    """
+    known = {node.name: node for node in nodes}
+    parts = [part.strip() for part in selector.split(",") if part.strip()]
+    names = [part for part in parts if "=" not in part and part != "all"]
+    if missing := [name for name in names if name not in known]:
+        raise FleetError(f"no node {missing[0]!r}: there {_are(sorted(known))}")
+    chosen = [known[name] for name in dict.fromkeys(names)] if names else list(known.values())
+    for part in parts:
+        key, separator, value = part.partition("=")
+        if separator:
+            chosen = [node for node in chosen if _fact(node, key) == value]
+    if not chosen or not parts:
+        raise FleetError(f"no node matches {selector!r}: bongsu nodes list shows labels and regions")
+    return chosen
+
+
+def _fact(node: Node, key: str) -> str | None:
+    if key in node.labels:
+        return node.labels[key]
+    if key in ("region", "place") and node.place is not None:
+        return node.place.region if key == "region" else node.place.name
+    return node.facts.architecture if key == "architecture" and node.facts is not None else None
+
+
+def _are(names: list[str]) -> str:
+    return f"are {', '.join(names[:20])}" if names else "are none yet: bongsu nodes add"

@@ -1,0 +1,189 @@
+"""Takes nodes into a fleet and out of it: what `bongsu nodes add`, `remove` and `import` do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from edge import audit, ssh
+from edge.errors import FleetError
+from edge.nodes import Facts, Node, NodeFile, Place, SshAddress, check_node_name
+from edge.settings import FleetSettings
+
+Confirm = Callable[[str], bool]
+"""Is asked whether a host key's fingerprint is the right one."""
+_MIN_PYTHON = (3, 9)
+_KUBECTL_S = 30
+
+
+class _Done(msgspec.Struct):
+    path: str = ""
+    removed: str = ""
+
+
+async def add_ssh(
+    settings: FleetSettings,
+    name: str,
+    address: SshAddress,
+    key: Path | None,
+    confirm: Confirm,
+    *,
+    fingerprint: str | None = None,
+    place: Place | None = None,
+    labels: dict[str, str] | None = None,
+) -> Node:
+    """Verify a machine's host key, ask what it is, give it the registry's certificate, and register it.
+
+    Args:
+        settings: Of the fleet.
+        name: The node's.
+        address: Where its SSH server is.
+        key: File of the private key that opens it.
+        confirm: Is asked about the host key where `fingerprint` is not given.
+        fingerprint: `SHA256:…` that the host key must have.
+        place: Where it stands.
+        labels: For selectors.
+
+    Raises:
+        FleetError: the name is taken, the host key is not the one, or the machine lacks what is needed.
+        NodeLostError: it cannot be reached.
+    """
+    file = NodeFile(settings.folder)
+    _check_free(file, name)
+    host_key = await ssh.read_host_key(address)
+    shown = host_key.get_fingerprint()
+    if fingerprint is not None and fingerprint != shown:
+        raise FleetError(f"{address} shows the host key {shown}, not {fingerprint}: is it the right machine?")
+    if fingerprint is None and not confirm(f"{address} shows the host key {shown} ({host_key.get_algorithm()})"):
+        raise FleetError(f"node {name!r} was not added: its host key was not accepted")
+    node = Node(
+        name=name,
+        added_at=datetime.now(UTC),
+        ssh=str(address),
+        key=str(key.absolute()) if key is not None else None,
+        host_key=host_key.export_public_key().decode().strip(),
+        place=place,
+        labels=labels or {},
+    )
+    facts = await ssh.ask(node, {"command": "facts"}, Facts)
+    _check_facts(name, facts)
+    if settings.registry_ca is not None:
+        await ssh.ask(node, {"command": "install-ca", "ca": settings.registry_ca.read_text()}, _Done)
+    node = msgspec.structs.replace(node, facts=facts)
+    _register(file, node)
+    audit.record(settings.folder, "node_added", name, ssh=str(address), host_key=shown)
+    return node
+
+
+def add_kubernetes(
+    settings: FleetSettings, name: str, *, place: Place | None = None, labels: dict[str, str] | None = None
+) -> Node:
+    """Adopt a node of the cluster that kubectl reaches.
+
+    Raises:
+        FleetError: the name is taken, there is no kubectl, or no such node.
+    """
+    file = NodeFile(settings.folder)
+    _check_free(file, name)
+    described = _kubectl("get", "node", name, "--output", "json")
+    try:
+        info, capacity = described["status"]["nodeInfo"], described["status"]["capacity"]
+        facts = Facts(
+            architecture=info["architecture"],
+            cpus=int(capacity["cpu"]),
+            memory_bytes=_bytes(capacity["memory"]),
+            disk_bytes=_bytes(capacity.get("ephemeral-storage", "0")),
+            disk_free_bytes=0,
+            system=info["osImage"],
+            kernel=info["kernelVersion"],
+            gpu=f"{capacity['nvidia.com/gpu']} nvidia.com/gpu" if "nvidia.com/gpu" in capacity else "",
+            container_runtime=info["containerRuntimeVersion"],
+        )
+    except (KeyError, ValueError) as error:
+        raise FleetError(f"kubectl describes node {name!r} without {error}") from None
+    node = Node(name=name, added_at=datetime.now(UTC), kubernetes=True, place=place, labels=labels or {}, facts=facts)
+    _register(file, node)
+    audit.record(settings.folder, "node_added", name, kubernetes="yes")
+    return node
+
+
+async def remove(settings: FleetSettings, name: str, *, is_forced: bool = False) -> str | None:
+    """Take everything of ours off a node, then take it out of the register.
+
+    Returns:
+        Why nothing was taken off it, where `is_forced` and it could not be reached; None: it is clean.
+
+    Raises:
+        FleetError: it is not registered, or cannot be cleaned and `is_forced` is not given.
+    """
+    file = NodeFile(settings.folder)
+    node = file.get(name)
+    left = None
+    if node.ssh is not None:
+        try:
+            await ssh.ask(node, {"command": "remove"}, _Done)
+        except FleetError as error:
+            if not is_forced:
+                hint = f"; gone for good? bongsu nodes remove {name} --force"
+                raise type(error)(f"{error}{hint}") from None
+            left = str(error)
+
+    def drop(nodes: dict[str, Node]) -> None:
+        nodes.pop(name, None)
+
+    file.change(drop)
+    audit.record(settings.folder, "node_removed", name, not_cleaned=left)
+    return left
+
+
+def _check_free(file: NodeFile, name: str) -> None:
+    check_node_name(name)
+    if name in file.read():
+        raise FleetError(f"node {name!r} is registered already: bongsu nodes show {name}, or remove it first")
+
+
+def _register(file: NodeFile, node: Node) -> None:
+    def add(nodes: dict[str, Node]) -> None:
+        if node.name in nodes:
+            raise FleetError(f"node {node.name!r} was registered by somebody else meanwhile")
+        nodes[node.name] = node
+
+    file.change(add)
+
+
+def _check_facts(name: str, facts: Facts) -> None:
+    try:
+        python = tuple(int(part) for part in facts.python.split(".")[:2])
+    except ValueError:
+        raise FleetError(f"node {name!r} names {facts.python!r} as its version of Python") from None
+    if python < _MIN_PYTHON:
+        raise FleetError(f"node {name!r} has Python {facts.python}: 3.9 or later is needed")
+    if not facts.openssl.startswith("OpenSSL ") or facts.openssl.split(" ")[1].startswith(("0.", "1.")):
+        raise FleetError(
+            f"node {name!r} has {facts.openssl or 'no openssl'}: OpenSSL 3.0 or later is needed to check signatures"
+        )
+
+
+def _kubectl(*arguments: str) -> dict[str, dict[str, dict[str, str]]]:
+    if shutil.which("kubectl") is None:
+        raise FleetError("kubectl is not installed here, and a cluster's nodes are read with it")
+    done = subprocess.run(["kubectl", *arguments], capture_output=True, timeout=_KUBECTL_S, check=False)
+    if done.returncode:
+        raise FleetError(f"kubectl: {done.stderr.decode(errors='replace').strip()[:300]}")
+    described: dict[str, dict[str, dict[str, str]]] = json.loads(done.stdout)
+    return described
+
+
+def _bytes(quantity: str) -> int:
+    """A quantity of Kubernetes in bytes."""
+    units = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "k": 10**3, "M": 10**6, "G": 10**9}
+    for unit, factor in units.items():
+        if quantity.endswith(unit):
+            return int(quantity.removesuffix(unit)) * factor
+    return int(quantity)
