@@ -31,6 +31,7 @@ log = structlog.get_logger()
 _ANSWER_S = 10.0
 _SCHEDULER_S = 5.0
 _QUOTA_RETRY_S = 0.5
+_POOL_S = 1.0
 _VICTIMS_MAX = 3
 _EVICTED = "none"
 """Stands where a session's id does, on an idle worker that gives way; whoever finds it there ends the worker."""
@@ -66,6 +67,7 @@ class KubernetesBackend:
             alongside("nodes", self._nodes.run()),
             alongside("secrets", self._secrets.run()),
             alongside("pods", self._pods.run()),
+            alongside("pool", self._fill_pool()),
         ):
             yield self
 
@@ -153,6 +155,30 @@ class KubernetesBackend:
         await self._await_listed()
         await self._read_again(session_id)
         await self._read_pod_again(worker)
+
+    async def _fill_pool(self) -> None:
+        """Let the scheduler see pods of the warm pool, while nobody waits for the room that they would take."""
+        while True:
+            gated = [pod for pod in self._pods.objects.values() if pods.is_gated(pod)]
+            if gated and self._pods.listed.is_set() and not self._has_line():
+                for pod in gated:
+                    await self._lift_gate(pod)
+            await self.view.changed(_POOL_S)
+
+    async def _lift_gate(self, pod: Pod) -> None:
+        assert pod.metadata is not None
+        try:
+            patch = pods.lift_gate_patch(pod)
+            made = await self._ask(self._client.patch(Pod, pod.metadata.name or "", patch, patch_type=PatchType.MERGE))
+        except (ConflictError, BackendError) as error:
+            log.info("pool_not_filled", reason=str(error))
+            return
+        self._pods.put(made)
+
+    def _has_line(self) -> bool:
+        """Whether a session waits that any node would do for; one that is choosy may wait for long."""
+        waiting = (s for s in self.view.sessions.values() if not s.worker and not s.upstream)
+        return any(not session.node_class and not session.gpu for session in waiting)
 
     async def _create_pod(self, session: Session, name: str) -> None:
         now = asyncio.get_running_loop().time()

@@ -33,6 +33,19 @@ def is_idle(pod: Pod) -> bool:
     return not _annotation(pod, _SESSION) and meta.deletionTimestamp is None
 
 
+def is_gated(pod: Pod) -> bool:
+    """Whether it is a pod of the warm pool that may not be scheduled yet."""
+    gates = (pod.spec and pod.spec.schedulingGates) or []
+    return is_idle(pod) and any(gate.name == POOL_LABEL for gate in gates)
+
+
+def lift_gate_patch(pod: Pod) -> dict[str, Any]:
+    """The merge patch that lets the scheduler see a pod of the pool; gates of others, such as Kueue's, stay."""
+    gates = (pod.spec and pod.spec.schedulingGates) or []
+    kept = [{"name": gate.name} for gate in gates if gate.name != POOL_LABEL]
+    return {"metadata": {"resourceVersion": _meta(pod).resourceVersion}, "spec": {"schedulingGates": kept or None}}
+
+
 def is_scheduled(pod: Pod) -> bool:
     """Whether a node has been found for it."""
     return bool(pod.spec and pod.spec.nodeName)
@@ -102,6 +115,7 @@ def pod_for(session: Session, name: str, template: Deployment, owner: OwnerRefer
     container = spec.containers[0]
     container.args = [*(container.args or []), f"--model={session.model}"]
     spec.restartPolicy = "Never"
+    spec.schedulingGates = [gate for gate in spec.schedulingGates or [] if gate.name != POOL_LABEL] or None
     # Before the pool's: a client waits for it.
     spec.priorityClassName, spec.priority, spec.preemptionPolicy = _PRIORITY, None, None
     if session.node_class:

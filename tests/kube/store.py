@@ -109,7 +109,7 @@ class Store:
             changed = copy.deepcopy(given)
             if plural in ("pods", "deployments", "nodes", "resourcequotas"):
                 changed["status"] = copy.deepcopy(current.get("status", {}))
-            if plural == "pods" and part != "binding" and changed.get("spec") != current.get("spec"):
+            if plural == "pods" and part != "binding" and _ungated(changed) != _ungated(current):
                 raise StatusError(
                     422, "Invalid", f'Pod "{name}" is invalid: spec: Forbidden: pod updates may not change it'
                 )
@@ -180,6 +180,11 @@ class Store:
         self._history.append(change)
         for queue in self._watches:
             queue.put_nowait(change)
+
+
+def _ungated(pod: Object) -> Object:
+    """Its spec less what may be changed of it: scheduling gates may be lifted."""
+    return {key: value for key, value in pod["spec"].items() if key != "schedulingGates"}
 
 
 def merge(target: Any, patch: Any) -> Any:
