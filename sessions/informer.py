@@ -53,10 +53,10 @@ class Informer(Generic[R]):
         self._client, self._resource, self._labels = client, resource, labels
         self._changed, self._gone = changed, gone
         self._removed: set[str] = set()
-        """Uids of what was deleted by us, of which the watch may still tell older states."""
+        """Uids of what was deleted by us, while the watch may still deliver older states of it."""
 
     async def run(self) -> None:
-        """List, watch, and list anew whenever the watch breaks or is too old."""
+        """List, watch, and list again whenever the watch breaks or its version is too old."""
         for attempt in itertools.count():
             try:
                 async with asyncio.timeout(_RELIST_S):

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
 
-import httpx2
 import structlog
-from lightkube import ApiError, AsyncClient
+from lightkube import AsyncClient
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.core_v1 import Node, Pod, ResourceQuota, Secret
 from lightkube.types import PatchType
 
 from sessions import cluster_capacity, pods
 from sessions.backend import View
+from sessions.cluster_api import ask, list_all
 from sessions.informer import Informer
+from sessions.pool import WarmPool
 from sessions.records import BackendError, Capacity, ConflictError, ExistsError, NoRoomError, Session, Worker
 from sessions.session_secrets import RECORD_LABELS, from_secret, owned_by, secret_name, to_secret
 from web.background import alongside
@@ -31,12 +30,6 @@ log = structlog.get_logger()
 _ANSWER_S = 10.0
 _SCHEDULER_S = 5.0
 _QUOTA_RETRY_S = 0.5
-_POOL_S = 1.0
-_VICTIMS_MAX = 3
-_EVICTED = "none"
-"""Stands where a session's id does, on an idle worker that gives way; whoever finds it there ends the worker."""
-
-T = TypeVar("T")
 
 
 class KubernetesBackend:
@@ -56,8 +49,7 @@ class KubernetesBackend:
         self._pods = Informer(client, Pod, pods.WORKER_LABELS, changed=self._see_pod, gone=self._lose_pod)
         self._nodes = Informer(client, Node, changed=lambda _: self.view.touch(), gone=lambda _: self.view.touch())
         self._quota_full_at = float("-inf")
-        self._victims: set[str] = set()
-        self._victims_for: Counter[str] = Counter()
+        self._pool = WarmPool(client, self.view, self._pods)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[KubernetesBackend]:
@@ -67,24 +59,26 @@ class KubernetesBackend:
             alongside("nodes", self._nodes.run()),
             alongside("secrets", self._secrets.run()),
             alongside("pods", self._pods.run()),
-            alongside("pool", self._fill_pool()),
+            alongside("pool", self._pool.fill()),
         ):
             yield self
 
     async def capacity(self) -> Capacity:
         await self._await_listed()
-        quotas = [quota async for quota in self._list(ResourceQuota)]
-        template = next(iter([t async for t in self._list(Deployment, pods.WORKER_LABELS)]), None)
+        quotas = await list_all(self._client, ResourceQuota)
+        template = next(iter(await list_all(self._client, Deployment, pods.WORKER_LABELS)), None)
         running = [pod for pod in self._pods.objects.values() if pods.is_scheduled(pod)]
         nodes = list(self._nodes.objects.values())
-        return cluster_capacity.measure(
-            self._client.namespace, quotas, nodes, running, cluster_capacity.Classes.of(template, self._class_label)
-        )
+        classes = cluster_capacity.Classes.of(template, self._class_label)
+        try:
+            return cluster_capacity.measure(self._client.namespace, quotas, nodes, running, classes)
+        except ValueError as error:
+            raise BackendError(str(error)) from None
 
     async def create(self, session: Session) -> Session:
         await self._await_listed()
         try:
-            made = await self._ask(self._client.create(to_secret(session)))
+            made = await ask(self._client.create(to_secret(session)))
         except ExistsError:
             await self._read_again(session.id)
             raise
@@ -94,7 +88,7 @@ class KubernetesBackend:
     async def replace(self, session: Session) -> Session:
         await self._await_listed()
         try:
-            made = await self._ask(self._client.replace(to_secret(session)))
+            made = await ask(self._client.replace(to_secret(session)))
         except ConflictError:
             # Or who tries again would decide on the same old state.
             await self._read_again(session.id)
@@ -107,7 +101,7 @@ class KubernetesBackend:
     async def delete(self, session_id: str) -> None:
         await self._await_listed()
         with contextlib.suppress(ConflictError):
-            await self._ask(self._client.delete(Secret, secret_name(session_id)))
+            await ask(self._client.delete(Secret, secret_name(session_id)))
         self._secrets.drop(secret_name(session_id), is_ours=True)
         # The garbage collector would, a moment later.
         await self._end([name for name, pod in self._pods.objects.items() if pods.session_of(pod) == session_id])
@@ -124,7 +118,7 @@ class KubernetesBackend:
                 raise ConflictError(worker.name)
             try:
                 patch = pods.claim_patch(pod, session_id, patch_owner)
-                made = await self._ask(self._client.patch(Pod, worker.name, patch, patch_type=PatchType.MERGE))
+                made = await ask(self._client.patch(Pod, worker.name, patch, patch_type=PatchType.MERGE))
             except ConflictError:
                 # Perhaps it is only its readiness that has changed.
                 await self._read_pod_again(worker.name)
@@ -145,7 +139,7 @@ class KubernetesBackend:
                 await self._create_pod(session, name)
             return await self._await_node(name)
         except NoRoomError:
-            await self._make_room(session, name)
+            await self._pool.make_room(session, name)
             raise
 
     async def stop(self, worker: str) -> None:
@@ -156,35 +150,11 @@ class KubernetesBackend:
         await self._read_again(session_id)
         await self._read_pod_again(worker)
 
-    async def _fill_pool(self) -> None:
-        """Let the scheduler see pods of the warm pool, while nobody waits for the room that they would take."""
-        while True:
-            gated = [pod for pod in self._pods.objects.values() if pods.is_gated(pod)]
-            if gated and self._pods.listed.is_set() and not self._has_line():
-                for pod in gated:
-                    await self._lift_gate(pod)
-            await self.view.changed(_POOL_S)
-
-    async def _lift_gate(self, pod: Pod) -> None:
-        assert pod.metadata is not None
-        try:
-            patch = pods.lift_gate_patch(pod)
-            made = await self._ask(self._client.patch(Pod, pod.metadata.name or "", patch, patch_type=PatchType.MERGE))
-        except (ConflictError, BackendError) as error:
-            log.info("pool_not_filled", reason=str(error))
-            return
-        self._pods.put(made)
-
-    def _has_line(self) -> bool:
-        """Whether a session waits that any node would do for; one that is choosy may wait for long."""
-        waiting = (s for s in self.view.sessions.values() if not s.worker and not s.upstream)
-        return any(not session.node_class and not session.gpu for session in waiting)
-
     async def _create_pod(self, session: Session, name: str) -> None:
         now = asyncio.get_running_loop().time()
         if now - self._quota_full_at < _QUOTA_RETRY_S:
             raise NoRoomError("the namespace's quota was full a moment ago")
-        templates = [t async for t in self._list(Deployment, pods.WORKER_LABELS)]
+        templates = await list_all(self._client, Deployment, pods.WORKER_LABELS)
         template = next((t for t in templates if pods.kind_of(t) == session.kind), None)
         if template is None:
             raise BackendError(f"no deployment makes workers of kind {session.kind}: see k8s/sessions/workers.yaml")
@@ -193,7 +163,7 @@ class KubernetesBackend:
             raise NoRoomError(f"session {session.id} has ended")
         pod = pods.pod_for(session, name, template, owned_by(record), self._class_label)
         try:
-            self._pods.put(await self._ask(self._client.create(pod)))
+            self._pods.put(await ask(self._client.create(pod)))
         except ExistsError:
             # Another receive server was faster.
             await self._read_pod_again(name)
@@ -215,23 +185,6 @@ class KubernetesBackend:
             return found
         raise NoRoomError(found or f"the scheduler has not looked at pod {name} in {_SCHEDULER_S:.0f} s")
 
-    async def _make_room(self, session: Session, name: str) -> None:
-        """Have an idle worker of another kind give way; a few for each session, for it may not fit even then."""
-        self._victims &= self._pods.objects.keys()
-        if self._victims or self._victims_for[name] >= _VICTIMS_MAX:
-            return
-        for worker in self.view.workers.values():
-            pod = self._pods.objects[worker.name]
-            if worker.kind == session.kind or not pods.is_idle(pod):
-                continue
-            self._victims.add(worker.name)
-            self._victims_for[name] += 1
-            with contextlib.suppress(ConflictError):
-                patch = pods.claim_patch(pod, _EVICTED, None)
-                await self._ask(self._client.patch(Pod, worker.name, patch, patch_type=PatchType.MERGE))
-                await self._ask(self._client.delete(Pod, worker.name))
-            return
-
     async def _withdraw(self, session: Session) -> None:
         """End a pod that was asked for and is needed no more: its session has a worker now, or is elsewhere."""
         asked = [
@@ -243,18 +196,18 @@ class KubernetesBackend:
     async def _end(self, names: list[str]) -> None:
         for name in names:
             with contextlib.suppress(ConflictError):
-                await self._ask(self._client.delete(Pod, name))
+                await ask(self._client.delete(Pod, name))
             self.view.drop_worker(name)
 
     async def _read_again(self, session_id: str) -> None:
         try:
-            self._secrets.put(await self._ask(self._client.get(Secret, secret_name(session_id))))
+            self._secrets.put(await ask(self._client.get(Secret, secret_name(session_id))))
         except ConflictError:
             self._secrets.drop(secret_name(session_id))
 
     async def _read_pod_again(self, name: str) -> None:
         try:
-            self._pods.put(await self._ask(self._client.get(Pod, name)))
+            self._pods.put(await ask(self._client.get(Pod, name)))
         except ConflictError:
             self._pods.drop(name)
 
@@ -281,7 +234,7 @@ class KubernetesBackend:
     def _lose_pod(self, pod: Pod) -> None:
         assert pod.metadata is not None
         self._quota_full_at = float("-inf")
-        self._victims_for.pop(pod.metadata.name or "", None)
+        self._pool.forget(pod.metadata.name or "")
         self.view.drop_worker(pod.metadata.name or "")
 
     def _classes_of(self, pod: Pod) -> tuple[str, ...]:
@@ -292,13 +245,6 @@ class KubernetesBackend:
     def _worker(self, pod: Pod, known: Worker) -> Worker:
         return pods.to_worker(pod, self._classes_of(pod)) or known
 
-    async def _list(self, resource: type[T], labels: dict[str, Any] | None = None) -> AsyncIterator[T]:
-        try:
-            async for item in self._client.list(resource, labels=labels):  # type: ignore[type-var]
-                yield item
-        except httpx2.HTTPError as error:
-            raise BackendError(_word(error)) from None
-
     async def _await_listed(self) -> None:
         try:
             async with asyncio.timeout(_ANSWER_S):
@@ -306,23 +252,3 @@ class KubernetesBackend:
                     await informer.listed.wait()
         except TimeoutError:
             raise BackendError(f"the API server has not answered in {_ANSWER_S:.0f} s") from None
-
-    async def _ask(self, call: Awaitable[T]) -> T:
-        """The answer of the API server, its refusals as errors of this room."""
-        try:
-            return await call
-        except ApiError as error:
-            code, word = error.status.code, error.status.message or ""
-            if code == 409 and error.status.reason == "AlreadyExists":
-                raise ExistsError(word) from None
-            if code in (404, 409):
-                raise ConflictError(word) from None
-            if code == 403 and "exceeded quota" in word:
-                raise NoRoomError(word) from None
-            raise BackendError(_word(error)) from None
-        except httpx2.HTTPError as error:
-            raise BackendError(_word(error)) from None
-
-
-def _word(error: httpx2.HTTPError) -> str:
-    return f"the API server: {str(error) or type(error).__name__}"

@@ -162,7 +162,7 @@ class Api:
 
 
 def _event(change: Change, target: Target, match: Match) -> bytes:
-    """What a watch is told of a change: of what it does not select any more, that it was deleted."""
+    """The line that a watch gets for a change; what its selector has stopped matching counts as deleted."""
     either = change.after or change.before
     if either is None or change.plural != target.plural:
         return b""

@@ -83,7 +83,7 @@ class Kubelet:
         running = {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "startTime": now()}
         self._report(pod, {**running, "containerStatuses": [_container(restarts, {"running": {}}, last)]}, False)
         probing = asyncio.create_task(self._probe(pod, container, ip, restarts, last))
-        dooming = asyncio.create_task(self._end_when_told(pod, process))
+        dooming = asyncio.create_task(self._end_on_deletion(pod, process))
         try:
             return await process.wait()
         finally:
@@ -105,7 +105,7 @@ class Kubelet:
             self._report(pod, {"containerStatuses": [_container(restarts, {"running": {}}, last, ready)]}, ready)
             await asyncio.sleep(probe.get("periodSeconds", 10))
 
-    async def _end_when_told(self, pod: Object, process: asyncio.subprocess.Process) -> None:
+    async def _end_on_deletion(self, pod: Object, process: asyncio.subprocess.Process) -> None:
         changes = self._store.subscribe()
         try:
             while not self._is_doomed(pod):

@@ -147,7 +147,7 @@ class Store:
         self._tell(Change(self.version, plural, last, None))
 
     def forget_history(self) -> None:
-        """As when etcd is compacted: who wants to go on from before must list anew."""
+        """As when etcd is compacted: a watch from before must list again."""
         self._history.clear()
 
     def since(self, version: int) -> list[Change]:
