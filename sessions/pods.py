@@ -33,6 +33,11 @@ def is_idle(pod: Pod) -> bool:
     return not _annotation(pod, _SESSION) and meta.deletionTimestamp is None
 
 
+def kind_name(pod: Pod) -> str:
+    """The kind of session that it is for, by its label."""
+    return str((_meta(pod).labels or {}).get(KIND_LABEL, ""))
+
+
 def is_gated(pod: Pod) -> bool:
     """Whether it is a pod of the warm pool that may not be scheduled yet."""
     gates = (pod.spec and pod.spec.schedulingGates) or []
@@ -74,7 +79,7 @@ def to_worker(pod: Pod, classes: tuple[str, ...]) -> Worker | None:
     meta, spec, status = _meta(pod), pod.spec, pod.status
     if spec is None or not spec.nodeName or (not (session := session_of(pod)) and not is_idle(pod)):
         return None
-    if (kind := (meta.labels or {}).get(KIND_LABEL, "")) not in KINDS:
+    if (kind := kind_name(pod)) not in KINDS:
         return None
     address = status.podIP if status is not None and status.podIP else ""
     limits = spec.containers[0].resources.limits if spec.containers[0].resources else None

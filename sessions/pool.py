@@ -12,8 +12,10 @@ from lightkube.types import PatchType
 
 from sessions import pods
 from sessions.backend import View
+from sessions.catalogue import KINDS
 from sessions.cluster_api import ask
 from sessions.informer import Informer
+from sessions.metrics import pool_pods
 from sessions.records import BackendError, ConflictError, Session
 
 log = structlog.get_logger()
@@ -41,11 +43,17 @@ class WarmPool:
     async def fill(self) -> None:
         """Let the scheduler see pods of the warm pool, while nobody waits for the room that they would take."""
         while True:
+            self._measure()
             gated = [pod for pod in self._pods.objects.values() if pods.is_gated(pod)]
             if gated and self._pods.listed.is_set() and not self._has_line():
                 for pod in gated:
                     await self._lift_gate(pod)
             await self._view.changed(_POOL_S)
+
+    def _measure(self) -> None:
+        counted = Counter(pods.kind_name(pod) for pod in self._pods.objects.values() if pods.is_idle(pod))
+        for kind in KINDS:
+            pool_pods.labels(kind).set(counted[kind])
 
     async def _lift_gate(self, pod: Pod) -> None:
         assert pod.metadata is not None
@@ -58,7 +66,7 @@ class WarmPool:
         self._pods.put(made)
 
     def _has_line(self) -> bool:
-        """Whether a session waits that any node could serve; one with needs may wait for long, and does not hold up the pool."""
+        """Whether a session waits that any node could serve; one with needs may wait long, and does not block the pool."""
         waiting = (s for s in self._view.sessions.values() if not s.worker and not s.upstream)
         return any(not session.node_class and not session.gpu for session in waiting)
 

@@ -1,7 +1,7 @@
 """Sessions as Kubernetes keeps them: one Secret for each, for it may hold the token of an upstream server.
 
-A Secret and no annotation of its worker, because a session in line has none; and because it owns its workers: when it is
-deleted, by any client, the garbage collector ends them.
+A Secret and no annotation of its worker, because a session in line has none; and because it owns its workers: once
+it is deleted, by any client, the garbage collector ends them.
 """
 
 from __future__ import annotations
