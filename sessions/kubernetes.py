@@ -19,6 +19,7 @@ from lightkube.types import PatchType
 from sessions import cluster_capacity, pods
 from sessions.backend import View
 from sessions.cluster_api import ask, list_all
+from sessions.dial import announce_end
 from sessions.informer import Informer
 from sessions.pool import WarmPool
 from sessions.records import BackendError, Capacity, ConflictError, ExistsError, NoRoomError, Session, Worker
@@ -100,11 +101,14 @@ class KubernetesBackend:
 
     async def delete(self, session_id: str) -> None:
         await self._await_listed()
+        names = [name for name, pod in self._pods.objects.items() if pods.session_of(pod) == session_id]
+        addresses = {worker.address for name in names if (worker := self.view.workers.get(name)) and worker.address}
+        # First: the garbage collector ends pods as soon as the record is gone.
+        await asyncio.gather(*(announce_end(address) for address in addresses))
         with contextlib.suppress(ConflictError):
             await ask(self._client.delete(Secret, secret_name(session_id)))
         self._secrets.drop(secret_name(session_id), is_ours=True)
-        # The garbage collector would, a moment later.
-        await self._end([name for name, pod in self._pods.objects.items() if pods.session_of(pod) == session_id])
+        await self._end(names)
 
     async def claim(self, worker: Worker, session_id: str) -> Worker:
         await self._await_listed()

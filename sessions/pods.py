@@ -147,8 +147,10 @@ def kind_of(template: Deployment) -> str:
 
 def _state(pod: Pod) -> WorkerState:
     status = pod.status
-    if status is None or _meta(pod).deletionTimestamp is not None:
-        return "failed"
+    if _meta(pod).deletionTimestamp is not None:
+        return "leaving"
+    if status is None:
+        return "starting"
     if status.phase in ("Succeeded", "Failed"):
         return "ended" if status.phase == "Succeeded" else "failed"
     container = _container(pod)

@@ -66,7 +66,7 @@ class WarmPool:
         self._pods.put(made)
 
     def _has_line(self) -> bool:
-        """Whether a session waits that any node could serve; one with needs may wait long, and does not block the pool."""
+        """Whether a session waits that any node could serve; one with needs may wait long and blocks no pool."""
         waiting = (s for s in self._view.sessions.values() if not s.worker and not s.upstream)
         return any(not session.node_class and not session.gpu for session in waiting)
 

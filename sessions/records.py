@@ -7,8 +7,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-WorkerState = Literal["starting", "ready", "ended", "failed"]
-"""`ended`: it finished by itself after its client had gone; `failed`: it crashed."""
+WorkerState = Literal["starting", "ready", "ended", "failed", "leaving"]
+"""`ended`: it finished by itself after its client had gone; `failed`: it crashed; `leaving`: it has to end, for example
+because its node is drained, and first answers what it has."""
 
 
 class Session(Struct, frozen=True, kw_only=True):

@@ -91,7 +91,7 @@ def test_preferred_hardware_is_taken_first(kube: KubernetesCluster, base: str) -
         assert ask(base, "object", client="any").json()["node"] == "xavier"
 
 
-def test_a_drained_node_gives_its_sessions_up(kube: KubernetesCluster, base: str) -> None:
+def test_a_drained_node_hands_its_sessions_on(kube: KubernetesCluster, base: str) -> None:
     with _nodes(kube, tx2="8", xavier="8"):
         session = ask(base, "scalar", client="moves", needs={"class": "xavier"}).json()
         with connect(url_of(session)) as ws:
@@ -99,15 +99,28 @@ def test_a_drained_node_gives_its_sessions_up(kube: KubernetesCluster, base: str
             kube.api("PATCH", "/api/v1/nodes/xavier", {"spec": {"unschedulable": True}})
             kube.api("POST", "/api/v1/nodes", _node("xavier-2", "xavier", "8"))
             (pod,) = _bound(kube)
+            for n in range(1, 21):
+                ws.send(text({"n": n, "row": ROW}))
             kube.api("POST", f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}/eviction", {})
-            with pytest.raises(ConnectionClosed):
-                ws.recv(timeout=20)
+            # What it has is answered, then it says that the session moves.
+            messages = []
+            with pytest.raises(ConnectionClosed) as closed:
+                while True:
+                    messages.append(msgspec.json.decode(ws.recv(timeout=20)))
+            *results, moving = messages
+            answered = [message["n"] for message in results]
+            assert answered == list(range(1, len(answered) + 1))
+            assert moving["type"] == "moving"
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1012
         headers = {"Session-Token": session["token"]}
         _until(lambda: _get(base, session, headers).get("node") == "xavier-2", "it has not moved")
         with connect(url_of(session)) as ws:
             ws.recv()
-            ws.send(text({"n": 1, "row": ROW}))
-            assert msgspec.json.decode(ws.recv())["type"] == "result"
+            for n in range(len(answered) + 1, 22):
+                ws.send(text({"n": n, "row": ROW}))
+                answered.append(msgspec.json.decode(ws.recv())["n"])
+        assert answered == list(range(1, 22))
         kube.api("DELETE", "/api/v1/nodes/xavier-2")
 
 
@@ -136,6 +149,17 @@ def test_an_idle_worker_of_another_kind_gives_way() -> None:
         session = ask(base, "object").json()
         assert session["state"] in ("ready", "starting"), session
         assert kube.list_all()["idle"] == []
+
+
+def test_an_ended_session_is_said_to_have_ended(kube: KubernetesCluster, base: str) -> None:
+    session = ask(base, client="ends").json()
+    with connect(url_of(session)) as ws:
+        ws.recv()
+        httpx.delete(f"{base}/sessions/{session['id']}", headers={"Session-Token": session["token"]})
+        with pytest.raises(ConnectionClosed) as closed:
+            ws.recv(timeout=20)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1001
 
 
 def _records(kube: KubernetesCluster) -> list[dict[str, Any]]:
