@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 import httpx2
+import msgspec
 from lightkube import ApiError, AsyncClient
 from lightkube.core.resource import NamespacedResource
 
@@ -35,7 +36,7 @@ async def ask(call: Awaitable[T]) -> T:
         if code == 403 and "exceeded quota" in word:
             raise NoRoomError(word) from None
         raise _unanswered(error) from None
-    except httpx2.HTTPError as error:
+    except (httpx2.HTTPError, msgspec.DecodeError) as error:
         raise _unanswered(error) from None
 
 
@@ -47,9 +48,9 @@ async def list_all(client: AsyncClient, resource: type[R], labels: dict[str, Any
     """
     try:
         return [item async for item in client.list(resource, labels=labels)]
-    except httpx2.HTTPError as error:
+    except (httpx2.HTTPError, msgspec.DecodeError) as error:
         raise _unanswered(error) from None
 
 
-def _unanswered(error: httpx2.HTTPError) -> BackendError:
+def _unanswered(error: Exception) -> BackendError:
     return BackendError(f"the API server: {str(error) or type(error).__name__}")

@@ -205,9 +205,13 @@ class KubernetesBackend:
 
     async def _read_again(self, session_id: str) -> None:
         try:
-            self._secrets.put(await ask(self._client.get(Secret, secret_name(session_id))))
+            found = await ask(self._client.get(Secret, secret_name(session_id)))
         except ConflictError:
             self._secrets.drop(secret_name(session_id))
+            return
+        # Raises where a newer version has written what this one cannot read: its worker is then not ours to end.
+        from_secret(found)
+        self._secrets.put(found)
 
     async def _read_pod_again(self, name: str) -> None:
         try:

@@ -151,6 +151,16 @@ def test_an_idle_worker_of_another_kind_gives_way() -> None:
         assert kube.list_all()["idle"] == []
 
 
+def test_an_unreadable_record_costs_no_worker(kube: KubernetesCluster, base: str) -> None:
+    session = ask(base, client="skew").json()
+    secret = f"/api/v1/namespaces/{NAMESPACE}/secrets/session-{session['id']}"
+    # As if a newer version of the receive server had written it: {}.
+    kube.api("PATCH", secret, {"data": {"session.json": "e30="}})
+    time.sleep(4)
+    assert len(_bound(kube)) == 1
+    assert ask(base, client="other").status_code == 201
+
+
 def test_an_ended_session_is_said_to_have_ended(kube: KubernetesCluster, base: str) -> None:
     session = ask(base, client="ends").json()
     with connect(url_of(session)) as ws:
