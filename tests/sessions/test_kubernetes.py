@@ -156,6 +156,9 @@ def test_an_unreadable_record_costs_no_worker(kube: KubernetesCluster, base: str
     secret = f"/api/v1/namespaces/{NAMESPACE}/secrets/session-{session['id']}"
     # As if a newer version of the receive server had written it: {}.
     kube.api("PATCH", secret, {"data": {"session.json": "e30="}})
+    kube.servers[0].end(signal.SIGKILL)
+    kube.servers[0].start()
+    kube.await_server(kube.ports[0])
     time.sleep(4)
     assert len(_bound(kube)) == 1
     assert ask(base, client="other").status_code == 201
