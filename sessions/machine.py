@@ -164,6 +164,9 @@ class Machine:
     async def stop(self, worker: str) -> None:
         self._end(worker)
 
+    async def refresh(self, session_id: str, worker: str) -> None:
+        """Nothing: the view is the truth."""
+
     def set_ready(self, name: str) -> None:
         """Note that a worker serves now."""
         self._set_state(name, "ready")
@@ -179,6 +182,8 @@ class Machine:
                 address=f"unix:{path}",
                 started_at=datetime.now(UTC),
                 session=session_id,
+                classes=self._room.classes,
+                has_gpu=self._room.has_gpu,
             )
         )
         arguments = (

@@ -248,3 +248,18 @@ def test_dead_letters_are_asked_for_in_a_pod_of_the_operators(site: Site) -> Non
     assert container["envFrom"] == [{"secretRef": {"name": "bongsu-broker-operator"}}]
     assert overrides["spec"]["securityContext"]["runAsNonRoot"] is True
     assert "is not an argument of bongsu dead" in site.run("dead", "local", 'x"; rm').stderr
+
+
+def test_sessions_come_where_they_are_switched_on(site: Site) -> None:
+    assert not any("bongsu-sessions" in line for line in _deployed(site).asked)
+    done = site.run("deploy", "local", SESSIONS="on")
+    assert "bongsu key new" in done.stderr
+    assert done.returncode
+    (site.folder / "k8s/sessions/keys").write_text("car viewer 0\n")
+    assert site.run("deploy", "local", SESSIONS="on").returncode == 0
+    assert any(line.startswith("rollout status --namespace bongsu-sessions deployment/sessions") for line in site.asked)
+
+
+def _deployed(site: Site) -> Site:
+    assert site.run("deploy", "local").returncode == 0
+    return site
