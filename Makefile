@@ -5,10 +5,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 DEV    := $(VENV)/.dev
+DOCS   := .venv-docs
 PORT   ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint generate format bench chaos clean train evaluate bench-detect bench-sessions test-train
+.PHONY: help run test coverage docs lint generate format bench chaos clean train evaluate bench-detect bench-sessions test-train
 
 help: ## Show this help
 	@echo "Bongsu watches CCTV and alerts people. Targets:"
@@ -16,17 +17,31 @@ help: ## Show this help
 	@echo "Your own cameras: cp cameras.example.yaml cameras.yaml, edit it, make run CAMERAS=cameras.yaml"
 
 run: $(STAMP) ## Run the whole pipeline here: demo cameras, or CAMERAS=cameras.yaml
-	@$(BIN)/bongsu run --port $(PORT) $(if $(CAMERAS),--cameras $(CAMERAS),--demo)
+	@$(BIN)/bongsu run --port $(PORT) $(if $(CAMERAS),--cameras '$(subst ','\'',$(CAMERAS))',--demo)
 
 test: $(DEV) ## Run all tests
 	@sh tests/services.sh
 	$(BIN)/python -m pytest $(ARGS)
+
+COVERED ?= tests/functions tests/notify tests/examples
+
+coverage: $(DEV) ## Measure what the tests of SDK and functions cover; fails under the floor in pyproject.toml
+	@sh tests/services.sh
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest $(COVERED) $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --skip-covered --sort=cover
+
+docs: $(DOCS)/.ready ## Build the documentation into build/site
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict --quiet
+	@echo "Open build/site/index.html"
 
 lint: $(DEV) ## Check style, wording, types and the rooms' import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/wording.py
 	$(BIN)/mypy
+	$(BIN)/mypy examples/*.py examples/telegram/*.py
 	$(BIN)/lint-imports --no-cache
 
 generate: $(DEV) ## Write queues and hazards into manifests and docs
@@ -48,14 +63,15 @@ RUN     ?= runs/hazard
 TRAIN   := .venv-train
 UNSEEN  ?= $(wildcard $(DATA)_extra)
 WEIGHTS ?=
+LOOKS   ?=
 
 train: $(TRAIN)/.ready ## Train the hazard network: DATA=corpus DEVICE=cpu|0 (docs/detector.md)
 	@test -n "$(DATA)" || { echo "Say where the labelled pictures are: make train DATA=FOLDER (docs/detector.md)"; exit 1; }
 	$(TRAIN)/bin/python -m detect.training.train $(DATA) --device $(DEVICE) --run $(RUN) $(ARGS)
 
-evaluate: $(DEV) ## Measure the network on labelled pictures: DATA=corpus UNSEEN=corpora WEIGHTS=file CLIPS=folder with video/
+evaluate: $(DEV) ## Measure the network on labelled pictures: DATA=corpus UNSEEN=corpora LOOKS=corpora WEIGHTS=file CLIPS=folder with video/
 	@test -n "$(DATA)" || { echo "Say where the labelled pictures are: make evaluate DATA=FOLDER (docs/detector.md)"; exit 1; }
-	$(BIN)/python -m detect.training.evaluate $(DATA) $(if $(UNSEEN),--unseen $(UNSEEN)) $(if $(WEIGHTS),--weights $(WEIGHTS)) --out runs/scores.md $(ARGS)
+	$(BIN)/python -m detect.training.evaluate $(DATA) $(if $(UNSEEN),--unseen $(UNSEEN)) $(if $(LOOKS),--looks $(LOOKS)) $(if $(WEIGHTS),--weights $(WEIGHTS)) --out runs/scores.md $(ARGS)
 	$(if $(CLIPS),BONGSU_DATA=$(CLIPS) $(BIN)/python -m bench.confirm --starts 8 $(if $(WEIGHTS),--weights $(WEIGHTS)) --out runs/scores.md)
 
 bench-detect: $(TRAIN)/.ready ## Time the detector against ultralytics, in one run
@@ -71,7 +87,7 @@ chaos: $(DEV) ## Break real servers and workers at random, and count what is los
 	$(BIN)/python -m bench.chaos $(ARGS)
 
 clean: ## Remove the virtual environment, caches and the state of `make run`
-	rm -rf $(VENV) $(TRAIN) state build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TRAIN) $(DOCS) state build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # constraints.txt pins every version, so that each machine gets what was tested and none gets torch with CUDA.
 $(STAMP): pyproject.toml constraints.txt
@@ -84,6 +100,13 @@ $(STAMP): pyproject.toml constraints.txt
 $(DEV): $(STAMP)
 	@echo "Setting up $(VENV): tools for tests and checks ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,detect,openvino,notify,api,post,caption,fleet,sessions,local,mysql,dev]'
+	@touch $@
+
+# The site's generator and its theme are needed by nothing else.
+$(DOCS)/.ready: docs/requirements.txt
+	@echo "Setting up $(DOCS): the generator of the documentation ..."
+	@test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS) || { echo "python3 -m venv failed: on Debian, apt-get install python3-venv"; exit 1; }
+	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement docs/requirements.txt
 	@touch $@
 
 # torch is 1.4 GB and needed by nobody who only runs Bongsu, so it has an environment of its own.

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import msgspec
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import HTTPException
 
-from api import views
-from api.pictures import picture
+from api import schemas, views
+from api.filters import CameraId, VersionQuery
+from api.openapi import answers
+from api.pictures import Jpeg, picture
 from api.site import AtSite
-from web.answers import GeoJson, answer_json
+from web.answers import GeoJson, Json, answer_json
 
 router = APIRouter(tags=["cameras"])
 
 
-@router.get("/api/cameras", response_class=GeoJson)
+@router.get(
+    "/api/cameras", response_class=GeoJson, response_model=schemas.Cameras, responses=answers(200, 304, 401, 429, 503)
+)
 async def list_cameras(site: AtSite, request: Request) -> Response:
     """All cameras and what was last heard of each, as a GeoJSON FeatureCollection."""
-    features = [views.camera_feature(camera) for camera in await site.store.cameras.all()]
+    features = [views.camera_feature(camera, site.prefix) for camera in await site.store.cameras.all()]
     return answer_json(request, site, views.collection(features))
 
 
 # A camera's name may hold a slash.
-@router.get("/api/cameras/{camera_id:path}/snapshot", response_class=Response)
-async def show_camera_snapshot(site: AtSite, request: Request, camera_id: str, v: str | None = None) -> Response:
+@router.get(
+    "/api/cameras/{camera_id:path}/snapshot", response_class=Jpeg, responses=answers(200, 304, 401, 404, 422, 429, 503)
+)
+async def show_camera_snapshot(site: AtSite, request: Request, camera_id: CameraId, v: VersionQuery = None) -> Response:
     """The camera's newest mosaicked picture, 320 pixels wide; whole where no small one was kept."""
     camera = await site.store.cameras.get(camera_id)
     if camera is None:
@@ -35,7 +40,7 @@ async def show_camera_snapshot(site: AtSite, request: Request, camera_id: str, v
     return await picture(request, site, camera.snapshot_key, is_lasting=is_lasting, is_small=True)
 
 
-@router.get("/api/pipeline")
-async def show_pipeline(site: AtSite) -> dict[str, Any]:
+@router.get("/api/pipeline", response_model=schemas.Pipeline, responses=answers(401, 429, 503))
+async def show_pipeline(site: AtSite) -> Response:
     """Queues and replicas, as the autoscaler of this machine last wrote them."""
-    return site.pipeline.read()
+    return Json(msgspec.json.encode(site.pipeline.read()))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
-from urllib.parse import urlsplit
+from uuid import UUID
 
 from api.markup import Element, add, render
 from functions.event import utc_now
@@ -49,34 +49,48 @@ def is_ready(incident: Incident, now: datetime) -> bool:
 
 
 def sent_at(incident: Incident) -> datetime:
-    """When an incident last changed."""
-    return incident.last_seen if incident.review is None else max(incident.last_seen, incident.review.at)
+    """When an incident last changed: it was seen, or a review was given or taken back. It never goes back."""
+    times = (incident.last_seen, incident.reviewed_at, None if incident.review is None else incident.review.at)
+    return max(at for at in times if at is not None)
 
 
-def identify(incident: Incident, public_url: str, is_open: bool) -> Message:
-    """The message that an incident is now."""
+def identify(incident: Incident, site: UUID, is_open: bool) -> Message:
+    """The message that an incident is now; `site` is the name of the database."""
+    name = _name(incident, site)
     if incident.is_false_alarm:
-        return Message("Cancel", f"{_name(incident, public_url)}.{incident.revision}", sent_at(incident))
-    if is_open and incident.sightings == 1 and incident.review is None:
-        return Message("Alert", f"{_name(incident, public_url)}.1", incident.first_seen)
+        return Message("Cancel", f"{name}.{incident.revision}", sent_at(incident))
+    # Where a review was taken back, others have heard of it, and are told of that by an Update.
+    if is_open and incident.sightings == 1 and sent_at(incident) == incident.first_seen:
+        return Message("Alert", f"{name}.1", incident.first_seen)
     # It is over because time passes, which gives it no revision of its own.
     state = "" if is_open else ".over"
-    return Message("Update", f"{_name(incident, public_url)}.{incident.revision}{state}", sent_at(incident))
+    return Message("Update", f"{name}.{incident.revision}{state}", sent_at(incident))
 
 
-def alert(incident: Incident, public_url: str, quiet_s: float, status: Status, now: datetime | None = None) -> bytes:
+def alert(
+    incident: Incident,
+    *,
+    base: str,
+    site: UUID,
+    quiet_s: float,
+    status: Status,
+    sender: str = "",
+    now: datetime | None = None,
+) -> bytes:
     """One incident as a CAP 1.2 alert, in Korean and English.
 
     Args:
         incident: what it is about.
-        public_url: address of this API, or empty: it names the sender, and pictures need it.
+        base: what addresses of the page and of pictures begin with.
+        site: name of the database, which identifiers are made from: they hold wherever it is read.
         quiet_s: seconds after which an unseen hazard is over.
         status: "Actual" only where the operator says so.
+        sender: whom the alert is from; made from `site` where it is empty.
         now: to say whether it is over.
     """
     is_open = incident.is_open(now or utc_now(), quiet_s)
-    message = identify(incident, public_url, is_open)
-    sender = f"bongsu@{_host(public_url)}"
+    message = identify(incident, site, is_open)
+    sender = sender or f"bongsu@{site}"
     root = Element("alert", {"xmlns": NAMESPACE})
     add(root, "identifier", message.identifier)
     add(root, "sender", sender)
@@ -87,20 +101,16 @@ def alert(incident: Incident, public_url: str, quiet_s: float, status: Status, n
     if message.kind == "Cancel":
         add(root, "note", _CANCELLED[0])
     if message.kind != "Alert":
-        add(root, "references", f"{sender},{_name(incident, public_url)}.1,{_time(incident.first_seen)}")
-    add(root, "incidents", _name(incident, public_url))
+        add(root, "references", f"{sender},{_name(incident, site)}.1,{_time(incident.first_seen)}")
+    add(root, "incidents", _name(incident, site))
     for language in _LANGUAGES:
-        _add_info(root, incident, language, public_url=public_url, expires=_expires(incident, quiet_s), is_open=is_open)
+        # A review may come long after the last sighting, and what expires before it was sent is read by nobody.
+        expires = _time(message.sent_at + timedelta(seconds=quiet_s))
+        _add_info(root, incident, language, base=base, expires=expires, is_open=is_open)
     return render(root)
 
 
-def _expires(incident: Incident, quiet_s: float) -> str:
-    return _time(incident.last_seen + timedelta(seconds=quiet_s))
-
-
-def _add_info(
-    root: Element, incident: Incident, language: str, *, public_url: str, expires: str, is_open: bool
-) -> None:
+def _add_info(root: Element, incident: Incident, language: str, *, base: str, expires: str, is_open: bool) -> None:
     number, kind = _LANGUAGES.index(language), KINDS[incident.hazard]
     info = add(root, "info")
     add(info, "language", language)
@@ -119,15 +129,14 @@ def _add_info(
     where = incident.place.name.strip() or f"{incident.place.lat:.5f}, {incident.place.lon:.5f}"
     add(info, "headline", f"{event}: {where}"[:160])
     add(info, "description", _describe(incident, number))
-    if public_url:
-        add(info, "web", f"{public_url}/?incident={incident.id}")
+    add(info, "web", f"{base}/?incident={incident.id}")
     _add_pair(info, "parameter", "bongsu:camera", incident.camera)
     _add_pair(info, "parameter", "bongsu:confidence", f"{incident.confidence:.2f}")
-    if public_url and incident.snapshot_key is not None and not incident.is_false_alarm:
+    if incident.snapshot_key is not None and not incident.is_false_alarm:
         resource = add(info, "resource")
         add(resource, "resourceDesc", ("Picture, faces mosaicked", "얼굴을 가린 사진")[number])
         add(resource, "mimeType", "image/jpeg")
-        add(resource, "uri", f"{public_url}/api/incidents/{incident.id}/snapshot")
+        add(resource, "uri", f"{base}/api/incidents/{incident.id}/snapshot")
     area = add(info, "area")
     add(area, "areaDesc", ", ".join(filter(None, (where, incident.place.region))))
     add(area, "circle", f"{incident.place.lat:.5f},{incident.place.lon:.5f} {_RADIUS_KM}")
@@ -160,12 +169,8 @@ def _describe(incident: Incident, number: int) -> str:
     return " ".join(filter(None, (said, known[number])))
 
 
-def _name(incident: Incident, public_url: str) -> str:
-    return f"bongsu-{_host(public_url)}-{incident.id}"
-
-
-def _host(public_url: str) -> str:
-    return urlsplit(public_url).hostname or "localhost"
+def _name(incident: Incident, site: UUID) -> str:
+    return f"bongsu-{site.hex[:12]}-{incident.id}"
 
 
 def _time(at: datetime) -> str:

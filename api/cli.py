@@ -166,12 +166,12 @@ def feedback() -> None:
 def feedback_export(folder: Path, since: str | None) -> int:
     """Write reviewed incidents to FOLDER, new or empty: pictures and labels in YOLO's form."""
     from api.feedback import ExportError
-    from api.filters import parse_time
+    from api.filters import named, parse_time
     from store import StoreError
     from store.snapshots import SnapshotError
 
     try:
-        done = asyncio.run(_export(folder, parse_time("--since", since)))
+        done = asyncio.run(_export(folder, named("--since", parse_time, since)))
     except (ValueError, ExportError, SnapshotError, StoreError) as error:
         print(f"bongsu feedback: {error}", file=sys.stderr)
         return 1

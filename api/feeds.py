@@ -7,56 +7,83 @@ from datetime import timedelta
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import HTTPException
 
-from api import atom, cap, filters, views
-from api.pictures import picture
-from api.site import AtSite, Site
+from api import atom, cap, filters, schemas, views
+from api.openapi import answers
+from api.pictures import Jpeg, picture
+from api.site import AtBase, AtSite, Site
 from functions.event import utc_now
 from store.queries import Wanted
 from store.records import Post
-from web.answers import answer_json, answer_text
+from web.answers import Json, answer_json, answer_text
 
 router = APIRouter(tags=["feeds"])
+
+
+class FeedJson(Json):
+    """JSON Feed."""
+
+    media_type = "application/feed+json"
+
+
+class AtomXml(Response):
+    """Atom (RFC 4287)."""
+
+    media_type = "application/atom+xml"
+
+
+class CapXml(Response):
+    """CAP 1.2, as the IANA has registered it."""
+
+    media_type = "application/cap+xml"
+
 
 _LENGTH = 100
 _CAP_LASTS = timedelta(days=1)
 
 
-@router.get("/feed.json")
-async def show_feed(site: AtSite, request: Request) -> Response:
+@router.get(
+    "/feed.json", response_class=FeedJson, response_model=schemas.Feed, responses=answers(200, 304, 401, 429, 503)
+)
+async def show_feed(site: AtSite, base: AtBase, request: Request) -> Response:
     """The posts of the built-in channel, newest first, as a JSON Feed 1.1."""
     posts = await site.store.posts.newest("feed", _LENGTH)
-    return answer_json(request, site, views.feed(list(posts), site.public_url), "application/feed+json")
+    sizes = await site.snapshots.sizes(post.location_key for post in posts if post.location_key)
+    return answer_json(request, site, views.feed(posts, base, sizes), FeedJson.media_type)
 
 
-@router.get("/feed.atom")
-async def show_atom_feed(site: AtSite, request: Request) -> Response:
+@router.get("/feed.atom", response_class=AtomXml, responses=answers(200, 304, 401, 429, 503))
+async def show_atom_feed(site: AtSite, base: AtBase, request: Request) -> Response:
     """The posts of the built-in channel, newest first, as an Atom feed."""
     posts = await site.store.posts.newest("feed", _LENGTH)
-    return answer_text(request, site, atom.feed(posts, site.public_url), "application/atom+xml")
+    sizes = await site.snapshots.sizes(post.snapshot_key for post in posts if post.snapshot_key)
+    return answer_text(request, site, atom.feed(posts, base, site.identity, sizes), AtomXml.media_type)
 
 
-@router.get("/cap.xml")
-async def show_cap_index(site: AtSite, request: Request) -> Response:
+@router.get("/cap.xml", response_class=AtomXml, responses=answers(200, 304, 401, 429, 503))
+async def show_cap_index(site: AtSite, base: AtBase, request: Request) -> Response:
     """The last day's incidents as an Atom index of CAP 1.2 alerts, newest first."""
     now = utc_now()
     found = await site.store.incidents.find(Wanted(since=now - _CAP_LASTS, limit=_LENGTH))
     ready = [incident for incident in found.items if cap.is_ready(incident, now)]
-    body = atom.cap_index(ready, site.public_url, site.settings.quiet_s)
-    return answer_text(request, site, body, "application/atom+xml")
+    body = atom.cap_index(ready, base, site.identity, site.settings.quiet_s)
+    return answer_text(request, site, body, AtomXml.media_type)
 
 
-@router.get("/cap/{incident_id}.xml")
-async def show_cap_alert(site: AtSite, request: Request, incident_id: str) -> Response:
+@router.get("/cap/{incident_id}.xml", response_class=CapXml, responses=answers(200, 304, 401, 404, 422, 429, 503))
+async def show_cap_alert(site: AtSite, base: AtBase, request: Request, incident_id: filters.IncidentId) -> Response:
     """One incident as a CAP 1.2 alert: Alert at first, Update as it goes on, Cancel if it is a false alarm."""
-    incident = await site.store.incidents.get(filters.parse_id(incident_id))
+    incident = await site.store.incidents.get(incident_id)
     if incident is None or not cap.is_ready(incident, utc_now()):
         raise HTTPException(404, f"there is no alert of incident {incident_id}")
-    body = cap.alert(incident, site.public_url, site.settings.quiet_s, site.settings.cap_status)
-    return answer_text(request, site, body, "application/cap+xml")
+    kept = site.settings
+    body = cap.alert(
+        incident, base=base, site=site.identity, quiet_s=kept.quiet_s, status=kept.cap_status, sender=kept.cap_sender
+    )
+    return answer_text(request, site, body, CapXml.media_type)
 
 
-@router.get("/api/posts/{post_id}/snapshot", response_class=Response)
-async def show_post_snapshot(site: AtSite, request: Request, post_id: str) -> Response:
+@router.get("/api/posts/{post_id}/snapshot", response_class=Jpeg, responses=answers(200, 304, 401, 404, 422, 429, 503))
+async def show_post_snapshot(site: AtSite, request: Request, post_id: filters.PostId) -> Response:
     """The mosaicked picture that went out with a post."""
     post = await _find(site, post_id)
     if post.snapshot_key is None:
@@ -64,8 +91,8 @@ async def show_post_snapshot(site: AtSite, request: Request, post_id: str) -> Re
     return await picture(request, site, post.snapshot_key, is_lasting=True)
 
 
-@router.get("/api/posts/{post_id}/location", response_class=Response)
-async def show_post_location(site: AtSite, request: Request, post_id: str) -> Response:
+@router.get("/api/posts/{post_id}/location", response_class=Jpeg, responses=answers(200, 304, 401, 404, 422, 429, 503))
+async def show_post_location(site: AtSite, request: Request, post_id: filters.PostId) -> Response:
     """The drawn map that went out with a post."""
     post = await _find(site, post_id)
     if post.location_key is None:
@@ -73,8 +100,8 @@ async def show_post_location(site: AtSite, request: Request, post_id: str) -> Re
     return await picture(request, site, post.location_key, is_lasting=True)
 
 
-async def _find(site: Site, post_id: str) -> Post:
-    post = await site.store.posts.get(filters.parse_id(post_id))
+async def _find(site: Site, post_id: int) -> Post:
+    post = await site.store.posts.get(post_id)
     if post is None:
         raise HTTPException(404, f"there is no post {post_id}")
     return post

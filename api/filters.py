@@ -1,64 +1,87 @@
-"""What a reader asks for: the query of `/api/incidents`, checked; each refusal names the value and the fix."""
+"""What a reader asks for: the types of parameters, and how their text is read.
+
+Each refusal is one line that names the value and the fix.
+"""
 
 from __future__ import annotations
 
 import base64
 import math
 import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Path, Query
+from pydantic import BeforeValidator
 
 from functions.event import HAZARDS, Hazard
 from store.queries import STATUSES, Bbox, Status
 from store.records import Position
 
 LIMIT_MAX = 1000
+_LIMIT = 200
+_ID_MAX = 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CURSOR = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})", re.ASCII)
 
 
+Given = str | list[str] | None
+"""A parameter as it came: once, several times (as some clients send a list), or not."""
+T = TypeVar("T")
+Name = TypeVar("Name", bound=str)
+
+
 class BadQueryError(ValueError):
-    """A parameter cannot be used; the message is one line for the reader."""
+    """A parameter cannot be used; the message is one line for the reader, without the parameter's name."""
 
 
-def parse_hazards(text: str | None) -> tuple[Hazard, ...]:
+def named(name: str, parse: Callable[[Given], T], given: Given) -> T:
+    """What `parse` makes of it.
+
+    Raises:
+        BadQueryError: it cannot be used; the message begins with `name`.
+    """
+    try:
+        return parse(given)
+    except BadQueryError as error:
+        raise BadQueryError(f"{name} {error}") from None
+
+
+def describe_error(error: Mapping[str, Any]) -> str:
+    """One error of FastAPI's validation in one line that begins with the parameter's name."""
+    name, reason = error["loc"][1], error.get("ctx", {}).get("error")
+    if isinstance(reason, BadQueryError):
+        return f"{name} {reason}"
+    said = str(error["msg"]).replace("Input should be", "must be").replace("Field required", "is required")
+    return f"{name} {said}, got {_show(str(error['input']))}"
+
+
+def parse_hazards(given: Given) -> list[Hazard]:
     """`fire,gun` as hazards; all of them where nothing is given.
 
     Raises:
         BadQueryError: a name is no hazard.
     """
-    if not text:
-        return HAZARDS
-    named = [name.strip() for name in text.split(",")]
-    for name in named:
-        if name not in HAZARDS:
-            raise BadQueryError(f"hazard must be some of {', '.join(HAZARDS)}, separated by commas, got {_show(name)}")
-    return tuple(hazard for hazard in HAZARDS if hazard in named)
+    return _some_of(HAZARDS, given) or list(HAZARDS)
 
 
-def parse_statuses(text: str | None) -> frozenset[Status] | None:
-    """`open,acknowledged` as statuses; None, which is any, where nothing is given.
+def parse_statuses(given: Given) -> list[Status]:
+    """`open,acknowledged` as statuses; none, which is any, where nothing is given.
 
     Raises:
         BadQueryError: a name is no status.
     """
-    if not text:
-        return None
-    named = {name.strip() for name in text.split(",")}
-    for name in sorted(named.difference(STATUSES)):
-        raise BadQueryError(f"status must be some of {', '.join(STATUSES)}, separated by commas, got {_show(name)}")
-    return frozenset(status for status in STATUSES if status in named)
+    return _some_of(STATUSES, given)
 
 
-def parse_time(name: str, text: str | None) -> datetime | None:
+def parse_time(given: Given) -> datetime | None:
     """An ISO 8601 time; one without an offset is UTC.
-
-    Args:
-        name: of the parameter.
-        text: its value.
 
     Raises:
         BadQueryError: it is none.
     """
+    text = _last(given)
     if not text:
         return None
     try:
@@ -66,18 +89,19 @@ def parse_time(name: str, text: str | None) -> datetime | None:
         at = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise BadQueryError(f"{name} must be an ISO 8601 time like 2026-11-22T05:03:00Z, got {_show(text)}") from None
+        raise BadQueryError(f"must be an ISO 8601 time like 2026-11-22T05:03:00Z, got {_show(text)}") from None
 
 
-def parse_cursor(text: str | None) -> Position | None:
+def parse_cursor(given: Given) -> Position | None:
     """Where a page begins, from the `next` of the page before.
 
     Raises:
         BadQueryError: it is none that was given out.
     """
+    text = _last(given)
     if not text:
         return None
-    refusal = BadQueryError(f"cursor must be the `next` of the page before, as it came, got {_show(text)}")
+    refusal = BadQueryError(f"must be the `next` of the page before, as it came, got {_show(text)}")
     try:
         told = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode("ascii")
         found = _CURSOR.fullmatch(told)
@@ -96,19 +120,19 @@ def show_cursor(position: Position | None) -> str | None:
     return base64.urlsafe_b64encode(f"{at}.{position.id}".encode()).decode().rstrip("=")
 
 
-def parse_bbox(text: str | None) -> Bbox | None:
+def parse_bbox(given: Given) -> Bbox | None:
     """`west,south,east,north` in degrees.
 
     Raises:
         BadQueryError: not four numbers within the world, or south above north.
     """
-    if not text:
+    parts = _parts(given)
+    if not parts:
         return None
-    refusal = BadQueryError(
-        f"bbox must be west,south,east,north in degrees like 126.7,37.4,127.2,37.7, got {_show(text)}"
-    )
+    example = "west,south,east,north in degrees like 126.7,37.4,127.2,37.7"
+    refusal = BadQueryError(f"must be {example}, got {_show(','.join(parts))}")
     try:
-        west, south, east, north = (float(part) for part in text.split(","))
+        west, south, east, north = (float(part) for part in parts)
     except ValueError:
         raise refusal from None
     is_world = -180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= north <= 90
@@ -117,38 +141,102 @@ def parse_bbox(text: str | None) -> Bbox | None:
     return west, south, east, north
 
 
-def parse_limit(text: str | None) -> int:
+def parse_limit(given: Given) -> int:
     """How many at most, 200 where nothing is given.
 
     Raises:
         BadQueryError: not a number from 1 to 1000.
     """
-    return 200 if not text else _whole("limit", text, 1, LIMIT_MAX)
+    return _whole(_last(given), 1, LIMIT_MAX, _LIMIT)
 
 
-def parse_revision(name: str, text: str | None) -> int | None:
+def parse_revision(given: Given) -> int | None:
     """A revision to go on from.
 
     Raises:
         BadQueryError: not a whole number.
     """
-    return None if not text else _whole(name, text, 0, 2**63 - 1)
+    text = _last(given)
+    return _whole(text, 0, _ID_MAX, 0) if text else None
 
 
-def parse_id(text: str) -> int:
+def parse_id(given: Given) -> int:
     """The number of an incident or a post, from its address.
 
     Raises:
         BadQueryError: not a whole number.
     """
-    return _whole("id", text, 1, 2**63 - 1)
+    return _whole(_last(given), 1, _ID_MAX, None)
 
 
-def _whole(name: str, text: str, lowest: int, highest: int) -> int:
+def box_of(numbers: Sequence[float]) -> Bbox | None:
+    """The four numbers of a box that was read already; None for none."""
+    if not numbers:
+        return None
+    west, south, east, north = numbers
+    return west, south, east, north
+
+
+def _read_box(given: Given) -> list[float]:
+    return list(parse_bbox(given) or ())
+
+
+def _check_cursor(given: Given) -> str | None:
+    return _last(given) if parse_cursor(given) else None
+
+
+HazardsQuery = Annotated[
+    list[Hazard], BeforeValidator(parse_hazards), Query(description="Only these, separated by commas.")
+]
+StatusesQuery = Annotated[
+    list[Status], BeforeValidator(parse_statuses), Query(description="Any of these, separated by commas.")
+]
+SinceQuery = Annotated[
+    datetime | None,
+    BeforeValidator(parse_time),
+    Query(description="Last seen then or later; ISO 8601, UTC unless it says otherwise."),
+]
+UntilQuery = Annotated[datetime | None, BeforeValidator(parse_time), Query(description="Last seen then or earlier.")]
+BboxQuery = Annotated[
+    list[float],
+    BeforeValidator(_read_box),
+    Query(description="Only within west,south,east,north, degrees; west > east crosses the date line.", max_length=4),
+]
+CameraQuery = Annotated[str | None, Query(description="Only of this camera.")]
+LimitQuery = Annotated[int, BeforeValidator(parse_limit), Query(ge=1, le=LIMIT_MAX, description="At most so many.")]
+CursorQuery = Annotated[
+    str | None, BeforeValidator(_check_cursor), Query(description="The `next` of the page before, as it came.")
+]
+VersionQuery = Annotated[str | None, Query(description="Names the picture, so that its address may be cached.")]
+IncidentId = Annotated[int, BeforeValidator(parse_id), Path(ge=1, le=_ID_MAX, description="Number of the incident.")]
+PostId = Annotated[int, BeforeValidator(parse_id), Path(ge=1, le=_ID_MAX, description="Number of the post.")]
+CameraId = Annotated[str, Path(description="The camera, percent-encoded.")]
+
+
+def _parts(given: Given) -> list[str]:
+    texts = given if isinstance(given, list) else [given or ""]
+    return [name for text in texts for part in str(text).split(",") if (name := part.strip())]
+
+
+def _last(given: Given) -> str:
+    return str(given[-1] if isinstance(given, list) and given else given or "")
+
+
+def _some_of(known: tuple[Name, ...], given: Given) -> list[Name]:
+    names = _parts(given)
+    for name in names:
+        if name not in known:
+            raise BadQueryError(f"must be some of {', '.join(known)}, separated by commas, got {_show(name)}")
+    return [name for name in known if name in names]
+
+
+def _whole(text: str, lowest: int, highest: int, blank: int | None) -> int:
+    if not text and blank is not None:
+        return blank
     # str.isdecimal lets other scripts' digits pass, which int() reads too; the length keeps int() cheap.
     if len(text) <= 19 and text.isdecimal() and lowest <= int(text) <= highest:
         return int(text)
-    raise BadQueryError(f"{name} must be a whole number from {lowest} to {highest}, got {_show(text)}")
+    raise BadQueryError(f"must be a whole number from {lowest} to {highest}, got {_show(text)}")
 
 
 def _show(text: str) -> str:

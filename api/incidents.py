@@ -9,9 +9,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import HTTPException
 from msgspec import Meta, Struct
 
-from api import filters, views
-from api.pictures import picture
+from api import filters, schemas, views
+from api.openapi import answers, json_body
+from api.pictures import Jpeg, picture
 from api.site import AsCaller, AtSite, Site
+from functions.event import HAZARDS
 from store.queries import Wanted
 from store.records import Incident, Verdict
 from web.answers import GeoJson, answer_json, caching, read_body
@@ -48,55 +50,69 @@ def operator(caller: AsCaller) -> Caller:
 AsOperator = Annotated[Caller, Depends(operator)]
 
 
-@router.get("/api/incidents", response_class=GeoJson)
+@router.get(
+    "/api/incidents",
+    response_class=GeoJson,
+    response_model=schemas.Incidents,
+    responses=answers(200, 304, 401, 422, 429, 503),
+)
 async def list_incidents(
     site: AtSite,
     request: Request,
     *,
-    hazard: str | None = None,
-    since: str | None = None,
-    until: str | None = None,
-    bbox: str | None = None,
-    camera: str | None = None,
-    status: str | None = None,
-    limit: str | None = None,
-    cursor: str | None = None,
+    hazard: filters.HazardsQuery = [],  # noqa: B006 - FastAPI copies it
+    since: filters.SinceQuery = None,
+    until: filters.UntilQuery = None,
+    bbox: filters.BboxQuery = [],  # noqa: B006
+    camera: filters.CameraQuery = None,
+    status: filters.StatusesQuery = [],  # noqa: B006
+    limit: filters.LimitQuery = 200,
+    cursor: filters.CursorQuery = None,
 ) -> Response:
     """Incidents, last seen first, as a GeoJSON FeatureCollection.
 
     `next` is the `cursor` of the page after this one, null on the last. Start the live stream at `revision`.
     """
     wanted = Wanted(
-        hazards=filters.parse_hazards(hazard),
-        since=filters.parse_time("since", since),
-        until=filters.parse_time("until", until),
-        bbox=filters.parse_bbox(bbox),
+        hazards=hazard or HAZARDS,
+        since=since,
+        until=until,
+        bbox=filters.box_of(bbox),
         camera=camera or None,
-        statuses=filters.parse_statuses(status),
+        statuses=frozenset(status) or None,
         after=filters.parse_cursor(cursor),
-        limit=filters.parse_limit(limit),
+        limit=limit,
     )
     found = await site.store.incidents.find(wanted)
     quiet_s = site.settings.quiet_s
-    features = [views.incident_feature(item, quiet_s) for item in found.items]
+    features = [views.incident_feature(item, quiet_s, prefix=site.prefix) for item in found.items]
     following = filters.show_cursor(found.next)
     told = views.collection(features, revision=found.revision, quiet_s=quiet_s, next=following)
     return answer_json(request, site, told)
 
 
-@router.get("/api/incidents/{incident_id}", response_class=GeoJson)
-async def show_incident(site: AtSite, request: Request, incident_id: str) -> Response:
+@router.get(
+    "/api/incidents/{incident_id}",
+    response_class=GeoJson,
+    response_model=schemas.Incident,
+    responses=answers(200, 304, 401, 404, 422, 429, 503),
+)
+async def show_incident(site: AtSite, request: Request, incident_id: filters.IncidentId) -> Response:
     """One incident as a GeoJSON Feature, with the stages that its first sighting passed, and its first post."""
     incident = await _find(site, incident_id)
-    feature = views.incident_feature(incident, site.settings.quiet_s)
+    feature = views.incident_feature(incident, site.settings.quiet_s, prefix=site.prefix)
     sighting = await site.store.sightings.first_of(incident.id)
     posts = await site.store.posts.of_incident(incident.id)
     feature["properties"]["stages"] = None if sighting is None else views.stages(sighting.stages, posts)
     return answer_json(request, site, feature)
 
 
-@router.get("/api/incidents/{incident_id}/snapshot", response_class=Response)
-async def show_snapshot(site: AtSite, request: Request, incident_id: str, v: str | None = None) -> Response:
+@router.get(
+    "/api/incidents/{incident_id}/snapshot", response_class=Jpeg, responses=answers(200, 304, 401, 404, 422, 429, 503)
+)
+async def show_snapshot(
+    site: AtSite, request: Request, incident_id: filters.IncidentId, v: filters.VersionQuery = None
+) -> Response:
     """The incident's mosaicked picture. Its address in the incident names the picture, and may be cached."""
     incident = await _find(site, incident_id)
     if incident.snapshot_key is None:
@@ -104,38 +120,50 @@ async def show_snapshot(site: AtSite, request: Request, incident_id: str, v: str
     return await picture(request, site, incident.snapshot_key, is_lasting=v == str(incident.revision))
 
 
-@router.post("/api/incidents/{incident_id}/review", response_class=GeoJson)
-async def review_incident(site: AtSite, request: Request, incident_id: str, caller: AsOperator) -> Response:
+@router.post(
+    "/api/incidents/{incident_id}/review",
+    response_class=GeoJson,
+    response_model=schemas.Incident,
+    responses=answers(401, 403, 404, 413, 415, 422, 429, 503),
+    openapi_extra=json_body(ReviewBody, {"verdict": "false_alarm", "note": "a street lamp"}),
+)
+async def review_incident(
+    site: AtSite, request: Request, incident_id: filters.IncidentId, caller: AsOperator
+) -> Response:
     """Say that somebody looked: it is `acknowledged`, or a `false_alarm`, which closes it. The live stream tells."""
     body = await read_body(request, ReviewBody, '{"verdict": "acknowledged" or "false_alarm", "note": ""}')
-    number = filters.parse_id(incident_id)
-    incident = await site.store.reviews.give(number, body.verdict, by=caller.name or "", note=body.note.strip())
-    log.info("incident_reviewed", incident=number, verdict=body.verdict, by=caller.name)
+    incident = await site.store.reviews.give(incident_id, body.verdict, by=caller.name or "", note=body.note.strip())
+    log.info("incident_reviewed", incident=incident_id, verdict=body.verdict, by=caller.name)
     return _reviewed(site, incident, incident_id)
 
 
-@router.delete("/api/incidents/{incident_id}/review", response_class=GeoJson)
-async def withdraw_review(site: AtSite, incident_id: str, caller: AsOperator) -> Response:
+@router.delete(
+    "/api/incidents/{incident_id}/review",
+    response_class=GeoJson,
+    response_model=schemas.Incident,
+    responses=answers(401, 403, 404, 422, 429, 503),
+)
+async def withdraw_review(site: AtSite, incident_id: filters.IncidentId, caller: AsOperator) -> Response:
     """Take a review back. The live stream tells."""
-    number = filters.parse_id(incident_id)
-    incident = await site.store.reviews.withdraw(number)
-    log.info("review_withdrawn", incident=number, by=caller.name)
+    incident = await site.store.reviews.withdraw(incident_id)
+    log.info("review_withdrawn", incident=incident_id, by=caller.name)
     return _reviewed(site, incident, incident_id)
 
 
-def _reviewed(site: Site, incident: Incident | None, incident_id: str) -> Response:
+def _reviewed(site: Site, incident: Incident | None, incident_id: int) -> Response:
     if incident is None:
         raise _missing(incident_id)
     headers = caching(site) | {"Cache-Control": "no-store"}
-    return GeoJson(views.encode(views.incident_feature(incident, site.settings.quiet_s)), headers=headers)
+    feature = views.incident_feature(incident, site.settings.quiet_s, prefix=site.prefix)
+    return GeoJson(views.encode(feature), headers=headers)
 
 
-async def _find(site: Site, incident_id: str) -> Incident:
-    incident = await site.store.incidents.get(filters.parse_id(incident_id))
+async def _find(site: Site, incident_id: int) -> Incident:
+    incident = await site.store.incidents.get(incident_id)
     if incident is None:
         raise _missing(incident_id)
     return incident
 
 
-def _missing(incident_id: str) -> HTTPException:
+def _missing(incident_id: int) -> HTTPException:
     return HTTPException(404, f"there is no incident {incident_id}")

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import filters
+from api.paths import HEAD
 from api.settings import split
 from api.site import Site
 from api.stream import HELLO, Notice, Reader, TooManyReadersError
@@ -59,7 +60,10 @@ class Live:
             await self._app(scope, receive, send)
             return
         try:
-            if is_events:
+            if is_events and scope.get(HEAD):
+                await send(_START)
+                await send(_END)
+            elif is_events:
                 await self._send_events(scope, receive, send)
             elif path == SOCKET:
                 await self._send_messages(scope, receive, send)
@@ -94,8 +98,8 @@ class Live:
             # A browser asks nobody before it opens a WebSocket to another site, and sends its cookies along.
             raise RefusedError("origin", 403, f"pages of {origin[:100]!r} may not read this: see BONGSU_CORS_ORIGINS")
         after, query = _after(scope), _query(scope)
-        hazards = filters.parse_hazards(query.get("hazard"))
-        bbox = filters.parse_bbox(query.get("bbox"))
+        hazards = filters.named("hazard", filters.parse_hazards, query.get("hazard"))
+        bbox = filters.named("bbox", filters.parse_bbox, query.get("bbox"))
         reader = self._open()
         try:
             await receive()
@@ -128,8 +132,8 @@ class Live:
 
 def _after(scope: Scope) -> int | None:
     """The revision to go on from: a browser that comes back says it in a header."""
-    last = filters.parse_revision("Last-Event-ID", Headers(scope=scope).get("last-event-id"))
-    return filters.parse_revision("after", _query(scope).get("after")) if last is None else last
+    last = filters.named("Last-Event-ID", filters.parse_revision, Headers(scope=scope).get("last-event-id"))
+    return filters.named("after", filters.parse_revision, _query(scope).get("after")) if last is None else last
 
 
 def _query(scope: Scope) -> dict[str, str]:

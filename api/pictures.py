@@ -9,6 +9,12 @@ from api.site import Site
 from web.answers import answer_text
 
 
+class Jpeg(Response):
+    """A picture."""
+
+    media_type = "image/jpeg"
+
+
 async def picture(request: Request, site: Site, key: str, *, is_lasting: bool, is_small: bool = False) -> Response:
     """A public picture under an ETag; 304 where the client has it already.
 
@@ -25,4 +31,4 @@ async def picture(request: Request, site: Site, key: str, *, is_lasting: bool, i
     redacted = await (site.snapshots.get_thumbnail(key) if is_small else site.snapshots.get(key))
     if redacted is None:
         raise HTTPException(404, "the picture is no longer kept")
-    return answer_text(request, site, redacted.jpeg, "image/jpeg", is_lasting=is_lasting)
+    return answer_text(request, site, redacted.jpeg, Jpeg.media_type, is_lasting=is_lasting)

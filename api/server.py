@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator
 import structlog
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
@@ -27,6 +28,7 @@ from api import settings as environment
 from api.audit import auditing
 from api.live import Live
 from api.pages import PAGE, SecureHeaders
+from api.paths import Methods, SubPath
 from api.pipeline import PipelineFile
 from api.retention import pruning
 from api.settings import Settings, split
@@ -36,6 +38,7 @@ from functions import telemetry
 from functions.settings import SettingsError
 from store import Store, StoreError
 from store.snapshots import SnapshotError, Snapshots
+from web.addresses import show_host
 from web.guard import WRONG_KEYS_A_MINUTE, Guard, RefusedError
 from web.keys import KeyFileError, Keyring
 from web.limits import Buckets, Proxies
@@ -47,6 +50,9 @@ log = structlog.get_logger()
 GUARDED = ("/api/", "/feed.json", "/feed.atom", "/cap.xml", "/cap/")
 """Beginnings of the paths that show incidents; the page itself shows nothing, and is where one signs in."""
 
+BASIC = ("/feed.json", "/feed.atom", "/cap.xml", "/cap/")
+"""Of these, what feed readers and dispatch systems read; the page shows pictures, and must not have a browser ask."""
+
 _STALLED_MS = 30_000
 _OTHER_FILES = 256
 
@@ -54,18 +60,30 @@ _OTHER_FILES = 256
 def create_app(site: Site) -> ASGIApp:
     """The application over an open site."""
     # The interactive pages of FastAPI load scripts from elsewhere; /openapi.json is there for any viewer.
-    app = FastAPI(title="Bongsu", summary="Incidents seen by cameras, live", version="1", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Bongsu",
+        summary="Incidents seen by cameras, live",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        # Short names for the methods of generated clients.
+        generate_unique_id_function=lambda route: route.name,
+        servers=[{"url": site.prefix}] if site.prefix else None,
+    )
     app.state.site = site
     for noun in (signin.router, incidents.router, cameras.router, feeds.router, pages.router):
         app.include_router(noun)
     app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
-    app.add_exception_handler(filters.BadQueryError, _refuse_query)
+    app.add_exception_handler(RequestValidationError, _refuse_query)
     app.add_exception_handler(RefusedError, _refuse)
     app.add_exception_handler(StoreError, _apologise)
     app.add_exception_handler(SnapshotError, _apologise)
     app.openapi = functools.partial(openapi.describe, app)  # type: ignore[method-assign]
+    inner = Guard(Live(app, site), site, guarded=GUARDED, sign_in=signin.PATH, basic=BASIC)
     outer: ASGIApp = SecureHeaders(
-        Guard(Live(app, site), site, guarded=GUARDED, sign_in=signin.PATH), pages.policy(site.settings.tile_url)
+        SubPath(Methods(inner, app.routes), site.prefix),
+        pages.policy(site.settings.tile_url, site.settings.sessions_url),
     )
     origins = split(site.settings.cors_origins)
     if not origins:
@@ -74,7 +92,7 @@ def create_app(site: Site) -> ASGIApp:
     return CORSMiddleware(
         outer,
         allow_origins=origins,
-        allow_methods=("GET", "POST", "DELETE"),
+        allow_methods=("GET", "HEAD", "POST", "DELETE"),
         allow_headers=("Authorization", "Content-Type", "If-None-Match", "Last-Event-ID"),
         expose_headers=("ETag", "Retry-After"),
         max_age=3600,
@@ -99,13 +117,15 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         requests, failures = Buckets(settings.rate_limit), Buckets(WRONG_KEYS_A_MINUTE)
         proxies = Proxies(split(settings.trusted_proxies))
         async with hub.running(), pruning(snapshots, settings), auditing(store):
-            yield Site(settings, store, snapshots, pipeline, hub, keys, requests, failures, proxies)
+            identity = await store.identity.read()
+            yield Site(settings, store, snapshots, pipeline, hub, keys, requests, failures, proxies, identity)
     finally:
         await store.close()
 
 
 async def _refuse_query(_: Request, error: Exception) -> Response:
-    return JSONResponse({"detail": str(error)}, 422)
+    assert isinstance(error, RequestValidationError)
+    return JSONResponse({"detail": filters.describe_error(error.errors()[0])}, 422)
 
 
 async def _refuse(_: Request, error: Exception) -> Response:
@@ -139,6 +159,7 @@ class Server(uvicorn.Server):
                 ws_per_message_deflate=False,
                 ws_max_size=4096,
                 timeout_graceful_shutdown=5,
+                timeout_keep_alive=site.settings.http_keep_alive_s,
             )
         )
         self._hub = site.hub
@@ -188,7 +209,8 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: setattr(server, "should_exit", True))
         host, port = listener.getsockname()[:2]
-        log.info("api_listening", url=f"http://{host}:{port}/")
+        telemetry.set_healthy(True)
+        log.info("api_listening", url=f"http://{show_host(host)}:{port}/")
         await server.serve(sockets=[listener])
 
 

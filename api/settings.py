@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from functions.settings import read
 from store.settings import StoreSettings
 
+# A host, perhaps a port, and perhaps a path of plain characters: it goes into addresses and a cookie as it is.
+_PUBLIC = re.compile(r"https?://[^\s/?#@]+(/[A-Za-z0-9._~-]+)*/?")
+
 
 class Settings(StoreSettings, frozen=True):
-    """The API's."""
+    """What the API alone reads."""
 
     snapshot_keep_days: float = 30.0
-    """Pictures older than this are deleted; 0 keeps them for ever."""
+    """Pictures older than this are deleted; 0 keeps them forever."""
     snapshot_keep_gb: float = 20.0
-    """The oldest pictures are deleted when all together have more (10^9 bytes); 0 is no limit."""
+    """The oldest pictures are deleted when all together have more (10^9 bytes); 0 means unlimited."""
     http_host: str = "127.0.0.1"
+    """Address that the API listens on; `0.0.0.0` is all."""
     http_port: int = 8080
+    """Port that the API listens on."""
     public_url: str = ""
-    """Address under which readers reach the API, such as `https://alerts.example.org`; makes feed links absolute."""
+    """Address under which readers reach the API, such as `https://city.example/cctv`; by default, its Host."""
+    http_keep_alive_s: int = 120
+    """Seconds that an idle connection stays open: a proxy that keeps its own for longer meets dead ones."""
     tile_url: str = ""
     """Map tiles for the page, such as `https://tile.example.org/{z}/{x}/{y}.png`; none are fetched without it."""
     tile_attribution: str = ""
+    """Whom the page names as the source of the map tiles."""
     scale_status: str = ""
     """File that the autoscaler of one machine writes; shown as `/api/pipeline`."""
+    sessions_url: str = ""
+    """Address under which the page's readers reach the receive server of sessions; without it the page shows none."""
+    sessions_clip: str = ""
+    """Video that the page offers for trying a session, beside the reader's own camera."""
     streams_max: int = 5000
     """Most readers of the live stream in one API process; each takes about 12 KB and a file."""
     cap_status: Literal["Actual", "Exercise", "System", "Test"] = "Test"
     """What CAP alerts say they are; "Actual" has emergency services act on them, so somebody must mean it."""
+    cap_sender: str = ""
+    """Whom CAP alerts are from, such as `alerts@city.example`; by default it is made from the database's own name."""
     api_keys: str = ""
     """File of the API's keys, a line each: `name role sha256`; `bongsu key new` writes such a line."""
     api_read: Literal["open", "key"] = "open"
@@ -35,9 +50,9 @@ class Settings(StoreSettings, frozen=True):
     cors_origins: str = ""
     """Sites whose pages may read the API, such as `https://map.example.org`, separated by commas; `*` is any."""
     rate_limit: float = 1200.0
-    """Requests a minute from one address or key; a stream counts once. 0 is no limit."""
+    """Requests a minute from one address or key; a stream counts once. 0 means unlimited."""
     trusted_proxies: str = ""
-    """Addresses or networks of our own proxies, separated by commas: only their X-Forwarded-For is believed."""
+    """Addresses or networks of our own proxies, separated by commas: only their Forwarded headers are trusted."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,9 +74,19 @@ class Settings(StoreSettings, frozen=True):
                 ip_network(proxy)
             except ValueError:
                 raise ValueError(f"BONGSU_TRUSTED_PROXIES must be like 10.0.0.0/8, got {proxy!r}") from None
+        if not 1 <= self.http_keep_alive_s <= 86_400:
+            raise ValueError(f"BONGSU_HTTP_KEEP_ALIVE_S must be 1 to 86400 seconds, got {self.http_keep_alive_s}")
+        if not re.fullmatch(r"[^\s,<&]*", self.cap_sender):
+            raise ValueError(f"BONGSU_CAP_SENDER must have no spaces, commas, < or &, got {self.cap_sender!r}")
         if not 0 <= self.http_port <= 65_535:
             raise ValueError(f"BONGSU_HTTP_PORT must be 0 to 65535, got {self.http_port}")
-        for name, address in (("PUBLIC", self.public_url), ("TILE", self.tile_url)):
+        self._check_addresses()
+
+    def _check_addresses(self) -> None:
+        if self.public_url and not _PUBLIC.fullmatch(self.public_url):
+            example = "https://city.example or https://city.example/cctv"
+            raise ValueError(f"BONGSU_PUBLIC_URL must be like {example}, got {self.public_url!r}")
+        for name, address in (("TILE", self.tile_url), ("SESSIONS", self.sessions_url)):
             if address and not address.startswith(("http://", "https://")):
                 raise ValueError(f"BONGSU_{name}_URL must start with http:// or https://, got {address!r}")
 

@@ -11,9 +11,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from msgspec import Meta, Struct
 
+from api import schemas
+from api.openapi import answers, json_body
 from api.site import AsCaller, AtSite
 from functions.event import utc_now
-from web import guard
+from web import addresses, guard
 from web.answers import read_body
 from web.keys import digest_of
 
@@ -32,7 +34,12 @@ class KeyBody(Struct, frozen=True, forbid_unknown_fields=True):
     key: Annotated[str, Meta(min_length=1, max_length=200)]
 
 
-@router.post(PATH)
+@router.post(
+    PATH,
+    response_model=schemas.Session,
+    responses=answers(401, 413, 415, 422, 429, 503),
+    openapi_extra=json_body(KeyBody, {"key": "bongsu_…"}),
+)
 async def sign_in(site: AtSite, request: Request) -> Response:
     """Open a session of twelve hours with a key."""
     body = await read_body(request, KeyBody, '{"key": "bongsu_…"}')
@@ -49,24 +56,25 @@ async def sign_in(site: AtSite, request: Request) -> Response:
         max_age=int(_LASTS.total_seconds()),
         httponly=True,
         samesite="strict",
-        secure=guard.is_secure(request.scope, request.headers, site),
+        path=site.cookie_path,
+        secure=addresses.is_secure(request.scope, request.headers, site),
     )
     return answer
 
 
-@router.get(PATH)
+@router.get(PATH, response_model=schemas.Session, responses=answers(401, 429, 503))
 async def show_session(site: AtSite, caller: AsCaller) -> Response:
     """Who is signed in, and what that takes here."""
     told: dict[str, Any] = {"name": caller.name, "role": caller.role, "read": site.settings.api_read}
     return JSONResponse({**told, "reviews": site.keys.has_operator}, headers=_PRIVATE)
 
 
-@router.delete(PATH, status_code=204)
+@router.delete(PATH, status_code=204, responses=answers(401, 429, 503))
 async def sign_out(site: AtSite, request: Request) -> Response:
     """End the session of the cookie, if there is one."""
     token = guard.cookie_token(request.headers)
     if token is not None:
         await site.store.signins.close(digest_of(token))
     answer = Response(status_code=204, headers=_PRIVATE)
-    answer.delete_cookie(guard.COOKIE, httponly=True, samesite="strict")
+    answer.delete_cookie(guard.COOKIE, path=site.cookie_path, httponly=True, samesite="strict")
     return answer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -28,8 +28,8 @@ def hazard_table() -> Json:
     return {"hazards": names}
 
 
-def incident_feature(incident: Incident, quiet_s: float, now: datetime | None = None) -> Json:
-    """An incident as a GeoJSON Feature; `status` holds for `now`."""
+def incident_feature(incident: Incident, quiet_s: float, now: datetime | None = None, *, prefix: str = "") -> Json:
+    """An incident as a GeoJSON Feature; `status` holds for `now`, and its addresses begin with `prefix`."""
     by_time = "open" if incident.is_open(now or utc_now(), quiet_s) else "closed"
     has_snapshot = incident.snapshot_key is not None
     return {
@@ -51,7 +51,9 @@ def incident_feature(incident: Incident, quiet_s: float, now: datetime | None = 
             "late": incident.late,
             "caption": None if incident.caption is None else _caption(incident.caption),
             # The revision makes the address new when the picture is, so it may be cached.
-            "snapshot": f"/api/incidents/{incident.id}/snapshot?v={incident.revision}" if has_snapshot else None,
+            "snapshot": f"{prefix}/api/incidents/{incident.id}/snapshot?v={incident.revision}"
+            if has_snapshot
+            else None,
             "pin_s": round(incident.pin_s, 3),
         },
     }
@@ -83,9 +85,10 @@ def stages(told: Sequence[Stage], posts: Sequence[Post] = ()) -> list[Json]:
     ]
 
 
-def camera_feature(camera: Camera) -> Json:
-    """A camera as a GeoJSON Feature."""
+def camera_feature(camera: Camera, prefix: str = "") -> Json:
+    """A camera as a GeoJSON Feature; its addresses begin with `prefix`."""
     key = camera.snapshot_key
+    at = f"{prefix}/api/cameras/{quote(camera.id, safe='')}/snapshot"
     return {
         "type": "Feature",
         "id": camera.id,
@@ -96,7 +99,7 @@ def camera_feature(camera: Camera) -> Json:
             "region": camera.place.region,
             "status": camera.status,
             "changed_at": timestamp(camera.changed_at),
-            "snapshot": f"/api/cameras/{quote(camera.id, safe='')}/snapshot?v={picture_version(key)}" if key else None,
+            "snapshot": f"{at}?v={picture_version(key)}" if key else None,
             "snapshot_at": None if camera.snapshot_at is None else timestamp(camera.snapshot_at),
         },
     }
@@ -112,12 +115,18 @@ def title(incident: Incident) -> str:
     return " · ".join(filter(None, (KINDS[incident.hazard].title.en, incident.place.name)))
 
 
-def feed_item(post: Post, public_url: str = "") -> Json:
-    """A post as an item of a JSON Feed 1.1; its addresses are absolute if `public_url` is given."""
+def feed_item(post: Post, base: str, sizes: Mapping[str, int] | None = None) -> Json:
+    """A post as an item of a JSON Feed 1.1.
+
+    Args:
+        post: which.
+        base: what its addresses begin with.
+        sizes: bytes of pictures, by key.
+    """
     incident = post.incident
     item: Json = {
         "id": f"bongsu-post-{post.id}",
-        "url": f"{public_url}/?incident={incident.id}",
+        "url": f"{base}/?incident={incident.id}",
         "title": title(incident),
         "content_text": f"{post.text.en}\n{post.text.ko}",
         "date_published": timestamp(post.posted_at),
@@ -132,22 +141,25 @@ def feed_item(post: Post, public_url: str = "") -> Json:
         },
     }
     if post.snapshot_key is not None:
-        item["image"] = f"{public_url}/api/posts/{post.id}/snapshot"
+        item["image"] = f"{base}/api/posts/{post.id}/snapshot"
     if post.location_key is not None:
-        map_url = f"{public_url}/api/posts/{post.id}/location"
-        item["attachments"] = [{"url": map_url, "mime_type": "image/jpeg", "title": "Where it is"}]
+        map_url = f"{base}/api/posts/{post.id}/location"
+        attached: Json = {"url": map_url, "mime_type": "image/jpeg", "title": "Where it is"}
+        if (size := (sizes or {}).get(post.location_key)) is not None:
+            attached["size_in_bytes"] = size
+        item["attachments"] = [attached]
     return item
 
 
-def feed(posts: list[Post], public_url: str = "") -> Json:
-    """Posts, newest first, as a JSON Feed 1.1."""
+def feed(posts: Sequence[Post], base: str, sizes: Mapping[str, int] | None = None) -> Json:
+    """Posts, newest first, as a JSON Feed 1.1; arguments as of `feed_item`."""
     return {
         "version": "https://jsonfeed.org/version/1.1",
         "title": "Bongsu alerts",
         "description": f"{list_plurals().capitalize()} seen by cameras. Faces are mosaicked.",
-        "home_page_url": f"{public_url}/",
-        "feed_url": f"{public_url}/feed.json",
-        "items": [feed_item(post, public_url) for post in posts],
+        "home_page_url": f"{base}/",
+        "feed_url": f"{base}/feed.json",
+        "items": [feed_item(post, base, sizes) for post in posts],
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import json
 import subprocess
@@ -22,7 +23,7 @@ from tests.doubles import Double, MastodonDouble, WebhookDouble, XDouble
 ROOT = Path(__file__).parents[1]
 KEYS = ("api-key", "api-secret", "token", "token-secret")
 TOKEN = "token of a double"
-SECRET = "secret of a double"
+SECRET = b"secret of a double, long enough"
 NAMES = ("x", "mastodon", "webhook")
 # A lost response is what can duplicate alerts, so it is the most frequent. A webhook's receiver accepts with any 2xx.
 FAULTS = ("cut-after", "cut", "cut-after", "html-503", "limit", "json-500", "cut-after", "html-200", "slow")
@@ -79,7 +80,7 @@ class Channels:
             "BONGSU_MASTODON_URL": self._urls["mastodon"],
             "BONGSU_MASTODON_TOKEN": TOKEN,
             "BONGSU_WEBHOOK_URL": f"{self._urls['webhook']}/hook",
-            "BONGSU_WEBHOOK_SECRET": SECRET,
+            "BONGSU_WEBHOOK_SECRET": f"whsec_{base64.b64encode(SECRET).decode()}",
         }
 
     def fail(self, turn: int, faults: Sequence[str] = FAULTS) -> str:
@@ -112,7 +113,7 @@ async def _serve(ledger: Path, x_limit: int, x_wait_s: float) -> None:
         "x": XDouble(KEYS, x_limit, x_wait_s),
         # More than this server's default, as only X's limit should be reached.
         "mastodon": MastodonDouble(TOKEN, limit=1_000_000),
-        "webhook": WebhookDouble(SECRET.encode()),
+        "webhook": WebhookDouble(SECRET),
     }
     async with contextlib.AsyncExitStack() as stack:
         for double in doubles.values():

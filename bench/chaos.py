@@ -31,6 +31,7 @@ from bench.accounts import Accounts, Dead, Seen, Sent, audit, count_splits
 from bench.channels import FAULTS, Channels
 from functions import HAZARDS, Box, Detection, HazardSeen, Message, Place, encode, utc_now
 from functions.broker import Broker, BrokerError, DeadLetter, connect
+from functions.signature import new_private_key, public_key_of
 from functions.topology import EXCHANGE, queues
 from tests.servers import MariaDB, Rabbit, Server
 
@@ -235,6 +236,7 @@ class Chaos:
         self._publishers: list[_Slot] = []
         self._healed = home / "healed"
         self._ledger = home / "ledger"
+        self._caption_key = new_private_key()
         self._ledger.touch()
 
     def run(self) -> Result:
@@ -400,6 +402,8 @@ class Chaos:
             "BONGSU_DATABASE_URL": database,
             "BONGSU_SNAPSHOT_URL": str(self._home / "snapshots"),
             "BONGSU_QUIET_S": str(QUIET_S),
+            "BONGSU_CAPTION_KEY": self._caption_key,
+            "BONGSU_CAPTION_PUBLIC_KEYS": public_key_of(self._caption_key),
             # No age limit: late events are posted too, so that they can be counted.
             "BONGSU_POST_MAX_AGE_S": "0",
             "BONGSU_GRACE_S": "10",

@@ -11,13 +11,17 @@ import math
 import random
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from functions.event import HAZARDS
-from local.manifest import Workload, read_workloads
-from local.rules import HPA_SYNC_S, Load, Scaler
+import yaml
 
+from functions.event import HAZARDS
+from functions.topology import MOTION
+from local.manifest import Workload, read_workloads
+from local.rules import HPA_SYNC_S, Load, Scaler, Trigger
+
+ROOT = Path(__file__).resolve().parents[1]
 DAY_S = 86_400
 # Motions before one camera in each hour: a quiet night, two rush hours, an ordinary day between.
 DAY = [1, 1, 0, 0, 1, 3, 8, 20, 24, 14, 10, 10, 12, 12, 10, 10, 12, 16, 24, 22, 12, 8, 4, 2]
@@ -96,15 +100,37 @@ def replay(workloads: Iterable[Workload], bursts: Iterable[tuple[int, str | None
                 elif name == "caption":
                     _put(running, "captioned.map", now)
                     _put(running, "captioned.post", now)
+        waiting = Counter(queue for one in running.values() for _, queue in one.waiting)
         for one in running.values():
-            _scale(one, now)
+            _scale(one, waiting, now)
     return {name: one.spent for name, one in running.items()}
 
 
+def woken_early(workloads: Iterable[Workload]) -> list[Workload]:
+    """The same with the triggers that `keda/patches/wake.yaml` adds to map and caption on a cluster."""
+    patch = yaml.safe_load((ROOT / "keda/patches/wake.yaml").read_text())
+    metadata = [operation["value"]["metadata"] for operation in patch]
+    early = tuple(
+        Trigger(t["queueName"], float(t["value"]), float(t["activationValue"]), t["protocol"] == "http",
+                t["mode"] == "MessageRate")
+        for t in metadata
+    )  # fmt: skip
+    return [
+        replace(w, rule=replace(w.rule, triggers=w.rule.triggers + early)) if w.name in ("map", "caption") else w
+        for w in workloads
+    ]
+
+
 def _put(running: Mapping[str, _Running], queue: str, now: int) -> None:
-    (one,) = [r for r in running.values() if queue in r.workload.rule.queues]
-    one.waiting.append((now, queue))
-    one.arrivals.append((now, queue))
+    _reader(running, queue).waiting.append((now, queue))
+    for one in running.values():
+        if queue in one.workload.rule.queues:
+            one.arrivals.append((now, queue))
+
+
+def _reader(running: Mapping[str, _Running], queue: str) -> _Running:
+    """Who drains a queue; others may only be woken by it."""
+    return running["detect" if queue == MOTION else queue.partition(".")[2]]
 
 
 def _work(one: _Running, now: int) -> int:
@@ -121,14 +147,13 @@ def _work(one: _Running, now: int) -> int:
     return done
 
 
-def _scale(one: _Running, now: int) -> None:
+def _scale(one: _Running, waiting: Mapping[str, int], now: int) -> None:
     while one.arrivals and now - one.arrivals[0][0] >= 5:  # the window of RabbitMQ's rates
         one.arrivals.popleft()
     if not (one.replicas or one.waiting or one.arrivals):
         return
-    waiting = Counter(queue for _, queue in one.waiting)
     lately = Counter(queue for _, queue in one.arrivals)
-    loads = {q: Load(waiting[q], 0, None, lately[q] / 5) for q in one.workload.rule.queues}
+    loads = {q: Load(waiting.get(q, 0), 0, None, lately[q] / 5) for q in one.workload.rule.queues}
     wanted = one.scaler.poll(float(now), loads, len(one.replicas))
     if now % int(HPA_SYNC_S) == 0:
         wanted = one.scaler.sync(float(now), loads, wanted)
@@ -145,9 +170,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--idle-watts", type=float, help="your GPU's power with the detector loaded and idle")
     parser.add_argument("--busy-watts", type=float, help="its power at work")
+    parser.add_argument("--late", action="store_true", help="map and caption wake only for hazards, as on one machine")
     chosen = parser.parse_args()
     bursts = bursts_of_a_day(chosen.cameras, chosen.seed)
-    spent = replay(read_workloads(Path(__file__).resolve().parents[1] / "keda"), bursts)
+    workloads = read_workloads(ROOT / "keda")
+    spent = replay(workloads if chosen.late else woken_early(workloads), bursts)
     print(
         f"{chosen.cameras} cameras, {len(bursts)} bursts, {INCIDENTS} incidents in a synthetic day (bench/savings.py)\n"
     )

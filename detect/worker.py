@@ -10,11 +10,16 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
+import numpy as np
 import structlog
 from prometheus_client import Counter, Histogram
 
-from detect.rules import Confirmed, can_confirm, confirm, enough, fits
+from detect.follow import follow_weights
+from detect.people import keep_weapons, parts_with_people, people_from_environment
+from detect.rules import Confirmed, can_confirm, confirm, enough, fits, surest
 from detect.zoom import cut, keep_overlapping, part
 from functions import HAZARDS, Box, Detection, HazardSeen, MotionBurst, Reject, on
 from functions.jpeg import PictureError
@@ -22,6 +27,7 @@ from models.letterbox import Image
 from models.network import (
     SCENE,
     Network,
+    Spec,
     decode_jpeg,
     device_from_environment,
     hazard_spec,
@@ -62,9 +68,27 @@ class HazardDetector:
     def __init__(self) -> None:
         self._threads = threads_from_environment()
         self._device = device_from_environment()
-        self._hazards = Network(hazard_spec(), 1, self._device, lanes=self._threads)
+        self._spec = hazard_spec()
+        self._hazards = Network(self._spec, 1, self._device, lanes=self._threads)
+        self._people = people_from_environment()
         self._lanes = ThreadPoolExecutor(self._threads, "bongsu-detector")
         self._scene: Network | None = None
+
+    @property
+    def weights(self) -> Path:
+        """The file that the hazard network was loaded from."""
+        return self._spec.path
+
+    def switch(self, spec: Spec) -> None:
+        """Load another hazard network, then use it from the next batch on; the old one works until then.
+
+        Raises:
+            ModelError: it cannot be loaded or run; the old one stays in use.
+        """
+        network = Network(spec, 1, self._device, lanes=self._threads)
+        # The first inference allocates memory: no burst should wait for that.
+        network.detect([np.zeros((network.size_px, network.size_px, 3), np.uint8)])
+        self._spec, self._hazards = spec, network
 
     def look(self, events: Sequence[MotionBurst]) -> list[list[Confirmed]]:
         """What the whole frames of each burst prove; one entry for each event.
@@ -81,8 +105,21 @@ class HazardDetector:
         proved: list[list[Confirmed]] = [[] for _ in events]
         for (i, (moved, where)), frames in zip(parts.items(), found, strict=True):
             near = [keep_overlapping(frame, where, moved) for frame in frames]
-            proved[i] = [replace(c, part=where) for c in confirm(near, events[i].thresholds, near=True)]
+            proved[i] = [replace(c, part=where) for c in confirm(near, events[i].thresholds, look="moved")]
         return proved
+
+    def look_at_people(self, events: Sequence[MotionBurst]) -> list[list[Confirmed]]:
+        """What is proved of weapons in the reach of the people of each burst; one entry for each event."""
+        proved: list[list[Confirmed]] = [[] for _ in events]
+        if not self._people:
+            return proved
+        around = [self._people_in(event) for event in events]
+        parts = [(i, part) for i, found in enumerate(around) for part in parts_with_people(found, self._people)]
+        looked = self._find([events[i] for i, _ in parts], [where for _, where in parts])
+        for (i, where), frames in zip(parts, looked, strict=True):
+            weapons = [keep_weapons(frame, where) for frame in frames]
+            proved[i] += [replace(c, part=where) for c in confirm(weapons, events[i].thresholds, look="person")]
+        return [surest(each) for each in proved]
 
     def _find(self, events: Sequence[MotionBurst], parts: Sequence[Box] | None = None) -> list[list[list[Detection]]]:
         """What is in each frame of each event, or in that part of it; what cannot be decoded is told at the first look.
@@ -106,17 +143,18 @@ class HazardDetector:
 
     def _see_all(self, bursts: Sequence[Sequence[_Job]]) -> list[list[_Seen]]:
         """Look at some frames of each burst, in as many threads as there are."""
+        see = partial(self._see, self._hazards)  # one network for all, even if another takes over meanwhile
         jobs = [job for burst in bursts for job in burst]
         size = max(1, min(_IMAGES, -(-len(jobs) // self._threads)))
         chunks = [jobs[at : at + size] for at in range(0, len(jobs), size)]
-        seen = (each for chunk in self._lanes.map(self._see, chunks) for each in chunk)
+        seen = (each for chunk in self._lanes.map(see, chunks) for each in chunk)
         return [list(itertools.islice(seen, len(burst))) for burst in bursts]
 
-    def _see(self, jobs: Sequence[_Job]) -> list[_Seen]:
+    def _see(self, network: Network, jobs: Sequence[_Job]) -> list[_Seen]:
         """Decode some frames, or parts of them, and look at them in one inference; one entry for each."""
-        decoded = [_decode_or_say(jpeg, self._hazards.size_px, where) for jpeg, where in jobs]
+        decoded = [_decode_or_say(jpeg, network.size_px, where) for jpeg, where in jobs]
         images = [image for image in decoded if not isinstance(image, PictureError)]
-        found = iter(_timed(self._hazards, images, "hazard") if images else ())
+        found = iter(_timed(network, images, "hazard") if images else ())
         return [each if isinstance(each, PictureError) else next(found) for each in decoded]
 
     def look_around(self, jpeg: bytes, where: Box | None = None) -> tuple[list[Detection], tuple[str, ...]]:
@@ -129,17 +167,36 @@ class HazardDetector:
             where: a part of it to look at more closely, too.
         """
         try:
-            if self._scene is None:
-                self._scene = Network(SCENE, self._threads, self._device)
-            (found,) = _timed(self._scene, [_decode(jpeg, self._scene.size_px)], "scene")
+            scene = self._open_scene()
+            (found,) = _timed(scene, [_decode(jpeg, scene.size_px)], "scene")
             if where is not None:
-                (more,) = _timed(self._scene, [_decode(jpeg, self._scene.size_px, where)], "scene")
+                (more,) = _timed(scene, [_decode(jpeg, scene.size_px, where)], "scene")
                 found = [*found, *(d for d in keep_overlapping(more, where, where) if not _is_among(d, found, where))]
         except (ModelError, PictureError) as error:
             # The alert matters more than its picture: it goes out, and redaction will withhold the picture.
             log.error("scene_unknown", reason=str(error))
             return [], ()
-        return found, self._scene.labels
+        return found, scene.labels
+
+    def _people_in(self, event: MotionBurst) -> list[Detection]:
+        """What the scene network finds in the frame in the middle of a burst, or in the next that can be decoded."""
+        middle = len(event.frames) // 2
+        for i in sorted(range(len(event.frames)), key=lambda i: abs(i - middle)):
+            try:
+                scene = self._open_scene()
+                (found,) = _timed(scene, [_decode(event.frames[i].jpeg, scene.size_px)], "scene")
+            except PictureError:
+                continue  # told at the first look
+            except ModelError as error:
+                log.error("people_unknown", camera=event.camera, event_id=event.id, reason=str(error))
+                break
+            return found
+        return []
+
+    def _open_scene(self) -> Network:
+        if self._scene is None:
+            self._scene = Network(SCENE, self._threads, self._device)
+        return self._scene
 
 
 def _decode(jpeg: bytes, size_px: int, where: Box | None = None) -> Image:
@@ -180,12 +237,17 @@ def _count(event: MotionBurst, frames: Sequence[_Seen]) -> None:
 
 @asynccontextmanager
 async def open_detector() -> AsyncIterator[HazardDetector]:
-    """Load the hazard network, without blocking the loop.
+    """Load the hazard network, without blocking the loop, and follow the version that is deployed on this machine.
 
     Raises:
         ModelError: the weights are missing or altered.
     """
-    yield await asyncio.to_thread(HazardDetector)
+    detector = await asyncio.to_thread(HazardDetector)
+    following = asyncio.create_task(follow_weights(detector))
+    try:
+        yield detector
+    finally:
+        following.cancel()
 
 
 @on(MotionBurst, uses=open_detector, batch=4)
@@ -195,12 +257,12 @@ async def detect(events: Sequence[MotionBurst], detector: HazardDetector) -> lis
 
 
 def _detect(events: Sequence[MotionBurst], detector: HazardDetector) -> list[HazardSeen]:
-    told = [
-        _believe(event, confirmed, detector) for event, confirmed in zip(events, detector.look(events), strict=True)
-    ]
-    again = [i for i, hazards in enumerate(told) if not hazards]
-    for i, confirmed in zip(again, detector.look_closer([events[i] for i in again]), strict=True):
-        told[i] = _believe(events[i], confirmed, detector)
+    told: list[list[HazardSeen]] = [[] for _ in events]
+    # Each look costs more than the one before it, and is taken where those proved nothing.
+    for look in (detector.look, detector.look_closer, detector.look_at_people):
+        again = [i for i, hazards in enumerate(told) if not hazards]
+        for i, confirmed in zip(again, look([events[i] for i in again]), strict=True):
+            told[i] = _believe(events[i], confirmed, detector)
     return [event for hazards in told for event in hazards]
 
 

@@ -41,10 +41,11 @@ def keep_overlapping(found: Sequence[Detection], where: Box, moved: Box) -> list
 
     The rest stood there all the while: seen so large, a planter looks like anything.
     """
-    return [d for d in (_placed(each, where) for each in found) if d.box.iou(moved) > 0]
+    return [d for d in (placed(each, where) for each in found) if d.box.iou(moved) > 0]
 
 
-def _placed(found: Detection, where: Box) -> Detection:
+def placed(found: Detection, where: Box) -> Detection:
+    """What was found in a part, in fractions of the whole frame."""
     width, height, box = where.x2 - where.x1, where.y2 - where.y1, found.box
     x1, x2 = (min(1.0, where.x1 + x * width) for x in (box.x1, box.x2))
     y1, y2 = (min(1.0, where.y1 + y * height) for y in (box.y1, box.y2))

@@ -47,9 +47,17 @@ def main() -> int:
         secrets = make_secrets(folder)
         amqp, management, metrics = stack.enter_context(rabbitmq(folder / "rabbit", secrets / "definitions.json"))
         database = stack.enter_context(mariadb(folder / "mysql", read(secrets / "mysql.env")))
-        broker = read(secrets / "broker.env")["BONGSU_BROKER_URL"].replace("rabbitmq:5672", f"127.0.0.1:{amqp}")
+        # As in the cluster: to each its own user, by the name of its container.
+        own = {
+            path.stem.removeprefix("broker-"): {
+                name: value.replace("rabbitmq:5672", f"127.0.0.1:{amqp}") for name, value in read(path).items()
+            }
+            for path in secrets.glob("broker-*.env")
+        }
+        for service, keys in (("caption", "key"), ("map", "public"), ("post", "public")):
+            own[service] |= read(secrets / f"caption-{keys}.env")
         url = read(secrets / "database.env")["BONGSU_DATABASE_URL"].replace("mysql:3306", f"127.0.0.1:{database}")
-        run = Containers(stack, folder, tag, {"BONGSU_BROKER_URL": broker, "BONGSU_DATABASE_URL": url})
+        run = Containers(stack, folder, tag, {"BONGSU_DATABASE_URL": url}, own)
         queues = declared_queues()
         run.once("function", "topology", ["bongsu", "topology", "apply", *queues])
         run.once("api", "migration", ["bongsu", "db", "upgrade"])
@@ -190,7 +198,15 @@ def check_metrics(port: int) -> None:
 class Containers:
     """The images, started as the manifests start them."""
 
-    def __init__(self, stack: contextlib.ExitStack, folder: Path, tag: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        stack: contextlib.ExitStack,
+        folder: Path,
+        tag: str,
+        environment: dict[str, str],
+        own: dict[str, dict[str, str]],
+    ) -> None:
+        self._own = own
         self._stack, self._tag, self._environment = stack, tag, environment
         self._site, self._snapshots = folder / "site", folder / "snapshots"
         self._site.mkdir()
@@ -244,7 +260,12 @@ class Containers:
             return bool(answer.read(2) == b"\xff\xd8")
 
     def _options(self, name: str, more: dict[str, str] | None = None) -> list[str]:
-        environment = {**self._environment, "BONGSU_SNAPSHOT_URL": "/snapshots", **(more or {})}
+        environment = {
+            **self._environment,
+            "BONGSU_SNAPSHOT_URL": "/snapshots",
+            **self._own.get(name, {}),
+            **(more or {}),
+        }
         options = ["--name", f"together-{os.getpid()}-{name}", "--network", "host", "--read-only", "--tmpfs", "/tmp"]
         options += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", "10001:10001"]
         options += ["-v", f"{self._snapshots}:/snapshots", "-v", f"{self._site}:/site:ro"]

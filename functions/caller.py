@@ -21,6 +21,7 @@ class Caller:
     """Whatever a handler does, its caller gets events or an `Exception`, and in time."""
 
     def __init__(self, subscription: Subscription) -> None:
+        """Call the handler of this subscription."""
         self._handler = subscription.handler
         self._timeout_s = subscription.timeout_s
         self._is_async = inspect.iscoroutinefunction(subscription.handler)

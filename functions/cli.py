@@ -284,7 +284,8 @@ def _function_new(name: str, types: tuple[str, ...], into: Path) -> int:
         print(f"wrote {path.absolute()}")
     if scaffold.is_checkout(into):
         print(f"next: edit notify/{name}.py, run its test (make test), then `make run` scales it like the others")
-        print("for a cluster: name the manifest in keda/Kustomization and its queues in k8s/base/topology.yaml")
+        print("for a cluster: name the manifest in keda/Kustomization and in it what it publishes (bongsu/publishes),")
+        print("then make generate: its queues, its broker user and that user's rights")
     else:
         print(f"next: edit {name}.py, run its test there (python -m pytest), then `bongsu run` there scales it too")
     return 0

@@ -27,6 +27,7 @@ class Retry(Exception):
     """Raised by a handler: deliver the event again, `after` seconds from now, until the delivery limit is reached."""
 
     def __init__(self, reason: str, *, after: float = 5.0) -> None:
+        """Take the reason, for log and dead letter, and the seconds to wait (`after`, 300 at most)."""
         super().__init__(reason)
         self.reason = reason
         self.after_s = after
@@ -36,6 +37,7 @@ class Reject(Exception):
     """Raised by a handler: no retry can help, keep the event as a dead letter with this reason."""
 
     def __init__(self, reason: str) -> None:
+        """Take the reason, for log and dead letter."""
         super().__init__(reason)
         self.reason = reason
 
@@ -114,10 +116,21 @@ def load_function(target: str) -> Function:
     Raises:
         DeclarationError: it cannot be imported, declares no handler, or two handlers take the same type.
     """
-    module = _import_file(Path(target)) if target.endswith(".py") else _import_module(target)
-    name = module.__name__.rpartition(".")[2]
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
-        raise DeclarationError(f"function name {name!r} must be lower case letters, digits and _: rename the file")
+    return collect_function(_import_file(Path(target)) if target.endswith(".py") else _import_module(target), target)
+
+
+def collect_function(module: ModuleType, target: str = "") -> Function:
+    """The function that a module declares: all handlers in it, under the last part of its name.
+
+    Args:
+        module: an imported module or package.
+        target: how messages call it; its own name, if not given.
+
+    Raises:
+        DeclarationError: it declares no handler, two handlers take the same type, or its name cannot be a function's.
+    """
+    target = target or module.__name__
+    name = _require_name(module.__name__.rpartition(".")[2], "rename the file")
     # A package may import its handler only when it is asked for, and says so in `__all__`.
     values = [getattr(module, name, None) for name in dict.fromkeys([*vars(module), *getattr(module, "__all__", ())])]
     found = [getattr(value, _ATTRIBUTE, None) for value in values if inspect.isroutine(value)]
@@ -129,6 +142,25 @@ def load_function(target: str) -> Function:
     if twice:
         raise DeclarationError(f"{target} has two handlers for {', '.join(twice)}: keep one, it may call the other")
     return Function(name, subscriptions)
+
+
+def function_of(handler: Callable[..., Any]) -> Function:
+    """One decorated handler as a function of its own, named after it.
+
+    Raises:
+        DeclarationError: it is not decorated with `@on`, or its name cannot be a function's.
+    """
+    subscription = getattr(handler, _ATTRIBUTE, None)
+    name = getattr(handler, "__name__", repr(handler))
+    if subscription is None:
+        raise DeclarationError(f'{name} is not a handler: decorate it with @on("accident")')
+    return Function(_require_name(name, "rename the handler"), (subscription,))
+
+
+def _require_name(name: str, fix: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
+        raise DeclarationError(f"function name {name!r} must be lower case letters, digits and _: {fix}")
+    return name
 
 
 def _names(type_: str | type[Event]) -> tuple[str, ...]:

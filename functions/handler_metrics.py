@@ -21,6 +21,7 @@ class HandlerMetrics:
     """The account of one function in this process. Every event is in the metrics, whatever is in the log."""
 
     def __init__(self, function: str) -> None:
+        """Keep account of the function of that name."""
         self._function = function
         # Looking up a metric by its labels costs more than counting, and these are the same for every event.
         self._handler_seconds = telemetry.handler_seconds.labels(function)

@@ -28,6 +28,7 @@ class PrefetchController:
     """
 
     def __init__(self, consumer: Consumer, *, size: int = LEAST, is_fixed: bool = False) -> None:
+        """Fit the prefetch of this consumer, which begins at `size`; `is_fixed` leaves it there."""
         self._consumer = consumer
         self._is_fixed = is_fixed
         self._size = size

@@ -16,7 +16,7 @@ import structlog
 
 from functions import telemetry
 from functions.backoff import backoff_s
-from functions.broker import Broker, BrokerError, Consumer, Delivery, QueueDiffers, TooLarge, Unroutable, connect
+from functions.broker import Broker, BrokerError, Consumer, Delivery, TooLarge, Unroutable, connect
 from functions.caller import Caller, Overdue
 from functions.event import DecodeError, Event, Stage, decode, encode, utc_now
 from functions.function import DeclarationError, Function, Reject, Retry, Subscription, load_function
@@ -174,10 +174,7 @@ async def _connect(url: str, stopping: asyncio.Event) -> Broker | None:
 
 async def _declare(broker: Broker, names: Sequence[str]) -> None:
     """Create the queues that are missing; one with other limits than ours is no reason to leave its events waiting."""
-    try:
-        await broker.declare(queues(names))
-    except QueueDiffers as error:
-        log.warning("queue_differs", reason=str(error))
+    await broker.ensure(queues(names))
 
 
 class _Worker:

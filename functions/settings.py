@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -15,6 +16,35 @@ from functions.topology import MOTION, burst_queue, read_regions
 
 class SettingsError(ValueError):
     """A variable of the environment cannot be used; the message names it, its value and the fix."""
+
+
+class Secret:
+    """A value that no log, error or `repr` shows; `reveal` gives it. A field of this type is one line of text.
+
+    It is read from its variable, or from the file that `<VARIABLE>_FILE` names: `BONGSU_X_API_SECRET_FILE`.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str = "") -> None:
+        """Keep the value; empty for none."""
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself; empty where none was given."""
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret(…)" if self._value else "Secret()"
 
 
 class Environment(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"):
@@ -31,6 +61,7 @@ class Settings(Environment, frozen=True):
     """What every worker reads."""
 
     broker_url: str = "sqlite:///state/broker.db"
+    """The broker: `amqp://…`, `amqps://…`, `sqlite:///file` or `memory://` (one process alone)."""
     grace_s: float = 25.0
     """How long a worker may take to finish what it has in hand after SIGTERM."""
     buffer_dir: str = ""
@@ -48,7 +79,9 @@ class Settings(Environment, frozen=True):
     metrics_port: int | None = None
     """Port of `/metrics` and `/healthz`; none are served without it."""
     log_format: str = "json"
+    """How logs are written: json or console."""
     log_level: str = "info"
+    """The least of debug, info, warning and error that is logged."""
 
     @property
     def region_names(self) -> tuple[str, ...]:
@@ -90,16 +123,78 @@ def load() -> Settings:
     return read(Settings)
 
 
-def read(kind: type[_E]) -> _E:
+def read(kind: type[_E], *, without_secrets: bool = False) -> _E:
     """Read a part of the environment; a variable that is empty counts as not given.
 
+    Args:
+        kind: the settings as a class; a field without a default must be given.
+        without_secrets: leave all fields of type `Secret` empty, for a rehearsal that needs none.
+
     Raises:
-        SettingsError: a value cannot be used.
+        SettingsError: a value is missing or cannot be used.
     """
-    given = {name: value for name in kind.__struct_encode_fields__ if (value := os.environ.get(name))}
+    given: dict[str, Any] = {}
+    for field in msgspec.structs.fields(kind):
+        name = field.encode_name
+        if field.type is not Secret:
+            value: Any = os.environ.get(name)
+        else:
+            value = Secret() if without_secrets else _read_secret(name)
+        if value or (without_secrets and field.type is Secret):
+            given[name] = value
+        elif field.required:
+            file = f", or {name}_FILE to a file that holds it" if field.type is Secret else ""
+            raise SettingsError(f"{name} is not set: set it{file}")
     try:
-        return msgspec.convert(given, kind, strict=False, dec_hook=lambda wanted, value: wanted(value))
+        return msgspec.convert(given, kind, strict=False, dec_hook=_as)
     except msgspec.ValidationError as error:
         # msgspec ends with `$.NAME` what it refuses itself; what __post_init__ refuses names the variable already.
         name = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else ""
         raise SettingsError(f"{name}: got {given.get(name)!r}: {error}" if name else str(error)) from None
+
+
+def unknown_variables() -> dict[str, str]:
+    """Variables `BONGSU_*` that nothing reads, each with the nearest name that is known, or "" where none is near.
+
+    Known are those of all rooms and those of the `Environment` classes that this process has declared itself.
+    """
+    # Here, not above: most environments have none, and a cold start is short.
+    from functions.variables import KNOWN
+
+    names = [name for name in os.environ if name.startswith("BONGSU_") and name not in KNOWN]
+    if not names:
+        return {}
+    from difflib import get_close_matches
+
+    known = KNOWN | _declared(Environment)
+    short = {name.removeprefix("BONGSU_"): name for name in known}  # the prefix alone would make all of them alike
+    unknown = [name for name in names if name not in known]
+    nearest = {name: get_close_matches(name.removeprefix("BONGSU_"), short, n=1, cutoff=0.75) for name in unknown}
+    return {name: short[found[0]] if found else "" for name, found in nearest.items()}
+
+
+def _declared(kind: type[Environment]) -> set[str]:
+    names = set()
+    for field in msgspec.structs.fields(kind):
+        names |= {field.encode_name, f"{field.encode_name}_FILE"} if field.type is Secret else {field.encode_name}
+    return names.union(*map(_declared, kind.__subclasses__()))
+
+
+def _as(wanted: type[Any], value: Any) -> Any:
+    return value if isinstance(value, wanted) else wanted(value)
+
+
+def _read_secret(name: str) -> Secret:
+    value, file = os.environ.get(name, ""), os.environ.get(f"{name}_FILE", "")
+    if value and file:
+        raise SettingsError(f"{name} and {name}_FILE are both set: keep one")
+    if file:
+        try:
+            value = Path(file).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not text"
+            raise SettingsError(f"{name}_FILE: cannot read {file!r}: {reason}") from None
+    value = value.strip()
+    if value and not value.isprintable():
+        raise SettingsError(f"{name} must be one line")
+    return Secret(value)

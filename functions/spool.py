@@ -37,7 +37,8 @@ class Spool:
 
     def __init__(self, folder: Path, *, max_bytes: int, max_age_s: float) -> None:
         """Use this folder; what an earlier process left in it is still there."""
-        folder.mkdir(parents=True, exist_ok=True)
+        # Its frames are unredacted: nobody else on this machine may read them.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._max_bytes = max_bytes
         self._max_age_s = max_age_s
@@ -69,6 +70,7 @@ class Spool:
         partial = path.with_suffix(".partial")
         try:
             # Written beside and renamed: a reader never sees half of an event.
+            partial.touch(mode=0o600)
             partial.write_bytes(encode(event).body)
             partial.replace(path)
         except OSError as error:

@@ -17,7 +17,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from functions.event import Event, Stage
-from functions.settings import Settings, SettingsError, load
+from functions.settings import Settings, SettingsError, load, unknown_variables
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
 
@@ -48,6 +48,7 @@ def start(service: str) -> None:
     """
     settings = load()
     _configure_logs(service, settings)
+    _warn_of_unknown_variables()
     if settings.metrics_port is not None:
         _serve(settings.metrics_port)
 
@@ -98,6 +99,16 @@ def render_metrics() -> tuple[bytes, str]:
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return prometheus_client.generate_latest(registry), prometheus_client.CONTENT_TYPE_LATEST
+
+
+def _warn_of_unknown_variables() -> None:
+    log = structlog.get_logger()
+    for name, nearest in unknown_variables().items():
+        if nearest:
+            log.warning("setting_unknown", variable=name, nearest=nearest)
+        else:
+            # It may be the setting of a function or channel that runs elsewhere with the same environment.
+            log.info("setting_unknown", variable=name, nearest=None)
 
 
 def _configure_logs(service: str, settings: Settings) -> None:

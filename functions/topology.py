@@ -12,6 +12,8 @@ EDGE_QUEUES = (MOTION, "camera.map")
 """What an edge worker publishes to: it declares them, so that nothing it says is unroutable before a reader ran."""
 DEAD = f"{EXCHANGE}.dead"
 """Where every dead letter is kept, whatever queue it died in."""
+REQUEUE = f"{EXCHANGE}.requeue"
+"""Where a message goes that is to wait in one queue alone, by that queue's name: given back, or replayed."""
 DELAYS_S = (1, 2, 5, 10, 30, 60, 300)
 """How long a retry may be parked. RabbitMQ expires messages at a queue's head only, so each delay has its own queue."""
 REGION_WAIT_S = 10.0
@@ -49,6 +51,11 @@ def delay(after_s: float) -> int:
 def delay_name(delay_s: int) -> str:
     """The queue in which retries wait for so many seconds."""
     return f"{EXCHANGE}.delay.{delay_s}s"
+
+
+def retry_name(delay_s: int) -> str:
+    """The exchange that leads to that queue; a message's routing key there is the queue it returns to."""
+    return f"{EXCHANGE}.retry.{delay_s}s"
 
 
 def read_regions(text: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`make secrets ENV=local`: makes passwords once, and writes the files that an overlay turns into Secrets.
+"""`make secrets ENV=local`: makes passwords and keys once, and writes the files that an overlay turns into Secrets.
 
 What is random is in `secrets/passwords.env` and nowhere else decided: change it there, run this again. Files that hold
 what only you know (cameras, buckets) are copied once and then yours; `--check` names those that are still the example.
@@ -14,8 +14,13 @@ import secrets
 import sys
 from pathlib import Path
 
+# As functions/signature.py spells them: this file needs no package of ours, so that it runs where none is installed.
+PRIVATE, PUBLIC = "bongsu-caption-private-", "bongsu-caption-public-"
 OVERLAYS = Path(__file__).resolve().parent / "overlays"
-_PASSWORD = re.compile(r"<(hash of )?([a-z]+)-password>")
+_PASSWORD = re.compile(r"<(hash of )?([a-z0-9_]+)-password>")
+_KEY = re.compile(r"<(private|public) caption key>")
+_CAPTION_KEY = "caption_key"
+"""The key that the captioner signs with. Readers accept it and every other key whose name begins like it."""
 _BLANK = re.compile(r"<[^>\n]+>")
 
 
@@ -30,8 +35,9 @@ def write_secrets(folder: Path) -> list[Path]:
     for example in sorted(folder.glob("*.example")):
         text = example.read_text()
         path = example.with_suffix("")
-        if _PASSWORD.search(text):
+        if _PASSWORD.search(text) or _KEY.search(text):
             text = _PASSWORD.sub(lambda match: _password(passwords, match), text)
+            text = _KEY.sub(lambda match: _caption_key(passwords, is_private=match[1] == "private"), text)
         elif path.exists():
             continue
         if not path.exists() or path.read_text() != text:
@@ -66,6 +72,27 @@ def _password(passwords: dict[str, str], match: re.Match[str]) -> str:
     value = passwords.setdefault(match[2], secrets.token_urlsafe(24))
     # The salt is made from the password, so that the same password gives the same file.
     return hashed(value, hashlib.sha256(b"bongsu" + value.encode()).digest()[:4]) if match[1] else value
+
+
+def _caption_key(passwords: dict[str, str], *, is_private: bool) -> str:
+    """The key that captions are signed with, or the public keys that readers accept."""
+    own = passwords.setdefault(_CAPTION_KEY, secrets.token_urlsafe(32))
+    if is_private:
+        return f"{PRIVATE}{own}"
+    names = sorted(name for name in passwords if name.startswith(_CAPTION_KEY))
+    return ",".join(_public(name, passwords[name]) for name in names)
+
+
+def _public(name: str, key: str) -> str:
+    try:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    except ImportError:
+        raise ValueError("the captioner's key needs the package cryptography: pip install cryptography") from None
+    raw = base64.urlsafe_b64decode(key + "=" * (-len(key) % 4))
+    if len(raw) != 32:
+        raise ValueError(f"passwords.env: {name}: must be 43 characters of base64: remove it, and one is made")
+    public = Ed25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw()
+    return f"{PUBLIC}{base64.urlsafe_b64encode(public).decode().rstrip('=')}"
 
 
 def _read_passwords(path: Path) -> dict[str, str]:

@@ -3,9 +3,11 @@
 REGISTRY ?= bongsu
 TAG      ?= 0.1.0
 ENV      ?= local
-IMAGES   ?= motion detect function caption api
+SESSIONS ?= off
+IMAGES   ?= motion detect function caption api $(if $(filter-out off,$(SESSIONS)),sessions)
+export SESSIONS
 
-.PHONY: build push images up down secrets render deploy undeploy status logs restore savings
+.PHONY: build push images up down secrets render deploy undeploy status logs dead restore savings
 
 build: ## Build the images: REGISTRY=, TAG=, IMAGES="motion detect function caption api fleet detect-cuda"
 	@for image in $(IMAGES); do \
@@ -32,13 +34,13 @@ up: ## Run all images on this host with docker compose, nothing scaled: CAMERAS=
 down: ## Stop what make up started; its volumes stay
 	@$(COMPOSE) down
 
-secrets: ## Make passwords for ENV=local|edge, and the files that hold them (never in git)
-	@$(PYTHON) k8s/credentials.py $(ENV)
+secrets: $(STAMP) ## Make passwords and keys for ENV=local|edge, and the files that hold them (never in git)
+	@$(BIN)/python k8s/credentials.py $(ENV)
 
 render: ## Print what make deploy would apply
 	@sh k8s/deploy.sh render $(ENV) $(REGISTRY) $(TAG)
 
-deploy: ## Put the relay on the cluster of kubectl's context: ENV=local|edge, REGISTRY=, TAG=
+deploy: ## Put the relay on the cluster of kubectl's context: ENV=local|edge, REGISTRY=, TAG=, SESSIONS=on
 	@sh k8s/deploy.sh deploy $(ENV) $(REGISTRY) $(TAG)
 
 undeploy: ## Take it off again; volumes stay, unless VOLUMES=delete
@@ -49,6 +51,9 @@ status: ## Show what runs on the cluster, what waits in the queues
 
 logs: ## Follow the logs of one function: F=post
 	@sh k8s/deploy.sh logs $(ENV) $(F)
+
+dead: ## Look at the cluster's dead letters: ARGS="list", "show ID", "replay ID" or "replay --all"
+	@sh k8s/deploy.sh dead $(ENV) $(ARGS)
 
 restore: ## Read a nightly dump back into the database: FILE=bongsu-….sql.gz
 	@sh k8s/deploy.sh restore $(ENV) $(FILE)

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from functions.settings import SettingsError
+from functions.signature import new_private_key, public_key_of
+
 _NEEDED_BYTES = 100_000_000
-_FOLDERS = ("snapshots", "logs", "prometheus")
-_FILES = ("broker.db", "bongsu.db", "run.lock", "scale.json")
+_FOLDERS = ("snapshots", "logs", "prometheus", "sessions")
+_FILES = ("broker.db", "bongsu.db", "run.lock", "scale.json", "caption.key")
 """Prefixes of our files' names: SQLite adds further files beside its own."""
 
 
@@ -44,6 +47,10 @@ class State:
     @property
     def logs(self) -> Path:
         return self.root / "logs"
+
+    @property
+    def caption_key(self) -> Path:
+        return self.root / "caption.key"
 
     @property
     def status_file(self) -> Path:
@@ -86,6 +93,25 @@ def open_state(root: Path) -> tuple[State, IO[str]]:
             "free some space or choose another folder"
         )
     return state, lock
+
+
+def caption_keys(state: State) -> tuple[str, str]:
+    """The captioner's key pair of this machine, made at the first run: the private key, then the public one.
+
+    Raises:
+        StateError: the file cannot be used.
+    """
+    path = state.caption_key
+    try:
+        if not path.exists():
+            partial = path.with_suffix(".partial")
+            partial.touch(mode=0o600)
+            partial.write_text(new_private_key() + "\n", encoding="ascii")
+            partial.replace(path)
+        private = path.read_text(encoding="ascii").strip()
+        return private, public_key_of(private)
+    except (OSError, UnicodeDecodeError, SettingsError) as error:
+        raise StateError(f"{path}: {error}: delete it, and a new key is made") from None
 
 
 def _close_to_others(root: Path) -> None:

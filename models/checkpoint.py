@@ -1,8 +1,9 @@
 """Reads `.pt` files into torch networks, for training, export and the torch backend. Needs the `train` extra.
 
-Two kinds hold tensors only, and are read with `weights_only`, which cannot run code: our own (`write_state`), and a
-bare state dict of YOLOv8 on COCO. The third, an ultralytics checkpoint, is a pickle and may run code; it is opened only
-on request. All are read only if their sha256 is recorded.
+Three kinds hold tensors and plain values only, and are read with `weights_only`, which cannot run code: our own
+(`write_state`), the state of an unfinished run (its moving average), and a bare state dict of YOLOv8 on COCO. The
+fourth, an ultralytics checkpoint, is a pickle and may run code; it is opened only on request. All are read only if
+their sha256 is recorded.
 """
 
 from __future__ import annotations
@@ -82,6 +83,9 @@ def read_checkpoint(path: Path, *, pickles: bool = False) -> Checkpoint:
     except Exception as error:  # torch raises many kinds of errors for a broken file
         raise ModelError(f"{path} is not a valid PyTorch checkpoint: {error}") from error
     try:
+        if "average" in stored:
+            average = stored["average"]
+            return Checkpoint(_built(average, int(average["model.22.cv3.0.2.weight"].shape[0])), 0)
         if "state" in stored:
             return Checkpoint(_built(stored["state"], int(stored["classes"])), int(stored["size_px"]))
         return Checkpoint(_built(stored, _COCO_CLASSES), 0)
@@ -123,6 +127,13 @@ def as_yolo(network: Any) -> Any:
     network.task, network.args = "detect", yolo.model.args
     yolo.model = network
     return yolo
+
+
+def untrained(size: str) -> Any:
+    """A YOLOv8 of that size (`n`, `s`, `m`) for the hazards, with weights of chance."""
+    network = DetectionModel(f"yolov8{size}.yaml", nc=len(HAZARDS), verbose=False)
+    network.names = dict(enumerate(HAZARDS))
+    return network
 
 
 def write_state(network: Any, size_px: int, path: Path) -> None:

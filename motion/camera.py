@@ -18,6 +18,8 @@ SENSITIVITIES = {"low": 0.2, "medium": 0.5, "high": 0.8}
 WEBCAM = re.compile(r"(?:webcam:)?(\d{1,3})")
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+# User and password, a host or an IPv6 address in brackets, a port.
+_AUTHORITY = re.compile(r"(?:[^/?#\s]*@)?(?:\w[\w.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?=[/?#]|$)")
 
 
 def _named_sensitivity(value: object) -> object:
@@ -51,6 +53,9 @@ def _camera_url(value: object) -> object:
         text = scheme[1].lower() + text[scheme.end(1) :]  # FFmpeg knows it in lower case only
     if scheme is not None and (problem := _unencoded(text)):
         raise ValueError(problem)
+    if scheme is not None and not _AUTHORITY.match(text, scheme.end()):
+        # It is not shown: where a password is not encoded, a part of it stands where the host should be.
+        raise ValueError("must name a host, and perhaps a port, like 192.0.2.10:554 or [2001:db8::7]")
     if text.startswith("webcam:") and not WEBCAM.fullmatch(text):
         raise ValueError("must be webcam: and the number of the camera, as in webcam:0")
     return text
@@ -170,7 +175,7 @@ class Defaults(_Model):
     standing_s: Annotated[float, Field(ge=0, le=3600, strict=True)] = 20.0
     """For so long what came in and stands still counts as motion; then it is part of the scene."""
     frozen_s: Annotated[float, Field(ge=0, le=86400, strict=True)] = 120.0
-    """After so long without the least change, noise included, a picture is reported as frozen; 0 for never."""
+    """Seconds without the least change, noise included, after which a picture counts as frozen; 0 for never."""
 
 
 class Camera(Defaults):
@@ -182,7 +187,7 @@ class Camera(Defaults):
     """A smaller stream of the same camera, in which motion is looked for; the pictures are those of `url`."""
     place: Place
     zones: Annotated[tuple[Zone, ...], Field(max_length=16)] = ()
-    """Named parts of the picture; where two overlap, the first is named."""
+    """Named parts of the picture; where two overlap, captions name the first."""
 
 
 class Cameras(_Model):

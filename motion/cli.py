@@ -66,8 +66,10 @@ def check_cameras(
                 small = open_(camera.detect_url.get_secret_value(), camera.max_latency_s)
                 seen = replace(seen, decoding=f"{small.decoding} (detect_url, {small.width}x{small.height})")
             if thumbnails is not None:
-                thumbnails.mkdir(parents=True, exist_ok=True)
+                # For the operator's eyes: nothing is redacted in them.
+                thumbnails.mkdir(mode=0o700, parents=True, exist_ok=True)
                 path = thumbnails / f"{camera.id}.jpg"
+                path.touch(mode=0o600)
                 path.write_bytes(seen.picture.jpeg(_THUMBNAIL_WIDTH, _THUMBNAIL_QUALITY))
             findings[index] = Finding(seen)
         except StreamError as error:

@@ -68,7 +68,8 @@ def _container(url: str) -> Any:
     if webcam is not None:
         return _open(f"/dev/video{webcam}", "v4l2", {})
     if is_file(url):
-        return _open(url, None, {})
+        # FFmpeg takes the part before a colon in a file's name for a protocol.
+        return _open(f"file:{url}", None, {})
     try:
         return _open(url, None, _RTSP)
     except StreamError as error:

@@ -14,7 +14,7 @@ import structlog
 from prometheus_client import Counter
 
 from functions import telemetry
-from functions.broker import Broker, BrokerError, QueueDiffers, TooLarge
+from functions.broker import Broker, BrokerError, TooLarge
 from functions.event import CameraStatus, Message, MotionBurst, encode, new_id, utc_now
 from functions.spool import Spool
 from functions.topology import EDGE_QUEUES, MOTION, burst_queue, queue, queues
@@ -153,11 +153,7 @@ class Outbox:
                 broker = await self._connect()
             try:
                 async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
-                    await broker.declare(
-                        queues([*EDGE_QUEUES, *(burst_queue(r, self._regions) for r in self._regions)])
-                    )
-            except QueueDiffers as error:
-                log.warning("queue_differs", reason=str(error))
+                    await broker.ensure(queues([*EDGE_QUEUES, *(burst_queue(r, self._regions) for r in self._regions)]))
             except BaseException:
                 with suppress(BrokerError, OSError):
                     await broker.close()

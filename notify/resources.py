@@ -8,8 +8,12 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import structlog
+from prometheus_client import Counter
 
 from functions.backoff import backoff_s
+from functions.event import Captioned
+from functions.function import Reject
+from functions.signature import SignatureError, Verifier
 
 if TYPE_CHECKING:
     from store import Store
@@ -20,6 +24,8 @@ LATE_IMPORTS = ("store", "store.snapshots", "sqlalchemy.dialects.sqlite.aiosqlit
 """Modules that `open_stores` imports when it is called; a parent that forks replicas imports them in advance."""
 
 log = structlog.get_logger()
+
+forged_total = Counter("bongsu_captions_forged_total", "Captioned events without the captioner's signature")
 
 RETRY_AFTER_S = 20.0
 """Retry delay after the database or the picture store fails: eight deliveries outlast a failover."""
@@ -43,6 +49,20 @@ async def open_stores() -> AsyncIterator[tuple[Store, Snapshots]]:
         yield store, snapshots
     finally:
         await store.close()
+
+
+def require_signature(event: Captioned, verifier: Verifier | None) -> None:
+    """Let a captioned event pass that the captioner signed.
+
+    Raises:
+        Reject: somebody else made or altered it.
+    """
+    try:
+        if verifier is not None:
+            verifier.require(event)
+    except SignatureError as error:
+        forged_total.inc()
+        raise Reject(str(error)) from error
 
 
 async def _wait_for_store(settings: StoreSettings) -> Store:

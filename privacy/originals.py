@@ -59,7 +59,7 @@ class Original(Struct, frozen=True):
 
 
 class Settings(Environment, frozen=True):
-    """Environment of the captioner alone; set it for no other process."""
+    """Sealed originals: for the captioner alone, no other process should be given these."""
 
     originals_url: str = ""
     """A folder, or an address that obstore opens; without it no originals are stored."""

@@ -15,16 +15,22 @@ _SOCKET_PATH_MAX = 100
 
 
 class Settings(Environment, frozen=True):
-    """The receive server's and the agent's."""
+    """What the receive server and the agent of sessions read."""
 
+    sessions_cluster: Literal["machine", "kubernetes"] = "machine"
+    """What runs workers and keeps records: this machine's agent, or a cluster by KUBECONFIG or service account."""
+    sessions_class_label: str = "bongsu/class"
+    """Label of Kubernetes nodes that names their hardware class."""
     sessions_state: str = "state/sessions"
     """Folder of the agent's socket, the logs of workers and the key that tokens are made with."""
     sessions_host: str = "127.0.0.1"
+    """Address that the receive server listens on; `0.0.0.0` is all."""
     sessions_port: int = 8090
+    """Port that the receive server listens on."""
     sessions_url: str = ""
     """Address under which clients reach the receive server, such as `https://edge.example.org`."""
     sessions_where: Literal["edge", "data-centre"] = "edge"
-    """What clients are told of where their session is."""
+    """Where sessions run, as reported to clients."""
     sessions_name: str = ""
     """Name of this receive server among those that pass sessions on; the host's name if empty."""
     sessions_ask: Literal["key", "open"] = "key"
@@ -38,6 +44,7 @@ class Settings(Environment, frozen=True):
     sessions_classes: str = ""
     """Hardware classes that this machine has, such as `xavier`, separated by commas."""
     sessions_gpu: bool = False
+    """Whether this machine has a GPU that workers may use."""
     sessions_wait_s: float = 5.0
     """How long a POST may wait for a worker that starts."""
     sessions_idle_s: float = 60.0
@@ -47,7 +54,9 @@ class Settings(Environment, frozen=True):
     sessions_ttl_max_s: float = 3600.0
     """The longest that a session lives after it was asked for or extended."""
     sessions_per_client: int = 2
+    """Sessions that one client may have at a time."""
     sessions_per_owner: int = 20
+    """Sessions that the clients of one key may have at a time, all together."""
     sessions_line_max: int = 1000
     """Sessions that wait at most."""
     sessions_upstream: str = ""
@@ -59,9 +68,13 @@ class Settings(Environment, frozen=True):
     sessions_legacy_ports: str = ""
     """Ports for clients of k8s-rcv-ml, such as `scalar=32220,image=30030,object=30040`; they need no key."""
     api_keys: str = ""
+    """File of keys, as for the map API."""
     rate_limit: float = 1200.0
+    """Requests a minute from one address or key, as for the map API."""
     trusted_proxies: str = ""
+    """Addresses or networks of our own proxies, as for the map API."""
     cors_origins: str = ""
+    """Sites whose pages may use the receive server, as for the map API."""
 
     def __post_init__(self) -> None:
         for name in ("sessions_wait_s", "sessions_idle_s", "sessions_line_s", "sessions_ttl_max_s"):

@@ -14,6 +14,7 @@ from store.cameras import Cameras
 from store.captions import Captions
 from store.database import Database
 from store.failures import SchemaError, StoreError, StoreUrlError
+from store.identity import Identity
 from store.incidents import Incidents
 from store.posts import Posts
 from store.queries import Wanted
@@ -41,6 +42,7 @@ class Store:
         self.cameras = Cameras(database)
         self.signins = SignIns(database)
         self.revisions = Revisions(database)
+        self.identity = Identity(database)
 
     @classmethod
     async def open(cls, url: str, *, quiet_s: float = 120.0) -> Self:

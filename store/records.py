@@ -43,6 +43,8 @@ class Incident:
     late: bool = False
     """Its first sighting was published late because the broker could not be reached."""
     review: Review | None = None
+    reviewed_at: datetime | None = None
+    """When a review was last given or taken back."""
 
     @property
     def is_false_alarm(self) -> bool:

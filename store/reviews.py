@@ -39,12 +39,14 @@ class Reviews:
 
     @persistent
     async def withdraw(self, incident_id: int) -> Incident | None:
-        """Remove a review, as if nobody had looked; None where there is no such incident. Idempotent.
+        """Remove a review; None where there is no such incident. Idempotent.
+
+        The time is kept: a message about the removal must come after that about the review.
 
         Raises:
             StoreError: the database is not available.
         """
-        return await self._judge(incident_id, {"verdict": "", "reviewed_by": None, "review_note": None}, None)
+        return await self._judge(incident_id, {"verdict": "", "reviewed_by": None, "review_note": None}, utc_now())
 
     @persistent
     async def given(self, since: datetime | None = None) -> Sequence[tuple[Incident, Sequence[Sighting]]]:
@@ -54,7 +56,7 @@ class Reviews:
             since: only those reviewed then or later.
         """
         table, seen = schema.incidents, schema.sightings
-        judged = select(table).where(table.c.reviewed_at >= (since or schema.EPOCH))
+        judged = select(table).where(table.c.reviewed_at >= (since or schema.EPOCH), table.c.verdict != "")
         found = []
         async with self._database.read() as connection:
             for row in (await connection.execute(judged.order_by(table.c.reviewed_at, table.c.id))).all():
@@ -63,7 +65,7 @@ class Reviews:
                 found.append((read_incident(row), [read_sighting(one) for one in rows]))
         return found
 
-    async def _judge(self, incident_id: int, said: Mapping[str, str | None], at: datetime | None) -> Incident | None:
+    async def _judge(self, incident_id: int, said: Mapping[str, str | None], at: datetime) -> Incident | None:
         table = schema.incidents
         this = select(table).where(table.c.id == incident_id)
         async with self._database.write() as (connection, revision):
@@ -71,6 +73,11 @@ class Reviews:
             if row is None or all(getattr(row, name) == value for name, value in said.items()):
                 await connection.rollback()
                 return None if row is None else read_incident(row)
-            values = {**said, "reviewed_at": at, "revision": revision}
+            # Never back, if this machine's clock is.
+            values = {
+                **said,
+                "reviewed_at": at if row.reviewed_at is None else max(at, row.reviewed_at),
+                "revision": revision,
+            }
             await connection.execute(update(table).where(table.c.id == incident_id).values(**values))
             return read_incident((await connection.execute(this)).one())

@@ -18,6 +18,7 @@ def read_incident(row: Row[Any], prefix: str = "") -> Incident:
         place=Place(lat=of["lat"], lon=of["lon"], name=of["place"], region=of["region"]),
         caption=caption,
         review=_read_review(of),
+        reviewed_at=of["reviewed_at"],
         **{name: of[name] for name in _INCIDENT_FIELDS},
     )
 

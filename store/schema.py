@@ -40,7 +40,7 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else EPOCH + timedelta(microseconds=value)
 
 
-VERSION = "0003"
+VERSION = "0004"
 """The last migration in `migrations/` that this schema includes."""
 
 metadata = MetaData()
@@ -156,6 +156,14 @@ counter = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("value", BigInteger, nullable=False),
+    **_EXACT,
+)
+
+site = Table(
+    "site",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("uuid", String(36), nullable=False),
     **_EXACT,
 )
 

@@ -11,6 +11,7 @@ class StoreSettings(Environment, frozen=True):
     """Addresses of the database and the snapshot store, and the time after which an incident is over."""
 
     database_url: str = "sqlite+aiosqlite:///state/bongsu.db"
+    """The database: `sqlite+aiosqlite:///file` or `mysql+aiomysql://user:password@host/name`."""
     snapshot_url: str = "state/snapshots"
     """A folder, or an address that obstore opens: `file:///…`, `s3://bucket/prefix`, …"""
     quiet_s: float = 120.0

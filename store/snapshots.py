@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Self
@@ -24,6 +25,8 @@ _DELETED_AT_ONCE = 500
 # A working bucket answers within a second. One that accepts requests and never answers would delay an alert for
 # minutes: a poster has 20 s, and one channel may take 15 of them.
 _ANSWER_S = 4.0
+_SIZES_KEPT = 10_000
+_ASKED_AT_ONCE = 16
 
 
 class SnapshotError(Exception):
@@ -46,6 +49,8 @@ class Snapshots:
     def __init__(self, store: ObjectStore, name: str) -> None:
         self._store = store
         self._name = name
+        # What is under a key never changes, so neither does its size.
+        self._sizes: dict[str, int] = {}
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -102,6 +107,24 @@ class Snapshots:
         if not _KEY.fullmatch(key):
             return None
         return await self._fetch(_small(key)) or await self._fetch(key)
+
+    async def sizes(self, keys: Iterable[str]) -> dict[str, int]:
+        """Bytes of these pictures; without those that are gone, or that the store does not tell of now."""
+        wanted = [key for key in dict.fromkeys(keys) if _KEY.fullmatch(key)]
+        turn = asyncio.Semaphore(_ASKED_AT_ONCE)
+        unknown = [key for key in wanted if key not in self._sizes]
+        if len(self._sizes) > _SIZES_KEPT:
+            self._sizes.clear()
+        await asyncio.gather(*(self._measure(key, turn) for key in unknown))
+        return {key: self._sizes[key] for key in wanted if key in self._sizes}
+
+    async def _measure(self, key: str, turn: asyncio.Semaphore) -> None:
+        from obstore.exceptions import BaseError
+
+        # A feed is whole without them, so nobody waits long or is refused for one.
+        with contextlib.suppress(BaseError, OSError):
+            async with turn, asyncio.timeout(_ANSWER_S):
+                self._sizes[key] = (await self._store.head_async(key))["size"]
 
     async def prune(self, *, max_age: timedelta | None, max_bytes: int | None, is_rehearsal: bool = False) -> Pruned:
         """Delete pictures older than `max_age`, then the oldest until the rest fit `max_bytes`. Other files stay.

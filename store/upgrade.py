@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 from typing import cast
+from uuid import uuid4
 
 from sqlalchemy import Connection, insert, inspect, select
 
@@ -31,6 +32,8 @@ def create(connection: Connection) -> None:
     schema.version.create(connection, checkfirst=True)
     if connection.execute(select(schema.version.c.version_num)).scalar_one_or_none() is None:
         connection.execute(insert(schema.version).values(version_num=schema.VERSION))
+    if connection.execute(select(schema.site.c.id)).scalar_one_or_none() is None:
+        connection.execute(insert(schema.site).values(id=1, uuid=str(uuid4())))
     if connection.execute(select(schema.counter.c.id)).scalar_one_or_none() is None:
         connection.execute(insert(schema.counter).values(id=1, value=0))
 

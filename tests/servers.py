@@ -15,6 +15,10 @@ _START_S = 300
 """RabbitMQ takes five seconds of CPU, which is minutes where twenty others want it too."""
 
 
+_OTHERS = os.environ.get("BONGSU_TEST_SERVERS", "")
+"""Where other servers than the system's are (tests/trixie.sh)."""
+
+
 class ServerError(RuntimeError):
     """A server is not installed, or did not start; the message says what to do."""
 
@@ -89,8 +93,13 @@ class Rabbit(Server):
 
     name = "rabbitmq-server"
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, has_management: bool = False) -> None:
         super().__init__(home)
+        self.management_port = free_port() if has_management else None
+        (home / "plugins").write_text("[rabbitmq_management]." if has_management else "[].")
+        (home / "rabbitmq.conf").write_text(
+            f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {self.management_port}\n" if has_management else ""
+        )
         tools = rabbit_tools()
         if tools is None:
             raise ServerError("no rabbitmq-server: apt-get install rabbitmq-server")
@@ -104,6 +113,7 @@ class Rabbit(Server):
             "RABBITMQ_MNESIA_BASE": str(home),
             "RABBITMQ_LOG_BASE": str(home),
             "RABBITMQ_FEATURE_FLAGS_FILE": str(home / "feature_flags"),
+            "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
             "HOME": str(home),  # where the Erlang cookie is
             "PATH": f"{tools}:{os.environ['PATH']}",
@@ -145,14 +155,15 @@ class MariaDB(Server):
 
     def __init__(self, home: Path) -> None:
         super().__init__(home)
-        found = shutil.which("mariadbd", path=f"/usr/sbin:{os.environ['PATH']}")
-        if found is None:
+        path = f"{_OTHERS}:/usr/sbin:{os.environ['PATH']}".lstrip(":")
+        found, install = shutil.which("mariadbd", path=path), shutil.which("mariadb-install-db", path=path)
+        if found is None or install is None:
             raise ServerError("no mariadbd: apt-get install mariadb-server")
         self._mariadbd = found
         self._data = home / "data"
         if not self._data.exists():
             subprocess.run(
-                ["mariadb-install-db", "--no-defaults", f"--datadir={self._data}", "--skip-test-db",
+                [install, "--no-defaults", f"--datadir={self._data}", "--skip-test-db",
                  "--auth-root-authentication-method=normal", *self._user()],
                 check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
@@ -178,7 +189,11 @@ class MariaDB(Server):
 def rabbit_tools() -> Path | None:
     """The folder of RabbitMQ's own scripts, if it is installed."""
     # Debian's wrappers in PATH change to a user who may not write our folder; the real scripts are beside the code.
-    found = [Path("/usr/lib/rabbitmq/bin"), Path(shutil.which("rabbitmq-server") or "/nowhere").parent]
+    found = [
+        Path(_OTHERS or "/nowhere"),
+        Path("/usr/lib/rabbitmq/bin"),
+        Path(shutil.which("rabbitmq-server") or "/nowhere").parent,
+    ]
     return next((folder for folder in found if (folder / "rabbitmq-server").is_file()), None)
 
 

@@ -30,7 +30,7 @@ from functions.event import decode, encode
 from local.manifest import read_workloads
 from notify.caption import caption, open_captioner
 from notify.map import Map, put_on_map
-from notify.channels.__init__ import Feed
+from notify.channels.feed import Feed
 from notify.post import PosterResources, post
 from pathlib import Path
 
@@ -88,6 +88,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "generated": made.stdout,
         "topology": (copy / "k8s/base/topology.yaml").read_text(),
         "docs": (copy / "docs/api.md").read_text(),
+        "rights": (copy / "k8s/overlays/local/secrets/definitions.json.example").read_text(),
     }
 
 
@@ -131,6 +132,8 @@ def test_queues_of_a_fifth_hazard_are_generated(told: dict[str, Any]) -> None:
     assert "- flood.map\n" in told["topology"]
     assert "- flood.caption\n" in told["topology"]
     assert "`flood`" in told["docs"]
+    assert "knife|flood" in told["rights"]
+    assert "flood\\\\.map" in told["rights"]
 
 
 def test_generated_parts_of_files_are_current() -> None:

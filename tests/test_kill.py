@@ -33,6 +33,7 @@ from functions import (
     utc_now,
 )
 from functions.broker import Broker, connect
+from functions.signature import Signer
 from functions.topology import queues
 
 ROOT = Path(__file__).parents[1]
@@ -160,11 +161,12 @@ async def test_map_killed_in_mid_work_keeps_every_sighting_once(tmp_path: Path, 
 
 
 async def test_post_killed_in_mid_work_posts_once(tmp_path: Path, broker: Broker) -> None:
+    signer = Signer.from_environment()
     sent = [
-        Captioned(
+        signer.sign(Captioned(
             id=e.id, hazard=e.hazard, camera=e.camera, place=e.place, captured_at=e.captured_at,
             detections=e.detections, caption=Caption("Fire", "화재"),
-        )
+        ))
         for e in fires(60)
     ]  # fmt: skip
     await broker.declare(queues(["captioned.post"]))

@@ -1,10 +1,11 @@
-"""Writes the queues of functions and the names of hazards from the code into manifests and docs (`make generate`).
+"""Writes from the code into manifests and docs: queues, broker rights, names of hazards, settings (`make generate`).
 
 `python tools/generate.py --check` changes nothing, prints the files that differ and exits with 1.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -13,13 +14,19 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
+import settings_page  # noqa: E402
+
+from functions import permissions  # noqa: E402
+from functions.event import facts  # noqa: E402
 from functions.function import load_function  # noqa: E402
 from functions.hazards import HAZARDS  # noqa: E402
 
 PIPELINE = ("detect", "map", "caption", "post")
 """Functions of Bongsu itself, in the order of the topology; others follow by name."""
+PUBLISHES = "bongsu/publishes"
+"""The annotation of a Deployment that names what its function may publish."""
 _MARKED = re.compile(r"<!-- hazards -->.*?<!-- /hazards -->")
 
 
@@ -31,9 +38,15 @@ def generate(root: Path) -> dict[Path, str]:
     names = [name for function in _in_order(queues) for name in queues[function]]
     for path, before in (("k8s/base/topology.yaml", "args:\n"), ("docker/compose.yaml", "      - apply\n")):
         files[root / path] = _write_list((root / path).read_text(), before, names)
+    services = [_service(manifests[root / "keda" / f"{function}.yaml"], queues) for function in _in_order(queues)]
+    for overlay in sorted((root / "k8s/overlays").glob("*/kustomization.yaml")):
+        files |= _write_users(overlay, services)
     hazards = f"<!-- hazards -->{', '.join(f'`{hazard}`' for hazard in HAZARDS)}<!-- /hazards -->"
     for path in sorted((root / "docs").glob("*.md")):
         files[path] = _MARKED.sub(hazards, path.read_text())
+    groups = settings_page.read_groups(root)
+    files[root / settings_page.PAGE] = settings_page.write_page(groups)
+    files[root / settings_page.NAMES] = settings_page.write_names(groups)
     return files
 
 
@@ -49,6 +62,39 @@ def _queues(manifest: str) -> tuple[str, ...]:
             if command[:3] == ["python", "-m", "functions"]:
                 return load_function(command[3]).queues
     return ()
+
+
+def _service(manifest: str, queues: dict[str, tuple[str, ...]]) -> permissions.Service:
+    """The function that a manifest starts, as the broker knows it; its annotation says what it may publish."""
+    deployment = next(d for d in yaml.safe_load_all(manifest) if d and d["kind"] == "Deployment")
+    said = deployment["metadata"].get("annotations", {}).get(PUBLISHES, "")
+    publishes = [t for name in filter(None, map(str.strip, said.split(","))) for t in _types(name)]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    target = Path(container["command"][3].removesuffix(".py").replace(".", "/")).name
+    return permissions.Service(target, queues[deployment["metadata"]["name"].replace("-", "_")], tuple(publishes))
+
+
+def _types(name: str) -> tuple[str, ...]:
+    """Event types that a name in the annotation stands for: those of a class of ours (HazardSeen), or itself."""
+    found = getattr(facts, name, None)
+    return found.types() if isinstance(found, type) and issubclass(found, facts.Event) else (name,)
+
+
+def _write_users(overlay: Path, services: list[permissions.Service]) -> dict[Path, str]:
+    """The broker's users of one overlay: their rights, the file of each service, and the Secret made of it."""
+    wanted = permissions.definitions(services)
+    secrets = overlay.parent / "secrets"
+    lists = (f'  "{key}": [\n' + ",\n".join(f"    {json.dumps(v)}" for v in wanted[key]) + "\n  ]" for key in wanted)
+    files = {secrets / "definitions.json.example": "{\n" + ",\n".join(lists) + "\n}\n"}
+    lines = []
+    for user in (u["name"] for u in wanted["users"] if u["name"] != permissions.KEDA):
+        secret = permissions.secret_name(user)
+        name = f"{secret.removeprefix('bongsu-')}.env"
+        address = f"amqp://{user}:<{permissions.password_name(user)}-password>@rabbitmq:5672/"
+        files[secrets / f"{name}.example"] = f"# What {user} signs in to RabbitMQ with.\nBONGSU_BROKER_URL={address}\n"
+        lines.append(f"  - {{name: {secret}, envs: [secrets/{name}]}}\n")
+    text = overlay.read_text()
+    return files | {overlay: re.sub(r"(?:  - \{name: bongsu-broker\b.*\n)+", "".join(lines), text)}
 
 
 def _write_triggers(manifest: str, queues: tuple[str, ...]) -> str:
@@ -85,7 +131,7 @@ def _write_list(text: str, before: str, names: list[str]) -> str:
 
 def main() -> int:
     """Write the files that differ, or with `--check` only print their names."""
-    differing = {path: text for path, text in generate(ROOT).items() if path.read_text() != text}
+    differing = {path: text for path, text in generate(ROOT).items() if not path.is_file() or path.read_text() != text}
     is_check = "--check" in sys.argv[1:]
     for path, text in differing.items():
         print(f"{path.relative_to(ROOT)}: {'differs, run make generate' if is_check else 'written'}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from fastapi import Request, Response
 from fastapi.exceptions import HTTPException
+from fastapi.responses import JSONResponse
 
 from web.site import Site
 
@@ -16,7 +17,15 @@ _BODY_MAX = 16_384
 T = TypeVar("T")
 
 
-class GeoJson(Response):
+class Json(JSONResponse):
+    """JSON that is encoded already. FastAPI describes a model of it only where it knows the class for one of JSON."""
+
+    def render(self, content: Any) -> bytes:
+        """The body, as it is."""
+        return cast(bytes, content)
+
+
+class GeoJson(Json):
     """GeoJSON (RFC 7946)."""
 
     media_type = "application/geo+json"

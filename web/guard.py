@@ -5,6 +5,8 @@ It stands before the live stream too, so it wraps nothing that would be kept for
 
 from __future__ import annotations
 
+import base64
+import binascii
 import math
 from collections.abc import Callable
 
@@ -31,7 +33,7 @@ class RefusedError(Exception):
 
     def __init__(self, reason: str, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
-        self.reason, self.status, self.detail, self.headers = reason, status, detail, headers
+        self.reason, self.status, self.detail, self.headers = reason, status, detail, headers or {}
 
     def answer(self) -> Response:
         """What the client is told."""
@@ -48,6 +50,7 @@ class Guard:
         *,
         guarded: tuple[str, ...],
         sign_in: str,
+        basic: tuple[str, ...] = (),
         answer: Callable[[RefusedError], Response] = RefusedError.answer,
     ) -> None:
         """Stand before an application.
@@ -57,12 +60,15 @@ class Guard:
             site: its keys and limits.
             guarded: beginnings of the paths that count and need a caller; all others are open.
             sign_in: the path where a key becomes a cookie, open to those who have none yet; empty where there is none.
+            basic: beginnings of the guarded paths for feed readers and the like, which know no scheme but Basic: a 401
+                there asks for it. Its password (or its user name) is the key, for reading only. Empty: never.
             answer: tells a refusal in the service's own form.
         """
         self._app = app
         self._site = site
         self._guarded = guarded
         self._sign_in = sign_in
+        self._basic = basic
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,9 +88,21 @@ class Guard:
             # The page itself shows nothing, and is where one signs in.
             return None
         headers = Headers(scope=scope)
-        client = client_of(scope, headers, self._site)
-        bearer = _bearer(headers)
-        key = None if bearer is None else check_key(bearer, client, self._site)
+        # A browser sends it by itself once it knows it, so it must never be enough to change anything.
+        is_reading = bool(self._basic) and scope.get("method") in ("GET", "HEAD") and path != self._sign_in
+        try:
+            return await self._identify(path, headers, client_of(scope, headers, self._site), may_be_basic=is_reading)
+        except RefusedError as error:
+            # A browser would ask for a password in a window of its own, if it were the page's script that asked.
+            is_asked = is_reading and path.startswith(self._basic)
+            if error.status == 401 and is_asked and "x-requested-with" not in headers:
+                challenge = f'{error.headers["WWW-Authenticate"]}, Basic realm="bongsu", charset="UTF-8"'
+                error.headers["WWW-Authenticate"] = challenge
+            raise
+
+    async def _identify(self, path: str, headers: Headers, client: str, *, may_be_basic: bool) -> Key | None:
+        text = _bearer(headers) or (_basic_key(headers) if may_be_basic else None)
+        key = None if text is None else check_key(text, client, self._site)
         wait_s = self._site.requests.take(client if key is None else f"key {key.name}")
         if wait_s:
             raise _too_many("rate", "too many requests", wait_s)
@@ -137,15 +155,8 @@ def unknown_caller(detail: str) -> RefusedError:
 def client_of(scope: Scope, headers: Headers, site: Site) -> str:
     """Who asks, as a name for its bucket."""
     peer = scope.get("client")
-    return site.proxies.client(peer[0] if peer else "", ", ".join(headers.getlist("x-forwarded-for")))
-
-
-def is_secure(scope: Scope, headers: Headers, site: Site) -> bool:
-    """Whether the client came by https, directly or to a proxy of ours."""
-    peer = scope.get("client")
-    is_proxied = peer is not None and site.proxies.is_trusted(peer[0])
-    scheme = headers.get("x-forwarded-proto", scope["scheme"]) if is_proxied else scope["scheme"]
-    return scheme in ("https", "wss") or site.public_url.startswith("https://")
+    forwarded_for, forwarded = (", ".join(headers.getlist(name)) for name in ("x-forwarded-for", "forwarded"))
+    return site.proxies.client(peer[0] if peer else "", forwarded_for, forwarded)
 
 
 def cookie_token(headers: Headers) -> str | None:
@@ -157,6 +168,18 @@ def cookie_token(headers: Headers) -> str | None:
 def _bearer(headers: Headers) -> str | None:
     scheme, _, text = headers.get("authorization", "").partition(" ")
     return text.strip() if scheme.lower() == "bearer" else None
+
+
+def _basic_key(headers: Headers) -> str | None:
+    scheme, _, text = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, _, password = base64.b64decode(text.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        # As wrong as any other text.
+        return text
+    return password or user
 
 
 def _too_many(reason: str, what: str, wait_s: float) -> RefusedError:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+
+import structlog
+
+from web.forwarded import elements_of, hops_of, parse_address, parse_hop
+
+log = structlog.get_logger()
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # A bucket is about 200 bytes. Who is forgotten begins with a full one.
 _CLIENTS_MAX = 50_000
@@ -56,40 +61,56 @@ class Proxies:
 
     def __init__(self, networks: Iterable[str]) -> None:
         self._networks: tuple[Network, ...] = tuple(ipaddress.ip_network(network) for network in networks)
+        self._was_contradicted = False
 
     def is_trusted(self, host: str) -> bool:
         """Whether this peer is a proxy of ours."""
-        address = _parse(host)
+        address = parse_address(host)
         return address is not None and any(address in network for network in self._networks)
 
-    def client(self, peer: str, forwarded_for: str) -> str:
+    def client(self, peer: str, forwarded_for: str, forwarded: str = "") -> str:
         """Who is at the other end, as a name for its bucket.
+
+        A proxy writes one of the two headers and passes the other on as a stranger wrote it, so where they contradict
+        each other neither is believed, and the client counts as the proxy.
 
         Args:
             peer: address of the connection.
             forwarded_for: value of X-Forwarded-For; each proxy adds at its end whom it heard from.
+            forwarded: value of Forwarded (RFC 7239), likewise.
         """
+        named = self._follow(peer, hops_of(forwarded_for))
+        if forwarded:
+            other = self._follow(peer, [element.get("for", "") for element in elements_of(forwarded)])
+            if forwarded_for and named != other:
+                self._warn(peer)
+                return _household(peer)
+            named = other
+        return named
+
+    def _follow(self, peer: str, hops: Sequence[str]) -> str:
         client = peer
         # From the end: what stands before the first stranger was written by strangers.
-        for hop in reversed(forwarded_for.split(",")) if forwarded_for else ():
-            if not self.is_trusted(client) or _parse(hop.strip()) is None:
+        for hop in reversed(hops):
+            address = parse_hop(hop)
+            if not self.is_trusted(client) or address is None:
                 break
-            client = hop.strip()
+            client = str(address)
         return _household(client)
+
+    def _warn(self, peer: str) -> None:
+        if self.is_trusted(peer) and not self._was_contradicted:
+            self._was_contradicted = True
+            log.warning(
+                "forwarded_headers_differ",
+                proxy=peer,
+                fix="have the proxy remove X-Forwarded-For or Forwarded of clients",
+            )
 
 
 def _household(host: str) -> str:
     """A client's address, but of IPv6 its network: each household has 2^64 addresses."""
-    address = _parse(host)
+    address = parse_address(host)
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((address, 64), strict=False))
     return host if address is None else str(address)
-
-
-def _parse(host: str) -> Address | None:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -60,6 +61,12 @@ class Teller:
 
     quiet_s: float
     public_url: str = ""
+    """What addresses of posts begin with, its path those of incidents and cameras."""
+
+    @property
+    def prefix(self) -> str:
+        """The path of the public URL."""
+        return urlsplit(self.public_url).path
 
     def tell(self, items: Sequence[Incident | Post | Camera]) -> list[Notice]:
         """Of what changed, in its order, what readers are told."""
@@ -78,7 +85,7 @@ class Teller:
             case Incident():
                 return self._show_incident(item, item.revision)
             case Camera():
-                return Notice("camera", item.revision, msgspec.json.encode(camera_feature(item)))
+                return Notice("camera", item.revision, msgspec.json.encode(camera_feature(item, self.prefix)))
             case Post(channel="feed"):
                 told = msgspec.json.encode(feed_item(item, self.public_url))
                 return Notice("post", item.revision, told, item.incident.hazard, _position(item.incident))
@@ -86,7 +93,7 @@ class Teller:
                 return None
 
     def _show_incident(self, incident: Incident, revision: int | None) -> Notice:
-        data = msgspec.json.encode(incident_feature(incident, self.quiet_s))
+        data = msgspec.json.encode(incident_feature(incident, self.quiet_s, prefix=self.prefix))
         return Notice("incident", revision, data, incident.hazard, _position(incident))
 
 

@@ -14,10 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import cv2
+import numpy as np
+
 from functions import HAZARDS, Box
+from functions.hazards import KINDS
+from models.letterbox import Image
 
 Split = Literal["train", "val", "test"]
 NEGATIVE = "negative"
+WEAPONS = frozenset(name for name, kind in KINDS.items() if kind.is_held)
+UNKNOWN_WEAPON = "weapon"
+"""A weapon of which nobody can say whether it is a gun or a knife: it is a negative for neither."""
+LABELS = (*HAZARDS, UNKNOWN_WEAPON)
+"""What a label file may hold, by class number: the hazards, and after the last of them a weapon of unknown kind."""
 _HAIR = 1.01
 _SPLITS: dict[str, Split] = {"train": "train", "val": "val", "test": "test"}
 
@@ -28,10 +38,14 @@ class CorpusError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """One labelled hazard: its class number (an index of `HAZARDS`) and where it is."""
+    """One labelled hazard: its class number (an index of `LABELS`) and where it is."""
 
     number: int
     box: Box
+
+    def may_be(self, number: int) -> bool:
+        """Whether it is the hazard of that number, or a weapon of unknown kind that could be that hazard."""
+        return self.number == number or (LABELS[self.number] == UNKNOWN_WEAPON and LABELS[number] in WEAPONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +56,7 @@ class Sample:
         path: the picture.
         source: who collected it, the unit that is held out.
         scene: pictures of one scene are never in two splits.
-        label: the hazard that it was collected for, or "negative".
+        label: the hazard that it was collected for, "weapon" for one of unknown kind, or "negative".
     """
 
     path: Path
@@ -94,6 +108,18 @@ def read_corpus(folder: Path, *, check: bool = True) -> list[Sample]:
         _check(sample, check)
         sample.truths()
     return samples
+
+
+def read_image(sample: Sample) -> Image:
+    """Decode a picture of the corpus.
+
+    Raises:
+        CorpusError: it cannot be decoded.
+    """
+    image = cv2.imread(str(sample.path))
+    if image is None:
+        raise CorpusError(f"{sample.path} cannot be decoded")
+    return np.asarray(image, np.uint8)
 
 
 def digest(samples: Iterable[Sample]) -> str:
@@ -151,8 +177,8 @@ def _sample(folder: Path, row: dict[str, str], where: str) -> Sample:
     split = _SPLITS.get(row["split"])
     if split is None:
         raise CorpusError(f"{where}: split must be train, val or test, got {row['split']!r}")
-    if row["classes"] not in (*HAZARDS, NEGATIVE):
-        raise CorpusError(f"{where}: classes must be one of {', '.join(HAZARDS)}, {NEGATIVE}, got {row['classes']!r}")
+    if row["classes"] not in (*LABELS, NEGATIVE):
+        raise CorpusError(f"{where}: classes must be one of {', '.join(LABELS)}, {NEGATIVE}, got {row['classes']!r}")
     return Sample(folder / row["file"], split, row["source_repo"], row["scene"], row["classes"], row["sha256"])
 
 
@@ -172,12 +198,12 @@ def _truth(line: str, path: Path) -> Truth:
         number, *numbers = line.split()
         x, y, width, height = map(float, numbers)
         # What reaches a hair over the edge is cut off there; NaN is in no range.
-        if int(number) not in range(len(HAZARDS)) or not all(0 <= v <= _HAIR for v in (x, y, width, height)):
+        if int(number) not in range(len(LABELS)) or not all(0 <= v <= _HAIR for v in (x, y, width, height)):
             raise ValueError
         box = _corners(x, y, width, height)
     except ValueError:
         raise CorpusError(
-            f"{path}: a line must be 'class x y width height', class 0-{len(HAZARDS) - 1}, the others in fractions of "
+            f"{path}: a line must be 'class x y width height', class 0-{len(LABELS) - 1}, the others in fractions of "
             f"the picture, got {line!r:.120}"
         ) from None
     return Truth(int(number), box)

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from detect.rules import RULES
 from detect.training.augment import EFFECTS
-from detect.training.corpus import CorpusError, Sample, Truth, digest, read_corpus
+from detect.training.corpus import CorpusError, Sample, Truth, digest, read_corpus, read_image
+from detect.training.looks import tables
 from detect.training.scores import (
     IOUS,
     LOOSE,
@@ -26,6 +26,7 @@ from detect.training.scores import (
     at_threshold,
     average_precision,
     calibration_error,
+    count_weapons,
     match,
     reliability,
     told,
@@ -63,7 +64,9 @@ def main() -> None:
     """Print the tables, and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the corpus whose splits val and test are measured")
-    parser.add_argument("--unseen", type=Path, nargs="*", default=[], help="corpora that were no part of training")
+    parser.add_argument(
+        "--unseen", type=Path, nargs="*", default=[], help="more corpora, of which no training saw val and test, or any"
+    )
     parser.add_argument("--weights", type=Path, default=HAZARD.path)
     parser.add_argument("--against", type=Path, help="other weights, for the mAP of each set and effect beside these")
     parser.add_argument("--device", default="auto")
@@ -72,10 +75,20 @@ def main() -> None:
         "--effects", type=int, default=0, metavar="N", help="also through each effect, on about N pictures"
     )
     parser.add_argument("--effects-of", choices=["val", "test"], default="test", help="the split that they are from")
+    parser.add_argument(
+        "--looks",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="corpora of weapons, to compare whole frames, tiles and people",
+    )
+    parser.add_argument("--looks-pictures", type=int, default=0, metavar="N", help="on about N pictures; 0: on all")
     parser.add_argument("--out", type=Path, help="where to write the tables")
     chosen = parser.parse_args()
     try:
         lines = _measure(chosen)
+        for folder in chosen.looks:
+            lines += ["", *tables(folder, chosen.weights, chosen.device, chosen.looks_pictures)]
     except (CorpusError, ModelError) as error:
         parser.error(str(error))
     print("\n".join(lines))
@@ -87,7 +100,7 @@ def main() -> None:
 def _measure(chosen: argparse.Namespace) -> list[str]:
     """Lines of all tables that were asked for."""
     sets = {split: [s for s in read_corpus(chosen.data) if s.split == split] for split in ("val", "test")}
-    sets |= {f"unseen: {folder.name}": read_corpus(folder) for folder in chosen.unseen}
+    sets |= {f"unseen: {folder.name}": _unseen(read_corpus(folder)) for folder in chosen.unseen}
     network = _network(chosen.weights, chosen.threads, chosen.device)
     other = _network(chosen.against, chosen.threads, chosen.device) if chosen.against else None
     lines = [f"Weights `{chosen.weights.name}` at {network.size_px} px, measured by `make evaluate`."]
@@ -120,16 +133,10 @@ def look(samples: Sequence[Sample], finder: Finder, effect: Callable[[Image], Im
     return Looked(samples, found, [sample.truths() for sample in samples])
 
 
-def read_image(sample: Sample) -> Image:
-    """Decode a picture of the corpus.
-
-    Raises:
-        CorpusError: it cannot be decoded.
-    """
-    image = cv2.imread(str(sample.path))
-    if image is None:
-        raise CorpusError(f"{sample.path} cannot be decoded")
-    return np.asarray(image, np.uint8)
+def _unseen(samples: list[Sample]) -> list[Sample]:
+    """Of a corpus with splits, the pictures that are kept aside; of one of a single split, all."""
+    aside = [s for s in samples if s.split != "train"]
+    return aside or samples
 
 
 def mean_ap(matched: Sequence[Matched]) -> tuple[float, float]:
@@ -167,6 +174,12 @@ def _sets_table(looked: Mapping[str, Looked]) -> list[str]:
                     f"| {average_precision(loose[number])[0]:.3f} | {_number(precision)} | {_number(recall)} "
                     f"| {right} of {shown} | {wrong} of {others} |"
                 )
+        weapons = count_weapons(all_of.found, all_of.truths, {h: RULES[h].threshold for h in HAZARDS})
+        if weapons.shown:
+            rows.append(
+                f"| {name} | any weapon | | | | | | | {weapons.right} of {weapons.shown} "
+                f"| {weapons.wrong} of {weapons.absent} |"
+            )
         ap50, ap = mean_ap(matched)
         rows.append(
             f"| {name} | **all** | {sum(m.truths for m in matched)} | **{ap50:.3f}** | **{ap:.3f}** "

@@ -146,8 +146,7 @@ def quantise(source: Path, target: Path, data: Path) -> None:
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    from detect.training.corpus import read_corpus
-    from detect.training.evaluate import read_image
+    from detect.training.corpus import read_corpus, read_image
 
     samples = [s for s in read_corpus(data) if s.split == "train"]
     chosen = samples[:: max(1, len(samples) // _CALIBRATION)]

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from detect.training.augment import Boxes, zoom
-from detect.training.corpus import CorpusError, Sample, read_corpus
-from detect.training.evaluate import Finder, read_image
+from detect.training.corpus import CorpusError, Sample, Truth, read_corpus, read_image
+from detect.training.evaluate import Finder
 from functions import HAZARDS, Box, Detection
 from models.network import HAZARD, Network, Spec
 from models.registry import ModelError
@@ -52,7 +52,12 @@ def mine(sample: Sample, finder: Finder, seed: int) -> Detection | None:
     numbers: Boxes = np.array([[t.number] for t in truths], np.float32).reshape(-1, 1)
     boxes: Boxes = np.array([_middle(t.box) for t in truths], np.float32).reshape(-1, 4)
     views = [(image, numbers), *(zoom(image, numbers, boxes, rng)[:2] for _ in range(_PARTS))]
-    wrong = [d for view, there in views for d in finder([view])[0] if not (there == HAZARDS.index(d.label)).any()]
+    wrong = [
+        d
+        for view, there in views
+        for d in finder([view])[0]
+        if not any(Truth(int(n), d.box).may_be(HAZARDS.index(d.label)) for n in there.ravel())
+    ]
     return max(wrong, key=lambda d: d.confidence, default=None)
 
 

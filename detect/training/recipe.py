@@ -20,9 +20,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     Attributes:
         size_px: side of the square that the network sees.
-        hours: the run ends when another epoch would take it past this time, at whatever speed the machine has.
-        epochs: at most so many. The rate falls, and mosaics end, by the share of the time or of the epochs that is
-            left, whichever is less: a run of few epochs ends as a whole one does.
+        epochs: how long the run is. The rate falls, and mosaics end, by the share of the epochs that is left, so that a
+            run that was stopped and continued ends where an uninterrupted one would.
         pictures: drawn in one epoch, with `corpus.sampling_weights`.
         batch: pictures in one step of the optimiser.
         lr: of AdamW, after a short warm-up; falls with what is left of the run, to a fiftieth.
@@ -38,8 +37,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """
 
     size_px: Annotated[int, Meta(ge=32, multiple_of=32)] = 320
-    hours: _Positive = 1.0
-    epochs: _Count = 100
+    epochs: _Count = 40
     pictures: _Count = 1600
     batch: _Count = 16
     lr: _Positive = 0.0002

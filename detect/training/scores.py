@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from detect.training.corpus import Truth
+from detect.training.corpus import LABELS, UNKNOWN_WEAPON, WEAPONS, Truth
 from functions import HAZARDS, Detection
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -41,6 +42,8 @@ def match(
 ) -> Matched:
     """Pair detections of one hazard with labelled boxes: each box counts once, for the surest that overlaps it most.
 
+    A gun or knife found where a weapon of unknown kind is labelled may be right or wrong, so it counts as neither.
+
     Args:
         found: for each picture its detections.
         truths: for each picture what is labelled in it.
@@ -52,16 +55,19 @@ def match(
     total = 0
     for detections, labelled in zip(found, truths, strict=True):
         boxes = [t.box for t in labelled if t.number == number]
+        unknown = [t.box for t in labelled if t.number != number and t.may_be(number)]
         total += len(boxes)
         mine = sorted((d for d in detections if d.label == HAZARDS[number]), key=lambda d: -d.confidence)
         taken = np.zeros((len(boxes), len(ious)), np.bool_)
         for detection in mine:
             overlaps = np.array([detection.box.iou(box) for box in boxes])
-            confidences.append(detection.confidence)
-            hits.append(_take(overlaps, taken, ious))
+            hit = _take(overlaps, taken, ious)
+            if hit.any() or not any(detection.box.iou(box) >= LOOSE for box in unknown):
+                confidences.append(detection.confidence)
+                hits.append(hit)
     order = np.argsort(-np.asarray(confidences, np.float64), kind="stable")
-    hit = np.asarray(hits, np.bool_).reshape(len(hits), len(ious))
-    return Matched(np.asarray(confidences, np.float64)[order], hit[order], total)
+    all_hits = np.asarray(hits, np.bool_).reshape(len(hits), len(ious))
+    return Matched(np.asarray(confidences, np.float64)[order], all_hits[order], total)
 
 
 def average_precision(matched: Matched) -> Floats:
@@ -104,9 +110,41 @@ def tally(shown: Sequence[bool], told: Sequence[bool]) -> Tally:
 def told(
     found: Sequence[Sequence[Detection]], truths: Sequence[Sequence[Truth]], number: int, threshold: float
 ) -> Tally:
-    """What an alert asks, whatever the boxes: whether a hazard is told in each picture, from some confidence on."""
-    shown = [any(t.number == number for t in labelled) for labelled in truths]
-    return tally(shown, [any(d.label == HAZARDS[number] and d.confidence >= threshold for d in each) for each in found])
+    """What an alert asks, whatever the boxes: whether a hazard is told in each picture, from some confidence on.
+
+    Pictures of a weapon of unknown kind are left out for guns and knives.
+    """
+    pairs = [
+        (any(t.number == number for t in labelled), reaches_threshold(each, {HAZARDS[number]: threshold}))
+        for each, labelled in zip(found, truths, strict=True)
+        if any(t.number == number for t in labelled) or not any(t.may_be(number) for t in labelled)
+    ]
+    return tally([shown for shown, _ in pairs], [is_there for _, is_there in pairs])
+
+
+def count_weapons(
+    found: Sequence[Sequence[Detection]], truths: Sequence[Sequence[Truth]], thresholds: Mapping[str, float]
+) -> Tally:
+    """As `told`, of any weapon: a gun told where a knife is shown alerts the same people.
+
+    Args:
+        found: for each picture its detections.
+        truths: for each picture what is labelled in it.
+        thresholds: least confidence by label; weapons alone count.
+    """
+    least: dict[str, float] = {label: value for label, value in thresholds.items() if label in WEAPONS}
+    shown = [any(is_weapon(t) for t in labelled) for labelled in truths]
+    return tally(shown, [reaches_threshold(each, least) for each in found])
+
+
+def reaches_threshold(found: Sequence[Detection], thresholds: Mapping[str, float]) -> bool:
+    """Whether any detection reaches its label's threshold; labels without one do not count."""
+    return any(d.confidence >= thresholds.get(d.label, math.inf) for d in found)
+
+
+def is_weapon(truth: Truth) -> bool:
+    """Whether a gun, a knife or a weapon of unknown kind is labelled."""
+    return LABELS[truth.number] in WEAPONS or LABELS[truth.number] == UNKNOWN_WEAPON
 
 
 def reliability(matched: Sequence[Matched], bins: int = 10) -> list[tuple[float, float, int]]:

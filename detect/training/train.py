@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ from detect.training.recipe import Recipe, load_recipe
 from functions import HAZARDS
 from models.registry import WEIGHTS, ModelError, record
 
+MADE_FROM = "made_from.json"
+
 
 def main() -> None:
     """Train, or go on training."""
@@ -30,6 +33,9 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the corpus; its splits train and val are used, test is not looked at")
     parser.add_argument(
         "--weights", type=Path, default=WEIGHTS / "hazard4_320.pt", help="where to start: a recorded .pt"
+    )
+    parser.add_argument(
+        "--network", choices=["n", "s", "m"], help="begin with an untrained YOLOv8 of this size instead"
     )
     parser.add_argument("--recipe", type=Path, help="numbers that differ from those of detect/training/recipe.py")
     parser.add_argument("--final", type=Path, nargs="*", default=[], help="more corpora whose train split is added")
@@ -40,10 +46,14 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu, or the number of a GPU")
     parser.add_argument("--threads", type=int, default=0, help="of torch on a CPU")
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare pictures")
+    parser.add_argument(
+        "--hours", type=float, default=math.inf, help="stop after the epoch that passes this; the next start goes on"
+    )
     chosen = parser.parse_args()
     try:
         recipe = load_recipe(chosen.recipe) if chosen.recipe else Recipe()
-        samples = [s for folder in (chosen.data, *chosen.final) for s in read_corpus(folder)]
+        samples = read_corpus(chosen.data)
+        samples += [s for folder in chosen.final for s in read_corpus(folder) if s.split == "train"]
         hard = read_hard(chosen.hard) if chosen.hard else frozenset[str]()
     except (CorpusError, ValueError) as error:
         parser.error(str(error))
@@ -51,12 +61,13 @@ def main() -> None:
         train(
             samples,
             recipe,
-            chosen.weights,
+            chosen.network or chosen.weights,
             chosen.run,
             hard=hard,
             device=chosen.device,
             threads=chosen.threads,
             workers=chosen.workers,
+            hours=chosen.hours,
         )
     except (CorpusError, ModelError) as error:
         parser.error(str(error))
@@ -65,49 +76,64 @@ def main() -> None:
 def train(
     samples: Sequence[Sample],
     recipe: Recipe,
-    weights: Path,
+    weights: Path | str,
     run: Path,
     *,
     hard: Collection[str] = (),
     device: str = "cpu",
     threads: int = 0,
     workers: int = 1,
+    hours: float = math.inf,
 ) -> Path:
-    """Train until the recipe's time is over, or its epochs.
+    """Train until the recipe's epochs are over, from where the run in that folder was stopped.
+
+    Args:
+        samples: pictures of the splits train and val.
+        recipe: the numbers of the run, which may not change between its starts.
+        weights: where it starts: a file, or the size (n, s, m) of a YOLOv8 to begin untrained.
+        run: its folder.
+        hard: names of pictures to draw more often.
+        device: `cpu`, or the number of a GPU.
+        threads: of torch on a CPU; 0 for what torch thinks best.
+        workers: processes that prepare pictures.
+        hours: stop after the epoch that passes this; the next start goes on.
 
     Returns:
-        The best weights by the validation split, as a .pt file.
+        The best weights by the validation split so far, as a .pt file of tensors.
 
     Raises:
         CorpusError: there is nothing to train on or to validate with, or two pictures have one name.
-        ModelError: the run is finished, or the weights to start from cannot be read.
+        ModelError: the run is finished or was begun with something else, or a file of weights cannot be read.
     """
     _check(samples)
     run = run.resolve()
-    run.mkdir(parents=True, exist_ok=True)
+    if (run / "card.md").is_file():
+        raise ModelError(f"the run in {run} is finished: choose another folder with --run")
     from models import torch_setup
 
     torch_setup.prepare(threads)
-    from detect.training.trainer import HazardTrainer, has_ended, look_at_best
-    from models.checkpoint import read_checkpoint
+    from detect.training.run_state import read_state
+    from detect.training.trainer import HazardTrainer, look_at_best
+    from models.checkpoint import read_checkpoint, untrained
 
-    options = _options(recipe, run, device, workers)
-    last = run / "weights/last.pt"
-    if (run / "card.md").is_file():
-        raise ModelError(f"the run in {run} is finished: choose another folder with --run")
+    network = untrained(weights) if isinstance(weights, str) else read_checkpoint(weights, pickles=True).network
+    last, best = run / "weights/last.pt", run / "weights/best.pt"
+    record_of_run = _described_run(samples, hard, recipe, weights)
     if last.is_file():
-        options["resume"] = options["model"] = str(last)
-        _drop_half_line(run / "results.csv")
+        _compare(record_of_run, run)
     else:
         (run / "results.csv").unlink(missing_ok=True)
-        options["model"] = str(_write_start(read_checkpoint(weights, pickles=True).network, run))
-    options["data"] = str(_write_data(samples, hard, recipe, weights, run))
-    if last.is_file() and has_ended(last):
-        look_at_best(options)
-    else:
-        HazardTrainer(recipe, [s for s in samples if s.split == "train"], hard, options).train()
-    best = run / "weights/best.pt"
-    record(best)
+    options = _options(recipe, run, device, workers)
+    options["data"] = str(_write_data(samples, record_of_run, recipe, run))
+    if not last.is_file() or read_state(last).epoch + 1 < recipe.epochs:
+        training = [s for s in samples if s.split == "train"]
+        HazardTrainer(recipe, network, training, hard, options, stop_after_s=hours * 3600).train()
+    if best.is_file():
+        record(best)
+    if (done := read_state(last).epoch + 1) < recipe.epochs:
+        print(f"Stopped after epoch {done} of {recipe.epochs}: the same command goes on.")
+        return best
+    look_at_best(options)
     write_card(run)
     return best
 
@@ -123,29 +149,13 @@ def _check(samples: Sequence[Sample]) -> None:
             raise CorpusError(f"{times} pictures of the split {split!r} are called {name!r}: give each its own name")
 
 
-def _drop_half_line(path: Path) -> None:
-    """A full disk ends a file anywhere, and the next epoch would be written behind that."""
-    content = path.read_bytes() if path.is_file() else b""
-    whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
-        path.write_bytes(whole)
-
-
-def _write_start(network: Any, run: Path) -> Path:
-    """The network as ultralytics reads it, whatever kind of file it came from."""
-    from models.checkpoint import as_yolo
-
-    path = run / "start.pt"
-    as_yolo(network).save(path)
-    return path
-
-
 def _options(recipe: Recipe, run: Path, device: str, workers: int) -> dict[str, Any]:
     """The recipe in ultralytics' words."""
     return {
         "project": str(run.parent),
         "name": run.name,
         "exist_ok": True,
+        "model": "yolov8n.yaml",
         "device": device,
         "workers": workers,
         "imgsz": recipe.size_px,
@@ -168,28 +178,67 @@ def _options(recipe: Recipe, run: Path, device: str, workers: int) -> dict[str, 
         "erasing": 0.0,
         "patience": 0,
         "seed": recipe.seed,
-        "amp": device != "cpu",
+        "amp": False if device == "cpu" else "bf16",
         "plots": True,
         "val": True,
     }
 
 
-def _write_data(samples: Sequence[Sample], hard: Collection[str], recipe: Recipe, weights: Path, run: Path) -> Path:
-    """Lists for ultralytics, and what this run was made from."""
-    recipe.save(run / "recipe.json")
-    for split in ("train", "val"):
-        _link([s for s in samples if s.split == split], run / "pictures" / split)
-    made_from = {
-        "weights": {"name": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},
+def _described_run(
+    samples: Sequence[Sample], hard: Collection[str], recipe: Recipe, weights: Path | str
+) -> dict[str, Any]:
+    """What a run is made from, to be told in its card and to be the same at each of its starts."""
+    start = (
+        {"name": f"YOLOv8{weights}, untrained", "sha256": ""}
+        if isinstance(weights, str)
+        else {"name": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
+    )
+    return {
+        "weights": start,
         "train": _described([s for s in samples if s.split == "train"]),
         "val": _described([s for s in samples if s.split == "val"]),
         "hard": sorted(hard),
+        "recipe": msgspec.json.decode(msgspec.json.encode(recipe)),
     }
-    (run / "made_from.json").write_bytes(msgspec.json.format(msgspec.json.encode(made_from), indent=1))
+
+
+def _compare(now: dict[str, Any], run: Path) -> None:
+    """Refuse to go on with other numbers, pictures or weights than a run was begun with: its card would not be true."""
+    try:
+        was = msgspec.json.decode((run / MADE_FROM).read_bytes())
+        recipe = was["recipe"]
+    except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"the run in {run} has no record of how it was begun ({error}): choose another --run"
+        ) from None
+    changed = [
+        f"{name} {recipe.get(name)!r} and not {value!r}"
+        for name, value in now["recipe"].items()
+        if recipe.get(name) != value
+    ]
+    changed += [f"other {name}" for name in ("weights", "train", "val", "hard") if was.get(name) != now[name]]
+    if changed:
+        raise ModelError(
+            f"the run in {run} was begun with {', '.join(changed)}: go on with what it was begun with, or choose "
+            f"another folder with --run"
+        )
+
+
+def _write_data(samples: Sequence[Sample], record_of_run: dict[str, Any], recipe: Recipe, run: Path) -> Path:
+    """Lists for ultralytics, and what this run was made from."""
+    for split in ("train", "val"):
+        _link([s for s in samples if s.split == split and (split == "train" or _is_known(s))], run / "pictures" / split)
+    recipe.save(run / "recipe.json")
+    (run / MADE_FROM).write_bytes(msgspec.json.format(msgspec.json.encode(record_of_run), indent=1))
     names = "\n".join(f"  {i}: {name}" for i, name in enumerate(HAZARDS))
     path = run / "data.yaml"
     path.write_text(f"train: {run}/pictures/train/images\nval: {run}/pictures/val/images\nnames:\n{names}\n")
     return path
+
+
+def _is_known(sample: Sample) -> bool:
+    """Whether a picture can be validated with: ultralytics' scores know no weapon of unknown kind."""
+    return all(truth.number < len(HAZARDS) for truth in sample.truths())
 
 
 def _link(samples: Sequence[Sample], folder: Path) -> None:

@@ -1,11 +1,11 @@
-"""Ultralytics' trainer, drawing pictures evenly, through cameras' eyes, and within a time; `train` runs it.
+"""Ultralytics' trainer, drawing pictures evenly and as cameras see them, and continuing exactly; `train` runs it.
 
 Import `models.torch_setup` before this module: ultralytics does not import without it on every machine.
 """
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import itertools
 import math
 import random
@@ -18,17 +18,19 @@ import cv2
 import numpy as np
 import torch
 from torch.optim.lr_scheduler import LambdaLR
-from ultralytics import YOLO
+from ultralytics.data.build import build_dataloader
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.plotting import plot_results
-from ultralytics.utils.torch_utils import init_seeds
 
 from detect.training.augment import Crop, Paster, watch, zoom
-from detect.training.corpus import NEGATIVE, Sample, sampling_weights
+from detect.training.corpus import LABELS, NEGATIVE, Sample, sampling_weights
+from detect.training.loss import HazardLoss
 from detect.training.recipe import Recipe
+from detect.training.run_state import RunState, read_state, write_whole
 from functions import HAZARDS
 from functions.hazards import KINDS
+from models.checkpoint import as_yolo, read_checkpoint, write_state
 
 _WITHOUT_MOSAIC = 0.15
 """Share of the time, at its end, in which every picture is one picture."""
@@ -43,6 +45,7 @@ class HazardDataset(YOLODataset):  # type: ignore[misc]
         self, *args: Any, recipe: Recipe, samples: Sequence[Sample], hard: Collection[str], **options: Any
     ) -> None:
         self._recipe = recipe
+        self.epoch = 0
         super().__init__(*args, **options)
         by_name = {s.path.name: s for s in samples}
         kept = [by_name[Path(path).name] for path in self.im_files]
@@ -52,6 +55,13 @@ class HazardDataset(YOLODataset):  # type: ignore[misc]
 
     def __len__(self) -> int:
         return self._recipe.pictures
+
+    def __getitem__(self, index: int) -> Any:
+        """The picture of that index in this epoch, the same in whichever process and after however many starts."""
+        seed = int.from_bytes(hashlib.sha256(f"{self._recipe.seed} {self.epoch} {index}".encode()).digest()[:4])
+        random.seed(seed)
+        np.random.seed(seed)  # ultralytics' augmentation draws from numpy's own
+        return super().__getitem__(index)
 
     def get_image_and_label(self, index: int) -> Any:
         """Any picture, whatever `index` says: the parts of a mosaic are drawn evenly too."""
@@ -87,11 +97,13 @@ class HazardDataset(YOLODataset):  # type: ignore[misc]
         for i, sample in enumerate(samples):
             image = self.load_image(i)[0]
             height, width = image.shape[:2]
-            for number, (x, y, w, h) in zip(self.labels[i]["cls"].ravel(), self.labels[i]["bboxes"], strict=True):
+            numbers = self.labels[i]["cls"].ravel().astype(int).tolist()
+            for number, (x, y, w, h) in zip(numbers, self.labels[i]["bboxes"], strict=True):
                 left, top = int((x - w / 2) * width), int((y - h / 2) * height)
                 piece = image[max(0, top) : top + math.ceil(h * height), max(0, left) : left + math.ceil(w * width)]
-                if KINDS[HAZARDS[int(number)]].is_movable and min(piece.shape[:2]) >= 12:
-                    crops.append(Crop(_kept(piece), int(number)))
+                is_movable = number >= len(HAZARDS) or KINDS[HAZARDS[number]].is_movable
+                if is_movable and min(piece.shape[:2]) >= 12:
+                    crops.append(Crop(_kept(piece), number))
             if sample.label in without and not len(self.labels[i]["cls"]):
                 for _ in range(4):
                     w, h = rng.integers(24, 120, 2).tolist()
@@ -101,37 +113,57 @@ class HazardDataset(YOLODataset):  # type: ignore[misc]
 
 
 class HazardTrainer(DetectionTrainer):  # type: ignore[misc]
-    """A trainer that ends in time: learning rate and mosaic follow the clock, as a shared machine's speed changes."""
+    """A trainer that can be stopped after any epoch and continues exactly: all chance and the rate follow the epoch.
+
+    Its checkpoints are `weights/last.pt` (`run_state`) and `weights/best.pt` (`models.checkpoint.write_state`), both of
+    tensors and plain values only.
+    """
 
     last: Path
     best: Path
 
     def __init__(
-        self, recipe: Recipe, samples: Sequence[Sample], hard: Collection[str], options: dict[str, Any]
+        self,
+        recipe: Recipe,
+        network: Any,
+        samples: Sequence[Sample],
+        hard: Collection[str],
+        options: dict[str, Any],
+        *,
+        stop_after_s: float = math.inf,
     ) -> None:
         self._recipe = recipe
+        self._network = network
         self._samples = samples
         self._hard = hard
-        self._before_s = spent_s(Path(options["project"]) / options["name"])
-        self._begun_at = self._epoch_at = time.monotonic()
+        self._stop_at = time.monotonic() + stop_after_s
         self._is_mosaic_open = recipe.mosaic > 0
-        self.epoch = 0  # the scheduler is asked before the first has begun
         super().__init__(overrides=options)
-        # A run that goes on would otherwise draw the very pictures that it began with.
-        init_seeds(recipe.seed + 1 + int(self._before_s))
         # On a CPU ultralytics loads pictures between the steps; beside them, a second core has something to do.
         self.args.workers = options["workers"]
         self.add_callback("on_train_epoch_start", HazardTrainer._start_epoch)
         self.add_callback("on_fit_epoch_end", HazardTrainer._end_epoch)
+
+    def setup_model(self) -> None:
+        """Build the network from the one given: no checkpoint is opened here."""
+        self.model = self.get_model(cfg=self._network.yaml, weights=self._network, verbose=False)
 
     def _setup_train(self) -> None:
         super()._setup_train()
         if self.device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
             # Ultralytics leaves mixed precision to GPUs. On a CPU that computes in bfloat16 a step takes half the time.
             self.amp = True
-            self.model.criterion = InSinglePrecision(self.model.init_criterion())
+        self.model.criterion = InSinglePrecision(HazardLoss(self.model), self.device.type)
+
+    def resume_training(self, ckpt: Any) -> None:
+        """Continue from `last.pt`, if it is there; ultralytics calls this once everything is built."""
+        if self.last.is_file():
+            state = read_state(self.last)
+            state.restore(self)
+            self.csv.write_text(state.results)
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
+        """Ours for training; for validation what ultralytics makes."""
         if mode != "train":
             return super().build_dataset(img_path, mode, batch)
         return HazardDataset(
@@ -144,97 +176,76 @@ class HazardTrainer(DetectionTrainer):  # type: ignore[misc]
             prefix="train: ",
             stride=32,
             task="detect",
-            data=self.data,
+            data={**self.data, "names": dict(enumerate(LABELS)), "nc": len(LABELS)},
             recipe=self._recipe,
             samples=self._samples,
             hard=self._hard,
         )
 
+    def get_dataloader(self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
+        """In order: which picture is behind an index is chance already, and the order would depend on the start."""
+        dataset = self.build_dataset(dataset_path, mode, batch_size)
+        return build_dataloader(dataset, batch_size, self.args.workers, shuffle=False, rank=rank, device=self.device)
+
+    def plot_training_labels(self) -> None:
+        """Nothing: ultralytics would name the classes by the network's, which lacks the weapon of unknown kind."""
+
+    def plot_training_samples(self, batch: dict[str, Any], ni: int) -> None:
+        """Nothing, for the same reason."""
+
     def validate(self) -> Any:
         """Now and then, and after the last epoch: on a CPU it takes as long as a third of an epoch."""
-        if (self.epoch + 1) % self._recipe.look_every and not self._is_last():
+        if (self.epoch + 1) % self._recipe.look_every and self.epoch + 1 < self.epochs:
             return dict(self.metrics), None
         return super().validate()
 
-    def save_model(self) -> Any:
+    def save_model(self) -> bool:
         """Checkpoints are there whole or not at all: who is killed while writing one goes on from that before it."""
-        kept = self.last, self.best
-        self.last, self.best = (path.with_suffix(".part") for path in kept)
-        # What was begun when the run was killed or the disk was full is no best of this epoch.
-        self.best.unlink(missing_ok=True)
-        try:
-            saved = super().save_model()
-            for part, path in zip((self.last, self.best), kept, strict=True):
-                if part.is_file():
-                    part.replace(path)
-        finally:
-            self.last, self.best = kept
-        return saved
+        if self.fitness is not None and self.fitness == self.best_fitness:
+            write_whole(self.best, lambda path: write_state(self.ema.ema, self._recipe.size_px, path))
+        write_whole(self.last, RunState.of(self).write)
+        return True
+
+    def final_eval(self) -> None:
+        """Nothing: `look_at_best` does it, also for a run that was stopped in it."""
 
     def _setup_scheduler(self) -> None:
-        self.lf = lambda _: max(0.02, self._left())
+        self.lf = lambda epoch: max(0.02, 1 - epoch / self.epochs)
         self.scheduler = LambdaLR(self.optimizer, lr_lambda=self.lf)
 
     def _start_epoch(self) -> None:
-        self._epoch_at = time.monotonic()
-        if self._is_mosaic_open and self._left() < _WITHOUT_MOSAIC:
+        dataset = self.train_loader.dataset
+        dataset.epoch = self.epoch
+        if self._is_mosaic_open and self.epoch >= self.epochs * (1 - _WITHOUT_MOSAIC):
             self._is_mosaic_open = False
             self._close_dataloader_mosaic()
-            self.train_loader.reset()
+        # The processes that load pictures are copies of this one, made now; so they know the epoch.
+        self.train_loader.reset()
 
     def _end_epoch(self) -> None:
-        self.stop |= self._is_last()
-
-    def _left(self) -> float:
-        """Share of the run that is left, by its time or by its epochs, whichever is less."""
-        return min(self._time_left(), 1 - float(self.epoch / self.epochs))
-
-    def _time_left(self) -> float:
-        return 1 - (self._before_s + time.monotonic() - self._begun_at) / (self._recipe.hours * 3600)
-
-    def _is_last(self) -> bool:
-        """Whether another epoch like this one would end too late."""
-        epoch_s = time.monotonic() - self._epoch_at
-        return self.epoch + 1 >= self.epochs or self._time_left() * self._recipe.hours * 3600 < epoch_s
-
-
-def has_ended(last: Path) -> bool:
-    """Whether all that a run lacks is its last look at the validation split: it was stopped in it."""
-    stored = torch.load(last, map_location="cpu", weights_only=False)
-    # Ultralytics takes the epoch out of a checkpoint with which it has finished.
-    return bool(stored["epoch"] < 0 or stored["epoch"] + 1 >= stored["train_args"]["epochs"])
+        self.stop |= time.monotonic() >= self._stop_at
 
 
 def look_at_best(options: dict[str, Any]) -> None:
-    """That last look: the curves and the confusion matrix, into the folder of the run."""
+    """The last look at the validation split: the curves and the confusion matrix, into the folder of the run."""
     run = Path(options["project"]) / options["name"]
     same = {
         name: options[name] for name in ("data", "project", "name", "exist_ok", "device", "workers", "imgsz", "batch")
     }
-    YOLO(run / "weights/best.pt").val(plots=True, **same)
+    as_yolo(read_checkpoint(run / "weights/best.pt").network).val(plots=True, **same)
     plot_results(file=run / "results.csv")
-
-
-def spent_s(run: Path) -> float:
-    """Seconds of training that a run has had, over all its starts: each start counts from nothing in `results.csv`."""
-    try:
-        with (run / "results.csv").open(encoding="utf-8", newline="") as file:
-            times = [float(row["time"]) for row in csv.DictReader(file)]
-    except OSError:
-        return 0.0
-    ends = [now for now, after in itertools.pairwise([*times, 0.0]) if after <= now]
-    return sum(ends)
 
 
 class InSinglePrecision:
     """A loss that is not computed in bfloat16, whose eight bits would round a box's edge to a tenth of its stride."""
 
-    def __init__(self, loss: Any) -> None:
+    def __init__(self, loss: Any, device: str = "cpu") -> None:
         self._loss = loss
+        self._device = device
 
     def __call__(self, predictions: dict[str, Any], batch: dict[str, Any]) -> Any:
         precise = {name: _as_float(value) for name, value in predictions.items()}
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(self._device, enabled=False):
             return self._loss(precise, batch)
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from prometheus_client import Counter
+
 from functions.event import Message
 from functions.topology import Queue
+
+shed_total = Counter("bongsu_queue_dropped_total", "Messages that a queue shed, by its length or their age", ["queue"])
+"""Counted by the embedded brokers; RabbitMQ counts what it sheds in its own metrics."""
 
 
 class BrokerError(Exception):
@@ -18,6 +23,10 @@ class BrokerError(Exception):
 
 class Unroutable(BrokerError):
     """No queue takes this routing key, so the message would have been lost."""
+
+
+class NotPermitted(Unroutable):
+    """The user we sign in as may not publish this, so no queue will ever take it from us."""
 
 
 class TooLarge(BrokerError):
@@ -67,9 +76,13 @@ class Delivery(Protocol):
     """One message in a consumer's hands. Exactly one of ack, retry, reject, release must be called."""
 
     @property
-    def queue(self) -> str: ...
+    def queue(self) -> str:
+        """The queue that it came from."""
+
     @property
-    def message(self) -> Message: ...
+    def message(self) -> Message:
+        """What was published."""
+
     @property
     def attempt(self) -> int:
         """1 at the first delivery."""
@@ -119,11 +132,21 @@ class Broker(Protocol):
             QueueDiffers: some exist with other limits; they are kept as they are, the others were created.
         """
 
+    async def ensure(self, queues: Iterable[Queue]) -> None:
+        """Create those of these queues that are missing; those that exist are left alone, whatever their limits.
+
+        A broker on which we may declare nothing is only asked whether they are there.
+
+        Raises:
+            BrokerError: one is missing and we may not create it, or it moves what it sheds and this broker cannot.
+        """
+
     async def publish(self, *messages: Message) -> None:
         """Hand over messages; on return they are kept, each in every queue bound to its routing key.
 
         Raises:
             Unroutable: no queue takes a routing key; the others of this call may have been kept.
+            NotPermitted: we may not publish with a routing key; the others of this call may have been kept.
             TooLarge: the broker takes no message of such a size; the others of this call may have been kept.
             BrokerError: not kept, or not known to be; publish again (delivery is at least once).
         """
@@ -141,9 +164,6 @@ class Broker(Protocol):
         Raises:
             BrokerError: the queue does not exist.
         """
-
-    async def dropped(self) -> Mapping[str, int]:
-        """Messages each queue has shed so far, by bound or TTL."""
 
     async def dead_letters(self, queue: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
         """Dead letters, oldest first, of one queue or of all."""

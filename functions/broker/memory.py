@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from functions.broker.base import BrokerError, DeadLetter, Depth, Unroutable, refuse_moving
+from functions.broker.base import BrokerError, DeadLetter, Depth, Unroutable, refuse_moving, shed_total
 from functions.event import Message, utc_now
 from functions.topology import Queue
 
@@ -19,23 +19,37 @@ class MemoryBroker:
     """A broker that lives and dies with its process."""
 
     def __init__(self) -> None:
+        """Start empty: no queues, no messages."""
         self._queues: dict[str, Queue] = {}
         self._ready: dict[str, deque[_Entry]] = {}
         self._unacked: Counter[str] = Counter()
-        self._dropped: Counter[str] = Counter()
         self._published: Counter[str] = Counter()
         self._dead: dict[str, DeadLetter] = {}
         self._changed = asyncio.Condition()
         self._serial = 0
 
     async def declare(self, queues: Iterable[Queue]) -> None:
+        """Create the queues that are missing; one that exists takes the limits given here.
+
+        Raises:
+            BrokerError: a queue moves what it sheds, which only RabbitMQ can do.
+        """
         queues = tuple(queues)
         refuse_moving(queues)
         for queue in queues:
             self._queues[queue.name] = queue
             self._ready.setdefault(queue.name, deque())
 
+    async def ensure(self, queues: Iterable[Queue]) -> None:
+        """Create the queues that are missing."""
+        await self.declare([queue for queue in queues if queue.name not in self._queues])
+
     async def publish(self, *messages: Message) -> None:
+        """Put each message into every queue with its routing key.
+
+        Raises:
+            Unroutable: no queue takes a routing key; then none of these messages was kept.
+        """
         for message in messages:
             if not self._bound(message):
                 raise Unroutable(f"no queue takes {message.routing_key!r}: declare one (bongsu topology apply)")
@@ -46,6 +60,11 @@ class MemoryBroker:
 
     @asynccontextmanager
     async def consume(self, queues: Sequence[str], prefetch: int = 1) -> AsyncIterator[_MemoryConsumer]:
+        """Take from these queues, the oldest message of all of them first.
+
+        Raises:
+            BrokerError: a queue was not declared.
+        """
         for name in queues:
             self._require(name)
         consumer = _MemoryConsumer(self, tuple(queues))
@@ -56,17 +75,21 @@ class MemoryBroker:
                 await delivery.release()
 
     async def depth(self, queue: str) -> Depth:
+        """Count one queue's messages, those over their age excluded.
+
+        Raises:
+            BrokerError: it was not declared.
+        """
         self._require(queue)
         self._expire(queue)
         return Depth(len(self._ready[queue]), self._unacked[queue], self._published[queue])
 
-    async def dropped(self) -> Mapping[str, int]:
-        return {name: self._dropped[name] for name in self._queues}
-
     async def dead_letters(self, queue: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
+        """Dead letters of one queue or of all, oldest first, at most `limit`."""
         return [d for d in self._dead.values() if queue in (None, d.queue)][:limit]
 
     async def replay(self, ids: Iterable[str]) -> int:
+        """Put dead letters back into their queues as new, at their end; returns how many there were."""
         letters = [self._dead.pop(i) for i in ids if i in self._dead]
         for letter in letters:
             entry = _Entry(letter.message, self._next(), published_at=time.monotonic())
@@ -74,6 +97,7 @@ class MemoryBroker:
         return len(letters)
 
     async def close(self) -> None:
+        """Nothing to close: the messages go with the object."""
         return
 
     def _next(self) -> int:
@@ -94,7 +118,7 @@ class MemoryBroker:
             self._ready[queue.name] = deque(sorted(ready, key=lambda e: e.serial))
         while queue.max_length and len(self._ready[queue.name]) > queue.max_length:
             self._ready[queue.name].popleft()
-            self._dropped[queue.name] += 1
+            shed_total.labels(queue.name).inc()
         async with self._changed:
             self._changed.notify_all()
 
@@ -103,7 +127,8 @@ class MemoryBroker:
         if ttl_s is None:
             return
         fresh = deque(e for e in self._ready[name] if time.monotonic() - e.published_at <= ttl_s)
-        self._dropped[name] += len(self._ready[name]) - len(fresh)
+        if len(fresh) < len(self._ready[name]):
+            shed_total.labels(name).inc(len(self._ready[name]) - len(fresh))
         self._ready[name] = fresh
 
     def _take(self, queues: Sequence[str]) -> tuple[str, _Entry] | None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from aio_pika.exceptions import (
     ChannelClosed,
     ChannelNotFoundEntity,
@@ -18,18 +17,20 @@ from aio_pika.exceptions import (
     DeliveryError,
     PublishError,
 )
+from aiormq.exceptions import ChannelAccessRefused
 from prometheus_client import Counter
 from yarl import URL
 
 from functions.backoff import backoff_s
-from functions.broker.base import BrokerError, DeadLetter, Depth, QueueDiffers, TooLarge, Unroutable
-from functions.broker.rabbit_acks import FAILURES, guarded
+from functions.broker.base import BrokerError, DeadLetter, Depth, NotPermitted, QueueDiffers, TooLarge, Unroutable
+from functions.broker.rabbit_acks import FAILURES, explain
 from functions.broker.rabbit_consumer import RabbitConsumer
-from functions.broker.rabbit_queues import declare_base, declare_delay, declare_delays, declare_queues
+from functions.broker.rabbit_link import Link, Parcel, close_quietly
+from functions.broker.rabbit_queues import declare_queues, missing_queues, require_delays
 from functions.broker.rabbit_wire import outgoing, read_dead_letter
 from functions.event import Message
 from functions.settings import load
-from functions.topology import DEAD, Queue
+from functions.topology import DEAD, REQUEUE, Queue
 
 publishes_total = Counter("bongsu_broker_publishes_total", "Messages published, by what the broker said", ["outcome"])
 connections_total = Counter("bongsu_broker_connections_total", "Connections opened to the broker", ["use"])
@@ -53,11 +54,12 @@ class RabbitBroker:
     """Topic exchange `bongsu`, a quorum queue per type and function, one queue of dead letters."""
 
     def __init__(self, url: str, *, replicates_motion: bool = False) -> None:
+        """For `open` alone."""
         address = URL(url)
         self._url = address if "heartbeat" in address.query else address.update_query(heartbeat=_HEARTBEAT_S)
         self._shown = str(address.with_query(None).with_user(None).with_password(None))
         self._replicates_motion = replicates_motion
-        self._link: _Link | None = None
+        self._link: Link | None = None
         # Under a resource alarm RabbitMQ stops reading from connections that publish. Acknowledgements must not wait
         # behind that, or no consumer could ever empty the queues that raised the alarm: so they have their own.
         self._consuming: AbstractConnection | None = None
@@ -76,32 +78,58 @@ class RabbitBroker:
         return broker
 
     async def declare(self, queues: Iterable[Queue]) -> None:
-        link = await self._linked()
-        try:
-            differing = await declare_queues(link.connection, queues, replicates_motion=self._replicates_motion)
-            await declare_delays(link.connection)
-        except FAILURES as error:
-            await self._drop(link)
-            raise BrokerError(f"{self._shown}: cannot declare queues: {error}") from error
-        if differing:
+        """Create the queues that are missing, and what retries and dead letters need.
+
+        Raises:
+            QueueDiffers: some exist with other limits; they were kept.
+            BrokerError: the server cannot be reached, or refuses.
+        """
+        if differing := await self._declare(queues):
             raise QueueDiffers("; ".join(differing))
 
+    async def ensure(self, queues: Iterable[Queue]) -> None:
+        """Look for the queues, and declare those that are missing; a user who may not declare can still look."""
+        link = await self._linked()
+        try:
+            missing = await missing_queues(link.connection, queues)
+        except FAILURES as error:
+            await self._drop(link)
+            raise BrokerError(f"{self._shown}: cannot look for queues: {explain(error)}") from error
+        await self._declare(missing)
+
     async def publish(self, *messages: Message) -> None:
-        await self._send([_Parcel("", m.routing_key, outgoing(m)) for m in messages])
+        """Publish and wait for the server's confirms.
+
+        Raises:
+            Unroutable: the server returned a message, because no queue takes it.
+            TooLarge: a message is over the server's limit.
+            BrokerError: not confirmed; publish again.
+        """
+        await self._send([Parcel("", m.routing_key, outgoing(m)) for m in messages])
 
     @asynccontextmanager
     async def consume(self, queues: Sequence[str], prefetch: int = 1) -> AsyncIterator[RabbitConsumer]:
+        """Take from these queues over the connection that is kept for consuming.
+
+        Raises:
+            BrokerError: a queue does not exist, or the connection was lost.
+        """
         try:
             consumer = await RabbitConsumer.join(self, queues, await self._consuming_connection(), prefetch)
         except FAILURES as error:
             await self._drop_consuming(error)
-            raise BrokerError(f"{self._shown}: cannot consume {', '.join(queues)}: {error}") from error
+            raise BrokerError(f"{self._shown}: cannot consume {', '.join(queues)}: {explain(error)}") from error
         try:
             yield consumer
         finally:
             await consumer.leave()
 
     async def depth(self, queue: str) -> Depth:
+        """Messages ready; the server does not say over AMQP how many are unacked.
+
+        Raises:
+            BrokerError: the queue does not exist.
+        """
         link = await self._linked()
         try:
             # A passive declaration of a missing queue closes its channel, so it gets one of its own.
@@ -115,13 +143,12 @@ class RabbitBroker:
         except FAILURES as error:
             if not isinstance(error, ChannelClosed):
                 await self._drop(link)
-            raise BrokerError(f"no queue {queue}: declare it first (bongsu topology apply): {error}") from error
-
-    async def dropped(self) -> Mapping[str, int]:
-        """Nothing: RabbitMQ counts what it sheds in its own metrics (`rabbitmq_global_messages_dead_lettered…`)."""
-        return {}
+            raise BrokerError(
+                f"no queue {queue}: declare it first (bongsu topology apply): {explain(error)}"
+            ) from error
 
     async def dead_letters(self, queue: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
+        """Dead letters of one queue or of all, oldest first, at most `limit`; they stay where they are."""
         found: list[DeadLetter] = []
         async with self._dead_messages() as messages:
             async for message in messages:
@@ -133,6 +160,7 @@ class RabbitBroker:
         return found
 
     async def replay(self, ids: Iterable[str]) -> int:
+        """Publish dead letters to the queues they died in, then let the old ones go; returns how many."""
         chosen, replayed = set(ids), 0
         async with self._dead_messages() as messages:
             async for message in messages:
@@ -144,27 +172,47 @@ class RabbitBroker:
         return replayed
 
     async def close(self) -> None:
+        """Close both connections."""
         link, self._link = self._link, None
         consuming, self._consuming = self._consuming, None
         for connection in (link.connection if link else None, consuming):
             if connection is not None and not connection.is_closed:
                 await connection.close()
 
+    async def _declare(self, queues: Iterable[Queue]) -> list[str]:
+        """Create queues and the delays; those that differ, a line each."""
+        link = await self._linked()
+        try:
+            differing = await declare_queues(link.connection, queues, replicates_motion=self._replicates_motion)
+            await require_delays(link.connection)
+        except FAILURES as error:
+            await self._drop(link)
+            raise self._undeclared("cannot declare queues", error) from error
+        return differing
+
+    def _undeclared(self, what: str, error: BaseException) -> BrokerError:
+        if not isinstance(error, ChannelAccessRefused):
+            return BrokerError(f"{self._shown}: {what}: {explain(error)}")
+        return BrokerError(
+            f"{self._shown}: something is missing that user {self._url.user!r} may not declare: "
+            f"run bongsu topology apply as a user who may ({error})"
+        )
+
     # What a delivery does instead of an acknowledgement alone.
 
     async def send_to(self, queue: str, message: aio_pika.Message) -> None:
         """Publish to one queue by its name."""
-        await self._send([_Parcel(_DEFAULT, queue, message)])
+        await self._send([Parcel(REQUEUE, queue, message)])
 
     async def park(self, queue: str, message: aio_pika.Message, delay_s: int) -> None:
         """Publish to one queue, in so many seconds."""
-        await self._send([_Parcel(str(delay_s), queue, message)])
+        await self._send([Parcel(str(delay_s), queue, message)])
 
     async def bury(self, message: aio_pika.Message) -> None:
         """Keep as a dead letter."""
-        await self._send([_Parcel(DEAD, "", message)])
+        await self._send([Parcel(DEAD, "", message)])
 
-    async def _send(self, parcels: Sequence[_Parcel]) -> None:
+    async def _send(self, parcels: Sequence[Parcel]) -> None:
         """Publish until each is confirmed; what a lost connection leaves unconfirmed is published again."""
         unconfirmed, attempt = list(parcels), 0
         end = time.monotonic() + _PATIENCE_S
@@ -184,7 +232,7 @@ class RabbitBroker:
                     raise
                 await asyncio.sleep(pause_s)
 
-    async def _send_window(self, link: _Link, window: Sequence[_Parcel]) -> tuple[list[_Parcel], BrokerError | None]:
+    async def _send_window(self, link: Link, window: Sequence[Parcel]) -> tuple[list[Parcel], BrokerError | None]:
         """Publish these together: which of them are not confirmed, and why."""
         try:
             async with asyncio.timeout(_CONFIRM_S):
@@ -200,8 +248,12 @@ class RabbitBroker:
             return list(window), BrokerError(f"{self._shown}: not confirmed: {said}")
         failed = [(p, e) for p, e in zip(window, results, strict=True) if isinstance(e, BaseException)]
         publishes_total.labels("confirmed").inc(len(window) - len(failed))
-        if not failed:
-            return [], None
+        return await self._judge(link, failed) if failed else ([], None)
+
+    async def _judge(
+        self, link: Link, failed: Sequence[tuple[Parcel, BaseException]]
+    ) -> tuple[list[Parcel], BrokerError | None]:
+        """What became of these: which are to be published again, and why."""
         for parcel, result in failed:
             if isinstance(result, PublishError):
                 publishes_total.labels("returned").inc()
@@ -212,6 +264,11 @@ class RabbitBroker:
             if link.is_alive and not isinstance(result, (DeliveryError, asyncio.CancelledError, *FAILURES)):
                 raise result
         _, first = failed[0]
+        if refusal := next((e for _, e in failed if isinstance(e, ChannelAccessRefused)), None):
+            publishes_total.labels("forbidden").inc(len(failed))
+            await self._drop(link)
+            why = f"{self._shown}: user {self._url.user!r} may not publish this: {refusal}"
+            return [p for p, _ in failed], NotPermitted(why)
         if isinstance(first, DeliveryError):
             publishes_total.labels("refused").inc(len(failed))
             # A channel that first spoke to a quorum queue while it chose a leader is refused for as long as it lives
@@ -225,7 +282,7 @@ class RabbitBroker:
             lost = TooLarge(f"{self._shown}: takes no message of {max(p.message.body_size for p, _ in failed)} bytes")
         return [p for p, _ in failed], lost
 
-    async def _linked(self) -> _Link:
+    async def _linked(self) -> Link:
         """What we publish through, on a live connection."""
         link = self._link
         if link is not None and link.is_alive:
@@ -236,12 +293,10 @@ class RabbitBroker:
                 return link
             connection = await self._connect("publish")
             try:
-                channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-                topic, dead = await declare_base(connection, channel)
+                self._link = await Link.open(connection)
             except FAILURES as error:
-                await _close(connection)
-                raise BrokerError(f"{self._shown}: cannot connect: {error}") from error
-            self._link = _Link(connection, channel, {"": topic, DEAD: dead, _DEFAULT: channel.default_exchange})
+                await close_quietly(connection)
+                raise self._undeclared("cannot connect", error) from error
             return self._link
 
     async def _consuming_connection(self) -> AbstractConnection:
@@ -254,22 +309,22 @@ class RabbitBroker:
         try:
             connection = await aio_pika.connect(self._url, timeout=_CONNECT_S)
         except FAILURES as error:
-            raise BrokerError(f"{self._shown}: cannot connect: {error}") from error
+            raise BrokerError(f"{self._shown}: cannot connect: {explain(error)}") from error
         connections_total.labels(use).inc()
         return connection
 
-    async def _drop(self, link: _Link) -> None:
+    async def _drop(self, link: Link) -> None:
         """Forget a connection that failed us; whoever comes next opens another."""
         if self._link is link:
             self._link = None
-        await _close(link.connection)
+        await close_quietly(link.connection)
 
     async def _drop_consuming(self, error: Exception) -> None:
         # A missing queue is no fault of the connection. Everything else is: closed by the broker, it may not say so.
         connection = self._consuming
         if connection is not None and not isinstance(error, ChannelNotFoundEntity):
             self._consuming = None
-            await _close(connection)
+            await close_quietly(connection)
 
     @asynccontextmanager
     async def _dead_messages(self) -> AsyncIterator[AsyncIterator[AbstractIncomingMessage]]:
@@ -290,44 +345,7 @@ class RabbitBroker:
                     await channel.close()
         except FAILURES as error:
             await self._drop(link)
-            raise BrokerError(f"{self._shown}: {error}") from error
-
-
-_DEFAULT = "(default)"
-
-
-@dataclass(frozen=True, slots=True)
-class _Parcel:
-    """One publish: to the topic exchange (""), the default one, the dead letters, or a delay in seconds."""
-
-    exchange: str
-    key: str
-    message: aio_pika.Message
-
-
-@dataclass(slots=True, eq=False)
-class _Link:
-    """A connection and channel for publishing, and the exchanges that are known to exist there."""
-
-    connection: AbstractConnection
-    channel: AbstractChannel
-    exchanges: dict[str, AbstractExchange] = field(default_factory=dict)
-
-    @property
-    def is_alive(self) -> bool:
-        return not self.channel.is_closed and not self.connection.is_closed
-
-    async def exchange(self, name: str) -> AbstractExchange:
-        if name not in self.exchanges:
-            self.exchanges[name] = await declare_delay(self.channel, int(name))
-        return self.exchanges[name]
-
-    def forget(self, name: str) -> bool:
-        """Declare a delay again before its next use, for somebody deleted its queue; whether it is a delay."""
-        if name in ("", DEAD, _DEFAULT):
-            return False
-        self.exchanges.pop(name, None)
-        return True
+            raise BrokerError(f"{self._shown}: {explain(error)}") from error
 
 
 def _is_too_large(error: BaseException) -> bool:
@@ -337,12 +355,3 @@ def _is_too_large(error: BaseException) -> bool:
 
 def _is_timeout(error: BaseException) -> bool:
     return isinstance(error, asyncio.TimeoutError)
-
-
-async def _close(connection: AbstractConnection) -> None:
-    """Close what may be broken already, without waiting long for a peer that may be gone."""
-    try:
-        async with asyncio.timeout(1):
-            await guarded(connection.close())
-    except FAILURES:
-        return

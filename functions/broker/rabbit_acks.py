@@ -20,6 +20,17 @@ _PAUSE_S = 0.001
 """How long the answers of a quicker one are gathered."""
 
 
+def explain(error: BaseException) -> str:
+    """What a broker or a driver says of a failure, on one line.
+
+    Of a refused virtual host the driver keeps only that another frame came than it expected, not what that frame says.
+    """
+    said = " ".join(str(getattr(part, "reply_text", part)) for part in error.args if not isinstance(part, int))
+    if "Connection.OpenOk" in said:
+        return "the virtual host is not there, or this user has no rights in it: check the path of the URL"
+    return " ".join(said.split()) or type(error).__name__
+
+
 class AckBatcher:
     """Acknowledgements of the messages of one channel: each is written once, in order, together with its neighbours.
 

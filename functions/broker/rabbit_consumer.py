@@ -28,9 +28,14 @@ log = structlog.get_logger()
 class Sender(Protocol):
     """What a delivery needs of its broker: to publish to one queue, to a delay, or to the dead letters."""
 
-    async def send_to(self, queue: str, message: aio_pika.Message) -> None: ...
-    async def park(self, queue: str, message: aio_pika.Message, delay_s: int) -> None: ...
-    async def bury(self, message: aio_pika.Message) -> None: ...
+    async def send_to(self, queue: str, message: aio_pika.Message) -> None:
+        """Publish to one queue, by its name."""
+
+    async def park(self, queue: str, message: aio_pika.Message, delay_s: int) -> None:
+        """Publish to the delay of so many seconds, from which the message comes back to the queue."""
+
+    async def bury(self, message: aio_pika.Message) -> None:
+        """Publish to the dead letters."""
 
 
 @dataclass(slots=True, eq=False)
@@ -47,9 +52,11 @@ class RabbitDelivery:
     deaths: int
 
     async def ack(self) -> None:
+        """Acknowledge; the frame goes out with others, mostly within a millisecond."""
         await self._finish()
 
     async def retry(self, reason: str, after_s: float) -> None:
+        """Park the message in a delay queue, or bury it at the delivery limit."""
         limit = queue(self.queue).delivery_limit
         if limit is not None and self.attempt >= limit:
             await self.reject(f"{reason} (delivery {self.attempt} of {limit})")
@@ -58,10 +65,12 @@ class RabbitDelivery:
         await self._finish()
 
     async def reject(self, reason: str) -> None:
+        """Publish it to the dead letters with the reason, then acknowledge."""
         await self.sender.bury(buried(self.message, self.queue, self.attempt, reason))
         await self._finish()
 
     async def release(self) -> None:
+        """Requeue it, uncounted."""
         if queue(self.queue).is_shedding:  # keeps our place; a replicated one may drop a burst that comes back 20 times
             await self._finish(requeue=True)
             return
@@ -85,6 +94,7 @@ class RabbitConsumer:
         channel: AbstractChannel,
         wire: aiormq.abc.AbstractChannel,
     ) -> None:
+        """For `RabbitBroker.consume` alone."""
         self._sender = sender
         self._queues = queues
         self._connection = connection
@@ -123,9 +133,15 @@ class RabbitConsumer:
         return consumer
 
     def get_nowait(self) -> RabbitDelivery | None:
+        """A delivery that has arrived already, or None."""
         return self._arrived.popleft() if self._arrived else None
 
     async def get(self, timeout_s: float | None = None) -> RabbitDelivery | None:
+        """The next delivery; None after `timeout_s` seconds without one.
+
+        Raises:
+            BrokerError: the connection was lost.
+        """
         try:
             async with asyncio.timeout(timeout_s) if timeout_s is not None else contextlib.nullcontext():
                 while not self._arrived and not self._lost:
@@ -138,6 +154,11 @@ class RabbitConsumer:
         return self.get_nowait()
 
     async def resize(self, prefetch: int) -> None:
+        """Subscribe again with another prefetch; what is in hand stays.
+
+        Raises:
+            BrokerError: the connection was lost.
+        """
         async with self._resizing:
             if prefetch == self._prefetch or self._lost:
                 return

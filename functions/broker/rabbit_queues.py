@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aio_pika
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
+from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
-from functions.topology import DEAD, DELAYS_S, EXCHANGE, Queue, delay_name
+from functions.topology import DEAD, DELAYS_S, EXCHANGE, REQUEUE, Queue, delay_name, retry_name
 
 log = structlog.get_logger()
 
@@ -42,55 +43,104 @@ def arguments(q: Queue, *, is_replicated: bool = False) -> dict[str, Any]:
     return keeping
 
 
-async def declare_base(
-    connection: AbstractConnection, channel: AbstractChannel
-) -> tuple[AbstractExchange, AbstractExchange]:
-    """The topic exchange and the exchange of dead letters, with the one queue that keeps them.
+async def require_base(connection: AbstractConnection) -> None:
+    """Make sure that the exchanges and the queue of dead letters are there: look, which anybody may, then declare.
 
-    That queue is classic on purpose: looking through it counts as deliveries, and RabbitMQ 4 gives every quorum queue
-    a delivery limit, after which a dead letter with nowhere to go would be dropped.
+    Raises:
+        ChannelAccessRefused: something is missing, and this user may not declare it.
     """
-    topic = await channel.declare_exchange(EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
-    dead = await channel.declare_exchange(DEAD, aio_pika.ExchangeType.FANOUT, durable=True)
-    # A channel of its own, because a refusal closes it: a classic queue lives on one node of a cluster, and with that
-    # node away it is there and bound all the same. Quorum queues keep their dead letters until it is back.
-    other = await connection.channel(publisher_confirms=False)
-    try:
-        kept = await other.declare_queue(DEAD, durable=True, arguments={"x-queue-type": "classic"})
+    if await _are_there(connection, exchanges=(EXCHANGE, REQUEUE, DEAD), queues=(DEAD,)):
+        return
+    async with _channel(connection) as channel:
+        for name in (EXCHANGE, REQUEUE):
+            await channel.declare_exchange(name, aio_pika.ExchangeType.TOPIC, durable=True)
+        dead = await channel.declare_exchange(DEAD, aio_pika.ExchangeType.FANOUT, durable=True)
+        # Classic on purpose: looking through it counts as deliveries, and RabbitMQ 4 gives every quorum queue a
+        # delivery limit, after which a dead letter with nowhere to go would be dropped.
+        kept = await channel.declare_queue(DEAD, durable=True, arguments={"x-queue-type": "classic"})
         await kept.bind(dead)
-        await other.close()
-    except ChannelNotFoundEntity as error:
-        log.warning("queue_away", queue=DEAD, reason=str(error))
-    return topic, dead
 
 
-async def declare_delay(channel: AbstractChannel, delay_s: int) -> AbstractExchange:
-    """The queue in which a retry waits so long, from where its TTL returns it to the queue of its routing key."""
-    name = delay_name(delay_s)
-    exchange = await channel.declare_exchange(name, aio_pika.ExchangeType.FANOUT, durable=True)
-    parked = await channel.declare_queue(
-        name, durable=True, arguments={**_KEPT, "x-message-ttl": delay_s * 1000, "x-dead-letter-exchange": ""}
-    )
-    await parked.bind(exchange)
-    return exchange
+async def require_delay(connection: AbstractConnection, delay_s: int) -> None:
+    """Make sure of the queue in which a retry waits so long, from where its TTL returns it to its routing key's queue.
+
+    The exchange before it is a topic one only because rights by routing key are had on no other kind.
+
+    Raises:
+        ChannelAccessRefused: it is missing, and this user may not declare it.
+    """
+    if await _are_there(connection, exchanges=(retry_name(delay_s),), queues=(delay_name(delay_s),)):
+        return
+    async with _channel(connection) as channel:
+        exchange = await channel.declare_exchange(retry_name(delay_s), aio_pika.ExchangeType.TOPIC, durable=True)
+        parked = await channel.declare_queue(
+            delay_name(delay_s),
+            durable=True,
+            arguments={**_KEPT, "x-message-ttl": delay_s * 1000, "x-dead-letter-exchange": ""},
+        )
+        await parked.bind(exchange, "#")
 
 
-async def declare_delays(connection: AbstractConnection) -> None:
-    """All delays, before a retry needs one; each use of a delay declares it too, should somebody have deleted it.
+async def require_delays(connection: AbstractConnection) -> None:
+    """All delays, before a retry needs one; each first use of a delay looks too, should somebody have deleted it.
 
     A node that is killed within about a second after it created a quorum queue forgets that it is a member: what the
     queue held, confirmed or not, is gone, and it has no leader any more (seen on 3.10, rabbitmq-server issue 15725).
     The first retry would have been in such a queue.
     """
+    # They are created in order, so the last is there only after the others: one question instead of fourteen.
+    if not await _are_there(connection, exchanges=(retry_name(DELAYS_S[-1]),)):
+        for delay_s in DELAYS_S:
+            await require_delay(connection, delay_s)
+
+
+async def missing_queues(connection: AbstractConnection, queues: Iterable[Queue]) -> list[Queue]:
+    """Those of these that do not exist."""
+    missing = []
     channel = await connection.channel(publisher_confirms=False)
     try:
-        # They are created in order, so the last is there only after the others: one question instead of twenty-one.
-        await channel.declare_exchange(delay_name(DELAYS_S[-1]), aio_pika.ExchangeType.FANOUT, passive=True)
-    except ChannelNotFoundEntity:
-        # The refusal closed the channel.
-        channel = await connection.channel(publisher_confirms=False)
-        for delay_s in DELAYS_S:
-            await declare_delay(channel, delay_s)
+        for q in queues:
+            try:
+                await channel.declare_queue(q.name, passive=True)
+            except ChannelNotFoundEntity as error:
+                if not _is_away(error):
+                    missing.append(q)
+                # The refusal closed the channel.
+                channel = await connection.channel(publisher_confirms=False)
+    finally:
+        if not channel.is_closed:
+            await channel.close()
+    return missing
+
+
+async def _are_there(
+    connection: AbstractConnection, *, exchanges: Sequence[str] = (), queues: Sequence[str] = ()
+) -> bool:
+    """Whether all of these exist; asking takes no right, and on a channel of its own, for a "no" closes it."""
+    try:
+        async with _channel(connection) as channel:
+            for name in exchanges:
+                await channel.declare_exchange(name, passive=True)
+            for name in queues:
+                await channel.declare_queue(name, passive=True)
+    except ChannelNotFoundEntity as error:
+        return _is_away(error)
+    return True
+
+
+def _is_away(error: ChannelNotFoundEntity) -> bool:
+    """Whether a queue is there all the same: a classic one lives on one node of a cluster, and that node is away."""
+    if "down or inaccessible" not in str(error):
+        return False
+    log.warning("queue_away", reason=str(error))
+    return True
+
+
+@asynccontextmanager
+async def _channel(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
+    channel = await connection.channel(publisher_confirms=False)
+    try:
+        yield channel
     finally:
         if not channel.is_closed:
             await channel.close()
@@ -113,10 +163,12 @@ async def declare_queues(
                 channel = await connection.channel(publisher_confirms=False)
                 declared = await channel.get_queue(q.name, ensure=False)
             except ChannelNotFoundEntity as error:
-                log.warning("queue_away", queue=q.name, reason=str(error))
+                if not _is_away(error):
+                    raise
                 channel = await connection.channel(publisher_confirms=False)
                 continue
             await declared.bind(EXCHANGE, q.routing_key)
+            await declared.bind(REQUEUE, q.name)
     finally:
         if not channel.is_closed:
             await channel.close()

@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -44,6 +44,7 @@ class SqliteBroker:
     """
 
     def __init__(self, path: Path) -> None:
+        """For `open` alone."""
         self._path = path
         self._work: thread_queue.SimpleQueue[_Operation | None] = thread_queue.SimpleQueue()
         self._waiting: list[_Wait] = []
@@ -74,6 +75,11 @@ class SqliteBroker:
         return broker
 
     async def declare(self, queues: Iterable[Queue]) -> None:
+        """Create the queues that are missing; one that exists takes the limits given here.
+
+        Raises:
+            BrokerError: a queue moves what it sheds, or the file cannot be written.
+        """
         queues = tuple(queues)
         refuse_moving(queues)
         rows = [(q.name, q.routing_key, q.delivery_limit, q.max_length, q.ttl_s) for q in queues]
@@ -88,11 +94,26 @@ class SqliteBroker:
 
         await self._do(declare)
 
+    async def ensure(self, queues: Iterable[Queue]) -> None:
+        """Create the queues that are missing."""
+        await self.declare(queues)
+
     async def publish(self, *messages: Message) -> None:
+        """Write the messages in one transaction; a body that several queues take is kept once.
+
+        Raises:
+            Unroutable: no queue takes a routing key; then none of these messages was kept.
+            BrokerError: the file cannot be written.
+        """
         await self._do(lambda db: sql.publish(db, messages))
 
     @asynccontextmanager
     async def consume(self, queues: Sequence[str], prefetch: int = 1) -> AsyncIterator[_SqliteConsumer]:
+        """Take from these queues by leases, which are renewed until a message is settled.
+
+        Raises:
+            BrokerError: a queue was not declared.
+        """
         await self._do(lambda db: sql.require_queues(db, queues))
         consumer = _SqliteConsumer(self, tuple(queues), prefetch)
         try:
@@ -101,6 +122,12 @@ class SqliteBroker:
             await consumer.leave()
 
     async def depth(self, queue: str) -> Depth:
+        """Count one queue's messages.
+
+        Raises:
+            BrokerError: it was not declared.
+        """
+
         def measure(db: sqlite3.Connection) -> Depth:
             sql.require_queues(db, [queue])
             now = time.time()
@@ -115,10 +142,9 @@ class SqliteBroker:
 
         return await self._do(measure)
 
-    async def dropped(self) -> Mapping[str, int]:
-        return await self._do(lambda db: dict(db.execute("SELECT name, dropped FROM queues").fetchall()))
-
     async def dead_letters(self, queue: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
+        """Dead letters of one queue or of all, oldest first, at most `limit`."""
+
         def read(db: sqlite3.Connection) -> list[DeadLetter]:
             rows = db.execute(
                 "SELECT dead.id, queue, reason, dead_at, attempts, routing_key, headers, body FROM dead "
@@ -135,6 +161,7 @@ class SqliteBroker:
         return await self._do(read)
 
     async def replay(self, ids: Iterable[str]) -> int:
+        """Put dead letters back into their queues as new, at their end; returns how many there were."""
         chosen = [int(i) for i in ids if i.isdecimal()]
 
         def replay(db: sqlite3.Connection) -> int:
@@ -152,6 +179,7 @@ class SqliteBroker:
         return await self._do(replay)
 
     async def close(self) -> None:
+        """End the broker's thread and close the file."""
         if self._closed:
             return
         self._closed = True

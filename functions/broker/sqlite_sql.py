@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from functions.broker.base import BrokerError, Unroutable
+from functions.broker.base import BrokerError, Unroutable, shed_total
 from functions.event import Message
 from functions.topology import DELAYS_S
 
@@ -21,7 +21,7 @@ OWNER_BITS = 20
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS queues (
   name TEXT PRIMARY KEY, routing_key TEXT NOT NULL, delivery_limit INTEGER, max_length INTEGER, ttl_s REAL,
-  dropped INTEGER NOT NULL DEFAULT 0, published INTEGER NOT NULL DEFAULT 0);
+  published INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS queues_by_key ON queues (routing_key);
 -- Bodies are apart from messages: SQLite rewrites a whole row on update, and one body may lie in many queues.
 CREATE TABLE IF NOT EXISTS bodies (
@@ -87,6 +87,11 @@ def prepare(db: sqlite3.Connection) -> None:
 
 
 def require_queues(db: sqlite3.Connection, names: Sequence[str]) -> None:
+    """Refuse names of queues that were not declared.
+
+    Raises:
+        BrokerError: some were not; the message lists them.
+    """
     known = {name for (name,) in db.execute("SELECT name FROM queues")}
     missing = [name for name in names if name not in known]
     if missing:
@@ -94,6 +99,11 @@ def require_queues(db: sqlite3.Connection, names: Sequence[str]) -> None:
 
 
 def publish(db: sqlite3.Connection, messages: Sequence[Message]) -> None:
+    """Put each message into every queue with its routing key, its body kept once.
+
+    Raises:
+        Unroutable: no queue takes a routing key.
+    """
     now = time.time()
     routes = {}
     for message in messages:
@@ -129,6 +139,7 @@ def _drop_oldest(db: sqlite3.Connection, queue: str, max_length: int) -> None:
 
 
 def expire(db: sqlite3.Connection, queues: Iterable[str], now: float) -> None:
+    """Drop what waits for longer than its queue allows, and count it."""
     for queue in queues:
         expired = db.execute(
             "SELECT id FROM messages WHERE queue = ? AND lease_until IS NULL AND expires_at < ?", (queue, now)
@@ -140,7 +151,8 @@ def expire(db: sqlite3.Connection, queues: Iterable[str], now: float) -> None:
 def _drop(db: sqlite3.Connection, queue: str, ids: Sequence[int]) -> None:
     for id_ in ids:
         _forget(db, id_)
-    db.execute("UPDATE queues SET dropped = dropped + ? WHERE name = ?", (len(ids), queue))
+    if ids:
+        shed_total.labels(queue).inc(len(ids))
 
 
 def has_work(db: sqlite3.Connection, queues: Sequence[str], now: float) -> bool:
@@ -161,6 +173,11 @@ def has_work(db: sqlite3.Connection, queues: Sequence[str], now: float) -> bool:
 
 
 def take(db: sqlite3.Connection, queues: Sequence[str], limit: int, owner: int, now: float) -> list[Taken]:
+    """Lease up to `limit` messages to `owner` (one broker of one process), oldest first.
+
+    Args:
+        now: Unix time.
+    """
     limits = {}
     for queue in queues:
         (limits[queue],) = db.execute("SELECT delivery_limit FROM queues WHERE name = ?", (queue,)).fetchone()
@@ -216,6 +233,7 @@ def _is_alive(owner: int) -> bool:
 
 
 def ack(db: sqlite3.Connection, id_: int) -> None:
+    """Forget a message that is done."""
     _forget(db, id_)
 
 
@@ -226,6 +244,7 @@ def _forget(db: sqlite3.Connection, id_: int) -> None:
 
 
 def retry(db: sqlite3.Connection, id_: int, reason: str, after_s: float) -> None:
+    """Make a message due again in `after_s` seconds, or bury it at its queue's delivery limit."""
     queue, attempts = db.execute("SELECT queue, attempts FROM messages WHERE id = ?", (id_,)).fetchone()
     (limit,) = db.execute("SELECT delivery_limit FROM queues WHERE name = ?", (queue,)).fetchone()
     if limit is not None and attempts >= limit:
@@ -238,10 +257,12 @@ def retry(db: sqlite3.Connection, id_: int, reason: str, after_s: float) -> None
 
 
 def release(db: sqlite3.Connection, id_: int) -> None:
+    """Give a message back, as if it had not been delivered."""
     db.execute("UPDATE messages SET lease_until = NULL, lease_by = NULL, attempts = attempts - 1 WHERE id = ?", (id_,))
 
 
 def bury(db: sqlite3.Connection, id_: int, reason: str) -> None:
+    """Turn a message into a dead letter."""
     db.execute(
         "INSERT INTO dead (queue, body_id, attempts, reason, dead_at) "
         "SELECT queue, body_id, attempts, ?, ? FROM messages WHERE id = ?",

@@ -211,6 +211,8 @@ class Captioned(CameraEvent, frozen=True, kw_only=True, tag="captioned"):
     """A drawn map of the place, as JPEG."""
     detections: tuple[Detection, ...] = ()
     """As in `HazardSeen`."""
+    signature: bytes = b""
+    """The captioner's, over all but `trace` and `late` (functions/signature.py); without it no reader believes it."""
 
     @property
     def confidence(self) -> float:

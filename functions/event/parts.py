@@ -9,6 +9,9 @@ from msgspec import Struct
 
 from functions.event.geometry import Box
 
+_EARTH_M = 6_371_009.0
+"""Mean radius of the Earth."""
+
 
 class Detection(Struct, frozen=True):
     """One object that a network found in one frame."""
@@ -43,6 +46,13 @@ class Place(Struct, frozen=True):
     def __post_init__(self) -> None:
         if not (-90 <= self.lat <= 90 and -180 <= self.lon <= 180):
             raise ValueError(f"place must have lat in [-90, 90] and lon in [-180, 180], got ({self.lat}, {self.lon})")
+
+    def distance_m(self, lat: float, lon: float) -> float:
+        """Metres to a point (WGS 84 degrees) along the ground, on a sphere: within 0.6 % of the true distance."""
+        here, there = math.radians(self.lat), math.radians(lat)
+        across = math.radians(lon - self.lon)
+        half = math.sin((there - here) / 2) ** 2 + math.cos(here) * math.cos(there) * math.sin(across / 2) ** 2
+        return 2 * _EARTH_M * math.asin(math.sqrt(min(1.0, half)))
 
 
 class Caption(Struct, frozen=True):

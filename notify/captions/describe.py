@@ -28,7 +28,7 @@ _TOKENS_MAX = 32
 
 
 class Settings(Environment, frozen=True):
-    """Settings of the captioning network, from the environment."""
+    """The captioning network, an optional extra."""
 
     caption_model: str = ""
     """Folder or hub id of the network; empty for none."""

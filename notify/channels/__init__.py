@@ -1,13 +1,21 @@
-"""Where an alert can be posted: the protocol that every channel keeps, and the built-in feed."""
+"""Where an alert can be posted: one module for each channel, and what every channel promises.
+
+A channel is one class in `notify/channels/NAME.py`, or in another package that names it in the entry-point group
+`bongsu.channels`. It is imported only where `BONGSU_CHANNELS` names it.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from functions.event import Caption
-from notify.captions.words import fit
+from functions.settings import Environment
 
 if TYPE_CHECKING:
+    import aiohttp
+
+    from notify.posting.text import Language
     from privacy.drawn import Drawn
     from privacy.redact import Redacted
     from store.records import Incident
@@ -25,12 +33,43 @@ class UnknownOutcomeError(ChannelError):
     """Nobody knows whether it went out: the answer was cut off, late, or a server's failure."""
 
 
+class ChannelContext:
+    """What channels are opened with."""
+
+    def __init__(self, languages: Sequence[Language], session: aiohttp.ClientSession | None = None) -> None:
+        self.languages = tuple(languages)
+        """What posts are said in, in the order they are said."""
+        self._session = session
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The HTTP client that all channels share: no cookies, 10 s for a request; it is closed for you.
+
+        Raises:
+            ImportError: aiohttp is not installed (the extra `post`).
+        """
+        if self._session is None:
+            # Here, not above: the feed alone needs no HTTP client, which would double the cold start.
+            import aiohttp
+
+            from notify.posting.http import TIMEOUT
+
+            # No cookies: nothing that one server sets is for another.
+            self._session = aiohttp.ClientSession(timeout=TIMEOUT, cookie_jar=aiohttp.DummyCookieJar())
+        return self._session
+
+    async def close(self) -> None:
+        """Close the client, if there is one."""
+        if self._session is not None:
+            await self._session.close()
+
+
 class Channel(Protocol):
     """One place where people read alerts."""
 
     @property
     def name(self) -> str:
-        """Short, lower case, for ever the same: the database knows the channel's posts by it."""
+        """Short and lower case. It never changes: the database keeps the channel's posts by it."""
 
     def fit(self, caption: Caption, incident_id: int) -> Caption:
         """What the channel would say of a caption: cut to its limits; a language that it leaves out is empty."""
@@ -54,18 +93,19 @@ class Channel(Protocol):
         """
 
 
-class Feed:
-    """The built-in channel. Its post is the row that the store keeps, so there is nothing to send."""
+class ChannelClass(Protocol):
+    """The class of a channel, as it is found and opened."""
 
-    name = "feed"
-    limit = 600
+    name: ClassVar[str]
+    """As in `BONGSU_CHANNELS`; of a built-in channel also the name of its module."""
+    Settings: ClassVar[type[Environment]]
+    """What the channel reads from the environment; its secrets are of type `Secret`."""
+    sends: ClassVar[bool]
+    """Whether a post leaves this system. One that does is replaced in a dry run, and then opened without secrets."""
 
-    def fit(self, caption: Caption, incident_id: int) -> Caption:
-        """Each language cut for itself."""
-        return Caption(en=fit(caption.en, self.limit), ko=fit(caption.ko, self.limit))
+    def __call__(self, settings: Any, context: ChannelContext) -> Channel:
+        """Open it; it must not wait for a server.
 
-    async def post(
-        self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str, location: Drawn | None = None
-    ) -> str:
-        """Nothing to do: what is confirmed is posted."""
-        return key
+        Raises:
+            SettingsError: a setting cannot be used.
+        """

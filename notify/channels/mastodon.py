@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
 
 from functions.event import Caption
-from notify.channels import ChannelError
-from notify.channels.http import Answer, RateLimitWait, ask
-from notify.channels.pictures import upload_all
-from notify.channels.settings import Endpoint, Visibility
-from notify.channels.text import Language, fit_together, join
+from functions.settings import Environment, Secret
+from notify.channels import ChannelContext, ChannelError
+from notify.posting.http import Answer, RateLimitWait, ask
+from notify.posting.pictures import upload_all
+from notify.posting.settings import require_address
+from notify.posting.text import fit_together, join
 from privacy.drawn import require_public
 
 if TYPE_CHECKING:
@@ -25,30 +26,46 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _ALT_MAX = 1500
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _PICTURE_TIMEOUT = aiohttp.ClientTimeout(total=4, sock_connect=2)
 _PROCESSING_WAITS_S = (0.2, 0.4, 0.8, 1.6)
+
+
+class MastodonSettings(Environment, frozen=True):
+    """One account on one server."""
+
+    mastodon_url: Secret
+    """The server, such as https://social.example."""
+    mastodon_token: Secret
+    """Access token of the account."""
+    mastodon_limit: int = 500
+    """Most characters of a post; the server's own setting."""
+    mastodon_visibility: Literal["public", "unlisted", "private", "direct"] = "public"
+    """Who sees a post."""
+
+    def __post_init__(self) -> None:
+        require_address("BONGSU_MASTODON_URL", self.mastodon_url)
+        url = self.mastodon_url.reveal()
+        if url.startswith("http://") and urlsplit(url).hostname not in _LOOPBACK:
+            raise ValueError("BONGSU_MASTODON_URL must start with https://: the token would travel unencrypted")
+        if self.mastodon_limit < 100:
+            raise ValueError(f"BONGSU_MASTODON_LIMIT must be 100 or more, got {self.mastodon_limit}")
 
 
 class Mastodon:
     """One account on one server. It keeps idempotency keys for an hour, so an alert tried again is there once."""
 
-    name = "mastodon"
+    name: ClassVar[str] = "mastodon"
+    Settings: ClassVar[type[Environment]] = MastodonSettings
+    sends: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        endpoint: Endpoint,
-        languages: Sequence[Language],
-        *,
-        limit: int = 500,
-        visibility: Visibility = "public",
-    ) -> None:
-        self._session = session
-        self._url = endpoint.url
-        self._token = endpoint.secret
-        self._languages = languages
-        self._limit = limit
-        self._visibility = visibility
+    def __init__(self, settings: MastodonSettings, context: ChannelContext) -> None:
+        self._session = context.session
+        self._url = settings.mastodon_url.reveal().rstrip("/")
+        self._token = settings.mastodon_token.reveal()
+        self._languages = context.languages
+        self._limit = settings.mastodon_limit
+        self._visibility = settings.mastodon_visibility
         self._pace, self._picture_pace = RateLimitWait(), RateLimitWait()
 
     def fit(self, caption: Caption, incident_id: int) -> Caption:

@@ -7,16 +7,16 @@ import binascii
 import hashlib
 import hmac
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import aiohttp
 import msgspec
 
 from functions.event import Caption
-from functions.settings import SettingsError
+from functions.settings import Environment, Secret
 from notify.captions.words import fit
-from notify.channels.http import RateLimitWait, ask
-from notify.channels.settings import Endpoint
+from notify.channels import ChannelContext
+from notify.posting.http import RateLimitWait, ask
+from notify.posting.settings import require_address
 from privacy.redact import require_redacted
 
 if TYPE_CHECKING:
@@ -25,7 +25,23 @@ if TYPE_CHECKING:
     from store.records import Incident
 
 _LIMIT = 1000
-_SECRET_MIN = 16
+# The least that Standard Webhooks allows.
+_SECRET_MIN = 24
+_CONVERT = """`printf 'whsec_%s\\n' "$(printf %s "$BONGSU_WEBHOOK_SECRET" | base64 -w0)"`"""
+_CREATE = '`echo "whsec_$(head -c 32 /dev/urandom | base64 -w0)"`'
+
+
+class WebhookSettings(Environment, frozen=True):
+    """One receiver of yours."""
+
+    webhook_url: Secret
+    """Where alerts are sent."""
+    webhook_secret: Secret
+    """What signs them: `whsec_` and the base64 of 24 bytes or more."""
+
+    def __post_init__(self) -> None:
+        require_address("BONGSU_WEBHOOK_URL", self.webhook_url)
+        read_secret(self.webhook_secret)
 
 
 class Webhook:
@@ -34,12 +50,14 @@ class Webhook:
     Source: https://www.standardwebhooks.com
     """
 
-    name = "webhook"
+    name: ClassVar[str] = "webhook"
+    Settings: ClassVar[type[Environment]] = WebhookSettings
+    sends: ClassVar[bool] = True
 
-    def __init__(self, session: aiohttp.ClientSession, endpoint: Endpoint) -> None:
-        self._session = session
-        self._url = endpoint.url
-        self._secret = read_secret(endpoint.secret)
+    def __init__(self, settings: WebhookSettings, context: ChannelContext) -> None:
+        self._session = context.session
+        self._url = settings.webhook_url.reveal()
+        self._secret = read_secret(settings.webhook_secret)
         self._pace = RateLimitWait()
 
     def fit(self, caption: Caption, incident_id: int) -> Caption:
@@ -63,20 +81,25 @@ class Webhook:
         return key
 
 
-def read_secret(text: str) -> bytes:
-    """The key that a secret stands for: `whsec_` and base64, or any text of 16 characters and more.
+def read_secret(given: Secret) -> bytes:
+    """The key that a secret stands for: base64, after `whsec_` or bare, as receivers read it; none for none.
 
     Raises:
-        SettingsError: too short, or no base64.
+        ValueError: not base64, or too short a key. The message has the command that makes the form both sides use.
     """
-    secret = text.encode()
-    if text.startswith("whsec_"):
-        try:
-            secret = base64.b64decode(text.removeprefix("whsec_"), validate=True)
-        except binascii.Error:
-            raise SettingsError("BONGSU_WEBHOOK_SECRET must be base64 after whsec_") from None
-    if len(secret) < _SECRET_MIN:
-        raise SettingsError(f"BONGSU_WEBHOOK_SECRET must have {_SECRET_MIN} bytes or more")
+    text = given.reveal().strip()
+    bare = text.removeprefix("whsec_").rstrip("=")
+    try:
+        secret = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        # Of a plain text the receiver's library would make another key than we do, and verify nothing.
+        raise ValueError(
+            f"BONGSU_WEBHOOK_SECRET must be whsec_ and base64: {_CONVERT} prints the form for you and the receiver"
+        ) from None
+    if text and len(secret) < _SECRET_MIN:
+        raise ValueError(
+            f"BONGSU_WEBHOOK_SECRET must stand for {_SECRET_MIN} bytes or more, got {len(secret)}: {_CREATE} makes one"
+        )
     return secret
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import aiohttp
 import structlog
@@ -13,11 +13,11 @@ from tweepy.errors import HTTPException
 from yarl import URL
 
 from functions.event import Caption
-from notify.channels import ChannelError
-from notify.channels.http import Answer, RateLimitWait, ask, explain
-from notify.channels.pictures import upload_all
-from notify.channels.settings import XKeys
-from notify.channels.text import Language, fit_together, join, weigh_for_x
+from functions.settings import Environment, Secret
+from notify.channels import ChannelContext, ChannelError
+from notify.posting.http import Answer, RateLimitWait, ask, explain
+from notify.posting.pictures import upload_all
+from notify.posting.text import Language, fit_together, join, weigh_for_x
 from privacy.drawn import require_public
 
 if TYPE_CHECKING:
@@ -34,6 +34,21 @@ _UPLOAD_URL = "https://api.x.com"
 _UPLOAD_TIMEOUT = aiohttp.ClientTimeout(total=4, sock_connect=2)
 
 
+class XSettings(Environment, frozen=True):
+    """The four OAuth 1.0a values of an app and of the account that it posts for."""
+
+    x_api_key: Secret
+    """API key of the app (consumer key)."""
+    x_api_secret: Secret
+    """API secret of the app (consumer secret)."""
+    x_access_token: Secret
+    """Access token of the account."""
+    x_access_secret: Secret
+    """Access secret of the account."""
+    x_api_url: str = ""
+    """Another server than X's own, for tests."""
+
+
 class X:
     """One account on X.
 
@@ -41,16 +56,18 @@ class X:
     incident ends each text, no two alerts are alike, and the refusal tells us that an earlier attempt went out.
     """
 
-    name = "x"
+    name: ClassVar[str] = "x"
+    Settings: ClassVar[type[Environment]] = XSettings
+    sends: ClassVar[bool] = True
 
-    def __init__(
-        self, session: aiohttp.ClientSession, keys: XKeys, languages: Sequence[Language], api_url: str = ""
-    ) -> None:
+    def __init__(self, settings: XSettings, context: ChannelContext) -> None:
+        session, api_url = context.session, settings.x_api_url
         self._session = session
-        self._languages = languages
+        self._languages = context.languages
         self._upload_url = api_url or _UPLOAD_URL
         self._pace, self._picture_pace = RateLimitWait(), RateLimitWait()
-        named = (keys.api_key, keys.api_secret, keys.access_token, keys.access_secret)
+        keys = (settings.x_api_key, settings.x_api_secret, settings.x_access_token, settings.x_access_secret)
+        named = [key.reveal() for key in keys]
         self._signer = Signer(*named)
         self._client = AsyncClient(None, *named, return_type=aiohttp.ClientResponse)
         self._client.session = _Elsewhere(session, URL(api_url)) if api_url else session

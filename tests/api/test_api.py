@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
-from api.server import Site, create_app, open_site
+from api.server import Site, create_app, listen, open_site, serve
 from api.settings import Settings
 from api.views import timestamp
 from functions import Caption
 from functions.event import utc_now
 from notify.captions.location import draw_location
-from notify.channels import Feed
+from notify.channels.feed import Feed
 from notify.map import Map, put_on_map
 from notify.post import PosterResources, post
 from privacy.redact import read_back, shrink
@@ -165,7 +170,7 @@ async def test_camera_shows_its_newest_picture(client, site, make_event, street)
     assert (again.status_code, again.content) == (304, b"") and "immutable" in again.headers["cache-control"]
 
 
-async def test_camera_shows_a_thumbnail_and_its_incident_the_whole_picture(client, site, make_event, street):
+async def test_camera_shows_thumbnail_incident_shows_full_picture(client, site, make_event, street):
     where = Map(site.store, site.snapshots)
     await put_on_map(make_event("camera"), where)
     small = shrink(read_back(street))
@@ -240,7 +245,7 @@ async def test_incident_tells_its_stages_and_whether_it_is_late(client, site, ma
     assert "stages" not in feature["properties"] and feature["properties"]["late"] is True
 
 
-async def test_stage_of_the_post_is_that_of_the_first_one_that_went_out(client, site, make_event):
+async def test_post_stage_is_that_of_the_first_post(client, site, make_event):
     await put_on_map(make_event(), Map(site.store, site.snapshots))
     await site.store.posts.claim(1, "slow", "event-1")
     await site.store.posts.claim(1, "feed", "event-1")
@@ -339,9 +344,44 @@ async def test_page_is_served_with_a_policy_that_names_the_tile_server(tmp_path,
             assert (await client.get("/static/../api.py")).status_code == 404
 
 
-async def test_health_and_metrics(client, site, monkeypatch):
+def test_metrics_have_a_port_of_their_own(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = [one.getsockname()[1], other.getsockname()[1]]
+    names = ("BONGSU_HTTP_PORT", "BONGSU_METRICS_PORT")
+    with running_api(tmp_path, **dict(zip(names, map(str, ports), strict=True))) as answer:
+        assert answer(f"http://127.0.0.1:{ports[0]}/healthz")[0] == 200
+        for path in ("/metrics", "/metrics/", "//metrics"):
+            assert answer(f"http://127.0.0.1:{ports[0]}{path}")[0] == 404, path
+        status, body = answer(f"http://127.0.0.1:{ports[1]}/metrics")
+        assert status == 200 and b"bongsu_stream_readers" in body
+        assert answer(f"http://127.0.0.1:{ports[1]}/healthz") == (200, b"ok\n")
+
+
+@contextlib.contextmanager
+def running_api(tmp_path, **variables: str):
+    """The API as a process of its own, and how to ask it: status and body, once it listens."""
+    base = {"PYTHONPATH": str(Path(__file__).parents[2]), "BONGSU_DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/b.db"}
+    process = subprocess.Popen([sys.executable, "-m", "api.server"], env=os.environ | base | variables, cwd=tmp_path)
+
+    def answer(url: str) -> tuple[int, bytes]:
+        for _ in range(300):
+            with contextlib.suppress(httpx.TransportError):
+                got = httpx.get(url)
+                return got.status_code, got.content
+            assert process.poll() is None, "the API ended"
+            time.sleep(0.1)
+        raise AssertionError("the API did not answer within 30 s")
+
+    try:
+        yield answer
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+async def test_health(client, site, monkeypatch):
     assert (await client.get("/healthz")).json()["status"] == "ok"
-    assert "bongsu_posts_total" in (await client.get("/metrics")).text
+    assert (await client.get("/livez")).json() == {"status": "ok"}
 
     async def fail() -> int:
         raise StoreError("database mysql://secret-host is away")
@@ -371,6 +411,20 @@ def test_port_in_use_is_one_clear_line(tmp_path):
     assert ran.returncode == 1
     assert ran.stderr.count("\n") == 1
     assert f"port {port}" in ran.stderr and "BONGSU_HTTP_PORT" in ran.stderr
+
+
+async def test_printed_address_of_an_ipv6_host_has_brackets(tmp_path, database_url):
+    settings = Settings(database_url=database_url, snapshot_url=str(tmp_path / "s"))
+    with listen("::1", 0) as listener, capture_logs() as logs:
+        running = asyncio.create_task(serve(settings, listener))
+        while not logs and not running.done():
+            await asyncio.sleep(0.05)
+        url = next(line["url"] for line in logs if line["event"] == "api_listening")
+        assert url == f"http://[::1]:{listener.getsockname()[1]}/"
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(f"{url}hazards.json")).status_code == 200
+        os.kill(os.getpid(), signal.SIGTERM)
+        await running
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
 from xml.etree import ElementTree
 
 import httpx
 import pytest
-from hypothesis import given
+import xmlschema
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api import atom, cap
@@ -20,6 +24,10 @@ from notify.map import Map, put_on_map
 from store.records import Incident, Post, Review
 
 URL = "https://alerts.example.org"
+SITE = UUID("0f0e0d0c-0b0a-4908-8706-050403020100")
+NAME_OF_7 = "bongsu-0f0e0d0c0b0a-7"
+# OASIS's own schema: whoever reads CAP checks against it.
+SCHEMA = xmlschema.XMLSchema(Path(__file__).with_name("cap-1.2.xsd"))
 HOSTILE = 'gate <script>alert("1")</script> & \x00\x1b]]> \ud800 한강'
 ATOM = {"a": "http://www.w3.org/2005/Atom"}
 
@@ -77,6 +85,7 @@ def read(document: bytes) -> dict[str, str]:
     """The alert's own values, and those of its first info block; checked."""
     root = ElementTree.fromstring(document)
     check(root)
+    SCHEMA.validate(document.decode())
     infos = [child for child in root if child.tag.endswith("}info")]
     assert [infos[0][0].text, infos[1][0].text] == ["en-US", "ko-KR"]
     return {child.tag.rpartition("}")[2]: child.text or "" for part in (root, infos[0]) for child in part}
@@ -94,13 +103,13 @@ def make(**fields: object) -> Incident:
 
 def tell(incident: Incident, seconds: float = 1, url: str = URL) -> dict[str, str]:
     now = incident.last_seen + timedelta(seconds=seconds)
-    return read(cap.alert(incident, url, 120, "Test", now))
+    return read(cap.alert(incident, base=url, site=SITE, quiet_s=120, status="Test", now=now))
 
 
 def test_first_message_is_an_alert_and_claims_little():
     told = tell(make())
-    assert (told["msgType"], told["identifier"]) == ("Alert", "bongsu-alerts.example.org-7.1")
-    assert (told["sender"], told["sent"]) == ("bongsu@alerts.example.org", "2026-03-02T05:03:00-00:00")
+    assert (told["msgType"], told["identifier"]) == ("Alert", f"{NAME_OF_7}.1")
+    assert (told["sender"], told["sent"]) == (f"bongsu@{SITE}", "2026-03-02T05:03:00-00:00")
     assert (told["urgency"], told["severity"], told["certainty"]) == ("Immediate", "Moderate", "Likely")
     assert "not confirmed by a person" in told["description"] and "Fire at Sinchon Market." in told["description"]
     assert told["web"] == f"{URL}/?incident=7" and "references" not in told
@@ -118,6 +127,53 @@ def test_what_follows_names_the_alert():
         told = tell(incident, seconds)
         assert (told["msgType"], told["references"]) == (kind, reference)
         assert told["identifier"] != alert["identifier"]
+
+
+async def test_messages_of_an_incident_follow_each_other_in_time(client, make_event):
+    store, now = client.site.store, utc_now()
+    where = Map(store, client.site.snapshots)
+    told = []
+
+    async def tell_now() -> None:
+        said = read((await client.get("/cap/1.xml")).content)
+        assert datetime.fromisoformat(said["expires"]) > datetime.fromisoformat(said["sent"])
+        told.append((said["msgType"], said["identifier"], datetime.fromisoformat(said["sent"])))
+
+    await put_on_map(make_event("captioned", hazard="fire", captured_at=now - timedelta(seconds=90)), where)
+    await tell_now()
+    await store.reviews.give(1, "acknowledged", by="kim")
+    await tell_now()
+    await store.reviews.withdraw(1)
+    await tell_now()
+    await store.reviews.give(1, "false_alarm", by="kim")
+    await tell_now()
+    await store.reviews.withdraw(1)
+    await tell_now()
+    assert [kind for kind, _, _ in told] == ["Alert", "Update", "Update", "Cancel", "Update"]
+    assert len({identifier for _, identifier, _ in told}) == 5
+    times = [at for _, _, at in told]
+    assert times == sorted(times) and times[1] > times[0]
+    assert await store.reviews.given() == []
+
+
+def test_message_long_after_the_last_sighting_has_not_expired():
+    incident = make()
+    late = incident.last_seen + timedelta(hours=3)
+    for verdict in ("acknowledged", "false_alarm"):
+        told = tell(replace(incident, review=Review(verdict, "kim", late, ""), reviewed_at=late), 10_801)
+        assert told["sent"] == "2026-03-02T08:03:00-00:00" and told["expires"] == "2026-03-02T08:05:00-00:00"
+    withdrawn = tell(replace(incident, reviewed_at=late), 10_801)
+    assert (withdrawn["msgType"], withdrawn["sent"]) == ("Update", "2026-03-02T08:03:00-00:00")
+
+
+def test_sender_is_whom_the_operator_names():
+    document = cap.alert(
+        make(sightings=2), base=URL, site=SITE, quiet_s=120, status="Test", sender="alerts@city.example"
+    )
+    told = read(document)
+    assert told["sender"] == "alerts@city.example" and told["references"].startswith("alerts@city.example,")
+    with pytest.raises(ValueError, match="BONGSU_CAP_SENDER must have no spaces"):
+        Settings(cap_sender="the city")
 
 
 def test_only_what_a_person_confirmed_is_observed():
@@ -148,7 +204,8 @@ INCIDENTS = st.builds(
 )  # fmt: skip
 
 
-@given(INCIDENTS, st.floats(0, 1000), st.sampled_from(["", URL, "http://[::1]:8080"]))
+@settings(deadline=None)
+@given(INCIDENTS, st.floats(0, 1000), st.sampled_from([URL, f"{URL}/cctv", "http://[::1]:8080"]))
 def test_any_incident_is_a_valid_alert(incident, seconds, url):
     tell(incident, seconds, url)
 
@@ -158,9 +215,9 @@ def test_hostile_name_is_inert_in_every_feed():
     at = incident.first_seen
     post = Post(1, "feed", incident, "e", at, at, Caption(HOSTILE, HOSTILE), "ab/cd.jpg", "1", 3)
     for document in (
-        cap.alert(incident, URL, 120, "Actual", at),
-        atom.feed([post], URL),
-        atom.cap_index([incident], URL, 120),
+        cap.alert(incident, base=URL, site=SITE, quiet_s=120, status="Actual", now=at),
+        atom.feed([post], URL, SITE),
+        atom.cap_index([incident], URL, SITE, 120),
     ):
         assert b"<script" not in document and b"\x00" not in document
         root = ElementTree.fromstring(document)
@@ -170,10 +227,8 @@ def test_hostile_name_is_inert_in_every_feed():
 
 @pytest.fixture
 async def client(tmp_path, database_url):
-    settings = Settings(
-        database_url=database_url, snapshot_url=str(tmp_path / "s"), public_url=URL, cap_status="Actual"
-    )
-    async with open_site(settings) as site:
+    kept = Settings(database_url=database_url, snapshot_url=str(tmp_path / "s"), public_url=URL, cap_status="Actual")
+    async with open_site(kept) as site:
         transport = httpx.ASGITransport(create_app(site))
         async with httpx.AsyncClient(transport=transport, base_url="http://bongsu") as opened:
             opened.site = site
@@ -195,13 +250,14 @@ async def test_index_leads_to_alerts_and_a_false_alarm_cancels(client, make_even
     assert answer.headers["content-type"] == "application/cap+xml"
     told = read(answer.content)
     assert (told["msgType"], told["status"]) == ("Alert", "Actual")
-    assert told["identifier"] in entry.find("a:id", ATOM).text
+    first = entry.find("a:id", ATOM).text
+    assert re.fullmatch(r"urn:uuid:[0-9a-f-]{36}", first)
     again = await client.get("/cap/1.xml", headers={"If-None-Match": answer.headers["etag"]})
     assert again.status_code == 304
     await client.site.store.reviews.give(1, "false_alarm", by="kim")
     assert read((await client.get("/cap/1.xml")).content)["msgType"] == "Cancel"
     (entry,) = ElementTree.fromstring((await client.get("/cap.xml")).content).findall("a:entry", ATOM)
-    assert told["identifier"] not in entry.find("a:id", ATOM).text
+    assert entry.find("a:id", ATOM).text != first
     for path, status in (("/cap/3.xml", 404), ("/cap/99.xml", 404), ("/cap/x.xml", 422)):
         assert (await client.get(path)).status_code == status
 
@@ -224,4 +280,4 @@ async def test_atom_feed_holds_the_posts(client, make_event):
     entry = root.find("a:entry", ATOM)
     assert entry.find("a:content", ATOM).text == "Fire.\n화재."
     assert [link.get("rel") for link in entry.findall("a:link", ATOM)] == ["alternate", "enclosure"]
-    assert entry.find("a:id", ATOM).text == "tag:alerts.example.org,2026:bongsu-post-1"
+    assert entry.find("a:id", ATOM).text.startswith("urn:uuid:")

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from api import cli
 from api.server import create_app, open_site
@@ -38,7 +40,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-async def test_anybody_reads_where_reading_is_open_and_nobody_writes_without_a_key(tmp_path, keys, make_event):
+async def test_open_reading_needs_no_key_and_writing_does(tmp_path, keys, make_event):
     async with ask(tmp_path, api_keys=str(tmp_path / "keys")) as client:
         await client.site.store.sightings.record(make_event())
         assert (await client.get("/api/incidents")).status_code == 200
@@ -49,7 +51,7 @@ async def test_anybody_reads_where_reading_is_open_and_nobody_writes_without_a_k
         assert (await client.post(REVIEW, json=SAID, headers=bearer(keys["operator"]))).status_code == 200
 
 
-async def test_reading_by_key_shows_a_stranger_the_page_and_nothing_else(tmp_path, keys, make_event):
+async def test_keyed_reading_shows_strangers_only_the_page(tmp_path, keys, make_event):
     async with ask(tmp_path, api_keys=str(tmp_path / "keys"), api_read="key") as client:
         await client.site.store.sightings.record(make_event())
         for path in (
@@ -109,7 +111,7 @@ async def test_session_outlives_the_process_but_not_its_key(tmp_path, keys):
 
 
 @pytest.mark.parametrize("foreign", ['seen={"a": 1}', "view=[1 2]", "name=é", "a b=c", "alone", '"', "=;;="])
-async def test_session_holds_beside_whatever_cookies_others_of_this_host_have_set(tmp_path, keys, foreign):
+async def test_session_survives_foreign_cookies(tmp_path, keys, foreign):
     async with ask(tmp_path, api_keys=str(tmp_path / "keys")) as client:
         await client.post("/api/session", json={"key": keys["operator"]})
         ours = f"bongsu_session={client.cookies['bongsu_session']}"
@@ -194,7 +196,69 @@ def test_client_is_the_last_stranger_before_our_proxies():
     assert proxies.client("10.0.0.1", "what, ever") == "10.0.0.1"
     assert proxies.client("203.0.113.9", "1.2.3.4") == "203.0.113.9"
     assert proxies.client("::ffff:10.0.0.1", "1.2.3.4") == "1.2.3.4"
+    # Some gateways write a port, and brackets around IPv6.
+    assert proxies.client("10.0.0.1", "1.2.3.4, 203.0.113.9:51234, 10.0.0.2:80") == "203.0.113.9"
+    assert proxies.client("10.0.0.1", "[2001:db8::1]:51234") == proxies.client("10.0.0.1", "[2001:db8::1]")
+    assert proxies.client("10.0.0.1", "2001:db8::1") == "2001:db8::/64"
+    assert proxies.client("10.0.0.1", "for=203.0.113.9") == "203.0.113.9"
     assert proxies.client("2001:db8::1", "") == proxies.client("2001:db8::2", "") == "2001:db8::/64"
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [
+        ("for=203.0.113.9", "203.0.113.9"),
+        ('For="203.0.113.9:51234";proto=https;by=10.0.0.1, for=10.0.0.2', "203.0.113.9"),
+        ('for=1.2.3.4, for="[2001:db8:cafe::17]:4711";proto=http', "2001:db8:cafe::/64"),
+        ('for="a, b;c=\\"d", for=203.0.113.9', "203.0.113.9"),
+        ("for=unknown", "10.0.0.1"),
+        ("for=_hidden;proto=https", "10.0.0.1"),
+        ("for=", "10.0.0.1"),
+        ("what ever", "10.0.0.1"),
+        ('for="203.0.113.9', "10.0.0.1"),
+    ],
+)
+def test_forwarded_names_the_client(forwarded, client):
+    proxies = Proxies(["10.0.0.0/8"])
+    assert proxies.client("10.0.0.1", "", forwarded) == client
+    assert proxies.client("203.0.113.1", "", forwarded) == "203.0.113.1"
+
+
+def test_headers_that_contradict_each_other_are_not_believed(capfd):
+    proxies = Proxies(["10.0.0.0/8"])
+    # The proxy writes one of the two; the other is the client's own invention.
+    assert proxies.client("10.0.0.1", "203.0.113.9", "for=1.2.3.4") == "10.0.0.1"
+    assert proxies.client("10.0.0.1", "203.0.113.9", "for=1.2.3.5") == "10.0.0.1"
+    assert proxies.client("10.0.0.1", "203.0.113.9", 'for="203.0.113.9:80"') == "203.0.113.9"
+    assert "".join(capfd.readouterr()).count("forwarded_headers_differ") == 1
+
+
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_any_header_names_somebody(forwarded_for, forwarded):
+    assert Proxies(["10.0.0.0/8"]).client("10.0.0.1", forwarded_for, forwarded)
+
+
+async def test_feeds_are_read_with_basic(tmp_path, keys, make_event):
+    async with ask(tmp_path, api_keys=str(tmp_path / "keys"), api_read="key") as client:
+        await client.site.store.sightings.record(make_event())
+        for path in ("/feed.json", "/feed.atom", "/cap.xml", "/cap/1.xml"):
+            refused = await client.get(path)
+            assert refused.status_code == 401 and "Basic realm=" in refused.headers["www-authenticate"], path
+            for login in (("reader", keys["viewer"]), (keys["viewer"], ""), ("", keys["operator"])):
+                assert (await client.get(path, auth=login)).status_code == 200, path
+                assert (await client.head(path, auth=login)).status_code == 200, path
+            assert (await client.get(path, auth=("reader", "wrong"))).status_code == 401
+            assert (await client.get(path, headers={"Authorization": "Basic %%%"})).status_code == 401
+            # The page's own script is refused without a window of the browser in between.
+            refused = await client.get(path, headers={"X-Requested-With": "XMLHttpRequest"})
+            assert refused.headers["www-authenticate"] == 'Bearer realm="bongsu"'
+        # The pictures in them are read so too, but the page's own requests never have a browser ask.
+        for path in ("/api/incidents", "/api/session", "/api/incidents/1/snapshot"):
+            assert "Basic" not in (await client.get(path)).headers.get("www-authenticate", "")
+        answer = await client.get("/api/incidents/1/snapshot", auth=("reader", keys["viewer"]))
+        assert answer.json()["detail"].startswith("incident 1 has no picture")
+        assert (await client.get("/api/session", auth=("", keys["operator"]))).json()["role"] is None
+        assert (await client.post(REVIEW, json=SAID, auth=("", keys["operator"]))).status_code == 401
 
 
 def test_bucket_fills_again_and_knows_so_many_clients_at_most(monkeypatch):

@@ -44,7 +44,7 @@ def test_every_function_of_the_cluster_is_here_as_it_is_there(local: Cluster) ->
         assert SERVICES[name]["command"] == container["command"]
         assert image(name) == container["image"]
         secrets = {source["secretRef"]["name"] for source in container["envFrom"] if "secretRef" in source}
-        for secret, variable in (("bongsu-broker", "BROKER_URL"), ("bongsu-database", "DATABASE_URL")):
+        for secret, variable in ((f"bongsu-broker-{name}", "BROKER_URL"), ("bongsu-database", "DATABASE_URL")):
             assert (secret in secrets) == (f"BONGSU_{variable}" in SERVICES[name]["environment"]), name
 
 
@@ -66,6 +66,15 @@ def test_rabbitmq_is_set_up_as_on_a_cluster(local: Cluster) -> None:
     assert set(here) <= set(there)
 
 
+def test_each_service_signs_in_to_the_broker_as_itself() -> None:
+    for name, service in SERVICES.items():
+        url = service.get("environment", {}).get("BONGSU_BROKER_URL")
+        user = "operator" if name == "dead" else name
+        assert url is None or url.startswith(f"amqp://{user}:${{broker_{user}:?"), name
+    # A user that is made at start would be allowed everything.
+    assert "environment" not in SERVICES["rabbitmq"]
+
+
 def test_what_it_asks_for_is_what_make_secrets_writes(tmp_path: Path) -> None:
     fill_in(copy_of_the_manifests(tmp_path))
     secrets = tmp_path / "k8s/overlays/local/secrets"
@@ -83,7 +92,7 @@ def test_nothing_of_ours_runs_as_root_or_more_than_it_must() -> None:
     for name, service in SERVICES.items():
         assert "privileged" not in service
         assert re.fullmatch(r"[a-z/]+:\d+\.\d+\.\d+(-[a-z]+)?", image(name)), name
-        if name in STORES:
+        if name in (*STORES, "definitions"):
             continue
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
@@ -102,7 +111,7 @@ def test_make_up_names_what_is_missing(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     copy_of_the_manifests(tmp_path)
     done = make_up(tmp_path)
-    assert "broker.env is missing: make secrets ENV=local" in done.stderr
+    assert "broker-caption.env is missing: make secrets ENV=local" in done.stderr
     fill_in(tmp_path)
     done = make_up(tmp_path)
     assert done.returncode != 0

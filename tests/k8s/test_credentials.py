@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from functions.signature import new_private_key, public_key_of
 from tests.k8s.conftest import ROOT, copy_of_the_manifests, load_script
 
 credentials = load_script(ROOT / "k8s/credentials.py")
@@ -35,10 +36,10 @@ def test_a_changed_password_is_changed_everywhere(folder: Path) -> None:
     credentials.write_secrets(folder)
     before = (folder / "definitions.json").read_text()
     passwords = folder / "passwords.env"
-    lines = [line for line in passwords.read_text().splitlines() if not line.startswith("broker=")]
-    passwords.write_text("\n".join([*lines, "broker=a-new-password\n"]))
+    lines = [line for line in passwords.read_text().splitlines() if not line.startswith("broker_map=")]
+    passwords.write_text("\n".join([*lines, "broker_map=a-new-password\n"]))
     credentials.write_secrets(folder)
-    assert "amqp://bongsu:a-new-password@" in (folder / "broker.env").read_text()
+    assert "amqp://map:a-new-password@" in (folder / "broker-map.env").read_text()
     assert (folder / "definitions.json").read_text() != before
 
 
@@ -55,8 +56,8 @@ def test_only_you_can_read_them(folder: Path) -> None:
 
 
 def test_a_password_that_would_break_a_url_is_refused_by_name(folder: Path) -> None:
-    (folder / "passwords.env").write_text("broker=with@sign-and-more\n")
-    with pytest.raises(ValueError, match="broker: must be 12 or more letters"):
+    (folder / "passwords.env").write_text("broker_map=with@sign-and-more\n")
+    with pytest.raises(ValueError, match="broker_map: must be 12 or more letters"):
         credentials.write_secrets(folder)
 
 
@@ -72,3 +73,31 @@ def test_missing_and_unfilled_files_are_a_line_each(folder: Path) -> None:
 def test_hashes_as_rabbitmq_does() -> None:
     # The example of RabbitMQ's own documentation: password test12, salt 908DC60A.
     assert credentials.hashed("test12", bytes.fromhex("908DC60A")) == "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
+
+
+def test_captioner_key_can_be_rotated_in_steps(folder: Path) -> None:
+    def keys() -> tuple[str, list[str]]:
+        credentials.write_secrets(folder)
+        private = (folder / "caption-key.env").read_text().splitlines()[-1].partition("=")[2]
+        public = (folder / "caption-public.env").read_text().splitlines()[-1].partition("=")[2]
+        return private, public.split(",")
+
+    first, (known,) = keys()
+    assert public_key_of(first) == known
+    passwords = folder / "passwords.env"
+    text = passwords.read_text()
+    next_key = new_private_key().removeprefix(credentials.PRIVATE)
+    # 1. The readers learn the next key, and nothing is signed with it.
+    passwords.write_text(f"{text}caption_key_next={next_key}\n")
+    signing, accepted = keys()
+    assert (signing, len(accepted)) == (first, 2)
+    # 2. The captioner signs with it; what was signed before is accepted.
+    passwords.write_text(text.replace("caption_key=", "caption_key_old=") + f"caption_key={next_key}\n")
+    signing, accepted = keys()
+    assert signing == credentials.PRIVATE + next_key
+    assert set(accepted) == {known, public_key_of(signing)}
+    # 3. Nothing that the old key signed waits any more.
+    passwords.write_text(
+        "".join(line for line in passwords.read_text().splitlines(True) if not line.startswith("caption_key_old"))
+    )
+    assert keys() == (signing, [public_key_of(signing)])

@@ -21,15 +21,15 @@ import pytest
 import yaml
 
 from api import settings as settings_of_api
+from functions import permissions
 from functions import settings as settings_of_functions
+from functions.signature import public_key_of
 from functions.topology import burst_queue, queues, read_regions
+from functions.variables import KNOWN
 from local.manifest import read_workloads
-from motion import settings as settings_of_motion
 from motion.config import load_cameras
-from notify.channels import settings as settings_of_channels
 from tests.k8s.conftest import OVERLAYS, ROOT, Cluster
 from tests.keda.test_manifests import schema_of
-from tests.rooms import ROOMS
 
 SCALED = {workload.name: workload for workload in read_workloads(ROOT / "keda")}
 
@@ -95,7 +95,7 @@ def beside() -> str:
 
 
 @pytest.mark.parametrize("version", ["1.33.0", "1.36.0"])
-def test_what_measures_the_cluster_is_valid_and_asks_for_no_more_than_it_says(version: str) -> None:
+def test_monitoring_is_valid_and_asks_only_what_it_states(version: str) -> None:
     kubernetes_validate = pytest.importorskip("kubernetes_validate")
     objects = [o for o in yaml.safe_load_all(beside()) if o]
     for o in objects:
@@ -118,6 +118,17 @@ def test_kubectl_accepts_what_measures_the_cluster(tmp_path: Path) -> None:
     replayed(beside(), tmp_path)
 
 
+def test_dry_run_from_nothing_needs_the_documented_namespaces() -> None:
+    said = (ROOT / "docs/deploy.md").read_text()
+    made = re.search(r"kubectl apply((?: -f k8s/\S+namespace\.yaml)+)\n", said)
+    assert made is not None
+    there = {"keda"}  # by KEDA's own manifest, the line before
+    for path in re.findall(r"-f (\S+)", made[1]):
+        there |= {d["metadata"]["name"] for d in yaml.safe_load_all((ROOT / path).read_text()) if d}
+    for text in (beside(), *(Cluster(overlay).text for overlay in OVERLAYS)):
+        assert {o["metadata"].get("namespace", "keda") for o in yaml.safe_load_all(text) if o} <= there
+
+
 # In step with the code
 
 
@@ -134,7 +145,7 @@ def test_every_scaled_workload_is_there_with_both_its_kinds(cluster: Cluster) ->
         assert "replicas" not in cluster.kind("Deployment")[name]["spec"]
 
 
-def test_the_topology_job_declares_exactly_the_queues_that_keda_watches(cluster: Cluster) -> None:
+def test_topology_job_declares_what_keda_watches(cluster: Cluster) -> None:
     (container,) = containers(cluster.pods["Job/topology"])
     watched = {
         trigger["metadata"]["queueName"]
@@ -148,13 +159,13 @@ def test_the_topology_job_declares_exactly_the_queues_that_keda_watches(cluster:
     assert sorted([*container["args"], *own]) == sorted(watched)
 
 
-def test_each_region_has_a_detector_that_is_woken_by_its_queue_and_drains_it() -> None:
+def test_each_region_has_its_own_scaled_detector() -> None:
     cluster = Cluster("edge")
     cameras = yaml.safe_load(cluster.kind("ConfigMap")["bongsu-cameras"]["data"]["cameras.yaml"])["cameras"]
     assert {burst_queue(camera["place"]["region"], regions(cluster)) for camera in cameras} == {
         f"motion.{region}" for region in regions(cluster)
     }
-    given = {**settings(cluster), **secret(cluster, "bongsu-broker")}
+    given = {**settings(cluster), **secret(cluster, "bongsu-broker-detect")}
     for region in regions(cluster):
         scaled, deployment = cluster.kind("ScaledObject")[f"detect-{region}"], cluster.kind("Deployment")
         assert scaled["spec"]["scaleTargetRef"] == {"name": f"detect-{region}"}
@@ -190,18 +201,14 @@ def test_whoever_sees_faces_reaches_no_other_machine(cluster: Cluster) -> None:
 
 
 def test_every_variable_is_one_that_the_code_reads(cluster: Cluster) -> None:
-    source = "".join(path.read_text() for room in ROOMS for path in (ROOT / room).rglob("*.py"))
-    known = set(re.findall(r"BONGSU_[A-Z_]+[A-Z]", source))
-    for module in (settings_of_functions, settings_of_motion, settings_of_api, settings_of_channels):
-        known |= {f"BONGSU_{name.upper()}" for name in module.Settings.__struct_fields__}
     for pod in cluster.pods.values():
         for container in containers(pod):
             for name in environment(cluster, container):
-                assert not name.startswith("BONGSU_") or name in known, f"{container['name']}: {name} is read by nobody"
+                assert not name.startswith("BONGSU_") or name in KNOWN, f"{container['name']}: {name} is unknown"
 
 
 def test_settings_are_accepted_by_the_code(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {**settings(cluster), **secret(cluster, "bongsu-broker")}.items():
+    for name, value in {**settings(cluster), **secret(cluster, "bongsu-broker-map")}.items():
         monkeypatch.setenv(name, value)
     for name, value in secret(cluster, "bongsu-database").items():
         monkeypatch.setenv(name, value)
@@ -249,18 +256,18 @@ def test_a_function_has_time_to_finish_what_it_has_in_hand(cluster: Cluster) -> 
         assert pod["spec"]["terminationGracePeriodSeconds"] >= settings_of_functions.Settings().grace_s + 5
 
 
-def test_a_command_that_the_docs_run_in_a_pod_finds_what_it_asks_there(cluster: Cluster) -> None:
+def test_pods_have_what_the_docs_commands_need(cluster: Cluster) -> None:
     said = "".join((ROOT / "docs" / name).read_text() for name in ("operate.md", "deploy.md"))
     found = re.findall(r"kubectl exec -n bongsu (\w+)/(\w+) -- bongsu (\w+)", said)
-    assert {command for _, _, command in found} == {"dead", "trace"}
+    assert {command for _, _, command in found} == {"trace"}
     for kind, name, command in found:
         pods = {key.lower(): pod for key, pod in cluster.pods.items()}
         (container,) = containers(pods[f"{kind}/{name}"])
         secrets = {source["secretRef"]["name"] for source in container["envFrom"] if "secretRef" in source}
-        assert {"dead": "bongsu-broker", "trace": "bongsu-database"}[command] in secrets
+        assert {"trace": "bongsu-database"}[command] in secrets
 
 
-def test_pictures_are_taken_off_the_queues_near_the_cameras_where_there_is_room() -> None:
+def test_edge_bursts_are_drained_by_edge_detectors() -> None:
     cluster = Cluster("edge")
     for name in ("detect", "caption"):
         affinity = cluster.pods[f"Deployment/{name}"]["spec"]["affinity"]
@@ -290,7 +297,9 @@ def test_a_function_on_a_lost_node_is_started_on_another_at_once(cluster: Cluste
 
 def test_everything_lies_in_the_namespace(cluster: Cluster) -> None:
     (namespace,) = cluster.kind("Namespace")
-    assert {o["metadata"].get("namespace") for o in cluster.objects if o["kind"] != "Namespace"} == {namespace}
+    assert {
+        o["metadata"].get("namespace") for o in cluster.objects if o["kind"] not in ("Namespace", "PriorityClass")
+    } == {namespace}
     for key, port in (("amqp", 5672), ("http", 15672)):
         assert secret(cluster, "bongsu-keda")[key].endswith(f"@rabbitmq.{namespace}.svc:{port}/")
 
@@ -325,30 +334,116 @@ def test_triggers_find_their_credentials(cluster: Cluster) -> None:
             assert secret(cluster, target["name"])[target["key"]].startswith(f"{target['key']}://keda:")
 
 
+def users_of(cluster: Cluster) -> dict[str, str]:
+    """The password of each of the broker's users, as its own Secret has it."""
+    found = {}
+    for name in cluster.kind("Secret"):
+        if name.startswith("bongsu-broker-"):
+            url = re.fullmatch(
+                r"amqp://(\w+):([\w-]+)@rabbitmq:5672/", secret(cluster, name)["BONGSU_BROKER_URL"].strip()
+            )
+            assert url is not None, name
+            assert permissions.secret_name(url[1]) == name
+            found[url[1]] = url[2]
+    return found
+
+
 def test_passwords_agree_wherever_they_are_used(cluster: Cluster) -> None:
-    broker = re.fullmatch(r"amqp://bongsu:(.+)@rabbitmq:5672/", secret(cluster, "bongsu-broker")["BONGSU_BROKER_URL"])
     database = re.fullmatch(
         r"mysql\+aiomysql://bongsu:(.+)@mysql:3306/bongsu", secret(cluster, "bongsu-database")["BONGSU_DATABASE_URL"]
     )
     keda = re.fullmatch(r"amqp://keda:(.+)@\S+", secret(cluster, "bongsu-keda")["amqp"])
-    assert broker
     assert database
     assert keda
     server = secret(cluster, "bongsu-mysql")
     assert (server["MARIADB_USER"], server["MARIADB_PASSWORD"]) == ("bongsu", database[1])
     users = {u["name"]: u for u in json.loads(secret(cluster, "bongsu-rabbitmq")["definitions.json"])["users"]}
-    for name, password in (("bongsu", broker[1]), ("keda", keda[1])):
+    passwords = users_of(cluster) | {"keda": keda[1]}
+    assert set(passwords) == set(users)
+    for name, password in passwords.items():
         kept = base64.b64decode(users[name]["password_hash"])
         assert kept == kept[:4] + hashlib.sha256(kept[:4] + password.encode()).digest()
-    assert len({broker[1], database[1], keda[1], server["MARIADB_ROOT_PASSWORD"]}) == 4
+    assert len({*passwords.values(), database[1], server["MARIADB_ROOT_PASSWORD"]}) == len(passwords) + 2
 
 
-def test_keda_may_look_and_not_touch(cluster: Cluster) -> None:
+def test_each_service_signs_in_to_the_broker_as_itself(cluster: Cluster) -> None:
+    own = {}
+    for name, pod in cluster.pods.items():
+        named = [s["secretRef"]["name"] for c in containers(pod) for s in c.get("envFrom", []) if "secretRef" in s]
+        own[name.rpartition("/")[2]] = [secret for secret in named if secret.startswith("bongsu-broker")]
+    # A region's detector is the detector.
+    wanted = {name: [f"bongsu-broker-{name.partition('-')[0]}"] for name in own if name.startswith("detect")}
+    wanted |= {name: [f"bongsu-broker-{name}"] for name in ("motion", "topology", *SCALED)}
+    assert {name: secrets for name, secrets in own.items() if secrets} == wanted
+
+
+def test_only_captioner_signs_and_readers_verify(cluster: Cluster) -> None:
+    holders: dict[str, set[str]] = {"bongsu-caption-key": set(), "bongsu-caption-public": set()}
+    for name, pod in cluster.pods.items():
+        for source in (s for c in containers(pod) for s in c.get("envFrom", [])):
+            if (held := source.get("secretRef", {}).get("name")) in holders:
+                holders[held].add(name.rpartition("/")[2])
+    assert holders == {"bongsu-caption-key": {"caption"}, "bongsu-caption-public": {"map", "post"}}
+    private = secret(cluster, "bongsu-caption-key")["BONGSU_CAPTION_KEY"].strip()
+    assert secret(cluster, "bongsu-caption-public")["BONGSU_CAPTION_PUBLIC_KEYS"].strip() == public_key_of(private)
+
+
+def test_keda_may_count_and_nothing_else(cluster: Cluster) -> None:
     definitions = json.loads(secret(cluster, "bongsu-rabbitmq")["definitions.json"])
     (user,) = [u for u in definitions["users"] if u["name"] == "keda"]
     (rights,) = [p for p in definitions["permissions"] if p["user"] == "keda"]
-    assert user["tags"] == ["monitoring"]
-    assert (rights["configure"], rights["write"]) == ("^$", "^$")
+    assert user["tags"] == ["management"]
+    assert {rights["configure"], rights["write"], rights["read"]} == {"^$"}
+
+
+def test_priorities_put_stores_first_and_notifiers_before_detect(cluster: Cluster) -> None:
+    value = {name: o["value"] for name, o in cluster.kind("PriorityClass").items()}
+    of = {name.rpartition("/")[2]: value[pod["spec"]["priorityClassName"]] for name, pod in cluster.pods.items()}
+    assert of["rabbitmq"] == of["mysql"] > of["motion"] == of["api"] > of["map"] == of["post"] > of["caption"]
+    assert min(of.values()) == of["detect"] < of["caption"]
+    assert of["topology"] == of["migration"] == of["rabbitmq"]  # without their work nothing else is of use
+
+
+# What a node of two CPUs carries besides us: KEDA 2.20.2's own manifest, and a cluster of one node by kubeadm
+# (kind, minikube): API server 250m, controller manager 200m, scheduler, etcd, CoreDNS and kindnet 100m each.
+KEDA_TAKES = (300, 300)
+KUBERNETES_TAKES = (850, 290)
+
+
+def test_small_overlay_fits_two_cpus_and_four_gigabytes() -> None:
+    units = {"Mi": 1, "Gi": 1024}
+    cpu_m, memory_mi = (sum(pair) for pair in zip(KEDA_TAKES, KUBERNETES_TAKES, strict=True))
+    cluster = Cluster("local")
+    for name, pod in cluster.pods.items():
+        if name.startswith(("Job/", "CronJob/")):
+            continue
+        for container in containers(pod):
+            asked = container["resources"]["requests"]
+            cpu_m += int(asked["cpu"][:-1]) if asked["cpu"].endswith("m") else 1000 * int(asked["cpu"])
+            memory_mi += int(asked["memory"][:-2]) * units[asked["memory"][-2:]]
+    # One replica of everything awake, and a Job beside it.
+    job_m = max(
+        int(c["resources"]["requests"]["cpu"][:-1])
+        for n, p in cluster.pods.items() for c in containers(p) if n.startswith("Job/")
+    )  # fmt: skip
+    assert cpu_m + job_m <= 2000
+    assert memory_mi <= 4096 - 500  # what the system itself keeps
+
+
+def test_the_database_is_probed_with_a_login(cluster: Cluster) -> None:
+    (container,) = containers(cluster.pods["StatefulSet/mysql"])
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["exec"]["command"][:2] == ["healthcheck.sh", "--connect"]
+
+
+def test_a_burst_wakes_who_will_be_needed_after_the_detector(cluster: Cluster) -> None:
+    bursts = {"motion", *(f"motion.{region}" for region in regions(cluster))}
+    for name in ("map", "caption"):
+        triggers = [t["metadata"] for t in cluster.kind("ScaledObject")[name]["spec"]["triggers"]]
+        for queue in bursts:
+            early = [t for t in triggers if t["queueName"] == queue]
+            assert [(t["protocol"], t["mode"]) for t in early] == [("amqp", "QueueLength"), ("http", "MessageRate")]
+            assert all(float(t["value"]) >= 1000 for t in early)  # never a second replica for it
 
 
 def test_every_selector_finds_its_pods(cluster: Cluster) -> None:
@@ -400,6 +495,21 @@ def test_metrics_are_served_where_they_are_scraped(cluster: Cluster) -> None:
     assert all("prometheus.io/port" in cluster.pods[f"Deployment/{n}"]["metadata"]["annotations"] for n in SCALED)
 
 
+def test_public_way_in_leads_to_no_metrics(cluster: Cluster) -> None:
+    (container,) = containers(cluster.pods["Deployment/api"])
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports["http"] != ports["metrics"] == int(settings(cluster)["BONGSU_METRICS_PORT"])
+    assert [port["targetPort"] for port in cluster.kind("Service")["api"]["spec"]["ports"]] == ["http"]
+    policies = cluster.kind("NetworkPolicy")
+    assert [rule["ports"] for rule in policies["api"]["spec"]["ingress"]] == [
+        [{"protocol": "TCP", "port": ports["http"]}]
+    ]
+    (rule,) = policies["metrics"]["spec"]["ingress"]
+    assert rule["from"] and rule["ports"] == [{"protocol": "TCP", "port": ports["metrics"]}]
+    (expression,) = policies["metrics"]["spec"]["podSelector"]["matchExpressions"]
+    assert cluster.pods["Deployment/api"]["metadata"]["labels"]["bongsu/role"] in expression["values"]
+
+
 def test_snapshots_lie_where_map_post_and_api_all_reach_them(cluster: Cluster) -> None:
     url = settings(cluster)["BONGSU_SNAPSHOT_URL"]
     for name in ("map", "post", "api"):
@@ -433,7 +543,7 @@ def test_every_pod_satisfies_the_restricted_standard(cluster: Cluster) -> None:
             assert context.get("readOnlyRootFilesystem") or name == "StatefulSet/rabbitmq", name
 
 
-def test_only_who_must_has_a_token_of_the_cluster_and_it_allows_little(cluster: Cluster) -> None:
+def test_only_needed_pods_have_a_limited_token(cluster: Cluster) -> None:
     # Prometheus finds its targets by asking for the pods of this namespace; motion shares its cameras by Leases.
     allowed = {
         "prometheus": {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
@@ -482,7 +592,7 @@ def test_no_credential_is_in_a_file_of_the_repository() -> None:
         if not path.is_file() or (path.parent.name == "secrets" and path.suffix != ".example") or path.suffix == ".pyc":
             continue
         for password in re.findall(r"://[^\s/:@]+:([^\s@]+)@", path.read_text()):
-            assert re.fullmatch(r"<[a-z-]+>|\$\{[A-Z0-9_]+\}|PASSWORD", password), f"{path}: {password}"
+            assert re.fullmatch(r"<[a-z_-]+>|\$\{[A-Z0-9_]+\}|PASSWORD", password), f"{path}: {password}"
         for value in re.findall(r"^\w*(?:PASSWORD|SECRET|KEY)\w*=(.+)$", path.read_text(), re.MULTILINE):
             assert re.match(r"<|\$", value), f"{path}: {value}"
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from functions.signature import public_key_of
 from local.process.backoff import Backoff
-from local.state import StateError, open_state
+from local.state import StateError, caption_keys, open_state
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +47,18 @@ def test_state_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     assert (state.logs / "new.log").stat().st_mode & 0o777 == 0o600
 
 
+def test_the_captioners_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+    state, lock = open_state(tmp_path / "state")
+    with lock:
+        private, public = caption_keys(state)
+        assert caption_keys(state) == (private, public)
+        assert public_key_of(private) == public
+        assert state.caption_key.stat().st_mode & 0o777 == 0o600
+        state.caption_key.write_text("spoilt")
+        with pytest.raises(StateError, match=r"caption\.key: .*delete it, and a new key is made"):
+            caption_keys(state)
+
+
 def test_files_of_somebody_else_keep_their_rights(tmp_path: Path) -> None:
     """A folder that is also used for other things keeps its rights."""
     theirs = tmp_path / "theirs" / "page.html"
@@ -61,7 +74,7 @@ def test_files_of_somebody_else_keep_their_rights(tmp_path: Path) -> None:
     assert modes == [0o755, 0o755, 0o644, 0o600]
 
 
-def test_counters_of_the_last_run_are_cleared_and_all_else_is_kept(tmp_path: Path) -> None:
+def test_only_counters_of_the_last_run_are_cleared(tmp_path: Path) -> None:
     state, lock = open_state(tmp_path)
     (state.prometheus / "counter_map.0.db").touch()
     state.status_file.write_text("{}")
@@ -95,7 +108,7 @@ def test_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
         open_state(tmp_path / "state")
 
 
-def test_ends_in_a_row_wait_longer_up_to_a_minute_and_a_long_life_forgives() -> None:
+def test_restarts_back_off_up_to_a_minute() -> None:
     backoff = Backoff()
     assert [backoff.failed(0.1) for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert backoff.failed(31.0) == 0

@@ -21,7 +21,7 @@ def write(folder: Path, **urls: str) -> Path:
     return path
 
 
-def test_good_cameras_are_listed_with_what_they_are_and_a_picture(
+def test_good_cameras_are_listed_with_a_picture(
     tmp_path: Path, draw_clip: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(tmp_path, gate=str(draw_clip(size=(640, 384), fps=10)))
@@ -36,7 +36,18 @@ def test_good_cameras_are_listed_with_what_they_are_and_a_picture(
     assert image.shape == (288, 480, 3)
 
 
-def test_a_failed_camera_is_told_with_its_reason_and_without_its_url(
+def test_a_file_with_a_colon_in_its_name_is_read(
+    tmp_path: Path, draw_clip: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_clip().rename(tmp_path / "10:30.mp4")
+    write(tmp_path, gate="10:30.mp4")
+    monkeypatch.chdir(tmp_path)
+    # Beside the file itself a name is all there is, and FFmpeg takes what stands before a colon for a protocol.
+    assert run_command(cli.cameras, ["check", "--file", "cameras.yaml"]) == 0
+    assert "gate    h264" in capsys.readouterr().out
+
+
+def test_failed_camera_reports_reason_without_url(
     tmp_path: Path, draw_clip: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(tmp_path, good=str(draw_clip()), bad="rtsp://admin:hunter2@127.0.0.1:1/x", none="none.mp4")
@@ -49,7 +60,7 @@ def test_a_failed_camera_is_told_with_its_reason_and_without_its_url(
     assert "3 cameras, 2 failed" in out
 
 
-def test_a_camera_that_does_not_answer_delays_nobody_beyond_the_limit(tmp_path: Path, draw_clip: Any) -> None:
+def test_silent_camera_delays_nobody_beyond_the_limit(tmp_path: Path, draw_clip: Any) -> None:
     path = write(tmp_path, good=str(draw_clip()), stuck="stuck.mp4")
 
     def slow(url: str, max_latency_s: float) -> Probe:

@@ -14,23 +14,26 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import standardwebhooks
 from structlog.testing import capture_logs
 
 from functions import Caption, Retry, encode
 from functions.broker import connect
 from functions.event import utc_now
-from functions.settings import SettingsError
+from functions.settings import Secret, SettingsError, read
+from functions.signature import Signer
 from functions.topology import queues
+from notify import channels
 from notify.captions.location import draw_location
-from notify.channels import ChannelError, UnknownOutcomeError, mastodon, pictures
-from notify.channels import settings as environment
-from notify.channels.http import Answer, RateLimitWait, read_limit
-from notify.channels.mastodon import Mastodon
-from notify.channels.opening import open_channels
-from notify.channels.settings import Endpoint, XKeys
-from notify.channels.webhook import Webhook, read_secret
-from notify.channels.x import X
+from notify.channels import ChannelContext, ChannelError, UnknownOutcomeError, mastodon
+from notify.channels.mastodon import Mastodon, MastodonSettings
+from notify.channels.webhook import Webhook, WebhookSettings, read_secret, sign
+from notify.channels.x import X, XSettings
 from notify.post import PosterResources, post
+from notify.posting import pictures
+from notify.posting import settings as environment
+from notify.posting.http import Answer, RateLimitWait, read_limit
+from notify.posting.opening import find_channel, list_channels, open_channels
 from store import Store
 from tests.doubles import MastodonDouble, WebhookDouble, XDouble
 
@@ -73,11 +76,12 @@ def pair(request, session):
 
 
 def open_channel(name, session, double):
+    context = ChannelContext(BOTH, session)
     if name == "x":
-        return X(session, XKeys(*KEYS), BOTH, double.url)
+        return X(XSettings(*map(Secret, KEYS), double.url), context)
     if name == "mastodon":
-        return Mastodon(session, Endpoint(double.url, TOKEN), BOTH)
-    return Webhook(session, Endpoint(f"{double.url}/hook", f"whsec_{SECRET}"))
+        return Mastodon(MastodonSettings(Secret(double.url), Secret(TOKEN)), context)
+    return Webhook(WebhookSettings(Secret(f"{double.url}/hook"), Secret(f"whsec_{SECRET}")), context)
 
 
 @pytest.fixture
@@ -122,7 +126,7 @@ async def test_alert_without_a_picture_is_posted(pair, store, snapshots, caption
     assert len(double.posts) == 1 and not double.posts[0].get("media") and not double.posts[0].get("snapshot")
 
 
-async def test_incident_of_the_same_number_in_another_database_is_another_alert(pair, tmp_path, snapshots, captioned):
+async def test_same_incident_number_elsewhere_is_another_alert(pair, tmp_path, snapshots, captioned):
     channel, double = pair
     # Two installations with one account or receiver, or one before and after its database was read back.
     for number, words in enumerate(("Fire at Sinchon Market. 14:03 UTC.", "Fire at Mapo Bridge. 09:12 UTC.")):
@@ -135,7 +139,7 @@ async def test_incident_of_the_same_number_in_another_database_is_another_alert(
     assert len(double.posts) == 2
 
 
-async def test_map_of_the_place_is_the_second_picture_with_words_of_its_own(pair, store, snapshots, captioned, street):
+async def test_location_map_is_the_second_picture(pair, store, snapshots, captioned, street):
     channel, double = pair
     drawn = draw_location(captioned().place, None).jpeg
     await post(captioned(location=drawn), PosterResources(store, snapshots, (channel,)))
@@ -175,9 +179,7 @@ async def test_failure_in_mid_post_ends_in_one_post(pair, store, snapshots, capt
 
 
 @pytest.mark.parametrize("refusal", ["rate limit", "away", "told to wait"])
-async def test_post_that_may_be_out_keeps_its_words_when_a_later_attempt_is_refused(
-    pair, desk_of, captioned, monkeypatch, refusal
-):
+async def test_retried_post_keeps_its_words(pair, desk_of, captioned, monkeypatch, refusal):
     channel, double = pair
     desk = desk_of(channel)
     store = desk.store
@@ -213,9 +215,7 @@ async def test_page_of_a_proxy_is_no_post(session, x_server, mastodon_server, ca
             await channel.post(await _incident(captioned), Caption(en="Fire.", ko=""), None, "key")
 
 
-async def test_crash_between_post_and_confirmation_leaves_one_post_even_for_another_event(
-    pair, store, snapshots, captioned, monkeypatch
-):
+async def test_crash_after_post_leaves_one_post_for_other_events(pair, store, snapshots, captioned, monkeypatch):
     channel, double = pair
     desk = PosterResources(store, snapshots, (channel,))
     with monkeypatch.context() as patch:
@@ -235,7 +235,7 @@ async def test_crash_between_post_and_confirmation_leaves_one_post_even_for_anot
     assert kept.text.en == "Fire at Sinchon Market."
 
 
-async def test_refusal_is_no_post_gives_the_claim_back_and_tells_no_secret(session, store, snapshots, captioned, pair):
+async def test_refusal_releases_the_claim_and_leaks_no_secret(session, store, snapshots, captioned, pair):
     channel, double = pair
     double.faults = [(401, {})]
     with capture_logs() as logs, pytest.raises(Retry, match="401 as told") as retry:
@@ -250,10 +250,15 @@ async def test_refusal_is_no_post_gives_the_claim_back_and_tells_no_secret(sessi
 async def test_wrong_credentials_are_refused_by_the_server(
     session, x_server, mastodon_server, webhook_server, captioned
 ):
+    context = ChannelContext(BOTH, session)
+    wrong_secret = base64.b64encode(b"a wrong secret, long enough").decode()
     wrong = (
-        X(session, XKeys(*KEYS[:3], "wrong-secret"), BOTH, x_server.url),
-        Mastodon(session, Endpoint(mastodon_server.url, "wrong-token"), BOTH),
-        Webhook(session, Endpoint(f"{webhook_server.url}/hook", "a wrong secret, long enough")),
+        X(XSettings(*map(Secret, (*KEYS[:3], "wrong-secret")), x_server.url), context),
+        Mastodon(MastodonSettings(Secret(mastodon_server.url), Secret("wrong-token")), context),
+        Webhook(
+            WebhookSettings(Secret(f"{webhook_server.url}/hook"), Secret(wrong_secret)),
+            context,
+        ),
     )
     incident = await _incident(captioned)
     for channel in wrong:
@@ -291,7 +296,7 @@ async def test_last_allowed_post_blocks_the_next_before_it_is_refused(name, sess
         assert error.value.after_s > 800 and double.requests == 2
 
 
-async def test_server_that_is_away_is_no_post_and_is_asked_ever_less_often(pair, captioned, monkeypatch):
+async def test_unreachable_server_is_retried_ever_less_often(pair, captioned, monkeypatch):
     channel, double = pair
     incident = await _incident(captioned)
     await double.__aexit__()
@@ -345,7 +350,7 @@ async def test_words_go_out_alone_where_x_has_lost_the_picture(session, x_server
     assert len(x_server.media) == 1 and x_server.posts[0]["media"] == []
 
 
-async def test_mastodon_waits_for_its_picture_and_does_without_one_that_never_gets_ready(
+async def test_mastodon_posts_without_a_picture_that_never_gets_ready(
     session, mastodon_server, desk_of, captioned, monkeypatch
 ):
     monkeypatch.setattr(mastodon, "_PROCESSING_WAITS_S", (0.01,) * 4)
@@ -358,9 +363,7 @@ async def test_mastodon_waits_for_its_picture_and_does_without_one_that_never_ge
     assert mastodon_server.posts[1]["media"] == []
 
 
-async def test_words_go_out_alone_where_mastodon_is_slow_with_its_picture(
-    session, mastodon_server, desk_of, captioned, monkeypatch
-):
+async def test_words_go_out_alone_when_mastodon_is_slow(session, mastodon_server, desk_of, captioned, monkeypatch):
     monkeypatch.setattr(pictures, "_SNAPSHOT_S", 0.2)
     # Each look is within its own limit, but all of them together are not within the channel's.
     monkeypatch.setattr("notify.post._CHANNEL_S", 2.0)
@@ -418,7 +421,7 @@ async def test_feed_is_on_by_default(clean):
         assert [channel.name for channel in channels] == ["feed"]
 
 
-async def test_channels_come_from_the_environment_and_secrets_from_files(clean, tmp_path):
+async def test_channels_read_environment_and_secret_files(clean, tmp_path):
     clean.setenv("BONGSU_CHANNELS", "feed, x,mastodon,webhook")
     for name, value in zip(X_PARTS, KEYS, strict=True):
         (tmp_path / name).write_text(f"{value}\n")
@@ -427,8 +430,8 @@ async def test_channels_come_from_the_environment_and_secrets_from_files(clean, 
     clean.setenv("BONGSU_MASTODON_TOKEN", TOKEN)
     clean.setenv("BONGSU_WEBHOOK_URL", "https://hook.example/in/secret-path")
     clean.setenv("BONGSU_WEBHOOK_SECRET", f"whsec_{SECRET}")
-    assert environment.x_keys() == XKeys(*KEYS)
-    told = (environment.x_keys(), environment.mastodon_endpoint(), environment.webhook_endpoint(), environment.load())
+    assert read(XSettings) == XSettings(*map(Secret, KEYS))
+    told = (read(XSettings), read(MastodonSettings), read(WebhookSettings), environment.load())
     shown = " ".join(map(str, told))
     assert not any(secret in shown for secret in (*KEYS, TOKEN, SECRET, "secret-path"))
     async with open_channels(environment.load()) as channels:
@@ -438,14 +441,21 @@ async def test_channels_come_from_the_environment_and_secrets_from_files(clean, 
 @pytest.mark.parametrize(
     ("given", "refusal"),
     [
-        ({"BONGSU_CHANNELS": "feed,facebook"}, "some of feed, x, mastodon, webhook"),
+        ({"BONGSU_CHANNELS": "feed,facebook"}, "some of feed, mastodon, webhook, x"),
         ({"BONGSU_CHANNELS": "x"}, "BONGSU_X_API_KEY is not set"),
         ({"BONGSU_CHANNELS": "x", "BONGSU_X_API_KEY_FILE": "/nowhere/key"}, "cannot read '/nowhere/key'"),
         ({"BONGSU_CHANNELS": "x", "BONGSU_X_API_KEY_FILE": "a", "BONGSU_X_API_KEY": "b"}, "keep one"),
-        ({"BONGSU_CHANNELS": "mastodon", "BONGSU_MASTODON_URL": "http://social.example"}, "unencrypted"),
         (
-            {"BONGSU_CHANNELS": "webhook", "BONGSU_WEBHOOK_URL": "https://h.example", "BONGSU_WEBHOOK_SECRET": "short"},
-            "16 bytes or more",
+            {
+                "BONGSU_CHANNELS": "mastodon",
+                "BONGSU_MASTODON_URL": "http://social.example",
+                "BONGSU_MASTODON_TOKEN": "token",
+            },
+            "unencrypted",
+        ),
+        (
+            {"BONGSU_CHANNELS": "webhook", "BONGSU_WEBHOOK_URL": "https://h.example", "BONGSU_WEBHOOK_SECRET": "c2hv"},
+            "24 bytes or more, got 3",
         ),
         ({"BONGSU_POST_LANGUAGES": "ko,de"}, "ko, en or both"),
         ({"BONGSU_POST_MAX_AGE_S": "soon"}, "BONGSU_POST_MAX_AGE_S"),
@@ -460,19 +470,93 @@ async def test_wrong_setting_is_one_clear_line(clean, given, refusal):
     assert "\n" not in str(error.value)
 
 
-def test_poster_ends_with_one_line_where_a_setting_is_wrong(tmp_path):
+TELEGRAPH = """
+from typing import ClassVar
+
+from functions.settings import Environment, Secret
+
+
+class TelegraphSettings(Environment, frozen=True):
+    telegraph_key: Secret
+
+
+class Telegraph:
+    name: ClassVar[str] = "telegraph"
+    Settings = TelegraphSettings
+    sends = True
+
+    def __init__(self, settings, context):
+        self.key = settings.telegraph_key
+
+    def fit(self, caption, incident_id):
+        return caption
+
+    async def post(self, incident, text, snapshot, key, location=None):
+        return f"wired:{text.en}"
+"""
+
+
+@pytest.fixture
+def telegraph(tmp_path, clean):
+    """A channel of another distribution, as pip would have installed it."""
+    (tmp_path / "telegraph_office.py").write_text(TELEGRAPH)
+    about = tmp_path / "telegraph_office-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: telegraph-office\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[bongsu.channels]\ntelegraph = telegraph_office:Telegraph\n")
+    clean.syspath_prepend(str(tmp_path))
+    clean.setenv("BONGSU_CHANNELS", "feed,telegraph")
+    yield
+    sys.modules.pop("telegraph_office", None)
+
+
+@pytest.mark.usefixtures("telegraph")
+async def test_channel_of_another_package_posts(clean, desk_of, captioned):
+    with pytest.raises(SettingsError, match="BONGSU_TELEGRAPH_KEY is not set: set it, or BONGSU_TELEGRAPH_KEY_FILE"):
+        async with open_channels(environment.load()):
+            pass
+    clean.setenv("BONGSU_TELEGRAPH_KEY", "morse")
+    async with open_channels(environment.load()) as channels:
+        await post(captioned(), desk := desk_of(*channels))
+    assert (await desk.store.posts.newest("telegraph"))[0].reference == "wired:Fire at Sinchon Market."
+    with pytest.raises(SettingsError, match="some of feed, mastodon, webhook, x, telegraph, got 'telex'"):
+        find_channel("telex")
+
+
+def test_channel_is_one_file_in_the_folder_of_channels(tmp_path, monkeypatch):
+    (tmp_path / "telegraph.py").write_text(TELEGRAPH)
+    monkeypatch.setattr("notify.channels.__path__", [*channels.__path__, str(tmp_path)])
+    assert find_channel("telegraph").Settings.__name__ == "TelegraphSettings"
+    assert list_channels() == ("feed", "mastodon", "webhook", "x", "telegraph")
+    monkeypatch.delattr("notify.channels.telegraph")
+    del sys.modules["notify.channels.telegraph"]
+
+
+def test_only_configured_channels_are_imported():
+    program = (
+        "import asyncio, sys\n"
+        "from notify.posting.opening import open_channels\nfrom notify.posting.settings import load\n"
+        "async def main():\n    async with open_channels(load()) as channels: print([c.name for c in channels])\n"
+        "asyncio.run(main())\n"
+        "print([m for m in ('aiohttp', 'tweepy', 'notify.channels.x', 'notify.channels.webhook') if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout == "['feed']\n[]\n"
+
+
+def test_poster_ends_with_one_line_where_a_setting_is_wrong(tmp_path, caption_keys):
     root = str(Path(__file__).parents[2])
     for name, value, told in (
         ("BONGSU_CHANNELS", "x", "BONGSU_X_API_KEY is not set"),
         ("BONGSU_DATABASE_URL", "nonsense://x", "BONGSU_DATABASE_URL must start"),
     ):
-        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": root, name: value}
+        environ = {**caption_keys, "PATH": os.environ["PATH"], "PYTHONPATH": root, name: value}
         command = [sys.executable, "-m", "functions", "notify.post"]
         ended = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert ended.returncode == 1 and told in ended.stderr and "Traceback" not in ended.stderr
 
 
-async def test_dry_run_sends_nothing_needs_no_credentials_and_says_what_it_would(clean, store, snapshots, captioned):
+async def test_dry_run_needs_no_credentials_and_sends_nothing(clean, store, snapshots, captioned):
     clean.setenv("BONGSU_CHANNELS", "feed,x,mastodon,webhook")
     clean.setenv("BONGSU_POST_DRY_RUN", "1")
     async with open_channels(environment.load()) as channels:
@@ -483,10 +567,37 @@ async def test_dry_run_sends_nothing_needs_no_credentials_and_says_what_it_would
     assert (await store.posts.newest("x"))[0].reference.startswith("dry-run:bongsu-1-x-")
 
 
-def test_webhook_secret_is_base64_after_its_prefix():
-    assert read_secret("whsec_" + base64.b64encode(b"0123456789abcdef").decode()) == b"0123456789abcdef"
-    with pytest.raises(SettingsError, match="base64"):
-        read_secret("whsec_not base64 at all")
+def test_webhook_secret_is_what_the_library_makes_of_it():
+    key = b"0123456789abcdef01234567"
+    for text in (base64.b64encode(key).decode(), f"whsec_{base64.b64encode(key).decode()}"):
+        assert read_secret(Secret(text)) == key
+        at, body = utc_now(), b'{"type": "alert"}'
+        signature = sign(read_secret(Secret(text)), "id-1", int(at.timestamp()), body)
+        assert signature == standardwebhooks.Webhook(text).sign("id-1", at, body.decode())
+    for text in ("whsec_not base64 at all", "0123456789abcdef!", "한강한강한강한강한강한강"):
+        with pytest.raises(ValueError, match="must be whsec_ and base64") as refusal:
+            read_secret(Secret(text))
+        assert text not in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_refusal_names_the_command_that_converts_a_secret():
+    plain = "a plain text of many characters"
+    with pytest.raises(ValueError) as refusal:
+        read_secret(Secret(plain))
+    command = str(refusal.value).split("`")[1]
+    ran = subprocess.run(
+        ["bash", "-c", command],
+        env={"BONGSU_WEBHOOK_SECRET": plain, "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+    )
+    assert read_secret(Secret(ran.stdout.strip())) == plain.encode()
+    with pytest.raises(ValueError) as refusal:
+        read_secret(Secret("c2hvcnQ="))
+    made = subprocess.run(
+        ["bash", "-c", str(refusal.value).split("`")[1]], capture_output=True, text=True
+    ).stdout.strip()
+    assert len(read_secret(Secret(made))) == 32
 
 
 async def _incident(captioned):
@@ -515,6 +626,7 @@ async def test_poster_that_is_killed_in_mid_post_leaves_one_post(pair, captioned
         "BONGSU_DATABASE_URL": database_url,
         "BONGSU_SNAPSHOT_URL": str(tmp_path / "snapshots"),
         "BONGSU_POST_MAX_AGE_S": "0",
+        "BONGSU_CAPTION_PUBLIC_KEYS": os.environ["BONGSU_CAPTION_PUBLIC_KEYS"],
         "BONGSU_CHANNELS": name,
         "BONGSU_X_API_URL": double.url,
         **{f"BONGSU_X_{part}": key for part, key in zip(X_PARTS, KEYS, strict=True)},
@@ -525,7 +637,7 @@ async def test_poster_that_is_killed_in_mid_post_leaves_one_post(pair, captioned
     }
     broker = await connect(environ["BONGSU_BROKER_URL"])
     await broker.declare(queues(["captioned.post"]))
-    await broker.publish(encode(captioned()))
+    await broker.publish(encode(Signer.from_environment().sign(captioned())))
     await (await Store.open(database_url)).close()
     command = (sys.executable, "-m", "functions", "notify.post")
 

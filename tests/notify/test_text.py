@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions import Caption
-from notify.channels.text import defuse, fit_together, join, weigh_for_x
 from notify.channels.x import fit_for_x
+from notify.posting.text import defuse, fit_together, join, weigh_for_x
 from tests.doubles import weigh
 
 EN = "Fire at Sinchon Market, Seodaemun-gu, Seoul: flames on the left of the picture, 2 people in view. 14:03 KST."
@@ -41,7 +41,7 @@ def test_post_on_x_is_never_too_long(en, ko, incident, languages):
     assert weigh_for_x(f"{join(said, languages)} [{incident}]") <= 280
 
 
-def test_first_language_comes_whole_and_the_second_as_far_as_it_goes():
+def test_second_language_is_cut_before_the_first():
     said = fit_together(Caption(en=EN, ko=KO), ("ko", "en"), 220, weigh_for_x)
     assert said.ko == KO and said.en.startswith("Fire at Sinchon Market") and said.en != EN
     said = fit_together(Caption(en=EN, ko=KO), ("ko", "en"), weigh_for_x(KO) + 20, weigh_for_x)

@@ -41,7 +41,7 @@ export class Archive {
     if (cursor !== null) asked.set("cursor", cursor);
     this.#isReading = true;
     try {
-      const page = await fetchJson(`/api/incidents?${asked}`);
+      const page = await fetchJson(`api/incidents?${asked}`);
       // The filters may have changed while the answer was under way: then it is of no use.
       if (query !== this.#query) return false;
       this.#next = typeof page.next === "string" ? page.next : null;

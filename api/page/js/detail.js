@@ -166,7 +166,7 @@ export class Detail {
         "p",
         { class: "detail-links" },
         el("button", { type: "button", class: "button is-quiet", onclick: () => this.#act.copyLink() }, icon("link"), el("span", { text: t("copyLink") })),
-        el("a", { class: "button is-quiet", href: `/cap/${encodeURIComponent(incident.id)}.xml` }, icon("feed"), el("span", { text: t("capAlert") })),
+        el("a", { class: "button is-quiet", href: `cap/${encodeURIComponent(incident.id)}.xml` }, icon("feed"), el("span", { text: t("capAlert") })),
       ),
       others.length > 0 ? el("h3", { class: "section-title", text: t("alsoHere") }) : null,
       others.length > 0 ? el("ul", { class: "also" }, ...others.slice(0, MOST_OTHERS).map((other) => this.#also(other))) : null,

@@ -1,5 +1,8 @@
 /** Elements without innerHTML: text goes in as text, so a hostile camera name or caption stays inert. */
 
+/** The path that the page's own addresses begin with: "/", or "/cctv/" where it shares a host with others. */
+export const BASE = new URL(".", document.baseURI).pathname;
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
@@ -29,7 +32,8 @@ export function safeUrl(url) {
   try {
     const parsed = new URL(url, document.baseURI);
     // The feed's addresses carry the public name of the site; its pictures are here too, by whatever name this is read.
-    if (parsed.pathname.startsWith("/api/")) return parsed.pathname + parsed.search;
+    const [ours] = /\/api\/(?:incidents|posts|cameras)\/.*/.exec(parsed.pathname) ?? [];
+    if (ours !== undefined) return BASE + ours.slice(1) + parsed.search;
     return parsed.protocol === "http:" || parsed.protocol === "https:" ? parsed.href : null;
   } catch {
     return null;

@@ -116,7 +116,7 @@ function fillCard(card, post, incident, isSelected) {
   setText(card.link, place);
   setText(card.text, pick(post.caption) || post.text || t("loneCaption"));
   if (post.incident === null) card.link.removeAttribute("href");
-  else card.link.setAttribute("href", `/?incident=${encodeURIComponent(post.incident)}`);
+  else card.link.setAttribute("href", `./?incident=${encodeURIComponent(post.incident)}`);
   setText(card.when, post.at ? ago(post.at) : "");
   if (post.at) {
     card.when.setAttribute("datetime", new Date(post.at).toISOString());

@@ -12,7 +12,7 @@ addColours();
 
 async function load() {
   try {
-    const response = await fetch("/hazards.json");
+    const response = await fetch("hazards.json");
     if (response.ok) return (await response.json()).hazards;
   } catch (error) {
     console.warn("hazards.json could not be read: every hazard is shown as an alert", error);
@@ -35,6 +35,11 @@ function addColours() {
 /** The names of a hazard, by language; undefined where the server knows no such hazard. */
 export function titleOf(hazard) {
   return table.get(hazard)?.title;
+}
+
+/** The one colour of a hazard that white text can stand on; undefined where the server knows no such hazard. */
+export function solidOf(hazard) {
+  return table.get(hazard)?.look.solid;
 }
 
 /** The known name of a hazard, or "other" for one that this page has never heard of. */

@@ -14,17 +14,21 @@ export class Refused extends Error {
  * The JSON at `url`, null where the answer is empty.
  * @throws {Refused} any status but 2xx
  */
-export async function fetchJson(url, { method = "GET", body } = {}) {
-  const given = body === undefined ? {} : { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
-  const response = await fetch(url, { method, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS), ...given });
+export async function fetchJson(url, { method = "GET", body, headers: more = {} } = {}) {
+  // By this header the server knows a script, and does not have the browser ask for a password in a window of its own.
+  const isOurs = new URL(url, document.baseURI).origin === location.origin;
+  const headers = { ...(isOurs && { "X-Requested-With": "XMLHttpRequest" }), ...more };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const sent = body === undefined ? undefined : JSON.stringify(body);
+  const response = await fetch(url, { method, headers, body: sent, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
   if (!response.ok) throw new Refused(response.status, await reasonOf(response));
   return response.status === 204 ? null : response.json();
 }
 
 async function reasonOf(response) {
   try {
-    const { detail } = await response.json();
-    return typeof detail === "string" ? detail : "";
+    const { detail, remedy } = await response.json();
+    return [detail, remedy].filter((part) => typeof part === "string").join(": ");
   } catch {
     return "";
   }

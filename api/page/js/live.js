@@ -64,7 +64,7 @@ export class Live {
   async find(id) {
     const before = this.#store.incidents.get(String(id));
     try {
-      this.#store.putAnswer(await fetchJson(`/api/incidents/${encodeURIComponent(id)}`), before);
+      this.#store.putAnswer(await fetchJson(`api/incidents/${encodeURIComponent(id)}`), before);
     } catch {
       return false;
     }
@@ -72,7 +72,7 @@ export class Live {
   }
 
   #follow() {
-    const source = new EventSource(`/api/incidents/stream?after=${this.#store.revision}`);
+    const source = new EventSource(`api/incidents/stream?after=${this.#store.revision}`);
     this.#source = source;
     this.#hasBeat = false;
     this.#heardAt = Date.now();
@@ -150,7 +150,7 @@ export class Live {
   async #refresh() {
     const before = new Map(this.#store.incidents);
     try {
-      const { features } = await fetchJson("/api/incidents");
+      const { features } = await fetchJson("api/incidents");
       for (const feature of features ?? []) this.#store.putAnswer(feature, before.get(String(feature?.id)), false);
     } catch {
       // The stream notices a lost connection; this look can wait for its next turn.
@@ -165,11 +165,11 @@ export class Live {
 
 /** Incidents first: their revision is where the stream begins, so nothing that comes between is missed. */
 async function fetchSnapshot() {
-  const incidents = await fetchJson("/api/incidents");
+  const incidents = await fetchJson("api/incidents");
   const [posts, cameras, pipeline] = await Promise.all([
-    fetchJson("/feed.json"),
-    fetchJson("/api/cameras"),
-    fetchJson("/api/pipeline").catch(() => null), // The strip may be empty; the alerts may not wait for it.
+    fetchJson("feed.json"),
+    fetchJson("api/cameras"),
+    fetchJson("api/pipeline").catch(() => null), // The strip may be empty; the alerts may not wait for it.
   ]);
   return { incidents, posts, cameras, pipeline };
 }

@@ -18,7 +18,7 @@ export class Session extends EventTarget {
   /** Ask the API; where it has no sessions the reader is a visitor, and nothing more is shown. */
   async load() {
     try {
-      this.#take(await fetchJson("/api/session"));
+      this.#take(await fetchJson("api/session"));
     } catch {
       this.#take({});
     }
@@ -26,12 +26,12 @@ export class Session extends EventTarget {
 
   /** @throws {import("./http.js").Refused} the key is not known, or too many were tried */
   async signIn(key) {
-    await fetchJson("/api/session", { method: "POST", body: { key } });
+    await fetchJson("api/session", { method: "POST", body: { key } });
     await this.load();
   }
 
   async signOut() {
-    await fetchJson("/api/session", { method: "DELETE" });
+    await fetchJson("api/session", { method: "DELETE" });
     await this.load();
   }
 
@@ -43,6 +43,6 @@ export class Session extends EventTarget {
 
 /** The Feature of the incident after `verdict`: "acknowledged" or "false_alarm"; null takes the last one back. */
 export function review(incident, verdict, note = "") {
-  const url = `/api/incidents/${encodeURIComponent(incident)}/review`;
+  const url = `api/incidents/${encodeURIComponent(incident)}/review`;
   return verdict === null ? fetchJson(url, { method: "DELETE" }) : fetchJson(url, { method: "POST", body: { verdict, note } });
 }

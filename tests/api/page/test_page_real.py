@@ -19,7 +19,7 @@ import pytest
 
 from functions import Place
 from functions.event import utc_now
-from notify.channels import Feed
+from notify.channels.feed import Feed
 from notify.map import Map, put_on_map
 from notify.post import PosterResources, post
 from store import Store

@@ -4,10 +4,20 @@ import numpy as np
 import pytest
 
 from detect.training.corpus import Truth
-from detect.training.scores import LOOSE, at_threshold, average_precision, calibration_error, match, reliability, told
-from functions import Box, Detection
+from detect.training.scores import (
+    LOOSE,
+    at_threshold,
+    average_precision,
+    calibration_error,
+    count_weapons,
+    match,
+    reliability,
+    told,
+)
+from functions import HAZARDS, Box, Detection
 
-FIRE = 1
+FIRE, GUN, KNIFE = map(HAZARDS.index, ("fire", "gun", "knife"))
+WEAPON = len(HAZARDS)
 
 
 def box(x: float, size: float = 0.2) -> Box:
@@ -45,7 +55,7 @@ def test_a_loose_box_is_right_at_a_low_overlap_only() -> None:
     assert scores.tolist() == [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
 
 
-def test_a_flame_framed_with_its_car_is_there_at_a_tenth_of_overlap() -> None:
+def test_flame_framed_with_its_car_matches_at_iou_10() -> None:
     found = [[Detection("fire", 0.9, Box(0.1, 0.1, 0.2, 0.2))]]
     truth = [[Truth(FIRE, Box(0.1, 0.1, 0.4, 0.4))]]
     assert average_precision(match(found, truth, FIRE, [LOOSE])).tolist() == [1.0]
@@ -71,3 +81,18 @@ def test_reliability_compares_what_is_told_with_what_is_true() -> None:
     rows = reliability([match(found, truths, FIRE)])
     assert rows == [(pytest.approx(0.25), 0.0, 10), (pytest.approx(0.85), 0.8, 10)]
     assert calibration_error(rows) == pytest.approx((0.25 + 0.05) / 2)
+
+
+def test_gun_at_unknown_weapon_is_neither_right_nor_wrong() -> None:
+    found, truths = [[Detection("gun", 0.9, box(0.4))]], [[Truth(WEAPON, box(0.4))]]
+    assert len(match(found, truths, GUN).confidence) == 0
+    assert told(found, truths, GUN, 0.5) == (0, 0, 0, 0)
+    assert count_weapons(found, truths, {"gun": 0.5, "knife": 0.5}) == (1, 1, 0, 0)
+    beside = [[Truth(WEAPON, Box(0, 0, 0.1, 0.1))]]
+    assert len(match(found, beside, GUN).confidence) == 1
+
+
+def test_a_knife_told_where_a_gun_is_shown_tells_of_a_weapon() -> None:
+    found = [[Detection("knife", 0.9, box(0.4))], [Detection("fire", 0.9, box(0.4))], []]
+    truths = [[Truth(GUN, box(0.4))], [], [Truth(KNIFE, box(0.4))]]
+    assert count_weapons(found, truths, {"gun": 0.5, "knife": 0.5, "fire": 0.5}) == (1, 2, 0, 1)

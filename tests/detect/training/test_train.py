@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from detect.training.card import write_card
 from detect.training.corpus import CorpusError, read_corpus
 from detect.training.recipe import Recipe, load_recipe
 from detect.training.train import _link, train
+from functions import HAZARDS
 from models.network import HAZARD, Network, Spec
 from models.registry import WEIGHTS
 
@@ -33,8 +35,8 @@ def test_a_recipe_may_leave_everything_out_but_not_misspell(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("recipe", "named"),
     [
-        ({"hours": 0}, r"\$\.hours"),
-        ({"hours": -1}, r"\$\.hours"),
+        ({"lr": 0}, r"\$\.lr"),
+        ({"hours": 1}, "hours"),
         ({"epochs": 0}, r"\$\.epochs"),
         ({"pictures": 0}, r"\$\.pictures"),
         ({"batch": 0}, r"\$\.batch"),
@@ -95,7 +97,7 @@ def test_a_run_is_trained_goes_on_after_a_stop_and_is_exported(tmp_path: Path) -
     pytest.importorskip("ultralytics")
     corpus(tmp_path / "data")
     run = tmp_path / "runs" / "tiny"
-    command = training(tmp_path, run, {"size_px": 64, "epochs": 3, "pictures": 16, "batch": 4, "hours": 0.2})
+    command = training(tmp_path, run, {"size_px": 64, "epochs": 3, "pictures": 16, "batch": 4})
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and not (run / "weights/last.pt").is_file():
             time.sleep(0.01)
@@ -106,8 +108,8 @@ def test_a_run_is_trained_goes_on_after_a_stop_and_is_exported(tmp_path: Path) -
     with (run / "results.csv").open("a") as file:
         file.write("2,")
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert "Resuming training" in again.stdout + again.stderr
     assert again.returncode == 0, again.stderr
+    assert [row["epoch"] for row in rows(run / "results.csv")] == ["1", "2", "3"]
     written = {p.name for p in run.iterdir()}
     assert written >= {"recipe.json", "made_from.json", "results.png", "confusion_matrix.png", "card.md", "pictures"}
     assert not list((tmp_path / "data").rglob("*.cache"))
@@ -131,32 +133,111 @@ def test_a_run_is_trained_goes_on_after_a_stop_and_is_exported(tmp_path: Path) -
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("is_best", [True, False])
-def test_a_half_written_checkpoint_takes_no_other_ones_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_best: bool
-) -> None:
+@pytest.mark.timeout(900)
+def test_a_run_in_two_parts_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
+    pytest.importorskip("ultralytics")
+    import torch
+
+    from detect.training.run_state import read_state
+
+    corpus(tmp_path / "data")
+    recipe: dict[str, object] = {"size_px": 64, "epochs": 3, "pictures": 24, "batch": 4, "lr": 0.001}
+    # How many processes prepare the pictures, and in which order they end, must change nothing either.
+    for name, workers, starts in (("whole", 0, [[]]), ("parts", 1, [["--hours", "0"], []])):
+        for options in starts:
+            command = [*training(tmp_path, tmp_path / name, recipe), "--workers", str(workers), *options]
+            ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+            assert ran.returncode == 0, ran.stderr
+            if options:
+                assert ran.stdout.splitlines()[-1].startswith("Stopped after epoch")
+    whole, parts = (read_state(tmp_path / name / "weights/last.pt") for name in ("whole", "parts"))
+    assert parts.epoch == whole.epoch == 2
+    assert parts.updates == whole.updates
+    for kind in ("model", "average"):
+        before, after = getattr(whole, kind), getattr(parts, kind)
+        assert [name for name in before if not torch.equal(before[name], after[name])] == []
+    rates = [[row["lr/pg0"] for row in rows(tmp_path / name / "results.csv")] for name in ("whole", "parts")]
+    assert rates[0] == rates[1]
+
+
+@pytest.mark.torch
+@pytest.mark.timeout(300)
+def test_a_run_is_not_continued_with_another_recipe(tmp_path: Path) -> None:
+    pytest.importorskip("ultralytics")
+    corpus(tmp_path / "data")
+    recipe: dict[str, object] = {"size_px": 64, "epochs": 3, "pictures": 8, "batch": 4}
+    run = tmp_path / "run"
+    begun = [*training(tmp_path, run, recipe), "--hours", "0"]
+    assert subprocess.run(begun, cwd=ROOT, capture_output=True, timeout=250).returncode == 0
+    was = (run / "recipe.json").read_bytes()
+    again = subprocess.run(
+        training(tmp_path, run, recipe | {"lr": 0.01}), cwd=ROOT, capture_output=True, text=True, timeout=250
+    )
+    assert again.returncode == 2
+    assert "was begun with lr 0.0002 and not 0.01" in again.stderr.splitlines()[-1]
+    assert (run / "recipe.json").read_bytes() == was
+
+
+@pytest.mark.torch
+def test_a_checkpoint_that_would_run_code_is_not_opened(tmp_path: Path) -> None:
+    pytest.importorskip("ultralytics")
+    import pickle
+
+    from detect.training.run_state import read_state
+    from models.registry import ModelError
+
+    class Code:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (Path.touch, (tmp_path / "ran",))  # type: ignore[return-value]
+
+    (tmp_path / "last.pt").write_bytes(pickle.dumps(Code()))
+    with pytest.raises(ModelError, match="is not the state of a training run"):
+        read_state(tmp_path / "last.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.torch
+def test_a_half_written_checkpoint_takes_no_other_ones_place(tmp_path: Path) -> None:
+    pytest.importorskip("ultralytics")
+    from detect.training.run_state import write_whole
+
+    def fail(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    (tmp_path / "last.pt").write_bytes(b"old")
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(tmp_path / "last.pt", fail)
+    assert (tmp_path / "last.pt").read_bytes() == b"old"
+    write_whole(tmp_path / "last.pt", lambda path: path.write_bytes(b"new") and None)
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"new"]
+
+
+@pytest.mark.torch
+def test_a_weapon_of_unknown_kind_is_a_negative_for_neither_kind() -> None:
     pytest.importorskip("ultralytics")
     from models import torch_setup
 
     torch_setup.prepare(1)
-    from ultralytics.models.yolo.detect import DetectionTrainer
+    import torch
 
-    from detect.training.trainer import HazardTrainer
+    from detect.training.loss import WeaponAssigner
 
-    def save(trainer: HazardTrainer) -> bool:
-        for path in (trainer.last, trainer.best)[: 1 + is_best]:
-            path.write_bytes(b"new")
-        return True
-
-    monkeypatch.setattr(DetectionTrainer, "save_model", save)
-    trainer = object.__new__(HazardTrainer)
-    trainer.last, trainer.best = tmp_path / "last.pt", tmp_path / "best.pt"
-    trainer.last.write_bytes(b"old")
-    trainer.best.write_bytes(b"old")
-    (tmp_path / "best.part").write_bytes(b"half")
-    assert trainer.save_model()
-    assert (tmp_path / "last.pt").read_bytes() == b"new"
-    assert (tmp_path / "best.pt").read_bytes() == (b"new" if is_best else b"old")
+    gun, knife = HAZARDS.index("gun"), HAZARDS.index("knife")
+    scores = torch.full((1, 4, 4), 0.01)
+    scores[0, :, knife] = 0.3
+    scores[0, :, gun] = 0.2
+    places = torch.tensor([[4.0, 4.0], [12.0, 4.0], [4.0, 12.0], [12.0, 12.0]])
+    boxes = torch.tensor([[0.0, 0.0, 8.0, 8.0]]).expand(1, 4, 4)
+    assigner = WeaponAssigner(topk=1, num_classes=4, alpha=0.5, beta=6.0, stride=[8, 16, 32])
+    asked = (torch.tensor([[[4.0]]]), torch.tensor([[[0.0, 0.0, 8.0, 8.0]]]), torch.ones(1, 1, 1))
+    _, _, targets, there, _ = assigner(scores, boxes, places, *asked)
+    (place,) = there[0].nonzero().ravel().tolist()
+    assert targets.shape == scores.shape
+    assert targets[0, place, knife] > 0
+    assert targets[0, place].sum() == targets[0, place, knife]
+    ignored = assigner.counts == 0
+    assert ignored.nonzero().tolist() == [[0, place, gun]]
 
 
 def test_pictures_of_an_earlier_start_are_no_part_of_a_run(tmp_path: Path) -> None:
@@ -168,7 +249,7 @@ def test_pictures_of_an_earlier_start_are_no_part_of_a_run(tmp_path: Path) -> No
         assert {p.stem for p in (tmp_path / "val" / kind).iterdir()} == {s.path.stem for s in samples[1:]}
 
 
-def test_a_run_in_the_folder_of_the_corpus_itself_removes_no_picture(tmp_path: Path) -> None:
+def test_run_inside_the_corpus_removes_no_picture(tmp_path: Path) -> None:
     corpus(tmp_path / "pictures")
     samples = [s for s in read_corpus(tmp_path / "pictures") if s.split == "val"]
     with pytest.raises(FileExistsError):
@@ -187,6 +268,11 @@ def test_a_corpus_that_cannot_be_trained_on_is_one_clear_error(tmp_path: Path) -
         with pytest.raises(CorpusError, match=told):
             train(given, Recipe(), WEIGHTS / "hazard4_320.pt", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def training(folder: Path, run: Path, recipe: dict[str, object]) -> list[str]:

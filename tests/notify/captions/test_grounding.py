@@ -13,9 +13,9 @@ from functions import HAZARDS, Box, Caption, Detection, Place, Zone
 from notify.captions.attributes import Look
 from notify.captions.districts import District
 from notify.captions.words import compose, count_things, find_zone, where
-from notify.channels import Feed
-from notify.channels.text import fit_together, join, weigh_for_x
+from notify.channels.feed import Feed
 from notify.channels.x import fit_for_x
+from notify.posting.text import fit_together, join, weigh_for_x
 
 AT = datetime(2026, 11, 22, 5, 3, tzinfo=UTC)
 SEODAEMUN = District(ko="서울 서대문구", en="Seodaemun-gu, Seoul")
@@ -159,6 +159,6 @@ def test_what_the_networks_do_not_agree_on_is_a_vehicle():
     assert "차량 1대" in composed.ko and "차량은 빨간색입니다." in composed.ko
 
 
-def test_look_of_something_that_is_not_told_of_is_not_told_either():
+def test_uncertain_look_is_not_described():
     found = [Detection("car", 0.3, Box(0, 0, 1, 1))]
     assert "red" not in say("accident", (found, {0: Look(colour="red")})).en

@@ -1,0 +1,259 @@
+"""The shapes of what the API answers, as JSON: `views.py` makes them, FastAPI describes them in `/openapi.json`.
+
+They are dictionaries with types: msgspec encodes them as they are, and nothing is checked or copied for a reader. The
+tests check real answers against them.
+"""
+
+from __future__ import annotations
+
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,  # pydantic needs these before Python 3.12
+)
+
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
+
+from functions.event import Hazard
+from store.records import Verdict
+from web.keys import Role
+
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-22T05:03:00.000Z"])]
+Pair = Annotated[list[str], Field(min_length=2, max_length=2, description="On the light page and on the dark one.")]
+
+_INCIDENT: dict[str, Any] = {
+    "type": "Feature",
+    "id": 7,
+    "geometry": {"type": "Point", "coordinates": [126.937, 37.5585]},
+    "properties": {
+        "id": 7, "hazard": "fire", "camera": "gate-1", "place": "Sinchon Market", "region": "Seoul",
+        "first_seen": "2026-11-22T05:03:00.000Z", "last_seen": "2026-11-22T05:04:10.000Z", "confidence": 0.81,
+        "sightings": 12, "status": "open", "review": None, "late": False,
+        "caption": {"en": "Fire at Sinchon Market.", "ko": "신촌시장에서 화재가 감지되었습니다."},
+        "snapshot": "/api/incidents/7/snapshot?v=41", "pin_s": 0.84,
+    },
+}  # fmt: skip
+_CAMERA: dict[str, Any] = {
+    "type": "Feature",
+    "id": "gate-1",
+    "geometry": _INCIDENT["geometry"],
+    "properties": {
+        "id": "gate-1", "place": "Sinchon Market", "region": "Seoul", "status": "live",
+        "changed_at": "2026-11-22T04:00:00.000Z", "snapshot": "/api/cameras/gate-1/snapshot?v=0123456789ab",
+        "snapshot_at": "2026-11-22T05:04:10.000Z",
+    },
+}  # fmt: skip
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "Error": {"detail": "limit must be a whole number from 1 to 1000, got '0'"},
+    "Incident": _INCIDENT,
+    "Incidents": {
+        "type": "FeatureCollection", "features": [_INCIDENT], "revision": 41, "quiet_s": 120.0, "next": None,
+    },
+    "Camera": _CAMERA,
+    "Cameras": {"type": "FeatureCollection", "features": [_CAMERA]},
+    "Session": {"name": "fire-brigade", "role": "operator", "read": "open", "reviews": True},
+    "Pipeline": {"at": None, "functions": []},
+    "Health": {"status": "ok", "revision": 41},
+}  # fmt: skip
+"""By the name of what they show. Not in the models: FastAPI leaves out what is null in those."""
+
+
+class Error(TypedDict):
+    """Why a request was refused."""
+
+    detail: Annotated[str, Field(description="One line: the value and the fix.")]
+
+
+class Point(TypedDict):
+    """A place, as GeoJSON."""
+
+    type: Literal["Point"]
+    coordinates: Annotated[list[float], Field(min_length=2, max_length=2, description="Longitude, latitude.")]
+
+
+class Words(TypedDict):
+    """A text in both languages."""
+
+    en: str
+    ko: str
+
+
+class Review(TypedDict):
+    """What an operator reported about an incident."""
+
+    verdict: Verdict
+    by: Annotated[str, Field(description="Name of the key.")]
+    at: Time
+    note: str
+
+
+class Stage(TypedDict):
+    """When a function got an event, and when it was done with it."""
+
+    name: str
+    got_at: Time
+    done_at: Time
+
+
+class IncidentProperties(TypedDict):
+    """What is known of an incident."""
+
+    id: int
+    hazard: Hazard
+    camera: str
+    place: str
+    region: str
+    first_seen: Time
+    last_seen: Time
+    confidence: Annotated[float, Field(ge=0, le=1)]
+    sightings: int
+    status: Literal["open", "closed", "false_alarm"]
+    review: Review | None
+    late: Annotated[bool, Field(description="Published late, because the broker was away.")]
+    caption: Words | None
+    snapshot: Annotated[str | None, Field(description="Address of its picture; null where there is none.")]
+    pin_s: Annotated[float, Field(description="Seconds from capture to the pin on the map.")]
+    stages: NotRequired[
+        Annotated[list[Stage] | None, Field(description="Of one incident alone: the stages of its first sighting.")]
+    ]
+
+
+class Incident(TypedDict):
+    """An incident, as a GeoJSON Feature."""
+
+    type: Literal["Feature"]
+    id: int
+    geometry: Point
+    properties: IncidentProperties
+
+
+class Incidents(TypedDict):
+    """Incidents, as a GeoJSON FeatureCollection."""
+
+    type: Literal["FeatureCollection"]
+    features: list[Incident]
+    revision: Annotated[int, Field(description="Where the live stream goes on from.")]
+    quiet_s: Annotated[float, Field(description="Seconds after which an unseen hazard is over.")]
+    next: Annotated[str | None, Field(description="The `cursor` of the next page; null on the last.")]
+
+
+class CameraProperties(TypedDict):
+    """What was last heard of a camera."""
+
+    id: str
+    place: str
+    region: str
+    status: Annotated[str, Field(description="`live`, or `lost: ` and why.")]
+    changed_at: Time
+    snapshot: str | None
+    snapshot_at: Time | None
+
+
+class Camera(TypedDict):
+    """A camera, as a GeoJSON Feature."""
+
+    type: Literal["Feature"]
+    id: str
+    geometry: Point
+    properties: CameraProperties
+
+
+class Cameras(TypedDict):
+    """Cameras, as a GeoJSON FeatureCollection."""
+
+    type: Literal["FeatureCollection"]
+    features: list[Camera]
+
+
+class Session(TypedDict):
+    """Who is signed in, and what that takes here."""
+
+    name: str | None
+    role: Role | None
+    read: Literal["open", "key"]
+    reviews: NotRequired[Annotated[bool, Field(description="Whether anybody here could review.")]]
+
+
+@with_config(ConfigDict(extra="allow"))
+class Pipeline(TypedDict):
+    """Queues and replicas of one machine."""
+
+    functions: list[dict[str, Any]]
+
+
+class Look(TypedDict):
+    """How the page draws a hazard: colours as `#rrggbb`, outlines as SVG path data."""
+
+    ink: Pair
+    soft: Pair
+    solid: str
+    shape: str
+    glyph: list[str]
+
+
+class HazardKind(TypedDict):
+    """A hazard: what it is called and how it looks."""
+
+    name: Hazard
+    title: Words
+    look: Look
+
+
+class Hazards(TypedDict):
+    """All hazards, in the order the page shows them."""
+
+    hazards: list[HazardKind]
+
+
+class Health(TypedDict):
+    """That the database answers and the live stream runs."""
+
+    status: str
+    revision: int
+
+
+class FeedAttachment(TypedDict):
+    """The drawn map of a post."""
+
+    url: str
+    mime_type: str
+    title: str
+    size_in_bytes: NotRequired[int]
+
+
+class FeedExtension(TypedDict):
+    """What a post is about, beyond what JSON Feed has words for."""
+
+    incident: int
+    hazard: Hazard
+    place: str
+    region: str
+    caption: Words
+    revision: int
+
+
+class FeedItem(TypedDict):
+    """A post, as an item of a JSON Feed 1.1."""
+
+    id: str
+    url: str
+    title: str
+    content_text: str
+    date_published: Time
+    tags: list[str]
+    _bongsu: FeedExtension
+    image: NotRequired[str]
+    attachments: NotRequired[list[FeedAttachment]]
+
+
+class Feed(TypedDict):
+    """Posts, newest first, as a JSON Feed 1.1."""
+
+    version: str
+    title: str
+    description: str
+    home_page_url: str
+    feed_url: str
+    items: list[FeedItem]

@@ -1,0 +1,107 @@
+"""Keeps what happened in a SQLite file, and writes the report of a night from it: one line per camera and kind.
+
+Run:    BONGSU_NIGHTLY_FILE=nightly.db python -m functions examples/nightly.py
+Report: BONGSU_NIGHTLY_FILE=nightly.db python examples/nightly.py 2026-11-27     (from cron, or a CronJob, at 06:00)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+from functions import CameraEvent, HazardSeen, Retry, on
+from functions.settings import Environment, SettingsError, read
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS facts (event TEXT, type TEXT, camera TEXT, place TEXT, at TEXT, PRIMARY KEY (event, type));
+CREATE INDEX IF NOT EXISTS facts_by_time ON facts (at);
+"""
+
+
+class NightlySettings(Environment, frozen=True):
+    """Where the facts are kept, and when a night begins."""
+
+    nightly_file: str = "nightly.db"
+    nightly_from_hour: int = 12
+    """Hour of the day (UTC) at which a night begins; 12 is 21:00 in Korea."""
+    nightly_hours: int = 9
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.nightly_from_hour <= 23 and 1 <= self.nightly_hours <= 24):
+            raise ValueError(
+                "BONGSU_NIGHTLY_FROM_HOUR must be 0 to 23 and BONGSU_NIGHTLY_HOURS 1 to 24, got "
+                f"{self.nightly_from_hour} and {self.nightly_hours}"
+            )
+
+
+@contextlib.asynccontextmanager
+async def open_facts() -> AsyncIterator[sqlite3.Connection]:
+    """Open the file, once per replica; it is made where there is none."""
+    with contextlib.closing(_connect(read(NightlySettings))) as db:
+        yield db
+
+
+# "lane-blocked" is what examples/parking.py publishes; its class is not known here, so it comes as a CustomEvent.
+@on(HazardSeen, "lane-blocked", uses=open_facts, batch=64)
+def nightly(events: Sequence[CameraEvent], db: sqlite3.Connection) -> None:
+    """Keep a batch in one transaction; an event that comes twice is kept once.
+
+    Raises:
+        Retry: the file is locked or full.
+    """
+    rows = [(event.id, event.type, event.camera, event.place.name, event.captured_at.isoformat()) for event in events]
+    try:
+        with db:
+            db.executemany("INSERT OR IGNORE INTO facts VALUES (?, ?, ?, ?, ?)", rows)
+    except sqlite3.OperationalError as error:
+        raise Retry(f"nightly file: {error}", after=5) from error
+
+
+def write_report(db: sqlite3.Connection, begins_at: datetime, hours: int) -> str:
+    """The report of one night as Markdown: for each camera and kind how often, and when first and last (UTC)."""
+    ends_at = begins_at + timedelta(hours=hours)
+    rows = db.execute(
+        "SELECT place, camera, type, count(*), min(at), max(at) FROM facts WHERE at >= ? AND at < ? "
+        "GROUP BY place, camera, type ORDER BY place, camera, type",
+        (begins_at.isoformat(), ends_at.isoformat()),
+    ).fetchall()
+    lines = [f"# {begins_at:%Y-%m-%d %H:%M} to {ends_at:%Y-%m-%d %H:%M} UTC", ""]
+    if not rows:
+        return "\n".join([*lines, "Nothing was seen.", ""])
+    lines += ["| place | camera | what | events | first | last |", "|---|---|---|---|---|---|"]
+    for place, camera, type_, count, first, last in rows:
+        lines.append(f"| {place} | {camera} | {type_} | {count} | {first[11:16]} | {last[11:16]} |")
+    return "\n".join([*lines, ""])
+
+
+def main(arguments: Sequence[str]) -> str:
+    """The report of the night that began on the given day (YYYY-MM-DD).
+
+    Raises:
+        SystemExit: with one line, where the day or a setting cannot be used.
+    """
+    if len(arguments) != 1:
+        sys.exit("usage: python examples/nightly.py YYYY-MM-DD")
+    try:
+        settings = read(NightlySettings)
+        day = datetime.strptime(arguments[0], "%Y-%m-%d").replace(tzinfo=UTC)
+    except SettingsError as error:
+        sys.exit(f"nightly: {error}")
+    except ValueError:
+        sys.exit(f"nightly: the day must be like 2026-11-27, got {arguments[0]!r}")
+    with contextlib.closing(_connect(settings)) as db:
+        return write_report(db, day + timedelta(hours=settings.nightly_from_hour), settings.nightly_hours)
+
+
+def _connect(settings: NightlySettings) -> sqlite3.Connection:
+    # A plain handler runs in a thread of its own, which is not the one that opens this.
+    db = sqlite3.connect(settings.nightly_file, check_same_thread=False)
+    db.executescript(_SCHEMA)
+    return db
+
+
+if __name__ == "__main__":
+    print(main(sys.argv[1:]), end="")

@@ -1,0 +1,114 @@
+"""Finds and opens the channels that the settings name; the poster calls it once per replica."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import structlog
+
+import notify.channels
+from functions.event import Caption
+from functions.settings import SettingsError, read
+from notify.channels import Channel, ChannelClass, ChannelContext
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from notify.posting.settings import Settings
+    from privacy.drawn import Drawn
+    from privacy.redact import Redacted
+    from store.records import Incident
+
+log = structlog.get_logger()
+
+GROUP = "bongsu.channels"
+"""The entry points by which other packages add a channel: `telegram = "my_package.telegram:Telegram"`."""
+
+
+class DryRun:
+    """Stands for a channel: writes what it would post into the log, and sends nothing."""
+
+    def __init__(self, name: str, fit: Callable[[Caption, int], Caption]) -> None:
+        self.name = name
+        self.fit = fit
+
+    async def post(
+        self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str, location: Drawn | None = None
+    ) -> str:
+        """Log it."""
+        log.info(
+            "post_held_back", channel=self.name, incident=incident.id, en=text.en, ko=text.ko,
+            picture_bytes=None if snapshot is None else len(snapshot.jpeg),
+            map_bytes=None if location is None else len(location.jpeg),
+        )  # fmt: skip
+        return f"dry-run:{key}"
+
+
+@contextlib.asynccontextmanager
+async def open_channels(settings: Settings) -> AsyncIterator[Sequence[Channel]]:
+    """The channels that are on. No module of any other channel is imported.
+
+    Raises:
+        SettingsError: there is no such channel, a credential is missing or cannot be used, or a package is missing.
+    """
+    context = ChannelContext(settings.languages)
+    try:
+        yield [_open(name, context, is_dry_run=settings.post_dry_run) for name in settings.names]
+    finally:
+        await context.close()
+
+
+def find_channel(name: str) -> ChannelClass:
+    """The class of a channel: ours, in `notify/channels/NAME.py`, or one that another package adds.
+
+    Raises:
+        SettingsError: there is none of that name, or it cannot be imported; the message lists those that there are.
+    """
+    try:
+        if name in _built_in():
+            return _class_in(f"notify.channels.{name}", name)
+        if (added := _added().get(name)) is not None:
+            return cast("ChannelClass", added.load())
+    except ImportError as error:
+        raise SettingsError(f"channel {name}: {error}: pip install 'bongsu[post]'") from None
+    raise SettingsError(f"BONGSU_CHANNELS must be some of {', '.join(list_channels())}, got {name!r}")
+
+
+def list_channels() -> tuple[str, ...]:
+    """The names of all channels: ours first, then those that other packages add."""
+    return tuple(dict.fromkeys([*_built_in(), *sorted(_added())]))
+
+
+def _built_in() -> list[str]:
+    # Looked up by file, not by pkgutil: to import that is slower than all the rest here.
+    return [path.stem for folder in notify.channels.__path__ for path in sorted(Path(folder).glob("[a-z]*.py"))]
+
+
+def _added() -> dict[str, EntryPoint]:
+    # Here, not above: it is slow to import, and needed only for a channel that is not ours.
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _class_in(module: str, name: str) -> ChannelClass:
+    """The class of that module which is the channel: the one with its name."""
+    for value in vars(importlib.import_module(module)).values():
+        if isinstance(value, type) and getattr(value, "name", None) == name:
+            return cast("ChannelClass", value)
+    raise SettingsError(f"{module} has no class with name = {name!r}")
+
+
+def _open(name: str, context: ChannelContext, *, is_dry_run: bool) -> Channel:
+    channel = find_channel(name)
+    is_rehearsed = is_dry_run and channel.sends
+    settings = read(channel.Settings, without_secrets=is_rehearsed)
+    try:
+        opened = channel(settings, context)
+    except ImportError as error:
+        raise SettingsError(f"channel {name}: {error}: pip install 'bongsu[post]'") from None
+    return DryRun(name, opened.fit) if is_rehearsed else opened

@@ -1,0 +1,64 @@
+"""Which channels are on and what they say; the settings of one channel are in its own module."""
+
+from __future__ import annotations
+
+from typing import cast
+from urllib.parse import urlsplit
+
+from functions.settings import Environment, Secret, read
+from notify.posting.text import Language
+
+
+class Settings(Environment, frozen=True):
+    """What the poster reads for all channels."""
+
+    channels: str = "feed"
+    """Channels that are on, separated by commas."""
+    post_max_age_s: float = 600.0
+    """What was captured longer ago is not posted any more, only shown on the map; 0 posts whatever its age."""
+    post_languages: str = "ko,en"
+    """Languages of a post on X and Mastodon, in the order they are said where both have to fit into one post."""
+    post_dry_run: bool = False
+    """Write into the log what would be posted on other servers, and send nothing."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The channels that are on, each once."""
+        return tuple(dict.fromkeys(part.strip() for part in self.channels.split(",") if part.strip()))
+
+    @property
+    def languages(self) -> tuple[Language, ...]:
+        """What posts are said in, in order."""
+        return cast("tuple[Language, ...]", tuple(part.strip() for part in self.post_languages.split(",")))
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise ValueError(f"BONGSU_CHANNELS must name a channel, such as feed, got {self.channels!r}")
+        if not set(self.languages) <= {"ko", "en"} or len(set(self.languages)) != len(self.languages):
+            raise ValueError(f"BONGSU_POST_LANGUAGES must be ko, en or both, got {self.post_languages!r}")
+        if self.post_max_age_s < 0:
+            raise ValueError(f"BONGSU_POST_MAX_AGE_S must be 0 or more, got {self.post_max_age_s}")
+
+
+def load() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        SettingsError: a value cannot be used.
+    """
+    return read(Settings)
+
+
+def require_address(name: str, address: Secret) -> None:
+    """Refuse what is not the address of a server.
+
+    Args:
+        name: the variable. The value is not repeated: the path of a webhook's address is often its password.
+        address: its value; one that is empty is left alone.
+
+    Raises:
+        ValueError: it does not start with http:// or https://, or has no host.
+    """
+    url = address.reveal()
+    if url and (not url.startswith(("https://", "http://")) or not urlsplit(url).hostname):
+        raise ValueError(f"{name} must be an address that starts with https:// (or http://)")

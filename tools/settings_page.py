@@ -1,0 +1,162 @@
+"""The settings of all rooms, read from the source of their `Environment` classes; `tools/generate.py` writes them down.
+
+The source and not the imported classes: rooms need packages that are not installed together.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOMS = ("functions", "motion", "detect", "models", "store", "privacy", "notify", "api", "edge", "sessions", "local")
+DIRECT = {
+    "BONGSU_CAMERAS": ("cameras.yaml", "File that lists the cameras (motion)."),
+    "BONGSU_DETECT_WEIGHTS": ("", "ONNX file of another hazard network than the shipped one (detect)."),
+    "BONGSU_DETECT_DEVICE": ("auto", "Where networks run: auto, cpu, cuda or another that the backend knows (detect)."),
+    "BONGSU_DETECT_THREADS": ("2", "CPU threads of each network (detect)."),
+    "BONGSU_FLEET": ("state/fleet", "Folder of a fleet: nodes.yaml, keys, the audit log (edge)."),
+    "BONGSU_MODEL_REGISTRY": (
+        "",
+        "`https://host[:port][/prefix]`, or a folder in OCI layout; `models` in the fleet's folder.",
+    ),
+    "BONGSU_MODEL_REGISTRY_CA": ("", "PEM file of the authority that signed the registry's certificate (edge)."),
+    "BONGSU_MODEL_REGISTRY_USER": ("", "Who pushes models and deletes them (edge)."),
+    "BONGSU_MODEL_REGISTRY_PASSWORD": ("", "Password of that user; or its file, `…_FILE`."),
+    "BONGSU_MODEL_REGISTRY_READER": ("", "Who pulls models on the nodes; without one, the user who pushes (edge)."),
+    "BONGSU_MODEL_REGISTRY_READER_PASSWORD": ("", "Password of that user; or its file, `…_FILE`."),
+    "BONGSU_SIGNING_KEY": (
+        "",
+        "PEM file of the key that signs models; `keys/signing.pem` in the fleet's folder (edge).",
+    ),
+    "BONGSU_SIGNING_PASSPHRASE": ("", "Passphrase of that key (edge)."),
+    "BONGSU_SSH_PASSPHRASE": ("", "Passphrase of the key that signs in to nodes (edge)."),
+    "BONGSU_SESSIONS_KEY": ("", "Key with which `bongsu sessions` asks the receive server."),
+}
+"""Variables that a room reads by itself, with their defaults and meaning."""
+INTERNAL = (
+    "BONGSU_MODEL_REGISTRY_PASSWORD_FILE",
+    "BONGSU_MODEL_REGISTRY_READER_PASSWORD_FILE",
+    "BONGSU_DEMO_RTSP_PORT",
+    "BONGSU_PARENT_WATCH_GRACE_S",
+    "BONGSU_PARENT_WATCH_LOG",
+    "BONGSU_PRELOAD",
+)
+"""What `bongsu run` sets for the processes that it starts."""
+PAGE = "docs/settings.md"
+NAMES = "functions/variables.py"
+_HEAD = """# Settings
+
+Every worker and service reads its settings from the environment. A value that cannot be used ends the process with one
+line that names the variable; a variable that nobody reads is a warning at start, with the nearest name that is known. A
+*secret* can be given as a file instead: `BONGSU_X_API_SECRET_FILE=/run/secrets/x-api-secret`.
+
+This page is generated from the code by `make generate`.
+"""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One variable."""
+
+    name: str
+    default: str
+    """As in the environment; empty for none."""
+    meaning: str
+    is_secret: bool
+    is_required: bool
+
+
+@dataclass(frozen=True)
+class Group:
+    """The settings of one class."""
+
+    module: str
+    title: str
+    settings: tuple[Setting, ...]
+
+
+class UndocumentedError(ValueError):
+    """A setting has no docstring; the message names it."""
+
+
+def read_groups(root: Path) -> list[Group]:
+    """All `Environment` classes under the rooms, in the order of the rooms.
+
+    Raises:
+        UndocumentedError: a field has no docstring under it.
+    """
+    parents = {"Environment"}
+    groups = []
+    for path in (path for room in ROOMS for path in sorted((root / room).rglob("*.py"))):
+        text = path.read_text()
+        if "Environment" not in text and "Settings(" not in text:
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef) and {ast.unparse(base) for base in node.bases} & parents:
+                parents.add(node.name)
+                module = ".".join(path.relative_to(root).with_suffix("").parts)
+                settings = tuple(_settings(node, f"{module}.{node.name}"))
+                if settings:
+                    title = (ast.get_docstring(node) or node.name).splitlines()[0]
+                    groups.append(Group(module, title, settings))
+    return groups
+
+
+def _settings(node: ast.ClassDef, where: str) -> Iterator[Setting]:
+    for field, following in zip(node.body, [*node.body[1:], None], strict=True):
+        if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
+            continue
+        said = following.value if isinstance(following, ast.Expr) else None
+        if not isinstance(said, ast.Constant) or not isinstance(said.value, str):
+            raise UndocumentedError(f"{where}.{field.target.id} has no docstring: say under it what it means")
+        is_secret = ast.unparse(field.annotation) == "Secret"
+        default = "" if field.value is None else _default(field.value)
+        name = f"BONGSU_{field.target.id.upper()}"
+        yield Setting(name, default, " ".join(said.value.split()), is_secret, field.value is None)
+
+
+def _default(value: ast.expr) -> str:
+    """A default as one would write it into the environment."""
+    if isinstance(value, ast.Call) and value.args:  # Path("…"), Secret("…")
+        value = value.args[0]
+    given = ast.literal_eval(value)
+    if isinstance(given, bool):
+        return "1" if given else "0"
+    return "" if given is None else str(given).removesuffix(".0")
+
+
+def write_page(groups: list[Group]) -> str:
+    """The reference page."""
+    lines = [_HEAD]
+    for group in groups:
+        lines += [f"## {group.title.rstrip('.')}", "", f"Module `{group.module}`.", ""]
+        lines += ["| variable | default | meaning |", "|---|---|---|"]
+        lines += [
+            f"| `{s.name}`{' (secret)' if s.is_secret else ''} | {_shown(s)} | {s.meaning.replace('|', '&#124;')} |"
+            for s in group.settings
+        ]
+        lines.append("")
+    lines += ["## Read by one room alone", "", "| variable | default | meaning |", "|---|---|---|"]
+    lines += [
+        f"| `{name}` | {f'`{default}`' if default else ''} | {said} |" for name, (default, said) in DIRECT.items()
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _shown(setting: Setting) -> str:
+    if setting.is_required:
+        return "must be set"
+    return f"`{setting.default}`" if setting.default else ""
+
+
+def write_names(groups: list[Group]) -> str:
+    """The module that a starting worker compares its environment with."""
+    found = {setting.name for group in groups for setting in group.settings}
+    secrets = {f"{setting.name}_FILE" for group in groups for setting in group.settings if setting.is_secret}
+    names = "".join(f'        "{name}",\n' for name in sorted(found | secrets | DIRECT.keys() | set(INTERNAL)))
+    return (
+        '"""The variables of the environment that rooms read; written by `make generate` (see docs/settings.md)."""\n\n'
+        f"KNOWN = frozenset(\n    {{\n{names}    }}\n)\n"
+    )
