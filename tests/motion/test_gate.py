@@ -187,7 +187,7 @@ def test_what_stands_still_counts_until_it_is_known() -> None:
     assert not any(camera.watch(standing, 10))
 
 
-def test_what_stands_still_does_not_count_where_a_site_wants_motion_alone() -> None:
+def test_what_stands_still_does_not_count_with_standing_s_of_0() -> None:
     camera = Camera(GateSettings(standing_s=0))
     camera.watch(street(), 3)
     crossing(camera, street())
