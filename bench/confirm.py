@@ -29,7 +29,8 @@ from pathlib import Path
 import av
 import structlog
 
-from detect.worker import HazardDetector, detect
+from detect.detector import HazardDetector
+from detect.worker import detect
 from functions import HAZARDS, Hazard, MotionBurst
 from models.network import hazard_spec
 from motion.burst import BurstRecorder, CapturedBurst

@@ -85,7 +85,7 @@ def _start(event_file: Path) -> tuple[float, float, float]:
 async def _work(count: int) -> list[list[float]]:
     """Seconds of each burst: with a fire; four such at a time; without a hazard, one pass; the same, two passes."""
     from detect import detect
-    from detect.worker import HazardDetector
+    from detect.detector import HazardDetector
 
     detector = HazardDetector()
     moved = Box(0.4, 0.4, 0.5, 0.5)
@@ -102,13 +102,13 @@ async def _work(count: int) -> list[list[float]]:
 async def _cpu_per_burst(count: int) -> tuple[float, float]:
     """CPU seconds of a burst without a hazard, both passes: with every frame; with only the frames that matter."""
     from detect import detect
-    from detect.worker import HazardDetector
+    from detect.detector import HazardDetector
 
     detector, quiet = HazardDetector(), [burst("street", Box(0.4, 0.4, 0.5, 0.5))] * 4
     took: tuple[list[float], list[float]] = ([], [])
     for _ in range(count):
         for every, kept in zip((True, False), took, strict=True):
-            with mock.patch("detect.worker.enough", lambda frames: frames) if every else contextlib.nullcontext():
+            with mock.patch("detect.detector.enough", lambda frames: frames) if every else contextlib.nullcontext():
                 begun = time.process_time()
                 await detect(quiet, detector)
                 kept.append((time.process_time() - begun) / len(quiet))

@@ -3,236 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import math
-import time
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
 
-import numpy as np
 import structlog
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
 
+from detect.detector import HazardDetector
 from detect.follow import follow_weights
-from detect.people import keep_weapons, parts_with_people, people_from_environment
-from detect.rules import Confirmed, can_confirm, confirm, enough, fits, surest
-from detect.zoom import cut, keep_overlapping, part
-from functions import HAZARDS, Box, Detection, HazardSeen, MotionBurst, Reject, on
-from functions.jpeg import PictureError
-from models.letterbox import Image
-from models.network import (
-    SCENE,
-    Network,
-    Spec,
-    decode_jpeg,
-    device_from_environment,
-    hazard_spec,
-    threads_from_environment,
-)
-from models.registry import ModelError
+from detect.rules import Confirmed, fits
+from functions import HAZARDS, Detection, HazardSeen, MotionBurst, on
 
 log = structlog.get_logger()
 
 confirmed_total = Counter("bongsu_hazards_confirmed_total", "Hazards confirmed inside a burst", ["type"])
 doubted_total = Counter(
     "bongsu_hazards_doubted_total",
-    "Hazards confirmed inside a burst and not believed beside what else is there",
+    "Hazards confirmed inside a burst but rejected for what is around them",
     ["type"],
 )
-frames_total = Counter("bongsu_frames_detected_total", "Frames by what became of them", ["outcome"])
-inference_seconds = Histogram(
-    "bongsu_inference_duration_seconds",
-    "One call of a network",
-    ["network"],
-    buckets=(0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
-)
-
-_IMAGES = 4
-"""Most pictures in one inference: on a CPU more bring nothing but memory (bench/detector.py)."""
-_EDGE = 0.01
-"""So near to the edge of a part, in fractions of the frame, a box has been cut off by it."""
-_Seen = list[Detection] | PictureError
-_Job = tuple[bytes, Box | None]
-
-
-class HazardDetector:
-    """Both networks: hazards in every frame, and people and vehicles in the one frame that is shown.
-
-    Frames are decoded and looked at side by side, one thread each: threads within an inference gain less.
-    """
-
-    def __init__(self) -> None:
-        self._threads = threads_from_environment()
-        self._device = device_from_environment()
-        self._spec = hazard_spec()
-        self._hazards = Network(self._spec, 1, self._device, lanes=self._threads)
-        self._people = people_from_environment()
-        self._lanes = ThreadPoolExecutor(self._threads, "bongsu-detector")
-        self._scene: Network | None = None
-
-    @property
-    def weights(self) -> Path:
-        """The file that the hazard network was loaded from."""
-        return self._spec.path
-
-    def switch(self, spec: Spec) -> None:
-        """Load another hazard network, then use it from the next batch on; the old one works until then.
-
-        Raises:
-            ModelError: it cannot be loaded or run; the old one stays in use.
-        """
-        network = Network(spec, 1, self._device, lanes=self._threads)
-        # The first inference allocates memory: no burst should wait for that.
-        network.detect([np.zeros((network.size_px, network.size_px, 3), np.uint8)])
-        self._spec, self._hazards = spec, network
-
-    def look(self, events: Sequence[MotionBurst]) -> list[list[Confirmed]]:
-        """What the whole frames of each burst prove; one entry for each event.
-
-        Raises:
-            Reject: an event has no frame that can be decoded.
-        """
-        return [confirm(frames, e.thresholds) for frames, e in zip(self._find(events), events, strict=True)]
-
-    def look_closer(self, events: Sequence[MotionBurst]) -> list[list[Confirmed]]:
-        """What that part of each burst proves in which something moved; one entry for each event."""
-        parts = {i: (m, where) for i, event in enumerate(events) if (m := event.moved) and (where := part(m))}
-        found = self._find([events[i] for i in parts], [where for _, where in parts.values()])
-        proved: list[list[Confirmed]] = [[] for _ in events]
-        for (i, (moved, where)), frames in zip(parts.items(), found, strict=True):
-            near = [keep_overlapping(frame, where, moved) for frame in frames]
-            proved[i] = [replace(c, part=where) for c in confirm(near, events[i].thresholds, look="moved")]
-        return proved
-
-    def look_at_people(self, events: Sequence[MotionBurst]) -> list[list[Confirmed]]:
-        """What is proved of weapons in the reach of the people of each burst; one entry for each event."""
-        proved: list[list[Confirmed]] = [[] for _ in events]
-        if not self._people:
-            return proved
-        around = [self._people_in(event) for event in events]
-        parts = [(i, part) for i, found in enumerate(around) for part in parts_with_people(found, self._people)]
-        looked = self._find([events[i] for i, _ in parts], [where for _, where in parts])
-        for (i, where), frames in zip(parts, looked, strict=True):
-            weapons = [keep_weapons(frame, where) for frame in frames]
-            proved[i] += [replace(c, part=where) for c in confirm(weapons, events[i].thresholds, look="person")]
-        return [surest(each) for each in proved]
-
-    def _find(self, events: Sequence[MotionBurst], parts: Sequence[Box] | None = None) -> list[list[list[Detection]]]:
-        """What is in each frame of each event, or in that part of it; what cannot be decoded is told at the first look.
-
-        A frame that could not be decoded shows nothing, but keeps its place in the burst. The last frames of a burst
-        are left out where those before them settle that it proves nothing: most bursts show nothing.
-        """
-        wheres: Sequence[Box | None] = parts or [None] * len(events)
-        bursts = [[(frame.jpeg, where) for frame in event.frames] for event, where in zip(events, wheres, strict=True)]
-        first = self._see_all([burst[: enough(len(burst))] for burst in bursts])
-        last = self._see_all(
-            [b[len(f) :] if _is_open(f, len(b) - len(f)) else [] for b, f in zip(bursts, first, strict=True)]
-        )
-        found = []
-        for event, *seen in zip(events, first, last, strict=True):
-            frames = [each for some in seen for each in some]
-            if parts is None:
-                _count(event, frames)
-            found.append([[] if isinstance(frame, PictureError) else frame for frame in frames])
-        return found
-
-    def _see_all(self, bursts: Sequence[Sequence[_Job]]) -> list[list[_Seen]]:
-        """Look at some frames of each burst, in as many threads as there are."""
-        see = partial(self._see, self._hazards)  # one network for all, even if another takes over meanwhile
-        jobs = [job for burst in bursts for job in burst]
-        size = max(1, min(_IMAGES, -(-len(jobs) // self._threads)))
-        chunks = [jobs[at : at + size] for at in range(0, len(jobs), size)]
-        seen = (each for chunk in self._lanes.map(see, chunks) for each in chunk)
-        return [list(itertools.islice(seen, len(burst))) for burst in bursts]
-
-    def _see(self, network: Network, jobs: Sequence[_Job]) -> list[_Seen]:
-        """Decode some frames, or parts of them, and look at them in one inference; one entry for each."""
-        decoded = [_decode_or_say(jpeg, network.size_px, where) for jpeg, where in jobs]
-        images = [image for image in decoded if not isinstance(image, PictureError)]
-        found = iter(_timed(network, images, "hazard") if images else ())
-        return [each if isinstance(each, PictureError) else next(found) for each in decoded]
-
-    def look_around(self, jpeg: bytes, where: Box | None = None) -> tuple[list[Detection], tuple[str, ...]]:
-        """People and vehicles in one picture, and the labels that were looked for.
-
-        The network is loaded at the first need: hazards are rare, and a cold start should not pay for it.
-
-        Args:
-            jpeg: the picture.
-            where: a part of it to look at more closely, too.
-        """
-        try:
-            scene = self._open_scene()
-            (found,) = _timed(scene, [_decode(jpeg, scene.size_px)], "scene")
-            if where is not None:
-                (more,) = _timed(scene, [_decode(jpeg, scene.size_px, where)], "scene")
-                found = [*found, *(d for d in keep_overlapping(more, where, where) if not _is_among(d, found, where))]
-        except (ModelError, PictureError) as error:
-            # The alert matters more than its picture: it goes out, and redaction will withhold the picture.
-            log.error("scene_unknown", reason=str(error))
-            return [], ()
-        return found, scene.labels
-
-    def _people_in(self, event: MotionBurst) -> list[Detection]:
-        """What the scene network finds in the frame in the middle of a burst, or in the next that can be decoded."""
-        middle = len(event.frames) // 2
-        for i in sorted(range(len(event.frames)), key=lambda i: abs(i - middle)):
-            try:
-                scene = self._open_scene()
-                (found,) = _timed(scene, [_decode(event.frames[i].jpeg, scene.size_px)], "scene")
-            except PictureError:
-                continue  # told at the first look
-            except ModelError as error:
-                log.error("people_unknown", camera=event.camera, event_id=event.id, reason=str(error))
-                break
-            return found
-        return []
-
-    def _open_scene(self) -> Network:
-        if self._scene is None:
-            self._scene = Network(SCENE, self._threads, self._device)
-        return self._scene
-
-
-def _decode(jpeg: bytes, size_px: int, where: Box | None = None) -> Image:
-    """A frame, or a part of it, at the least scale that gives a network its `size_px`; raises PictureError."""
-    if where is None:
-        return decode_jpeg(jpeg, enough_px=size_px)
-    return cut(decode_jpeg(jpeg, enough_px=math.ceil(size_px / (where.x2 - where.x1))), where)
-
-
-def _decode_or_say(jpeg: bytes, size_px: int, where: Box | None) -> Image | PictureError:
-    try:
-        return _decode(jpeg, size_px, where)
-    except PictureError as error:
-        return error
-
-
-def _is_open(frames: Sequence[_Seen], more: int) -> bool:
-    """Whether frames not yet looked at may change what a burst proves, or whether any of it can be decoded."""
-    seen = [frame for frame in frames if not isinstance(frame, PictureError)]
-    return len(seen) < len(frames) or can_confirm(seen, more)
-
-
-def _count(event: MotionBurst, frames: Sequence[_Seen]) -> None:
-    """Tell of what could not be decoded.
-
-    Raises:
-        Reject: that was all of it.
-    """
-    broken = [frame for frame in frames if isinstance(frame, PictureError)]
-    for error in broken:
-        log.warning("frame_skipped", camera=event.camera, event_id=event.id, reason=str(error))
-    frames_total.labels("undecodable").inc(len(broken))
-    if len(broken) == len(frames):
-        raise Reject(f"none of {len(frames)} frames can be decoded")
-    frames_total.labels("ok").inc(len(frames) - len(broken))
-    frames_total.labels("unneeded").inc(len(event.frames) - len(frames))
 
 
 @asynccontextmanager
@@ -257,16 +46,18 @@ async def detect(events: Sequence[MotionBurst], detector: HazardDetector) -> lis
 
 
 def _detect(events: Sequence[MotionBurst], detector: HazardDetector) -> list[HazardSeen]:
-    told: list[list[HazardSeen]] = [[] for _ in events]
+    found: list[list[HazardSeen]] = [[] for _ in events]
     # Each look costs more than the one before it, and is taken where those proved nothing.
     for look in (detector.look, detector.look_closer, detector.look_at_people):
-        again = [i for i, hazards in enumerate(told) if not hazards]
+        again = [i for i, hazards in enumerate(found) if not hazards]
         for i, confirmed in zip(again, look([events[i] for i in again]), strict=True):
-            told[i] = _believe(events[i], confirmed, detector)
-    return [event for hazards in told for event in hazards]
+            found[i] = _check_surroundings(events[i], confirmed, detector)
+    return [event for hazards in found for event in hazards]
 
 
-def _believe(event: MotionBurst, confirmed: Sequence[Confirmed], detector: HazardDetector) -> list[HazardSeen]:
+def _check_surroundings(
+    event: MotionBurst, confirmed: Sequence[Confirmed], detector: HazardDetector
+) -> list[HazardSeen]:
     """An event for each confirmed hazard that fits what is around it."""
     published = []
     scenes: dict[int, tuple[list[Detection], tuple[str, ...]]] = {}
@@ -298,24 +89,6 @@ def _believe(event: MotionBurst, confirmed: Sequence[Confirmed], detector: Hazar
     return published
 
 
-def _is_among(found: Detection, others: Sequence[Detection], where: Box) -> bool:
-    """Whether what was found in a part of the frame is one of those found in the whole, perhaps cut off by the part."""
-    box = found.box
-    is_cut = min(box.x1 - where.x1, box.y1 - where.y1, where.x2 - box.x2, where.y2 - box.y2) < _EDGE
-    for other in others:
-        is_within = is_cut and box.shared(other.box) >= SCENE.iou * box.area
-        if other.label == found.label and (is_within or box.iou(other.box) >= SCENE.iou):
-            return True
-    return False
-
-
 def _shown(hazard: Confirmed) -> Detection:
-    """The detection as people are told of it: where it was best seen, as sure as the whole burst is."""
+    """The detection that the event carries: where it was best seen, as sure as the whole burst is."""
     return Detection(hazard.hazard, hazard.confidence, hazard.detection.box)
-
-
-def _timed(network: Network, images: Sequence[Image], name: str) -> list[list[Detection]]:
-    begun = time.perf_counter()
-    found = network.detect(images)
-    inference_seconds.labels(name).observe(time.perf_counter() - begun)
-    return found

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.confirm import Burst, judge, pictures, play, upper_bound
-from detect.worker import HazardDetector
+from detect.detector import HazardDetector
 from functions import Hazard
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from detect.detector import HazardDetector
 from detect.follow import follow_weights
-from detect.worker import HazardDetector
 from models.network import hazard_spec
 from models.registry import MANIFEST, WEIGHTS, ModelError, find_weights, record
 

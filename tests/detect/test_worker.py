@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
+from detect.detector import HazardDetector
 from detect.rules import RULES
-from detect.worker import HazardDetector, detect, open_detector
+from detect.worker import detect, open_detector
 from functions import Box, Event, Frame, MotionBurst, Place, Reject, new_id, utc_now
 from models import network as model
 
@@ -124,7 +125,7 @@ async def test_a_burst_without_a_usable_frame_is_rejected() -> None:
 
 async def test_without_the_scene_network_the_hazard_still_goes_out(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = model.Spec(Path("/nowhere/scene.onnx"), model.SCENE_LABELS, 0.2)
-    monkeypatch.setattr("detect.worker.SCENE", gone)
+    monkeypatch.setattr("detect.detector.SCENE", gone)
     async with detector() as opened:
         (event,) = await detect([burst("fire", 9)], opened)
     assert event.type == "fire"

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
+from detect.detector import HazardDetector
 from detect.rules import Confirmed
-from detect.worker import HazardDetector, detect, open_detector
+from detect.worker import detect, open_detector
 from detect.zoom import cut, keep_overlapping, part
 from functions import Box, Detection, Event
 from tests.detect.test_worker import burst
