@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import random
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
 from msgspec.structs import replace
 
 from sessions import quota
+from sessions.ask import Ask
 from sessions.backend import Backend
 from sessions.line import Line
 from sessions.metrics import opened_total, start_seconds
@@ -28,27 +27,6 @@ from sessions.settings import Settings
 from sessions.tokens import Tokens
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A request for a session, after it was read."""
-
-    owner: str
-    kind: str
-    model: str
-    client: str
-    ttl_s: float
-    gpu: bool = False
-    node_class: str = ""
-    idempotency_key: str = ""
-    legacy_address: str = ""
-
-    @property
-    def digest(self) -> str:
-        """The same for the same request."""
-        facts = (self.kind, self.model, self.client, self.gpu, self.node_class, self.ttl_s)
-        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 class Allocator:

@@ -11,8 +11,8 @@ from msgspec import Struct
 from starlette.datastructures import Headers
 
 from sessions import catalogue
-from sessions.allocator import Ask
 from sessions.answers import tell, tell_operator
+from sessions.ask import Ask
 from sessions.offload import VIA, read_via
 from sessions.problems import ProblemError, not_found
 from sessions.records import ConflictError, Session

@@ -18,7 +18,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.datastructures import Headers
 
 from sessions import catalogue
-from sessions.allocator import Ask
+from sessions.ask import Ask
 from sessions.problems import ProblemError
 from sessions.records import Session, Worker
 from sessions.settings import counts

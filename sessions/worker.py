@@ -14,9 +14,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
 from typing import Any, cast, get_args
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -24,15 +23,15 @@ import websockets.asyncio.server as websockets
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
-from websockets.typing import Subprotocol
 
 from functions import telemetry
 from models.registry import ModelError
 from sessions import legacy_wire, limits
 from sessions.catalogue import UnknownModelError, resolve
 from sessions.channel import IN_FLIGHT_MAX, Channel, Delivery
+from sessions.handshake import choose_protocol, is_window, problem, query_of
 from sessions.kinds import Runner, open_runner
-from sessions.wire import JSON, MESSAGE_BYTES, PROTOCOLS, BadMessageError, Ping, read, write
+from sessions.wire import JSON, MESSAGE_BYTES, BadMessageError, Ping, read, write
 
 log = structlog.get_logger()
 
@@ -82,26 +81,26 @@ class SessionWorker:
 
     def _why_refused(self, request: HttpRequest) -> tuple[int, dict[str, str]] | None:
         """Status and problem of a request that may not connect; None for one that may."""
-        session, query = request.headers.get("X-Bongsu-Session", ""), _query(request)
+        session, query = request.headers.get("X-Bongsu-Session", ""), query_of(request)
         resume = query.get("resume")
         if not session or (self._session and session != self._session):
-            return 409, _problem("taken", "this worker serves another session", "ask for a session")
+            return 409, problem("taken", "this worker serves another session", "ask for a session")
         if resume and resume != self._channel.resume_token:
             remedy = "connect without it and send again what was not answered"
-            return 410, _problem("resume_unknown", "nothing is kept under this resume token", remedy)
+            return 410, problem("resume_unknown", "nothing is kept under this resume token", remedy)
         if self._connection is not None and not resume:
             remedy = "close the other connection, or take it over with its resume token"
-            return 409, _problem("connected", "this session is connected already", remedy)
-        if query.get("delivery", "all") not in get_args(Delivery) or not _in_range(query.get("in_flight", "8")):
+            return 409, problem("connected", "this session is connected already", remedy)
+        if query.get("delivery", "all") not in get_args(Delivery) or not is_window(query.get("in_flight", "8")):
             detail = f"delivery must be all or latest, in_flight 1 to {IN_FLIGHT_MAX}"
-            return 400, _problem("bad_query", detail, "connect with ?delivery=latest&in_flight=4")
+            return 400, problem("bad_query", detail, "connect with ?delivery=latest&in_flight=4")
         return None
 
     async def serve(self, connection: websockets.ServerConnection) -> None:
         """Answer a connection until it ends."""
         request = connection.request
         assert request is not None, "the handshake is done"
-        query = _query(request)
+        query = query_of(request)
         before, self._connection = self._connection, connection
         if before is not None:
             self._replace(before)
@@ -231,22 +230,6 @@ class SessionWorker:
         self._last_message = time.monotonic()
 
 
-def _choose_protocol(_: websockets.ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    return next((name for name in offered if name in PROTOCOLS), None)
-
-
-def _query(request: HttpRequest) -> dict[str, str]:
-    return dict(parse_qsl(urlsplit(request.path).query))
-
-
-def _in_range(text: str) -> bool:
-    return text.isdecimal() and 1 <= int(text) <= IN_FLIGHT_MAX
-
-
-def _problem(reason: str, detail: str, remedy: str) -> dict[str, str]:
-    return {"reason": reason, "detail": detail, "remedy": remedy}
-
-
 async def _run(given: argparse.Namespace) -> None:
     model = resolve(given.kind, given.model)
     worker = SessionWorker(open_runner(given.kind, model), given.kind, model, given.idle_s, moves=given.moves)
@@ -255,7 +238,7 @@ async def _run(given: argparse.Namespace) -> None:
     options: dict[str, Any] = {
         "process_request": worker.admit,
         # By hand: a client that offers none would be refused, and that is to speak JSON.
-        "select_subprotocol": _choose_protocol,
+        "select_subprotocol": choose_protocol,
         "compression": None,
         "max_size": MESSAGE_BYTES,
         # What is read ahead is memory: the channel decides how much is in flight.
