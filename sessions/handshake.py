@@ -1,4 +1,4 @@
-"""What a client asks for when it opens its WebSocket: protocol, options, and the form of a refusal; the worker uses it."""
+"""What a client asks for when it opens its WebSocket: protocol and options, and how it is refused; for the worker."""
 
 from __future__ import annotations
 
