@@ -163,7 +163,7 @@ async def test_a_message_whose_workers_all_died_is_a_dead_letter(rabbit_url: str
 async def test_an_event_that_kills_its_workers_takes_no_other_along(
     rabbit_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("functions.runtime._backoff", lambda attempt: 0.0)
+    monkeypatch.setattr("functions.subscription_worker._backoff", lambda attempt: 0.0)
     broker, stopping, handled = await connect(rabbit_url), asyncio.Event(), []
     assert isinstance(broker, RabbitBroker)
 
