@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import HTTPException
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,13 +19,15 @@ from api.site import AtSite
 from web.answers import answer_json
 
 PAGE = Path(__file__).with_name("page")
+CLIP = "/clip.mp4"
 router = APIRouter(tags=["process"])
 
 
 @router.get("/", include_in_schema=False)
 @router.get("/feed", include_in_schema=False)
+@router.get("/sessions", include_in_schema=False)
 async def show_page(site: AtSite) -> Response:
-    """The page: map, feed and pipeline; the tile server of the settings is written into it."""
+    """The page: map, feed, pipeline and sessions; the addresses of the settings are written into it."""
     try:
         page = (PAGE / "index.html").read_text("utf-8")
     except OSError as error:
@@ -32,7 +35,19 @@ async def show_page(site: AtSite) -> Response:
     tiles, by = html.escape(site.settings.tile_url), html.escape(site.settings.tile_attribution)
     empty, filled = 'name="bongsu-tiles" content=""', f'name="bongsu-tiles" content="{tiles}"'
     page = page.replace(f'{empty} data-attribution=""', f'{filled} data-attribution="{by}"')
+    sessions, clip = html.escape(site.settings.sessions_url.rstrip("/")), CLIP if site.settings.sessions_clip else ""
+    empty, filled = 'name="bongsu-sessions" content=""', f'name="bongsu-sessions" content="{sessions}"'
+    page = page.replace(f'{empty} data-clip=""', f'{filled} data-clip="{clip}"')
     return HTMLResponse(page, headers={"Cache-Control": "no-cache"})
+
+
+@router.get(CLIP, include_in_schema=False)
+async def show_clip(site: AtSite) -> Response:
+    """The video for trying a session, in parts as a browser asks for them."""
+    clip = Path(site.settings.sessions_clip)
+    if not site.settings.sessions_clip or not await asyncio.to_thread(clip.is_file):
+        raise HTTPException(404, "there is no clip here: name one with BONGSU_SESSIONS_CLIP")
+    return FileResponse(clip, media_type="video/mp4")
 
 
 @router.get("/hazards.json", response_model=schemas.Hazards, responses=answers(200, 304))
@@ -56,15 +71,26 @@ async def show_life() -> dict[str, str]:
     return {"status": "ok"}
 
 
-def policy(tile_url: str) -> str:
-    """Content-Security-Policy of the page: its own files, and pictures from the tile server if there is one."""
-    parts = urlsplit(tile_url)
+def policy(tile_url: str, sessions_url: str = "") -> str:
+    """Content-Security-Policy of the page.
+
+    It allows its own files, pictures from the tile server and connections to the receive server of sessions, where
+    there are such; the video for trying a session is one of its own files.
+    """
     # Leaflet writes `{s}` for a subdomain, which the policy calls `*`.
-    tiles = f" {parts.scheme}://{parts.netloc.replace('{s}', '*')}" if tile_url else ""
+    tiles = f" {_origin(tile_url).replace('{s}', '*')}" if tile_url else ""
+    # HTTP for the list, WebSocket for a session: the policy takes them for two origins.
+    sessions = f" {_origin(sessions_url)} ws{_origin(sessions_url).removeprefix('http')}" if sessions_url else ""
+    media = "media-src 'self'; " if sessions_url else ""
     return (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; font-src 'self'; "
-        f"img-src 'self'{tiles}; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+        f"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'{sessions}; font-src 'self'; "
+        f"{media}img-src 'self'{tiles}; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
     )
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 class SecureHeaders:

@@ -82,7 +82,8 @@ def create_app(site: Site) -> ASGIApp:
     app.openapi = functools.partial(openapi.describe, app)  # type: ignore[method-assign]
     inner = Guard(Live(app, site), site, guarded=GUARDED, sign_in=signin.PATH, basic=BASIC)
     outer: ASGIApp = SecureHeaders(
-        SubPath(Methods(inner, app.routes), site.prefix), pages.policy(site.settings.tile_url)
+        SubPath(Methods(inner, app.routes), site.prefix),
+        pages.policy(site.settings.tile_url, site.settings.sessions_url),
     )
     origins = split(site.settings.cors_origins)
     if not origins:

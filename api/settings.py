@@ -33,6 +33,10 @@ class Settings(StoreSettings, frozen=True):
     """Whom the page names as the source of the map tiles."""
     scale_status: str = ""
     """File that the autoscaler of one machine writes; shown as `/api/pipeline`."""
+    sessions_url: str = ""
+    """Address under which the page's readers reach the receive server of sessions; without it the page shows none."""
+    sessions_clip: str = ""
+    """Video that the page offers for trying a session, beside the reader's own camera."""
     streams_max: int = 5000
     """Most readers of the live stream in one API process; each takes about 12 KB and a file."""
     cap_status: Literal["Actual", "Exercise", "System", "Test"] = "Test"
@@ -82,8 +86,9 @@ class Settings(StoreSettings, frozen=True):
         if self.public_url and not _PUBLIC.fullmatch(self.public_url):
             example = "https://city.example or https://city.example/cctv"
             raise ValueError(f"BONGSU_PUBLIC_URL must be like {example}, got {self.public_url!r}")
-        if self.tile_url and not self.tile_url.startswith(("http://", "https://")):
-            raise ValueError(f"BONGSU_TILE_URL must start with http:// or https://, got {self.tile_url!r}")
+        for name, address in (("TILE", self.tile_url), ("SESSIONS", self.sessions_url)):
+            if address and not address.startswith(("http://", "https://")):
+                raise ValueError(f"BONGSU_{name}_URL must start with http:// or https://, got {address!r}")
 
 
 def split(text: str) -> list[str]:

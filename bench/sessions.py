@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import httpx
@@ -23,7 +24,7 @@ import psutil
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.sync.client import connect as sync_connect
 
-from sessions.catalogue import resolve
+from sessions.catalogue import KINDS, resolve
 from sessions.wire import picture_frame
 from tests.sessions.cluster import Cluster, ask, free_port, running_cluster, url_of
 
@@ -46,7 +47,6 @@ def rows(scale: float) -> list[tuple[str, str, str]]:
             *asyncio.run(_added(base, "scalar", int(4000 * scale))),
             *asyncio.run(_added(base, "object", int(200 * scale))),
             asyncio.run(_flooded(base, max(100, int(1000 * scale)))),
-            _held(cluster, base, max(4, int(24 * scale))),
             _restarted(cluster),
         ]
     with running_cluster(
@@ -56,7 +56,17 @@ def rows(scale: float) -> list[tuple[str, str, str]]:
         base = full.serve()
         full.await_idle("scalar", _WORKERS)
         measured.append(asyncio.run(_at_once(full, base)))
+    measured.append(hold(max(10, int(500 * scale))))
     return measured
+
+
+def hold(count: int) -> tuple[str, str, str]:
+    """Memory of a receive server with so many connections that rest, each to a worker of its own."""
+    with running_cluster(
+        sessions_warm="", sessions_cores=str(count), sessions_memory_mb=str(count * 100), sessions_per_owner="100000",
+        sessions_wait_s="1", sessions_idle_s="3600", rate_limit="0",
+    ) as cluster:  # fmt: skip
+        return _held(cluster, cluster.serve(), count)
 
 
 def _ready(cluster: Cluster, base: str, kind: str, count: int) -> tuple[str, str, str]:
@@ -120,7 +130,7 @@ def _direct_worker(kind: str) -> Iterator[int]:
     port = free_port()
     command = [
         sys.executable, "-m", "sessions.worker", "--name", "direct", "--kind", kind, "--model", resolve(kind),
-        "--listen", f"tcp:127.0.0.1:{port}",
+        "--listen", f"tcp:127.0.0.1:{port}", "--memory-mb", f"{KINDS[kind].memory_mb:g}",
     ]  # fmt: skip
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
     try:
@@ -176,27 +186,37 @@ async def _read_all(connection: ClientConnection) -> None:
 
 
 def _held(cluster: Cluster, base: str, count: int) -> tuple[str, str, str]:
-    """Memory of the receive server for connections that rest."""
     server = psutil.Process(cluster.servers[0].pid)
     before = server.memory_info().rss
-    sessions = [ask(base, "scalar", client=f"held-{n}").json() for n in range(count)]
-    sessions = [session for session in sessions if session.get("state") == "ready"]
+    began = time.perf_counter()
+    sessions = [ask(base, "scalar", client=f"held-{n}", ttl_s=3600).json() for n in range(count)]
 
-    async def hold() -> int:
-        async with contextlib.AsyncExitStack() as stack:
+    async def connect_all() -> tuple[int, int]:
+        async with contextlib.AsyncExitStack() as stack, httpx.AsyncClient(base_url=base, timeout=60) as client:
+            held = 0
             for session in sessions:
-                await (await stack.enter_async_context(connect(url_of(session)))).recv()
-            return server.memory_info().rss
+                await _await_ready(client, session)
+                connection = await stack.enter_async_context(connect(url_of(session), open_timeout=60))
+                await connection.recv()
+                held += 1
+            return held, server.memory_info().rss
 
-    after = asyncio.run(hold())
-    for session in sessions:
-        httpx.delete(f"{base}/sessions/{session['id']}", headers={"Session-Token": session["token"]})
-    each_kb = (after - before) / max(1, len(sessions)) / 1e3
+    held, after = asyncio.run(connect_all())
+    each_kb = (after - before) / max(1, held) / 1e3
     return (
-        f"memory of a receive server that holds {len(sessions)} sessions",
+        f"memory of a receive server that holds {held} sessions, all ready after {time.perf_counter() - began:.0f} s",
         f"{after / 1e6:.0f} MB, {each_kb:.0f} KB for each",
         "300 MB for 500",
     )
+
+
+async def _await_ready(client: httpx.AsyncClient, session: dict[str, Any]) -> None:
+    state = session["state"]
+    while state != "ready":
+        answer = await client.get(
+            f"/sessions/{session['id']}", params={"wait_s": "20"}, headers={"Session-Token": session["token"]}
+        )
+        state = answer.json()["state"]
 
 
 async def _at_once(cluster: Cluster, base: str) -> tuple[str, str, str]:

@@ -20,31 +20,31 @@ class Rule:
         threshold: least median confidence of the agreeing boxes.
         max_shift: how far the centre of a box may lie from its neighbour's, in lengths of their mean diagonal.
         frames: least number of frames that must agree; one is never proof.
-        near: added to the threshold at the second look (`detect/zoom.py`), which shows more and errs more.
-        person: added to the threshold at the third look (`detect/people.py`), likewise.
-        beside: what should be there too, by labels of the scene network.
-        alone: added to the threshold where nothing of that is near the hazard.
+        zoom_penalty: added to the threshold at the second look (`detect/zoom.py`), which shows more and errs more.
+        person_penalty: added to the threshold at the third look (`detect/people.py`), likewise.
+        requires_nearby: labels of the scene network, one of which should be near the hazard.
+        isolated_penalty: added to the threshold where none of them is.
     """
 
     threshold: float
     max_shift: float
     frames: int = 2
-    near: float = 0.0
-    person: float = 0.0
-    beside: tuple[str, ...] = ()
-    alone: float = 0.0
+    zoom_penalty: float = 0.0
+    person_penalty: float = 0.0
+    requires_nearby: tuple[str, ...] = ()
+    isolated_penalty: float = 0.0
 
 
 RULES: Mapping[Hazard, Rule] = {
     # docs/detector.md, "How it is measured", says how they were chosen. An accident needs three frames, for dense
     # traffic looks like one now and then in two. So might a gun, but guns in a moving scene do not hold for three.
     # Vehicles are thrown about by a crash, so their boxes may move further.
-    "accident": Rule(0.45, 1.0, frames=3, near=0.1),
+    "accident": Rule(0.45, 1.0, frames=3, zoom_penalty=0.1),
     "fire": Rule(0.30, 0.6),
     # A weapon is held, or it is on a poster; a rail by the road looks like one.
     # At people, both from 0.5: no picture of 89 without a weapon tells one there (docs/detector.md).
-    "gun": Rule(0.40, 0.8, near=0.1, person=0.1, beside=("person",), alone=0.2),
-    "knife": Rule(0.30, 0.8, person=0.2, beside=("person",), alone=0.2),
+    "gun": Rule(0.40, 0.8, zoom_penalty=0.1, person_penalty=0.1, requires_nearby=("person",), isolated_penalty=0.2),
+    "knife": Rule(0.30, 0.8, person_penalty=0.2, requires_nearby=("person",), isolated_penalty=0.2),
 }
 
 _REACH = 2.0
@@ -124,16 +124,16 @@ def fits(confirmed: Confirmed, around: Sequence[Detection], rules: Mapping[Hazar
         rules: one for each hazard.
     """
     rule, box = rules[confirmed.hazard], confirmed.detection.box
-    if not rule.beside:
+    if not rule.requires_nearby:
         return True
-    if confirmed.confidence >= confirmed.least + rule.alone and box.area < _LARGE:
+    if confirmed.confidence >= confirmed.least + rule.isolated_penalty and box.area < _LARGE:
         return True
     reach = box.grown(_REACH)
-    return any(d.label in rule.beside and d.box.iou(reach) > 0 for d in around)
+    return any(d.label in rule.requires_nearby and d.box.iou(reach) > 0 for d in around)
 
 
 def _added(rule: Rule, look: Look) -> float:
-    return {"frame": 0.0, "moved": rule.near, "person": rule.person}[look]
+    return {"frame": 0.0, "moved": rule.zoom_penalty, "person": rule.person_penalty}[look]
 
 
 def _with_others(confirmed: Confirmed, frame: Sequence[Detection], least: Mapping[Hazard, float]) -> Confirmed:

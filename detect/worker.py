@@ -10,10 +10,14 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
+import numpy as np
 import structlog
 from prometheus_client import Counter, Histogram
 
+from detect.follow import follow_weights
 from detect.people import keep_weapons, parts_with_people, people_from_environment
 from detect.rules import Confirmed, can_confirm, confirm, enough, fits, surest
 from detect.zoom import cut, keep_overlapping, part
@@ -23,6 +27,7 @@ from models.letterbox import Image
 from models.network import (
     SCENE,
     Network,
+    Spec,
     decode_jpeg,
     device_from_environment,
     hazard_spec,
@@ -63,10 +68,27 @@ class HazardDetector:
     def __init__(self) -> None:
         self._threads = threads_from_environment()
         self._device = device_from_environment()
-        self._hazards = Network(hazard_spec(), 1, self._device, lanes=self._threads)
+        self._spec = hazard_spec()
+        self._hazards = Network(self._spec, 1, self._device, lanes=self._threads)
         self._people = people_from_environment()
         self._lanes = ThreadPoolExecutor(self._threads, "bongsu-detector")
         self._scene: Network | None = None
+
+    @property
+    def weights(self) -> Path:
+        """The file that the hazard network was loaded from."""
+        return self._spec.path
+
+    def switch(self, spec: Spec) -> None:
+        """Load another hazard network, then use it from the next batch on; the old one works until then.
+
+        Raises:
+            ModelError: it cannot be loaded or run; the old one stays in use.
+        """
+        network = Network(spec, 1, self._device, lanes=self._threads)
+        # The first inference allocates memory: no burst should wait for that.
+        network.detect([np.zeros((network.size_px, network.size_px, 3), np.uint8)])
+        self._spec, self._hazards = spec, network
 
     def look(self, events: Sequence[MotionBurst]) -> list[list[Confirmed]]:
         """What the whole frames of each burst prove; one entry for each event.
@@ -121,17 +143,18 @@ class HazardDetector:
 
     def _see_all(self, bursts: Sequence[Sequence[_Job]]) -> list[list[_Seen]]:
         """Look at some frames of each burst, in as many threads as there are."""
+        see = partial(self._see, self._hazards)  # one network for all, even if another takes over meanwhile
         jobs = [job for burst in bursts for job in burst]
         size = max(1, min(_IMAGES, -(-len(jobs) // self._threads)))
         chunks = [jobs[at : at + size] for at in range(0, len(jobs), size)]
-        seen = (each for chunk in self._lanes.map(self._see, chunks) for each in chunk)
+        seen = (each for chunk in self._lanes.map(see, chunks) for each in chunk)
         return [list(itertools.islice(seen, len(burst))) for burst in bursts]
 
-    def _see(self, jobs: Sequence[_Job]) -> list[_Seen]:
+    def _see(self, network: Network, jobs: Sequence[_Job]) -> list[_Seen]:
         """Decode some frames, or parts of them, and look at them in one inference; one entry for each."""
-        decoded = [_decode_or_say(jpeg, self._hazards.size_px, where) for jpeg, where in jobs]
+        decoded = [_decode_or_say(jpeg, network.size_px, where) for jpeg, where in jobs]
         images = [image for image in decoded if not isinstance(image, PictureError)]
-        found = iter(_timed(self._hazards, images, "hazard") if images else ())
+        found = iter(_timed(network, images, "hazard") if images else ())
         return [each if isinstance(each, PictureError) else next(found) for each in decoded]
 
     def look_around(self, jpeg: bytes, where: Box | None = None) -> tuple[list[Detection], tuple[str, ...]]:
@@ -214,12 +237,17 @@ def _count(event: MotionBurst, frames: Sequence[_Seen]) -> None:
 
 @asynccontextmanager
 async def open_detector() -> AsyncIterator[HazardDetector]:
-    """Load the hazard network, without blocking the loop.
+    """Load the hazard network, without blocking the loop, and follow the version that is deployed on this machine.
 
     Raises:
         ModelError: the weights are missing or altered.
     """
-    yield await asyncio.to_thread(HazardDetector)
+    detector = await asyncio.to_thread(HazardDetector)
+    following = asyncio.create_task(follow_weights(detector))
+    try:
+        yield detector
+    finally:
+        following.cancel()
 
 
 @on(MotionBurst, uses=open_detector, batch=4)

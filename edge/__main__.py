@@ -1,4 +1,4 @@
-"""`python -m edge nodes …` and `python -m edge models …`, where bongsu is not installed as a command."""
+"""`python -m edge nodes …`, `models …` and `fleet …`, where bongsu is not installed as a command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from edge.cli import models, nodes
+from edge.cli import fleet, models, nodes
 from functions.cli import run_command
 
 
@@ -17,6 +17,7 @@ def edge() -> None:
 
 edge.add_command(nodes)
 edge.add_command(models)
+edge.add_command(fleet)
 
 if __name__ == "__main__":
     sys.exit(run_command(edge, sys.argv[1:], "bongsu"))

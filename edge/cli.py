@@ -1,12 +1,18 @@
-"""`bongsu nodes` and `bongsu models`: functions/cli.py finds them by name."""
+"""`bongsu nodes`, `bongsu models` and `bongsu fleet`: functions/cli.py finds them by name."""
 
 from __future__ import annotations
 
 from edge.cli_deploy import deploy, rollback
+from edge.cli_fleet import fleet
 from edge.cli_models import models
 from edge.cli_nodes import nodes
+from edge.cli_run import run
+from edge.cli_watch import history, logs, prometheus, watch
 
 models.add_command(deploy)
 models.add_command(rollback)
+models.add_command(run)
+for command in (watch, history, logs, prometheus):
+    nodes.add_command(command)
 
-__all__ = ["models", "nodes"]
+__all__ = ["fleet", "models", "nodes"]

@@ -22,6 +22,7 @@ from edge.oci.manifest import split_reference
 from edge.oci.registry import Registry, open_registry
 from edge.progress import ProgressView
 from edge.settings import FleetSettings, read_settings
+from models.registry import WEIGHTS
 
 _PATH = click.Path(path_type=Path, exists=True)
 
@@ -56,7 +57,8 @@ async def _keygen() -> int:
 
 
 @models.command("push")
-@click.argument("source", metavar="DIR|FILE", type=_PATH)
+@click.argument("source", metavar="[DIR|FILE]", type=_PATH, required=False)
+@click.option("--shipped", "is_shipped", is_flag=True, help="The hazard network that comes with bongsu.")
 @click.option("--name", help="Of the model (default: as model.yaml says).")
 @click.option("--version", help="Such as 2026.11.1 (default: as model.yaml says).")
 @click.option("--task", help="detect, reid or measure.")
@@ -70,9 +72,11 @@ async def _keygen() -> int:
 @click.option("--licence", help="SPDX expression, such as AGPL-3.0-or-later.")
 @click.option("--sign", "is_signed", is_flag=True, help="Sign it as well.")
 @fleet_command
-async def _push(*, source: Path, is_signed: bool, **given: Any) -> int:
+async def _push(*, source: Path | None, is_shipped: bool, is_signed: bool, **given: Any) -> int:
     """Store a folder with model.yaml, or a file of weights, as a version."""
-    settings = read_settings()
+    if is_shipped == (source is not None):
+        raise click.UsageError("name a folder or a file, or say --shipped")
+    settings, source = read_settings(), source or WEIGHTS
     card, files = _gather(source, given)
     total = sum(file.stat().st_size for file in files)
     shown = f"{card.name}:{card.version}"

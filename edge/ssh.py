@@ -19,7 +19,7 @@ from edge.errors import FleetError, NodeLostError, NodeRefusedError
 from edge.nodes import Node, SshAddress
 
 _T = TypeVar("_T")
-_MODULES = ("messages", "facts", "checks", "transfer", "versions", "main")
+_MODULES = ("messages", "facts", "health", "checks", "transfer", "versions", "inference", "main")
 """In the order in which they import each other."""
 BOOTSTRAP = (
     "import sys,types,json;"
@@ -39,6 +39,8 @@ OnProgress = Callable[[int, int], None]
 """Is told of bytes that are done, and of all."""
 Blobs = Callable[[str, int], AsyncIterator[bytes]]
 """Reads a blob by its digest, from a byte on."""
+OnSeen = Callable[[bytes], None]
+"""Is told of a line of JSON; what it raises ends the request."""
 
 
 class _Message(msgspec.Struct):
@@ -115,6 +117,8 @@ async def ask(
     *,
     on_progress: OnProgress | None = None,
     blobs: Blobs | None = None,
+    on_seen: OnSeen | None = None,
+    feed: AsyncIterator[bytes] | None = None,
 ) -> _T:
     """Have a node do one thing.
 
@@ -124,6 +128,8 @@ async def ask(
         answer: What the result must be; a node may be anybody's by now.
         on_progress: Is told how far it is.
         blobs: Where what the node needs is read from.
+        on_seen: Is told of each line of what a model saw.
+        feed: What is sent after the request, while answers come.
 
     Returns:
         The result.
@@ -137,7 +143,9 @@ async def ask(
         async with connected(node) as connection:
             process = await connection.create_process(f'python3 -u -c "{BOOTSTRAP}"', encoding=None)
             async with process:
-                line = await _talk(node, process, request, on_progress, blobs)
+                process.stdin.write(sources() + b"\n" + msgspec.json.encode(request) + b"\n")
+                async with _fed(process, feed):
+                    line = await _talk(node, process, on_progress, blobs, on_seen)
     except (OSError, asyncssh.Error, TimeoutError) as error:
         raise NodeLostError(
             f"node {node.name!r} was lost: {_say(error)}; the same command goes on from there"
@@ -177,11 +185,10 @@ async def run(node: Node, command: Sequence[str]) -> str:
 async def _talk(
     node: Node,
     process: asyncssh.SSHClientProcess[bytes],
-    request: dict[str, Any],
     on_progress: OnProgress | None,
     blobs: Blobs | None,
+    on_seen: OnSeen | None,
 ) -> bytes:
-    process.stdin.write(sources() + b"\n" + msgspec.json.encode(request) + b"\n")
     while True:
         line = await _read_line(process)
         if not line.endswith(b"\n"):
@@ -198,12 +205,34 @@ async def _talk(
             return line
         if message.kind == "error":
             raise NodeRefusedError(f"node {node.name!r}: {clean(message.reason)}")
+        if message.kind == "seen" and on_seen is not None:
+            on_seen(line)
         if message.kind == "progress" and on_progress is not None:
             on_progress(message.done, message.total)
         if message.kind == "need" and blobs is not None:
             # A node that gave up has closed its end: its next line says why.
             with contextlib.suppress(BrokenPipeError):
                 await _send(process, blobs(message.digest, message.offset))
+
+
+@contextlib.asynccontextmanager
+async def _fed(process: asyncssh.SSHClientProcess[bytes], feed: AsyncIterator[bytes] | None) -> AsyncIterator[None]:
+    """Send what follows a request while its answers are read."""
+
+    async def send(content: AsyncIterator[bytes]) -> None:
+        # A node that gave up has closed its end: its next line says why.
+        with contextlib.suppress(OSError, asyncssh.Error):
+            await _send(process, content)
+            process.stdin.write_eof()
+
+    if feed is None:
+        yield
+        return
+    sending = asyncio.create_task(send(feed))
+    try:
+        yield
+    finally:
+        sending.cancel()
 
 
 async def _read_line(process: asyncssh.SSHClientProcess[bytes]) -> bytes:

@@ -3,7 +3,9 @@
 REGISTRY ?= bongsu
 TAG      ?= 0.1.0
 ENV      ?= local
-IMAGES   ?= motion detect function caption api
+SESSIONS ?= off
+IMAGES   ?= motion detect function caption api $(if $(filter-out off,$(SESSIONS)),sessions)
+export SESSIONS
 
 .PHONY: build push images up down secrets render deploy undeploy status logs dead restore savings
 
@@ -38,7 +40,7 @@ secrets: $(STAMP) ## Make passwords and keys for ENV=local|edge, and the files t
 render: ## Print what make deploy would apply
 	@sh k8s/deploy.sh render $(ENV) $(REGISTRY) $(TAG)
 
-deploy: ## Put the relay on the cluster of kubectl's context: ENV=local|edge, REGISTRY=, TAG=
+deploy: ## Put the relay on the cluster of kubectl's context: ENV=local|edge, REGISTRY=, TAG=, SESSIONS=on
 	@sh k8s/deploy.sh deploy $(ENV) $(REGISTRY) $(TAG)
 
 undeploy: ## Take it off again; volumes stay, unless VOLUMES=delete

@@ -4,6 +4,7 @@
 #   deploy.sh undeploy ENV [delete]        delete: the volumes too
 #   deploy.sh status ENV | logs ENV FUNCTION | restore ENV [FILE] | dead ENV [list|show ID|replay ID ...]
 # CONTEXT=NAME says which cluster is meant, where it is not plainly one on this machine. KEDA=install installs KEDA.
+# SESSIONS=on deploys, renders and takes off the receive servers of sessions too (docs/sessions.md).
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 action=${1:-} env=${2:-local}
@@ -98,9 +99,10 @@ failed() {
     fail "$@"
 }
 
-ready() {
-    kubectl rollout status --namespace $namespace "$1" --timeout="$TIMEOUT" ||
-        failed "$1 is not ready within $TIMEOUT (TIMEOUT=15m gives it longer): kubectl describe --namespace $namespace $1"
+ready() { # ready WORKLOAD [NAMESPACE]
+    in=${2:-$namespace}
+    kubectl rollout status --namespace "$in" "$1" --timeout="$TIMEOUT" ||
+        failed "$1 is not ready within $TIMEOUT (TIMEOUT=15m gives it longer): kubectl describe --namespace $in $1"
 }
 
 completed() {
@@ -116,11 +118,36 @@ put_users() {
     kubectl exec --namespace $namespace statefulset/rabbitmq -- rabbitmqctl -q delete_user bongsu >/dev/null 2>&1 || true
 }
 
+need_session_keys() {
+    [ -s "$here/sessions/keys" ] ||
+        fail "nobody could ask for a session: bongsu key new NAME --role viewer >>k8s/sessions/keys"
+}
+
+render_sessions() { # render_sessions REGISTRY TAG
+    kubectl kustomize "$here/sessions" >"$work/plain.yaml" || fail "k8s/sessions cannot be rendered (see above)"
+    sed -E "s#^( *(- )?image: )bongsu/([a-z-]+):[^ ]+\$#\1$1/\3:$2#" "$work/plain.yaml"
+}
+
+deploy_sessions() { # deploy_sessions REGISTRY TAG
+    render_sessions "$1" "$2" >"$work/sessions.yaml"
+    kubectl apply -f "$work/sessions.yaml"
+    # What tokens are made with is made once: another would lock out all clients.
+    if ! kubectl get secret session-tokens --namespace bongsu-sessions >/dev/null 2>&1; then
+        head -c 32 /dev/urandom >"$work/secret"
+        kubectl create secret generic session-tokens --namespace bongsu-sessions --from-file="$work/secret"
+    fi
+    kubectl create secret generic session-keys --namespace bongsu-sessions --from-file="$here/sessions/keys" \
+        --dry-run=client --output yaml >"$work/keys.yaml"
+    kubectl apply -f "$work/keys.yaml"
+    ready deployment/sessions bongsu-sessions
+}
+
 deploy() {
     need_overlay
     need_secrets
     need_cluster
     need_keda
+    [ "${SESSIONS:-off}" = off ] || need_session_keys
     render "$1" "$2" >"$work/all.yaml"
     split "$work/all.yaml"
     # A Job's template cannot change, and these may be run as often as one likes.
@@ -141,6 +168,7 @@ deploy() {
     ready daemonset/motion
     kubectl wait --namespace $namespace --for=condition=Ready scaledobject --all --timeout="$TIMEOUT" ||
         fail "KEDA cannot read the queues: kubectl describe --namespace $namespace scaledobject"
+    [ "${SESSIONS:-off}" = off ] || deploy_sessions "$1" "$2"
     status
     echo
     host=$(kubectl get ingress api --namespace $namespace -o 'jsonpath={.spec.rules[0].host}')
@@ -184,6 +212,8 @@ dead() {
 undeploy() {
     need_overlay
     need_cluster
+    # Sessions last no longer than their receive servers, so all of it goes.
+    [ "${SESSIONS:-off}" = off ] || kubectl delete --kustomize "$here/sessions" --ignore-not-found --timeout="$TIMEOUT"
     if [ "${1:-}" = delete ]; then
         # The namespace takes its volumes with it.
         kubectl delete namespace $namespace --ignore-not-found --timeout="$TIMEOUT" || left_behind
@@ -234,6 +264,10 @@ render)
     need_overlay
     need_secrets
     render "${3:-bongsu}" "${4:-0.1.0}"
+    if [ "${SESSIONS:-off}" != off ]; then
+        echo ---
+        render_sessions "${3:-bongsu}" "${4:-0.1.0}"
+    fi
     ;;
 deploy) deploy "${3:-bongsu}" "${4:-0.1.0}" ;;
 undeploy) undeploy "${3:-}" ;;

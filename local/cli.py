@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from local.runner import Options, RunError, warn_of_open_host
+from local.checks import Options, RunError, warn_of_open_host
 from local.runner import run as run_relay
 
 _PATH = click.Path(path_type=Path)
@@ -30,12 +30,20 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--keda", type=_PATH, metavar="DIR", help="Scale these workloads alone (default: Bongsu's, and yours in keda)."
 )
-def run(*, cameras: Path | None, demo: bool, state: Path, host: str, port: int, keda: Path | None) -> int:
+@click.option(
+    "--sessions/--no-sessions",
+    default=True,
+    show_default=True,
+    help="Serve sessions too, ten ports above the map or on BONGSU_SESSIONS_PORT.",
+)
+def run(
+    *, cameras: Path | None, demo: bool, state: Path, host: str, port: int, keda: Path | None, sessions: bool
+) -> int:
     """Run the whole pipeline on this machine.
 
     Cameras, detector, functions and map are started, and Ctrl-C stops them.
     """
-    options = Options(cameras, demo, state, host, port, keda)
+    options = Options(cameras, demo, state, host, port, keda, sessions)
     try:
         if warning := warn_of_open_host(options.host):
             print(warning, file=sys.stderr)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import signal
 import time
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
 
-from local.fork_server import ForkServer, ReplicaSpec
 from local.manifest import Workload
 from local.process.backoff import Backoff
+from local.process.fork_server import ForkServer, ForkSpec
+from local.process.forked import ForkedChild
 from local.process.output import Output
 from local.process.service import describe_end
 
@@ -22,10 +19,18 @@ from local.process.service import describe_end
 class _Replica:
     slot: int
     started_at: float
-    process: ForkServerProcess | None = None
-    """None until it is forked."""
+    child: ForkedChild | None = None
     is_stopping: bool = False
     task: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """None until it is forked, and after it has ended."""
+        return self.child.pid if self.child is not None else None
+
+    def send(self, signum: signal.Signals) -> None:
+        if self.child is not None:
+            self.child.send(signum)
 
 
 class Pool:
@@ -49,12 +54,12 @@ class Pool:
     @property
     def running(self) -> int:
         """Replicas that are alive and not stopping."""
-        return sum(1 for r in self._replicas if not r.is_stopping and r.process is not None)
+        return sum(1 for r in self._replicas if not r.is_stopping and r.pid is not None)
 
     @property
     def pids(self) -> list[int]:
         """Ids of live processes, oldest first, including those that are stopping."""
-        return [r.process.pid for r in self._replicas if r.process is not None and r.process.pid is not None]
+        return [r.pid for r in self._replicas if r.pid is not None]
 
     def scale(self, replicas: int) -> None:
         """Set the number of replicas: missing ones start; surplus replicas stop, newest first."""
@@ -73,7 +78,7 @@ class Pool:
         self._is_killed = True
         for replica in self._replicas:
             replica.is_stopping = True
-            _signal(replica, signal.SIGKILL)
+            replica.send(signal.SIGKILL)
 
     def _reconcile(self) -> None:
         staying = [r for r in self._replicas if not r.is_stopping]
@@ -96,10 +101,10 @@ class Pool:
 
     def _stop_replica(self, replica: _Replica) -> None:
         replica.is_stopping = True
-        if replica.process is not None:
-            _signal(replica, signal.SIGKILL if self._is_killed else signal.SIGTERM)
+        if replica.child is not None:
+            replica.send(signal.SIGKILL if self._is_killed else signal.SIGTERM)
             # As Kubernetes does: SIGTERM, the grace period, SIGKILL.
-            asyncio.get_running_loop().call_later(self._workload.grace_s, _signal, replica, signal.SIGKILL)
+            asyncio.get_running_loop().call_later(self._workload.grace_s, replica.send, signal.SIGKILL)
 
     async def _live(self, replica: _Replica) -> None:
         name = self._workload.name
@@ -124,54 +129,16 @@ class Pool:
     async def _run(self, replica: _Replica) -> str:
         """Run the process until it ends; returns how it ended."""
         workload = self._workload
-        spec = ReplicaSpec(
-            target=workload.target,
+        spec = ForkSpec(
+            entry="functions.runtime:main",
+            arguments=(workload.target, time.time()),
             slot=f"{workload.name}.{replica.slot}",
             # Shorter than the time to SIGKILL, so that unfinished work is requeued rather than cut off.
             env={**workload.env, "BONGSU_GRACE_S": f"{max(1.0, workload.grace_s - 5):g}"},
             log_file=self._output.log_file(workload.name),
             grace_s=workload.grace_s,
         )
-        process, reader = await self._fork_server.start(spec)
-        replica.process = process
-        if replica.is_stopping:  # asked to stop while it was being forked
+        replica.child = ForkedChild(self._fork_server, spec, workload.name, self._output)
+        if replica.is_stopping:  # asked to stop before it was forked
             self._stop_replica(replica)
-        follow = asyncio.create_task(self._follow(reader))
-        code = await _ended(process)
-        # A grandchild may hold the pipe open: do not wait for its output.
-        await asyncio.wait([follow], timeout=1.0)
-        last = "" if not follow.done() else follow.result()
-        follow.cancel()
-        replica.process = None
-        process.close()
-        return describe_end(code, last)
-
-    async def _follow(self, reader: Connection) -> str:
-        stream = asyncio.StreamReader()
-        with reader, os.fdopen(os.dup(reader.fileno()), "rb") as pipe:
-            transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-                lambda: asyncio.StreamReaderProtocol(stream), pipe
-            )
-            try:
-                return await self._output.follow(self._workload.name, stream)
-            finally:
-                transport.close()
-
-
-def _signal(replica: _Replica, signum: signal.Signals) -> None:
-    process = replica.process
-    if process is not None and process.pid is not None and process.exitcode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signum)
-
-
-async def _ended(process: ForkServerProcess) -> int:
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(process.sentinel, ended.cancel)
-    try:
-        await asyncio.wait([ended])
-    finally:
-        loop.remove_reader(process.sentinel)
-    code = process.exitcode
-    return 255 if code is None else code
+        return describe_end(*await replica.child.run())

@@ -3,50 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import os
 import signal
-import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from functions.broker import BrokerError, connect
 from functions.topology import MOTION, queues
 from local.autoscaler import Autoscaler
-from local.fork_server import ForkServer
+from local.checks import DEMO, Options, RunError, answers, find_cameras, free_ports, require_port, shown_host
 from local.manifest import ManifestError, Workload, read_workloads
 from local.pool import Pool
+from local.process.fork_server import ForkServer
 from local.process.output import Output
 from local.process.service import Command, Service
+from local.sessions import sessions_environment, sessions_services
 from local.state import State, StateError, caption_keys, open_state
 
-_DEMO = Path(__file__).parent / "demo"
 _API_READY_S = 10.0
-_PORT_FREE_S = 5.0
 _SAME_SIGNAL_S = 0.5
 """`timeout` and some shells signal both us and our group: a repeat this soon is not a second request."""
 _METRICS_PORT = "BONGSU_METRICS_PORT"
 """The metrics port of a single process: only the map API gets it, as it serves for all."""
-
-
-class RunError(Exception):
-    """The pipeline cannot be started; one line with the value and the fix."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Options of `bongsu run`."""
-
-    cameras: Path | None = None
-    """None: `cameras.yaml` in the current folder, or the demo's."""
-    is_demo: bool = False
-    state: Path = Path("state")
-    host: str = "127.0.0.1"
-    port: int = 8080
-    keda: Path | None = None
-    """None: Bongsu's own, and those in `keda` of the current folder."""
+_PRELOADED = (
+    "functions.broker.sqlite",
+    "functions.cli",  # the main module of `bongsu`, which multiprocessing imports again in each child
+    "functions.runtime",
+)
+"""Modules that every replica needs."""
 
 
 async def run(options: Options) -> None:
@@ -56,15 +41,15 @@ async def run(options: Options) -> None:
         RunError: a file, a port or the state folder is missing, invalid or in use.
     """
     try:
-        cameras = _find_cameras(options)
+        cameras = find_cameras(options)
         workloads = find_workloads(options.keda)
         state, lock = open_state(options.state)
     except (StateError, ManifestError) as error:
         raise RunError(str(error)) from None
     with lock:
-        await _require_port(options.host, options.port)
+        await require_port(options.host, options.port)
         try:
-            environment = _environment(options, state)
+            environment = {**_environment(options, state), **await sessions_environment(options, state)}
         except StateError as error:
             raise RunError(str(error)) from None
         os.environ.update(environment)
@@ -104,15 +89,17 @@ class _Relay:
         self._output = Output(state.logs)
         self._state = state
         self._workloads = workloads
-        self._fork_server = ForkServer([w.target for w in workloads if not w.target.endswith(".py")])
+        targets = [w.target for w in workloads if not w.target.endswith(".py")]
+        self._fork_server = ForkServer([*_PRELOADED, *targets])
         self._pools = [Pool(workload, self._fork_server, self._output) for workload in workloads]
         self._api = Service(Command("api", "api.server", grace_s=5.0, env={_METRICS_PORT: metrics_port}), self._output)
         motion_env = {"BONGSU_CAMERAS": str(cameras)}
         self._sources: list[Service] = []
         if options.is_demo:
-            port, control_port = _free_ports(2)
+            port, control_port = free_ports(2)
             motion_env["BONGSU_DEMO_RTSP_PORT"] = str(port)
             self._sources.append(Service(_demo_cameras(port, control_port), self._output))
+        self._sessions = sessions_services(options, self._output)
         self._motion = Service(Command("motion", "motion", env=motion_env), self._output)
         self._autoscaler = Autoscaler(
             list(zip(workloads, self._pools, strict=True)), state.broker_url, state.status_file, self._output
@@ -123,24 +110,25 @@ class _Relay:
         stopping, hurrying = _catch_signals()
         for note in (note for workload in self._workloads for note in workload.notes):
             say(note)
-        url = f"http://{_shown_host(self._options.host)}:{self._options.port}"
+        url = f"http://{shown_host(self._options.host)}:{self._options.port}"
         say(f"bongsu   starting; state and logs are in {self._state.root}")
         self._api.start()
         scaling = None
         try:
             # The page first, as the user waits for it; then the rest, which shares the CPU with it.
-            answers = asyncio.create_task(_answers(self._options.host, self._options.port, _API_READY_S))
-            await _first(answers, stopping.wait())
-            if answers.done() and not answers.result():
+            answering = asyncio.create_task(answers(self._options.host, self._options.port, _API_READY_S))
+            await _first(answering, stopping.wait())
+            if answering.done() and not answering.result():
                 say(f"api      does not answer yet; its log is {self._output.log_file('api')}")
-            answers.cancel()
+            answering.cancel()
             if not stopping.is_set():
-                for source in self._sources:
-                    source.start()
-                self._motion.start()
+                for service in (*self._sources, self._motion, *self._sessions):
+                    service.start()
                 await self._fork_server.open()
                 scaling = asyncio.create_task(self._autoscaler.run())
                 say(f"bongsu   watching; the map is at {url}   (Ctrl-C stops)")
+                if self._sessions:
+                    say(f"bongsu   sessions are at {os.environ['BONGSU_SESSIONS_URL']} (docs/sessions.md)")
                 names = ", ".join(f"{w.name} 0..{w.rule.max_replicas}" for w in self._workloads)
                 say(f"bongsu   asleep until there is work: {names}")
                 await _first(stopping.wait(), scaling)
@@ -151,12 +139,13 @@ class _Relay:
 
     async def _stop(self, scaling: asyncio.Task[None] | None, hurrying: asyncio.Event) -> None:
         say = self._output.say
-        say("bongsu   stopping: motion, then the functions finish their events, then the map (Ctrl-C again kills them)")
+        order = "sessions and motion, then the functions finish their events, then the map"
+        say(f"bongsu   stopping: {order} (Ctrl-C again kills them)")
         in_order = asyncio.create_task(self._stop_in_order(scaling))
         await _first(hurrying.wait(), asyncio.shield(in_order))
         if not in_order.done():
             say("bongsu   killing: unfinished events are redelivered in the next run")
-            for service in (self._motion, *self._sources, self._api):
+            for service in (*self._sessions, self._motion, *self._sources, self._api):
                 service.kill()
             for pool in self._pools:
                 pool.kill()
@@ -164,50 +153,15 @@ class _Relay:
         say("bongsu   stopped; waiting events are kept for the next run")
 
     async def _stop_in_order(self, scaling: asyncio.Task[None] | None) -> None:
-        await self._motion.stop()
-        for source in self._sources:
-            await source.stop()
+        # The receive server before the agent: it closes the connections of its clients.
+        for service in (*reversed(self._sessions), self._motion, *self._sources):
+            await service.stop()
         if scaling is not None:
             scaling.cancel()
             await asyncio.wait([scaling])
         await asyncio.gather(*(pool.stop() for pool in self._pools))
         await self._api.stop()
         await self._fork_server.close()
-
-
-def _find_cameras(options: Options) -> Path:
-    if options.cameras is None and options.is_demo:
-        path = _DEMO / "cameras.yaml"
-        if not path.is_file():
-            raise RunError(f"--demo: {path} is missing: install the whole project, with its demo clips")
-        return path
-    path = options.cameras or Path("cameras.yaml")
-    if not path.is_file():
-        raise RunError(
-            f"--cameras {path}: no such file: copy cameras.example.yaml to {path} and put your cameras in, "
-            "or try `bongsu run --demo`"
-        )
-    return path.absolute()
-
-
-async def _require_port(host: str, port: int) -> None:
-    """Make sure that the map can be served here; the port of a killed run may stay in use for some seconds."""
-    if not 0 < port < 65_536:
-        raise RunError(f"--port {port}: must be 1 to 65535, such as --port 8080")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for is_last in (False,) * int(_PORT_FREE_S / 0.5) + (True,):
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-                return
-            except OSError as error:
-                in_use = error.errno == errno.EADDRINUSE
-                if is_last or not in_use or _answers_now(host, port):
-                    raise RunError(
-                        f"--port {port}: cannot be used on {host} ({error.strerror}): choose another port or --host"
-                    ) from None
-        await asyncio.sleep(0.5)
 
 
 def _environment(options: Options, state: State) -> Mapping[str, str]:
@@ -252,18 +206,10 @@ async def _declare(state: State, workloads: list[Workload]) -> None:
 
 
 def _demo_cameras(port: int, control_port: int) -> Command:
-    arguments = ("--dir", str(_DEMO / "media"), "--host", "127.0.0.1")
+    arguments = ("--dir", str(DEMO / "media"), "--host", "127.0.0.1")
     ports = ("--port", str(port), "--control-port", str(control_port))
     # The module behind the `rtsp-server` script of aio-rtsp-toolkit.
     return Command("cameras", "server_demo", (*arguments, *ports), grace_s=3.0)
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 def _catch_signals() -> tuple[asyncio.Event, asyncio.Event]:
@@ -295,35 +241,3 @@ async def _first(*waits: object) -> None:
         for task, wait in zip(tasks, waits, strict=True):
             if task is not wait:
                 task.cancel()
-
-
-async def _answers(host: str, port: int, timeout_s: float) -> bool:
-    """Wait until something listens on the port."""
-    give_up_at = asyncio.get_running_loop().time() + timeout_s
-    while asyncio.get_running_loop().time() < give_up_at:
-        if await asyncio.to_thread(_answers_now, host, port):
-            return True
-        await asyncio.sleep(0.05)
-    return False
-
-
-def _answers_now(host: str, port: int) -> bool:
-    try:
-        with socket.create_connection((_shown_host(host).strip("[]"), port), timeout=1.0):
-            return True
-    except OSError:
-        return False
-
-
-def _shown_host(host: str) -> str:
-    """The host to type in a browser on this machine."""
-    if host in ("0.0.0.0", "::", ""):
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host
-
-
-def warn_of_open_host(host: str) -> str | None:
-    """One line of warning if other machines can reach the page."""
-    if host in ("127.0.0.1", "::1", "localhost"):
-        return None
-    return f"--host {host}: the map and its pictures can be read by everyone who reaches this machine"

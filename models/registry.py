@@ -6,11 +6,14 @@ A network is code, so an unknown one is not run. The detector, export and traini
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
 WEIGHTS = Path(__file__).parents[1] / "detect/weights"
 SUMS = "SHA256SUMS"
+MANIFEST = ".manifest.json"
+"""The OCI manifest of a version that the fleet deployed, beside its files."""
 _LINE = re.compile(r"([0-9a-fA-F]{64})\s+\*?(.+)")
 
 
@@ -39,6 +42,27 @@ def read_verified(path: Path) -> bytes:
             f"`python -m models.record {path}`"
         )
     return content
+
+
+def find_weights(path: Path) -> Path:
+    """The file that is meant by a file of weights, or by the folder of a version that the fleet deployed.
+
+    Links are followed, so that the weights and the `SHA256SUMS` beside them are of one version even while `current`
+    is switched to another.
+
+    Raises:
+        ModelError: it is a folder, but not of a version (docs/fleet.md).
+    """
+    found = path.expanduser().resolve()
+    if not found.is_dir():
+        return found
+    try:
+        name = json.loads((found / MANIFEST).read_bytes())["annotations"]["org.bongsu.model.weights"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ModelError(
+            f"{path} is a folder, and no version of a model that was deployed: name a file of weights"
+        ) from None
+    return found / Path(str(name)).name
 
 
 def recorded(path: Path) -> str | None:

@@ -98,7 +98,7 @@ class _Model(BaseModel):
 
 
 class Place(_Model):
-    """Where a camera stands, as it is told to the public."""
+    """Where a camera stands, as the public sees it."""
 
     lat: Annotated[float, Field(ge=-90, le=90, strict=True, allow_inf_nan=False)]
     lon: Annotated[float, Field(ge=-180, le=180, strict=True, allow_inf_nan=False)]
@@ -173,7 +173,7 @@ class Defaults(_Model):
     max_latency_s: Annotated[float, Field(ge=0, le=30, strict=True)] = 4.0
     """A camera whose key frames are farther apart is decoded all the time, and not only where something moves."""
     frozen_s: Annotated[float, Field(ge=0, le=86400, strict=True)] = 120.0
-    """After so long without the least change, noise included, a picture is told to be frozen; 0 for never."""
+    """Seconds without the least change, noise included, after which a picture counts as frozen; 0 for never."""
 
 
 class Camera(Defaults):
@@ -185,7 +185,7 @@ class Camera(Defaults):
     """A smaller stream of the same camera, in which motion is looked for; the pictures are those of `url`."""
     place: Place
     zones: Annotated[tuple[Zone, ...], Field(max_length=16)] = ()
-    """Named parts of the picture; where two overlap, the first is told."""
+    """Named parts of the picture; where two overlap, captions name the first."""
 
 
 class Cameras(_Model):

@@ -12,7 +12,7 @@ from functions import event
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
-# How pydantic calls what is no list, no mapping, or has keys too many or too few.
+# Error types of pydantic for a value that is not a list or mapping, or has too many or too few keys.
 _MISSHAPEN = ("tuple_type", "model_type", "dict_type", "string_type", "missing", "extra_forbidden")
 
 

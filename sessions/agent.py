@@ -247,6 +247,8 @@ def main() -> int:
     try:
         config = settings.load()
         telemetry.start("sessions-agent")
+        # `bongsu run` keeps a file of metrics for each name of a process, and there is no end of workers' names.
+        os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
         asyncio.run(_serve(config))
     except (SettingsError, OSError) as error:
         print(f"bongsu sessions agent: {error}", file=sys.stderr)

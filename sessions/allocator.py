@@ -239,6 +239,7 @@ class Allocator:
         idle = [
             w for w in self.backend.view.workers.values()
             if not w.session and (w.kind, w.model) == (session.kind, session.model) and w.name not in tried
+            and (w.has_gpu or not session.gpu) and (not session.node_class or session.node_class in w.classes)
         ]  # fmt: skip
         ready = [w for w in idle if w.state == "ready"]
         # At random, so that receive servers seldom want the same one.

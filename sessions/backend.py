@@ -127,3 +127,9 @@ class Backend(Protocol):
 
     async def stop(self, worker: str) -> None:
         """End a worker; nothing if there is none."""
+
+    async def refresh(self, session_id: str, worker: str) -> None:
+        """Bring the view up to date on these two, before one is ended for what the view says of the other.
+
+        Where sessions and workers are heard of by two watches, one may be behind the other.
+        """

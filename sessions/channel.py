@@ -119,6 +119,10 @@ class Channel:
         answer = {**entry.answer, "times": {**entry.answer["times"], "sent_at": time.time()}}
         return {**answer, "dropped": dropped} if dropped else answer
 
+    async def settled(self) -> None:
+        """Wait until all that was taken is answered and sent."""
+        await self._until(lambda: not self._unsent)
+
     async def work(self) -> None:
         """Answer requests, for as long as the worker lives."""
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -10,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 _STATUS_S = 3.0
+_END_S = 1.0
 _LONGEST = 65_536
 
 P = TypeVar("P", bound=asyncio.Protocol)
@@ -50,7 +52,20 @@ async def read_status(address: str) -> Status:
     Raises:
         OSError: it does not answer (a TimeoutError is one).
     """
-    async with asyncio.timeout(_STATUS_S):
+    try:
+        return msgspec.json.decode(await _get(address, "/status", _STATUS_S), type=Status)
+    except msgspec.DecodeError as error:
+        raise OSError(f"not a status: {error}") from None
+
+
+async def announce_end(address: str) -> None:
+    """Let a worker know that its session has ended, before it is stopped; one that is silent is stopped anyway."""
+    with contextlib.suppress(OSError):
+        await _get(address, "/end", _END_S)
+
+
+async def _get(address: str, path: str, timeout_s: float) -> bytes:
+    async with asyncio.timeout(timeout_s):
         scheme, _, rest = address.partition(":")
         if scheme == "unix":
             reader, writer = await asyncio.open_unix_connection(rest)
@@ -58,13 +73,10 @@ async def read_status(address: str) -> Status:
             host, _, port = rest.rpartition(":")
             reader, writer = await asyncio.open_connection(host, int(port))
         try:
-            writer.write(b"GET /status HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n")
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n".encode())
             answer = await reader.read(_LONGEST)
             while (more := await reader.read(_LONGEST)) and len(answer) < _LONGEST:
                 answer += more
         finally:
             writer.close()
-    try:
-        return msgspec.json.decode(answer.partition(b"\r\n\r\n")[2], type=Status)
-    except msgspec.DecodeError as error:
-        raise OSError(f"not a status: {error}") from None
+    return answer.partition(b"\r\n\r\n")[2]

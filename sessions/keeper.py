@@ -102,7 +102,18 @@ class Keeper:
             except ConflictError:
                 await self._allocator.release(session)
             return
-        if named is not None and named.state != "failed" and self._silent[named.name] < _SILENT_MAX:
+        if named is not None and named.state not in ("failed", "leaving") and self._silent[named.name] < _SILENT_MAX:
+            return
+        await self._backend.refresh(session.id, session.worker)
+        if (
+            self._backend.view.sessions.get(session.id) != session
+            or self._backend.view.workers.get(session.worker) != named
+        ):
+            return
+        if named is not None and named.state == "leaving":
+            # It has the connection still and answers what it has; the next one starts meanwhile.
+            log.info("session_moves", session=session.id, worker=session.worker, node=named.node)
+            await self._allocator.release(session, restarts=1)
             return
         log.warning("session_worker_lost", session=session.id, worker=session.worker, restarts=session.restarts)
         await self._allocator.release(session, restarts=1)
@@ -112,13 +123,17 @@ class Keeper:
 
     async def _check_owner(self, worker: Worker) -> bool:
         """Complete a claim that a crash left half done, or end a worker that nobody has; whether it was one."""
-        if not worker.session or worker.state == "failed":
+        if not worker.session or worker.state in ("failed", "leaving"):
             return False
         session = self._backend.view.sessions.get(worker.session)
         if session is not None and session.worker == worker.name:
             return False
         if session is not None and not session.worker:
             await self._allocator.bind(session, worker)
+            return False
+        await self._backend.refresh(worker.session, worker.name)
+        session = self._backend.view.sessions.get(worker.session)
+        if session is not None and session.worker in ("", worker.name):
             return False
         await self._backend.stop(worker.name)
         # One that was told to end a moment ago is still there; only what stays is a leak.

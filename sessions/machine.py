@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import signal
 import socket
@@ -15,7 +16,9 @@ import structlog
 from msgspec.structs import replace
 
 from local.process.backoff import Backoff
-from local.process.child import Child, Command, describe_end
+from local.process.child import describe_end
+from local.process.fork_server import ForkServer, ForkSpec
+from local.process.forked import ForkedChild
 from local.process.output import Output
 from sessions.backend import View
 from sessions.catalogue import KINDS, resolve
@@ -24,6 +27,15 @@ from sessions.records import Capacity, ConflictError, ExistsError, NoRoomError, 
 log = structlog.get_logger()
 
 _GRACE_S = 3.0
+_PRELOADED = (
+    "sessions.agent",
+    "sessions.worker",
+    "sessions.kinds.scalar",
+    "sessions.kinds.image",
+    "sessions.kinds.object",
+    "models.backends.onnx",
+)
+"""Modules that workers share, and the main module of their agent, which multiprocessing imports again in each."""
 _ENVIRONMENT = {
     "BONGSU_LOG_FORMAT": "json",
     "PYTHONUNBUFFERED": "1",
@@ -72,7 +84,10 @@ class Machine:
         self._output = output
         self._idle_s = idle_s
         self._node = socket.gethostname()
-        self._children: dict[str, Child] = {}
+        self._children: dict[str, ForkedChild] = {}
+        # Before the fork server loads numpy, which starts threads that no fork can take along.
+        os.environ.update(_ENVIRONMENT)
+        self._fork_server = ForkServer(_PRELOADED)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping: set[str] = set()
         self._version = 0
@@ -81,6 +96,7 @@ class Machine:
 
     async def open(self) -> None:
         """Fill the warm pool, and keep it filled from now on."""
+        await self._fork_server.open()
         self._is_open = True
         self._refill()
 
@@ -93,6 +109,7 @@ class Machine:
             self._end(name)
         while self._tasks:
             await asyncio.wait(list(self._tasks.values()))
+        await self._fork_server.close()
 
     @property
     def pids(self) -> dict[str, int]:
@@ -147,6 +164,9 @@ class Machine:
     async def stop(self, worker: str) -> None:
         self._end(worker)
 
+    async def refresh(self, session_id: str, worker: str) -> None:
+        """Nothing: the view is the truth."""
+
     def set_ready(self, name: str) -> None:
         """Note that a worker serves now."""
         self._set_state(name, "ready")
@@ -162,18 +182,22 @@ class Machine:
                 address=f"unix:{path}",
                 started_at=datetime.now(UTC),
                 session=session_id,
+                classes=self._room.classes,
+                has_gpu=self._room.has_gpu,
             )
         )
         arguments = (
             "--name", name, "--kind", kind, "--model", model, "--listen", str(path),
             "--notify", str(self._folder / "notify.sock"), "--idle-s", f"{self._idle_s:g}",
+            "--memory-mb", f"{KINDS[kind].memory_mb:g}",
         )  # fmt: skip
-        child = Child(Command(name, "sessions.worker", arguments, _ENVIRONMENT, _GRACE_S), self._output)
+        spec = ForkSpec("sessions.worker:main", arguments, name, {}, self._output.log_file(name), _GRACE_S)
+        child = ForkedChild(self._fork_server, spec, name, self._output)
         self._children[name] = child
         self._tasks[name] = asyncio.create_task(self._follow(name, child, path))
         return worker
 
-    async def _follow(self, name: str, child: Child, path: Path) -> None:
+    async def _follow(self, name: str, child: ForkedChild, path: Path) -> None:
         started_at = asyncio.get_running_loop().time()
         try:
             code, last = await child.run()

@@ -15,5 +15,6 @@ start_seconds = Histogram(
 )
 sessions_now = Gauge("bongsu_sessions", "Sessions by what they are", ["kind", "state"])
 idle_workers = Gauge("bongsu_session_idle_workers", "Workers of the warm pool that are ready", ["kind"])
+pool_pods = Gauge("bongsu_session_pool_pods", "Pods of the warm pool on Kubernetes, ready or not", ["kind"])
 leaked_workers = Gauge("bongsu_session_leaked_workers", "Workers of sessions that are no more, at the last look")
 connections_now = Gauge("bongsu_session_connections", "Client connections that pass through this receive server")

@@ -7,8 +7,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-WorkerState = Literal["starting", "ready", "ended", "failed"]
-"""`ended`: it finished by itself after its client had gone; `failed`: it crashed."""
+WorkerState = Literal["starting", "ready", "ended", "failed", "leaving"]
+"""`ended`: it finished by itself after its client had gone; `failed`: it crashed; `leaving`: it has to end, for example
+because its node is drained, and first answers what it has."""
 
 
 class Session(Struct, frozen=True, kw_only=True):
@@ -58,6 +59,8 @@ class Worker(Struct, frozen=True, kw_only=True):
     Attributes:
         address: `unix:/path` or `tcp:host:port`, where it speaks HTTP and WebSocket to receive servers alone.
         session: whose it is, empty in the warm pool.
+        classes: hardware classes of its node.
+        has_gpu: whether it was given a GPU.
         version: as in `Session`.
     """
 
@@ -69,6 +72,8 @@ class Worker(Struct, frozen=True, kw_only=True):
     started_at: datetime
     state: WorkerState = "starting"
     session: str = ""
+    classes: tuple[str, ...] = ()
+    has_gpu: bool = False
     version: int = 0
 
 

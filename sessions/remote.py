@@ -71,6 +71,9 @@ class AgentClient:
     async def stop(self, worker: str) -> None:
         await self._call("stop", worker)
 
+    async def refresh(self, session_id: str, worker: str) -> None:
+        """Nothing: one connection tells all changes in their order."""
+
     async def _call(self, method: str, *arguments: Any) -> Any:
         try:
             async with asyncio.timeout(_ANSWER_S):

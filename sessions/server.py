@@ -25,6 +25,7 @@ from functions import telemetry
 from functions.settings import SettingsError
 from sessions import endpoints, legacy, problems, settings
 from sessions.allocator import Allocator
+from sessions.backend import Backend
 from sessions.keeper import Keeper
 from sessions.offload import Upstreams
 from sessions.problems import ProblemError
@@ -80,7 +81,7 @@ async def open_site(config: Settings) -> AsyncIterator[SessionSite]:
     upstreams = Upstreams(
         split(config.sessions_upstream), config.name, config.sessions_hops, _read_key(config.sessions_upstream_key)
     )
-    async with AgentClient(config.socket).running() as backend, contextlib.aclosing(_Closing(upstreams)):
+    async with _open_backend(config) as backend, contextlib.aclosing(_Closing(upstreams)):
         allocator = Allocator(backend, config, tokens)
         keeper = Keeper(allocator, config, upstreams)
         site = SessionSite(
@@ -94,6 +95,21 @@ async def open_site(config: Settings) -> AsyncIterator[SessionSite]:
             legacy.listening(site),
         ):
             yield site
+
+
+def _open_backend(config: Settings) -> contextlib.AbstractAsyncContextManager[Backend]:
+    if config.sessions_cluster == "machine":
+        return AgentClient(config.socket).running()
+    # Here, for one machine needs none of it.
+    from lightkube import AsyncClient, ConfigError
+
+    from sessions.kubernetes import KubernetesBackend
+
+    try:
+        client = AsyncClient()
+    except ConfigError as error:
+        raise SettingsError(f"BONGSU_SESSIONS_CLUSTER is 'kubernetes': {error}: set KUBECONFIG") from None
+    return KubernetesBackend(client, config.sessions_class_label).running()
 
 
 class _Closing:

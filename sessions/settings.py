@@ -17,6 +17,10 @@ _SOCKET_PATH_MAX = 100
 class Settings(Environment, frozen=True):
     """What the receive server and the agent of sessions read."""
 
+    sessions_cluster: Literal["machine", "kubernetes"] = "machine"
+    """What runs workers and keeps records: this machine's agent, or a cluster by KUBECONFIG or service account."""
+    sessions_class_label: str = "bongsu/class"
+    """Label of Kubernetes nodes that names their hardware class."""
     sessions_state: str = "state/sessions"
     """Folder of the agent's socket, the logs of workers and the key that tokens are made with."""
     sessions_host: str = "127.0.0.1"

@@ -28,24 +28,30 @@ from websockets.typing import Subprotocol
 
 from functions import telemetry
 from models.registry import ModelError
-from sessions import legacy_wire
+from sessions import legacy_wire, limits
+from sessions.catalogue import UnknownModelError, resolve
 from sessions.channel import IN_FLIGHT_MAX, Channel, Delivery
 from sessions.kinds import Runner, open_runner
 from sessions.wire import JSON, MESSAGE_BYTES, PROTOCOLS, BadMessageError, Ping, read, write
 
 log = structlog.get_logger()
 
-IDLE, REPLACED, LEAVING = 4408, 4409, 1001
+IDLE, REPLACED, LEAVING, MOVING = 4408, 4409, 1001, 1012
 """Codes that a connection is closed with."""
+_SETTLE_S = 20.0
+"""Of the pod's grace period of 30 s."""
 
 
 class SessionWorker:
     """One session's end of the WebSocket."""
 
-    def __init__(self, runner: Runner, kind: str, model: str, idle_s: float) -> None:
+    def __init__(self, runner: Runner, kind: str, model: str, idle_s: float, *, moves: bool = False) -> None:
         self._runner = runner
         self._kind, self._model = kind, model
         self._idle_s = idle_s
+        self._moves = moves
+        """Whether it is told of its session's end by `/end`, so that any other end is a move to another worker."""
+        self._is_leaving = False
         self._channel = Channel(runner)
         self._session = ""
         self._connection: websockets.ServerConnection | None = None
@@ -61,6 +67,9 @@ class SessionWorker:
             return connection.respond(http.HTTPStatus.OK, "ok\n")
         if path == "/status":
             return connection.respond(http.HTTPStatus.OK, msgspec.json.encode(self.status()).decode())
+        if path == "/end":
+            self._moves = False
+            return connection.respond(http.HTTPStatus.OK, "ok\n")
         refusal = self._why_refused(request)
         if refusal is None:
             self._session = request.headers["X-Bongsu-Session"]
@@ -138,9 +147,20 @@ class SessionWorker:
             working.cancel()
 
     async def leave(self) -> None:
-        """Close the connection because the worker is told to end."""
-        if self._connection is not None:
-            await self._connection.close(LEAVING, "this session has ended")
+        """Close the connection because the worker must end; where its session lives on, after all is answered."""
+        connection = self._connection
+        if connection is None:
+            return
+        if not self._moves:
+            await connection.close(LEAVING, "this session has ended")
+            return
+        self._is_leaving = True
+        with contextlib.suppress(TimeoutError, ConnectionClosed):
+            async with asyncio.timeout(_SETTLE_S):
+                await self._channel.settled()
+            moving = {"type": "moving", "remedy": "connect to the same url again, and repeat what was not answered"}
+            await connection.send(write(moving, str(connection.subprotocol or JSON)))
+        await connection.close(MOVING, "this session moves to another worker")
 
     async def _converse(self, connection: websockets.ServerConnection, query: dict[str, str]) -> None:
         delivery = cast(Delivery, query.get("delivery", "all"))
@@ -183,6 +203,9 @@ class SessionWorker:
     ) -> None:
         n = 0
         async for message in connection:
+            if self._is_leaving:
+                # Its client repeats it to the next worker.
+                continue
             self._note_message()
             try:
                 given = read(message, protocol, self._runner.takes, n + 1)
@@ -225,7 +248,8 @@ def _problem(reason: str, detail: str, remedy: str) -> dict[str, str]:
 
 
 async def _run(given: argparse.Namespace) -> None:
-    worker = SessionWorker(open_runner(given.kind, given.model), given.kind, given.model, given.idle_s)
+    model = resolve(given.kind, given.model)
+    worker = SessionWorker(open_runner(given.kind, model), given.kind, model, given.idle_s, moves=given.moves)
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     options: dict[str, Any] = {
@@ -261,23 +285,28 @@ def _say_ready(path: str, name: str) -> None:
         notify.sendto(f"READY=1\nNAME={name}".encode(), path)
 
 
-def main() -> int:
+def main(*arguments: str) -> int:
     """Serve until the client has gone, or SIGTERM; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sessions.worker")
     parser.add_argument("--name", required=True)
     parser.add_argument("--kind", required=True)
-    parser.add_argument("--model", required=True, help="name:version")
+    parser.add_argument("--model", default="", help="name, name:version, or none for the kind's own")
     parser.add_argument("--listen", required=True, help="path of a Unix socket, or tcp:HOST:PORT")
     parser.add_argument("--notify", default="", help="datagram socket that is told when it is ready")
     parser.add_argument("--idle-s", type=float, default=60.0)
+    parser.add_argument("--memory-mb", type=float, default=0.0, help="may allocate so much; 0: without a limit")
+    parser.add_argument("--moves", action="store_true", help="its session goes on elsewhere, unless /end was asked for")
+    given = parser.parse_args(arguments)
     telemetry.start("session")
+    if given.memory_mb:
+        limits.apply(given.memory_mb)
     try:
-        asyncio.run(_run(parser.parse_args()))
-    except (ModelError, OSError) as error:
+        asyncio.run(_run(given))
+    except (ModelError, UnknownModelError, OSError) as error:
         print(f"session worker: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -101,7 +101,7 @@ async def found(broker: Broker, count: int) -> list[Event]:
 @pytest.mark.connected
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("replicated", ["", "1"], ids=["one-node", "replicated"])
-async def test_a_region_drains_its_own_queue_and_without_it_its_bursts_reach_the_shared_detector(
+async def test_region_without_detector_uses_the_shared_one(
     tmp_path: Path, rabbit: Rabbit, monkeypatch: pytest.MonkeyPatch, replicated: str
 ) -> None:
     monkeypatch.setenv("BONGSU_MOTION_REPLICATED", replicated)

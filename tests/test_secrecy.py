@@ -27,7 +27,7 @@ def test_no_event_has_a_field_for_an_address(fact: type) -> None:
 @pytest.mark.parametrize(
     "url", ["amqp://map:{0}@127.0.0.1:{1}/", "amqps://map:{0}@127.0.0.1:{1}/", "ampq://map:{0}@host/"]
 )
-def test_a_broker_that_cannot_be_reached_is_told_without_its_password(url: str) -> None:
+def test_unreachable_broker_is_reported_without_password(url: str) -> None:
     with pytest.raises(BrokerError) as raised:
         asyncio.run(connect(url.format(SECRET, free_port())))
     assert SECRET not in str(raised.value)

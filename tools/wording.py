@@ -1,4 +1,4 @@
-"""Refuses words that keep a sentence from being plain, and long lines in Markdown; `make lint` runs it.
+"""Refuses words that hide the meaning of a sentence, long lines in Markdown and long test names; `make lint` runs it.
 
 It reads comments, docstrings, messages and identifiers of Python, Markdown, and comments of shell, YAML, TOML and
 Makefiles. `wording.toml` holds the words and the files that are not cleaned yet; `--shrink` takes clean ones out of it.
@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = Path(__file__).with_suffix(".toml")
 WIDTH = 120
+NAME_MAX = 60
 _HASH_COMMENTS = {".sh", ".yaml", ".yml", ".toml", ".mk"}
 _HASH_NAMES = {"Makefile", "Dockerfile"}
 _LINK_TARGET = re.compile(r"\]\([^)]*\)|<?https?://\S+")
@@ -99,6 +100,13 @@ def find_long_lines(text: str) -> list[Finding]:
     return found
 
 
+def find_long_test_names(text: str) -> list[Finding]:
+    """Names of tests with more than 60 characters: a name that long tells the test's steps, not the behaviour."""
+    found = re.finditer(r"^\s*(?:async )?def (test_\w{56,})\(", text, re.MULTILINE)
+    hint = f"name the behaviour in at most {NAME_MAX} characters"
+    return [Finding(text.count("\n", 0, match.start(1)) + 1, match[1], hint) for match in found]
+
+
 def read_prose(path: Path, text: str) -> str:
     """The text with code blanked out and comment signs removed; every line and column stays in place."""
     if path.suffix == ".py":
@@ -167,6 +175,7 @@ def check(root: Path, paths: Sequence[str], table: Table) -> tuple[list[str], se
         for found, allowed, needed in (
             (find_words(path, text, table.words), table.uncleaned, uncleaned),
             (find_long_lines(text) if path.suffix == ".md" else [], table.unwrapped, unwrapped),
+            (find_long_test_names(text) if path.suffix == ".py" else [], frozenset[str](), unwrapped),
         ):
             if found and name in allowed:
                 needed.add(name)

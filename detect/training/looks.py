@@ -158,7 +158,7 @@ def _describe(sample: Sample, image: Image) -> Picture:
 
 
 def _thresholds(look: Look) -> dict[str, float]:
-    added = {label: RULES[label].person if look == "person" else 0.0 for label in RULES if label in ARMED}
+    added = {label: RULES[label].person_penalty if look == "person" else 0.0 for label in RULES if label in ARMED}
     return {label: RULES[label].threshold + more for label, more in added.items()}
 
 

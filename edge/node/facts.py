@@ -14,7 +14,7 @@ from edge.node.messages import HOME
 
 _CPUS = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm", "riscv64": "riscv64"}
 _RUNTIMES = ("k3s", "containerd", "docker", "podman")
-_SEARCHED = os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/local/bin"
+SEARCHED = os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/local/bin"
 """A command that comes over SSH is given a short PATH."""
 
 
@@ -32,7 +32,7 @@ def read_facts(request: dict[str, Any]) -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "openssl": openssl_version(),
-        "container_runtime": next((r for r in _RUNTIMES if shutil.which(r, path=_SEARCHED)), ""),
+        "container_runtime": next((r for r in _RUNTIMES if shutil.which(r, path=SEARCHED)), ""),
         "clock": time.time(),
     }
 

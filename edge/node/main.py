@@ -1,8 +1,8 @@
 """What a node does when it is asked to; edge/ssh.py sends this package with each request, and nothing is left running.
 
-It needs Python 3.9 and the standard library alone. One line of JSON comes in on stdin; lines of JSON go out on stdout:
-any number of `progress` and `need`, then one `result` or `error`. After a `need` the blob's bytes follow on stdin. All
-that it writes is below `~/.bongsu`.
+It needs Python 3.9 and the standard library alone. One line of JSON comes in on stdin; lines of JSON go out on stdout,
+any number of `progress`, `need` and `seen`, then one `result` or `error`. After a `need` the blob's bytes follow on
+stdin, after a `run` the pictures. All that it writes is below `~/.bongsu`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import sys
 from typing import Any
 
 from edge.node.facts import read_facts
+from edge.node.health import read_health
+from edge.node.inference import run_model
 from edge.node.messages import HOME, Refused, fail, lock, say, say_os_error, write
 from edge.node.versions import deploy, list_models, roll_back
 
@@ -54,4 +56,6 @@ _COMMANDS = {
     "models": list_models,
     "deploy": deploy,
     "rollback": roll_back,
+    "run": run_model,
+    "health": read_health,
 }

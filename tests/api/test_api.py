@@ -170,7 +170,7 @@ async def test_camera_shows_its_newest_picture(client, site, make_event, street)
     assert (again.status_code, again.content) == (304, b"") and "immutable" in again.headers["cache-control"]
 
 
-async def test_camera_shows_a_thumbnail_and_its_incident_the_whole_picture(client, site, make_event, street):
+async def test_camera_shows_thumbnail_incident_shows_full_picture(client, site, make_event, street):
     where = Map(site.store, site.snapshots)
     await put_on_map(make_event("camera"), where)
     small = shrink(read_back(street))
@@ -245,7 +245,7 @@ async def test_incident_tells_its_stages_and_whether_it_is_late(client, site, ma
     assert "stages" not in feature["properties"] and feature["properties"]["late"] is True
 
 
-async def test_stage_of_the_post_is_that_of_the_first_one_that_went_out(client, site, make_event):
+async def test_post_stage_is_that_of_the_first_post(client, site, make_event):
     await put_on_map(make_event(), Map(site.store, site.snapshots))
     await site.store.posts.claim(1, "slow", "event-1")
     await site.store.posts.claim(1, "feed", "event-1")

@@ -20,9 +20,7 @@ def missing(channel):
     return REGISTRY.get_sample_value("bongsu_alerts_missing", {"channel": channel})
 
 
-async def test_an_alert_that_was_lost_on_its_way_to_one_channel_is_told_once_until_it_is_out(
-    store, make_event, monkeypatch
-):
+async def test_alert_missing_on_one_channel_is_counted_until_posted(store, make_event, monkeypatch):
     monkeypatch.setattr(audit, "_EVERY_S", 0.01)
     seen = make_event(captured_at=utc_now() - timedelta(hours=1))
     incident = await store.sightings.record(seen)

@@ -33,9 +33,7 @@ def command(language: str, file: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("language", ["python", "javascript", "sh"])
-async def test_subscriber_is_told_and_resumes_when_the_server_comes_back(
-    language, tmp_path, database_url, make_event, serve
-):
+async def test_subscriber_resumes_after_a_server_restart(language, tmp_path, database_url, make_event, serve):
     tool = {"javascript": "node", "sh": "curl"}.get(language, sys.executable)
     if shutil.which(tool) is None:
         pytest.skip(f"no {tool} here")

@@ -40,7 +40,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-async def test_anybody_reads_where_reading_is_open_and_nobody_writes_without_a_key(tmp_path, keys, make_event):
+async def test_open_reading_needs_no_key_and_writing_does(tmp_path, keys, make_event):
     async with ask(tmp_path, api_keys=str(tmp_path / "keys")) as client:
         await client.site.store.sightings.record(make_event())
         assert (await client.get("/api/incidents")).status_code == 200
@@ -51,7 +51,7 @@ async def test_anybody_reads_where_reading_is_open_and_nobody_writes_without_a_k
         assert (await client.post(REVIEW, json=SAID, headers=bearer(keys["operator"]))).status_code == 200
 
 
-async def test_reading_by_key_shows_a_stranger_the_page_and_nothing_else(tmp_path, keys, make_event):
+async def test_keyed_reading_shows_strangers_only_the_page(tmp_path, keys, make_event):
     async with ask(tmp_path, api_keys=str(tmp_path / "keys"), api_read="key") as client:
         await client.site.store.sightings.record(make_event())
         for path in (
@@ -111,7 +111,7 @@ async def test_session_outlives_the_process_but_not_its_key(tmp_path, keys):
 
 
 @pytest.mark.parametrize("foreign", ['seen={"a": 1}', "view=[1 2]", "name=é", "a b=c", "alone", '"', "=;;="])
-async def test_session_holds_beside_whatever_cookies_others_of_this_host_have_set(tmp_path, keys, foreign):
+async def test_session_survives_foreign_cookies(tmp_path, keys, foreign):
     async with ask(tmp_path, api_keys=str(tmp_path / "keys")) as client:
         await client.post("/api/session", json={"key": keys["operator"]})
         ours = f"bongsu_session={client.cookies['bongsu_session']}"

@@ -158,7 +158,7 @@ async def test_key_that_is_taken_back_ends_its_streams(tmp_path, database_url, k
             assert (await take(kept, 1))[0]["event"] == "incident"
 
 
-async def test_reader_that_talks_is_not_listened_to_and_one_that_leaves_is_let_go(live, make_event):
+async def test_talking_reader_is_ignored_leaving_one_closed(live, make_event):
     url, site = live
     async with connect(f"{url}/api/incidents/ws") as socket:
         for _ in range(100):

@@ -96,7 +96,7 @@ async def test_slash_too_many_leads_to_the_same_host_and_scheme(tmp_path, path):
         assert (await client.get("/nothing/")).status_code == 404
 
 
-async def test_sub_path_is_served_whether_or_not_the_proxy_takes_it_off(tmp_path, keys, make_event):
+async def test_sub_path_works_with_and_without_prefix_stripping(tmp_path, keys, make_event):
     given = {"public_url": f"{OURS}/", "api_keys": str(tmp_path / "keys")}
     async with ask(tmp_path, base="https://city.example", **given) as client:
         await fill(client.site, make_event)

@@ -60,7 +60,7 @@ async def test_nothing_goes_without_a_limit_or_in_a_rehearsal(snapshots, kept):
     assert all(await is_there(snapshots, kept))
 
 
-async def test_longer_than_there_is_a_calendar_is_for_ever_and_the_other_limit_holds(snapshots, kept, street):
+async def test_huge_retention_keeps_the_other_limit(snapshots, kept, street):
     settings = environment.Settings(snapshot_keep_days=999_999, snapshot_keep_gb=3 * len(street) / 1e9)
     assert (await retention.prune(snapshots, settings)).deleted == 3
     assert await is_there(snapshots, kept) == [True, True, False, False, False]

@@ -23,7 +23,7 @@ async def each_store(any_database_url):
     await opened.close()
 
 
-async def test_false_alarm_is_closed_and_the_next_sighting_opens_another(each_store, make_event):
+async def test_sighting_after_false_alarm_opens_new_incident(each_store, make_event):
     store = each_store
     first = await store.sightings.record(make_event(id_="a", captured_at=utc_now() - timedelta(seconds=9)))
     judged = await store.reviews.give(first, "false_alarm", by="kim", note="a lamp")
@@ -53,7 +53,7 @@ async def test_acknowledged_incident_goes_on(each_store, make_event):
     assert (await store.incidents.get(first)).review.verdict == "acknowledged"
 
 
-async def test_review_is_taken_back_and_the_same_review_changes_nothing(each_store, make_event):
+async def test_review_can_be_withdrawn_and_repeated(each_store, make_event):
     store = each_store
     number = await store.sightings.record(make_event())
     judged = await store.reviews.give(number, "false_alarm", by="kim", note="")

@@ -77,7 +77,7 @@ def test_what_is_lost_doubled_or_does_not_add_up_is_named(cook: Callable[[Accoun
     assert any(claim in problem for problem in problems), problems
 
 
-def test_dead_letter_excuses_what_it_would_have_done_and_nothing_else() -> None:
+def test_dead_letter_excuses_only_its_own_effect() -> None:
     whole = books()
     waiting = replace(
         whole,

@@ -33,7 +33,7 @@ def test_the_edges_of_a_label_are_not_scored_against_it() -> None:
     assert (outcome.confirmed, outcome.delay_s, outcome.false_alerts) == (2, 0.0, 0)
 
 
-def test_what_is_confirmed_elsewhere_is_false_and_one_alert_within_the_quiet_period() -> None:
+def test_alert_at_the_wrong_place_is_false_and_counted_once() -> None:
     bursts = [burst(10, "gun"), burst(50, "gun"), burst(300, "gun")]
     assert judge(bursts, "gun", None).false_alerts == 2
     assert judge(bursts, "gun", (40.0, 60.0)).false_alerts == 2
@@ -45,7 +45,7 @@ def test_no_event_seen_still_allows_three() -> None:
     assert upper_bound(3) == pytest.approx(7.75, abs=0.01)
 
 
-def test_a_clip_is_played_from_its_held_first_picture_and_its_fire_is_found() -> None:
+def test_clip_plays_from_its_first_frame_and_fire_is_found() -> None:
     times = [p.at_s for p in pictures(MEDIA / "fire.mp4")]
     assert times[0] < 0
     assert all(a < b for a, b in itertools.pairwise(times))

@@ -23,7 +23,7 @@ def test_a_part_reaches_as_far_as_a_persons_arms() -> None:
     assert [part.x1, part.y1, part.x2, part.y2] == pytest.approx([0.37, 0.21, 0.53, 0.69])
 
 
-def test_the_largest_persons_are_looked_at_and_no_more_than_asked() -> None:
+def test_only_the_largest_persons_are_inspected() -> None:
     people = [person(0.1, 0.1), person(0.4, 0.4), person(0.8, 0.2)]
     assert [part.around(p.box) == part for part, p in zip(parts_with_people(people, 2), people[1:], strict=True)] == [
         True,

@@ -66,7 +66,7 @@ def test_other_labels_and_empty_bursts_confirm_nothing() -> None:
     assert confirm([[seen("person", 0.99)]] * 4) == []
 
 
-def test_a_burst_that_is_left_open_no_longer_can_prove_nothing_whatever_its_last_frames_show() -> None:
+def test_burst_left_early_could_prove_nothing() -> None:
     settled = 0
     for labels in itertools.product((None, *HAZARDS), repeat=4):
         frames = [[seen(label, 0.99)] if label else [] for label in labels]
@@ -77,7 +77,7 @@ def test_a_burst_that_is_left_open_no_longer_can_prove_nothing_whatever_its_last
     assert settled
 
 
-def test_whatever_the_rules_a_burst_that_is_left_early_proves_nothing() -> None:
+def test_early_exit_never_hides_a_hazard() -> None:
     chance, settled = random.Random(0), 0
     for _ in range(2000):
         rules = {h: Rule(0.3, chance.choice([0.5, 5.0]), chance.randint(1, 5)) for h in HAZARDS}
@@ -93,7 +93,7 @@ def test_whatever_the_rules_a_burst_that_is_left_early_proves_nothing() -> None:
 
 
 @pytest.mark.parametrize("frames", range(1, 6))
-def test_frames_that_show_nothing_settle_a_burst_once_enough_were_looked_at(frames: int) -> None:
+def test_burst_without_hazard_is_settled_early(frames: int) -> None:
     needed = enough(frames)
     assert 1 <= needed <= frames
     assert not can_confirm([[]] * needed, frames - needed)
@@ -104,7 +104,7 @@ def test_frames_that_show_nothing_settle_a_burst_once_enough_were_looked_at(fram
 def test_a_second_look_must_be_as_much_surer_as_its_rule_says(hazard: str) -> None:
     rule = RULES[hazard]  # type: ignore[index]
     for own in ({}, {hazard: 0.45}):
-        least = own.get(hazard, rule.threshold) + rule.near
+        least = own.get(hazard, rule.threshold) + rule.zoom_penalty
         assert confirm([[seen(hazard, least - 0.02)]] * 4, own, look="moved") == []
         assert len(confirm([[seen(hazard, least + 0.02)]] * 4, own, look="moved")) == 1
 
@@ -124,7 +124,7 @@ def test_a_weapon_that_nobody_is_near_must_be_surer(hazard: str) -> None:
     assert fits(sure, [])
 
 
-def test_a_weapon_that_fills_the_frame_is_none_if_nobody_holds_it() -> None:
+def test_frame_filling_weapon_needs_a_holder() -> None:
     rail = armed("gun", 0.95, size=0.6)
     assert not fits(rail, [])
     assert fits(rail, [seen("person", 0.4, x=0.3)])

@@ -51,7 +51,7 @@ def burst_of(path: Path, second: float) -> Event:
     return MotionBurst(id=new_id(), camera="c", place=place, captured_at=now, frames=frames)
 
 
-async def test_a_burst_of_fire_becomes_a_fire_event_with_its_best_frame() -> None:
+async def test_fire_burst_becomes_fire_event_with_best_frame() -> None:
     sent = burst("fire", 9)
     async with detector() as opened:
         (event,) = await detect([sent], opened)
@@ -95,7 +95,7 @@ async def test_an_undecodable_frame_is_skipped_and_the_rest_decide() -> None:
     assert event.type == "fire"
 
 
-async def test_the_last_frame_of_a_burst_that_can_prove_nothing_any_more_is_left_out() -> None:
+async def test_last_frame_of_a_hopeless_burst_is_skipped() -> None:
     def looked_at() -> tuple[float, float]:
         told = [REGISTRY.get_sample_value("bongsu_frames_detected_total", {"outcome": o}) for o in ("ok", "unneeded")]
         return told[0] or 0.0, told[1] or 0.0
@@ -108,7 +108,7 @@ async def test_the_last_frame_of_a_burst_that_can_prove_nothing_any_more_is_left
     assert [now - then for now, then in zip(looked_at(), before, strict=True)] == [10, 2]
 
 
-async def test_a_burst_of_which_only_the_last_frame_can_be_decoded_is_not_rejected() -> None:
+async def test_burst_with_one_decodable_frame_is_not_rejected() -> None:
     sent = burst("fire", 9)
     broken = Frame(b"\xff\xd8 no picture", sent.captured_at)
     async with detector() as opened:
@@ -132,12 +132,12 @@ async def test_without_the_scene_network_the_hazard_still_goes_out(monkeypatch: 
 
 
 @pytest.mark.parametrize(("searched", "types"), [(("person",), []), ((), ["gun"])])
-async def test_a_gun_with_nobody_near_is_doubted_if_somebody_was_looked_for(
+async def test_gun_with_nobody_near_needs_more_confidence(
     monkeypatch: pytest.MonkeyPatch, searched: tuple[str, ...], types: list[str]
 ) -> None:
     monkeypatch.setattr(HazardDetector, "look_around", lambda *_: ([], searched))
     # However sure: the rule asks for more than there is.
-    monkeypatch.setitem(RULES, "gun", replace(RULES["gun"], alone=1.0))
+    monkeypatch.setitem(RULES, "gun", replace(RULES["gun"], isolated_penalty=1.0))
     name = "bongsu_hazards_doubted_total"
     before = REGISTRY.get_sample_value(name, {"type": "gun"}) or 0.0
     async with detector() as opened:

@@ -31,7 +31,7 @@ def test_what_moved_all_over_the_frame_is_not_looked_at_again() -> None:
 
 
 @pytest.mark.parametrize("shape", [(720, 1280, 3), (1, 1, 3), (3, 7, 3)])
-def test_what_is_found_in_a_part_is_told_where_it_is_in_the_frame(shape: tuple[int, int, int]) -> None:
+def test_box_found_in_a_crop_is_mapped_to_the_frame(shape: tuple[int, int, int]) -> None:
     where = part(Box(0.8, 0.1, 0.9, 0.2))
     assert where is not None
     image = np.zeros(shape, np.uint8)
@@ -67,7 +67,7 @@ def from_afar(event: Event) -> tuple[Event, Box]:
     return msgspec.structs.replace(event, frames=tuple(frames)), Box(2 / 3, 1 / 3, 1, 2 / 3)
 
 
-async def test_a_gun_too_far_for_the_first_look_is_found_where_something_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_distant_gun_is_found_by_the_zoom(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BONGSU_DETECT_PEOPLE", "0")
     unmoved, where = from_afar(msgspec.structs.replace(burst("gun", 15), thresholds={"gun": 0.25}))
     async with open_detector() as detector:
@@ -90,7 +90,7 @@ async def test_a_poster_does_not_keep_the_second_look_away(monkeypatch: pytest.M
         assert [e.type for e in await detect([msgspec.structs.replace(sent, moved=moved)], detector)] == ["fire"]
 
 
-async def test_a_frame_that_cannot_be_decoded_counts_once_though_it_is_looked_at_twice() -> None:
+async def test_undecodable_frame_is_counted_once() -> None:
     def undecodable() -> float:
         return REGISTRY.get_sample_value("bongsu_frames_detected_total", {"outcome": "undecodable"}) or 0.0
 

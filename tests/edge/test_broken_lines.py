@@ -212,7 +212,7 @@ def test_a_manifest_of_nonsense_is_one_line() -> None:
             decode_manifest(content)
 
 
-def test_an_interrupted_deployment_ends_without_a_traceback_and_goes_on(
+def test_interrupted_deployment_resumes_without_traceback(
     fleet: Fleet, new_node: Callable[..., SshNode], make_model: Callable[..., Path]
 ) -> None:
     node = new_node("gate")

@@ -76,9 +76,7 @@ def test_a_version_is_put_in_use_and_rolled_back(
     assert "is in use on gate-1" in fleet.refused("models", "delete", "hazard:2")
 
 
-def test_a_reader_sees_the_old_version_or_the_new_and_never_a_part(
-    fleet: Fleet, new_node: NewNode, make_model: MakeModel
-) -> None:
+def test_version_switch_is_atomic_for_readers(fleet: Fleet, new_node: NewNode, make_model: MakeModel) -> None:
     node = new_node("gate")
     add(fleet, node, "gate-1")
     push(fleet, make_model("1", seed=1))
@@ -185,7 +183,7 @@ def test_a_node_that_is_lost_in_the_middle_goes_on_from_there(
     assert (current(gate) / "weights.onnx").stat().st_size == BIG
 
 
-def test_a_registry_that_is_lost_in_the_middle_costs_only_the_rest(
+def test_lost_registry_costs_only_the_rest(
     fleet: Fleet, registry: OciRegistry, new_node: NewNode, make_model: MakeModel
 ) -> None:
     fleet.environment |= registry.environment

@@ -42,7 +42,7 @@ def test_a_version_is_pushed_listed_shown_and_pulled(
         assert (tmp_path / "pulled" / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_the_same_content_is_one_version_and_other_content_is_refused(
+def test_version_cannot_be_pushed_with_other_content(
     fleet: Fleet, stored: OciRegistry | None, make_model: MakeModel
 ) -> None:
     folder = make_model("2026.11.1")
@@ -52,7 +52,7 @@ def test_the_same_content_is_one_version_and_other_content_is_refused(
     assert "exists with other content" in fleet.refused("models", "push", str(folder))
 
 
-def test_what_two_versions_share_is_stored_once_and_deleting_frees_the_rest(
+def test_shared_files_are_stored_once_and_freed_last(
     fleet: Fleet, stored: OciRegistry | None, make_model: MakeModel
 ) -> None:
     def on_disk() -> int:
@@ -155,7 +155,7 @@ def test_bad_cards_are_one_line(fleet: Fleet, make_model: MakeModel) -> None:
     assert "letters, digits and . _ -" in fleet.refused("models", "push", str(make_model("a b")))
 
 
-def test_a_registry_is_believed_only_with_its_authority_and_its_user(
+def test_registry_needs_its_authority_and_user(
     fleet: Fleet, registry: OciRegistry, make_model: MakeModel, tmp_path: Path
 ) -> None:
     folder = str(make_model("1"))

@@ -68,7 +68,7 @@ def test_an_unsigned_version_is_refused_by_the_node_itself(ask: Ask) -> None:
     assert "is not signed" in answer["reason"]
 
 
-def test_a_signature_of_another_version_is_refused_by_the_node_itself(ask: Ask) -> None:
+def test_node_refuses_a_signature_of_another_version(ask: Ask) -> None:
     payload = json.dumps({"critical": {"image": {"docker-manifest-digest": f"sha256:{'1' * 64}"}}}).encode()
     signature = {"payload": base64.b64encode(payload).decode(), "value": ""}
     answer = ask(request_for(manifest(), require_signature=True, signatures=[signature], trusted=["x"]))

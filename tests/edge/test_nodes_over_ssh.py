@@ -83,9 +83,7 @@ def test_another_machine_behind_the_address_is_refused(fleet: Fleet, new_node: N
     assert "Accepted publickey" not in node.log().split("Server listening")[-1]
 
 
-def test_a_wrong_fingerprint_a_wrong_key_and_a_closed_port_are_one_line(
-    fleet: Fleet, new_node: NewNode, tmp_path: Path
-) -> None:
+def test_wrong_fingerprint_key_and_port_are_one_line(fleet: Fleet, new_node: NewNode, tmp_path: Path) -> None:
     node = new_node("gate")
     ssh = ("--ssh", node.address, "--host-key", node.fingerprint)
     wrong = ("--ssh", node.address, "--host-key", "SHA256:nothing")

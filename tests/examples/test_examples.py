@@ -42,7 +42,7 @@ async def test_hospital_hears_of_accidents_nearby(hospital):
     assert len({headers["Idempotency-Key"], second["Idempotency-Key"]}) == 1 or near.captured_at.minute % 10 == 0
 
 
-async def test_hospital_that_fails_is_asked_again_and_a_refusal_is_kept(hospital):
+async def test_failing_hospital_is_retried_and_refusal_kept(hospital):
     hospital.statuses = [503, 200, 401]
     outcome = await run_function(EXAMPLES / "hospital.py", make_event("accident"), make_event("accident"))
     assert [(r.reason, r.after_s) for r in outcome.retried] == [("hospital answered 503", 10)]

@@ -48,7 +48,7 @@ def answers(channel: Any, lost: list[str]) -> AckBatcher:
 
 
 @given(st.data())
-def test_in_whatever_order_each_message_is_answered_once_and_as_it_was_meant(data: st.DataObject) -> None:
+def test_each_message_is_settled_once_in_any_order(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 40))
     order = data.draw(st.permutations(range(1, count + 1)))
     order = order[: data.draw(st.integers(0, count))]

@@ -120,7 +120,7 @@ async def test_declaring_twice_keeps_what_waits(broker: Broker) -> None:
     assert await take(broker, "fire.map") == b"x"
 
 
-async def test_what_a_leaving_consumer_holds_goes_to_the_next_uncounted(broker: Broker) -> None:
+async def test_leaving_consumer_returns_deliveries_uncounted(broker: Broker) -> None:
     await broker.declare(queues(["fire.map"]))
     await broker.publish(message())
     async with broker.consume(["fire.map"]) as consumer:

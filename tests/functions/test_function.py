@@ -28,7 +28,7 @@ def test_a_file_is_a_function_named_after_it(tmp_path: Path) -> None:
     assert (function.name, function.queues) == ("hospital", ("accident.hospital", "fire.hospital"))
 
 
-def test_a_handler_that_is_imported_when_it_is_asked_for_is_found(tmp_path: Path) -> None:
+def test_lazily_imported_handler_is_found(tmp_path: Path) -> None:
     lazy = """
 __all__ = ["save"]
 def __getattr__(name):

@@ -33,7 +33,7 @@ def sample(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
-async def test_every_event_is_counted_and_those_without_a_line_share_one() -> None:
+async def test_events_without_a_log_line_are_summed_up() -> None:
     broker, stopping, seen = MemoryBroker(), asyncio.Event(), []
     total = 3 * LINES_PER_S
 
@@ -61,7 +61,7 @@ async def test_every_event_is_counted_and_those_without_a_line_share_one() -> No
     ]  # fmt: skip
 
 
-async def test_the_line_that_is_shared_says_how_many_and_the_next_second_has_room_again() -> None:
+async def test_shared_log_line_counts_what_it_stands_for() -> None:
     record, at = HandlerMetrics("shared"), utc_now()
     with capture_logs() as lines:
         for _ in range(LINES_PER_S + 7):

@@ -257,7 +257,7 @@ def test_keda_counts_over_both_protocols_and_reads_no_message(declared: Site) ->
         assert method == "GET" or "refused" in answer or status == 401, answer
 
 
-def test_a_function_of_ones_own_gets_a_user_with_the_rights_of_its_queues() -> None:
+def test_own_function_gets_a_broker_user_with_its_rights() -> None:
     wanted = definitions([Service("hospital", ("accident.hospital",), ("ambulance",))])
     (rights,) = [p for p in wanted["permissions"] if p["user"] == "hospital"]
     assert rights["configure"] == "^$"

@@ -61,7 +61,7 @@ async def test_a_resized_consumer_loses_nothing_and_keeps_the_order(broker: Brok
         assert await consumer.get(0.2) is None
 
 
-async def test_what_a_shrunk_consumer_gives_back_another_gets_uncounted(broker: Broker) -> None:
+async def test_shrunk_consumer_returns_deliveries_uncounted(broker: Broker) -> None:
     await broker.declare(queues(["fire.map"]))
     await broker.publish(*(Message("fire", bytes([i]), {}) for i in range(20)))
     async with broker.consume(["fire.map"], prefetch=32) as slow:
@@ -84,7 +84,7 @@ async def test_what_a_shrunk_consumer_gives_back_another_gets_uncounted(broker: 
         assert await slow.get(0.2) is None
 
 
-async def test_a_consumer_that_is_to_hold_nothing_gives_back_all_but_what_is_in_hand(broker: Broker) -> None:
+async def test_consumer_with_prefetch_zero_keeps_only_work_in_progress(broker: Broker) -> None:
     await broker.declare(queues(["fire.map"]))
     await broker.publish(*(Message("fire", bytes([i]), {}) for i in range(10)))
     async with broker.consume(["fire.map"], prefetch=LEAST) as alone:
@@ -99,9 +99,7 @@ async def test_a_consumer_that_is_to_hold_nothing_gives_back_all_but_what_is_in_
         assert await drain(alone, 1) == [b"next"]
 
 
-async def test_a_handler_that_turns_slow_gives_back_what_waits_behind_it(
-    broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_slow_handler_gives_back_its_prefetched_events(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("functions.prefetch._TOO_LONG_S", 0.2)
     sizes: list[int] = []
     fit = PrefetchController._fit

@@ -171,7 +171,7 @@ async def test_an_event_that_kills_its_workers_takes_no_other_along(place: Path)
     await broker.close()
 
 
-async def test_a_handler_that_hangs_in_its_thread_does_not_outlive_sigterm(place: Path) -> None:
+async def test_hung_handler_thread_does_not_outlive_sigterm(place: Path) -> None:
     (place / "hospital.py").write_text(HANGS)
     await publish(place, accident())
     with worker(place) as process:
@@ -193,9 +193,7 @@ async def test_the_worker_serves_health_and_metrics(place: Path, unused_tcp_port
         until(lambda: wanted in urllib.request.urlopen(f"{base}/metrics").read().decode())
 
 
-async def test_whoever_asks_for_metrics_and_falls_silent_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
-) -> None:
+async def test_silent_metrics_client_is_dropped(monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int) -> None:
     assert telemetry._Handler.timeout is not None
     monkeypatch.setattr(telemetry._Handler, "timeout", 0.1)
     telemetry._serve(unused_tcp_port)
@@ -267,9 +265,7 @@ async def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path: Path) 
     await broker.close()
 
 
-async def test_what_is_in_hand_while_the_file_is_locked_is_delivered_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_locked_file_does_not_lose_work_in_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("functions.broker.sqlite_thread._BUSY_S", 0.1)
     monkeypatch.setattr("functions.broker.sqlite_thread._RENEW_S", 0.1)
     monkeypatch.setattr("functions.broker.sqlite_sql.LEASE_S", 0.5)

@@ -33,7 +33,7 @@ def message(body: bytes = b"x", key: str = "fire") -> Message:
     return Message(key, body, {"cloudEvents:id": "1"})
 
 
-async def test_a_queue_with_other_limits_is_kept_and_what_differs_is_told(rabbit_url: str) -> None:
+async def test_queue_with_other_limits_is_kept_and_reported(rabbit_url: str) -> None:
     broker = await connect(rabbit_url)
     await broker.declare([Queue("fire.map", "fire", delivery_limit=5)])
     await broker.publish(message())
@@ -47,7 +47,7 @@ async def test_a_queue_with_other_limits_is_kept_and_what_differs_is_told(rabbit
     await broker.close()
 
 
-async def test_topology_apply_is_idempotent_and_fails_where_a_queue_differs(rabbit_url: str) -> None:
+async def test_topology_apply_is_idempotent(rabbit_url: str) -> None:
     def apply(*names: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", "from functions.cli import main; main()", "topology", "apply", *names],
@@ -86,7 +86,7 @@ async def test_a_publish_outlives_a_lost_connection(rabbit_url: str) -> None:
     await broker.close()
 
 
-async def test_a_consumer_whose_connection_is_lost_says_so_and_starts_nothing_more(rabbit_url: str) -> None:
+async def test_consumer_of_a_lost_connection_raises_and_starts_nothing(rabbit_url: str) -> None:
     broker = await connect(rabbit_url)
     assert isinstance(broker, RabbitBroker)
     await broker.declare(queues(["fire.map"]))
@@ -192,9 +192,7 @@ async def test_an_event_that_kills_its_workers_takes_no_other_along(
     await broker.close()
 
 
-async def test_a_message_that_the_broker_finds_too_large_is_told_at_once_and_the_next_goes_out(
-    rabbit_server: Rabbit, rabbit_url: str
-) -> None:
+async def test_oversized_message_fails_alone(rabbit_server: Rabbit, rabbit_url: str) -> None:
     def allow(size: int) -> None:
         rabbit_server.ctl("eval", f"application:set_env(rabbit, max_message_size, {size}).")
 
@@ -214,7 +212,7 @@ async def test_a_message_that_the_broker_finds_too_large_is_told_at_once_and_the
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(rabbit_tools() is None, reason="no rabbitmq-server: apt-get install rabbitmq-server")
-async def test_the_first_retry_outlives_a_broker_that_is_killed_at_once(tmp_path: Path) -> None:
+async def test_first_retry_survives_a_killed_broker(tmp_path: Path) -> None:
     server = Rabbit(tmp_path)
     try:
         server.start()
@@ -241,7 +239,7 @@ async def test_the_first_retry_outlives_a_broker_that_is_killed_at_once(tmp_path
         server.stop()
 
 
-async def test_the_delays_are_there_before_a_retry_needs_one_and_come_back_if_deleted(rabbit_url: str) -> None:
+async def test_delay_queues_exist_and_are_restored(rabbit_url: str) -> None:
     broker = await connect(rabbit_url)
     await broker.declare(queues(["fire.map"]))
     connection = await aio_pika.connect(rabbit_url)
@@ -281,9 +279,7 @@ async def test_hostile_headers_are_no_hindrance(rabbit_url: str) -> None:
     await broker.close()
 
 
-async def test_properties_that_cannot_be_read_or_sent_on_end_no_connection(
-    rabbit_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unreadable_properties_end_no_connection(rabbit_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     broker = await connect(rabbit_url)
     await broker.declare(queues(["fire.map"]))
     nested: dict[str, object] = {}
@@ -320,7 +316,7 @@ async def test_properties_that_cannot_be_read_or_sent_on_end_no_connection(
     await broker.close()
 
 
-async def test_what_is_too_much_for_a_region_goes_to_the_shared_queue_oldest_first(rabbit_url: str) -> None:
+async def test_region_overflow_goes_to_the_shared_queue(rabbit_url: str) -> None:
     broker = await connect(rabbit_url)
     (shared,) = queues(["motion"])
     await broker.declare([shared, Queue("motion.seoul", "motion.seoul", max_length=2, ttl_s=30.0, moves_to="motion")])
@@ -337,7 +333,7 @@ async def test_what_is_too_much_for_a_region_goes_to_the_shared_queue_oldest_fir
     await broker.close()
 
 
-async def test_topology_apply_declares_the_regions_queues_beside_motion(rabbit_url: str) -> None:
+async def test_topology_apply_declares_region_queues(rabbit_url: str) -> None:
     command = [sys.executable, "-c", "from functions.cli import main; main()", "topology", "apply"]
     environment = {**os.environ, "BONGSU_BROKER_URL": rabbit_url, "BONGSU_REGIONS": "Seoul,Incheon"}
     for names, declared in ((["fire.map"], "fire.map"), (["motion"], "motion motion.seoul motion.incheon")):

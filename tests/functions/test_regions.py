@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 RABBIT = "amqp://u:secret@rabbit"
 
 
-def test_a_listed_region_has_a_queue_of_its_own_and_any_other_the_shared_one() -> None:
+def test_only_listed_regions_have_their_own_queue() -> None:
     regions = read_regions(" Seoul, ap-northeast-2 ,")
     assert regions == ("seoul", "ap-northeast-2")
     assert burst_queue("Seoul", regions) == "motion.seoul"
@@ -35,7 +35,7 @@ def test_a_region_that_cannot_name_a_queue_is_refused(given: str, told: str) -> 
         _ = Settings(broker_url=RABBIT, regions=given).region_names
 
 
-def test_a_regions_queue_has_the_limits_of_motion_and_moves_on_what_waits_too_long() -> None:
+def test_region_queue_moves_on_what_waits_too_long() -> None:
     shared, own = queues(["motion.seoul"])
     assert shared == queue("motion")  # it must be there before anything is moved to it
     assert (own.name, own.routing_key, own.moves_to) == ("motion.seoul", "motion.seoul", "motion")
@@ -44,7 +44,7 @@ def test_a_regions_queue_has_the_limits_of_motion_and_moves_on_what_waits_too_lo
     assert queues(["motion.seoul", "motion", "motion.incheon"]) == (shared, own, queue("motion.incheon"))
 
 
-def test_a_detector_takes_bursts_from_its_regions_queue_and_all_else_from_its_own() -> None:
+def test_detector_reads_its_regions_queue() -> None:
     assert queue_name("motion", "detect", "motion.seoul") == "motion.seoul"
     assert queue_name("fire", "map", "motion.seoul") == "fire.map"
     assert Settings(broker_url=RABBIT, regions="Seoul", region="seoul").burst_queue == "motion.seoul"

@@ -122,7 +122,7 @@ async def test_any_other_error_is_retried_until_it_is_a_dead_letter() -> None:
     assert len(waits) == 8 and waits[0] < 2 and waits[-1] > 40
 
 
-async def test_bytes_that_are_no_event_become_a_dead_letter_and_the_next_is_handled() -> None:
+async def test_undecodable_bytes_are_dead_lettered() -> None:
     broker, seen = MemoryBroker(), []
 
     @on("fire")
@@ -136,7 +136,7 @@ async def test_bytes_that_are_no_event_become_a_dead_letter_and_the_next_is_hand
     assert letter.reason.startswith("not an event")
 
 
-async def test_a_batch_comes_whole_and_a_bad_event_does_not_take_its_neighbours_along() -> None:
+async def test_bad_event_does_not_fail_its_batch() -> None:
     calls: list[int] = []
 
     @on("fire", batch=8)
@@ -192,7 +192,7 @@ async def test_a_broker_that_comes_back_empty_gets_its_queues_again(monkeypatch:
         await until(lambda: len(seen) == 1)
 
 
-async def test_stopping_does_not_wait_for_a_resource_that_cannot_be_opened() -> None:
+async def test_stopping_does_not_wait_for_a_stuck_resource() -> None:
     broker = MemoryBroker()
 
     @contextlib.asynccontextmanager
@@ -208,7 +208,7 @@ async def test_stopping_does_not_wait_for_a_resource_that_cannot_be_opened() -> 
     assert await left(broker, "fire.test") == (1, 0)
 
 
-async def test_stopping_finishes_what_is_in_hand_and_gives_back_the_rest() -> None:
+async def test_stopping_finishes_current_work_and_returns_the_rest() -> None:
     broker, log = MemoryBroker(), []
 
     @on("fire")
@@ -288,7 +288,7 @@ async def test_whatever_a_handler_raises_is_told_and_counted(handle: Callable[..
     assert dead.attempts == 8
 
 
-async def test_plain_handlers_that_hang_do_not_keep_the_next_from_being_called() -> None:
+async def test_hung_plain_handlers_do_not_block_the_next() -> None:
     # As few threads as the loop may have: each that hangs would be one less.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     broker, gate, seen = MemoryBroker(), threading.Event(), []
@@ -307,7 +307,7 @@ async def test_plain_handlers_that_hang_do_not_keep_the_next_from_being_called()
             gate.set()
 
 
-async def test_a_plain_handler_that_yields_works_in_its_thread_and_under_its_timeout() -> None:
+async def test_plain_generator_handler_runs_in_its_thread() -> None:
     threads: list[threading.Thread] = []
 
     @on("fire")
@@ -319,7 +319,7 @@ async def test_a_plain_handler_that_yields_works_in_its_thread_and_under_its_tim
     assert threads[0] is not threading.main_thread()
 
 
-async def test_a_return_of_something_else_is_a_dead_letter_that_says_so() -> None:
+async def test_wrong_return_type_is_a_dead_letter() -> None:
     @on("fire")
     async def handle(event: Event) -> list[str]:
         return ["fire"]

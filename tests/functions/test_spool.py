@@ -145,7 +145,7 @@ async def test_a_full_disk_does_not_fill_with_halves_of_events(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_half_an_event_of_a_killed_process_goes_and_not_what_another_writes(tmp_path: Path) -> None:
+async def test_partial_buffer_file_of_a_dead_process_is_removed(tmp_path: Path) -> None:
     left, writing = tmp_path / f"{1:020d}-0.partial", tmp_path / f"{2:020d}-0.partial"
     for path in (left, writing):
         path.write_bytes(b"half of an ev")
@@ -155,7 +155,7 @@ async def test_half_an_event_of_a_killed_process_goes_and_not_what_another_write
     assert writing.exists()
 
 
-async def test_what_nobody_listens_to_holds_up_neither_the_buffer_nor_the_function(tmp_path: Path) -> None:
+async def test_unread_event_blocks_neither_buffer_nor_function(tmp_path: Path) -> None:
     broker, kept, stopping, handled = await broker_with_queue(), spool(tmp_path), asyncio.Event(), asyncio.Event()
     other, at, place = fire(age_s=1), utc_now() - timedelta(seconds=2), Place(37.5, 127.0, "gate")
     forgotten = CustomEvent(id=new_id(), type="flood", camera="gate-1", place=place, captured_at=at)
@@ -187,7 +187,7 @@ class Narrow(MemoryBroker):
         await super().publish(*messages)
 
 
-async def test_what_the_broker_finds_too_large_does_not_hold_up_the_rest(tmp_path: Path) -> None:
+async def test_oversized_buffered_event_does_not_block_the_rest(tmp_path: Path) -> None:
     kept = spool(tmp_path)
     for camera in ("gate-1", "wide", "gate-2"):
         kept.put(fire(camera=camera))

@@ -48,7 +48,7 @@ def sql(server: MariaDB, text: str) -> str:
     return subprocess.run(command, input=text, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
-def test_what_was_dumped_is_read_back_and_replaces_what_came_after(server: MariaDB, tmp_path: Path) -> None:
+def test_restored_dump_replaces_later_data(server: MariaDB, tmp_path: Path) -> None:
     sql(server, "CREATE TABLE incidents (id BIGINT PRIMARY KEY, place TEXT) CHARACTER SET utf8mb4;")
     sql(server, "INSERT INTO incidents VALUES (1, '시청 동문'), (2, 'Alley');")
     done = run(server, tmp_path)
@@ -60,7 +60,7 @@ def test_what_was_dumped_is_read_back_and_replaces_what_came_after(server: Maria
     assert sql(server, "SELECT id, place FROM incidents ORDER BY id;").splitlines()[1:] == ["1\t시청 동문", "2\tAlley"]
 
 
-def test_the_last_fourteen_are_kept_and_a_failed_dump_replaces_none(server: MariaDB, tmp_path: Path) -> None:
+def test_fourteen_dumps_are_kept_and_failures_replace_none(server: MariaDB, tmp_path: Path) -> None:
     for day in range(1, 21):
         path = tmp_path / f"bongsu-202610{day:02}T181700Z.sql.gz"
         path.write_bytes(b"")

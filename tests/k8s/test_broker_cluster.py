@@ -49,7 +49,7 @@ def test_the_nodes_find_each_other_by_the_names_that_they_have(broker: dict[str,
     assert {c["image"] for c in spec["template"]["spec"]["initContainers"]} == {container["image"]}
 
 
-def test_no_two_of_them_share_a_node_and_only_one_may_be_sent_away(broker: dict[str, object]) -> None:
+def test_broker_pods_are_spread_and_disrupted_one_by_one(broker: dict[str, object]) -> None:
     spec = yaml.safe_load(yaml.safe_dump(broker))
     (rule,) = spec["template"]["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert rule["topologyKey"] == "kubernetes.io/hostname"

@@ -75,7 +75,7 @@ def test_hashes_as_rabbitmq_does() -> None:
     assert credentials.hashed("test12", bytes.fromhex("908DC60A")) == "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
 
 
-def test_the_captioners_key_is_changed_in_steps_that_its_readers_accept(folder: Path) -> None:
+def test_captioner_key_can_be_rotated_in_steps(folder: Path) -> None:
     def keys() -> tuple[str, list[str]]:
         credentials.write_secrets(folder)
         private = (folder / "caption-key.env").read_text().splitlines()[-1].partition("=")[2]

@@ -117,7 +117,7 @@ def test_a_cluster_without_keda_is_told_how_to_get_it(site: Site) -> None:
 
 
 @pytest.mark.parametrize("action", ["render", "deploy"])
-def test_an_overlay_that_cannot_be_rendered_fails_and_nothing_is_touched(site: Site, action: str) -> None:
+def test_unrenderable_overlay_changes_nothing(site: Site, action: str) -> None:
     done = site.run(action, "local", FAKE_UNRENDERED="yes")
     assert done.returncode != 0
     assert done.stdout == ""
@@ -155,7 +155,7 @@ def test_only_our_images_come_from_the_registry_that_is_named(site: Site) -> Non
     assert "image: mariadb:11.4.8" in site.applied
 
 
-def test_what_does_not_come_up_is_named_with_the_command_that_tells_why(site: Site) -> None:
+def test_failed_rollout_names_the_diagnosing_command(site: Site) -> None:
     done = site.run("deploy", "local", FAKE_BROKEN="statefulset/mysql")
     assert done.returncode != 0
     assert "statefulset/mysql is not ready within 300s (TIMEOUT=15m gives it longer): kubectl describe" in done.stderr
@@ -248,3 +248,18 @@ def test_dead_letters_are_asked_for_in_a_pod_of_the_operators(site: Site) -> Non
     assert container["envFrom"] == [{"secretRef": {"name": "bongsu-broker-operator"}}]
     assert overrides["spec"]["securityContext"]["runAsNonRoot"] is True
     assert "is not an argument of bongsu dead" in site.run("dead", "local", 'x"; rm').stderr
+
+
+def test_sessions_come_where_they_are_switched_on(site: Site) -> None:
+    assert not any("bongsu-sessions" in line for line in _deployed(site).asked)
+    done = site.run("deploy", "local", SESSIONS="on")
+    assert "bongsu key new" in done.stderr
+    assert done.returncode
+    (site.folder / "k8s/sessions/keys").write_text("car viewer 0\n")
+    assert site.run("deploy", "local", SESSIONS="on").returncode == 0
+    assert any(line.startswith("rollout status --namespace bongsu-sessions deployment/sessions") for line in site.asked)
+
+
+def _deployed(site: Site) -> Site:
+    assert site.run("deploy", "local").returncode == 0
+    return site

@@ -28,7 +28,7 @@ def test_there_is_a_stage_for_each_image() -> None:
     assert {f"build-{service}" for service in SERVICES} <= set(STAGES)
 
 
-def test_every_file_that_is_copied_exists_and_reaches_the_builder() -> None:
+def test_copied_files_exist_and_reach_the_builder() -> None:
     allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     copied = [
         source
@@ -51,7 +51,7 @@ def test_an_image_takes_its_own_packages_and_is_not_root(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_build_installs_its_packages_before_its_rooms_and_ends_without_tools(service: str) -> None:
+def test_build_installs_packages_before_rooms(service: str) -> None:
     steps = re.findall(r"^(?:RUN install-bongsu (\w+)|COPY (\w+))", STAGES[f"build-{service}"], re.MULTILINE)
     names = [step or "copy" for step, _ in steps]
     assert names[0] == "packages"

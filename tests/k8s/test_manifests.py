@@ -95,7 +95,7 @@ def beside() -> str:
 
 
 @pytest.mark.parametrize("version", ["1.33.0", "1.36.0"])
-def test_what_measures_the_cluster_is_valid_and_asks_for_no_more_than_it_says(version: str) -> None:
+def test_monitoring_is_valid_and_asks_only_what_it_states(version: str) -> None:
     kubernetes_validate = pytest.importorskip("kubernetes_validate")
     objects = [o for o in yaml.safe_load_all(beside()) if o]
     for o in objects:
@@ -118,7 +118,7 @@ def test_kubectl_accepts_what_measures_the_cluster(tmp_path: Path) -> None:
     replayed(beside(), tmp_path)
 
 
-def test_a_dry_run_from_nothing_needs_only_the_namespaces_that_the_docs_make_first() -> None:
+def test_dry_run_from_nothing_needs_the_documented_namespaces() -> None:
     said = (ROOT / "docs/deploy.md").read_text()
     made = re.search(r"kubectl apply((?: -f k8s/\S+namespace\.yaml)+)\n", said)
     assert made is not None
@@ -145,7 +145,7 @@ def test_every_scaled_workload_is_there_with_both_its_kinds(cluster: Cluster) ->
         assert "replicas" not in cluster.kind("Deployment")[name]["spec"]
 
 
-def test_the_topology_job_declares_exactly_the_queues_that_keda_watches(cluster: Cluster) -> None:
+def test_topology_job_declares_what_keda_watches(cluster: Cluster) -> None:
     (container,) = containers(cluster.pods["Job/topology"])
     watched = {
         trigger["metadata"]["queueName"]
@@ -159,7 +159,7 @@ def test_the_topology_job_declares_exactly_the_queues_that_keda_watches(cluster:
     assert sorted([*container["args"], *own]) == sorted(watched)
 
 
-def test_each_region_has_a_detector_that_is_woken_by_its_queue_and_drains_it() -> None:
+def test_each_region_has_its_own_scaled_detector() -> None:
     cluster = Cluster("edge")
     cameras = yaml.safe_load(cluster.kind("ConfigMap")["bongsu-cameras"]["data"]["cameras.yaml"])["cameras"]
     assert {burst_queue(camera["place"]["region"], regions(cluster)) for camera in cameras} == {
@@ -256,7 +256,7 @@ def test_a_function_has_time_to_finish_what_it_has_in_hand(cluster: Cluster) -> 
         assert pod["spec"]["terminationGracePeriodSeconds"] >= settings_of_functions.Settings().grace_s + 5
 
 
-def test_a_command_that_the_docs_run_in_a_pod_finds_what_it_asks_there(cluster: Cluster) -> None:
+def test_pods_have_what_the_docs_commands_need(cluster: Cluster) -> None:
     said = "".join((ROOT / "docs" / name).read_text() for name in ("operate.md", "deploy.md"))
     found = re.findall(r"kubectl exec -n bongsu (\w+)/(\w+) -- bongsu (\w+)", said)
     assert {command for _, _, command in found} == {"trace"}
@@ -267,7 +267,7 @@ def test_a_command_that_the_docs_run_in_a_pod_finds_what_it_asks_there(cluster: 
         assert {"trace": "bongsu-database"}[command] in secrets
 
 
-def test_pictures_are_taken_off_the_queues_near_the_cameras_where_there_is_room() -> None:
+def test_edge_bursts_are_drained_by_edge_detectors() -> None:
     cluster = Cluster("edge")
     for name in ("detect", "caption"):
         affinity = cluster.pods[f"Deployment/{name}"]["spec"]["affinity"]
@@ -377,7 +377,7 @@ def test_each_service_signs_in_to_the_broker_as_itself(cluster: Cluster) -> None
     assert {name: secrets for name, secrets in own.items() if secrets} == wanted
 
 
-def test_only_the_captioner_can_sign_and_only_its_readers_know_its_signature(cluster: Cluster) -> None:
+def test_only_captioner_signs_and_readers_verify(cluster: Cluster) -> None:
     holders: dict[str, set[str]] = {"bongsu-caption-key": set(), "bongsu-caption-public": set()}
     for name, pod in cluster.pods.items():
         for source in (s for c in containers(pod) for s in c.get("envFrom", [])):
@@ -396,7 +396,7 @@ def test_keda_may_count_and_nothing_else(cluster: Cluster) -> None:
     assert {rights["configure"], rights["write"], rights["read"]} == {"^$"}
 
 
-def test_stores_come_before_who_watches_and_those_before_who_tells(cluster: Cluster) -> None:
+def test_priorities_put_stores_first_and_notifiers_before_detect(cluster: Cluster) -> None:
     value = {name: o["value"] for name, o in cluster.kind("PriorityClass").items()}
     of = {name.rpartition("/")[2]: value[pod["spec"]["priorityClassName"]] for name, pod in cluster.pods.items()}
     assert of["rabbitmq"] == of["mysql"] > of["motion"] == of["api"] > of["map"] == of["post"] > of["caption"]
@@ -410,7 +410,7 @@ KEDA_TAKES = (300, 300)
 KUBERNETES_TAKES = (850, 290)
 
 
-def test_the_small_overlay_fits_a_node_of_two_cpus_and_four_gigabytes() -> None:
+def test_small_overlay_fits_two_cpus_and_four_gigabytes() -> None:
     units = {"Mi": 1, "Gi": 1024}
     cpu_m, memory_mi = (sum(pair) for pair in zip(KEDA_TAKES, KUBERNETES_TAKES, strict=True))
     cluster = Cluster("local")
@@ -543,7 +543,7 @@ def test_every_pod_satisfies_the_restricted_standard(cluster: Cluster) -> None:
             assert context.get("readOnlyRootFilesystem") or name == "StatefulSet/rabbitmq", name
 
 
-def test_only_who_must_has_a_token_of_the_cluster_and_it_allows_little(cluster: Cluster) -> None:
+def test_only_needed_pods_have_a_limited_token(cluster: Cluster) -> None:
     # Prometheus finds its targets by asking for the pods of this namespace; motion shares its cameras by Leases.
     allowed = {
         "prometheus": {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},

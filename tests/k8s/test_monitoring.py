@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -91,7 +92,7 @@ def test_a_query_names_only_metrics_and_labels_that_exist(query: str) -> None:
 @pytest.mark.parametrize(
     "rule", [rule for group in RULES["groups"] for rule in group["rules"]], ids=lambda r: r["alert"]
 )
-def test_an_alert_says_what_happened_with_labels_that_its_query_keeps(rule: dict[str, object]) -> None:
+def test_alert_rule_uses_only_labels_its_query_keeps(rule: dict[str, object]) -> None:
     text = str(rule["annotations"])
     assert "summary" in text
     for label in re.findall(r"\$labels\.(\w+)", text):
@@ -115,7 +116,7 @@ def test_panels_do_not_overlap() -> None:
             taken |= cells
 
 
-def test_every_queue_is_looked_at_by_the_alert_for_those_that_nobody_reads() -> None:
+def test_unread_queue_alert_watches_every_queue() -> None:
     (rule,) = [r for r in ALERTS if r["alert"] == "NobodyWakes"]
     (pattern,) = re.findall(r'queue=~"([^"]+)"', rule["expr"])
     for workload in read_workloads(ROOT / "keda"):
@@ -134,7 +135,7 @@ def test_the_motion_queue_is_called_saturated_before_it_drops() -> None:
     assert f'queue="{DEAD}"' in str(RULES)
 
 
-def test_a_region_that_its_own_detector_does_not_serve_is_told_and_is_no_matter_of_keda() -> None:
+def test_region_without_a_detector_is_reported() -> None:
     (rule,) = [r for r in ALERTS if r["alert"] == "RegionUnserved"]
     (pattern,) = re.findall(r'queue=~"([^"]+)"', rule["expr"])
     (wakes,) = [r["expr"] for r in ALERTS if r["alert"] == "NobodyWakes"]
@@ -144,7 +145,7 @@ def test_a_region_that_its_own_detector_does_not_serve_is_told_and_is_no_matter_
     assert f"{REGION_WAIT_S:.0f} seconds" in rule["annotations"]["summary"]
 
 
-def test_a_function_is_scraped_after_its_last_event_before_it_goes_to_sleep() -> None:
+def test_function_is_scraped_before_it_sleeps() -> None:
     interval = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["global"]["scrape_interval"]
     for workload in read_workloads(ROOT / "keda"):
         assert 2 * float(interval.removesuffix("s")) < workload.rule.cooldown_s
@@ -170,7 +171,7 @@ def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
     promtool("check", "config", "--syntax-only", tmp_path / "prometheus.yml")
 
 
-def test_what_lies_outside_the_namespace_is_looked_for_where_it_is() -> None:
+def test_cluster_scoped_objects_are_checked_in_place() -> None:
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
     asked = {
         (name, sd["port"])
@@ -178,14 +179,20 @@ def test_what_lies_outside_the_namespace_is_looked_for_where_it_is() -> None:
         for sd in job.get("dns_sd_configs", [])
         for name in sd["names"]
     }
-    documents = [d for path in (ROOT / "k8s/cluster").glob("*.yaml") for d in yaml.safe_load_all(path.read_text())]
+    paths = (*(ROOT / "k8s/cluster").glob("*.yaml"), ROOT / "k8s/sessions/server.yaml")
+    documents = [d for path in paths for d in yaml.safe_load_all(path.read_text())]
     served = {
         (f"{d['metadata']['name']}.{d['metadata']['namespace']}.svc", d["spec"]["ports"][0]["targetPort"])
         for d in documents
-        if d["kind"] == "Service"
+        if _is_looked_up(d)
     }
     assert asked == served
-    assert all(d["spec"]["clusterIP"] == "None" for d in documents if d["kind"] == "Service")  # else one node answers
+    assert all(d["spec"]["clusterIP"] == "None" for d in documents if _is_looked_up(d))  # else one node answers
+
+
+def _is_looked_up(document: dict[str, Any]) -> bool:
+    """Whether Prometheus finds pods by it; the Service `sessions` is for clients."""
+    return document["kind"] == "Service" and document["metadata"]["name"] != "sessions"
 
 
 def test_prometheus_accepts_every_query_of_a_dashboard(tmp_path: Path) -> None:
@@ -202,7 +209,7 @@ def test_the_dashboards_are_all_given_to_grafana() -> None:
     assert sorted(given) == sorted(f"dashboards/{name}.json" for name in DASHBOARDS)
 
 
-def test_what_sleeping_functions_counted_is_kept_and_what_is_wrong_is_told(tmp_path: Path) -> None:
+def test_sleeping_functions_counters_are_kept(tmp_path: Path) -> None:
     shutil.copy(FOLDER / "rules.yaml", tmp_path)
     cases = CASES.replace("AWAKE", query_of("GPU-seconds with a detector"))
     (tmp_path / "cases.yaml").write_text(cases.replace("SAVED_KWH", f"round({query_of('Saved, at most')}, 0.01)"))

@@ -47,7 +47,7 @@ def run(folder: Path, *arguments: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", ["local", "edge"])
-def test_it_has_its_user_its_rights_and_its_secret_in_each_overlay(copy: Path, overlay: str) -> None:
+def test_function_has_user_rights_and_secret_in_each_overlay(copy: Path, overlay: str) -> None:
     secrets = copy / "k8s/overlays" / overlay / "secrets"
     load_script(copy / "k8s/credentials.py").write_secrets(secrets)
     definitions = json.loads((secrets / "definitions.json").read_text())

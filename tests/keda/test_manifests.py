@@ -72,7 +72,7 @@ def test_the_schema_refuses_a_wrong_field(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("path", SCALED, ids=lambda path: path.stem)
-def test_each_queue_is_watched_over_amqp_to_wake_and_http_and_its_rate_to_hold(path: Path) -> None:
+def test_each_queue_has_amqp_http_and_rate_triggers(path: Path) -> None:
     triggers = scaled(path).rule.triggers
     for queue in scaled(path).rule.queues:
         kinds = [(t.counts_unacked, t.counts_rate) for t in triggers if t.queue == queue]
@@ -82,7 +82,7 @@ def test_each_queue_is_watched_over_amqp_to_wake_and_http_and_its_rate_to_hold(p
 
 
 @pytest.mark.parametrize("path", SCALED, ids=lambda path: path.stem)
-def test_triggers_use_an_authentication_that_exists_and_hold_no_credential(path: Path) -> None:
+def test_triggers_reference_credentials_not_hold_them(path: Path) -> None:
     known = {d["metadata"]["name"] for _, d in DOCUMENTS if d["kind"] == "TriggerAuthentication"}
     for document in (d for p, d in DOCUMENTS if p == path and d["kind"] == "ScaledObject"):
         for trigger in document["spec"]["triggers"]:
@@ -102,7 +102,7 @@ def test_the_function_drains_exactly_the_queues_that_wake_it(path: Path) -> None
 
 
 @pytest.mark.parametrize("path", SCALED, ids=lambda path: path.stem)
-def test_scale_down_is_one_pod_a_minute_and_outlasts_the_slowest_handler(path: Path) -> None:
+def test_scale_down_is_slow_and_outlasts_handlers(path: Path) -> None:
     workload = scaled(path)
     (policy,) = workload.rule.down.policies
     assert (policy.kind, policy.value, policy.period_s) == ("Pods", 1, 60.0)

@@ -67,7 +67,7 @@ def test_manifest_is_read_as_a_workload(tmp_path: Path) -> None:
     assert rule.up == DEFAULT_UP
 
 
-def test_where_the_manifest_is_silent_kedas_defaults_hold_and_the_slow_one_is_said(tmp_path: Path) -> None:
+def test_keda_defaults_apply_and_slow_ones_are_noted(tmp_path: Path) -> None:
     silent = GOOD
     for line in ("  pollingInterval: 2", "  cooldownPeriod: 20", "  minReplicaCount: 1", "  maxReplicaCount: 4"):
         silent = silent.replace(f"{line}\n", "")
@@ -81,7 +81,7 @@ def test_where_the_manifest_is_silent_kedas_defaults_hold_and_the_slow_one_is_sa
     assert "no scaleDown.stabilizationWindowSeconds" in workload.notes[0]
 
 
-def test_http_without_unacknowledged_counts_waiting_messages_only(tmp_path: Path) -> None:
+def test_http_can_exclude_unacknowledged_messages(tmp_path: Path) -> None:
     text = GOOD.replace("{protocol: http,", '{protocol: http, excludeUnacknowledged: "true",')
     (workload,) = read_manifest(write(tmp_path, text))
     assert not workload.rule.triggers[1].counts_unacked
@@ -117,9 +117,7 @@ def test_http_without_unacknowledged_counts_waiting_messages_only(tmp_path: Path
          '"true"}}\nspec:\n  scale', "annotation autoscaling.keda.sh/paused"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_honoured_is_one_line_with_file_value_and_fix(
-    tmp_path: Path, old: str, new: str, words: str
-) -> None:
+def test_unsupported_manifest_is_refused_in_one_line(tmp_path: Path, old: str, new: str, words: str) -> None:
     assert old in GOOD
     path = write(tmp_path, GOOD.replace(old, new))
     with pytest.raises(ManifestError) as caught:

@@ -12,9 +12,9 @@ import pytest
 
 from functions.broker import connect
 from functions.topology import queues
-from local.fork_server import ForkServer
 from local.manifest import Workload
 from local.pool import Pool
+from local.process.fork_server import ForkServer
 from local.process.output import Output
 from local.rules import Rule, Trigger
 
@@ -39,7 +39,9 @@ async def make_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     # As in the runner's environment.
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "1")
-    fork_server = ForkServer(["onnxruntime"])  # as the detector's module imports it
+    fork_server = ForkServer(
+        ["functions.broker.sqlite", "functions.runtime", "onnxruntime"]
+    )  # as the detector's module imports it
     await fork_server.open()
     pools: list[Pool] = []
 
@@ -91,9 +93,7 @@ async def test_replica_that_ignores_sigterm_is_killed_after_its_grace(make_pool:
     assert "did not stop within its grace period of 0 s: was killed (SIGKILL)" in lines[0]
 
 
-async def test_replica_has_its_manifests_environment_and_may_start_processes(
-    make_pool: MakePool, tmp_path: Path
-) -> None:
+async def test_replica_has_its_manifests_environment(make_pool: MakePool, tmp_path: Path) -> None:
     said = tmp_path / "said"
     code = f"""
 import multiprocessing, os
@@ -122,7 +122,7 @@ np.save(OUT, session.run(None, {wanted.name: picture})[0])
 
 
 async def test_network_infers_after_the_fork_as_it_does_without(make_pool: MakePool, tmp_path: Path) -> None:
-    # `local/preload.py` relies on this: the module is imported before the fork, the session opened after it.
+    # `local/process/preload.py` relies on this: the module is imported before the fork, the session opened after it.
     numpy = pytest.importorskip("numpy")
     pytest.importorskip("onnxruntime")
     data = Path(os.environ.get("BONGSU_DATA", "/nonexistent"))

@@ -109,7 +109,7 @@ def test_unread_queue_decides_nothing() -> None:
     assert desired_replicas(two, {"a": Depth(5, 0)}, 3) == 3
 
 
-def test_a_steady_trickle_holds_though_every_look_finds_the_queue_empty() -> None:
+def test_steady_trickle_keeps_the_function_awake() -> None:
     triggers = (Trigger("q", 10.0), Trigger("q", 100.0, counts_unacked=True, counts_rate=True))
     scaler = Scaler(rule(triggers=triggers))
     scaler.poll(0.0, depth(1), 0)

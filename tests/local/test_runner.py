@@ -66,7 +66,7 @@ def read_until(run: subprocess.Popen[str], text: str) -> str:
     raise AssertionError(f"{text!r} was never said:\n{seen}")
 
 
-async def test_function_goes_from_zero_to_one_to_zero_and_ctrl_c_leaves_nothing(relay: Relay) -> None:
+async def test_function_scales_0_1_0_and_ctrl_c_leaves_nothing(relay: Relay) -> None:
     run = relay.run()
     read_until(run, "asleep until there is work")
     wait_until(lambda: replicas(relay) == 0)
@@ -81,7 +81,7 @@ async def test_function_goes_from_zero_to_one_to_zero_and_ctrl_c_leaves_nothing(
     assert relay.processes() == []
 
 
-async def test_second_run_on_the_same_state_and_a_taken_port_are_refused_in_one_line(relay: Relay) -> None:
+async def test_second_run_and_taken_port_are_refused(relay: Relay) -> None:
     first = relay.run()
     read_until(first, "asleep until there is work")
     second = relay.run()
@@ -118,7 +118,7 @@ def test_what_is_missing_or_wrong_is_one_line_and_status_1(relay: Relay, argumen
     assert words in lines[0]
 
 
-async def test_kill_9_of_the_runner_leaves_no_process_and_the_next_run_finishes_the_work(relay: Relay) -> None:
+async def test_run_after_kill_9_finishes_the_work(relay: Relay) -> None:
     run = relay.run()
     read_until(run, "asleep until there is work")
     ids = await publish(relay, "slow-2")
@@ -166,7 +166,7 @@ async def test_ctrl_c_stops_motion_first_and_lets_work_in_hand_finish(relay: Rel
     assert relay.processes() == []
 
 
-async def test_second_ctrl_c_hurries_and_still_leaves_no_process_and_no_loss(relay: Relay) -> None:
+async def test_second_ctrl_c_hurries_without_loss(relay: Relay) -> None:
     run = relay.run()
     read_until(run, "asleep until there is work")
     ids = await publish(relay, "slow-30")
@@ -184,7 +184,7 @@ async def test_second_ctrl_c_hurries_and_still_leaves_no_process_and_no_loss(rel
     assert await waiting(relay) == len(ids)
 
 
-async def test_function_that_cannot_start_is_reported_and_not_started_in_a_hot_loop(relay: Relay) -> None:
+async def test_failing_function_is_not_restarted_in_a_hot_loop(relay: Relay) -> None:
     relay.add_function("broken", "raise RuntimeError('no such luck')\n", cooldown=60)
     run = relay.run()
     read_until(run, "asleep until there is work")
@@ -210,7 +210,7 @@ async def test_dead_service_is_started_again(relay: Relay) -> None:
     assert relay.processes() == []
 
 
-async def test_dead_fork_server_costs_one_restart_and_leaves_no_replica_behind(relay: Relay) -> None:
+async def test_dead_fork_server_is_restarted_once(relay: Relay) -> None:
     relay.add_function("hospital", cooldown=60)
     run = relay.run()
     read_until(run, "asleep until there is work")
@@ -241,7 +241,7 @@ async def handle(event: Event) -> None:
 """
 
 
-async def test_handler_that_never_ends_is_killed_after_its_grace_and_its_event_is_kept(relay: Relay) -> None:
+async def test_endless_handler_is_killed_and_its_event_kept(relay: Relay) -> None:
     relay.add_function("hospital", STUBBORN, grace=1)
     run = relay.run()
     read_until(run, "asleep until there is work")
@@ -255,7 +255,7 @@ async def test_handler_that_never_ends_is_killed_after_its_grace_and_its_event_i
     assert await waiting(relay) == 1
 
 
-async def test_kill_9_of_the_runner_ends_even_a_handler_that_never_ends(relay: Relay) -> None:
+async def test_killing_the_runner_ends_an_endless_handler(relay: Relay) -> None:
     relay.add_function("hospital", STUBBORN, grace=1)
     run = relay.run()
     read_until(run, "asleep until there is work")
@@ -305,7 +305,7 @@ def test_the_runner_itself_stays_light() -> None:
     assert said == "set()\n"
 
 
-async def test_metrics_of_replicas_that_come_and_go_use_the_same_few_files(relay: Relay) -> None:
+async def test_short_lived_replicas_reuse_metric_files(relay: Relay) -> None:
     run = relay.run()
     read_until(run, "asleep until there is work")
     for count in (1, 2):
@@ -326,7 +326,7 @@ async def test_metrics_of_replicas_that_come_and_go_use_the_same_few_files(relay
     run.communicate(timeout=60)
 
 
-async def test_one_machine_has_no_regions_whatever_its_environment_says(relay: Relay) -> None:
+async def test_one_machine_ignores_regions(relay: Relay) -> None:
     run = relay.run(BONGSU_REGIONS="Seoul", BONGSU_REGION="Seoul")
     read_until(run, "asleep until there is work")
     ours = [process.environ() for process in relay.processes() if process.pid != run.pid]

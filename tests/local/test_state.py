@@ -74,7 +74,7 @@ def test_files_of_somebody_else_keep_their_rights(tmp_path: Path) -> None:
     assert modes == [0o755, 0o755, 0o644, 0o600]
 
 
-def test_counters_of_the_last_run_are_cleared_and_all_else_is_kept(tmp_path: Path) -> None:
+def test_only_counters_of_the_last_run_are_cleared(tmp_path: Path) -> None:
     state, lock = open_state(tmp_path)
     (state.prometheus / "counter_map.0.db").touch()
     state.status_file.write_text("{}")
@@ -108,7 +108,7 @@ def test_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
         open_state(tmp_path / "state")
 
 
-def test_ends_in_a_row_wait_longer_up_to_a_minute_and_a_long_life_forgives() -> None:
+def test_restarts_back_off_up_to_a_minute() -> None:
     backoff = Backoff()
     assert [backoff.failed(0.1) for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert backoff.failed(31.0) == 0

@@ -102,7 +102,7 @@ def test_torch_agrees_with_onnxruntime(pictures: list[Image]) -> None:
 
 
 @pytest.mark.torch
-def test_torch_keeps_nothing_of_a_picture_that_another_thread_would_take() -> None:
+def test_torch_shares_no_picture_between_threads() -> None:
     pytest.importorskip("ultralytics")
     network = open_backend(STATE, "cpu", threads=1, lanes=2)
     head = network._network._network.model[-1]  # type: ignore[attr-defined]
@@ -300,9 +300,7 @@ def test_a_network_that_answers_nan_finds_nothing(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("side", range(4))
-def test_a_box_of_which_one_side_is_nan_is_none_and_the_others_stay(
-    monkeypatch: pytest.MonkeyPatch, pictures: list[Image], side: int
-) -> None:
+def test_box_with_nan_side_is_discarded(monkeypatch: pytest.MonkeyPatch, pictures: list[Image], side: int) -> None:
     network = Network(HAZARD, threads=1)
     expected = network.detect(pictures[:4])
     infer = network._backend.infer

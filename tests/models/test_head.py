@@ -26,7 +26,7 @@ def test_a_likely_place_becomes_one_box_of_its_own_grid() -> None:
     assert which.tolist() == [1]
 
 
-def test_only_the_classes_that_count_and_reach_the_confidence_are_read() -> None:
+def test_only_wanted_confident_classes_are_read() -> None:
     sides, classes = silence()
     classes[1, 3] = 5.0
     classes[0, 4] = np.log(0.25 / 0.75) - 0.01

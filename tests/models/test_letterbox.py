@@ -18,9 +18,7 @@ from models.letterbox import fit, letterbox
         ((1, 1), (320, 320)),
     ],
 )
-def test_a_picture_is_seen_with_as_little_grey_as_its_shape_allows(
-    shape: tuple[int, int], seen: tuple[int, int]
-) -> None:
+def test_letterbox_has_the_least_padding(shape: tuple[int, int], seen: tuple[int, int]) -> None:
     place = fit(shape, 320)
     assert (place.seen_height, place.seen_width) == seen
     assert (place.height, place.width) == pytest.approx(

@@ -31,7 +31,7 @@ def test_recording_one_file_keeps_the_others(tmp_path: Path) -> None:
     assert read_verified(tmp_path / "b.pt") == b"b.pt"
 
 
-def test_a_file_that_nobody_recorded_is_refused_even_under_a_known_name(tmp_path: Path) -> None:
+def test_unrecorded_file_is_refused_under_a_known_name(tmp_path: Path) -> None:
     path = tmp_path / "hazard4_320.onnx"
     path.write_bytes(b"from somewhere")
     with pytest.raises(ModelError, match="record it with"):

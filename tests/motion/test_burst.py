@@ -31,7 +31,7 @@ def take_all(pace: BurstPace, seconds: float, fps: int = 25) -> list[float]:
     return taken
 
 
-def test_a_burst_begins_with_the_frame_that_moved_and_goes_on_at_its_spacing() -> None:
+def test_burst_starts_at_the_motion_and_keeps_its_spacing() -> None:
     taken = take_all(BurstPace(Burst(frames=4, spacing_s=0.25)), 1.5)
     assert np.allclose(taken, [0, 0.24, 0.48, 0.76], atol=0.03)
 
@@ -119,7 +119,7 @@ def test_where_nothing_moves_nothing_is_taken() -> None:
     assert watch_crossing(camera(), moves_s=99)[1] == []
 
 
-def test_a_camera_lost_within_a_burst_gives_what_it_has_if_that_can_be_confirmed() -> None:
+def test_lost_camera_publishes_a_burst_that_can_be_confirmed() -> None:
     slow = camera(burst=Burst(frames=8, spacing_s=0.25))
     watch, taken = watch_crossing(slow, seconds=3.3)
     assert taken == []

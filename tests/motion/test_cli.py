@@ -21,7 +21,7 @@ def write(folder: Path, **urls: str) -> Path:
     return path
 
 
-def test_good_cameras_are_listed_with_what_they_are_and_a_picture(
+def test_good_cameras_are_listed_with_a_picture(
     tmp_path: Path, draw_clip: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(tmp_path, gate=str(draw_clip(size=(640, 384), fps=10)))
@@ -47,7 +47,7 @@ def test_a_file_with_a_colon_in_its_name_is_read(
     assert "gate    h264" in capsys.readouterr().out
 
 
-def test_a_failed_camera_is_told_with_its_reason_and_without_its_url(
+def test_failed_camera_reports_reason_without_url(
     tmp_path: Path, draw_clip: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(tmp_path, good=str(draw_clip()), bad="rtsp://admin:hunter2@127.0.0.1:1/x", none="none.mp4")
@@ -60,7 +60,7 @@ def test_a_failed_camera_is_told_with_its_reason_and_without_its_url(
     assert "3 cameras, 2 failed" in out
 
 
-def test_a_camera_that_does_not_answer_delays_nobody_beyond_the_limit(tmp_path: Path, draw_clip: Any) -> None:
+def test_silent_camera_delays_nobody_beyond_the_limit(tmp_path: Path, draw_clip: Any) -> None:
     path = write(tmp_path, good=str(draw_clip()), stuck="stuck.mp4")
 
     def slow(url: str, max_latency_s: float) -> Probe:

@@ -45,7 +45,7 @@ def test_the_example_is_correct(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cameras[1].burst.frames == 4
 
 
-def test_the_defaults_of_the_example_are_the_defaults_of_the_code(tmp_path: Path) -> None:
+def test_example_defaults_match_the_code(tmp_path: Path) -> None:
     stated = yaml.safe_load((ROOT / "cameras.example.yaml").read_text(encoding="utf-8"))["defaults"]
     bare = load_cameras(write(tmp_path, {"cameras": [camera()]}))
     assert load_cameras(write(tmp_path, {"cameras": [camera()], "defaults": stated})) == bare
@@ -62,7 +62,7 @@ def test_a_url_is_not_shown_where_a_camera_is_printed(tmp_path: Path) -> None:
     assert "hunter2" not in f"{cameras!r} {cameras} {cameras.model_dump_json()}"
 
 
-def test_defaults_hold_for_what_a_camera_leaves_out_and_merge_by_key(tmp_path: Path) -> None:
+def test_defaults_merge_by_key(tmp_path: Path) -> None:
     defaults = {"sensitivity": "low", "burst": {"frames": 6, "interval_s": 9}, "thresholds": {"gun": 0.9}}
     entries = [camera(id="a"), camera(id="b", sensitivity=1, burst={"frames": 2}, thresholds={"fire": 0.5})]
     a, b = load_cameras(write(tmp_path, {"defaults": defaults, "cameras": entries})).cameras
@@ -143,9 +143,7 @@ def test_the_environment_names_the_file(monkeypatch: pytest.MonkeyPatch) -> None
         ({"sensitivity": SECRET}, "got 'rtsp://…'"),
     ],
 )
-def test_a_wrong_camera_is_refused_in_one_line_that_says_how_to_mend_it(
-    tmp_path: Path, changes: dict[str, Any], told: str
-) -> None:
+def test_wrong_camera_is_refused_in_one_line(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
     assert told in refusal(tmp_path, {"cameras": [camera(**changes)]})
 
 
@@ -176,7 +174,7 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, document: Any, told
     assert told in refusal(tmp_path, document)
 
 
-def test_a_file_that_is_not_there_or_not_text_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_missing_or_binary_file_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such file: copy cameras\.example\.yaml"):
         load_cameras(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="cannot be read"):

@@ -88,7 +88,7 @@ def test_a_quiet_camera_is_decoded_at_its_key_frames_only(write: Write) -> None:
     assert len(set(watched.decoded)) == len(watched.decoded), "and nothing is decoded twice"
 
 
-def test_a_burst_begins_where_the_motion_did_though_nothing_was_decoded_then(write: Write) -> None:
+def test_burst_begins_with_the_motion_even_if_undecoded(write: Write) -> None:
     for gop in (10, 35):
         watched = Watched(write(f"gop-{gop}.mp4", gop=gop))
         moving = [burst for burst in watched.bursts if not burst.is_scene]

@@ -57,7 +57,7 @@ def test_a_quiet_noisy_scene_is_quiet() -> None:
     assert not any(camera.watch(street(), 20))
 
 
-def test_nothing_is_reported_while_calibrating_and_soon_after_it_sees() -> None:
+def test_gate_reports_nothing_while_calibrating() -> None:
     camera = Camera()
     camera.see(street())
     assert camera.gate.is_calibrating
@@ -109,7 +109,7 @@ def test_a_sensitive_gate_sees_what_a_dull_one_does_not() -> None:
     assert found == {0.0: False, 1.0: True}
 
 
-def test_a_sudden_change_of_light_is_not_motion_and_the_gate_sees_again_after_it() -> None:
+def test_light_change_is_not_motion() -> None:
     camera = Camera()
     camera.watch(street(), 6)
     assert not any(camera.watch(street() * 0.45 + 20, 4))
@@ -122,7 +122,7 @@ def test_light_that_fades_is_not_motion() -> None:
     assert not any(camera.see(street() * (1 - 0.006 * i)) for i in range(75))
 
 
-def test_a_picture_inverted_as_by_infrared_switching_is_not_motion() -> None:
+def test_inverted_picture_is_not_motion() -> None:
     camera = Camera()
     camera.watch(street(), 6)
     assert not any(camera.watch(255 - street(), 4))
@@ -149,7 +149,7 @@ def clock(scene: NDArray[np.float64], second: int) -> NDArray[np.float64]:
     return drawn
 
 
-def test_a_ticking_clock_is_learned_and_motion_beside_it_still_seen() -> None:
+def test_clock_overlay_is_learned_and_motion_beside_it_seen() -> None:
     camera = Camera()
     seen = [bool(camera.see(clock(street(), int(i * LOOK_S)))) for i in range(300)]
     assert sum(seen[200:]) == 0
@@ -212,7 +212,7 @@ def test_a_far_person_at_night_is_seen(contrast: float, noise: float) -> None:
     assert not any(moved for at_s, moved in seen.items() if at_s > QUIET_S + PERSON_S + 2)
 
 
-def test_a_glance_suspects_what_differs_and_not_noise_or_a_known_clock() -> None:
+def test_glance_ignores_noise_and_known_clock() -> None:
     camera = Camera()
     for i in range(150):
         camera.see(clock(street(), int(i * LOOK_S)))

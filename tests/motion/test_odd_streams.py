@@ -58,7 +58,7 @@ def see() -> Iterator[Callable[[str], Seen]]:
 
 
 def player(frames: list[list[bytes]], first: int = 0) -> Callable[[Viewer], None]:
-    """Plays the frames for ever, from this one on, 50 of them a second with times of 25."""
+    """Plays the frames in a loop, from this one on, 50 of them a second with times of 25."""
 
     def play(viewer: Viewer) -> None:
         i = first
@@ -69,7 +69,7 @@ def player(frames: list[list[bytes]], first: int = 0) -> Callable[[Viewer], None
     return play
 
 
-def test_a_camera_without_parameter_sets_joined_after_a_key_frame_is_waited_for(see: Callable[[str], Seen]) -> None:
+def test_camera_without_parameter_sets_is_waited_for(see: Callable[[str], Seen]) -> None:
     frames = encoded(180, key_every=180)
     with RtspCamera(frames, player(frames, first=20), has_sets=False) as camera:
         seen = see(camera.url)
@@ -150,9 +150,7 @@ def test_a_clip_of_a_telephone_held_upright_is_turned(tmp_path: Path) -> None:
     assert image[:, :30].mean() > 200 > image[:, -100:].mean(), "a quarter turn anticlockwise: the top is on the left"
 
 
-def test_a_recording_with_a_gap_in_its_times_plays_on_at_its_own_speed(
-    tmp_path: Path, see: Callable[[str], Seen]
-) -> None:
+def test_recording_with_a_time_gap_keeps_its_speed(tmp_path: Path, see: Callable[[str], Seen]) -> None:
     seen = see(str(write(tmp_path / "gap.mkv", [*range(10), *range(6000, 6015)])))
     until(lambda: len(seen.pictures) >= 25)
     assert seen.pictures[24].at_s - seen.pictures[0].at_s < 6
@@ -196,7 +194,7 @@ def test_a_cover_picture_before_the_video_is_passed_over(tmp_path: Path) -> None
 
 
 def cover_first(data: bytes) -> bytes:
-    """The same MP4 with what is said of the user (the cover) before the tracks, as some cameras write it."""
+    """The same MP4 with the user data (the cover) before the tracks, as some cameras write it."""
 
     def boxes(start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
         while start < end:
@@ -219,7 +217,7 @@ def looks(noise: float, clock: bool, seconds: int = 200) -> Iterator[tuple[Any, 
         yield np.clip(shown, 0, 255).astype(np.uint8), float(i)
 
 
-def test_a_picture_that_stands_still_is_frozen_and_a_quiet_scene_is_not() -> None:
+def test_frozen_picture_is_told_from_a_quiet_scene() -> None:
     for noise, clock, is_frozen in ((0.0, False, True), (0.0, True, True), (1.0, False, False)):
         watch = FrozenPicture(after_s=120)
         found = [watch.see(luma, at_s) for luma, at_s in looks(noise, clock)]

@@ -84,7 +84,7 @@ def test_patches_are_connected_components(shape: tuple[int, int]) -> None:
         [(4, 4), (30, 4), (17, 10), (30, 20), (4, 20)],  # not convex
     ],
 )
-def test_a_filled_polygon_is_within_its_corners_and_at_most_a_pixel_off(corners: list[tuple[int, int]]) -> None:
+def test_filled_polygon_is_a_pixel_off_at_most(corners: list[tuple[int, int]]) -> None:
     picture = np.zeros((24, 37), np.uint8)
     cv2.fillPoly(picture, [np.array(corners, np.int32)], 1)
     found = pixels.filled((24, 37), corners)

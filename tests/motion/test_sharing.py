@@ -32,7 +32,7 @@ def test_a_node_that_is_alive_reads_its_own_cameras_and_no_other() -> None:
         assert mine(SEOUL, name, nodes("edge-1", "edge-2", "edge-3")) == own
 
 
-def test_the_cameras_of_a_node_that_is_away_are_divided_among_those_of_its_region() -> None:
+def test_away_nodes_cameras_are_shared_in_its_region() -> None:
     live = nodes("edge-2", "edge-3", "edge-9")
     cameras = SEOUL + INCHEON
     taken = {name: mine(cameras, name, live) for name in ("edge-2", "edge-3", "edge-9")}
@@ -41,7 +41,7 @@ def test_the_cameras_of_a_node_that_is_away_are_divided_among_those_of_its_regio
     assert not taken["edge-2"] & taken["edge-3"]
 
 
-def test_where_a_whole_region_is_away_its_cameras_are_unread_and_one_node_tells_so() -> None:
+def test_region_wholly_away_is_reported_by_one_node() -> None:
     live = nodes("edge-1", "edge-2")
     shares = [share(SEOUL + INCHEON, name, live, ()) for name in ("edge-1", "edge-2")]
     assert all([c.id for c in found.unread] == ["bridge-1"] for found in shares)
@@ -60,7 +60,7 @@ def test_cameras_and_nodes_without_a_region_stand_together() -> None:
     assert mine(cameras, "spare", nodes("spare")) == {"a", "b"}
 
 
-def test_a_camera_for_any_is_read_by_exactly_one_of_its_region_or_else_of_all() -> None:
+def test_camera_for_any_has_one_reader_in_its_region() -> None:
     cameras = [camera("x"), *SEOUL, *INCHEON]
     live = nodes("edge-1", "edge-2", "edge-9")
     readers = [node.name for node in live if "x" in mine(cameras, node.name, live)]
@@ -69,7 +69,7 @@ def test_a_camera_for_any_is_read_by_exactly_one_of_its_region_or_else_of_all() 
     assert "x" in mine(cameras, "edge-9", nodes("edge-9"))
 
 
-def test_a_camera_is_kept_until_the_node_it_goes_back_to_has_settled() -> None:
+def test_camera_is_kept_until_its_node_has_settled() -> None:
     back = [Node("edge-1", is_settled=False), Node("edge-2")]
     cameras = [camera("a", "edge-1"), camera("b", "edge-2")]
     assert mine(cameras, "edge-1", back) == {"a"}
@@ -78,7 +78,7 @@ def test_a_camera_is_kept_until_the_node_it_goes_back_to_has_settled() -> None:
     assert mine(cameras, "edge-2", nodes("edge-1", "edge-2"), reading=["a", "b"]) == {"b"}
 
 
-def test_a_node_that_has_just_started_takes_over_nobodys_cameras_but_reads_those_for_any() -> None:
+def test_new_node_takes_over_only_cameras_for_any() -> None:
     new = Node("edge-1", is_settled=False)
     cameras = [camera("a", "edge-1"), camera("b", "edge-2"), camera("x")]
     assert mine(cameras, "edge-1", [new]) == {"a", "x"}
@@ -96,9 +96,7 @@ names = st.sampled_from([f"edge-{i}" for i in range(8)])
     homes=st.lists(st.one_of(names, st.just("any")), min_size=1, max_size=12),
     data=st.data(),
 )
-def test_whoever_is_alive_each_camera_has_one_reader_or_is_told_of_once(
-    live: set[str], homes: list[str], data: st.DataObject
-) -> None:
+def test_each_camera_has_one_reader_or_is_reported_once(live: set[str], homes: list[str], data: st.DataObject) -> None:
     regions = data.draw(st.lists(st.sampled_from(["", "Seoul", "Incheon"]), min_size=len(homes), max_size=len(homes)))
     cameras = [camera(f"c{i}", home, region) for i, (home, region) in enumerate(zip(homes, regions, strict=True))]
     shares = [share(cameras, name, nodes(*sorted(live)), ()) for name in live]

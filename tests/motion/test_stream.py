@@ -140,7 +140,7 @@ def test_a_dead_camera_is_told_once_and_tried_again(
     assert stream_module.CAMERA_UP.labels("cam")._value.get() == 1
 
 
-def test_a_picture_that_changes_its_size_is_told_and_opened_again(draw_clip: Any, start: Streams) -> None:
+def test_changed_frame_size_reopens_the_camera(draw_clip: Any, start: Streams) -> None:
     small, large = draw_clip("a.h264", seconds=0.5), draw_clip("b.h264", seconds=0.5, size=(640, 384))
     mixed = small.with_name("mixed.h264")
     mixed.write_bytes(small.read_bytes() + large.read_bytes())
@@ -149,7 +149,7 @@ def test_a_picture_that_changes_its_size_is_told_and_opened_again(draw_clip: Any
     assert seen.states[:3] == [LIVE, "lost: the picture changed from 320x192 to 640x384", LIVE]
 
 
-def test_the_pause_between_tries_doubles_is_jittered_and_has_a_cap() -> None:
+def test_backoff_doubles_with_jitter_up_to_a_cap() -> None:
     pauses = [[backoff_s(attempt) for _ in range(200)] for attempt in range(12)]
     assert all(0.25 <= pause <= 0.5 for pause in pauses[0])
     assert all(2 <= pause <= 4 for pause in pauses[3])
@@ -167,9 +167,7 @@ def test_no_way_to_fall_silent_goes_unnoticed_for_ten_seconds() -> None:
     assert max(limits_s) < 10
 
 
-def test_a_server_that_accepts_and_says_nothing_is_lost_and_does_not_hold_up_the_end(
-    start: Streams, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_silent_server_is_lost_and_does_not_delay_the_end(start: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening_module, "OPEN_TIMEOUT_S", 1.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         stream, seen = start(f"rtsp://user:hunter2@127.0.0.1:{silent.getsockname()[1]}/x")
@@ -205,9 +203,7 @@ def test_a_thread_that_hangs_is_replaced_and_not_heard_again(
     assert seen.states == ["lost: nothing came for 0.3 s", LIVE]
 
 
-def test_threads_that_hang_are_few_and_the_last_goes_on_when_it_is_let_go(
-    draw_clip: Any, start: Streams, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hung_threads_are_bounded(draw_clip: Any, start: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
     hang, opened = threading.Event(), stream_module.opened
 
     def hanging(url: str) -> Any:
@@ -227,7 +223,7 @@ def test_threads_that_hang_are_few_and_the_last_goes_on_when_it_is_let_go(
     until(lambda: readers(stream) == 1)
 
 
-def test_rtsp_is_read_lost_when_its_server_dies_and_live_again_after_it_while_a_neighbour_goes_on(
+def test_rtsp_camera_recovers_beside_a_live_neighbour(
     draw_clip: Any, rtsp_server: Any, start: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream_module, "_BACKOFF_CAP_S", 0.5)
@@ -284,9 +280,7 @@ def readers(stream: Stream) -> int:
     return len(stream._readers())
 
 
-def test_a_camera_that_sends_no_whole_picture_is_lost_and_its_connection_closed(
-    start: Streams, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_camera_without_keyframes_is_lost_and_closed(start: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_module, "_KEY_FRAME_S", 0.5)
     monkeypatch.setattr(stream_module, "_BACKOFF_CAP_S", 0.1)
     with camera_without_whole_pictures() as camera:
@@ -297,7 +291,7 @@ def test_a_camera_that_sends_no_whole_picture_is_lost_and_its_connection_closed(
         assert readers(stream) == 1
 
 
-def test_a_camera_that_sends_no_whole_picture_is_let_go_when_it_is_stopped(start: Streams) -> None:
+def test_camera_without_keyframes_can_be_stopped(start: Streams) -> None:
     with camera_without_whole_pictures() as camera:
         stream, _ = start(camera.url)
         until(lambda: bool(camera.viewers))
@@ -316,7 +310,7 @@ class Shown:
         self.time = pts_s
 
 
-def test_decoding_that_falls_behind_goes_on_with_key_frames_only_until_it_has_caught_up() -> None:
+def test_lagging_decoder_skips_to_keyframes() -> None:
     codec = Codec()
     clock = clock_module.LiveClock(codec)
     # Half as fast as the camera for 4 s, then key frames only, ten times as fast.
@@ -342,7 +336,7 @@ def shown(pts_s: Callable[[int], float], at_s: Callable[[int], float], *, key_ev
     ]
 
 
-def test_after_a_pause_of_the_network_nothing_but_what_is_old_is_left_out() -> None:
+def test_network_pause_skips_only_stale_frames() -> None:
     # Frames from 500 on come in a bunch when the pause of 1.5 s is over; the next whole picture is 10 s away.
     due = shown(lambda i: i * 0.04, lambda i: max(i * 0.04, 19 + i * 0.005 if i >= 500 else 0.0), key_every=750)
     assert all(due[:500])
@@ -356,7 +350,7 @@ def test_a_camera_whose_clock_is_slow_is_left_out_less_and_less() -> None:
     assert sum(due[1250:]) > sum(due[:1250])
 
 
-def test_what_came_while_the_process_stood_still_is_passed_to_the_end() -> None:
+def test_events_during_a_suspend_are_delivered() -> None:
     codec = Codec()
     clock = clock_module.LiveClock(codec)
     stopped_s = 4.5
@@ -389,7 +383,7 @@ def test_a_stream_too_slow_for_a_burst_is_told() -> None:
             clock.require_pace(100 + i * 3.0)
 
 
-def test_luma_is_every_nth_pixel_of_the_brightness_and_about_320_wide() -> None:
+def test_luma_is_subsampled_to_about_320_wide() -> None:
     for width, height in ((1280, 720), (1920, 1080), (640, 360), (320, 180), (416, 416), (3840, 2160)):
         image = np.zeros((height, width, 3), np.uint8)
         image[:, width // 2 :] = 255
@@ -402,7 +396,7 @@ def test_luma_is_every_nth_pixel_of_the_brightness_and_about_320_wide() -> None:
             assert luma[:, luma.shape[1] // 2 + 2 :].min() > 200
 
 
-def test_a_wide_picture_becomes_a_jpeg_of_the_asked_width_and_a_small_one_keeps_its_size() -> None:
+def test_jpeg_has_the_asked_width_and_is_never_enlarged() -> None:
     frame = av.VideoFrame.from_ndarray(np.full((720, 1280, 3), 90, np.uint8), format="bgr24")
     picture = Picture(frame, utc_now(), 0.0)
     for width, meant in ((640, (360, 640, 3)), (1920, (720, 1280, 3))):

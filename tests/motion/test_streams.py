@@ -60,9 +60,7 @@ def width_of(burst: CapturedBurst) -> int:
     return int(image.shape[1])
 
 
-def test_motion_is_looked_for_in_the_sub_stream_and_the_pictures_are_of_the_main_one(
-    draw_clip: Any, watch: Callable[..., Watched]
-) -> None:
+def test_sub_stream_is_watched_and_main_stream_sent(draw_clip: Any, watch: Callable[..., Watched]) -> None:
     small = draw_clip("small.mp4", seconds=8, moves_s=3)
     large = draw_clip("large.mp4", seconds=8, moves_s=3, size=(640, 384))
     watched = watch(str(large), detect_url=SecretStr(str(small)))
@@ -71,9 +69,7 @@ def test_motion_is_looked_for_in_the_sub_stream_and_the_pictures_are_of_the_main
     assert watched.states == [LIVE]
 
 
-def test_without_its_main_stream_a_camera_is_lost_and_the_small_pictures_are_sent(
-    draw_clip: Any, watch: Callable[..., Watched]
-) -> None:
+def test_lost_main_stream_sends_sub_stream_pictures(draw_clip: Any, watch: Callable[..., Watched]) -> None:
     watched = watch("none.mp4", detect_url=SecretStr(str(draw_clip("small.mp4", seconds=8, moves_s=3))))
     watched.until(lambda: bool(watched.bursts))
     assert width_of(watched.bursts[0]) == 320

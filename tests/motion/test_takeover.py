@@ -92,9 +92,7 @@ async def told(broker: MemoryBroker, wanted: dict[str, str]) -> None:
             await delivery.ack()
 
 
-async def test_cameras_change_hands_when_a_node_goes_and_when_it_is_back(
-    server: LeaseServer, tmp_path: Path, draw_clip: Any
-) -> None:
+async def test_cameras_move_when_a_node_goes_and_returns(server: LeaseServer, tmp_path: Path, draw_clip: Any) -> None:
     cameras = write(tmp_path / "cameras.yaml", draw_clip(), a="edge-1", b="edge-2", c="edge-1", far="edge-9")
     site = Site(server, tmp_path, cameras)
     await site.broker.declare(queues(["camera.map"]))
@@ -125,9 +123,7 @@ async def test_a_camera_for_any_has_one_reader(server: LeaseServer, tmp_path: Pa
         await until(lambda: reads(one) | reads(two) == set("abxyz") and not reads(one) & reads(two))
 
 
-async def test_without_an_answer_at_start_a_node_reads_its_own_and_stays_as_it_is_when_one_stops(
-    server: LeaseServer, tmp_path: Path, draw_clip: Any
-) -> None:
+async def test_node_without_leases_reads_its_own_cameras(server: LeaseServer, tmp_path: Path, draw_clip: Any) -> None:
     clip = draw_clip()
     path = write(tmp_path / "cameras.yaml", clip, a="edge-1", b="edge-2", x="any")
     site = Site(server, tmp_path, path)
@@ -176,9 +172,7 @@ class Process:
 
 
 @pytest.mark.slow
-async def test_a_killed_process_is_replaced_by_its_neighbour_and_given_its_camera_back(
-    server: LeaseServer, tmp_path: Path, draw_clip: Any
-) -> None:
+async def test_killed_process_gets_its_camera_back(server: LeaseServer, tmp_path: Path, draw_clip: Any) -> None:
     lease_s = 4
     cameras = write(tmp_path / "cameras.yaml", draw_clip(), a="edge-1", b="edge-2")
     broker = await connect(f"sqlite:///{tmp_path}/broker.db")

@@ -11,7 +11,7 @@ from functions.cli import run_command
 from motion import tune
 
 
-def test_what_passed_the_gate_and_what_did_not_is_listed_with_pictures(
+def test_tuning_lists_passed_and_refused_motion_with_pictures(
     tmp_path: Path, draw_clip: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clip, strip = draw_clip(seconds=5, moves_s=3), tmp_path / "strip.jpg"

@@ -101,9 +101,7 @@ async def events(broker: Broker, queue: str, least: int, within_s: float = 10.0)
     return found
 
 
-async def test_motion_at_a_camera_becomes_events_with_all_that_later_stages_need(
-    tmp_path: Path, draw_clip: Any
-) -> None:
+async def test_motion_event_has_what_later_stages_need(tmp_path: Path, draw_clip: Any) -> None:
     clip = draw_clip(seconds=8, moves_s=2)
     path = write(tmp_path / "cameras.yaml", entry("gate-1", clip, thresholds={"fire": 0.7}))
     broker = MemoryBroker()
@@ -122,9 +120,7 @@ async def test_motion_at_a_camera_becomes_events_with_all_that_later_stages_need
     assert 0.4 < (second.captured_at - first.captured_at).total_seconds() < 2
 
 
-async def test_each_camera_tells_its_state_at_start_and_a_bad_one_does_not_disturb_the_good(
-    tmp_path: Path, draw_clip: Any
-) -> None:
+async def test_bad_camera_does_not_disturb_the_good_one(tmp_path: Path, draw_clip: Any) -> None:
     path = write(
         tmp_path / "cameras.yaml",
         entry("good", draw_clip()),
@@ -140,7 +136,7 @@ async def test_each_camera_tells_its_state_at_start_and_a_bad_one_does_not_distu
     assert (await broker.depth("motion")).ready == 0
 
 
-async def test_a_changed_file_starts_stops_and_restarts_only_what_changed(tmp_path: Path, draw_clip: Any) -> None:
+async def test_changed_file_restarts_only_what_changed(tmp_path: Path, draw_clip: Any) -> None:
     clip = draw_clip()
     path = write(tmp_path / "cameras.yaml", entry("kept", clip), entry("changed", clip), entry("removed", clip))
     broker = MemoryBroker()
@@ -161,9 +157,7 @@ async def test_a_changed_file_starts_stops_and_restarts_only_what_changed(tmp_pa
 
 
 @pytest.mark.parametrize("end", ["stopped", "removed", "changed"])
-async def test_what_there_is_of_a_burst_goes_out_when_its_camera_is_no_longer_read(
-    tmp_path: Path, draw_clip: Any, end: str
-) -> None:
+async def test_burst_goes_out_when_its_camera_is_removed(tmp_path: Path, draw_clip: Any, end: str) -> None:
     moving = entry("gate-1", draw_clip(seconds=20, moves_s=1.5), burst={"frames": 16, "spacing_s": 0.5})
     other = entry("gate-2", "none.mp4")
     path = write(tmp_path / "cameras.yaml", moving, other)
@@ -184,7 +178,7 @@ async def test_what_there_is_of_a_burst_goes_out_when_its_camera_is_no_longer_re
     assert 2 <= len(found.frames) < 16
 
 
-async def test_a_broken_new_file_is_told_in_one_line_and_the_old_one_stays_in_force(
+async def test_broken_new_file_keeps_the_old_one_in_force(
     tmp_path: Path, draw_clip: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clip = draw_clip()
@@ -223,9 +217,7 @@ async def test_an_unusable_file_is_refused_at_start(tmp_path: Path) -> None:
         Worker(tmp_path / "none.yaml", always(MemoryBroker()))
 
 
-async def test_a_broker_that_is_away_stops_no_camera_and_gets_what_is_fresh_when_it_is_back(
-    tmp_path: Path, draw_clip: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_broker_outage_stops_no_camera(tmp_path: Path, draw_clip: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox_module, "_PAUSE_CAP_S", 0.5)
     path = write(tmp_path / "cameras.yaml", entry("gate-1", draw_clip(seconds=8, moves_s=1.5)))
     broker = FlakyBroker()
@@ -252,9 +244,7 @@ def taken(path: Path, age_s: float = 0.0, size: int = 2) -> CapturedBurst:
     return CapturedBurst(camera, at, (Frame(b"\xff\xd8".ljust(size, b"\0"), at),))
 
 
-async def test_waiting_bursts_go_out_newest_first_stale_ones_never_and_only_so_many_are_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_waiting_bursts_go_newest_first_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox_module, "_MOST_BURSTS", 3)
     path = write(tmp_path / "cameras.yaml", entry("gate-1", "clip.mp4"))
     broker = MemoryBroker()
@@ -328,9 +318,7 @@ async def test_a_burst_that_fails_holds_up_no_other(tmp_path: Path) -> None:
     assert [event.camera for event in await events(broker, "motion", 1)] == ["well"]
 
 
-async def test_a_burst_too_large_for_the_broker_is_lost_and_told_and_no_other(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_only_the_oversized_burst_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "cameras.yaml", entry("wide", "a.mp4"))
     broker = IllBroker("wide", TooLarge("takes no message of 17000348 bytes"))
     outbox = Outbox(always(broker), Spool(tmp_path / "buffer", max_bytes=1_000_000, max_age_s=600))
@@ -344,9 +332,7 @@ async def test_a_burst_too_large_for_the_broker_is_lost_and_told_and_no_other(
     assert "takes no message of 17000348 bytes: lower this camera's jpeg.width" in told
 
 
-async def test_with_a_buffer_no_burst_is_lost_and_what_is_late_follows_in_order_flagged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_buffered_bursts_follow_in_order_marked_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox_module, "_LATE_PAUSE_S", 0.05)
     path = write(tmp_path / "cameras.yaml", entry("gate-1", "clip.mp4"))
     broker = FlakyBroker()
@@ -400,7 +386,7 @@ def start_process(folder: Path, **environment: str) -> subprocess.Popen[str]:
     )
 
 
-async def test_the_process_publishes_and_ends_on_sigterm_even_if_a_camera_hangs(tmp_path: Path, draw_clip: Any) -> None:
+async def test_process_ends_on_sigterm_with_a_hung_camera(tmp_path: Path, draw_clip: Any) -> None:
     fifo = tmp_path / "hangs.mp4"
     os.mkfifo(fifo)  # opening it blocks for ever, and no timeout of FFmpeg's ends that
     clip = draw_clip(seconds=6, moves_s=1.5)

@@ -126,7 +126,7 @@ async def test_alert_without_a_picture_is_posted(pair, store, snapshots, caption
     assert len(double.posts) == 1 and not double.posts[0].get("media") and not double.posts[0].get("snapshot")
 
 
-async def test_incident_of_the_same_number_in_another_database_is_another_alert(pair, tmp_path, snapshots, captioned):
+async def test_same_incident_number_elsewhere_is_another_alert(pair, tmp_path, snapshots, captioned):
     channel, double = pair
     # Two installations with one account or receiver, or one before and after its database was read back.
     for number, words in enumerate(("Fire at Sinchon Market. 14:03 UTC.", "Fire at Mapo Bridge. 09:12 UTC.")):
@@ -139,7 +139,7 @@ async def test_incident_of_the_same_number_in_another_database_is_another_alert(
     assert len(double.posts) == 2
 
 
-async def test_map_of_the_place_is_the_second_picture_with_words_of_its_own(pair, store, snapshots, captioned, street):
+async def test_location_map_is_the_second_picture(pair, store, snapshots, captioned, street):
     channel, double = pair
     drawn = draw_location(captioned().place, None).jpeg
     await post(captioned(location=drawn), PosterResources(store, snapshots, (channel,)))
@@ -179,9 +179,7 @@ async def test_failure_in_mid_post_ends_in_one_post(pair, store, snapshots, capt
 
 
 @pytest.mark.parametrize("refusal", ["rate limit", "away", "told to wait"])
-async def test_post_that_may_be_out_keeps_its_words_when_a_later_attempt_is_refused(
-    pair, desk_of, captioned, monkeypatch, refusal
-):
+async def test_retried_post_keeps_its_words(pair, desk_of, captioned, monkeypatch, refusal):
     channel, double = pair
     desk = desk_of(channel)
     store = desk.store
@@ -217,9 +215,7 @@ async def test_page_of_a_proxy_is_no_post(session, x_server, mastodon_server, ca
             await channel.post(await _incident(captioned), Caption(en="Fire.", ko=""), None, "key")
 
 
-async def test_crash_between_post_and_confirmation_leaves_one_post_even_for_another_event(
-    pair, store, snapshots, captioned, monkeypatch
-):
+async def test_crash_after_post_leaves_one_post_for_other_events(pair, store, snapshots, captioned, monkeypatch):
     channel, double = pair
     desk = PosterResources(store, snapshots, (channel,))
     with monkeypatch.context() as patch:
@@ -239,7 +235,7 @@ async def test_crash_between_post_and_confirmation_leaves_one_post_even_for_anot
     assert kept.text.en == "Fire at Sinchon Market."
 
 
-async def test_refusal_is_no_post_gives_the_claim_back_and_tells_no_secret(session, store, snapshots, captioned, pair):
+async def test_refusal_releases_the_claim_and_leaks_no_secret(session, store, snapshots, captioned, pair):
     channel, double = pair
     double.faults = [(401, {})]
     with capture_logs() as logs, pytest.raises(Retry, match="401 as told") as retry:
@@ -300,7 +296,7 @@ async def test_last_allowed_post_blocks_the_next_before_it_is_refused(name, sess
         assert error.value.after_s > 800 and double.requests == 2
 
 
-async def test_server_that_is_away_is_no_post_and_is_asked_ever_less_often(pair, captioned, monkeypatch):
+async def test_unreachable_server_is_retried_ever_less_often(pair, captioned, monkeypatch):
     channel, double = pair
     incident = await _incident(captioned)
     await double.__aexit__()
@@ -354,7 +350,7 @@ async def test_words_go_out_alone_where_x_has_lost_the_picture(session, x_server
     assert len(x_server.media) == 1 and x_server.posts[0]["media"] == []
 
 
-async def test_mastodon_waits_for_its_picture_and_does_without_one_that_never_gets_ready(
+async def test_mastodon_posts_without_a_picture_that_never_gets_ready(
     session, mastodon_server, desk_of, captioned, monkeypatch
 ):
     monkeypatch.setattr(mastodon, "_PROCESSING_WAITS_S", (0.01,) * 4)
@@ -367,9 +363,7 @@ async def test_mastodon_waits_for_its_picture_and_does_without_one_that_never_ge
     assert mastodon_server.posts[1]["media"] == []
 
 
-async def test_words_go_out_alone_where_mastodon_is_slow_with_its_picture(
-    session, mastodon_server, desk_of, captioned, monkeypatch
-):
+async def test_words_go_out_alone_when_mastodon_is_slow(session, mastodon_server, desk_of, captioned, monkeypatch):
     monkeypatch.setattr(pictures, "_SNAPSHOT_S", 0.2)
     # Each look is within its own limit, but all of them together are not within the channel's.
     monkeypatch.setattr("notify.post._CHANNEL_S", 2.0)
@@ -427,7 +421,7 @@ async def test_feed_is_on_by_default(clean):
         assert [channel.name for channel in channels] == ["feed"]
 
 
-async def test_channels_come_from_the_environment_and_secrets_from_files(clean, tmp_path):
+async def test_channels_read_environment_and_secret_files(clean, tmp_path):
     clean.setenv("BONGSU_CHANNELS", "feed, x,mastodon,webhook")
     for name, value in zip(X_PARTS, KEYS, strict=True):
         (tmp_path / name).write_text(f"{value}\n")
@@ -562,7 +556,7 @@ def test_poster_ends_with_one_line_where_a_setting_is_wrong(tmp_path, caption_ke
         assert ended.returncode == 1 and told in ended.stderr and "Traceback" not in ended.stderr
 
 
-async def test_dry_run_sends_nothing_needs_no_credentials_and_says_what_it_would(clean, store, snapshots, captioned):
+async def test_dry_run_needs_no_credentials_and_sends_nothing(clean, store, snapshots, captioned):
     clean.setenv("BONGSU_CHANNELS", "feed,x,mastodon,webhook")
     clean.setenv("BONGSU_POST_DRY_RUN", "1")
     async with open_channels(environment.load()) as channels:
@@ -586,7 +580,7 @@ def test_webhook_secret_is_what_the_library_makes_of_it():
         assert text not in str(refusal.value) and "\n" not in str(refusal.value)
 
 
-def test_refused_secret_becomes_one_by_the_command_that_the_refusal_names():
+def test_refusal_names_the_command_that_converts_a_secret():
     plain = "a plain text of many characters"
     with pytest.raises(ValueError) as refusal:
         read_secret(Secret(plain))

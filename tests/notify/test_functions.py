@@ -57,7 +57,7 @@ def captioned_event(make_event, **fields):
     return make_event("captioned", hazard="fire", **fields)
 
 
-def test_functions_drain_the_queues_that_their_manifests_scale_on():
+def test_functions_drain_the_queues_of_their_manifests():
     assert load_function("notify.map").queues == (
         "accident.map", "fire.map", "gun.map", "knife.map", "captioned.map", "camera.map",
     )  # fmt: skip
@@ -81,7 +81,7 @@ def test_module_of_a_function_is_light_and_starts_nothing(module):
     assert ran.stdout.strip() == "[] 1"
 
 
-async def test_caption_keeps_the_event_and_puts_a_mosaic_in_place_of_the_frame(make_event):
+async def test_caption_replaces_the_frame_with_a_mosaic(make_event):
     event = make_event(labels_searched=("fire", "person"))
     async with open_captioner() as captioner:
         output = await caption(event, captioner)
@@ -111,7 +111,7 @@ async def test_frame_that_cannot_be_decoded_costs_no_caption(make_event):
 
 
 @pytest.mark.parametrize("fields", [{"labels_searched": ("fire",)}, {"frame": None}])
-async def test_picture_that_cannot_be_redacted_is_withheld_and_the_text_goes_out(make_event, fields):
+async def test_unredactable_picture_is_withheld_text_goes_out(make_event, fields):
     async with open_captioner() as captioner:
         output = await caption(make_event(**fields), captioner)
     assert output.snapshot is None
@@ -188,7 +188,7 @@ async def test_post_without_a_picture_goes_out(store, snapshots, make_event):
     assert [posted[1:] for posted in square.posted] == [("Fire at Sinchon Market.", False)]
 
 
-async def test_alert_goes_out_though_the_store_of_pictures_does_not_answer(store, make_event, monkeypatch):
+async def test_alert_goes_out_when_picture_store_hangs(store, make_event, monkeypatch):
     monkeypatch.setattr("store.snapshots._ANSWER_S", 0.2)
 
     async def take_and_say_nothing(reader, writer):
@@ -227,7 +227,7 @@ async def test_channel_that_fails_is_tried_again_and_holds_up_no_other(store, sn
     assert len(square.posted) == 1
 
 
-async def test_crash_between_post_and_confirmation_is_resolved_on_redelivery(store, snapshots, make_event):
+async def test_crash_after_post_is_resolved_on_redelivery(store, snapshots, make_event):
     square = Square(crashes=1)
     desk = PosterResources(store, snapshots, (square,))
     with pytest.raises(RuntimeError):
@@ -279,7 +279,7 @@ async def test_hazard_goes_through_the_broker_to_a_pin_and_a_post(make_event, da
 
 
 @pytest.mark.usefixtures("environment")
-async def test_forged_caption_is_a_dead_letter_with_the_reason_and_is_told_nobody(make_event, database_url):
+async def test_forged_caption_is_dead_lettered_and_never_posted(make_event, database_url):
     broker, stopping = MemoryBroker(), asyncio.Event()
     functions = [load_function(name) for name in ("notify.map", "notify.post")]
     await broker.declare(queues([queue for function in functions for queue in function.queues]))

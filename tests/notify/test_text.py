@@ -41,7 +41,7 @@ def test_post_on_x_is_never_too_long(en, ko, incident, languages):
     assert weigh_for_x(f"{join(said, languages)} [{incident}]") <= 280
 
 
-def test_first_language_comes_whole_and_the_second_as_far_as_it_goes():
+def test_second_language_is_cut_before_the_first():
     said = fit_together(Caption(en=EN, ko=KO), ("ko", "en"), 220, weigh_for_x)
     assert said.ko == KO and said.en.startswith("Fire at Sinchon Market") and said.en != EN
     said = fit_together(Caption(en=EN, ko=KO), ("ko", "en"), weigh_for_x(KO) + 20, weigh_for_x)

@@ -50,9 +50,7 @@ async def test_nothing_is_kept_by_default(make_event, tmp_path, monkeypatch):
     assert files(tmp_path) == []
 
 
-async def test_original_of_a_hazard_is_sealed_and_opens_with_the_private_key_alone(
-    make_event, street, kept, keys, capsys
-):
+async def test_sealed_original_opens_with_the_private_key_only(make_event, street, kept, keys, capsys):
     event = make_event("gun", camera="gate-1")
     async with open_captioner() as captioner:
         output = await caption(event, captioner)
@@ -141,7 +139,7 @@ async def test_full_disk_costs_the_original_and_not_the_alert(make_event, kept):
         ({"URL": "gopher://secret@host"}, "BONGSU_ORIGINALS_URL gopher://host cannot be opened"),
     ],
 )
-def test_wrong_setting_ends_the_captioner_at_its_start_with_one_line(kept, given, said, tmp_path):
+def test_wrong_setting_stops_the_captioner_in_one_line(kept, given, said, tmp_path):
     variables = {f"BONGSU_ORIGINALS_{name}": value for name, value in given.items()}
     environment = os.environ | variables | {"BONGSU_BROKER_URL": f"sqlite:///{tmp_path}/broker.db"}
     ran = subprocess.run(

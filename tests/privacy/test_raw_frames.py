@@ -92,7 +92,7 @@ def open_umask() -> object:
 
 
 @pytest.mark.usefixtures("open_umask")
-def test_the_buffer_is_for_its_owner_alone_even_in_a_folder_that_was_open(tmp_path: Path) -> None:
+def test_buffer_folder_is_private_even_if_it_was_open(tmp_path: Path) -> None:
     for folder in (tmp_path / "new", tmp_path / "open"):
         (tmp_path / "open").mkdir(exist_ok=True)
         assert Spool(folder, max_bytes=1_000_000, max_age_s=60).put(hazard())

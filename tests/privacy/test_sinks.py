@@ -94,7 +94,7 @@ def test_its_maker_seals_in_four_places_only():
     assert sealed == {"redact", "shrink", "_carried", "read_back"}
 
 
-def test_redacted_picture_can_be_neither_copied_with_other_bytes_nor_changed(street):
+def test_redacted_picture_cannot_be_forged(street):
     picture = read_back(street)
     # Frozen with slots, a dataclass refuses with TypeError where others raise AttributeError.
     with pytest.raises((AttributeError, TypeError)):

@@ -18,16 +18,20 @@ from typing import Any
 
 import httpx
 import psutil
+import yaml
+
+from tests.kube.__main__ import kubeconfig
 
 ROOT = Path(__file__).parents[2]
+NAMESPACE = "bongsu-sessions"
 _START_S = 60.0
 
 
 class Process:
     """One of our modules, with what it wrote."""
 
-    def __init__(self, module: str, env: dict[str, str], log: Path) -> None:
-        self.module, self.log = module, log
+    def __init__(self, module: str, env: dict[str, str], log: Path, *arguments: str) -> None:
+        self.module, self.log, self.arguments = module, log, arguments
         self._env = {**os.environ, "PYTHONPATH": str(ROOT), "BONGSU_LOG_LEVEL": "info", **env}
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -35,8 +39,8 @@ class Process:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self.module], env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
+                [sys.executable, "-m", self.module, *self.arguments],
+                env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     @property
@@ -74,9 +78,12 @@ class Cluster:
             "BONGSU_SESSIONS_MEMORY_MB": "4000",
             **{f"BONGSU_{name.upper()}": value for name, value in settings.items()},
         }
-        self.agent = Process("sessions.agent", self.settings, folder / "agent.out")
+        self.agent = self._start_agent()
         self.servers: list[Process] = []
         self.ports: list[int] = []
+
+    def _start_agent(self) -> Process:
+        return Process("sessions.agent", self.settings, self.folder / "agent.out")
 
     def serve(self, **settings: str) -> str:
         """Start a receive server; its address."""
@@ -114,8 +121,9 @@ class Cluster:
     def workers(self) -> list[psutil.Process]:
         """Worker processes that live."""
         found = []
-        for process in psutil.process_iter(["cmdline"]):
-            if "sessions.worker" in (process.info["cmdline"] or []):
+        for process in psutil.process_iter(["name"]):
+            # Forked from one that has imported all: the name is a worker's own, the command line is not.
+            if (process.info["name"] or "").startswith(("scalar-", "image-", "object-")):
                 with contextlib.suppress(psutil.Error):
                     if process.environ().get("BONGSU_SESSIONS_STATE") == str(self.folder):
                         found.append(process)
@@ -130,10 +138,67 @@ class Cluster:
         self.agent.end()
 
 
+class KubernetesCluster(Cluster):
+    """The same on Kubernetes: a double of it with the manifests of k8s/sessions, whose containers are processes."""
+
+    def _start_agent(self) -> Process:
+        """The cluster itself takes the place of the agent."""
+        self.port = free_port()
+        manifests = self.folder / "manifests.yaml"
+        manifests.write_text(self._manifests())
+        # Receive servers come with the rights of their service account and no others.
+        account = kubeconfig(f"http://127.0.0.1:{self.port}", f"{NAMESPACE}:sessions", NAMESPACE)
+        (self.folder / "sessions.kubeconfig").write_text(account)
+        self.settings |= {
+            "BONGSU_SESSIONS_CLUSTER": "kubernetes",
+            "KUBECONFIG": str(self.folder / "sessions.kubeconfig"),
+        }
+        node = f"edge-1:{self.settings['BONGSU_SESSIONS_CORES']}:{self.settings['BONGSU_SESSIONS_MEMORY_MB']}M"
+        return Process(
+            "tests.kube", self.settings, self.folder / "kube.out",
+            "--port", str(self.port), "--state", str(self.folder), "--node", node, str(manifests),
+        )  # fmt: skip
+
+    def _manifests(self) -> str:
+        """Those of k8s/sessions, but that receive servers are processes of the test's, and with its settings."""
+        warm = dict(part.split("=") for part in self.settings["BONGSU_SESSIONS_WARM"].split(","))
+        objects = []
+        for path in sorted((ROOT / "k8s/sessions").glob("*.yaml")):
+            for one in yaml.safe_load_all(path.read_text()):
+                if one["kind"] in ("Kustomization", "Service", "PodDisruptionBudget", "NetworkPolicy"):
+                    continue
+                if one["kind"] == "ConfigMap":
+                    one["data"] |= {k: v for k, v in self.settings.items() if k == "BONGSU_SESSIONS_IDLE_S"}
+                if one["kind"] == "Deployment":
+                    if one["metadata"]["name"] == "sessions":
+                        continue
+                    one["spec"]["replicas"] = int(warm.get(one["metadata"]["labels"]["bongsu/kind"], 0))
+                objects.append(one)
+        # The namespace first: nothing may be made in one that is not there.
+        objects.sort(key=lambda one: one["kind"] != "Namespace")
+        return yaml.safe_dump_all(objects)
+
+    def api(self, method: str, path: str, body: Any = None) -> Any:
+        """Ask the API server as its administrator."""
+        headers = {"Authorization": "Bearer admin"}
+        if method == "PATCH":
+            headers["Content-Type"] = "application/merge-patch+json"
+        answer = httpx.request(method, f"http://127.0.0.1:{self.port}{path}", json=body, headers=headers, timeout=20)
+        answer.raise_for_status()
+        return answer.json()
+
+    def objects(self, plural: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.api("GET", f"/api/v1/namespaces/{NAMESPACE}/{plural}")["items"]
+        return found
+
+
+BACKENDS: dict[str, type[Cluster]] = {"machine": Cluster, "kubernetes": KubernetesCluster}
+
+
 @contextlib.contextmanager
-def running_cluster(**settings: str) -> Iterator[Cluster]:
+def running_cluster(on: str = "machine", **settings: str) -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="bs-"))
-    cluster = Cluster(folder, **settings)
+    cluster = BACKENDS[on](folder, **settings)
     try:
         yield cluster
     finally:

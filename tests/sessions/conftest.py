@@ -8,12 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.sessions.cluster import Cluster, running_cluster
+from tests.sessions.cluster import BACKENDS, Cluster, running_cluster
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with running_cluster(sessions_per_client="50", sessions_per_owner="200", sessions_wait_s="30") as running:
+@pytest.fixture(scope="module", params=BACKENDS)
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    with running_cluster(
+        request.param, sessions_per_client="50", sessions_per_owner="200", sessions_wait_s="30"
+    ) as running:
         running.serve()
         running.await_idle("scalar")
         yield running

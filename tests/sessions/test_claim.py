@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from websockets.sync.client import connect
 
-from tests.sessions.cluster import ask, running_cluster, text, url_of
+from tests.sessions.cluster import BACKENDS, ask, running_cluster, text, url_of
 
 WORKERS, CLAIMS = 8, 200
 
@@ -34,11 +34,12 @@ async def _ask_all(bases: list[str], count: int, prefix: str = "car") -> list[ht
         )
 
 
-def test_200_claims_at_once_on_two_servers() -> None:
+@pytest.mark.parametrize("on", BACKENDS)
+def test_200_claims_at_once_on_two_servers(on: str) -> None:
     # Room for the pool alone: what is claimed is not replaced, and the rest must wait.
     cores = str(WORKERS * 0.05 + 0.001)
     with running_cluster(
-        sessions_warm=f"scalar={WORKERS}", sessions_cores=cores, sessions_per_owner="1000", rate_limit="0"
+        on, sessions_warm=f"scalar={WORKERS}", sessions_cores=cores, sessions_per_owner="1000", rate_limit="0"
     ) as cluster:
         bases = [cluster.serve(), cluster.serve()]
         cluster.await_idle("scalar", WORKERS)
@@ -70,9 +71,10 @@ def test_200_claims_at_once_on_two_servers() -> None:
         assert came.json()["state"] == "ready"
 
 
-def test_a_killed_receive_server_leaves_no_client_without_an_answer() -> None:
+@pytest.mark.parametrize("on", BACKENDS)
+def test_killed_receive_server_answers_every_client(on: str) -> None:
     with running_cluster(
-        sessions_warm="scalar=2", sessions_per_owner="1000", sessions_cores="1", rate_limit="0"
+        on, sessions_warm="scalar=2", sessions_per_owner="1000", sessions_cores="1", rate_limit="0"
     ) as cluster:
         base = cluster.serve()
         cluster.await_idle("scalar", 2)

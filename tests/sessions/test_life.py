@@ -15,16 +15,16 @@ import pytest
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.sync.client import connect
 
-from tests.sessions.cluster import Cluster, ask, running_cluster, text, url_of
+from tests.sessions.cluster import BACKENDS, Cluster, ask, running_cluster, text, url_of
 
 ROW = [0.5, 0.5, 0.2, 0.3]
 
 
-@pytest.fixture(scope="module")
-def small() -> Iterator[Cluster]:
+@pytest.fixture(scope="module", params=BACKENDS)
+def small(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Room for two workers of kind scalar; sessions end soon."""
     with running_cluster(
-        sessions_cores="0.101", sessions_warm="scalar=1", sessions_idle_s="4", sessions_line_s="6",
+        request.param, sessions_cores="0.101", sessions_warm="scalar=1", sessions_idle_s="4", sessions_line_s="6",
         sessions_wait_s="3", sessions_per_owner="6", sessions_per_client="2",
     ) as running:  # fmt: skip
         running.serve()
@@ -106,13 +106,15 @@ def test_a_client_gets_no_more_than_its_quota_even_at_once(base: str) -> None:
 
 def test_a_crashed_worker_is_replaced(small: Cluster, base: str) -> None:
     session = ask(base, client="unlucky").json()
+    headers = {"Session-Token": session["token"]}
+    # Workers of the tests before may still be ending, and a new one starts.
+    httpx.get(f"{base}/sessions/{session['id']}?wait_s=30", headers=headers, timeout=40)
     with connect(url_of(session)) as ws:
         resume = msgspec.json.decode(ws.recv())["resume"]
         for worker in small.workers():
             os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(ConnectionClosed):
             ws.recv(timeout=5)
-    headers = {"Session-Token": session["token"]}
     end = time.monotonic() + 20
     while (
         httpx.get(f"{base}/sessions/{session['id']}?wait_s=5", headers=headers, timeout=20).json()["state"] != "ready"

@@ -33,7 +33,7 @@ def edge(centre: Cluster) -> Iterator[Cluster]:
         yield running
 
 
-def test_a_full_edge_sends_to_the_data_centre_and_then_to_the_line(centre: Cluster, edge: Cluster) -> None:
+def test_full_edge_offloads_then_queues(centre: Cluster, edge: Cluster) -> None:
     base = f"http://127.0.0.1:{edge.ports[0]}"
     here = ask(base, client="a").json()
     assert here["where"] == "edge"

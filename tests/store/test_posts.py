@@ -20,7 +20,7 @@ async def test_claim_is_given_once_and_ends_with_its_post(store, make_event):
     assert (await store.posts.claim(incident, "feed", "event-2", stale_s=0)).outcome == "posted"
 
 
-async def test_claim_of_a_dead_worker_is_resumed_by_its_own_event_or_once_it_is_stale(store, make_event):
+async def test_stale_claim_of_a_dead_worker_is_resumed(store, make_event):
     incident = await store.sightings.record(make_event())
     assert (await store.posts.claim(incident, "feed", "event-1")).outcome == "ours"
     assert (await store.posts.claim(incident, "feed", "event-1")).outcome == "ours"
@@ -49,7 +49,7 @@ async def test_claim_that_another_attempt_took_over_is_not_given_back(store, mak
     assert (claim.outcome, claim.text) == ("ours", TEXT)
 
 
-async def test_post_is_seen_only_when_confirmed_and_the_first_confirmation_stays(store, make_event):
+async def test_post_is_seen_only_when_confirmed(store, make_event):
     incident = await store.sightings.record(make_event())
     await store.posts.claim(incident, "feed", "event-1")
     assert await store.posts.newest() == []
@@ -60,7 +60,7 @@ async def test_post_is_seen_only_when_confirmed_and_the_first_confirmation_stays
     assert post.incident.id == incident
 
 
-async def test_what_a_channel_has_not_told_of_is_missing_there_and_nowhere_else(store, make_event, monkeypatch):
+async def test_missing_alert_is_counted_on_its_channel_only(store, make_event, monkeypatch):
     now = utc_now()
 
     def ago(hours):

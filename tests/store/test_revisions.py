@@ -26,7 +26,7 @@ async def test_changes_come_in_order_each_once_and_in_pages(store, make_event):
     assert (await store.revisions.changes_after(every.revision)).items == ()
 
 
-async def test_incident_and_camera_that_change_together_are_two_changes(store, make_event):
+async def test_incident_and_camera_changes_are_two_revisions(store, make_event):
     await store.cameras.record(make_event("camera"))
     await store.captions.add(make_event("captioned", hazard="fire"), "key")
     every = (await store.revisions.changes_after(0)).items

@@ -92,7 +92,7 @@ async def test_late_event_joins_the_incident_it_falls_into(store, make_event):
 
 @given(order=st.permutations(range(6)))
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_incidents_are_the_same_in_whatever_order_events_of_one_fire_come(order, make_event, tmp_path_factory):
+def test_event_order_does_not_change_incidents(order, make_event, tmp_path_factory):
     url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('order')}/bongsu.db"
 
     async def record() -> Incident:
@@ -142,7 +142,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2]))
 """
 
 
-def test_processes_that_write_at_once_make_one_incident_and_one_claim(database_url):
+def test_concurrent_writers_make_one_incident_and_claim(database_url):
     root = Path(__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": str(root)}
     workers = [
@@ -165,7 +165,7 @@ def test_processes_that_write_at_once_make_one_incident_and_one_claim(database_u
     assert "".join(out for out, _ in results).count("claimed") == 1
 
 
-async def test_sighting_keeps_its_trace_with_the_stage_that_recorded_it(store, make_event):
+async def test_sighting_keeps_its_trace(store, make_event):
     event = make_event()
     await store.sightings.record(event, by="map", got_at=event.captured_at)
     (sighting,) = await store.sightings.of_event("event-1")

@@ -88,7 +88,7 @@ async def test_file_of_the_first_release_is_upgraded_when_it_is_opened(tmp_path)
 
 
 @pytest.mark.connected
-async def test_server_of_the_first_release_is_left_alone_until_the_command(mysql_url, monkeypatch, capsys):
+async def test_first_release_schema_waits_for_the_command(mysql_url, monkeypatch, capsys):
     await run(mysql_url, make_first)
     with pytest.raises(SchemaError, match=r"schema version 0001, but .* is needed: run `bongsu db upgrade`") as refusal:
         await Store.open(mysql_url)

@@ -52,7 +52,7 @@ def test_a_folder_without_parts_is_one_clear_line(tmp_path: Path) -> None:
         unpack(tmp_path, tmp_path / "work")
 
 
-def test_checkpoints_are_copied_while_a_run_goes_on_and_at_its_end(tmp_path: Path) -> None:
+def test_checkpoints_are_copied_during_and_after_a_run(tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "out"
     (run / "weights").mkdir(parents=True)
     out.mkdir()

@@ -74,3 +74,9 @@ def test_a_listed_file_is_named_with_line_word_and_hint(tmp_path: Path) -> None:
 def test_a_bad_pattern_is_refused() -> None:
     with pytest.raises(re.error):
         wording.Table.read("words = [{pattern = '(', hint = ''}]")
+
+
+def test_long_test_name_is_found_at_its_line() -> None:
+    name = "test_" + "a" * 56
+    text = f"x = 1\n\n\nasync def {name}() -> None: ...\n\n\ndef {name[:-1]}() -> None: ...\n"
+    assert [(found.line, found.word) for found in wording.find_long_test_names(text)] == [(4, name)]

@@ -9,7 +9,7 @@ import structlog
 from web.background import alongside
 
 
-async def test_work_that_ends_of_an_error_is_told_while_the_rest_goes_on():
+async def test_failed_background_task_is_reported():
     async def fail():
         raise OverflowError("date value out of range")
 

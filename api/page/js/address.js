@@ -3,11 +3,16 @@
 import { BASE } from "./dom.js";
 import { Filters } from "./filters.js";
 
+/** Views that have a path of their own. */
+const PATHS = ["feed", "sessions"];
+
 /** What an address asks for. The form `#incident=12` of older links is read too. */
 export function readAddress({ pathname, search, hash } = location) {
   const query = new URLSearchParams(search);
   const asked = query.get("incident") ?? new URLSearchParams(hash.slice(1)).get("incident");
-  const view = pathname.replace(/\/$/, "") === `${BASE}feed` ? "feed" : hash === "#relay" ? "relay" : "map";
+  // Behind a proxy the page may lie under a path of its own.
+  const name = pathname.startsWith(BASE) ? pathname.slice(BASE.length).replace(/\/$/, "") : "";
+  const view = PATHS.includes(name) ? name : hash === "#relay" ? "relay" : "map";
   return { view, incident: asked || null, filters: Filters.fromQuery(query) };
 }
 
@@ -17,5 +22,5 @@ export function addressOf({ view, incident, filters }) {
   if (incident !== null) query.set("incident", incident);
   // Commas are as good as their escapes in a query, and a person can read them.
   const text = query.toString().replaceAll("%2C", ",").replaceAll("%3A", ":");
-  return `${BASE}${view === "feed" ? "feed" : ""}${text && `?${text}`}${view === "relay" ? "#relay" : ""}`;
+  return `${BASE}${PATHS.includes(view) ? view : ""}${text && `?${text}`}${view === "relay" ? "#relay" : ""}`;
 }

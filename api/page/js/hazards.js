@@ -37,6 +37,11 @@ export function titleOf(hazard) {
   return table.get(hazard)?.title;
 }
 
+/** The one colour of a hazard that white text can stand on; undefined where the server knows no such hazard. */
+export function solidOf(hazard) {
+  return table.get(hazard)?.look.solid;
+}
+
 /** The known name of a hazard, or "other" for one that this page has never heard of. */
 export function kind(hazard) {
   return HAZARDS.includes(hazard) ? hazard : "other";

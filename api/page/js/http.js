@@ -14,9 +14,10 @@ export class Refused extends Error {
  * The JSON at `url`, null where the answer is empty.
  * @throws {Refused} any status but 2xx
  */
-export async function fetchJson(url, { method = "GET", body } = {}) {
+export async function fetchJson(url, { method = "GET", body, headers: more = {} } = {}) {
   // By this header the server knows a script, and does not have the browser ask for a password in a window of its own.
-  const headers = { "X-Requested-With": "XMLHttpRequest" };
+  const isOurs = new URL(url, document.baseURI).origin === location.origin;
+  const headers = { ...(isOurs && { "X-Requested-With": "XMLHttpRequest" }), ...more };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const sent = body === undefined ? undefined : JSON.stringify(body);
   const response = await fetch(url, { method, headers, body: sent, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
@@ -26,8 +27,8 @@ export async function fetchJson(url, { method = "GET", body } = {}) {
 
 async function reasonOf(response) {
   try {
-    const { detail } = await response.json();
-    return typeof detail === "string" ? detail : "";
+    const { detail, remedy } = await response.json();
+    return [detail, remedy].filter((part) => typeof part === "string").join(": ");
   } catch {
     return "";
   }

@@ -14,6 +14,7 @@ import { AlertMap } from "./map.js";
 import { Relay } from "./relay.js";
 import { ReviewBox } from "./review.js";
 import { Session } from "./session.js";
+import { SessionsView } from "./sessions.js";
 import { Shell } from "./shell.js";
 import { SignIn } from "./signin.js";
 import { Store } from "./store.js";
@@ -33,6 +34,7 @@ const map = new AlertMap(byId("map"), open);
 const bar = new FilterBar(document, store, () => map.area);
 const feed = new Feed(byId("cards"), byId("feed-count"), byId("feed-empty"), open);
 const relay = new Relay(byId("chain"));
+const sessions = new SessionsView(byId("sessions"), byId("sessions-link"));
 const signIn = new SignIn(session, byId("account"), byId("signin"));
 const reviewBox = new ReviewBox(session, (feature) => store.putIncident(feature, true), () => signIn.open());
 const detail = new Detail(byId("detail"), byId("lightbox"), reviewBox, { close, go: open, copyLink });
@@ -95,7 +97,7 @@ function renderDetail(incidents) {
 function open(id) {
   const isStep = selected !== null;
   selected = id;
-  if (phone.matches && view !== "map") setView("map");
+  if (view === "sessions" || (phone.matches && view !== "map")) setView("map");
   // Going from one to the next is one visit: "back" leads to where the reader was before.
   writeAddress(isStep ? "replaceState" : "pushState");
   follow();
@@ -144,8 +146,10 @@ function showView(next) {
 }
 
 function setView(next) {
-  view = next === "relay" && !phone.matches ? "map" : next;
+  const isMissing = (next === "relay" && !phone.matches) || (next === "sessions" && !sessions.isThere);
+  view = isMissing ? "map" : next;
   shell.showView(view);
+  sessions.show(view === "sessions");
 }
 
 function writeAddress(how) {
@@ -193,6 +197,7 @@ function setLink(state) {
 function translate() {
   bar.translate();
   signIn.relabel();
+  sessions.relabel();
   map.relabel();
   renderCameras();
   relay.show(store.pipeline);

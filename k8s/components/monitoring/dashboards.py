@@ -224,11 +224,51 @@ GPU = (
     ),
 )
 
+SESSIONS = (
+    Panel(
+        "Sessions",
+        "short",
+        (("sum by (state) (max by (kind, state) (bongsu_sessions))", "{{state}}"),),
+        width=8,
+        is_number=True,
+    ),
+    Panel(
+        "Idle workers", "short", (("max by (kind) (bongsu_session_idle_workers)", "{{kind}}"),), width=8, is_number=True
+    ),
+    Panel("Connections", "short", (("sum(bongsu_session_connections)", ""),), width=4, is_number=True),
+    Panel("Leaked workers", "short", (("max(bongsu_session_leaked_workers)", ""),), width=4, is_number=True),
+    Panel(
+        "Request to ready, p95",
+        "s",
+        (
+            (
+                "histogram_quantile(0.95, sum by (le, kind) (rate(bongsu_session_start_seconds_bucket[5m])))",
+                "{{kind}}",
+            ),
+        ),
+    ),
+    Panel("Sessions by kind", "short", (("max by (kind, state) (bongsu_sessions)", "{{kind}} {{state}}"),)),
+    Panel(
+        "Asked for and ended, a minute",
+        "short",
+        (
+            ("sum(rate(bongsu_sessions_opened_total[5m])) * 60", "asked for"),
+            ("sum by (reason) (rate(bongsu_sessions_ended_total[5m])) * 60", "{{reason}}"),
+        ),
+    ),
+    Panel(
+        "Passed upstream, a minute",
+        "short",
+        (("sum by (outcome) (rate(bongsu_sessions_offloaded_total[5m])) * 60", "{{outcome}}"),),
+    ),
+)
+
 DASHBOARDS = {
     "relay": ("Relay", RELAY),
     "cameras": ("Cameras", CAMERAS),
     "nodes": ("Nodes", NODES),
     "gpu": ("GPU", GPU),
+    "sessions": ("Sessions", SESSIONS),
 }
 
 

@@ -16,9 +16,7 @@ SEOUL = (126.98, 37.56)
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>"\'&amp;'
 
 
-def test_page_loads_without_any_complaint_under_a_strict_content_security_policy(
-    server: Server, open_page: Open
-) -> None:
+def test_page_loads_cleanly_under_strict_csp(server: Server, open_page: Open) -> None:
     page = open_page(server)
     expect(page.locator(".card")).to_have_count(6)
     expect(page.locator(".pin")).to_have_count(6)
@@ -69,7 +67,7 @@ def test_new_picture_of_an_open_incident_replaces_the_old_one(server: Server, op
     expect(shown).to_have_count(1)
 
 
-def test_card_opens_its_incident_and_escape_gives_the_focus_back_to_the_pin(server: Server, open_page: Open) -> None:
+def test_card_opens_incident_and_escape_restores_focus(server: Server, open_page: Open) -> None:
     page = open_page(server)
     page.get_by_role("link", name="Mangwon-ro 7 crossing").press("Enter")
     expect(page.locator("#detail")).to_be_focused()
@@ -82,7 +80,7 @@ def test_card_opens_its_incident_and_escape_gives_the_focus_back_to_the_pin(serv
     )
 
 
-def test_incident_without_picture_or_caption_still_tells_what_it_knows(server: Server, open_page: Open) -> None:
+def test_incident_without_picture_or_caption_is_shown(server: Server, open_page: Open) -> None:
     server.world.push_incident(incident(70, "fire", "Dark alley", *SEOUL, snapshot=None, caption=None, pin_s=None))
     page = open_page(server, "/#incident=70")
     expect(page.locator("#detail")).to_contain_text("No picture to show")
@@ -164,7 +162,7 @@ def test_camera_that_is_lost_is_named_with_its_reason(server: Server, open_page:
     expect(page.locator(".camera.is-lost").filter(has_text="Yanghwa")).to_contain_text("lost: refused")
 
 
-def test_phone_shows_one_view_at_a_time_and_a_card_leads_to_the_map(server: Server, open_page: Open) -> None:
+def test_phone_shows_one_view_at_a_time(server: Server, open_page: Open) -> None:
     page = open_page(server, "/feed", width=390)
     expect(page.locator("#relay")).to_be_hidden()
     page.get_by_role("link", name="Relay").click()

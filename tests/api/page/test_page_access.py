@@ -48,9 +48,7 @@ def test_axe_finds_nothing(server: Server, open_page: Open, view: str, scheme: s
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_in_dialogs_open_filters_and_an_empty_feed(
-    server: Server, open_page: Open, scheme: str
-) -> None:
+def test_axe_passes_dialogs_filters_and_empty_feed(server: Server, open_page: Open, scheme: str) -> None:
     page = open_page(server, "/?incident=1", color_scheme=scheme, bypass_csp=True)
     page.get_by_role("button", name="Sign in to review").click()
     assert findings(page) == []

@@ -45,14 +45,14 @@ def test_unknown_hazard_is_shown_and_never_filtered_away(server: Server, open_pa
     expect(page.locator(".pin.hazard-other")).to_have_count(1)
 
 
-def test_link_to_an_incident_opens_it_even_where_a_filter_would_hide_it(server: Server, open_page: Open) -> None:
+def test_incident_link_overrides_filters(server: Server, open_page: Open) -> None:
     server.world.push_incident(incident(60, "gun", "Yesterday's bank", *SEOUL, age_s=2 * 86400, status="closed"))
     page = open_page(server, "/#incident=60")
     expect(page.locator("#detail-title")).to_have_text("Yesterday's bank")
     expect(page.locator(".pin.is-selected")).to_have_count(1)
 
 
-def test_link_of_the_feed_opens_an_incident_that_the_list_no_longer_holds(server: Server, open_page: Open) -> None:
+def test_feed_link_opens_an_incident_not_in_the_list(server: Server, open_page: Open) -> None:
     server.world.old[7] = incident(7, "knife", "Long ago", *SEOUL, age_s=40 * 86400, status="closed")
     page = open_page(server, "/?incident=7")
     expect(page.locator("#detail-title")).to_have_text("Long ago")
@@ -91,7 +91,7 @@ def test_range_of_time_shows_what_was_seen_in_it(server: Server, open_page: Open
     expect(page.locator("#range-wrong")).to_have_text("The range must begin before it ends.")
 
 
-def test_area_filter_follows_the_map_and_is_shared_in_the_address(server: Server, open_page: Open) -> None:
+def test_area_filter_follows_map_and_address(server: Server, open_page: Open) -> None:
     far = incident(63, "gun", "Haeundae beach", 129.16, 35.16)
     server.world.push_incident(far)
     server.world.push_post(post(far))
@@ -119,7 +119,7 @@ def test_false_alarms_are_muted_and_can_be_asked_for(server: Server, open_page: 
     expect(card).to_have_count(0)
 
 
-def test_older_incidents_are_fetched_for_a_wider_time_and_page_by_page(server: Server, open_page: Open) -> None:
+def test_older_incidents_are_fetched_page_by_page(server: Server, open_page: Open) -> None:
     server.world.list_length = 4
     for number in range(500, 730):
         server.world.push_incident(

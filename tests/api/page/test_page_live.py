@@ -14,7 +14,7 @@ expect = sync_api.expect
 SEOUL = (126.98, 37.56)
 
 
-def test_page_resumes_after_the_server_restarts_missing_and_doubling_nothing(server: Server, open_page: Open) -> None:
+def test_page_resumes_exactly_after_a_server_restart(server: Server, open_page: Open) -> None:
     page = open_page(server)
     expect(page.locator(".card")).to_have_count(6)
     world, port = server.world, server.port
@@ -51,7 +51,7 @@ def test_page_forgets_what_a_new_database_does_not_know(server: Server, open_pag
         again.stop()
 
 
-def test_new_incident_becomes_a_pin_and_is_announced_without_reload(server: Server, open_page: Open) -> None:
+def test_new_incident_is_pinned_and_announced_live(server: Server, open_page: Open) -> None:
     page = open_page(server)
     server.world.push_incident(incident(50, "knife", "City Hall plaza", 126.978, 37.50))
     expect(page.get_by_role("button", name="Knife, City Hall plaza")).to_be_visible()
@@ -77,9 +77,7 @@ def test_second_sighting_updates_its_pin_instead_of_adding_one(server: Server, o
     expect(page.locator(".pin")).to_have_count(6)
 
 
-def test_answer_that_is_older_than_what_the_stream_told_meanwhile_changes_nothing(
-    server: Server, open_page: Open
-) -> None:
+def test_stale_answer_does_not_undo_the_live_stream(server: Server, open_page: Open) -> None:
     page = open_page(server)
     held: list[tuple[Any, Any]] = []
     # The answer is made now, and comes later.

@@ -59,7 +59,7 @@ def test_viewer_and_visitor_cannot_review(server: Server, open_page: Open) -> No
     expect(page.get_by_role("button", name="Sign in to review")).to_have_count(0)
 
 
-def test_wrong_key_is_refused_in_words_and_signing_out_ends_the_role(server: Server, open_page: Open) -> None:
+def test_wrong_key_is_refused_and_signing_out_works(server: Server, open_page: Open) -> None:
     page = open_page(server, "/?incident=1")
     page.get_by_role("button", name="Sign in to review").click()
     page.get_by_label("Key", exact=True).fill("guess")

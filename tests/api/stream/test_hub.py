@@ -22,7 +22,7 @@ async def incidents_of(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
                 yield told
 
 
-async def test_incident_that_was_not_seen_for_the_quiet_period_is_told_as_closed(database_url, make_event):
+async def test_quiet_incident_is_reported_closed(database_url, make_event):
     store = await Store.open(database_url, quiet_s=1)
     hub = Hub(store, PipelineFile(""))
     async with hub.running():
@@ -84,7 +84,7 @@ async def test_reader_that_comes_back_at_once_is_served_from_the_log(store, make
             assert [int(one.partition(b"\n")[0].removeprefix(b"id: ")) for one in told] == list(range(after + 1, 4))
 
 
-async def test_reader_that_is_there_before_the_log_begins_misses_nothing(store, make_event, monkeypatch):
+async def test_reader_before_the_first_change_misses_nothing(store, make_event, monkeypatch):
     real, has_answer = store.incidents.find, asyncio.Event()
 
     async def find_slowly(wanted):

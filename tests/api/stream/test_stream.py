@@ -91,7 +91,7 @@ async def test_new_reader_is_told_what_happens_from_now_on(client, site, make_ev
     assert [one.id for one in told] == sorted(one.id for one in told)
 
 
-async def test_reader_that_comes_back_again_and_again_misses_nothing_and_hears_nothing_twice(client, site, make_event):
+async def test_returning_reader_gets_each_change_once(client, site, make_event):
     count = 40
 
     async def write() -> None:
@@ -119,7 +119,7 @@ async def test_reader_that_comes_back_again_and_again_misses_nothing_and_hears_n
     assert cameras == [f"gate-{number}" for number in range(count)]
 
 
-async def test_incident_changed_twice_while_away_comes_once_as_it_is_now(client, site, make_event):
+async def test_incident_changed_twice_while_away_comes_once(client, site, make_event):
     await site.store.sightings.record(make_event(id_="a"))
     await site.store.sightings.record(make_event(id_="b", seconds=1))
     await site.store.sightings.record(make_event(id_="end", camera="gate-2"))
@@ -171,7 +171,7 @@ async def test_reader_that_leaves_is_let_go(client, site):
             await asyncio.sleep(0.05)
 
 
-async def test_fault_that_nobody_foresaw_ends_the_streams_and_shows_in_health(client, site, make_event, monkeypatch):
+async def test_unexpected_fault_ends_streams_and_fails_health(client, site, make_event, monkeypatch):
     async def fail(*_: object) -> None:
         raise KeyError("a bug")
 
@@ -184,7 +184,7 @@ async def test_fault_that_nobody_foresaw_ends_the_streams_and_shows_in_health(cl
     assert refused.status_code == 503 and "restart" in refused.json()["detail"]
 
 
-def test_api_ends_at_once_with_status_0_when_told_to_though_readers_are_on(tmp_path):
+def test_api_exits_0_at_once_with_readers_connected(tmp_path):
     environment = os.environ | {
         "PYTHONPATH": str(Path(__file__).parents[3]), "BONGSU_HTTP_PORT": "0",
         "BONGSU_DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/bongsu.db", "BONGSU_SNAPSHOT_URL": str(tmp_path / "s"),

@@ -51,12 +51,12 @@ def test_what_is_missing_is_named(tmp_path: Path, missing: str) -> None:
         "1 -0.1 0.5 0.2 0.2",
     ],
 )
-def test_a_line_that_is_no_label_is_refused_before_anything_starts(tmp_path: Path, line: str) -> None:
+def test_bad_label_line_is_refused_before_training(tmp_path: Path, line: str) -> None:
     with pytest.raises(CorpusError, match="a line must be 'class x y width height', class 0-4, the others in frac"):
         read_corpus(corpus(tmp_path, ("a", "x", "train", "fire", "s1"), labels=line))
 
 
-def test_a_label_that_reaches_a_hair_over_the_edge_is_cut_off_there(tmp_path: Path) -> None:
+def test_label_slightly_over_the_edge_is_clipped(tmp_path: Path) -> None:
     (sample,) = read_corpus(corpus(tmp_path, ("a", "x", "train", "fire", "s1"), labels="1 0.9 0.5 0.21 1.001"))
     (truth,) = sample.truths()
     assert (truth.box.x2, truth.box.y1, truth.box.y2) == (1, 0, 1)

@@ -32,7 +32,7 @@ def test_scores_are_of_each_source_alone(tmp_path: Path) -> None:
     assert len(looked.of("y").matched()[1].confidence) == 1
 
 
-def test_the_command_prints_and_writes_tables_of_the_shipped_weights(tmp_path: Path) -> None:
+def test_command_writes_tables_of_the_shipped_weights(tmp_path: Path) -> None:
     folder = corpus(tmp_path / "data", ("a", "x", "val", "fire", "s1"), ("b", "y", "test", "negative", "s2"))
     unseen = corpus(tmp_path / "other", ("c", "z", "train", "fire", "s1"))
     command = [sys.executable, "-m", "detect.training.evaluate", str(folder), "--unseen", str(unseen)]
@@ -70,7 +70,7 @@ def test_a_burst_of_one_picture_is_four_that_nearly_agree() -> None:
     assert all(np.abs(f.astype(int) - image).mean() < 20 for f in frames)
 
 
-def test_a_rule_is_counted_right_where_the_hazard_is_and_wrong_elsewhere(tmp_path: Path) -> None:
+def test_detection_off_the_hazard_counts_as_false(tmp_path: Path) -> None:
     samples = read_corpus(corpus(tmp_path, ("a", "x", "val", "fire", "s1"), ("b", "y", "val", "negative", "s2")))
     seen = [Detection("fire", 0.5, Box(0.4, 0.3, 0.6, 0.7))]
     bursts = [[seen, seen, seen, []], [seen, seen, [], []]]

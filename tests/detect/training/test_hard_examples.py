@@ -22,7 +22,7 @@ def tells(hazard: str) -> list[Detection]:
     return [Detection(hazard, c, Box(0.4, 0.3, 0.6, 0.7)) for c in (0.3, 0.8)]
 
 
-def test_a_picture_is_hard_if_something_is_told_that_it_does_not_show(tmp_path: Path) -> None:
+def test_picture_with_a_false_detection_is_hard(tmp_path: Path) -> None:
     fire, empty = read_corpus(
         corpus(tmp_path, ("a", "x", "train", "fire", "s1"), ("b", "y", "train", "negative", "s2"))
     )
@@ -33,12 +33,12 @@ def test_a_picture_is_hard_if_something_is_told_that_it_does_not_show(tmp_path: 
     assert mine(empty, lambda images: [[] for _ in images], 0) is None
 
 
-def test_a_hazard_that_is_labelled_is_no_error_however_it_is_framed(tmp_path: Path) -> None:
+def test_labelled_hazard_is_no_error_however_framed(tmp_path: Path) -> None:
     (fire,) = read_corpus(corpus(tmp_path, ("a", "x", "train", "fire", "s1"), labels="1 0.5 0.5 0.9 0.9\n"))
     assert mine(fire, lambda images: [tells("fire") for _ in images], 0) is None
 
 
-def test_a_part_of_a_picture_is_looked_at_without_the_labels_outside_it(tmp_path: Path) -> None:
+def test_crop_is_evaluated_without_labels_outside_it(tmp_path: Path) -> None:
     (fire,) = read_corpus(corpus(tmp_path, ("a", "x", "train", "fire", "s1"), labels="1 0.05 0.05 0.1 0.1\n"))
     sizes: list[tuple[int, ...]] = []
 
@@ -61,7 +61,7 @@ def test_the_command_writes_a_list_that_training_reads(tmp_path: Path) -> None:
     assert read_hard(tmp_path / "hard.csv") == frozenset()
 
 
-def test_hard_pictures_are_drawn_more_often_than_others_of_their_kind(tmp_path: Path) -> None:
+def test_hard_pictures_are_drawn_more_often(tmp_path: Path) -> None:
     rows = [(f"n{i}", "x", "train", "negative", f"s{i}") for i in range(4)]
     samples = read_corpus(corpus(tmp_path, *rows, ("g", "x", "train", "gun", "s9")))
     with (tmp_path / "hard.csv").open("w", newline="") as file:

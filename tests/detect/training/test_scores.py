@@ -55,7 +55,7 @@ def test_a_loose_box_is_right_at_a_low_overlap_only() -> None:
     assert scores.tolist() == [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
 
 
-def test_a_flame_framed_with_its_car_is_there_at_a_tenth_of_overlap() -> None:
+def test_flame_framed_with_its_car_matches_at_iou_10() -> None:
     found = [[Detection("fire", 0.9, Box(0.1, 0.1, 0.2, 0.2))]]
     truth = [[Truth(FIRE, Box(0.1, 0.1, 0.4, 0.4))]]
     assert average_precision(match(found, truth, FIRE, [LOOSE])).tolist() == [1.0]
@@ -83,7 +83,7 @@ def test_reliability_compares_what_is_told_with_what_is_true() -> None:
     assert calibration_error(rows) == pytest.approx((0.25 + 0.05) / 2)
 
 
-def test_a_gun_found_at_a_weapon_of_unknown_kind_is_neither_right_nor_wrong() -> None:
+def test_gun_at_unknown_weapon_is_neither_right_nor_wrong() -> None:
     found, truths = [[Detection("gun", 0.9, box(0.4))]], [[Truth(WEAPON, box(0.4))]]
     assert len(match(found, truths, GUN).confidence) == 0
     assert told(found, truths, GUN, 0.5) == (0, 0, 0, 0)

@@ -249,7 +249,7 @@ def test_pictures_of_an_earlier_start_are_no_part_of_a_run(tmp_path: Path) -> No
         assert {p.stem for p in (tmp_path / "val" / kind).iterdir()} == {s.path.stem for s in samples[1:]}
 
 
-def test_a_run_in_the_folder_of_the_corpus_itself_removes_no_picture(tmp_path: Path) -> None:
+def test_run_inside_the_corpus_removes_no_picture(tmp_path: Path) -> None:
     corpus(tmp_path / "pictures")
     samples = [s for s in read_corpus(tmp_path / "pictures") if s.split == "val"]
     with pytest.raises(FileExistsError):

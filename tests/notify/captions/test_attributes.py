@@ -54,7 +54,7 @@ def test_small_far_or_cut_boxes_say_nothing(reader, clip):
     assert reader.read(clip[100], [Detection("car", 0.9, Box(0.5, 0.5, 0.5, 0.5))]) == {}
 
 
-def test_what_the_network_says_of_sex_and_hair_is_not_in_its_weights():
+def test_weights_cannot_tell_sex_or_hair():
     net = cv2.dnn.readNetFromONNX(str(WEIGHTS / PERSON_WEIGHTS))
     net.setInput(cv2.dnn.blobFromImage(np.zeros((160, 80, 3), np.uint8)))
     names = net.getUnconnectedOutLayersNames()

@@ -44,7 +44,7 @@ needs_transformers = pytest.mark.skipif(
         ("car " * 40, False),
     ],
 )
-def test_only_sentences_that_detections_bear_out_and_that_judge_nobody_are_told(said, is_used):
+def test_only_grounded_neutral_sentences_are_kept(said, is_used):
     assert is_grounded(said, {"person": 1, "car": 1}, {"fire", "person", "car"}) is is_used
 
 

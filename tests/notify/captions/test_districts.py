@@ -56,7 +56,7 @@ def test_names_that_have_changed_are_told_as_they_are_now():
     assert name_district("세종특별자치시", "세종시") == District("세종시", "Sejong")
 
 
-def test_every_district_of_the_offline_map_is_named_in_both_languages():
+def test_every_district_has_a_name_in_both_languages():
     features = json.loads(OUTLINES.read_text("utf-8"))["features"]
     assert [feature["properties"] for feature in features] == [names_of(f["properties"]["ko"]) for f in features]
     assert names_of("수원시영통구") == {"ko": "영통구", "en": "Yeongtong-gu"}

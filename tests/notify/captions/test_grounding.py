@@ -159,6 +159,6 @@ def test_what_the_networks_do_not_agree_on_is_a_vehicle():
     assert "차량 1대" in composed.ko and "차량은 빨간색입니다." in composed.ko
 
 
-def test_look_of_something_that_is_not_told_of_is_not_told_either():
+def test_uncertain_look_is_not_described():
     found = [Detection("car", 0.3, Box(0, 0, 1, 1))]
     assert "red" not in say("accident", (found, {0: Look(colour="red")})).en

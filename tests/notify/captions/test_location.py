@@ -21,7 +21,7 @@ def draw(place):
     return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
 
 
-def test_map_is_small_and_has_its_pin_in_the_middle_of_the_district():
+def test_map_is_small_with_its_pin_in_the_middle():
     image = draw(SINCHON)
     assert image.shape == (360, 640, 3)
     assert len(draw_location(SINCHON, None).jpeg) < 60_000

@@ -48,7 +48,7 @@ def test_fire_is_told_in_english_and_korean():
     )
 
 
-def test_outside_korea_the_place_is_told_as_it_is_named_and_the_time_is_utc():
+def test_outside_korea_place_and_utc_are_told():
     composed = say("accident", [], Place(51.5, -0.1, "Old Street", "London"), district=None)
     assert composed.en == "Accident at Old Street, London. 05:03 UTC."
     assert composed.ko == "Old Street(London)에서 사고가 감지되었습니다. 05:03 UTC."
@@ -123,6 +123,6 @@ def test_dot_in_the_name_of_a_place_ends_no_sentence():
     assert clean_name(name) == "St. Mary's Hospital of the Catholic University of Korea, emergency entrance on…"
 
 
-def test_what_the_network_is_not_sure_of_is_covered_but_not_counted():
+def test_uncertain_person_is_covered_but_not_counted():
     unsure = Detection("person", 0.3, Box(0, 0, 0.1, 0.1))
     assert count_things([unsure, Detection("car", 0.5, Box(0, 0, 0.1, 0.1))]) == {"car": 1}

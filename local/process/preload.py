@@ -1,7 +1,7 @@
-"""Imported once, by the process that all replicas are forked from: it loads the modules that they share.
+"""Imported once, by the process that all others are forked from: it loads the modules that they share.
 
 Nothing here may start a thread or an event loop, or open a file: a fork would copy it in an unusable state. The
-runner's environment keeps the libraries below from doing so.
+environment of who starts it keeps the libraries below from doing so.
 """
 
 from __future__ import annotations
@@ -10,17 +10,11 @@ import gc
 import importlib
 import os
 
-from local.fork_server import PRELOAD
 from local.process import parent_watch
+from local.process.fork_server import PRELOAD
 
-# Modules that every replica needs. A function lists in LATE_IMPORTS what it imports late, to start quickly on a
-# cluster, and a fork inherits those too. onnxruntime starts its threads with a session, not at import: a test checks
-# that a session opened after the fork works.
-_COMMON = (
-    "functions.broker.sqlite",
-    "functions.cli",  # the main module of `bongsu`, which multiprocessing imports again in each child
-    "functions.runtime",
-)
+# A function lists in LATE_IMPORTS what it imports late, to start quickly on a cluster, and a fork inherits those too.
+# onnxruntime starts its threads with a session, not at import: a test checks that one opened after the fork works.
 
 
 def _import(name: str) -> object:
@@ -33,7 +27,7 @@ def _import(name: str) -> object:
 def _load(names: str) -> None:
     parent_watch.name_process("fork-server")
     parent_watch.share_metrics()
-    for name in filter(None, [*_COMMON, *names.split(",")]):
+    for name in filter(None, names.split(",")):
         for late in getattr(_import(name), "LATE_IMPORTS", ()):
             _import(late)
     # Objects made so far are never freed, so the collector need not touch, and thereby copy, their pages.

@@ -1,0 +1,81 @@
+"""`bongsu fleet`: one file says what the fleet is to be; `plan` shows the difference, `apply` makes it so."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from edge.cli_models import opened
+from edge.command import fleet_command
+from edge.fleet_file import read_fleet_file, write_fleet_file
+from edge.nodes import NodeFile
+from edge.plan import FleetPlan, PlanRunner, make_plan
+from edge.settings import read_settings
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group()
+def fleet() -> None:
+    """Keep nodes and models as one file says."""
+
+
+@fleet.command("plan")
+@click.argument("file", type=_FILE)
+@click.option("--prune", is_flag=True, help="Also remove nodes that the file does not name.")
+@fleet_command
+async def _plan(*, file: Path, prune: bool) -> int:
+    """Show what `apply` would do; nothing is changed."""
+    settings = read_settings()
+    async with opened(settings) as registry:
+        known = NodeFile(settings.folder).read()
+        plan = await make_plan(read_fleet_file(file), file.parent, known, registry, is_pruning=prune)
+    for step in plan.steps:
+        print(step)
+    _close(plan, f"{len(plan.steps)} steps")
+    return 0
+
+
+@fleet.command("apply")
+@click.argument("file", type=_FILE)
+@click.option("--prune", is_flag=True, help="Also remove nodes that the file does not name, and clean them.")
+@click.option("--accept-host-keys", is_flag=True, help="Do not ask about host keys that the file does not state.")
+@fleet_command
+async def _apply(*, file: Path, prune: bool, accept_host_keys: bool) -> int:
+    """Make the fleet as the file says; the same command again does what is left."""
+    settings, wanted = read_settings(), read_fleet_file(file)
+
+    def confirm(question: str) -> bool:
+        return accept_host_keys or click.confirm(f"{question}. Is that the right machine?", default=False, err=True)
+
+    async with opened(settings) as registry:
+        known = NodeFile(settings.folder).read()
+        plan = await make_plan(wanted, file.parent, known, registry, is_pruning=prune)
+        runner = PlanRunner(settings, registry, file.parent, wanted, confirm)
+        failures = await runner.take(plan.steps, print, lambda said: print(f"bongsu: {said}", file=sys.stderr))
+    _close(plan, f"{len(plan.steps) - failures} steps taken, {failures} failed")
+    return 1 if failures else 0
+
+
+@fleet.command("import")
+@click.argument("configuration", metavar="ServerConfig.yaml", type=_FILE)
+@click.option("--hosts", type=_FILE, help="The inventory (default: as the configuration says, or hosts.ini beside it).")
+@click.option("--user", help="Who logs in where the inventory does not say.")
+@fleet_command
+async def _import(*, configuration: Path, hosts: Path | None, user: str | None) -> int:
+    """Print a configuration of EVC as fleet.yaml; what could not be translated is on stderr."""
+    from edge.evc import translate
+
+    translation = translate(configuration, hosts, user)
+    print(write_fleet_file(translation.file), end="")
+    for note in translation.notes:
+        print(f"bongsu: {note}", file=sys.stderr)
+    return 0
+
+
+def _close(plan: FleetPlan, said: str) -> None:
+    for note in plan.notes:
+        print(f"bongsu: {note}", file=sys.stderr)
+    print(said if plan.steps else "nothing to do", file=sys.stderr)
