@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
-from typing import ParamSpec
 
 import click
-import msgspec
 
 import functions
 from functions import scaffold
-from functions.broker import Broker, BrokerError, DeadLetter, QueueDiffers, connect
-from functions.event import DecodeError, Event, Frame, decode, utc_now
-from functions.function import DeclarationError, load_function
-from functions.settings import SettingsError, load
+from functions.broker import Broker, QueueDiffers
+from functions.cli_dead import dead
+from functions.command import in_one_line, with_broker
+from functions.function import load_function
+from functions.settings import load
 from functions.topology import MOTION, queue, queues
 
-_P = ParamSpec("_P")
 _HELP_NAMES = ("-h", "--help")
 
 
@@ -124,97 +119,13 @@ def _version() -> str:
         return "unknown: run from a checkout that is not installed"
 
 
-def _in_one_line(call: Callable[_P, int]) -> Callable[_P, int]:
-    """Turn what a user can mend into one line on stderr."""
-
-    @functools.wraps(call)
-    def called(*args: _P.args, **kwargs: _P.kwargs) -> int:
-        try:
-            return call(*args, **kwargs)
-        except (BrokerError, DeclarationError, SettingsError, ValueError, OSError) as error:
-            raise click.ClickException(str(error)) from error
-
-    return called
-
-
 @click.group(cls=_Commands, context_settings={"help_option_names": _HELP_NAMES})
 @click.version_option(_version(), prog_name="bongsu", message="%(prog)s %(version)s")
 def bongsu() -> None:
     """Watch CCTV for hazards, and tell people."""
 
 
-@bongsu.group()
-def dead() -> None:
-    """List, show and replay messages that nobody could handle."""
-
-
-@dead.command("list")
-@click.option("--queue", "name", metavar="QUEUE", help="Only this queue, such as fire.post.")
-@click.option("--limit", type=int, default=100, show_default=True, help="At most so many.")
-@_in_one_line
-def _dead_list(name: str | None, limit: int) -> int:
-    """Print one line each, oldest first."""
-    return _with_broker(lambda broker: _list_dead(broker, name, limit))
-
-
-@dead.command("show")
-@click.argument("id_", metavar="ID")
-@_in_one_line
-def _dead_show(id_: str) -> int:
-    """Print one of them, whole."""
-    return _with_broker(lambda broker: _show_dead(broker, id_))
-
-
-@dead.command("replay")
-@click.argument("ids", metavar="[ID]...", nargs=-1)
-@click.option("--all", "is_all", is_flag=True, help="All of them.")
-@click.option("--queue", "name", metavar="QUEUE", help="All of this queue.")
-@_in_one_line
-def _dead_replay(ids: tuple[str, ...], is_all: bool, name: str | None) -> int:
-    """Put them back into the queues they died in.
-
-    An ID is as `bongsu dead list` prints it.
-    """
-    if not (ids or is_all or name):
-        raise click.UsageError("name the ids to replay, or --queue, or --all")
-    return _with_broker(lambda broker: _replay_dead(broker, ids, name))
-
-
-async def _list_dead(broker: Broker, name: str | None, limit: int) -> int:
-    letters = await broker.dead_letters(name, limit)
-    for letter in letters:
-        event = _event_of(letter)
-        told = (
-            f"{event.type} {event.subject} {event.id}" if event else f"{len(letter.message.body)} bytes, not an event"
-        )
-        print(f"{letter.id}\t{letter.dead_at:%Y-%m-%d %H:%M:%S}Z\t{letter.queue}\t{told}\t{letter.reason}")
-    print(f"{len(letters)} dead letters", file=sys.stderr)
-    return 0
-
-
-async def _show_dead(broker: Broker, id_: str) -> int:
-    letter = next((d for d in await broker.dead_letters(limit=1_000_000) if d.id == id_), None)
-    if letter is None:
-        print(f"bongsu: no dead letter {id_!r}: see bongsu dead list", file=sys.stderr)
-        return 1
-    facts = {
-        "id": letter.id,
-        "queue": letter.queue,
-        "reason": letter.reason,
-        "dead_at": letter.dead_at,
-        "attempts": letter.attempts,
-        "headers": dict(letter.message.headers),
-        "event": _summary(_event_of(letter)) or f"not an event; begins {letter.message.body[:64]!r}",
-    }
-    print(msgspec.json.format(msgspec.json.encode(facts, enc_hook=repr), indent=2).decode())
-    return 0
-
-
-async def _replay_dead(broker: Broker, ids: Sequence[str], name: str | None) -> int:
-    chosen = ids or [d.id for d in await broker.dead_letters(name, limit=1_000_000)]
-    replayed = await broker.replay(chosen)
-    print(f"{replayed} of {len(chosen)} dead letters replayed")
-    return 0 if replayed == len(chosen) else 1
+bongsu.add_command(dead)
 
 
 @bongsu.group()
@@ -224,7 +135,7 @@ def topology() -> None:
 
 @topology.command("apply")
 @click.argument("given", metavar="QUEUE_OR_FUNCTION...", nargs=-1, required=True)
-@_in_one_line
+@in_one_line
 def _topology_apply(given: tuple[str, ...]) -> int:
     """Declare queues (fire.map) or those of functions (notify.map, ./hospital.py).
 
@@ -255,7 +166,7 @@ def _topology_apply(given: tuple[str, ...]) -> int:
         print("\n".join(dict.fromkeys(names)))
         return 0
 
-    return _with_broker(declare)
+    return with_broker(declare)
 
 
 @bongsu.group()
@@ -273,7 +184,7 @@ def function() -> None:
     metavar="DIR",
     help="A checkout, or a folder of your own (default: here).",
 )
-@_in_one_line
+@in_one_line
 def _function_new(name: str, types: tuple[str, ...], into: Path) -> int:
     """Write a function, its manifest and a test.
 
@@ -289,38 +200,3 @@ def _function_new(name: str, types: tuple[str, ...], into: Path) -> int:
     else:
         print(f"next: edit {name}.py, run its test there (python -m pytest), then `bongsu run` there scales it too")
     return 0
-
-
-def _with_broker(action: Callable[[Broker], Awaitable[int]]) -> int:
-    async def act() -> int:
-        broker = await connect(load().broker_url)
-        try:
-            return await action(broker)
-        finally:
-            await broker.close()
-
-    return asyncio.run(act())
-
-
-def _event_of(letter: DeadLetter) -> Event | None:
-    try:
-        return decode(letter.message.body)
-    except DecodeError:
-        return None
-
-
-def _summary(event: Event | None) -> dict[str, object] | None:
-    if event is None:
-        return None
-    shown = {"type": event.type, **{name: _shown(value) for name, value in msgspec.structs.asdict(event).items()}}
-    shown["age"] = str(timedelta(seconds=round((utc_now() - event.time).total_seconds())))
-    return shown
-
-
-def _shown(value: object) -> object:
-    """A field of an event as people read it: of pictures their size alone."""
-    if isinstance(value, Frame):
-        return f"{len(value.jpeg)} bytes of JPEG, {value.captured_at.isoformat()}"
-    if isinstance(value, bytes):
-        return f"{len(value)} bytes of JPEG"
-    return [_shown(one) for one in value] if isinstance(value, tuple) else value

@@ -254,20 +254,20 @@ async def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path: Path) 
     await broker.declare(queues(["accident.hospital"]))
     await broker.publish(encode(accident()))
     # A limit on the file's size is what a full disk looks like to SQLite, and needs no root.
-    await broker._do(lambda db: db.execute("PRAGMA max_page_count = 30"))  # type: ignore[attr-defined]
+    await broker._thread.do(lambda db: db.execute("PRAGMA max_page_count = 30"))  # type: ignore[attr-defined]
     frame = __import__("functions").Frame(bytes(1_000_000), utc_now())
     large = __import__("msgspec").structs.replace(accident(), frame=frame)
     with pytest.raises(BrokerError, match="disk is full"):
         await broker.publish(encode(large))
-    await broker._do(lambda db: db.execute("PRAGMA max_page_count = 100000"))  # type: ignore[attr-defined]
+    await broker._thread.do(lambda db: db.execute("PRAGMA max_page_count = 100000"))  # type: ignore[attr-defined]
     await broker.publish(encode(large))
     assert (await broker.depth("accident.hospital")).ready == 2
     await broker.close()
 
 
 async def test_locked_file_does_not_lose_work_in_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("functions.broker.sqlite._BUSY_S", 0.1)
-    monkeypatch.setattr("functions.broker.sqlite._RENEW_S", 0.1)
+    monkeypatch.setattr("functions.broker.sqlite_thread._BUSY_S", 0.1)
+    monkeypatch.setattr("functions.broker.sqlite_thread._RENEW_S", 0.1)
     monkeypatch.setattr("functions.broker.sqlite_sql.LEASE_S", 0.5)
     broker = await connect(f"sqlite:///{tmp_path}/broker.db")
     await broker.declare(queues(["accident.hospital"]))

@@ -74,8 +74,8 @@ async def test_a_publish_outlives_a_lost_connection(rabbit_url: str) -> None:
     for count in range(1, 6):
         publishing = asyncio.create_task(broker.publish(*(message(bytes([i])) for i in range(200))))
         await asyncio.sleep(0.005 * count)
-        assert broker._link is not None
-        await broker._link.connection.close()
+        assert broker._connections.link is not None
+        await broker._connections.link.connection.close()
         await publishing
     got: set[bytes] = set()
     async with broker.consume(["fire.map"], prefetch=100) as consumer:
@@ -94,8 +94,8 @@ async def test_consumer_of_a_lost_connection_raises_and_starts_nothing(rabbit_ur
     async with broker.consume(["fire.map"], prefetch=2) as consumer:
         delivery = await consumer.get(5)
         assert delivery is not None
-        assert broker._consuming is not None
-        await broker._consuming.close()
+        assert broker._connections.consuming is not None
+        await broker._connections.consuming.close()
         with pytest.raises(BrokerError, match="lost"):
             await consumer.get(5)
         with pytest.raises(BrokerError, match="again"):
@@ -146,8 +146,8 @@ async def test_a_message_whose_workers_all_died_is_a_dead_letter(rabbit_url: str
         async with broker.consume(["fire.map"]) as consumer:
             if await consumer.get(0.5) is None:
                 break
-            assert broker._consuming is not None
-            await broker._consuming.close()
+            assert broker._connections.consuming is not None
+            await broker._connections.consuming.close()
     (letter,) = await broker.dead_letters("fire.map")
     assert "worker died" in letter.reason
     assert letter.message.body == encode(event).body
@@ -163,7 +163,7 @@ async def test_a_message_whose_workers_all_died_is_a_dead_letter(rabbit_url: str
 async def test_an_event_that_kills_its_workers_takes_no_other_along(
     rabbit_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("functions.runtime._backoff", lambda attempt: 0.0)
+    monkeypatch.setattr("functions.subscription_worker._backoff", lambda attempt: 0.0)
     broker, stopping, handled = await connect(rabbit_url), asyncio.Event(), []
     assert isinstance(broker, RabbitBroker)
 
@@ -171,9 +171,9 @@ async def test_an_event_that_kills_its_workers_takes_no_other_along(
     async def handle(event: Event) -> None:
         if event.camera != "poison":
             handled.append(event.camera)
-        elif broker._consuming is not None:
+        elif broker._connections.consuming is not None:
             # What RabbitMQ sees of a worker that dies.
-            await broker._consuming.close()
+            await broker._connections.consuming.close()
 
     await broker.declare(queues(["fire.map"]))
     cameras = ["poison", "a", "b", "c"]

@@ -168,7 +168,7 @@ async def test_a_resource_is_opened_once_and_closed_at_the_end() -> None:
 
 
 async def test_a_broker_that_comes_back_empty_gets_its_queues_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("functions.runtime._backoff", lambda attempt: 0.0)
+    monkeypatch.setattr("functions.subscription_worker._backoff", lambda attempt: 0.0)
 
     class Emptied(MemoryBroker):
         is_emptied = False

@@ -1,0 +1,295 @@
+"""Serves one subscription of a function: takes its events, calls its handler, publishes and settles."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from functions import telemetry
+from functions.backoff import backoff_s
+from functions.broker import Broker, BrokerError, Consumer, Delivery, TooLarge, Unroutable
+from functions.caller import Caller, Overdue
+from functions.event import DecodeError, Event, Stage, decode, encode, utc_now
+from functions.function import Reject, Retry, Subscription
+from functions.handler_metrics import HandlerMetrics
+from functions.prefetch import LEAST, PrefetchController
+from functions.spool import Spool
+from functions.topology import queue_name, queues
+
+log = structlog.get_logger()
+
+_MAX_BACKOFF_S = 60.0
+_RECONNECT_MAX_S = 10.0
+_SUSPECT = 2
+"""An event whose worker died so often is handled alone, for it may be what the worker died of."""
+
+
+class StartError(RuntimeError):
+    """What a function uses cannot be opened; the message says what and why."""
+
+
+class _BrokerAway(Exception):
+    """The broker could not be told what a handler returned."""
+
+    def __init__(self, error: BrokerError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class SubscriptionWorker:
+    """One subscription: its resource, its consumer, its handler."""
+
+    def __init__(
+        self,
+        function: str,
+        subscription: Subscription,
+        broker: Broker,
+        stopping: asyncio.Event,
+        stopped: asyncio.Task[Any],
+        *,
+        record: HandlerMetrics,
+        started_at: float,
+        spool: Spool | None,
+        bursts: str,
+    ) -> None:
+        """Serve `subscription` of `function` until `stopping` is set; `stopped` is a task that waits for that.
+
+        Args:
+            function: the function's name.
+            subscription: whose events are taken.
+            broker: where they are taken from, and what the handler returns is published.
+            stopping: set when it is time to stop.
+            stopped: done as soon as `stopping` is set.
+            record: counts what was handled, for all subscriptions of the function.
+            started_at: `time.time()` at which the process was asked for.
+            spool: keeps what handlers return while the broker is away, if given.
+            bursts: the queue that motion events are taken from.
+        """
+        self._function = function
+        self._subscription = subscription
+        self._broker = broker
+        self._stopping = stopping
+        self._stopped = stopped
+        """Done as soon as `stopping` is set: to wait for it, beside something else."""
+        stopped.add_done_callback(self._end_wait)
+        self._record = record
+        self._started_at = started_at
+        self._spool = spool
+        self._bursts = bursts
+        self._caller = Caller(subscription)
+        self._waiting: asyncio.Timeout | None = None
+        self._is_first = True
+        self._lost_brokers = 0
+        """Connections lost in a row; 0 once a subscription stands again."""
+
+    async def serve(self) -> None:
+        """Handle events until it is time to stop; a broker that is away is waited for.
+
+        Raises:
+            StartError: the resource cannot be opened.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            arguments: tuple[Any, ...] = ()
+            if self._subscription.uses is not None:
+                # A resource may wait for ever for a database that is away; being told to stop ends that.
+                opening = asyncio.create_task(stack.enter_async_context(self._subscription.uses()))
+                if not await self._unless_stopping(opening):
+                    return
+                try:
+                    arguments = (opening.result(),)
+                except Exception as error:
+                    raise StartError(f"{self._function} cannot start: {type(error).__name__}: {error}") from error
+            log.info("function_ready", function=self._function, startup_s=round(time.time() - self._started_at, 3))
+            while not self._stopping.is_set():
+                try:
+                    await self._consume(arguments)
+                except BrokerError as error:
+                    telemetry.set_healthy(False)
+                    self._lost_brokers += 1
+                    log.warning("broker_unavailable", reason=str(error), attempt=self._lost_brokers)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(reconnect_s(self._lost_brokers)):
+                            await self._stopping.wait()
+
+    async def _consume(self, arguments: tuple[Any, ...]) -> None:
+        names = [queue_name(t, self._function, self._bursts) for t in self._subscription.types]
+        batch = self._subscription.batch
+        if self._lost_brokers:
+            # It may have come back empty.
+            await ensure_queues(self._broker, names)
+        if self._spool is not None:
+            await self._spool.flush(self._broker)
+        # A batch waits ready while the one before it is at work.
+        size = LEAST if batch == 1 else 2 * batch
+        async with self._broker.consume(names, prefetch=size) as consumer:
+            self._lost_brokers = 0
+            telemetry.set_healthy(True)
+            window = PrefetchController(consumer, size=size, is_fixed=batch > 1)
+            try:
+                while not self._stopping.is_set():
+                    deliveries = await self._gather(consumer)
+                    if not deliveries:
+                        continue
+                    # Were it to end us, each event that we hold with it would count one more delivery as well.
+                    is_suspect = deliveries[0].deaths >= _SUSPECT
+                    if is_suspect:
+                        await window.shut()
+                    window.begin()
+                    await self._handle(deliveries, arguments)
+                    if is_suspect:
+                        await window.reopen()
+                    await window.end()
+            finally:
+                await window.close()
+
+    async def _gather(self, consumer: Consumer) -> list[Delivery]:
+        """One delivery, or up to a batch of them; empty when it is time to stop."""
+        first = consumer.get_nowait() or await self._wait_for(consumer)
+        deliveries = [] if first is None else [first]
+        if self._subscription.batch == 1 or first is None or first.deaths >= _SUSPECT:
+            return deliveries
+        wait_until = time.monotonic() + self._subscription.batch_wait_s
+        while len(deliveries) < self._subscription.batch and not self._stopping.is_set():
+            more = await consumer.get(timeout_s=max(0.0, wait_until - time.monotonic()))
+            if more is None:
+                break
+            deliveries.append(more)
+        return deliveries
+
+    async def _wait_for(self, consumer: Consumer) -> Delivery | None:
+        """The next delivery; None when it is time to stop."""
+        try:
+            # A limit without a time, which `_end_wait` moves to now: a task to wait beside would cost more than this.
+            async with asyncio.timeout(None) as self._waiting:
+                return await consumer.get()
+        except TimeoutError:
+            return None
+        finally:
+            self._waiting = None
+
+    def _end_wait(self, _stopped: object) -> None:
+        if self._waiting is not None:
+            self._waiting.reschedule(0)
+
+    async def _unless_stopping(self, task: asyncio.Task[Any]) -> bool:
+        """Wait for a task, or cancel it when it is time to stop; whether it finished."""
+        await asyncio.wait([task, self._stopped], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+        return not task.cancelled()
+
+    async def _handle(self, deliveries: Sequence[Delivery], arguments: tuple[Any, ...]) -> None:
+        taken: list[tuple[Delivery, Event]] = []
+        for delivery in deliveries:
+            try:
+                taken.append((delivery, decode(delivery.message.body)))
+            except DecodeError as error:
+                await delivery.reject(str(error))
+                self._record.count(delivery.message.routing_key, "undecodable")
+                log.error("event_rejected", queue=delivery.queue, reason=str(error))
+        if not taken:
+            return
+        # A handler of batches gets them whole; if the batch fails, each event on its own, so that one bad event
+        # neither takes its neighbours along nor hides behind them.
+        if len(taken) > 1:
+            if not await self._try(taken, arguments, is_last_resort=False):
+                for one in taken:
+                    await self._try([one], arguments, is_last_resort=True)
+        else:
+            await self._try(taken, arguments, is_last_resort=True)
+
+    async def _try(
+        self, taken: Sequence[tuple[Delivery, Event]], arguments: tuple[Any, ...], *, is_last_resort: bool
+    ) -> bool:
+        events = [event for _, event in taken]
+        got_at = utc_now()
+        with telemetry.handling(events[0]) if len(events) == 1 else contextlib.nullcontext():
+            try:
+                outputs = await self._call(events, arguments)
+                stage = Stage(self._function, got_at, utc_now())
+                if outputs:
+                    await self._publish([o.with_stage(stage.name, got_at, stage.done_at) for o in outputs])
+            except _BrokerAway as away:
+                # No fault of these events: they are given back uncounted.
+                raise away.error from None
+            except Exception as error:
+                if not is_last_resort:
+                    return False
+                await self._refuse(*taken[0], error)
+                return True
+            if len(taken) == 1:
+                await taken[0][0].ack()
+            else:
+                await asyncio.gather(*(delivery.ack() for delivery, _ in taken))
+            for event in events:
+                self._record.handled(event, outputs, stage)
+        return True
+
+    async def _publish(self, outputs: Sequence[Event]) -> None:
+        try:
+            await self._broker.publish(*map(encode, outputs))
+        except (Unroutable, TooLarge):
+            raise
+        except BrokerError as error:
+            # The input may be gone when the broker is back (a burst lives half a minute): keep what was found in it.
+            if self._spool is not None:
+                for output in outputs:
+                    self._spool.put(output)
+                log.warning("outputs_buffered", events=len(outputs), reason=str(error))
+            raise _BrokerAway(error) from error
+
+    async def _call(self, events: Sequence[Event], arguments: tuple[Any, ...]) -> list[Event]:
+        first = events if self._subscription.batch > 1 else events[0]
+        if self._is_first:
+            self._is_first = False
+            telemetry.cold_start_seconds.labels(self._function).observe(max(0.0, time.time() - self._started_at))
+        begun = time.perf_counter()
+        outputs = await self._caller.call(first, *arguments)
+        self._record.called(time.perf_counter() - begun)
+        return outputs
+
+    async def _refuse(self, delivery: Delivery, event: Event, error: Exception) -> None:
+        if isinstance(error, Reject):
+            await delivery.reject(_readable(error.reason))
+            self._record.count(event.type, "rejected")
+            log.error("event_rejected", function=self._function, reason=error.reason)
+            return
+        if isinstance(error, Retry):
+            reason, after_s = error.reason, error.after_s
+        elif isinstance(error, Overdue):
+            reason, after_s = str(error), _backoff(delivery.attempt)
+        else:
+            reason, after_s = f"{type(error).__name__}: {error}", _backoff(delivery.attempt)
+        await delivery.retry(_readable(reason), after_s)
+        self._record.count(event.type, "retried")
+        is_bug = not isinstance(error, (Retry, Overdue, BrokerError))
+        log.warning(
+            "event_retried", function=self._function, reason=reason, after_s=round(after_s, 2),
+            attempt=delivery.attempt, exc_info=error if is_bug else None,
+        )  # fmt: skip
+
+
+async def ensure_queues(broker: Broker, names: Sequence[str]) -> None:
+    """Create the queues that are missing; one with other limits than ours is no reason to leave its events waiting."""
+    await broker.ensure(queues(names))
+
+
+def reconnect_s(attempt: int) -> float:
+    """Seconds before the next try to reach the broker: events wait there, so sooner than a failed event is retried."""
+    return min(_RECONNECT_MAX_S, _backoff(attempt))
+
+
+def _readable(reason: str) -> str:
+    """A reason that any broker can keep: the name of a file may hold half a character, which is no UTF-8."""
+    return reason.encode("utf-8", "backslashreplace").decode()
+
+
+def _backoff(attempt: int) -> float:
+    """Seconds before attempt + 1."""
+    return backoff_s(attempt, first_s=0.5, longest_s=_MAX_BACKOFF_S)
