@@ -29,7 +29,7 @@ _PATH = click.Path(path_type=Path, exists=True)
 
 @click.group()
 def models() -> None:
-    """Keep versions of models in a registry, sign them, and bring them to nodes."""
+    """Keep models in a registry, sign and deploy them."""
 
 
 @asynccontextmanager

@@ -46,7 +46,7 @@ def _in_one_line(call: Callable[_P, int]) -> Callable[_P, int]:
 
 @click.group()
 def originals() -> None:
-    """Create keys for unredacted frames, decrypt them and delete expired ones.
+    """Make keys for sealed frames, open or delete them.
 
     See docs/privacy.md.
     """
