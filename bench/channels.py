@@ -33,7 +33,7 @@ class Channels:
     """The process of the test servers, from the driver's side."""
 
     def __init__(self, home: Path, x_limit: int, x_wait_s: float) -> None:
-        self.ledger = home / "ledger"
+        self.ledger = home / "accepted"  # `ledger` is that of the events, bench/chaos.py
         self.ledger.touch()
         self._command = [
             sys.executable, "-m", "bench.channels", "--ledger", str(self.ledger),

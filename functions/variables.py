@@ -20,6 +20,7 @@ KNOWN = frozenset(
         "BONGSU_DATABASE_URL",
         "BONGSU_DEMO_RTSP_PORT",
         "BONGSU_DETECT_DEVICE",
+        "BONGSU_DETECT_PEOPLE",
         "BONGSU_DETECT_THREADS",
         "BONGSU_DETECT_WEIGHTS",
         "BONGSU_FLEET",

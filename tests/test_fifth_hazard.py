@@ -55,7 +55,7 @@ async def walk():
                 "incidents": json.loads(await get("/api/incidents?hazard=flood"))["features"],
                 "feed": await get("/feed.json"), "atom": await get("/feed.atom"), "cap": await get("/cap/1.xml"),
                 "hazards": json.loads(await get("/hazards.json"))["hazards"],
-                "openapi": json.loads(await get("/openapi.json"))["components"]["schemas"]["Hazard"],
+                "openapi": json.loads(await get("/openapi.json"))["components"]["schemas"]["HazardKind"],
                 "queues": {w.name: w.rule.queues for w in read_workloads(Path("keda"))},
                 "rule": RULES["flood"].threshold,
             }

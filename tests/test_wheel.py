@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -43,14 +44,19 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def demo(site: Path, tmp_path: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def empty() -> Iterator[Path]:
+    """The folder that the demo is started in: sockets lie below it, so its path is short."""
+    with tempfile.TemporaryDirectory(prefix="bongsu-wheel-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def demo(site: Path, empty: Path, tmp_path: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     code = f"import {', '.join(ROOMS)}; print([next(iter(m.__path__)) for m in ({', '.join(ROOMS)})], flush=True); "
     code += "from functions.cli import main; main()"
-    empty = tmp_path / "empty"
-    empty.mkdir()
     with (tmp_path / "output").open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-c", code, "run", "--demo", "--port", str(port)],
@@ -65,7 +71,7 @@ def demo(site: Path, tmp_path: Path) -> Iterator[tuple[int, subprocess.Popen[byt
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_installed_demo_shows_three_incidents(
-    site: Path, demo: tuple[int, subprocess.Popen[bytes]], tmp_path: Path
+    site: Path, empty: Path, demo: tuple[int, subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
     port, process = demo
     give_up_at = time.monotonic() + _INCIDENTS_S
@@ -82,7 +88,7 @@ def test_installed_demo_shows_three_incidents(
     assert process.wait(60) == 0
     # The standard library's resource tracker ends a moment after the process that it tracks for.
     assert psutil.wait_procs(family, timeout=5)[1] == []
-    state = tmp_path / "empty" / "state"
+    state = empty / "state"
     assert [path for path in (state, *state.rglob("*")) if path.stat().st_mode & 0o077] == []
 
 

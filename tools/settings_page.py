@@ -15,6 +15,7 @@ DIRECT = {
     "BONGSU_CAMERAS": ("cameras.yaml", "File that lists the cameras (motion)."),
     "BONGSU_DETECT_WEIGHTS": ("", "ONNX file of another hazard network than the shipped one (detect)."),
     "BONGSU_DETECT_DEVICE": ("auto", "Where networks run: auto, cpu, cuda or another that the backend knows (detect)."),
+    "BONGSU_DETECT_PEOPLE": ("0", "At most so many people of a burst to inspect for weapons; 0: none (detect)."),
     "BONGSU_DETECT_THREADS": ("2", "CPU threads of each network (detect)."),
     "BONGSU_FLEET": ("state/fleet", "Folder of a fleet: nodes.yaml, keys, the audit log (edge)."),
     "BONGSU_MODEL_REGISTRY": (

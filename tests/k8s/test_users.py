@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.k8s.conftest import ROOMS, ROOT, load_script
+from tests.k8s.conftest import ROOT, load_script
+from tests.rooms import ROOMS
 
 PARTS = (*ROOMS, "keda", "k8s", "docker", "docs", "tools")
 

@@ -120,7 +120,11 @@ def test_a_crashed_worker_is_replaced(small: Cluster, base: str) -> None:
         httpx.get(f"{base}/sessions/{session['id']}?wait_s=5", headers=headers, timeout=20).json()["state"] != "ready"
     ):
         assert time.monotonic() < end
-    refused = httpx.get(url_of(session, resume=resume).replace("ws://", "http://"), headers=_UPGRADE)
+    # A cluster may not have noticed yet that the worker is gone.
+    address = url_of(session, resume=resume).replace("ws://", "http://")
+    while (refused := httpx.get(address, headers=_UPGRADE)).status_code == 503:
+        assert time.monotonic() < end
+        time.sleep(0.2)
     assert (refused.status_code, refused.json()["reason"]) == (410, "resume_unknown")
     with connect(url_of(session)) as ws:
         ws.recv()
