@@ -121,9 +121,11 @@ class Cluster:
     def workers(self) -> list[psutil.Process]:
         """Worker processes that live."""
         found = []
-        for process in psutil.process_iter(["name"]):
-            # Forked from one that has imported all: the name is a worker's own, the command line is not.
-            if (process.info["name"] or "").startswith(("scalar-", "image-", "object-")):
+        for process in psutil.process_iter(["name", "cmdline"]):
+            # On one machine it is forked from one that has imported all: the name is a worker's own. On a cluster the
+            # command line is.
+            is_forked = (process.info["name"] or "").startswith(("scalar-", "image-", "object-"))
+            if is_forked or "sessions.worker" in (process.info["cmdline"] or []):
                 with contextlib.suppress(psutil.Error):
                     if process.environ().get("BONGSU_SESSIONS_STATE") == str(self.folder):
                         found.append(process)
