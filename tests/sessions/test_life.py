@@ -70,6 +70,9 @@ def test_a_session_ends_with_its_time(base: str) -> None:
 
 def test_a_full_machine_keeps_a_line(base: str) -> None:
     first, second = (ask(base, client=f"line-{n}", ttl_s=20).json() for n in range(2))
+    for held in (first, second):
+        address = f"{base}/sessions/{held['id']}?wait_s=15"
+        httpx.get(address, headers={"Session-Token": held["token"]}, timeout=20)
     waiting = ask(base, client="line-2", ttl_s=20)
     session = waiting.json()
     assert waiting.status_code == 202

@@ -130,7 +130,7 @@ export class Trial {
     if (this.#run !== run) return;
     const scale = Math.min(1, WIDTH_PX / this.#video.videoWidth);
     const frame = el("canvas", { width: Math.round(this.#video.videoWidth * scale), height: Math.round(this.#video.videoHeight * scale) });
-    frame.getContext("2d", { willReadFrequently: true }).drawImage(this.#video, 0, 0, frame.width, frame.height);
+    frame.getContext("2d").drawImage(this.#video, 0, 0, frame.width, frame.height);
     frame.toBlob((jpeg) => {
       if (this.#run !== run || jpeg === null) return;
       run.frame = frame;

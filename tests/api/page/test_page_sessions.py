@@ -69,7 +69,8 @@ def test_clip_goes_through_a_worker_and_its_boxes_are_drawn(sessions: Sessions, 
     assert found > 100
     page.get_by_role("button", name="Stop").click()
     expect(page.locator(".sessions-list")).to_contain_text("Nobody has a session now.", timeout=60_000)
-    assert page.complaints == []
+    # Chromium's advice about getImageData is for this test, which counts the drawn pixels.
+    assert [text for text in page.complaints if not text.startswith("Canvas2D: Multiple readback")] == []
 
 
 def test_leaving_the_view_ends_the_session(sessions: Sessions, open_page: Open) -> None:
