@@ -13,6 +13,7 @@ from pathlib import Path
 
 from functions import Event, Place, encode, new_id, utc_now
 from functions.broker import connect
+from functions.signature import new_private_key, public_key_of
 from functions.topology import queues
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +41,7 @@ async def _first_call(folder: Path, target: str, event_type: str, name: str) -> 
         "BONGSU_BROKER_URL": url,
         "BONGSU_DATABASE_URL": f"sqlite+aiosqlite:///{folder}/bongsu.db",
         "BONGSU_SNAPSHOT_URL": str(folder / "snapshots"),
+        "BONGSU_CAPTION_PUBLIC_KEYS": public_key_of(new_private_key()),
     }
     begun = time.perf_counter()
     with subprocess.Popen(
@@ -50,6 +52,8 @@ async def _first_call(folder: Path, target: str, event_type: str, name: str) -> 
         stderr=subprocess.DEVNULL,
     ) as process:
         while (depth := await broker.depth(f"{event_type}.{name}")).ready or depth.unacked:
+            if process.poll() is not None:
+                raise RuntimeError(f"{target} ended with status {process.returncode} before its first event")
             await asyncio.sleep(0.002)
         took = time.perf_counter() - begun
         process.terminate()
