@@ -16,10 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import filters
 from api.paths import HEAD
-from api.settings import split
 from api.site import Site
 from api.stream import HELLO, Notice, Reader, TooManyReadersError
 from functions.event import HAZARDS
+from functions.settings import split
 from store.queries import Bbox
 from web.guard import RefusedError, may_go_on
 

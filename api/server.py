@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import functools
 import resource
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -31,14 +30,14 @@ from api.pages import PAGE, SecureHeaders
 from api.paths import Methods, SubPath
 from api.pipeline import PipelineFile
 from api.retention import pruning
-from api.settings import Settings, split
+from api.settings import Settings
 from api.site import Site
 from api.stream import Hub
 from functions import telemetry
-from functions.settings import SettingsError
+from functions.settings import SettingsError, split
 from store import Store, StoreError
 from store.snapshots import SnapshotError, Snapshots
-from web.addresses import show_host
+from web import serving
 from web.guard import WRONG_KEYS_A_MINUTE, Guard, RefusedError
 from web.keys import KeyFileError, Keyring
 from web.limits import Buckets, Proxies
@@ -170,29 +169,13 @@ class Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket on that address.
+    """A socket on that address, for many readers that stay.
 
     Raises:
         OSError: the address is taken or not ours; the message says so and what to do.
     """
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, proto)
-    except OSError as error:
-        raise OSError(f"BONGSU_HTTP_HOST: cannot use {host!r}: {error}") from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            # What is accepted inherits it: a reader that takes nothing for so long is cut off, asleep or malicious.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MS)
-        listener.bind(address)
-        # After a restart all readers come back within a second or two.
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        reason = error.strerror or str(error)
-        raise OSError(f"port {port} on {host}: {reason}: free it or set BONGSU_HTTP_PORT to another") from error
-    return listener
+    # After a restart all readers come back within a second or two. One that takes nothing is asleep or malicious.
+    return serving.listen(host, port, "BONGSU_HTTP", backlog=2048, stalled_ms=_STALLED_MS)
 
 
 async def serve(settings: Settings, listener: socket.socket) -> None:
@@ -205,13 +188,9 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
     """
     async with open_site(settings) as site:
         server = Server(site)
-        # uvicorn raises a signal again once it has stopped; to stop when told to is no failure, so it ends here.
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, lambda *_: setattr(server, "should_exit", True))
-        host, port = listener.getsockname()[:2]
         telemetry.set_healthy(True)
-        log.info("api_listening", url=f"http://{show_host(host)}:{port}/")
-        await server.serve(sockets=[listener])
+        log.info("api_listening", url=serving.address_of(listener))
+        await serving.serve_until_stopped(server, listener)
 
 
 def allow_files(readers_max: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from functions.settings import read
+from functions.settings import read, split
 from store.settings import StoreSettings
 
 # A host, perhaps a port, and perhaps a path of plain characters: it goes into addresses and a cookie as it is.
@@ -89,11 +89,6 @@ class Settings(StoreSettings, frozen=True):
         for name, address in (("TILE", self.tile_url), ("SESSIONS", self.sessions_url)):
             if address and not address.startswith(("http://", "https://")):
                 raise ValueError(f"BONGSU_{name}_URL must start with http:// or https://, got {address!r}")
-
-
-def split(text: str) -> list[str]:
-    """The values of a list that is separated by commas."""
-    return [value for part in text.split(",") if (value := part.strip())]
 
 
 def load() -> Settings:

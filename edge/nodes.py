@@ -18,6 +18,7 @@ import yaml
 
 from edge.errors import FleetError
 from edge.state_file import locked, write_private
+from functions.settings import split
 
 _NODE_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 _SSH = re.compile(
@@ -253,7 +254,7 @@ def select(nodes: Iterable[Node], selector: str) -> list[Node]:
         FleetError: a name is unknown, or nothing matches.
     """
     known = {node.name: node for node in nodes}
-    parts = [part.strip() for part in selector.split(",") if part.strip()]
+    parts = split(selector)
     names = [part for part in parts if "=" not in part and part != "all"]
     if missing := [name for name in names if name not in known]:
         raise FleetError(f"no node {missing[0]!r}: there {_are(sorted(known))}")

@@ -153,6 +153,11 @@ def read(kind: type[_E], *, without_secrets: bool = False) -> _E:
         raise SettingsError(f"{name}: got {given.get(name)!r}: {error}" if name else str(error)) from None
 
 
+def split(text: str) -> list[str]:
+    """The values of a list that is separated by commas; empty ones are left out."""
+    return [value for part in text.split(",") if (value := part.strip())]
+
+
 def unknown_variables() -> dict[str, str]:
     """Variables `BONGSU_*` that nothing reads, each with the nearest name that is known, or "" where none is near.
 

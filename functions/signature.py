@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from functions.event import Captioned
-from functions.settings import Environment, SettingsError, read
+from functions.settings import Environment, SettingsError, read, split
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -77,7 +77,7 @@ class Verifier:
             SettingsError: it is missing, or one of them is not a public key.
         """
         name = "BONGSU_CAPTION_PUBLIC_KEYS"
-        given = [key.strip() for key in read(_ReadingSettings).caption_public_keys.split(",") if key.strip()]
+        given = split(read(_ReadingSettings).caption_public_keys)
         if not given:
             raise SettingsError(f"{name} is not set, so any caption could be forged: {_HOWTO}")
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey

@@ -22,14 +22,14 @@ import msgspec
 import structlog
 
 from functions import telemetry
-from functions.settings import SettingsError
+from functions.settings import SettingsError, split
 from local.process.output import Output
 from sessions import frames, settings
 from sessions.backend import View
 from sessions.frames import Answer, Call, Gone, Listed, SessionSeen, Told, WorkerSeen
 from sessions.machine import Machine, Room
 from sessions.records import ConflictError, ExistsError, NoRoomError, Session, Worker
-from sessions.settings import Settings, split
+from sessions.settings import Settings
 
 log = structlog.get_logger()
 

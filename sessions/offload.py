@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import structlog
 
+from functions.settings import split
 from sessions.metrics import offloaded_total
 from sessions.problems import ProblemError
 
@@ -56,7 +57,7 @@ class Upstreams:
         self._client = httpx.AsyncClient(headers=headers, timeout=httpx.Timeout(30.0, connect=3.0))
         self.healthy = dict.fromkeys(self._urls, True)
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close their connections."""
         await self._client.aclose()
 
@@ -155,7 +156,7 @@ def read_via(text: str) -> list[str]:
     Raises:
         ValueError: it holds something else.
     """
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = split(text)
     if len(names) > 32 or not all(_NAME.fullmatch(name) for name in names):
         raise ValueError(f"{VIA} must hold names of receive servers, got {text[:80]!r}")
     return names

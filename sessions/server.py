@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -22,7 +21,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from functions import telemetry
-from functions.settings import SettingsError
+from functions.settings import SettingsError, split
 from sessions import endpoints, legacy, problems, settings
 from sessions.allocator import Allocator
 from sessions.backend import Backend
@@ -31,7 +30,7 @@ from sessions.offload import Upstreams
 from sessions.problems import ProblemError
 from sessions.records import BackendError
 from sessions.remote import AgentClient
-from sessions.settings import Settings, split
+from sessions.settings import Settings
 from sessions.site import SessionSite
 from sessions.tokens import Tokens
 from sessions.tunnel import tunnel_class
@@ -39,6 +38,7 @@ from web.background import alongside
 from web.guard import WRONG_KEYS_A_MINUTE, Guard, RefusedError
 from web.keys import KeyFileError, Keyring
 from web.limits import Buckets, Proxies
+from web.serving import address_of, listen, serve_until_stopped
 
 log = structlog.get_logger()
 
@@ -81,7 +81,7 @@ async def open_site(config: Settings) -> AsyncIterator[SessionSite]:
     upstreams = Upstreams(
         split(config.sessions_upstream), config.name, config.sessions_hops, _read_key(config.sessions_upstream_key)
     )
-    async with _open_backend(config) as backend, contextlib.aclosing(_Closing(upstreams)):
+    async with _open_backend(config) as backend, contextlib.aclosing(upstreams):
         allocator = Allocator(backend, config, tokens)
         keeper = Keeper(allocator, config, upstreams)
         site = SessionSite(
@@ -112,14 +112,6 @@ def _open_backend(config: Settings) -> contextlib.AbstractAsyncContextManager[Ba
     return KubernetesBackend(client, config.sessions_class_label).running()
 
 
-class _Closing:
-    def __init__(self, upstreams: Upstreams) -> None:
-        self._upstreams = upstreams
-
-    async def aclose(self) -> None:
-        await self._upstreams.close()
-
-
 class Server(uvicorn.Server):
     """uvicorn with tunnels in place of WebSockets."""
 
@@ -139,28 +131,6 @@ class Server(uvicorn.Server):
         )
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket on that address.
-
-    Raises:
-        OSError: the address is taken or not ours; the message says so and what to do.
-    """
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, proto)
-    except OSError as error:
-        raise OSError(f"BONGSU_SESSIONS_HOST: cannot use {host!r}: {error}") from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(1024)
-    except OSError as error:
-        listener.close()
-        reason = error.strerror or str(error)
-        raise OSError(f"port {port} on {host}: {reason}: free it or set BONGSU_SESSIONS_PORT to another") from error
-    return listener
-
-
 async def serve(config: Settings, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -171,12 +141,8 @@ async def serve(config: Settings, listener: socket.socket) -> None:
     """
     async with open_site(config) as site:
         server = Server(site)
-        # uvicorn raises a signal again once it has stopped; to stop when told to is no failure, so it ends here.
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, lambda *_: setattr(server, "should_exit", True))
-        host, port = listener.getsockname()[:2]
-        log.info("receive_server_listening", url=f"http://{host}:{port}/")
-        await server.serve(sockets=[listener])
+        log.info("receive_server_listening", url=address_of(listener))
+        await serve_until_stopped(server, listener)
 
 
 async def _refuse(_: Request, error: Exception) -> Response:
@@ -211,7 +177,7 @@ def main() -> int:
     try:
         config = settings.load()
         telemetry.start("sessions")
-        with listen(config.sessions_host, config.sessions_port) as listener:
+        with listen(config.sessions_host, config.sessions_port, "BONGSU_SESSIONS") as listener:
             asyncio.run(serve(config, listener))
     except (SettingsError, KeyFileError, OSError) as error:
         print(f"bongsu sessions: {error}", file=sys.stderr)

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
-from functions.settings import Environment, read
+from functions.settings import Environment, read, split
 from sessions.catalogue import KINDS
 
 _SOCKET_PATH_MAX = 100
@@ -132,11 +132,6 @@ def counts(variable: str, text: str) -> dict[str, int]:
             raise ValueError(f"{variable} must be like object=1,scalar=2 of the kinds {', '.join(KINDS)}, got {part!r}")
         found[kind] = int(number)
     return found
-
-
-def split(text: str) -> list[str]:
-    """The values of a list that is separated by commas."""
-    return [value for part in text.split(",") if (value := part.strip())]
 
 
 def load() -> Settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 from urllib.parse import urlsplit
 
-from functions.settings import Environment, Secret, read
+from functions.settings import Environment, Secret, read, split
 from notify.posting.text import Language
 
 
@@ -24,7 +24,7 @@ class Settings(Environment, frozen=True):
     @property
     def names(self) -> tuple[str, ...]:
         """The channels that are on, each once."""
-        return tuple(dict.fromkeys(part.strip() for part in self.channels.split(",") if part.strip()))
+        return tuple(dict.fromkeys(split(self.channels)))
 
     @property
     def languages(self) -> tuple[Language, ...]:

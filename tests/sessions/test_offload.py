@@ -98,7 +98,7 @@ async def test_a_request_goes_only_so_far() -> None:
     assert upstreams.may_pass(["a"])
     assert not upstreams.may_pass(["a", "b"])
     assert not Upstreams([], "edge", hops=2).may_pass([])
-    await upstreams.close()
+    await upstreams.aclose()
 
 
 def test_via_names_are_read() -> None:
