@@ -18,8 +18,8 @@ from functions.function import DeclarationError, Function, load_function
 from functions.handler_metrics import HandlerMetrics
 from functions.settings import Settings, SettingsError, load
 from functions.spool import Spool
-from functions.subscription_worker import StartError, SubscriptionWorker, ensure_queues, reconnect_s
-from functions.topology import MOTION, queue_name
+from functions.subscription_worker import StartError, SubscriptionWorker, reconnect_s
+from functions.topology import MOTION, queue_name, queues
 
 __all__ = ["StartError", "main", "run"]
 
@@ -99,9 +99,8 @@ async def run(
     """
     # Before anything slow: what is published until then would find no queue.
     with contextlib.suppress(BrokerError):
-        await ensure_queues(
-            broker, [queue_name(t, function.name, bursts) for s in function.subscriptions for t in s.types]
-        )
+        types = (type_ for subscription in function.subscriptions for type_ in subscription.types)
+        await broker.ensure(queues(queue_name(type_, function.name, bursts) for type_ in types))
     record = HandlerMetrics(function.name)
     stopped = asyncio.create_task(stopping.wait())
     started_at = started_at or time.time()

@@ -121,7 +121,7 @@ class SubscriptionWorker:
         batch = self._subscription.batch
         if self._lost_brokers:
             # It may have come back empty.
-            await ensure_queues(self._broker, names)
+            await self._broker.ensure(queues(names))
         if self._spool is not None:
             await self._spool.flush(self._broker)
         # A batch waits ready while the one before it is at work.
@@ -273,11 +273,6 @@ class SubscriptionWorker:
             "event_retried", function=self._function, reason=reason, after_s=round(after_s, 2),
             attempt=delivery.attempt, exc_info=error if is_bug else None,
         )  # fmt: skip
-
-
-async def ensure_queues(broker: Broker, names: Sequence[str]) -> None:
-    """Create the queues that are missing; one with other limits than ours is no reason to leave its events waiting."""
-    await broker.ensure(queues(names))
 
 
 def reconnect_s(attempt: int) -> float:

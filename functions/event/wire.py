@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct, field
 
 from functions.event.custom import CustomEvent, event_of
-from functions.event.facts import DECLARED, FACTS, WIRE_VERSION, Event
+from functions.event.facts import DECLARED, WIRE_VERSION, Event
 from functions.event.geometry import Box
 from functions.event.parts import Caption, Detection, Frame, Place, Stage, Zone
 from functions.hazards import Hazard
@@ -67,9 +67,6 @@ class _Version1(Struct):
 _encoder = msgspec.msgpack.Encoder()
 _head = msgspec.msgpack.Decoder(_Head)
 _version_1 = msgspec.msgpack.Decoder(_Version1)
-_facts: Mapping[str, msgspec.msgpack.Decoder[Any]] = {
-    type_: msgspec.msgpack.Decoder(fact) for type_, fact in FACTS.items()
-}
 
 
 def encode(event: Event) -> Message:
@@ -104,7 +101,7 @@ def decode(body: bytes) -> Event:
             return _upgraded(_version_1.decode(body))
         if head.version != WIRE_VERSION:
             raise ValueError(f"version must be {WIRE_VERSION}, got {head.version}: upgrade this consumer")
-        event: Event = (_facts.get(head.type) or _decoder(DECLARED.get(head.type, CustomEvent))).decode(body)
+        event: Event = _decoder(DECLARED.get(head.type, CustomEvent)).decode(body)
         return event
     except (msgspec.DecodeError, ValueError, TypeError, RecursionError, OverflowError) as error:
         raise DecodeError(f"not an event: {error}") from error
