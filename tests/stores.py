@@ -9,9 +9,10 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -211,6 +212,29 @@ async def serving(settings: Settings, port: int = 0) -> AsyncIterator[tuple[str,
                 server.should_exit = True
                 async with asyncio.timeout(20):
                     await task
+
+
+@contextlib.contextmanager
+def serving_in_thread(settings: Settings, prepare: Callable[[Site], Awaitable[object]] | None = None) -> Iterator[str]:
+    """A real server in a thread of its own, filled by `prepare` before it is handed over: its address."""
+    ready, leave = threading.Event(), threading.Event()
+    found: list[str] = []
+
+    async def run() -> None:
+        async with serving(settings) as (url, site):
+            if prepare is not None:
+                await prepare(site)
+            found.append(url)
+            ready.set()
+            while not leave.is_set():
+                await asyncio.sleep(0.05)
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    assert ready.wait(60)
+    yield found[0]
+    leave.set()
+    thread.join(30)
 
 
 @pytest.fixture

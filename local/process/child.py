@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from local.process.output import Output
+from local.process.output import Output, last_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,9 @@ class Child:
         if self._wanted is not None:
             self.send(self._wanted)
         assert process.stdout is not None, "asked for above"
-        follow = asyncio.create_task(self._output.follow(command.name, process.stdout))
+        following = asyncio.create_task(self._output.follow(command.name, process.stdout))
         code = await process.wait()
-        await asyncio.wait([follow], timeout=1.0)
-        last = follow.result() if follow.done() else ""
-        follow.cancel()
+        last = await last_line(following)
         self._process = None
         return code, last
 

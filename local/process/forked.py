@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 
 from local.process.fork_server import ForkServer, ForkSpec
-from local.process.output import Output
+from local.process.output import Output, last_line
 
 
 class ForkedChild:
@@ -58,12 +58,9 @@ class ForkedChild:
         self._process = process
         if self._wanted is not None:  # asked to stop while it was being forked
             self.send(self._wanted)
-        follow = asyncio.create_task(self._follow(reader))
+        following = asyncio.create_task(self._follow(reader))
         code = await _ended(process)
-        # A grandchild may hold the pipe open: do not wait for its output.
-        await asyncio.wait([follow], timeout=1.0)
-        last = follow.result() if follow.done() else ""
-        follow.cancel()
+        last = await last_line(following)
         self._process = None
         process.close()
         return code, last

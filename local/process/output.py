@@ -95,6 +95,14 @@ class Output:
         self.say(f"{name:<9}{what}  {facts}{more}".rstrip())
 
 
+async def last_line(following: asyncio.Task[str]) -> str:
+    """What `Output.follow` returned of a child that has ended, or "" where a grandchild still holds its pipe open."""
+    await asyncio.wait([following], timeout=1.0)
+    last = following.result() if following.done() else ""
+    following.cancel()
+    return last
+
+
 def _parse(text: str) -> dict[str, Any] | None:
     if not text.startswith("{"):
         return None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import httpx
 import pytest
 
 from api.settings import Settings
-from tests.stores import serving
+from tests.stores import serving_in_thread
 
 from .test_openapi import fill
 
@@ -28,23 +26,8 @@ TYPESCRIPT = ("openapi-typescript@7.13.0", "typescript@5.9.3")
 def server(tmp_path, make_event) -> Iterator[str]:
     """A real server in a thread of its own, with one of each thing."""
     kept = Settings(database_url=f"sqlite+aiosqlite:///{tmp_path}/a.db", snapshot_url=str(tmp_path / "s"))
-    ready, leave = threading.Event(), threading.Event()
-    found: list[str] = []
-
-    async def run() -> None:
-        async with serving(kept) as (url, site):
-            await fill(site, make_event)
-            found.append(url)
-            ready.set()
-            while not leave.is_set():
-                await asyncio.sleep(0.05)
-
-    thread = threading.Thread(target=asyncio.run, args=(run(),))
-    thread.start()
-    assert ready.wait(60)
-    yield found[0]
-    leave.set()
-    thread.join(30)
+    with serving_in_thread(kept, lambda site: fill(site, make_event)) as url:
+        yield url
 
 
 ASK = """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from schemathesis import checks
 from api.settings import Settings
 from functions import Caption
 from notify.map import Map, put_on_map
-from tests.stores import serving
+from tests.stores import serving_in_thread
 from web.keys import new_key
 
 
@@ -80,22 +78,8 @@ def server(tmp_path_factory, request) -> Iterator[tuple[str, str]]:
         database_url=f"sqlite+aiosqlite:///{folder}/a.db", snapshot_url=str(folder / "s"),
         api_keys=str(folder / "keys"), rate_limit=0,
     )  # fmt: skip
-    ready, leave = threading.Event(), threading.Event()
-    found: list[str] = []
-
-    async def run() -> None:
-        async with serving(kept) as (url, _):
-            found.append(url)
-            ready.set()
-            while not leave.is_set():
-                await asyncio.sleep(0.05)
-
-    thread = threading.Thread(target=asyncio.run, args=(run(),))
-    thread.start()
-    assert ready.wait(30)
-    yield found[0], text
-    leave.set()
-    thread.join(30)
+    with serving_in_thread(kept) as url:
+        yield url, text
 
 
 CHECKS = [

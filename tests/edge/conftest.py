@@ -127,3 +127,13 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(params=["layout", "server"])
+def stored(request: pytest.FixtureRequest, fleet: Fleet) -> OciRegistry | None:
+    """Each test runs with both kinds of registry; None: the folder."""
+    if request.param == "layout":
+        return None
+    server: OciRegistry = request.getfixturevalue("registry")
+    fleet.environment |= server.environment
+    return server

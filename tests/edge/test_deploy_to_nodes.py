@@ -23,16 +23,6 @@ NewNode = Callable[..., SshNode]
 BIG = 40_000_000
 
 
-@pytest.fixture(params=["layout", "server"])
-def stored(request: pytest.FixtureRequest, fleet: Fleet) -> OciRegistry | None:
-    """Each test runs with both kinds of registry; None: the folder."""
-    if request.param == "layout":
-        return None
-    server: OciRegistry = request.getfixturevalue("registry")
-    fleet.environment |= server.environment
-    return server
-
-
 def add(fleet: Fleet, node: SshNode, name: str, *more: str) -> None:
     fleet.ok(
         "nodes", "add", name, "--ssh", node.address, "--key", str(fleet.key), "--host-key", node.fingerprint, *more

@@ -16,16 +16,6 @@ pytestmark = pytest.mark.connected
 MakeModel = Callable[..., Path]
 
 
-@pytest.fixture(params=["layout", "server"])
-def stored(request: pytest.FixtureRequest, fleet: Fleet) -> OciRegistry | None:
-    """Each test runs with both kinds of registry; None: the folder."""
-    if request.param == "layout":
-        return None
-    server: OciRegistry = request.getfixturevalue("registry")
-    fleet.environment |= server.environment
-    return server
-
-
 def test_a_version_is_pushed_listed_shown_and_pulled(
     fleet: Fleet, stored: OciRegistry | None, make_model: MakeModel, tmp_path: Path
 ) -> None:
