@@ -28,10 +28,10 @@ def check(owner: str, client: str, view: View, settings: Settings, created: Sess
     of_owner = [s for s in before if s.owner == owner]
     of_client = sum(1 for s in of_owner if s.client == client)
     if of_client >= settings.sessions_per_client:
-        detail = f"client {client!r} has {of_client} sessions, the most that one client may have"
+        detail = f"client {client!r} has the {settings.sessions_per_client} sessions that one client may have"
         raise ProblemError(429, "quota", detail, _REMEDY, {"Retry-After": "10"})
     if len(of_owner) >= settings.sessions_per_owner:
-        detail = f"{owner} has {len(of_owner)} sessions, the most that one key or address may have"
+        detail = f"{owner} has the {settings.sessions_per_owner} sessions that one key or address may have"
         raise ProblemError(429, "quota", detail, _REMEDY, {"Retry-After": "10"})
     waiting = sum(1 for s in before if not s.worker and not s.upstream)
     if waiting >= settings.sessions_line_max:

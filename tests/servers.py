@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 _START_S = 300
@@ -153,8 +154,16 @@ class MariaDB(Server):
 
     name = "mariadbd"
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, statements: Sequence[str] = (), options: Sequence[str] = ()) -> None:
+        """In a folder with a short path, as its socket lies there.
+
+        Args:
+            home: its folder.
+            statements: SQL that runs at each start, after the database is there.
+            options: of mariadbd, over those below.
+        """
         super().__init__(home)
+        self._options = options
         path = f"{_OTHERS}:/usr/sbin:{os.environ['PATH']}".lstrip(":")
         found, install = shutil.which("mariadbd", path=path), shutil.which("mariadb-install-db", path=path)
         if found is None or install is None:
@@ -167,7 +176,8 @@ class MariaDB(Server):
                  "--auth-root-authentication-method=normal", *self._user()],
                 check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
-            (home / "init.sql").write_text("CREATE DATABASE IF NOT EXISTS bongsu CHARACTER SET utf8mb4;\n")
+            created = "CREATE DATABASE IF NOT EXISTS bongsu CHARACTER SET utf8mb4"
+            (home / "init.sql").write_text("".join(f"{statement};\n" for statement in (created, *statements)))
 
     @property
     def url(self) -> str:
@@ -177,7 +187,7 @@ class MariaDB(Server):
         options = [
             "--no-defaults", f"--datadir={self._data}", f"--socket={self.home}/s.sock", f"--port={self.port}",
             "--bind-address=127.0.0.1", f"--pid-file={self.home}/pid", f"--init-file={self.home}/init.sql",
-            "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=1", *self._user(),
+            "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=1", *self._user(), *self._options,
         ]  # fmt: skip
         return [self._mariadbd, *options], dict(os.environ)
 

@@ -6,11 +6,8 @@ import asyncio
 import contextlib
 import os
 import shutil
-import socket
-import subprocess
 import tempfile
 import threading
-import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -28,6 +25,7 @@ from api.settings import Settings
 from functions import Box, Caption, Detection, Event, Frame, Place, Stage
 from store import Store
 from store.snapshots import Snapshots
+from tests.servers import MariaDB, ServerError
 from web.keys import Role, new_key
 
 # What a conftest takes by `import *`, so that the list stands here alone.
@@ -47,8 +45,6 @@ __all__ = [
 
 START = datetime(2026, 3, 2, 5, 3, tzinfo=UTC)
 MakeEvent = Callable[..., Event]
-# Debian keeps servers where only root looks.
-_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
 
 
 def draw_street(width: int = 640, height: int = 360) -> bytes:
@@ -107,51 +103,26 @@ def any_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
+def mariadb() -> Iterator[URL]:
     """A MariaDB of the tests' own, or the server of BONGSU_TEST_MYSQL_URL, whose account may create databases."""
     if given := os.environ.get("BONGSU_TEST_MYSQL_URL"):
         yield make_url(given)
         return
-    missing = [name for name in ("mariadbd", "mariadb-install-db", "mariadb") if not shutil.which(name, path=_PATH)]
-    if missing:
-        say = pytest.fail if os.environ.get("CI") else pytest.skip
-        say(f"{', '.join(missing)} not installed: apt-get install mariadb-server, or set BONGSU_TEST_MYSQL_URL")
-    folder = tmp_path_factory.mktemp("mariadb", numbered=True)
-    # A socket's path may have 107 characters, and pytest's folders are long.
-    listening = Path(tempfile.mkdtemp(prefix="bongsu-")) / "s"
-    as_root = ["--user=root"] if os.geteuid() == 0 else []
-    environment = os.environ | {"PATH": _PATH}
-    subprocess.run(
-        [
-            "mariadb-install-db", "--no-defaults", f"--datadir={folder}/data", "--skip-test-db",
-            "--auth-root-authentication-method=normal", *as_root,
-        ],
-        check=True, capture_output=True, env=environment,
-    )  # fmt: skip
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [
-            "mariadbd", "--no-defaults", f"--datadir={folder}/data", f"--socket={listening}", f"--port={port}",
-            "--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=0", *as_root,
-        ],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment,
-    )  # fmt: skip
+    folder = Path(tempfile.mkdtemp(prefix="bongsu-"))
+    account = (
+        "CREATE USER IF NOT EXISTS bongsu@'127.0.0.1' IDENTIFIED BY 'bongsu'",
+        "GRANT ALL ON *.* TO bongsu@'127.0.0.1'",
+    )
     try:
-        account = "create user bongsu@'127.0.0.1' identified by 'bongsu'; grant all on *.* to bongsu@'127.0.0.1'"
-        client = ["mariadb", "--no-defaults", f"--socket={listening}", "--user=root", "-e", account]
-        for _ in range(150):
-            if subprocess.run(client, capture_output=True, check=False).returncode == 0:
-                break
-            assert server.poll() is None, "mariadbd ended"
-            time.sleep(0.2)
-        else:
-            pytest.fail("mariadbd did not answer within 30 s")
-        yield make_url(f"mysql+aiomysql://bongsu:bongsu@127.0.0.1:{port}")
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-        shutil.rmtree(listening.parent, ignore_errors=True)
+        server = MariaDB(folder, account, ["--innodb-flush-log-at-trx-commit=0"])
+        server.start()
+    except ServerError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        say = pytest.fail if os.environ.get("CI") else pytest.skip
+        say(f"{error}, or set BONGSU_TEST_MYSQL_URL")
+    yield make_url(f"mysql+aiomysql://bongsu:bongsu@127.0.0.1:{server.port}")
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

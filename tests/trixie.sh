@@ -19,4 +19,4 @@ for tool in lib/rabbitmq/bin/rabbitmq-server lib/rabbitmq/bin/rabbitmqctl sbin/m
     printf '#!/bin/sh\nexec chroot %s /usr/%s "$@"\n' "$root" "$tool" >"$root/tools/${tool##*/}"
     chmod +x "$root/tools/${tool##*/}"
 done
-BONGSU_TEST_SERVERS=$root/tools exec "${PYTHON:-.venv/bin/python}" -m pytest --basetemp "$root/tmp/tests" "$@"
+TMPDIR=$root/tmp BONGSU_TEST_SERVERS=$root/tools exec "${PYTHON:-.venv/bin/python}" -m pytest --basetemp "$root/tmp/tests" "$@"
