@@ -34,7 +34,7 @@ from sessions.settings import Settings
 from sessions.site import SessionSite
 from sessions.tokens import Tokens
 from sessions.tunnel import tunnel_class
-from web.background import alongside
+from web.background import in_background
 from web.guard import WRONG_KEYS_A_MINUTE, Guard, RefusedError
 from web.keys import KeyFileError, Keyring
 from web.limits import Buckets, Proxies
@@ -89,9 +89,9 @@ async def open_site(config: Settings) -> AsyncIterator[SessionSite]:
             Proxies(split(config.trusted_proxies)),
         )  # fmt: skip
         async with (
-            alongside("dispatch", allocator.dispatch()),
-            alongside("keeper", keeper.run()),
-            alongside("upstreams", upstreams.watch()),
+            in_background("dispatch", allocator.dispatch()),
+            in_background("keeper", keeper.run()),
+            in_background("upstreams", upstreams.watch()),
             legacy.listening(site),
         ):
             yield site
