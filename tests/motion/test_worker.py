@@ -148,7 +148,7 @@ async def test_changed_file_restarts_only_what_changed(tmp_path: Path, draw_clip
         assert sorted(told) == [
             ("added", "live"),
             ("changed", "live"),
-            ("removed", "lost: removed from the file of cameras"),
+            ("removed", "lost: removed from the camera file"),
         ]
         after = {key: stream for key, (_, stream) in worker._running.items()}
         assert sorted(after) == ["added", "changed", "kept"]
