@@ -16,7 +16,7 @@ from prometheus_client import Gauge
 
 from functions.event import utc_now
 from store import Store, StoreError
-from web.background import alongside
+from web.background import in_background
 
 log = structlog.get_logger()
 
@@ -36,7 +36,7 @@ _SHOWN = 10
 
 def auditing(store: Store) -> AbstractAsyncContextManager[None]:
     """Compare every minute while this is open; several processes may do so at once."""
-    return alongside("audit", _audit_for_ever(store))
+    return in_background("audit", _audit_for_ever(store))
 
 
 async def _audit_for_ever(store: Store) -> None:

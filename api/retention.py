@@ -10,7 +10,7 @@ import structlog
 
 from api.settings import Settings
 from store.snapshots import Pruned, SnapshotError, Snapshots
-from web.background import alongside
+from web.background import in_background
 
 log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ async def prune(snapshots: Snapshots, settings: Settings, *, is_rehearsal: bool 
 
 def pruning(snapshots: Snapshots, settings: Settings) -> AbstractAsyncContextManager[None]:
     """Prune every hour while this is open; several processes may do so at once."""
-    return alongside("pruning", _prune_for_ever(snapshots, settings))
+    return in_background("pruning", _prune_for_ever(snapshots, settings))
 
 
 async def _prune_for_ever(snapshots: Snapshots, settings: Settings) -> None:

@@ -111,7 +111,7 @@ class IncidentProperties(TypedDict):
     sightings: int
     status: Literal["open", "closed", "false_alarm"]
     review: Review | None
-    late: Annotated[bool, Field(description="Published late, because the broker was away.")]
+    late: Annotated[bool, Field(description="Published late, because the broker was unreachable.")]
     caption: Words | None
     snapshot: Annotated[str | None, Field(description="Address of its picture; null where there is none.")]
     pin_s: Annotated[float, Field(description="Seconds from capture to the pin on the map.")]

@@ -171,7 +171,7 @@ def clips(data: Path, variants: Path | None, only: list[str]) -> Iterator[tuple[
 
 def scored(gate: Peer | Gate, looks: Looks, labels: Labels) -> Score:
     began = time.process_time()
-    seen = [(at_s, bool(gate.see(luma, at_s))) for at_s, luma in looks]
+    seen = [(at_s, bool(gate.detect(luma, at_s))) for at_s, luma in looks]
     cpu_s = time.process_time() - began
     delays = [delay_s(seen, start, end) for start, end in labels.busy]
     caught = [delay for delay in delays if delay is not None]

@@ -60,7 +60,7 @@ def play(clip: Path, max_latency_s: float) -> Outcome:
     def see(picture: Picture) -> None:
         nonlocal decoded
         decoded += picture.at_s >= lasts_s
-        watch.see(picture)
+        watch.add_picture(picture)
 
     with opened(str(clip)) as (container, stream):
         decoder = Decoder(stream.codec_context, "bench", watch, max_latency_s)

@@ -121,7 +121,7 @@ def quiet_costs(clip: Path, passes: int = 5) -> tuple[float, float, float]:
                 at_s = turn * lasts_s + float(packet.pts * packet.time_base)
                 began = time.process_time()
                 for picture in decoder.feed(Arrival(packet, utc_now(), at_s)):
-                    watch.see(picture)
+                    watch.add_picture(picture)
                 if at_s > SETTLING_S + 8:
                     watched += time.process_time() - began
                     seconds += lasts_s / len(kept)
@@ -161,7 +161,7 @@ def pipe(clip: Path, burst: Burst = EVERY_2_S) -> int:
     place = Place(lat=0.0, lon=0.0, name="bench")
     watch = BurstRecorder(Camera(id="bench", url=SecretStr("bench"), place=place, burst=burst), taken.append)
     for frame in read_file(str(clip)):
-        watch.see(Picture(frame, utc_now(), frame.time or 0.0))
+        watch.add_picture(Picture(frame, utc_now(), frame.time or 0.0))
     return len(taken)
 
 

@@ -21,7 +21,7 @@ _WARM_UP_S = 1.0
 class Peer(Protocol):
     """Finds motion."""
 
-    def see(self, luma: Luma, at_s: float) -> bool:
+    def detect(self, luma: Luma, at_s: float) -> bool:
         """Take a look, five a second; whether something moves."""
 
 
@@ -32,7 +32,7 @@ class RunningAverage:
         self._average: NDArray[np.float32] | None = None
         self._began_s = 0.0
 
-    def see(self, luma: Luma, at_s: float) -> bool:
+    def detect(self, luma: Luma, at_s: float) -> bool:
         """Take a look."""
         rows = 100
         small = cv2.resize(luma, (luma.shape[1] * rows // luma.shape[0], rows), interpolation=cv2.INTER_LINEAR)
@@ -57,7 +57,7 @@ class Subtractor:
         self._model = kind(detectShadows=False)
         self._began_s: float | None = None
 
-    def see(self, luma: Luma, at_s: float) -> bool:
+    def detect(self, luma: Luma, at_s: float) -> bool:
         """Take a look."""
         self._began_s = at_s if self._began_s is None else self._began_s
         mask = cv2.medianBlur(self._model.apply(luma), 3)
@@ -74,7 +74,7 @@ class ThreeFrames:
         self._next_s = 0.0
         self._said = False
 
-    def see(self, luma: Luma, at_s: float) -> bool:
+    def detect(self, luma: Luma, at_s: float) -> bool:
         """Take a look; between key frames the answer is that of the last."""
         if at_s < self._next_s:
             return self._said

@@ -34,12 +34,12 @@ def run_command(command: click.Command, arguments: Sequence[str], name: str | No
     """Run a command as `bongsu` does.
 
     Args:
-        command: `bongsu`, or the command of a room.
-        arguments: What follows the command's name on the command line.
-        name: How the command calls itself in usage and errors; None: `bongsu` and its own name.
+        command: `bongsu`, or a room's command.
+        arguments: the command line after the command's name.
+        name: what the command is called in usage and errors; None: `bongsu` and its own name.
 
     Returns:
-        The exit status: 0, 1 where it failed, 2 where it was called wrongly. A message is printed on stderr.
+        The exit status: 0, 1 if it failed, 2 for wrong usage. Messages are printed on stderr.
     """
     try:
         status = command.main(list(arguments), prog_name=name or f"bongsu {command.name}", standalone_mode=False)
@@ -55,12 +55,12 @@ def run_command(command: click.Command, arguments: Sequence[str], name: str | No
 
 
 def require_own_package() -> None:
-    """Exit with one line where another distribution has overwritten this package, whose name is not ours alone."""
+    """Exit with one line if another distribution has overwritten this package, whose name is a common word."""
     if getattr(getattr(functions, "on", None), "__module__", None) != "functions.function":
         others = sorted({*packages_distributions().get("functions", ())} - {"bongsu"})
         sys.exit(
             f"bongsu: the package 'functions' in {Path(__file__).parent} was overwritten by "
-            f"{', '.join(others) or 'another distribution'}: install bongsu in a virtual environment of its own"
+            f"{', '.join(others) or 'another distribution'}: install bongsu in its own virtual environment"
         )
 
 
@@ -89,7 +89,7 @@ def _rooms() -> dict[str, EntryPoint]:
 
 
 def _load(room: EntryPoint) -> click.Command:
-    """The command of a room; where that cannot be imported, as in the image of another, one that says so."""
+    """A room's command; if it cannot be imported, as in another room's image, a command that says so."""
     try:
         command = room.load()
     except ImportError as error:
@@ -122,7 +122,7 @@ def _version() -> str:
 @click.group(cls=_Commands, context_settings={"help_option_names": _HELP_NAMES})
 @click.version_option(_version(), prog_name="bongsu", message="%(prog)s %(version)s")
 def bongsu() -> None:
-    """Watch CCTV for hazards, and tell people."""
+    """Watch CCTV for hazards, and alert people."""
 
 
 bongsu.add_command(dead)
@@ -139,7 +139,7 @@ def topology() -> None:
 def _topology_apply(given: tuple[str, ...]) -> int:
     """Declare queues (fire.map) or those of functions (notify.map, ./hospital.py).
 
-    Queues that exist are kept, and named if they differ.
+    Existing queues are kept; those that differ are listed.
     """
     names: list[str] = []
     for name in given:
@@ -148,7 +148,7 @@ def _topology_apply(given: tuple[str, ...]) -> int:
         except ValueError:
             names += load_function(name).queues
         else:
-            # `notify.map` reads as a queue of type "notify" as well: a module of that name wins, but over `motion`.
+            # `notify.map` may also be a queue of type "notify": a module of that name goes first, but not for `motion`.
             path = Path(*name.split("."))
             if name != MOTION and (path.is_dir() or path.with_suffix(".py").is_file()):
                 names[-1:] = load_function(name).queues
@@ -159,7 +159,7 @@ def _topology_apply(given: tuple[str, ...]) -> int:
         try:
             await broker.declare(queues(names))
         except QueueDiffers as error:
-            # Changing a queue means deleting it with what waits in it: that is for its operator to decide.
+            # Changing a queue means deleting it with its messages: the operator decides that.
             print(f"bongsu: kept as they are: {error}", file=sys.stderr)
             print("To change one: stop its publishers, let it drain, delete it, apply again", file=sys.stderr)
             return 1
@@ -195,8 +195,11 @@ def _function_new(name: str, types: tuple[str, ...], into: Path) -> int:
         print(f"wrote {path.absolute()}")
     if scaffold.is_checkout(into):
         print(f"next: edit notify/{name}.py, run its test (make test), then `make run` scales it like the others")
-        print("for a cluster: name the manifest in keda/Kustomization and in it what it publishes (bongsu/publishes),")
-        print("then make generate: its queues, its broker user and that user's rights")
+        print(
+            "for a cluster: list the manifest in keda/Kustomization, write the types that it publishes into it"
+            " (bongsu/publishes),"
+        )
+        print("then run make generate, which writes its queues, its broker user and that user's rights")
     else:
         print(f"next: edit {name}.py, run its test there (python -m pytest), then `bongsu run` there scales it too")
     return 0

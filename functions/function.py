@@ -1,4 +1,4 @@
-"""How a function is declared: `@on`, and what a handler raises to say what happens next."""
+"""How a function is declared: `@on`, and the exceptions by which a handler says what happens next."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ATTRIBUTE = "__bongsu_subscription__"
 
 
 class Retry(Exception):
-    """Raised by a handler: deliver the event again, `after` seconds from now, until the delivery limit is reached."""
+    """Raised by a handler: deliver the event again, `after` seconds from now, up to the delivery limit."""
 
     def __init__(self, reason: str, *, after: float = 5.0) -> None:
         """Take the reason, for log and dead letter, and the seconds to wait (`after`, 300 at most)."""
@@ -34,7 +34,7 @@ class Retry(Exception):
 
 
 class Reject(Exception):
-    """Raised by a handler: no retry can help, keep the event as a dead letter with this reason."""
+    """Raised by a handler: a retry cannot help; keep the event as a dead letter with this reason."""
 
     def __init__(self, reason: str) -> None:
         """Take the reason, for log and dead letter."""
@@ -48,7 +48,7 @@ class DeclarationError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """What one handler asked for with `@on`."""
+    """One handler and its `@on` arguments."""
 
     handler: Callable[..., Any]
     types: tuple[str, ...]
@@ -67,7 +67,7 @@ class Function:
 
     @property
     def queues(self) -> tuple[str, ...]:
-        """The queues that this function drains, one for each type it listens to."""
+        """The queues that this function consumes, one for each of its types."""
         return tuple(queue_name(t, self.name) for s in self.subscriptions for t in s.types)
 
 
@@ -78,7 +78,7 @@ def on(
     batch_wait_s: float = 0.02,
     timeout_s: float = 20.0,
 ) -> Callable[[Handler], Handler]:
-    """Have the decorated handler called for every event of these types.
+    """Call the decorated handler for every event of these types.
 
     The handler takes the event (a `Sequence[Event]` if `batch` > 1) and, if `uses` is given, what that context manager
     yields; it may be async or plain (a plain one runs in a thread). It returns nothing, an event, or several: they are
@@ -87,12 +87,12 @@ def on(
     Args:
         types: classes of events, such as `HazardSeen` (all hazards) or `Captioned`, and names, such as "accident".
         uses: opened once per replica before the first event, closed after the last.
-        batch: at most so many events in one call.
+        batch: the most events in one call.
         batch_wait_s: how long an incomplete batch waits for more.
-        timeout_s: a call that takes longer is given up and counts as `Retry`. Keep it under the grace period.
+        timeout_s: a call that takes longer is abandoned and counts as `Retry`. Keep it under the grace period.
 
     Raises:
-        DeclarationError: no types, one of them twice, a class without a type of its own, or a batch below 1.
+        DeclarationError: no types, a type twice, a class without a type of its own, or a batch below 1.
     """
     if not types:
         raise DeclarationError('@on needs at least one event type, as in @on("accident")')
@@ -101,7 +101,7 @@ def on(
     names = tuple(name for type_ in types for name in _names(type_))
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise DeclarationError(f"@on: {', '.join(twice)} asked for twice: HazardSeen stands for every hazard")
+        raise DeclarationError(f"@on: {', '.join(twice)} named twice: HazardSeen stands for every hazard")
 
     def declare(handler: Handler) -> Handler:
         setattr(handler, _ATTRIBUTE, Subscription(handler, names, uses, batch, batch_wait_s, timeout_s))
@@ -127,11 +127,11 @@ def collect_function(module: ModuleType, target: str = "") -> Function:
         target: how messages call it; its own name, if not given.
 
     Raises:
-        DeclarationError: it declares no handler, two handlers take the same type, or its name cannot be a function's.
+        DeclarationError: it declares no handler, two handlers take the same type, or its name is invalid.
     """
     target = target or module.__name__
     name = _require_name(module.__name__.rpartition(".")[2], "rename the file")
-    # A package may import its handler only when it is asked for, and says so in `__all__`.
+    # A package may import its handler lazily; `__all__` names it.
     values = [getattr(module, name, None) for name in dict.fromkeys([*vars(module), *getattr(module, "__all__", ())])]
     found = [getattr(value, _ATTRIBUTE, None) for value in values if inspect.isroutine(value)]
     subscriptions = tuple(dict.fromkeys(s for s in found if s is not None))
@@ -148,7 +148,7 @@ def function_of(handler: Callable[..., Any]) -> Function:
     """One decorated handler as a function of its own, named after it.
 
     Raises:
-        DeclarationError: it is not decorated with `@on`, or its name cannot be a function's.
+        DeclarationError: it is not decorated with `@on`, or its name is invalid.
     """
     subscription = getattr(handler, _ATTRIBUTE, None)
     name = getattr(handler, "__name__", repr(handler))

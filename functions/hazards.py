@@ -1,7 +1,7 @@
-"""The hazards that Bongsu tells people about: one entry each, with all that any room says or shows of it.
+"""The hazards that Bongsu alerts people to: one entry each, with everything that a room writes or shows about it.
 
 To add one: its name in `Hazard` and its entry in `KINDS` here, its rule in `detect/rules.py`, and weights that have its
-class. Then `make generate` writes the queues of manifests, topology and compose, and the tables of the docs.
+class. Then `make generate` updates the queues in manifests, topology and compose, and the tables in the docs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HAZARDS: tuple[Hazard, ...] = get_args(Hazard)
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """One text in the languages that alerts are told in."""
+    """One text in each language of the alerts."""
 
     en: str
     ko: str
@@ -28,44 +28,44 @@ class Look:
     """How a hazard looks on the page. Colours are CSS; shape and glyph tell hazards apart without them."""
 
     ink: tuple[str, str]
-    """Text and outlines, on the light and on the dark page."""
+    """Colour of text and outlines, on the light and on the dark page."""
     soft: tuple[str, str]
-    """Grounds, on the light and on the dark page."""
+    """Background colour, on the light and on the dark page."""
     solid: str
-    """The pin, under a white glyph: a contrast of at least 4.5."""
+    """Colour of the pin under its white glyph: a contrast of at least 4.5."""
     shape: str
-    """Outline of the pin: an SVG path in a 32 by 32 box."""
+    """The pin's outline: an SVG path in a 32 by 32 box."""
     glyph: tuple[str, ...]
     """SVG paths in a 24 by 24 box."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What there is to say of one hazard."""
+    """Everything about one hazard that is not its detection."""
 
     title: Words
     """The name alone, as on a chip."""
     plural: str
     """English, as in "accidents, fires, guns and knives"."""
     event: Words
-    """What a CAP alert calls the event."""
+    """The event's name in a CAP alert."""
     headline: Words
     """The start of a caption: English before "at <place>", Korean after "<place>에서"."""
     subject: Words
-    """What is where in the picture; English ends with a space or is empty, Korean takes a particle."""
+    """The subject of "… is on the left": English ends with a space or is empty, Korean takes a particle."""
     mention: Words
-    """Said of another hazard that is seen beside the first."""
+    """The sentence for this hazard when it is seen as well as the first one."""
     claims: tuple[str, ...]
-    """English words of an image-captioning network that say this hazard is there."""
+    """English words by which an image-captioning network mentions this hazard."""
     cap_categories: tuple[str, ...]
     """CAP 1.2 `category` codes, the main one first."""
     cap_severity: tuple[str, str]
     """CAP 1.2 `severity`: as detected, and once a person has confirmed it."""
     look: Look
     is_held: bool = False
-    """Whether it is held in hands, often before the face: a mosaic beside it must not cover it."""
+    """Whether it is held in the hand, often near the face: the mosaic of a face must not cover it."""
     is_movable: bool = True
-    """Whether it makes sense when it is cut out and pasted into another scene, for training."""
+    """Whether a cut-out of it can be pasted into another scene for training."""
 
 
 KINDS: Mapping[Hazard, Kind] = {

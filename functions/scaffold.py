@@ -10,7 +10,7 @@ from functions.event import CustomEvent
 from functions.event.facts import FACTS
 from functions.topology import queue, queue_name
 
-_FUNCTION = '''"""{title}: tell what this function does, and for whom."""
+_FUNCTION = '''"""{title}: describe what this function does, and for whom."""
 
 import structlog
 
@@ -21,10 +21,10 @@ log = structlog.get_logger()
 
 @on({types})
 async def {name}(event: {facts}) -> None:
-    """Called once for every {told}; at least once if a replica dies, so act idempotently on `event.id`."""
+    """Called once for every {kinds}; perhaps again if a replica dies, so act idempotently on `event.id`."""
     if not event.place.name:
         raise Retry("no place yet", after=5)  # or Reject("why"): straight to the dead letters
-    log.info("{name}_told", place=event.place.name)
+    log.info("{name}_handled", place=event.place.name)
 '''
 
 _TEST = '''"""{title}, run as a worker runs it: the real runtime, in this process."""
@@ -41,13 +41,13 @@ def test_{name}_takes_{first}() -> None:
 '''
 
 _MANIFEST = """\
-# {title}. `make run` and KEDA scale it by what waits in its queues.
+# {title}. `make run` and KEDA scale it by the messages in its queues.
 apiVersion: apps/v1
 kind: Deployment
 metadata:
   name: {dns}
   labels: {{app.kubernetes.io/name: {dns}, app.kubernetes.io/part-of: bongsu}}
-  # What its broker user may publish: types of events, separated by commas; `make generate` writes its rights.
+  # Event types that its broker user may publish, separated by commas; `make generate` writes the permissions.
   annotations: {{bongsu/publishes: ""}}
 spec:
   # No `replicas`: KEDA owns the number.
@@ -82,13 +82,13 @@ spec:
     horizontalPodAutoscalerConfig:
       behavior:
         scaleDown:
-          # The HPA picks its victims blindly: let one pod go a minute, when it is sure.
+          # The HPA does not know which pods are busy: remove one pod a minute, after the load has been low for one.
           stabilizationWindowSeconds: 60
           policies:
             - {{type: Pods, value: 1, periodSeconds: 60}}
   triggers:
-    # amqp wakes; http, which also counts what is in work, holds until it is done; and the rate holds through a steady
-    # trickle, which is done between two looks.
+    # amqp starts replicas; http, which also counts unacknowledged messages, keeps them until the work is done; the rate
+    # keeps them through a steady trickle, which is handled between two polls.
 """
 
 _TRIGGERS = (("amqp", "QueueLength", 20), ("http", "QueueLength", 20), ("http", "MessageRate", 100))
@@ -109,7 +109,7 @@ def write_function(root: Path, name: str, types: Sequence[str]) -> list[Path]:
         The files, the function first.
 
     Raises:
-        ValueError: the name or a type is unusable, or a file is there already.
+        ValueError: the name or a type is invalid, or a file exists already.
         OSError: a file cannot be written.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
@@ -122,7 +122,7 @@ def write_function(root: Path, name: str, types: Sequence[str]) -> list[Path]:
         code, tests, module, target = root, root / "tests", name, f"./{name}.py"
     title = name.replace("_", " ").capitalize()
     facts = sorted({FACTS.get(t, CustomEvent).__name__ for t in types})
-    told = " or ".join(types)
+    kinds = " or ".join(types)
     quoted = ", ".join(f'"{t}"' for t in types)
     triggers = "".join(
         _TRIGGER.format(protocol=protocol, queue=queue_name(t, name), mode=mode, value=value)
@@ -131,7 +131,7 @@ def write_function(root: Path, name: str, types: Sequence[str]) -> list[Path]:
     )
     files = {
         code / f"{name}.py": _FUNCTION.format(
-            title=title, name=name, types=quoted, told=told, imports=", ".join(facts), facts=" | ".join(facts)
+            title=title, name=name, types=quoted, kinds=kinds, imports=", ".join(facts), facts=" | ".join(facts)
         ),
         root / "keda" / f"{name}.yaml": _MANIFEST.format(title=title, target=target, dns=name.replace("_", "-"))
         + triggers,
@@ -139,7 +139,7 @@ def write_function(root: Path, name: str, types: Sequence[str]) -> list[Path]:
     }
     for path in files:
         if path.exists():
-            raise ValueError(f"{path} is there already: choose another name, or remove it")
+            raise ValueError(f"{path} exists already: choose another name, or remove it")
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

@@ -130,7 +130,7 @@ def as_yolo(network: Any) -> Any:
 
 
 def untrained(size: str) -> Any:
-    """A YOLOv8 of that size (`n`, `s`, `m`) for the hazards, with weights of chance."""
+    """A YOLOv8 of that size (`n`, `s`, `m`) for the hazards, with random weights."""
     network = DetectionModel(f"yolov8{size}.yaml", nc=len(HAZARDS), verbose=False)
     network.names = dict(enumerate(HAZARDS))
     return network

@@ -194,7 +194,7 @@ def device_from_environment() -> str:
 
 
 def hazard_spec() -> Spec:
-    """The hazard network: the shipped one, or that of `BONGSU_DETECT_WEIGHTS`, with its int8 copy if that is beside it.
+    """The hazard network: the shipped one, or that of `BONGSU_DETECT_WEIGHTS`, with its int8 copy if there is one.
 
     Raises:
         ModelError: the variable names a folder that holds no version of a model.

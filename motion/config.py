@@ -1,4 +1,4 @@
-"""Reads `cameras.yaml` for the worker and `bongsu cameras`; what may stand in it is in `motion/camera.py`."""
+"""Reads `cameras.yaml` for the worker and `bongsu cameras`; `motion/camera.py` has its fields."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class ConfigError(ValueError):
-    """`cameras.yaml` cannot be used; one line that names the place, the value and the fix, and never a URL."""
+    """`cameras.yaml` cannot be used; the message is one line with the place, the value and the fix, without a URL."""
 
 
 def cameras_path() -> Path:
@@ -41,15 +41,15 @@ def cameras_path() -> Path:
 
 
 def load_cameras(path: Path | str) -> Cameras:
-    """Read and check a file of cameras. A relative path of a camera is relative to that file.
+    """Read and check a camera file. A camera's relative path is relative to that file.
 
     Raises:
-        ConfigError: not there, not YAML, or some value cannot be used.
+        ConfigError: it does not exist, is not YAML, or a value is invalid.
     """
     path = Path(path)
     document = _read(path)
     if not isinstance(document, dict) or not isinstance(document.get("cameras"), list):
-        raise ConfigError(f"{path}: must hold a list 'cameras:', as cameras.example.yaml does")
+        raise ConfigError(f"{path}: must have a list 'cameras:', as in cameras.example.yaml")
     for key in document:
         if key not in ("cameras", "defaults"):
             raise ConfigError(f"{path}: {unknown(str(key), ['cameras', 'defaults'])}")
@@ -61,7 +61,7 @@ def load_cameras(path: Path | str) -> Cameras:
     for number, entry in enumerate(document["cameras"], 1):
         camera = _camera(path, number, entry, defaults)
         if any(camera.id == other.id for other in found):
-            raise ConfigError(f"{path}: camera {camera.id!r} is there twice: give each its own id")
+            raise ConfigError(f"{path}: camera {camera.id!r} appears twice: give each its own id")
         found.append(camera)
     return Cameras(cameras=tuple(found))
 
@@ -90,22 +90,22 @@ def _read(path: Path) -> Any:
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8 text: save it as UTF-8") from None
     except yaml.MarkedYAMLError as error:
-        # Only the place is told: the text around it may be a URL.
+        # Only the position is shown: the text around it may be a URL.
         mark = error.problem_mark
         at = f" in line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
-        raise ConfigError(f"{path}: is not YAML{at}: {_calm(error.problem)}") from None
+        raise ConfigError(f"{path}: is not YAML{at}: {_without_url(error.problem)}") from None
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
-        # PyYAML's own constructors fall over values that do not fit their tag, as `!!bool maybe`.
+        # PyYAML's own constructors fail on values that do not fit their tag, such as `!!bool maybe`.
         raise ConfigError(f"{path}: is not YAML: it holds characters or nesting that YAML does not allow") from None
 
 
-def _calm(problem: str | None) -> str:
+def _without_url(problem: str | None) -> str:
     text = " ".join((problem or "cannot be parsed").split())
     return "something is in the wrong place" if "://" in text else text
 
 
 class _Loader(yaml.SafeLoader):
-    """A SafeLoader that refuses a key given twice, of which YAML would silently keep the last."""
+    """A SafeLoader that refuses a duplicate key; YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -114,7 +114,7 @@ class _Loader(yaml.SafeLoader):
                 problem = "a key must be a word; text in braces, as in {{ name }}, needs quotes or filling in"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} is there twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} appears twice", problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
@@ -146,7 +146,7 @@ def _located(url: str, folder: Path, where: str) -> str:
     try:
         return str(folder / Path(url).expanduser())
     except RuntimeError:
-        raise ConfigError(f"{where}: ~ names no home here: write the whole path of the file") from None
+        raise ConfigError(f"{where}: ~ has no home directory here: write the full path of the file") from None
 
 
 def _checked(model: type[BaseModel], data: dict[Any, Any], where: str, shown: object) -> BaseModel:

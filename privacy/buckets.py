@@ -30,7 +30,7 @@ def open_bucket(url: str, *, is_private: bool = False) -> ObjectStore:
 
     Args:
         url: a path, `file://` and a path, or an address.
-        is_private: create a missing folder with rights for its owner alone.
+        is_private: create a missing folder with rights for its owner only.
 
     Raises:
         BucketError: it cannot be used.

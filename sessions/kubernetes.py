@@ -24,7 +24,7 @@ from sessions.informer import Informer
 from sessions.pool import WarmPool
 from sessions.records import BackendError, Capacity, ConflictError, ExistsError, NoRoomError, Session, Worker
 from sessions.session_secrets import RECORD_LABELS, from_secret, owned_by, secret_name, to_secret
-from web.background import alongside
+from web.background import in_background
 
 log = structlog.get_logger()
 
@@ -57,10 +57,10 @@ class KubernetesBackend:
         """Watch the cluster while this is open."""
         async with (
             contextlib.aclosing(self._client),
-            alongside("nodes", self._nodes.run()),
-            alongside("secrets", self._secrets.run()),
-            alongside("pods", self._pods.run()),
-            alongside("pool", self._pool.fill()),
+            in_background("nodes", self._nodes.run()),
+            in_background("secrets", self._secrets.run()),
+            in_background("pods", self._pods.run()),
+            in_background("pool", self._pool.fill()),
         ):
             yield self
 

@@ -35,7 +35,7 @@ from sessions.settings import Settings
 from sessions.site import SessionSite
 from sessions.tokens import Tokens
 from sessions.tunnel import tunnel_class
-from web.background import alongside
+from web.background import in_background
 from web.guard import WRONG_KEYS_A_MINUTE, Guard, RefusedError
 from web.keys import KeyFileError, Keyring
 from web.limits import Buckets, Proxies
@@ -90,10 +90,10 @@ async def open_site(config: Settings) -> AsyncIterator[SessionSite]:
             Proxies(split(config.trusted_proxies)),
         )  # fmt: skip
         async with (
-            alongside("dispatch", allocator.dispatch()),
-            alongside("keeper", keeper.run()),
-            alongside("upstreams", upstreams.watch()),
-            alongside("homecoming", Homecoming(allocator, upstreams).run()),
+            in_background("dispatch", allocator.dispatch()),
+            in_background("keeper", keeper.run()),
+            in_background("upstreams", upstreams.watch()),
+            in_background("homecoming", Homecoming(allocator, upstreams).run()),
             legacy.listening(site),
         ):
             yield site

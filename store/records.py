@@ -104,7 +104,7 @@ class Sighting:
     detections: tuple[Detection, ...] = ()
     """Boxes in its picture, the hazard first. Empty for rows older than schema version 0003."""
     snapshot_key: str | None = None
-    """Its public picture, where one was stored."""
+    """Its public picture, if one was stored."""
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -148,6 +148,6 @@ class Claim:
     outcome: Literal["ours", "posted", "busy", "withdrawn"]
     """Post it now; it went out already; another worker is posting it; it is a false alarm and is not posted."""
     text: Caption | None = None
-    """The text to post, if the claim is ours: that of an earlier attempt where the outcome of that is unknown."""
+    """The text to post, if the claim is ours: an earlier attempt's text, if the outcome of that is unknown."""
     fresh_at: datetime | None = None
     """When it was taken, if it is ours and nobody held it before: only then it is certain that nothing went out."""

@@ -23,7 +23,7 @@ class Reviews:
 
     @persistent
     async def give(self, incident_id: int, verdict: Verdict, *, by: str, note: str = "") -> Incident | None:
-        """Store an operator's verdict on an incident; None where there is no such incident. Idempotent.
+        """Store an operator's verdict on an incident; None if there is no such incident. Idempotent.
 
         Args:
             incident_id: the incident.
@@ -39,7 +39,7 @@ class Reviews:
 
     @persistent
     async def withdraw(self, incident_id: int) -> Incident | None:
-        """Remove a review; None where there is no such incident. Idempotent.
+        """Remove a review; None if there is no such incident. Idempotent.
 
         The time is kept: a message about the removal must come after that about the review.
 
@@ -73,7 +73,7 @@ class Reviews:
             if row is None or all(getattr(row, name) == value for name, value in said.items()):
                 await connection.rollback()
                 return None if row is None else read_incident(row)
-            # Never back, if this machine's clock is.
+            # It never goes back, even if this machine's clock does.
             values = {
                 **said,
                 "reviewed_at": at if row.reviewed_at is None else max(at, row.reviewed_at),

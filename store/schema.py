@@ -28,7 +28,7 @@ _Id = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Moment(TypeDecorator[datetime]):
-    """A UTC time as whole microseconds since 1970: exact, and sorted alike in every database."""
+    """A UTC time as whole microseconds since 1970: exact, and sorted the same in every database."""
 
     impl = BigInteger
     cache_ok = True

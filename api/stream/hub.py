@@ -70,7 +70,7 @@ class Hub:
         """Poll until left; then every stream ends."""
         self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._report())]
         for task in self._tasks:
-            task.add_done_callback(self._tell_fault)
+            task.add_done_callback(self._log_failure)
         try:
             yield
         finally:
@@ -190,7 +190,7 @@ class Hub:
                 self._tell([self._teller.tell_pipeline(now)])
             await asyncio.sleep(PIPELINE_S)
 
-    def _tell_fault(self, task: asyncio.Task[None]) -> None:
+    def _log_failure(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             # Open streams would stay silent for ever; `/healthz` has the process replaced.
             log.error("live_stream_stopped", reason=f"{type(error).__name__}: {error}", exc_info=error)

@@ -1,4 +1,4 @@
-"""What travels: events, their parts and their wire form, under one name for every room that builds or reads them."""
+"""Events, their parts and their wire format; every room imports them from here."""
 
 from functions.event.custom import CustomEvent
 from functions.event.facts import (

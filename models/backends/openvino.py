@@ -43,5 +43,5 @@ def open_network(path: Path, device: str, threads: int, int8: Path | None = None
         return OpenVinoNetwork(core.compile_model(model, "CPU", options), size_in(said, path))
     except ModelError:
         raise
-    except Exception as error:  # OpenVINO raises RuntimeError and others, without a common base
+    except Exception as error:  # OpenVINO raises RuntimeError and others, without a common base class
         raise ModelError(f"{path} is not a usable network: {error}") from error

@@ -82,7 +82,7 @@ def test_a_new_function_runs_its_own_test(tmp_path: Path) -> None:
     )
     assert "1 passed" in tested.stdout, tested.stdout + tested.stderr
     again = bongsu(tmp_path, "function", "new", "fire_brigade", "--on", "fire", "--into", str(tmp_path))
-    assert "is there already" in again.stderr
+    assert "exists already" in again.stderr
 
 
 def test_new_function_in_an_empty_folder_runs_its_own_test(tmp_path: Path) -> None:

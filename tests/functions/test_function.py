@@ -83,7 +83,7 @@ def test_on_takes_types_and_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("types", [(HazardSeen, "fire"), (Captioned, Captioned), ("fire", "fire")])
 def test_on_refuses_a_type_twice(types: tuple[str | type[Event], ...]) -> None:
-    with pytest.raises(DeclarationError, match="asked for twice"):
+    with pytest.raises(DeclarationError, match="named twice"):
         on(*types)
 
 

@@ -45,7 +45,7 @@ def test_region_wholly_away_is_reported_by_one_node() -> None:
     live = nodes("edge-1", "edge-2")
     shares = [share(SEOUL + INCHEON, name, live, ()) for name in ("edge-1", "edge-2")]
     assert all([c.id for c in found.unread] == ["bridge-1"] for found in shares)
-    assert sum(len(found.to_tell) for found in shares) == 1
+    assert sum(len(found.to_report) for found in shares) == 1
 
 
 def test_a_spare_node_serves_the_region_that_it_names() -> None:
@@ -102,8 +102,8 @@ def test_each_camera_has_one_reader_or_is_reported_once(live: set[str], homes: l
     shares = [share(cameras, name, nodes(*sorted(live)), ()) for name in live]
     for each in cameras:
         readers = sum(each in found.mine for found in shares)
-        tellers = sum(each in found.to_tell for found in shares)
-        assert readers + tellers == 1
+        reporters = sum(each in found.to_report for found in shares)
+        assert readers + reporters == 1
         assert all((each in found.unread) == (readers == 0) for found in shares)
 
 

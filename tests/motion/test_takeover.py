@@ -99,7 +99,7 @@ async def test_cameras_move_when_a_node_goes_and_returns(server: LeaseServer, tm
     async with site.node("edge-2") as two:
         async with site.node("edge-1") as one:
             await until(lambda: reads(one) == {"a", "c"} and reads(two) == {"b"})
-            unread = "lost: its edge node is away, and so is every other of its region"
+            unread = "lost: its edge node is down, and so is every other of its region"
             await told(site.broker, {"a": "live", "b": "live", "c": "live", "far": unread})
         await until(lambda: reads(two) == {"a", "b", "c"})
         assert REGISTRY.get_sample_value("bongsu_cameras_taken_over") == 2

@@ -24,7 +24,7 @@ export const WORDS = {
     loneCaption: "No description yet.", noPicture: "No picture to show", pictureNote: "Faces are mosaicked",
     alsoHere: "Also at this place", pictureOf: (what, where) => `Camera picture: ${what}, ${where}`, locationOf: (where) => `Map of ${where}`,
     copyLink: "Copy link", copied: "Link copied", copyFailed: "The link could not be copied: copy it from the address bar.", capAlert: "CAP",
-    late: "Published late", lateWhy: "The message broker was away when this was seen, so it was published late.",
+    late: "Published late", lateWhy: "The message broker was unreachable when this was seen, so it was published late.",
     tagFalse: "False alarm", tagAcknowledged: "Acknowledged",
     reviewedBy: (what, who, when) => `${what} by ${who}, ${when}`, takeBack: "Take back", acknowledge: "Acknowledge", markFalse: "False alarm …",
     confirmFalse: "Mark as false alarm", cancel: "Cancel", note: "Note (optional)", noteHint: "What was it instead?",
