@@ -14,10 +14,10 @@ import structlog
 
 from functions import telemetry
 from functions.broker import Broker, BrokerError, connect
+from functions.buffer import EventBuffer
 from functions.function import DeclarationError, Function, load_function
 from functions.handler_metrics import HandlerMetrics
 from functions.settings import Settings, SettingsError, load
-from functions.spool import Spool
 from functions.subscription_worker import StartError, SubscriptionWorker, reconnect_s
 from functions.topology import MOTION, queue_name, queues
 
@@ -45,17 +45,19 @@ def main(target: str, started_at: float | None = None) -> None:
         telemetry.start(function.name)
         settings = load()
         bursts = settings.burst_queue if MOTION in function.queues else MOTION
-        spool = Spool.of(settings)
+        buffer = EventBuffer.of(settings)
     except (DeclarationError, SettingsError) as error:
         sys.exit(f"bongsu: {error}")
     try:
-        asyncio.run(_main(function, settings, spool, started_at, bursts))
+        asyncio.run(_main(function, settings, buffer, started_at, bursts))
     except StartError as error:
         log.debug("function_not_started", exc_info=error)
         sys.exit(f"bongsu: {error}")
 
 
-async def _main(function: Function, settings: Settings, spool: Spool | None, started_at: float, bursts: str) -> None:
+async def _main(
+    function: Function, settings: Settings, buffer: EventBuffer | None, started_at: float, bursts: str
+) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -65,7 +67,7 @@ async def _main(function: Function, settings: Settings, spool: Spool | None, sta
         return
     try:
         await run(
-            function, broker, stopping, grace_s=settings.grace_s, started_at=started_at, spool=spool, bursts=bursts
+            function, broker, stopping, grace_s=settings.grace_s, started_at=started_at, buffer=buffer, bursts=bursts
         )
     finally:
         # The interpreter waits for every thread at its end, and a handler may hang in one for ever.
@@ -88,12 +90,12 @@ async def run(
     *,
     grace_s: float = 25.0,
     started_at: float | None = None,
-    spool: Spool | None = None,
+    buffer: EventBuffer | None = None,
     bursts: str = MOTION,
 ) -> None:
     """Serve a function's queues until `stopping` is set; what is in hand then has `grace_s` to finish.
 
-    Whatever is not finished by then is given back to the broker and delivered to somebody else. With a `spool`, what
+    Whatever is not finished by then is given back to the broker and delivered to somebody else. With a `buffer`, what
     handlers return while the broker is away is kept there, and published once it is back. `bursts` is the queue that
     motion events are taken from: that of a region, or the shared one.
     """
@@ -114,7 +116,7 @@ async def run(
                 stopped,
                 record=record,
                 started_at=started_at,
-                spool=spool,
+                buffer=buffer,
                 bursts=bursts,
             ).serve()
         )

@@ -13,12 +13,12 @@ import structlog
 from functions import telemetry
 from functions.backoff import backoff_s
 from functions.broker import Broker, BrokerError, Consumer, Delivery, TooLarge, Unroutable
+from functions.buffer import EventBuffer
 from functions.caller import Caller, Overdue
 from functions.event import DecodeError, Event, Stage, decode, encode, utc_now
 from functions.function import Reject, Retry, Subscription
 from functions.handler_metrics import HandlerMetrics
 from functions.prefetch import LEAST, PrefetchController
-from functions.spool import Spool
 from functions.topology import queue_name, queues
 
 log = structlog.get_logger()
@@ -54,7 +54,7 @@ class SubscriptionWorker:
         *,
         record: HandlerMetrics,
         started_at: float,
-        spool: Spool | None,
+        buffer: EventBuffer | None,
         bursts: str,
     ) -> None:
         """Serve `subscription` of `function` until `stopping` is set; `stopped` is a task that waits for that.
@@ -67,7 +67,7 @@ class SubscriptionWorker:
             stopped: done as soon as `stopping` is set.
             record: counts what was handled, for all subscriptions of the function.
             started_at: `time.time()` at which the process was asked for.
-            spool: keeps what handlers return while the broker is away, if given.
+            buffer: keeps what handlers return while the broker is away, if given.
             bursts: the queue that motion events are taken from.
         """
         self._function = function
@@ -79,7 +79,7 @@ class SubscriptionWorker:
         stopped.add_done_callback(self._end_wait)
         self._record = record
         self._started_at = started_at
-        self._spool = spool
+        self._buffer = buffer
         self._bursts = bursts
         self._caller = Caller(subscription)
         self._waiting: asyncio.Timeout | None = None
@@ -122,8 +122,8 @@ class SubscriptionWorker:
         if self._lost_brokers:
             # It may have come back empty.
             await self._broker.ensure(queues(names))
-        if self._spool is not None:
-            await self._spool.flush(self._broker)
+        if self._buffer is not None:
+            await self._buffer.flush(self._broker)
         # A batch waits ready while the one before it is at work.
         size = LEAST if batch == 1 else 2 * batch
         async with self._broker.consume(names, prefetch=size) as consumer:
@@ -238,9 +238,9 @@ class SubscriptionWorker:
             raise
         except BrokerError as error:
             # The input may be gone when the broker is back (a burst lives half a minute): keep what was found in it.
-            if self._spool is not None:
+            if self._buffer is not None:
                 for output in outputs:
-                    self._spool.put(output)
+                    self._buffer.put(output)
                 log.warning("outputs_buffered", events=len(outputs), reason=str(error))
             raise _BrokerAway(error) from error
 

@@ -9,8 +9,8 @@ import sys
 
 from functions import telemetry
 from functions.broker import connect
+from functions.buffer import EventBuffer
 from functions.settings import Settings, SettingsError, load
-from functions.spool import Spool
 from motion import settings as motion_settings
 from motion.config import ConfigError, cameras_path
 from motion.leases import Leases
@@ -28,7 +28,7 @@ async def _run(settings: Settings) -> None:
         cameras_path(),
         lambda: connect(settings.broker_url),
         own.node or None,
-        Spool.of(settings),
+        EventBuffer.of(settings),
         neighbours,
         regions=settings.region_names,
     )

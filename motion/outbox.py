@@ -15,8 +15,8 @@ from prometheus_client import Counter
 
 from functions import telemetry
 from functions.broker import Broker, BrokerError, TooLarge
+from functions.buffer import EventBuffer
 from functions.event import CameraStatus, Message, MotionBurst, encode, new_id, utc_now
-from functions.spool import Spool
 from functions.topology import EDGE_QUEUES, MOTION, burst_queue, queue, queues
 from motion.burst import CapturedBurst
 from motion.config import Camera
@@ -43,18 +43,18 @@ Connect = Callable[[], Awaitable[Broker]]
 class Outbox:
     """Holds what the cameras say and publishes it, newest burst first; whatever the broker does, no camera waits."""
 
-    def __init__(self, connect: Connect, spool: Spool | None = None, regions: Sequence[str] = ()) -> None:
+    def __init__(self, connect: Connect, buffer: EventBuffer | None = None, regions: Sequence[str] = ()) -> None:
         """Publish through the broker that `connect` opens.
 
         Args:
             connect: opens the broker, again after each failure.
-            spool: keeps bursts that could not be published while fresh; they follow in order, behind the fresh ones,
+            buffer: keeps bursts that could not be published while fresh; they follow in order, behind the fresh ones,
                 and only as fast as the detectors take them. Without it they are lost.
             regions: those with a queue of their own, where the fresh bursts of their cameras go. What is late goes to
                 the shared queue: it must not stand in the way of what is fresh.
         """
         self._connect = connect
-        self._spool = spool
+        self._buffer = buffer
         self._regions = tuple(regions)
         self._broker: Broker | None = None
         self._bursts: deque[CapturedBurst] = deque()
@@ -120,15 +120,15 @@ class Outbox:
 
     async def _follow(self) -> None:
         """Publish some of what was kept while the broker was away, unless the detectors have enough to do."""
-        if self._spool is None or not len(self._spool) or self._broker is None:
+        if self._buffer is None or not len(self._buffer) or self._broker is None:
             return
         async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
             depth = await self._broker.depth(MOTION)
         # The queue sheds its oldest: what is late must never push out what is fresh.
         if depth.ready * 4 < (queue(MOTION).max_length or 1):
             async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
-                await self._spool.flush(self._broker, limit=_LATE_AT_ONCE)
-        if len(self._spool):
+                await self._buffer.flush(self._broker, limit=_LATE_AT_ONCE)
+        if len(self._buffer):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LATE_PAUSE_S):
                     await self._wake.wait()
@@ -136,8 +136,8 @@ class Outbox:
 
     def keep(self) -> None:
         """Put what could not be published into the buffer, if there is one: this process ends."""
-        while self._bursts and self._spool is not None:
-            self._spool.put(_event(self._bursts.popleft()))
+        while self._bursts and self._buffer is not None:
+            self._buffer.put(_event(self._bursts.popleft()))
 
     async def close(self) -> None:
         """Let go of the broker."""
@@ -207,7 +207,7 @@ class Outbox:
                 self._bursts.append(taken)
 
     def _give_up(self, taken: CapturedBurst, reason: str) -> None:
-        if self._spool is not None and self._spool.put(_event(taken)):
+        if self._buffer is not None and self._buffer.put(_event(taken)):
             log.warning("burst_buffered", camera=taken.camera.id, reason=reason, age_s=round(_age_s(taken), 1))
             return
         LOST.labels(taken.camera.id).inc()

@@ -13,7 +13,7 @@ import structlog
 from prometheus_client import Gauge
 
 from functions import telemetry
-from functions.spool import Spool
+from functions.buffer import EventBuffer
 from motion.burst import BurstRecorder, CapturedBurst
 from motion.config import ANY, Camera, ConfigError, load_cameras
 from motion.outbox import Connect, Outbox
@@ -42,7 +42,7 @@ class Worker:
         path: Path,
         connect: Connect,
         node: str | None = None,
-        spool: Spool | None = None,
+        buffer: EventBuffer | None = None,
         neighbours: Neighbours | None = None,
         *,
         regions: Sequence[str] = (),
@@ -53,7 +53,7 @@ class Worker:
             path: the file.
             connect: opens the broker.
             node: this node's name; without it all cameras are read.
-            spool: keeps bursts that the broker does not take while they are fresh.
+            buffer: keeps bursts that the broker does not take while they are fresh.
             neighbours: tells which other nodes are alive, so that the cameras of one that is not are taken over.
             regions: those whose bursts go to a queue of their own.
 
@@ -69,7 +69,7 @@ class Worker:
         self._is_deaf = False
         self._is_applied = False
         self._unread: set[str] = set()
-        self._outbox = Outbox(connect, spool, regions)
+        self._outbox = Outbox(connect, buffer, regions)
         self._loop = asyncio.get_running_loop()
         self._running: dict[str, tuple[BurstRecorder, CameraStreams]] = {}
 

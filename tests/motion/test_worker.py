@@ -15,8 +15,8 @@ import yaml
 
 from functions.broker import Broker, BrokerError, TooLarge, connect
 from functions.broker.memory import MemoryBroker
+from functions.buffer import EventBuffer
 from functions.event import Event, Message, decode
-from functions.spool import Spool
 from functions.topology import queues
 from motion import outbox as outbox_module
 from motion.burst import CapturedBurst
@@ -321,7 +321,7 @@ async def test_a_burst_that_fails_holds_up_no_other(tmp_path: Path) -> None:
 async def test_only_the_oversized_burst_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "cameras.yaml", entry("wide", "a.mp4"))
     broker = IllBroker("wide", TooLarge("takes no message of 17000348 bytes"))
-    outbox = Outbox(always(broker), Spool(tmp_path / "buffer", max_bytes=1_000_000, max_age_s=600))
+    outbox = Outbox(always(broker), EventBuffer(tmp_path / "buffer", max_bytes=1_000_000, max_age_s=600))
     lost = outbox_module.LOST.labels("wide")
     outbox.put_burst(taken(write(tmp_path / "well.yaml", entry("well", "b.mp4"))))
     outbox.put_burst(taken(path))
@@ -337,13 +337,13 @@ async def test_buffered_bursts_follow_in_order_marked_late(tmp_path: Path, monke
     path = write(tmp_path / "cameras.yaml", entry("gate-1", "clip.mp4"))
     broker = FlakyBroker()
     broker.is_away = True
-    outbox = Outbox(always(broker), Spool(tmp_path / "buffer", max_bytes=1_000_000, max_age_s=600))
+    outbox = Outbox(always(broker), EventBuffer(tmp_path / "buffer", max_bytes=1_000_000, max_age_s=600))
     late = [taken(path, age_s) for age_s in (60, 50, 40)]
     for burst in late:
         outbox.put_burst(burst)
     publishing = asyncio.create_task(outbox.run())
     async with asyncio.timeout(10):
-        while broker.tries < 2 and len(outbox._spool or []) != 3:
+        while broker.tries < 2 and len(outbox._buffer or []) != 3:
             await asyncio.sleep(0.02)
     fresh = taken(path)
     outbox.put_burst(fresh)
@@ -357,7 +357,7 @@ async def test_buffered_bursts_follow_in_order_marked_late(tmp_path: Path, monke
 
 async def test_what_could_not_be_published_outlives_the_worker(tmp_path: Path) -> None:
     path = write(tmp_path / "cameras.yaml", entry("gate-1", "clip.mp4"))
-    kept = Spool(tmp_path / "buffer", max_bytes=1_000_000, max_age_s=600)
+    kept = EventBuffer(tmp_path / "buffer", max_bytes=1_000_000, max_age_s=600)
     outbox = Outbox(always(FlakyBroker()), kept)
     outbox.put_burst(taken(path))
     outbox.keep()

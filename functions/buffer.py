@@ -1,4 +1,4 @@
-"""The edge's buffer: what cannot be published while the broker is away, in files, bounded by age and size."""
+"""The event buffer: what cannot be published while the broker is away, in files, bounded by age and size."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ waiting = Gauge("bongsu_buffer_events", "Events that wait in the buffer", multip
 waiting_bytes = Gauge("bongsu_buffer_bytes", "Size of what waits in the buffer", multiprocess_mode="mostrecent")
 
 
-class Spool:
+class EventBuffer:
     """A folder of events, in the order of their capture. It outlives its process, not a power cut."""
 
     def __init__(self, folder: Path, *, max_bytes: int, max_age_s: float) -> None:
@@ -45,7 +45,7 @@ class Spool:
         self._measure()
 
     @classmethod
-    def of(cls, settings: Settings) -> Spool | None:
+    def of(cls, settings: Settings) -> EventBuffer | None:
         """The buffer that the environment names, if it names one.
 
         Raises:
