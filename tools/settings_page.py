@@ -14,8 +14,8 @@ ROOMS = ("functions", "motion", "detect", "models", "store", "privacy", "notify"
 DIRECT = {
     "BONGSU_CAMERAS": ("cameras.yaml", "File that lists the cameras (motion)."),
     "BONGSU_DETECT_WEIGHTS": ("", "ONNX file of another hazard network than the shipped one (detect)."),
-    "BONGSU_DETECT_DEVICE": ("auto", "Where networks run: auto, cpu, cuda or another that the backend knows (detect)."),
-    "BONGSU_DETECT_PEOPLE": ("0", "At most so many people of a burst to inspect for weapons; 0: none (detect)."),
+    "BONGSU_DETECT_DEVICE": ("auto", "Device of networks: auto, cpu, cuda or another of the backend (detect)."),
+    "BONGSU_DETECT_PEOPLE": ("0", "The most people of a burst to inspect for weapons; 0: none (detect)."),
     "BONGSU_DETECT_THREADS": ("2", "CPU threads of each network (detect)."),
     "BONGSU_FLEET": ("state/fleet", "Folder of a fleet: nodes.yaml, keys, the audit log (edge)."),
     "BONGSU_MODEL_REGISTRY": (
@@ -23,9 +23,12 @@ DIRECT = {
         "`https://host[:port][/prefix]`, or a folder in OCI layout; `models` in the fleet's folder.",
     ),
     "BONGSU_MODEL_REGISTRY_CA": ("", "PEM file of the authority that signed the registry's certificate (edge)."),
-    "BONGSU_MODEL_REGISTRY_USER": ("", "Who pushes models and deletes them (edge)."),
+    "BONGSU_MODEL_REGISTRY_USER": ("", "User for pushing and deleting models (edge)."),
     "BONGSU_MODEL_REGISTRY_PASSWORD": ("", "Password of that user; or its file, `…_FILE`."),
-    "BONGSU_MODEL_REGISTRY_READER": ("", "Who pulls models on the nodes; without one, the user who pushes (edge)."),
+    "BONGSU_MODEL_REGISTRY_READER": (
+        "",
+        "User for pulling models on the nodes; without one, the user for pushing (edge).",
+    ),
     "BONGSU_MODEL_REGISTRY_READER_PASSWORD": ("", "Password of that user; or its file, `…_FILE`."),
     "BONGSU_SIGNING_KEY": (
         "",

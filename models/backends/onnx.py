@@ -57,8 +57,8 @@ def open_network(path: Path, device: str, threads: int, int8: Path | None = None
     content = read_whole(copy or path)
     try:
         session = onnxruntime.InferenceSession(content, options, providers=providers)
-        said = session.get_modelmeta().custom_metadata_map
-        if copy and said.get(COPY_KEY) != recorded(path):
+        metadata = session.get_modelmeta().custom_metadata_map
+        if copy and metadata.get(COPY_KEY) != recorded(path):
             raise ModelError(
                 f"{copy} is not a copy of {path}: export it again with `python -m detect.training.export int8`"
             )
@@ -66,7 +66,7 @@ def open_network(path: Path, device: str, threads: int, int8: Path | None = None
             raise ModelError(
                 "this onnxruntime has no CUDA: install onnxruntime-gpu on a machine with a GPU, or use auto"
             )
-        return OnnxNetwork(session, size_in(said, path))
+        return OnnxNetwork(session, size_in(metadata, path))
     except ModelError:
         raise
     except Exception as error:  # onnxruntime's own exceptions have no common base class

@@ -39,8 +39,8 @@ def open_network(path: Path, device: str, threads: int, int8: Path | None = None
     options = {"INFERENCE_NUM_THREADS": threads * lanes, "NUM_STREAMS": lanes, "ENABLE_CPU_PINNING": False}
     try:
         model = core.read_model(content)
-        said = {SIZE_KEY: model.get_rt_info(_SIZE).value} if model.has_rt_info(_SIZE) else {}
-        return OpenVinoNetwork(core.compile_model(model, "CPU", options), size_in(said, path))
+        metadata = {SIZE_KEY: model.get_rt_info(_SIZE).value} if model.has_rt_info(_SIZE) else {}
+        return OpenVinoNetwork(core.compile_model(model, "CPU", options), size_in(metadata, path))
     except ModelError:
         raise
     except Exception as error:  # OpenVINO raises RuntimeError and others, without a common base class

@@ -287,7 +287,7 @@ def test_bad_line_is_refused_by_its_number_and_never_shown(line):
     with pytest.raises(KeyFileError, match=r"line 2 must be `name role sha256`") as refusal:
         parse_keys(f"# keys\n{line}\n", "keys")
     assert line.split()[-1] not in str(refusal.value)
-    with pytest.raises(KeyFileError, match="line 2: the name 'a' is there already"):
+    with pytest.raises(KeyFileError, match="line 2: the name 'a' is used twice"):
         parse_keys(f"a viewer {'0' * 64}\na viewer {'1' * 64}", "keys")
 
 

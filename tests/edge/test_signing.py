@@ -79,7 +79,7 @@ async def test_what_is_no_key_is_one_line(tmp_path: Path) -> None:
         await sign(LayoutRegistry(tmp_path), "hazard", DIGEST, tmp_path / "no.pem")
     with pytest.raises(FleetError, match="bongsu models keygen writes a key"):
         await sign(LayoutRegistry(tmp_path), "hazard", DIGEST, tmp_path / "none.pem")
-    with pytest.raises(FleetError, match="is no public key in PEM"):
+    with pytest.raises(FleetError, match="is not a public key in PEM"):
         read_public_keys(tmp_path)
 
 

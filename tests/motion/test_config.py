@@ -138,7 +138,7 @@ def test_the_environment_names_the_file(monkeypatch: pytest.MonkeyPatch) -> None
         ({"url": "webcam:front"}, "url: must be webcam: and the number of the camera, as in webcam:0"),
         ({"url": "rtsp://${NOT_SET_ANYWHERE}@x/"}, "url: ${NOT_SET_ANYWHERE} is not set: export NOT_SET_ANYWHERE"),
         ({"url": "rtsp://${not-a-name}@x/"}, "url: a variable must be written ${NAME}"),
-        ({"url": "~nobody-of-this-name/a.mp4"}, "url: ~ names no home here: write the whole path of the file"),
+        ({"url": "~nobody-of-this-name/a.mp4"}, "url: ~ has no home directory here: write the full path of the file"),
         ({"node": 3}, "node: must be a valid string, got 3"),
         ({"sensitivity": SECRET}, "got 'rtsp://…'"),
     ],

@@ -96,7 +96,7 @@ RELAY = (
         "From the start of the process to its first handler call; the pod's own start comes before.",
     ),
     Panel(
-        "Events by what became of them",
+        "Events by outcome",
         "short",
         ((_total("bongsu_events_handled_total", "function, outcome"), "{{function}} {{outcome}}"),),
     ),

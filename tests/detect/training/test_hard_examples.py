@@ -28,7 +28,7 @@ def test_picture_with_a_false_detection_is_hard(tmp_path: Path) -> None:
     )
     worst = find_worst_error(fire, lambda images: [tells("gun") for _ in images], 0)
     assert worst is not None
-    assert (worst.label, told.confidence) == ("gun", 0.8)
+    assert (worst.label, worst.confidence) == ("gun", 0.8)
     assert find_worst_error(empty, lambda images: [tells("fire") for _ in images], 0) is not None
     assert find_worst_error(empty, lambda images: [[] for _ in images], 0) is None
 
