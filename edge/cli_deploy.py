@@ -85,5 +85,5 @@ def _report(outcomes: Sequence[Outcome]) -> int:
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     for outcome in failed:
         message = outcome.error or ""
-        print(f"bongsu: {said if outcome.node in said else f'node {outcome.node!r}: {message}'}", file=sys.stderr)
+        print(f"bongsu: {message if outcome.node in message else f'node {outcome.node!r}: {message}'}", file=sys.stderr)
     return 1 if failed else 0

@@ -38,12 +38,12 @@ class Progress:
     def add(self, count: int) -> None:
         """Count received bytes, and report them if it is time to."""
         self._done += count
-        if time.monotonic() - self._told_at >= _PROGRESS_S:
+        if time.monotonic() - self._reported_at >= _PROGRESS_S:
             self.report()
 
     def report(self) -> None:
         """Report now."""
-        self._told_at = time.monotonic()
+        self._reported_at = time.monotonic()
         send({"kind": "progress", "done": self._done, "total": self._total})
 
 
