@@ -18,7 +18,7 @@ from prometheus_client import Counter, Histogram
 from detect.people import keep_weapons, parts_with_people, people_from_environment
 from detect.rules import Confirmed, can_confirm, confirm, enough, surest
 from detect.zoom import cut, keep_overlapping, part
-from functions import Box, Detection, MotionBurst, Reject
+from functions import HAZARDS, Box, Detection, MotionBurst, Reject
 from functions.jpeg import PictureError
 from models.letterbox import Image
 from models.network import (
@@ -61,6 +61,7 @@ class HazardDetector:
         self._device = device_from_environment()
         self._spec = hazard_spec()
         self._hazards = Network(self._spec, 1, self._device, lanes=self._threads)
+        _warn_of_missing(self._hazards, self._spec.path)
         self._people = people_from_environment()
         self._lanes = ThreadPoolExecutor(self._threads, "bongsu-detector")
         self._scene: Network | None = None
@@ -69,6 +70,11 @@ class HazardDetector:
     def weights(self) -> Path:
         """The file that the hazard network was loaded from."""
         return self._spec.path
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The hazards that the hazard network can find."""
+        return self._hazards.labels
 
     def switch(self, spec: Spec) -> None:
         """Load another hazard network, then use it from the next batch on; the old one works until then.
@@ -79,6 +85,7 @@ class HazardDetector:
         network = Network(spec, 1, self._device, lanes=self._threads)
         # The first inference allocates memory; no burst should wait for that.
         network.detect([np.zeros((network.size_px, network.size_px, 3), np.uint8)])
+        _warn_of_missing(network, spec.path)
         self._spec, self._hazards = spec, network
 
     def look(self, events: Sequence[MotionBurst]) -> list[list[Confirmed]]:
@@ -188,6 +195,13 @@ class HazardDetector:
         if self._scene is None:
             self._scene = Network(SCENE, self._threads, self._device)
         return self._scene
+
+
+def _warn_of_missing(network: Network, weights: Path) -> None:
+    """Log the hazards that a network has no class for: nobody is alerted of them while it is in use."""
+    missing = [hazard for hazard in HAZARDS if hazard not in network.labels]
+    if missing:
+        log.warning("hazards_not_searched", hazards=missing, weights=str(weights))
 
 
 def _decode(jpeg: bytes, size_px: int, where: Box | None = None) -> Image:

@@ -12,7 +12,7 @@ from prometheus_client import Counter
 from detect.detector import HazardDetector
 from detect.follow import follow_weights
 from detect.rules import Confirmed, fits
-from functions import HAZARDS, Detection, HazardSeen, MotionBurst, on
+from functions import Detection, HazardSeen, MotionBurst, on
 
 log = structlog.get_logger()
 
@@ -80,7 +80,7 @@ def _check_surroundings(
                 captured_at=event.captured_at,
                 frame=frame,
                 detections=(_shown(hazard), *hazard.others, *around),
-                labels_searched=(*HAZARDS, *searched),
+                labels_searched=(*detector.labels, *searched),
                 zones=event.zones,
                 late=event.late,
                 trace=event.trace,

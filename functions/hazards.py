@@ -62,6 +62,8 @@ class Kind:
     cap_severity: tuple[str, str]
     """CAP 1.2 `severity`: as detected, and once a person has confirmed it."""
     look: Look
+    other_names: tuple[str, ...] = ()
+    """Names that the class of this hazard has in other detection networks, in lower case."""
     is_held: bool = False
     """Whether it is held in the hand, often near the face: the mosaic of a face must not cover it."""
     is_movable: bool = True
@@ -80,6 +82,7 @@ KINDS: Mapping[Hazard, Kind] = {
         cap_categories=("Transport", "Safety"),
         cap_severity=("Moderate", "Severe"),
         is_movable=False,
+        other_names=("car accident", "traffic accident", "crash", "car crash"),
         look=Look(
             ink=("#a8530a", "#f3aa55"),
             soft=("#fbeedd", "#3a2c1a"),
@@ -102,6 +105,7 @@ KINDS: Mapping[Hazard, Kind] = {
         claims=("fire", "flames", "smoke", "burning"),
         cap_categories=("Fire", "Safety"),
         cap_severity=("Moderate", "Severe"),
+        other_names=("flame", "flames"),
         look=Look(
             ink=("#c81e1e", "#ff8378"),
             soft=("#fde8e6", "#3d2121"),
@@ -124,6 +128,7 @@ KINDS: Mapping[Hazard, Kind] = {
         cap_categories=("Security",),
         cap_severity=("Moderate", "Severe"),
         is_held=True,
+        other_names=("pistol", "handgun", "rifle", "firearm"),
         look=Look(
             ink=("#6d35c9", "#bda0ff"),
             soft=("#f0eafc", "#2f2745"),
@@ -155,6 +160,12 @@ KINDS: Mapping[Hazard, Kind] = {
 
 if KINDS.keys() != set(HAZARDS):
     raise TypeError(f"KINDS must have one entry for each of {', '.join(HAZARDS)}, has {', '.join(KINDS)}")
+
+
+def hazard_named(name: str) -> Hazard | None:
+    """The hazard that is meant by the name of a network's class, if any: `Fire`, `handgun`."""
+    wanted = name.strip().lower().replace("_", " ").replace("-", " ")
+    return next((hazard for hazard, kind in KINDS.items() if wanted in (hazard, *kind.other_names)), None)
 
 
 def list_plurals() -> str:

@@ -26,7 +26,10 @@ _MAX_LINE = 1 << 20
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What to run: weights or a version's folder, its labels by class number, and the minimum score of each."""
+    """What to run: weights or a version's folder, its labels, and the minimum score of each.
+
+    The labels are in the order of the classes, or in any if the weights name their classes.
+    """
 
     weights: str
     labels: list[str]
@@ -80,7 +83,13 @@ def open_network(order: Order) -> Network:
         ModelError: the weights are missing or altered, or have other labels.
     """
     least = min([*(order.thresholds.get(label, MIN_CONFIDENCE) for label in order.labels), 1.0])
-    spec = Spec(find_weights(Path(order.weights)), dict(enumerate(order.labels)), max(least, 0.01))
+    labels = {label.lower(): label for label in order.labels}
+    spec = Spec(
+        find_weights(Path(order.weights)),
+        dict(enumerate(order.labels)),
+        max(least, 0.01),
+        label_of=lambda name: labels.get(name.strip().lower()),
+    )
     return Network(spec, order.threads)
 
 

@@ -60,7 +60,7 @@ class Allocator:
             session = Session(
                 id=id_, kind=ask.kind, model=ask.model, owner=ask.owner, client=ask.client, created_at=now,
                 expires_at=now + timedelta(seconds=self._ttl_s(ask.ttl_s)), asked_at=now, request_digest=ask.digest,
-                gpu=ask.gpu, node_class=ask.node_class, legacy_address=ask.legacy_address,
+                gpu=ask.gpu, node_class=ask.node_class, legacy_address=ask.legacy_address, home_base=ask.home_base,
             )  # fmt: skip
             try:
                 created = await self.backend.create(session)
@@ -181,7 +181,7 @@ class Allocator:
         """Whether one was found; one that is needed no more counts as that."""
         if capacity is not None and not _has_hardware(session, capacity):
             return False
-        if await self._claim_idle(session):
+        if await self.claim_idle(session):
             return True
         session = self.backend.view.sessions.get(session.id, session)
         try:
@@ -191,7 +191,7 @@ class Allocator:
         await self.bind(session, worker)
         return True
 
-    async def _claim_idle(self, session: Session) -> bool:
+    async def claim_idle(self, session: Session) -> bool:
         """Give it a worker of the warm pool; whether it needs no other."""
         tried: set[str] = set()
         while (worker := self._pick_idle(session, tried)) is not None:
@@ -222,6 +222,11 @@ class Allocator:
         ready = [w for w in idle if w.state == "ready"]
         # At random, so that receive servers seldom want the same one.
         return random.choice(ready or idle) if idle else None
+
+    async def come_home(self, session: Session) -> None:
+        """Note that a session is served by its worker here, and by no upstream server any more."""
+        with contextlib.suppress(ConflictError):
+            await self.change(session, upstream="", upstream_id="", upstream_url="", home_base="", bound_at=_now())
 
     async def release(self, session: Session, restarts: int = 0) -> None:
         """Send it back to its place in line, if nobody has changed it meanwhile."""

@@ -26,7 +26,7 @@ def tell(session: Session, site: SessionSite, request: Request, *, with_token: b
         "created_at": _utc(session.created_at),
         "expires_at": _utc(session.expires_at),
         "where": "data-centre" if session.upstream else site.settings.sessions_where,
-        "url": session.upstream_url or f"{_base(site, request)}/s/{session.id}",
+        "url": session.upstream_url or f"{home_base(site, request)}/s/{session.id}",
     }
     worker = allocator.backend.view.worker_of(session)
     if session.upstream:
@@ -37,7 +37,7 @@ def tell(session: Session, site: SessionSite, request: Request, *, with_token: b
     else:
         told |= {"state": "ready" if worker.state == "ready" else "starting", "node": worker.node}
     if with_token:
-        told["token"] = session.upstream_token or allocator.tokens.token_of(session.id)
+        told["token"] = session.upstream_token if session.upstream else allocator.tokens.token_of(session.id)
     return told
 
 
@@ -62,10 +62,10 @@ def tell_operator(session: Session, site: SessionSite, request: Request) -> dict
     return told
 
 
-def _base(site: SessionSite, request: Request) -> str:
-    """Where the WebSocket is, as this client reaches us."""
+def home_base(site: SessionSite, request: Request) -> str:
+    """Address of this receive server's WebSockets, as this client reaches them: `ws://host` or `wss://host`."""
     url = site.public_url or f"{request.url.scheme}://{request.headers.get('host', 'localhost')}"
-    return "ws" + url.removeprefix("http")
+    return f"ws{url.removeprefix('http')}"
 
 
 def _utc(at: datetime) -> str:

@@ -19,9 +19,10 @@ class Ask:
     node_class: str = ""
     idempotency_key: str = ""
     legacy_address: str = ""
+    home_base: str = ""
 
     @property
     def digest(self) -> str:
         """The same for the same request."""
-        facts = (self.kind, self.model, self.client, self.gpu, self.node_class, self.ttl_s)
+        facts = (self.kind, self.model, self.client, self.gpu, self.node_class, self.ttl_s, bool(self.home_base))
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

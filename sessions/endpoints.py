@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -11,8 +12,9 @@ from msgspec import Struct
 from starlette.datastructures import Headers
 
 from sessions import catalogue
-from sessions.answers import tell, tell_operator
+from sessions.answers import home_base, tell, tell_operator
 from sessions.ask import Ask
+from sessions.dial import announce_move
 from sessions.offload import VIA, read_via
 from sessions.problems import ProblemError, not_found
 from sessions.records import ConflictError, Session
@@ -24,6 +26,8 @@ from web.keys import Caller
 router = APIRouter()
 
 _LONG_POLL_S = 30.0
+_MOVE_MAX = 2048
+"""Characters of an address, and of a token."""
 _EXAMPLE = '{"kind": "object", "client": "car-17", "ttl_s": 600}'
 
 
@@ -42,6 +46,7 @@ class Asked(Struct, frozen=True, forbid_unknown_fields=True):
     model: str = ""
     needs: Needs = Needs()
     ttl_s: float = 600.0
+    migrate: bool = False
 
 
 class Extension(Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,12 +55,21 @@ class Extension(Struct, frozen=True, forbid_unknown_fields=True):
     ttl_s: float
 
 
+class Move(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `POST /sessions/{id}/move`: where the client goes on, and with which token."""
+
+    url: str
+    token: str
+
+
 @router.post("/sessions", status_code=201)
 async def ask(request: Request, site: AtSite, caller: AsCaller) -> Response:
     """Ask for a session: 201 with its address and token, or 202 with a place in line."""
     site.require_key(caller)
     asked = await read_body(request, Asked, _EXAMPLE)
     ask = _check(asked, owner_of(request, site, caller), request.headers.get("idempotency-key", ""))
+    if asked.migrate:
+        ask = dataclasses.replace(ask, home_base=home_base(site, request))
     via = _via(request)
     if site.settings.name in via:
         raise ProblemError(
@@ -110,6 +124,27 @@ async def extend(session_id: str, request: Request, site: AtSite, caller: AsCall
     if session.upstream:
         await site.upstreams.extend(session.upstream, session.upstream_id, session.upstream_token, extension.ttl_s)
     return _json(tell(await _or_gone(session, site.allocator.extend(session, extension.ttl_s)), site, request))
+
+
+@router.post("/sessions/{session_id}/move", status_code=204)
+async def move(session_id: str, request: Request, site: AtSite, caller: AsCaller) -> Response:
+    """Have the client of a session go on at another address, after all that it has sent is answered.
+
+    The receive server that passed the session on calls this once it has room for it.
+    """
+    session = _find(session_id, request, site, caller)
+    wanted = await read_body(request, Move, '{"url": "wss://edge.example/s/ID", "token": "…"}')
+    if not wanted.url.startswith(("ws://", "wss://")) or max(len(wanted.url), len(wanted.token)) > _MOVE_MAX:
+        raise ProblemError(
+            422, "invalid", f"url must start with ws:// or wss://, got {wanted.url[:80]!r}", "send the session's url"
+        )
+    if session.upstream:
+        await site.upstreams.move(session, wanted.url, wanted.token)
+        return Response(status_code=204)
+    worker = site.allocator.backend.view.worker_of(session)
+    if worker is None or not await announce_move(worker.address, wanted.url, wanted.token):
+        raise ProblemError(409, "not_connected", "no client is connected to this session", "try again later")
+    return Response(status_code=204)
 
 
 @router.delete("/sessions/{session_id}", status_code=204)
@@ -176,7 +211,10 @@ async def _require_hardware(ask: Ask, site: SessionSite) -> None:
 
 async def _offload(session: Session, asked: Asked, via: list[str], site: SessionSite) -> Session:
     """Have an upstream server take it, unless it gets a worker meanwhile."""
-    taken = await site.upstreams.offer(msgspec.to_builtins(asked), session.id, via)
+    # It comes home to this server alone, also where the upstream server passes it on.
+    body = msgspec.to_builtins(msgspec.structs.replace(asked, migrate=False))
+    body.pop("migrate")
+    taken = await site.upstreams.offer(body, session.id, via)
     if taken is None:
         return session
     allocator = site.allocator

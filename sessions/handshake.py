@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 from urllib.parse import parse_qsl, urlsplit
 
 import websockets.asyncio.server as websockets
 from websockets.http11 import Request as HttpRequest
 from websockets.typing import Subprotocol
 
-from sessions.channel import IN_FLIGHT_MAX
+from sessions.channel import IN_FLIGHT_MAX, Delivery
 from sessions.wire import PROTOCOLS
 
 
@@ -31,3 +32,30 @@ def is_window(text: str) -> bool:
 def problem(reason: str, detail: str, remedy: str) -> dict[str, str]:
     """A refusal in the shape that all of sessions' refusals have."""
     return {"reason": reason, "detail": detail, "remedy": remedy}
+
+
+def why_refused(
+    request: HttpRequest, session: str, resume_token: str, is_connected: bool
+) -> tuple[int, dict[str, str]] | None:
+    """Status and problem of a request that may not connect; None for one that may.
+
+    Args:
+        request: names its session in the header `X-Bongsu-Session`.
+        session: the one that the worker serves; empty while it serves none.
+        resume_token: the one under which results are kept.
+        is_connected: whether the session has a connection.
+    """
+    asked, query = request.headers.get("X-Bongsu-Session", ""), query_of(request)
+    resume = query.get("resume")
+    if not asked or (session and asked != session):
+        return 409, problem("taken", "this worker serves another session", "ask for a session")
+    if resume and resume != resume_token:
+        remedy = "connect without it and send again what was not answered"
+        return 410, problem("resume_unknown", "nothing is kept under this resume token", remedy)
+    if is_connected and not resume:
+        remedy = "close the other connection, or take it over with its resume token"
+        return 409, problem("connected", "this session is connected already", remedy)
+    if query.get("delivery", "all") not in get_args(Delivery) or not is_window(query.get("in_flight", "8")):
+        detail = f"delivery must be all or latest, in_flight 1 to {IN_FLIGHT_MAX}"
+        return 400, problem("bad_query", detail, "connect with ?delivery=latest&in_flight=4")
+    return None

@@ -86,7 +86,8 @@ class Keeper:
         if session.restarts >= _RESTARTS_MAX and (worker is None or worker.state == "failed"):
             return "crashed"
         status = self.statuses.get(session.id)
-        has_come = status is None or status.session
+        # The client of a session that is still on an upstream server connects here once it is moved.
+        has_come = status is None or status.session or session.upstream
         if not has_come and session.bound_at and now - session.bound_at > timedelta(seconds=settings.sessions_idle_s):
             return "never_connected"
         return ""
@@ -151,7 +152,9 @@ class Keeper:
         away = [s for s in self._backend.view.sessions.values() if s.upstream]
         asked = (self._upstreams.is_there(s.upstream, s.upstream_id, s.upstream_token) for s in away)
         for session, is_there in zip(away, await asyncio.gather(*asked), strict=True):
-            if not is_there:
+            if not is_there and session.worker:
+                await self._allocator.come_home(session)
+            elif not is_there:
                 ended_total.labels("ended_upstream").inc()
                 await self._allocator.end(session.id)
 

@@ -14,6 +14,7 @@ import structlog
 from functions.settings import split
 from sessions.metrics import offloaded_total
 from sessions.problems import ProblemError
+from sessions.records import Session
 
 log = structlog.get_logger()
 
@@ -112,12 +113,25 @@ class Upstreams:
         try:
             await self._client.patch(f"{url}/sessions/{session_id}", json={"ttl_s": ttl_s}, headers=headers)
         except httpx.HTTPError as error:
-            raise ProblemError(
-                502,
-                "upstream_lost",
-                "the upstream server of this session does not answer",
-                "try again in a few seconds",
-            ) from error
+            raise _lost() from error
+
+    async def move(self, session: Session, url: str, token: str) -> bool:
+        """Have the client of a session that was passed on connect elsewhere; whether that session is over there.
+
+        Raises:
+            ProblemError: not now: its client is not connected, or the server does not answer.
+        """
+        try:
+            response = await self._client.post(
+                f"{session.upstream}/sessions/{session.upstream_id}/move",
+                json={"url": url, "token": token},
+                headers={"Session-Token": session.upstream_token},
+            )
+        except httpx.HTTPError as error:
+            raise _lost() from error
+        if response.status_code not in (204, 404):
+            raise ProblemError(409, "not_connected", "the client is not connected there", "try again later")
+        return response.status_code == 404
 
     async def end(self, url: str, session_id: str, token: str) -> None:
         """End a session there; what cannot be reached ends by its own idle time."""
@@ -148,6 +162,12 @@ def _read_answer(response: httpx.Response) -> dict[str, str] | None:
         return {name: str(answer[name]) for name in ("id", "url", "token")}
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _lost() -> ProblemError:
+    return ProblemError(
+        502, "upstream_lost", "the upstream server of this session does not answer", "try again in a few seconds"
+    )
 
 
 def read_via(text: str) -> list[str]:

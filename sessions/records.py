@@ -25,7 +25,9 @@ class Session(Struct, frozen=True, kw_only=True):
         worker: name of its worker, empty while it has none.
         restarts: how often it got another worker because one crashed.
         upstream: address of the receive server that has taken it, empty where it is ours; `upstream_id`, `upstream_url`
-            and `upstream_token` are what that server calls it.
+            and `upstream_token` are what that server calls it. The token stays valid after the session has come home.
+        home_base: address of this receive server as its client reached it, if the session may come home from an
+            upstream server; empty otherwise.
         order: counts sessions in the order in which the cluster recorded them.
         version: changes with every change; a change that was decided on an older version is refused.
     """
@@ -48,6 +50,7 @@ class Session(Struct, frozen=True, kw_only=True):
     upstream_id: str = ""
     upstream_url: str = ""
     upstream_token: str = ""
+    home_base: str = ""
     legacy_address: str = ""
     order: int = 0
     version: int = 0

@@ -25,6 +25,7 @@ from functions.settings import SettingsError, split
 from sessions import endpoints, legacy, problems, settings
 from sessions.allocator import Allocator
 from sessions.backend import Backend
+from sessions.homecoming import Homecoming
 from sessions.keeper import Keeper
 from sessions.offload import Upstreams
 from sessions.problems import ProblemError
@@ -92,6 +93,7 @@ async def open_site(config: Settings) -> AsyncIterator[SessionSite]:
             in_background("dispatch", allocator.dispatch()),
             in_background("keeper", keeper.run()),
             in_background("upstreams", upstreams.watch()),
+            in_background("homecoming", Homecoming(allocator, upstreams).run()),
             legacy.listening(site),
         ):
             yield site

@@ -83,11 +83,12 @@ class SessionSite:
         if session_id not in self.allocator.backend.view.sessions:
             raise not_found(session_id)
         session = await self.allocator.ready(session_id, self.settings.sessions_wait_s)
-        if session.upstream:
+        worker = self.allocator.backend.view.worker_of(session)
+        is_served = worker is not None and worker.state == "ready"
+        if session.upstream and not is_served:
             remedy = f"connect to {session.upstream_url}"
             raise ProblemError(421, "elsewhere", "this session is on an upstream server", remedy)
-        worker = self.allocator.backend.view.worker_of(session)
-        if worker is None or worker.state != "ready":
+        if worker is None or not is_served:
             remedy = f"ask GET /sessions/{session_id} for its place"
             raise ProblemError(503, "waiting", f"session {session_id} has no worker yet", remedy)
         return session, worker

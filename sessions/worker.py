@@ -14,8 +14,8 @@ import signal
 import socket
 import sys
 import time
-from typing import Any, cast, get_args
-from urllib.parse import urlsplit
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 import structlog
@@ -28,8 +28,8 @@ from functions import telemetry
 from models.registry import ModelError
 from sessions import legacy_wire, limits
 from sessions.catalogue import UnknownModelError, resolve
-from sessions.channel import IN_FLIGHT_MAX, Channel, Delivery
-from sessions.handshake import choose_protocol, is_window, problem, query_of
+from sessions.channel import Channel, Delivery
+from sessions.handshake import choose_protocol, query_of, why_refused
 from sessions.kinds import Runner, open_runner
 from sessions.wire import JSON, MESSAGE_BYTES, BadMessageError, Ping, read, write
 
@@ -56,6 +56,7 @@ class SessionWorker:
         self._connection: websockets.ServerConnection | None = None
         self._sending: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._moving: asyncio.Task[None] | None = None
         self._last_message = time.monotonic()
         self.ended = asyncio.Event()
 
@@ -66,10 +67,13 @@ class SessionWorker:
             return connection.respond(http.HTTPStatus.OK, "ok\n")
         if path == "/status":
             return connection.respond(http.HTTPStatus.OK, msgspec.json.encode(self.status()).decode())
+        if path == "/move":
+            goal = (unquote(request.headers[f"X-Bongsu-{name}"]) for name in ("Url", "Token"))
+            return connection.respond(http.HTTPStatus.OK, "moving\n" if self._start_move(*goal) else "absent\n")
         if path == "/end":
             self._moves = False
             return connection.respond(http.HTTPStatus.OK, "ok\n")
-        refusal = self._why_refused(request)
+        refusal = why_refused(request, self._session, self._channel.resume_token, self._connection is not None)
         if refusal is None:
             self._session = request.headers["X-Bongsu-Session"]
             return None
@@ -78,23 +82,6 @@ class SessionWorker:
         del response.headers["Content-Type"]
         response.headers["Content-Type"] = "application/json"
         return response
-
-    def _why_refused(self, request: HttpRequest) -> tuple[int, dict[str, str]] | None:
-        """Status and problem of a request that may not connect; None for one that may."""
-        session, query = request.headers.get("X-Bongsu-Session", ""), query_of(request)
-        resume = query.get("resume")
-        if not session or (self._session and session != self._session):
-            return 409, problem("taken", "this worker serves another session", "ask for a session")
-        if resume and resume != self._channel.resume_token:
-            remedy = "connect without it and send again what was not answered"
-            return 410, problem("resume_unknown", "nothing is kept under this resume token", remedy)
-        if self._connection is not None and not resume:
-            remedy = "close the other connection, or take it over with its resume token"
-            return 409, problem("connected", "this session is connected already", remedy)
-        if query.get("delivery", "all") not in get_args(Delivery) or not is_window(query.get("in_flight", "8")):
-            detail = f"delivery must be all or latest, in_flight 1 to {IN_FLIGHT_MAX}"
-            return 400, problem("bad_query", detail, "connect with ?delivery=latest&in_flight=4")
-        return None
 
     async def serve(self, connection: websockets.ServerConnection) -> None:
         """Answer a connection until it ends."""
@@ -147,18 +134,34 @@ class SessionWorker:
 
     async def leave(self) -> None:
         """Close the connection because the worker must end; where its session lives on, after all is answered."""
+        if self._moving is not None:
+            await self._moving
         connection = self._connection
         if connection is None:
             return
         if not self._moves:
             await connection.close(LEAVING, "this session has ended")
             return
+        await self._move(connection, {"remedy": "connect to the same url again, and repeat what was not answered"})
+
+    def _start_move(self, url: str, token: str) -> bool:
+        """Begin to send the client to another receive server; whether there is a client."""
+        if self._connection is None:
+            return False
+        if self._moving is None:
+            remedy = "connect to url with token, and repeat what was not answered"
+            self._moving = asyncio.create_task(
+                self._move(self._connection, {"url": url, "token": token, "remedy": remedy})
+            )
+            self._moving.add_done_callback(lambda _: self.ended.set())
+        return True
+
+    async def _move(self, connection: websockets.ServerConnection, goal: dict[str, str]) -> None:
         self._is_leaving = True
         with contextlib.suppress(TimeoutError, ConnectionClosed):
             async with asyncio.timeout(_SETTLE_S):
                 await self._channel.settled()
-            moving = {"type": "moving", "remedy": "connect to the same url again, and repeat what was not answered"}
-            await connection.send(write(moving, str(connection.subprotocol or JSON)))
+            await connection.send(write({"type": "moving", **goal}, str(connection.subprotocol or JSON)))
         await connection.close(MOVING, "this session moves to another worker")
 
     async def _converse(self, connection: websockets.ServerConnection, query: dict[str, str]) -> None:

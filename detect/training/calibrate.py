@@ -28,7 +28,7 @@ from detect.training.scores import Tally, tally
 from detect.zoom import cut, keep_overlapping, part
 from functions import HAZARDS, Box, Detection, Hazard
 from models.letterbox import Image
-from models.network import HAZARD, SCENE, Network, Spec
+from models.network import HAZARD, SCENE, Network
 from models.registry import ModelError
 
 THRESHOLDS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
@@ -57,7 +57,7 @@ def main() -> None:
 def _measure(data: Path, weights: Path, device: str) -> list[str]:
     """Both tables."""
     samples = [s for s in read_corpus(data) if s.split == "val"]
-    network = Network(Spec(weights, HAZARD.labels, HAZARD.min_confidence), device=device)
+    network = Network(replace(HAZARD, path=weights, int8=None), device=device)
     bursts = [network.detect(make_burst(read_image(s), np.random.default_rng(i))) for i, s in enumerate(samples)]
     near = ZoomedLook(Network(SCENE, device=device), network)
     closer = [near.look(s, np.random.default_rng(i)) for i, s in enumerate(samples)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ from detect.training.scores import (
 )
 from functions import HAZARDS, Detection
 from models.letterbox import Image
-from models.network import HAZARD, Network, Spec
+from models.network import HAZARD, Network
 from models.registry import ModelError
 
 _LEAST = 0.001
@@ -150,7 +150,7 @@ def mean_ap(matched: Sequence[Matched]) -> tuple[float, float]:
 
 
 def _network(path: Path, threads: int, device: str) -> Network:
-    return Network(Spec(path, HAZARD.labels, _LEAST), threads, device)
+    return Network(replace(HAZARD, path=path, int8=None, min_confidence=_LEAST), threads, device)
 
 
 def _parts(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from detect.training.corpus import CorpusError
-from models.backends import COPY_KEY, SIZE_KEY, Floats, size_in
+from models.backends import COPY_KEY, Floats
+from models.facts import NAMES_KEY, SIZE_KEY, size_in
 from models.letterbox import Image, fit, letterbox
 from models.registry import ModelError, read_verified, record
 
@@ -88,9 +89,10 @@ def export(source: Path, target: Path, size_px: int | None = None, usual_px: int
     import onnxslim
     import torch
 
-    from models.checkpoint import RawHead, read_checkpoint
+    from models.checkpoint import RawHead, names_of, read_checkpoint
 
     read = read_checkpoint(source, pickles=True)
+    names = names_of(read.network)
     network, size_px = RawHead(read.network), size_px or read.size_px or usual_px
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "network.onnx"
@@ -106,6 +108,8 @@ def export(source: Path, target: Path, size_px: int | None = None, usual_px: int
         model = onnxslim.slim(onnx.load(written))
     _free_shapes(model)
     model.metadata_props.add(key=SIZE_KEY, value=str(size_px))
+    if names:
+        model.metadata_props.add(key=NAMES_KEY, value=repr(names))
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, target)
 
@@ -152,7 +156,8 @@ def quantise(source: Path, target: Path, data: Path) -> None:
     chosen = samples[:: max(1, len(samples) // _CALIBRATION)]
     content = read_verified(source)
     model = onnx.load_from_string(content)
-    size_px = size_in({entry.key: entry.value for entry in model.metadata_props}, source)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    size_px = size_in(metadata, source)
     left = [node.name for node in model.graph.node if re.search(_FLOAT, node.name)]
     before_silu = {node.input[0] for node in model.graph.node if node.op_type == "Sigmoid" and node.name not in left}
     quantize_static(
@@ -172,7 +177,8 @@ def quantise(source: Path, target: Path, data: Path) -> None:
         },
     )
     made = _fused(target)
-    made.metadata_props.add(key=SIZE_KEY, value=str(size_px))
+    for key in {SIZE_KEY, NAMES_KEY} & metadata.keys():
+        made.metadata_props.add(key=key, value=metadata[key])
     made.metadata_props.add(key=COPY_KEY, value=hashlib.sha256(content).hexdigest())
     onnx.save(made, target)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from detect.training.augment import Boxes, zoom
 from detect.training.corpus import CorpusError, Sample, Truth, read_corpus, read_image
 from detect.training.evaluate import Finder
 from functions import HAZARDS, Box, Detection
-from models.network import HAZARD, Network, Spec
+from models.network import HAZARD, Network
 from models.registry import ModelError
 
 _PARTS = 2
@@ -35,7 +36,7 @@ def main() -> None:
     chosen = parser.parse_args()
     try:
         samples = [s for s in read_corpus(chosen.data) if s.split == "train"]
-        network = Network(Spec(chosen.weights, HAZARD.labels, HAZARD.min_confidence), device=chosen.device)
+        network = Network(replace(HAZARD, path=chosen.weights, int8=None), device=chosen.device)
         errors = [
             (sample, wrong)
             for i, sample in enumerate(samples)

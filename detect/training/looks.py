@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -23,7 +23,7 @@ from detect.training.scores import is_weapon, reaches_threshold
 from detect.zoom import cut
 from functions import Box, Detection
 from models.letterbox import Image
-from models.network import HAZARD, SCENE, Network, Spec
+from models.network import HAZARD, SCENE, Network
 
 FALSE_RATE = 0.02
 """Share of the pictures without a weapon in which one may be detected, for choosing a threshold."""
@@ -74,7 +74,7 @@ class Picture:
 
 def ways(weights: Path, device: str) -> list[Way]:
     """The looks that are compared: the detector's, and tiles."""
-    hazards = Network(Spec(weights, HAZARD.labels, _LEAST), 1, device)
+    hazards = Network(replace(HAZARD, path=weights, int8=None, min_confidence=_LEAST), 1, device)
     scene = Network(SCENE, 1, device)
 
     def whole(image: Image) -> Found:

@@ -5,17 +5,16 @@ A backend is imported only when it is used, so a replica loads only one, and ser
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 import numpy as np
 
+from models.facts import Facts
 from models.registry import ModelError, read_verified
 
-SIZE_KEY = "size_px"
-"""Metadata key of the picture size in training, as the shapes in an ONNX file are dynamic."""
 COPY_KEY = "copy_of"
 """Metadata key of the sha256 of the network that an int8 copy was made from."""
 
@@ -39,20 +38,17 @@ _MODULES: dict[tuple[str, Device], str] = {
 class Backend(Protocol):
     """A loaded network."""
 
-    size_px: int
-    """The longer side of the training pictures in pixels, a multiple of 32."""
-    classes: int
-    """Number of classes."""
+    facts: Facts
+    """What its file says of it."""
 
-    def infer(self, batch: Floats) -> tuple[Floats, Floats]:
+    def infer(self, batch: Floats) -> Sequence[Floats]:
         """Run the network.
 
         Args:
-            batch: RGB planes in [0, 1], shape (n, 3, height, width); the sides are multiples of 32.
+            batch: RGB planes in [0, 1], shape (n, 3, height, width), of a size that its head's `fit` gives.
 
         Returns:
-            The raw outputs of the head, which `models/head.py` decodes: box sides, shape (n, 64, cells), and class
-            scores as logits, shape (n, classes, cells).
+            The outputs in the order of `facts.outputs`, which `models/head.py` decodes.
         """
         ...
 
@@ -98,16 +94,3 @@ def read_whole(path: Path) -> bytes:
     if _ELSEWHERE in content:
         raise ModelError(f"{path} keeps tensors in another file, whose sha256 is unknown: save it as one file")
     return content
-
-
-def size_in(metadata: Mapping[str, str], path: Path) -> int:
-    """The longer side in pixels that an ONNX file was exported for.
-
-    Raises:
-        ModelError: the file's metadata lacks it.
-    """
-    if not metadata.get(SIZE_KEY, "").isdecimal():
-        raise ModelError(
-            f"{path} is not a network of this version: export it again with `python -m detect.training.export`"
-        )
-    return int(metadata[SIZE_KEY])
