@@ -1,6 +1,6 @@
-"""The settings of all rooms, read from the source of their `Environment` classes; `tools/generate.py` writes them down.
+"""Reads the settings of all rooms from the source of their `Environment` classes; `tools/generate.py` writes the page.
 
-The source and not the imported classes: rooms need packages that are not installed together.
+It reads the source instead of importing the classes, because the rooms' packages are not always all installed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DIRECT = {
     "BONGSU_SSH_PASSPHRASE": ("", "Passphrase of the key that signs in to nodes (edge)."),
     "BONGSU_SESSIONS_KEY": ("", "Key with which `bongsu sessions` asks the receive server."),
 }
-"""Variables that a room reads by itself, with their defaults and meaning."""
+"""Variables that are read without an `Environment` class, with their defaults and meaning."""
 INTERNAL = (
     "BONGSU_MODEL_REGISTRY_PASSWORD_FILE",
     "BONGSU_MODEL_REGISTRY_READER_PASSWORD_FILE",
@@ -47,14 +47,14 @@ INTERNAL = (
     "BONGSU_PARENT_WATCH_LOG",
     "BONGSU_PRELOAD",
 )
-"""What `bongsu run` sets for the processes that it starts."""
+"""Variables that `bongsu run` sets for its processes."""
 PAGE = "docs/settings.md"
 NAMES = "functions/variables.py"
 _HEAD = """# Settings
 
-Every worker and service reads its settings from the environment. A value that cannot be used ends the process with one
-line that names the variable; a variable that nobody reads is a warning at start, with the nearest name that is known. A
-*secret* can be given as a file instead: `BONGSU_X_API_SECRET_FILE=/run/secrets/x-api-secret`.
+Every worker and service reads its settings from the environment. An invalid value ends the process with one line that
+has the variable's name; an unknown variable gives a warning at start, with the nearest known name. A *secret* can be
+given as a file instead: `BONGSU_X_API_SECRET_FILE=/run/secrets/x-api-secret`.
 
 This page is generated from the code by `make generate`.
 """
@@ -114,7 +114,7 @@ def _settings(node: ast.ClassDef, where: str) -> Iterator[Setting]:
             continue
         said = following.value if isinstance(following, ast.Expr) else None
         if not isinstance(said, ast.Constant) or not isinstance(said.value, str):
-            raise UndocumentedError(f"{where}.{field.target.id} has no docstring: say under it what it means")
+            raise UndocumentedError(f"{where}.{field.target.id} has no docstring: describe its meaning under it")
         is_secret = ast.unparse(field.annotation) == "Secret"
         default = "" if field.value is None else _default(field.value)
         name = f"BONGSU_{field.target.id.upper()}"
@@ -122,7 +122,7 @@ def _settings(node: ast.ClassDef, where: str) -> Iterator[Setting]:
 
 
 def _default(value: ast.expr) -> str:
-    """A default as one would write it into the environment."""
+    """A default as it is written in the environment."""
     if isinstance(value, ast.Call) and value.args:  # Path("…"), Secret("…")
         value = value.args[0]
     given = ast.literal_eval(value)
@@ -142,7 +142,7 @@ def write_page(groups: list[Group]) -> str:
             for s in group.settings
         ]
         lines.append("")
-    lines += ["## Read by one room alone", "", "| variable | default | meaning |", "|---|---|---|"]
+    lines += ["## Read by one room only", "", "| variable | default | meaning |", "|---|---|---|"]
     lines += [
         f"| `{name}` | {f'`{default}`' if default else ''} | {said} |" for name, (default, said) in DIRECT.items()
     ]
@@ -156,7 +156,7 @@ def _shown(setting: Setting) -> str:
 
 
 def write_names(groups: list[Group]) -> str:
-    """The module that a starting worker compares its environment with."""
+    """The module with which a starting worker compares its environment."""
     found = {setting.name for group in groups for setting in group.settings}
     secrets = {f"{setting.name}_FILE" for group in groups for setting in group.settings if setting.is_secret}
     names = "".join(f'        "{name}",\n' for name in sorted(found | secrets | DIRECT.keys() | set(INTERNAL)))

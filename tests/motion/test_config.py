@@ -101,7 +101,7 @@ def test_the_environment_names_the_file(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"sensitivty": 1}, "camera 'gate-1': unknown key 'sensitivty': did you mean 'sensitivity'?"),
         ({"sensitivity": 2}, "camera 'gate-1': sensitivity: must be less than or equal to 1, got 2"),
@@ -143,12 +143,12 @@ def test_the_environment_names_the_file(monkeypatch: pytest.MonkeyPatch) -> None
         ({"sensitivity": SECRET}, "got 'rtsp://…'"),
     ],
 )
-def test_wrong_camera_is_refused_in_one_line(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
-    assert told in refusal(tmp_path, {"cameras": [camera(**changes)]})
+def test_wrong_camera_is_refused_in_one_line(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    assert message in refusal(tmp_path, {"cameras": [camera(**changes)]})
 
 
 @pytest.mark.parametrize(
-    ("document", "told"),
+    ("document", "message"),
     [
         ("", "must have a list 'cameras:'"),
         ("cameras:\n", "must have a list 'cameras:'"),
@@ -170,8 +170,8 @@ def test_wrong_camera_is_refused_in_one_line(tmp_path: Path, changes: dict[str, 
         ("cameras: !!timestamp soon", "is not YAML"),
     ],
 )
-def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, document: Any, told: str) -> None:
-    assert told in refusal(tmp_path, document)
+def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, document: Any, message: str) -> None:
+    assert message in refusal(tmp_path, document)
 
 
 def test_missing_or_binary_file_is_refused_in_one_line(tmp_path: Path) -> None:
