@@ -1,4 +1,4 @@
-"""The page, what a browser may do with it, and what those ask who keep the process running."""
+"""The endpoints of the page, its security headers, and health checks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def show_page(site: AtSite) -> Response:
 
 @router.get(CLIP, include_in_schema=False)
 async def show_clip(site: AtSite) -> Response:
-    """The video for trying a session, in parts as a browser asks for them."""
+    """The video for trying a session, with range requests."""
     clip = Path(site.settings.sessions_clip)
     if not site.settings.sessions_clip or not await asyncio.to_thread(clip.is_file):
         raise HTTPException(404, "there is no clip here: name one with BONGSU_SESSIONS_CLIP")
@@ -52,7 +52,7 @@ async def show_clip(site: AtSite) -> Response:
 
 @router.get("/hazards.json", response_model=schemas.Hazards, responses=answers(200, 304))
 async def show_hazards(site: AtSite, request: Request) -> Response:
-    """The hazards that are told of: their names, colours, shapes and glyphs, in the order the page shows them."""
+    """All hazards: their names, colours, shapes and glyphs, in the page's order."""
     return answer_json(request, site, views.hazard_table(), "application/json")
 
 
@@ -61,25 +61,25 @@ async def show_health(site: AtSite) -> Response:
     """Whether the database answers and the live stream runs."""
     if not site.hub.is_alive:
         raise HTTPException(503, "the live stream has stopped: restart this process")
-    told: schemas.Health = {"status": "ok", "revision": await site.store.revisions.newest()}
-    return JSONResponse(told)
+    content: schemas.Health = {"status": "ok", "revision": await site.store.revisions.newest()}
+    return JSONResponse(content)
 
 
 @router.get("/livez", include_in_schema=False)
 async def show_life() -> dict[str, str]:
-    """Whether this process answers at all, whatever the database does: one that does not is to be started again."""
+    """Whether this process answers at all, whatever the database does; if not, it must be restarted."""
     return {"status": "ok"}
 
 
 def policy(tile_url: str, sessions_url: str = "") -> str:
     """Content-Security-Policy of the page.
 
-    It allows its own files, pictures from the tile server and connections to the receive server of sessions, where
-    there are such; the video for trying a session is one of its own files.
+    It allows its own files (the video for trying a session is one), and, if configured, pictures from the tile server
+    and connections to the receive server of sessions.
     """
-    # Leaflet writes `{s}` for a subdomain, which the policy calls `*`.
+    # Leaflet's `{s}` is a subdomain, in the policy `*`.
     tiles = f" {_origin(tile_url).replace('{s}', '*')}" if tile_url else ""
-    # HTTP for the list, WebSocket for a session: the policy takes them for two origins.
+    # HTTP for the list, WebSocket for a session: for the policy these are two origins.
     sessions = f" {_origin(sessions_url)} ws{_origin(sessions_url).removeprefix('http')}" if sessions_url else ""
     media = "media-src 'self'; " if sessions_url else ""
     return (
@@ -94,7 +94,7 @@ def _origin(url: str) -> str:
 
 
 class SecureHeaders:
-    """Adds to every answer what a browser may do with it. Plain ASGI, so that a stream passes through unbuffered."""
+    """Adds security headers to every answer. Plain ASGI, so that a stream passes through unbuffered."""
 
     def __init__(self, app: ASGIApp, policy: str) -> None:
         self._app = app

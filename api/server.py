@@ -1,6 +1,6 @@
 """The map API: incidents as GeoJSON and live, feeds, snapshots and the page. Run: `python -m api.server`.
 
-Each noun has its file of endpoints; here they are put together and served.
+Each noun has its file of endpoints; this module combines and serves them.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ __all__ = ["Server", "Site", "create_app", "listen", "main", "open_site", "serve
 log = structlog.get_logger()
 
 GUARDED = ("/api/", "/feed.json", "/feed.atom", "/cap.xml", "/cap/")
-"""Beginnings of the paths that show incidents; the page itself shows nothing, and is where one signs in."""
+"""Prefixes of the paths that show incidents; the page itself has no data, and users sign in there."""
 
 BASIC = ("/feed.json", "/feed.atom", "/cap.xml", "/cap/")
-"""Of these, what feed readers and dispatch systems read; the page shows pictures, and must not have a browser ask."""
+"""Those for feed readers and dispatch systems; not pictures on the page, for which a browser would open a dialog."""
 
 _STALLED_MS = 30_000
 _OTHER_FILES = 256
@@ -58,7 +58,7 @@ _OTHER_FILES = 256
 
 def create_app(site: Site) -> ASGIApp:
     """The application over an open site."""
-    # The interactive pages of FastAPI load scripts from elsewhere; /openapi.json is there for any viewer.
+    # FastAPI's interactive pages load scripts from other sites; any viewer can load /openapi.json.
     app = FastAPI(
         title="Bongsu",
         summary="Incidents seen by cameras, live",
@@ -87,7 +87,7 @@ def create_app(site: Site) -> ASGIApp:
     origins = split(site.settings.cors_origins)
     if not origins:
         return outer
-    # Without credentials: a page elsewhere sends its own key, and never the cookie of who happens to look at it.
+    # Without credentials: a page on another site sends its own key, never the cookie of its visitor.
     return CORSMiddleware(
         outer,
         allow_origins=origins,
@@ -103,7 +103,7 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
     """Open the database, the snapshots and the live stream.
 
     Raises:
-        KeyFileError: the file of keys cannot be used.
+        KeyFileError: the key file cannot be used.
         StoreError: the database cannot be opened.
         SnapshotError: the snapshots cannot be opened.
     """
@@ -133,16 +133,16 @@ async def _refuse(_: Request, error: Exception) -> Response:
 
 
 async def _apologise(_: Request, error: Exception) -> Response:
-    # The reason may name the database's host: that is for the log.
+    # The reason may contain the database's host, so it only goes to the log.
     log.warning("request_failed", reason=str(error))
     return JSONResponse({"detail": "the database or the picture store is not available: try again later"}, 503)
 
 
 class Server(uvicorn.Server):
-    """uvicorn, but leaving ends the open streams first: it would wait for them for ever."""
+    """uvicorn, but a shutdown ends the open streams first, for which it would wait without limit."""
 
     def __init__(self, site: Site) -> None:
-        # `access_log` off: who looks at alerts is nobody's business, and each page holds a stream anyway.
+        # `access_log` is off: who reads alerts is private, and each page holds a stream anyway.
         super().__init__(
             uvicorn.Config(
                 create_app(site),
@@ -150,9 +150,9 @@ class Server(uvicorn.Server):
                 access_log=False,
                 log_level="warning",
                 server_header=False,
-                # Whose word is believed is decided by `limits.py` alone.
+                # Only `limits.py` decides which proxies are trusted.
                 proxy_headers=False,
-                # h11 and compression would take more memory for each reader than all else.
+                # h11 and compression would take more memory for each reader than everything else.
                 http="httptools",
                 ws="websockets-sansio",
                 ws_per_message_deflate=False,
@@ -169,12 +169,12 @@ class Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket on that address, for many readers that stay.
+    """Open a listening socket for many long-lived readers.
 
     Raises:
-        OSError: the address is taken or not ours; the message says so and what to do.
+        OSError: the address is taken or not this machine's; the message has the fix.
     """
-    # After a restart all readers come back within a second or two. One that takes nothing is asleep or malicious.
+    # After a restart all readers reconnect within a second or two. One that reads nothing is asleep or malicious.
     return serving.listen(host, port, "BONGSU_HTTP", backlog=2048, stalled_ms=_STALLED_MS)
 
 
@@ -182,7 +182,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        KeyFileError: the file of keys cannot be used.
+        KeyFileError: the key file cannot be used.
         StoreError: the database cannot be opened.
         SnapshotError: the snapshots cannot be opened.
     """
@@ -194,7 +194,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
 
 
 def allow_files(readers_max: int) -> None:
-    """Let the process hold a file for each reader, as far as the system lets it; say so where that is not enough."""
+    """Raise the limit of open files to one for each reader, as far as the system allows; log if that is not enough."""
     wanted = readers_max + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -205,7 +205,7 @@ def allow_files(readers_max: int) -> None:
 
 
 def main() -> int:
-    """Serve as the environment says; the exit status."""
+    """Serve with the settings of the environment; returns the exit status."""
     try:
         settings = environment.load()
         allow_files(settings.streams_max)

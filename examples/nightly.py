@@ -1,4 +1,4 @@
-"""Keeps what happened in a SQLite file, and writes the report of a night from it: one line per camera and kind.
+"""Keeps events in a SQLite file, and writes the report of a night from it: one line per camera and kind.
 
 Run:    BONGSU_NIGHTLY_FILE=nightly.db python -m functions examples/nightly.py
 Report: BONGSU_NIGHTLY_FILE=nightly.db python examples/nightly.py 2026-11-27     (from cron, or a CronJob, at 06:00)
@@ -22,7 +22,7 @@ CREATE INDEX IF NOT EXISTS facts_by_time ON facts (at);
 
 
 class NightlySettings(Environment, frozen=True):
-    """Where the facts are kept, and when a night begins."""
+    """The file of facts, and the hours of a night."""
 
     nightly_file: str = "nightly.db"
     nightly_from_hour: int = 12
@@ -39,12 +39,12 @@ class NightlySettings(Environment, frozen=True):
 
 @contextlib.asynccontextmanager
 async def open_facts() -> AsyncIterator[sqlite3.Connection]:
-    """Open the file, once per replica; it is made where there is none."""
+    """Open the file, once per replica; it is created if it does not exist."""
     with contextlib.closing(_connect(read(NightlySettings))) as db:
         yield db
 
 
-# "lane-blocked" is what examples/parking.py publishes; its class is not known here, so it comes as a CustomEvent.
+# examples/parking.py publishes "lane-blocked"; its class is unknown here, so it arrives as a CustomEvent.
 @on(HazardSeen, "lane-blocked", uses=open_facts, batch=64)
 def nightly(events: Sequence[CameraEvent], db: sqlite3.Connection) -> None:
     """Keep a batch in one transaction; an event that comes twice is kept once.
@@ -61,7 +61,7 @@ def nightly(events: Sequence[CameraEvent], db: sqlite3.Connection) -> None:
 
 
 def write_report(db: sqlite3.Connection, begins_at: datetime, hours: int) -> str:
-    """The report of one night as Markdown: for each camera and kind how often, and when first and last (UTC)."""
+    """The report of one night as Markdown: for each camera and kind the number of events, first and last (UTC)."""
     ends_at = begins_at + timedelta(hours=hours)
     rows = db.execute(
         "SELECT place, camera, type, count(*), min(at), max(at) FROM facts WHERE at >= ? AND at < ? "
@@ -78,10 +78,10 @@ def write_report(db: sqlite3.Connection, begins_at: datetime, hours: int) -> str
 
 
 def main(arguments: Sequence[str]) -> str:
-    """The report of the night that began on the given day (YYYY-MM-DD).
+    """Print the report of the night that began on the given day (YYYY-MM-DD).
 
     Raises:
-        SystemExit: with one line, where the day or a setting cannot be used.
+        SystemExit: with one line, if the day or a setting is invalid.
     """
     if len(arguments) != 1:
         sys.exit("usage: python examples/nightly.py YYYY-MM-DD")
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str]) -> str:
 
 
 def _connect(settings: NightlySettings) -> sqlite3.Connection:
-    # A plain handler runs in a thread of its own, which is not the one that opens this.
+    # A plain handler runs in another thread than the one that opens this.
     db = sqlite3.connect(settings.nightly_file, check_same_thread=False)
     db.executescript(_SCHEMA)
     return db

@@ -122,7 +122,7 @@ async def _post_on(
     if incident is None:
         raise Reject(f"incident {incident_id} is gone")
     snapshot, location = redacted_of(event), drawn_of(event)
-    # Concurrently: a picture store that does not answer may delay the alert by a few seconds, and no more.
+    # Concurrently: a picture store that does not answer may delay the alert by a few seconds at most.
     key, location_key = await asyncio.gather(_keep(snapshot, resources.snapshots), _keep(location, resources.snapshots))
     try:
         async with asyncio.timeout(_CHANNEL_S):
@@ -150,7 +150,7 @@ def _key_of(incident_id: int, channel: Channel, text: Caption) -> str:
     """The idempotency key by which a server recognizes a repeated alert; its text stays the same while it may be out.
 
     The incident's id alone is not enough: another installation that posts there, or this one after its database was
-    restored from a backup, reuses the id for another incident, which the server would take for a repeat.
+    restored from a backup, reuses the id for another incident, which the server would treat as a repeat.
     """
     words = hashlib.blake2b(f"{text.en}\n{text.ko}".encode(), digest_size=6).hexdigest()
     return f"bongsu-{incident_id}-{channel.name}-{words}"

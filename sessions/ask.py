@@ -1,4 +1,4 @@
-"""`Ask`: a request for a session, as the endpoints read it and the allocator takes it."""
+"""`Ask`: a parsed request for a session, passed from the endpoints to the allocator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request for a session, after it was read."""
+    """A parsed request for a session."""
 
     owner: str
     kind: str
@@ -23,6 +23,6 @@ class Ask:
 
     @property
     def digest(self) -> str:
-        """The same for the same request."""
+        """A digest of the request; equal requests have equal digests."""
         facts = (self.kind, self.model, self.client, self.gpu, self.node_class, self.ttl_s, bool(self.home_base))
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

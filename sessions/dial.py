@@ -1,4 +1,4 @@
-"""How receive servers reach a worker: a connection to its address, and its status over HTTP."""
+"""Connections from receive servers to a worker, and its status over HTTP."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ P = TypeVar("P", bound=asyncio.Protocol)
 
 
 class Status(Struct, frozen=True):
-    """What a worker says of its session; see `SessionWorker.status`."""
+    """A worker's report about its session; see `SessionWorker.status`."""
 
     session: str
     is_connected: bool
@@ -50,7 +50,7 @@ async def connect(address: str, make: Callable[[], P]) -> P:
 
 
 async def read_status(address: str) -> Status:
-    """Ask a worker how it is.
+    """Get a worker's status.
 
     Raises:
         OSError: it does not answer (a TimeoutError is one).
@@ -62,7 +62,7 @@ async def read_status(address: str) -> Status:
 
 
 async def announce_end(address: str) -> None:
-    """Let a worker know that its session has ended, before it is stopped; one that is silent is stopped anyway."""
+    """Notify a worker that its session has ended, before it is stopped, even if it does not answer."""
     with contextlib.suppress(OSError):
         await _get(address, "/end", _END_S)
 

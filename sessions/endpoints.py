@@ -1,4 +1,4 @@
-"""The endpoints of sessions: ask, look, extend, end, and the operator's list."""
+"""The endpoints of sessions: request, show, extend, end, and the operator's list."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec import Struct
 from starlette.datastructures import Headers
 
 from sessions import catalogue
-from sessions.answers import home_base, tell, tell_operator
+from sessions.answers import describe_for_operator, describe_session, home_base
 from sessions.ask import Ask
 from sessions.dial import announce_move
 from sessions.offload import VIA, read_via
@@ -64,7 +64,7 @@ class Move(Struct, frozen=True, forbid_unknown_fields=True):
 
 @router.post("/sessions", status_code=201)
 async def ask(request: Request, site: AtSite, caller: AsCaller) -> Response:
-    """Ask for a session: 201 with its address and token, or 202 with a place in line."""
+    """Request a session: 201 with its address and token, or 202 with a place in line."""
     site.require_key(caller)
     asked = await read_body(request, Asked, _EXAMPLE)
     ask = _check(asked, owner_of(request, site, caller), request.headers.get("idempotency-key", ""))
@@ -79,16 +79,18 @@ async def ask(request: Request, site: AtSite, caller: AsCaller) -> Response:
     session = await site.allocator.open(ask)
     if not session.upstream and not session.worker and site.upstreams.may_pass(via):
         session = await _offload(session, asked, via, site)
-    told = tell(session, site, request, with_token=True)
+    described = describe_session(session, site, request, with_token=True)
     headers = {"Location": f"/sessions/{session.id}"}
-    if told["state"] == "ready":
-        return _json(told, 201, headers)
-    return _json(told, 202, {**headers, "Retry-After": str(math.ceil(min(30.0, told.get("estimate_s", 1.0))) or 1)})
+    if described["state"] == "ready":
+        return _json(described, 201, headers)
+    return _json(
+        described, 202, {**headers, "Retry-After": str(math.ceil(min(30.0, described.get("estimate_s", 1.0))) or 1)}
+    )
 
 
 @router.get("/sessions")
 async def list_all(request: Request, site: AtSite, caller: AsCaller) -> Response:
-    """All sessions with how they do, for the operator."""
+    """All sessions with their statistics, for operators."""
     site.require_key(caller)
     if caller.role != "operator" and caller.name is not None:
         raise ProblemError(403, "operator_only", "the list is for operators", "use a key of role operator")
@@ -97,7 +99,7 @@ async def list_all(request: Request, site: AtSite, caller: AsCaller) -> Response
     workers = [w for w in view.workers.values() if not w.session]
     return _json(
         {
-            "sessions": [tell_operator(session, site, request) for session in sessions],
+            "sessions": [describe_for_operator(session, site, request) for session in sessions],
             "idle": [{"name": w.name, "kind": w.kind, "model": w.model, "state": w.state} for w in workers],
             "capacity": msgspec.to_builtins(await site.allocator.backend.capacity()),
             "upstreams": site.upstreams.healthy,
@@ -107,23 +109,25 @@ async def list_all(request: Request, site: AtSite, caller: AsCaller) -> Response
 
 @router.get("/sessions/{session_id}")
 async def look(session_id: str, request: Request, site: AtSite, caller: AsCaller, wait_s: float = 0.0) -> Response:
-    """One session; with `wait_s` the answer comes once it is ready, or after so long. It keeps a place in line."""
+    """One session; with `wait_s` the answer comes once it is ready, or after that time. It keeps a place in line."""
     session = _find(session_id, request, site, caller)
     if not site.allocator.is_ready(session):
         session = await _or_gone(session, site.allocator.keep_place(session))
         session = await site.allocator.ready(session.id, min(max(wait_s, 0.0), _LONG_POLL_S))
-    return _json(tell(session, site, request))
+    return _json(describe_session(session, site, request))
 
 
 @router.patch("/sessions/{session_id}")
 async def extend(session_id: str, request: Request, site: AtSite, caller: AsCaller) -> Response:
-    """Have a session live for so long from now."""
+    """Extend a session to this long from now."""
     session = _find(session_id, request, site, caller)
     extension = await read_body(request, Extension, '{"ttl_s": 600}')
     _check_ttl(extension.ttl_s)
     if session.upstream:
         await site.upstreams.extend(session.upstream, session.upstream_id, session.upstream_token, extension.ttl_s)
-    return _json(tell(await _or_gone(session, site.allocator.extend(session, extension.ttl_s)), site, request))
+    return _json(
+        describe_session(await _or_gone(session, site.allocator.extend(session, extension.ttl_s)), site, request)
+    )
 
 
 @router.post("/sessions/{session_id}/move", status_code=204)
@@ -159,13 +163,13 @@ async def end(session_id: str, request: Request, site: AtSite, caller: AsCaller)
 
 @router.get("/healthz")
 async def healthz(site: AtSite) -> Response:
-    """200 where sessions can be asked for."""
+    """200 if sessions can be requested."""
     await site.allocator.backend.capacity()
     return _json({"status": "ok", "name": site.settings.name})
 
 
 def owner_of(request: Request, site: SessionSite, caller: Caller) -> str:
-    """Whom a session counts for."""
+    """The owner to whose quota a session counts."""
     if caller.name is not None:
         return f"key {caller.name}"
     return f"address {client_of(request.scope, Headers(scope=request.scope), site)}"
@@ -210,7 +214,7 @@ async def _require_hardware(ask: Ask, site: SessionSite) -> None:
 
 
 async def _offload(session: Session, asked: Asked, via: list[str], site: SessionSite) -> Session:
-    """Have an upstream server take it, unless it gets a worker meanwhile."""
+    """Offer it to upstream servers, unless it gets a worker meanwhile."""
     # It comes home to this server alone, also where the upstream server passes it on.
     body = msgspec.to_builtins(msgspec.structs.replace(asked, migrate=False))
     body.pop("migrate")
@@ -231,12 +235,12 @@ async def _offload(session: Session, asked: Asked, via: list[str], site: Session
 
 
 def _find(session_id: str, request: Request, site: SessionSite, caller: Caller) -> Session:
-    """A session that the caller may see: who asked for it by key, who holds its token, an operator."""
+    """Find a session that the caller may see: its owner by key, the holder of its token, or an operator."""
     session = site.allocator.backend.view.sessions.get(session_id)
     is_token = site.is_token(session_id, request.headers.get("session-token", ""))
     is_owner = session is not None and caller.name is not None and session.owner == f"key {caller.name}"
     if session is None or not (is_token or is_owner or caller.role == "operator"):
-        # The same for one that is not there: nobody learns which there are.
+        # The same answer as for a missing session, so that ids cannot be probed.
         raise not_found(session_id)
     return session
 

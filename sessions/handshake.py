@@ -1,4 +1,4 @@
-"""What a client asks for when it opens its WebSocket: protocol and options, and how it is refused; for the worker."""
+"""A client's WebSocket handshake in the worker: protocol, options and refusals."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from sessions.wire import PROTOCOLS
 
 
 def choose_protocol(_: websockets.ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """The first protocol that the client offers and the worker speaks; None for none."""
+    """The first protocol of the client that the worker supports; None if there is none."""
     return next((name for name in offered if name in PROTOCOLS), None)
 
 
 def query_of(request: HttpRequest) -> dict[str, str]:
-    """The options in the address; of one that is there twice, the last."""
+    """The options in the address; of a repeated one, the last."""
     return dict(parse_qsl(urlsplit(request.path).query))
 
 
 def is_window(text: str) -> bool:
-    """Whether a text is a number of requests that may be in flight at once."""
+    """Whether a text is a valid number of requests in flight."""
     return text.isdecimal() and 1 <= int(text) <= IN_FLIGHT_MAX
 
 
 def problem(reason: str, detail: str, remedy: str) -> dict[str, str]:
-    """A refusal in the shape that all of sessions' refusals have."""
+    """A refusal in the common format of sessions' refusals."""
     return {"reason": reason, "detail": detail, "remedy": remedy}
 
 

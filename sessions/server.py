@@ -1,6 +1,6 @@
-"""The receive server: answers who asks for a session, and carries their WebSockets; `python -m sessions.server`.
+"""The receive server: opens sessions for clients, and forwards their WebSockets; `python -m sessions.server`.
 
-It keeps no state: any number of them may serve one cluster, be killed and started again.
+It keeps no state: any number of them can serve one cluster, and be killed and restarted.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ def create_app(site: SessionSite) -> ASGIApp:
 
 @contextlib.asynccontextmanager
 async def open_site(config: Settings) -> AsyncIterator[SessionSite]:
-    """Connect to the cluster, and look after its sessions while this is open.
+    """Connect to the cluster, and manage its sessions while this context is open.
 
     Raises:
-        KeyFileError: the file of keys cannot be used.
-        SettingsError: a file that the settings name cannot.
+        KeyFileError: the key file cannot be used.
+        SettingsError: a file in the settings cannot be used.
     """
     keys = Keyring.open(config.api_keys)
     tokens = Tokens.open(Path(config.sessions_state) / "secret")
@@ -102,7 +102,7 @@ async def open_site(config: Settings) -> AsyncIterator[SessionSite]:
 def _open_backend(config: Settings) -> contextlib.AbstractAsyncContextManager[Backend]:
     if config.sessions_cluster == "machine":
         return AgentClient(config.socket).running()
-    # Here, for one machine needs none of it.
+    # Imported here, because a single machine does not need it.
     from lightkube import AsyncClient, ConfigError
 
     from sessions.kubernetes import KubernetesBackend
@@ -137,8 +137,8 @@ async def serve(config: Settings, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        KeyFileError: the file of keys cannot be used.
-        SettingsError: a file that the settings name cannot.
+        KeyFileError: the key file cannot be used.
+        SettingsError: a file in the settings cannot be used.
         OSError: a port for clients of k8s-rcv-ml is taken.
     """
     async with open_site(config) as site:
@@ -160,7 +160,7 @@ async def _refuse_query(_: Request, error: Exception) -> Response:
 
 
 async def _apologise(_: Request, error: Exception) -> Response:
-    # The reason may name paths of this machine: that is for the log.
+    # The reason may contain paths of this machine, so it only goes to the log.
     log.warning("request_failed", reason=str(error))
     return ProblemError(
         503, "unavailable", "the cluster does not answer", "try again in a few seconds", {"Retry-After": "2"}
@@ -175,7 +175,7 @@ def _read_key(path: str) -> str:
 
 
 def main() -> int:
-    """Serve as the environment says; the exit status."""
+    """Serve with the settings of the environment; returns the exit status."""
     try:
         config = settings.load()
         telemetry.start("sessions")

@@ -52,8 +52,8 @@ class Posts:
                 return Claim("withdrawn")
             if row is None:
                 mine = {"incident_id": incident_id, "channel": channel, "state": "claimed", "revision": 0}
-                said = {} if text is None else {"text_en": text.en, "text_ko": text.ko}
-                await connection.execute(insert(table).values(**mine, **said, claimed_at=now, claimed_by=event_id))
+                values = {} if text is None else {"text_en": text.en, "text_ko": text.ko}
+                await connection.execute(insert(table).values(**mine, **values, claimed_at=now, claimed_by=event_id))
                 return Claim("ours", text, fresh_at=now)
             if row.state == "posted":
                 return Claim("posted")

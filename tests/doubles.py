@@ -121,14 +121,14 @@ class Double:
         self.requests += 1
         fault = self.faults.pop(0) if self.faults else None
         if fault is not None:
-            self.met[str(fault[0]) + " as told" if isinstance(fault, tuple) else str(fault)] += 1
+            self.met[str(fault[0]) + " as set" if isinstance(fault, tuple) else str(fault)] += 1
         if isinstance(fault, str) and fault.startswith("html-"):
             return web.Response(status=int(fault[-3:]), text=HTML, content_type="text/html")
         if fault == "json-500":
             return web.json_response({"title": "Internal Server Error", "status": 500}, status=500)
         if isinstance(fault, tuple):
             return web.json_response(
-                {"title": "told", "detail": "as told", "error": "as told"}, status=fault[0], headers=fault[1]
+                {"title": "set", "detail": "as set", "error": "as set"}, status=fault[0], headers=fault[1]
             )
         if fault == "cut":
             request.transport.abort()
@@ -219,12 +219,12 @@ class XDouble(Double):
     async def _describe(self, request: web.Request) -> web.StreamResponse:
         if not self._is_signed(request):
             return self._refuse(401, "Unauthorized")
-        told = await request.json()
-        alt = told["metadata"]["alt_text"]["text"]
+        body = await request.json()
+        alt = body["metadata"]["alt_text"]["text"]
         if len(alt) > 1000:
             return self._refuse(400, "alt text is too long")
-        self.media[told["id"]]["alt"] = alt
-        return web.json_response({"data": {"id": told["id"]}})
+        self.media[body["id"]]["alt"] = alt
+        return web.json_response({"data": {"id": body["id"]}})
 
     def _limits(self, left: int) -> dict[str, str]:
         limits = {"limit": self.window.limit, "remaining": left, "reset": self.window.reset_at}
@@ -232,8 +232,8 @@ class XDouble(Double):
 
     @staticmethod
     def _refuse(status: int, detail: str, headers: dict[str, str] | None = None) -> web.Response:
-        told = {"detail": detail, "type": "about:blank", "title": "Refused", "status": status}
-        return web.json_response(told, status=status, headers=headers)
+        body = {"detail": detail, "type": "about:blank", "title": "Refused", "status": status}
+        return web.json_response(body, status=status, headers=headers)
 
     def _is_signed(self, request: web.Request) -> bool:
         """OAuth 1.0a, HMAC-SHA1, worked out from RFC 5849 and not by the library that signed."""

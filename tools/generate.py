@@ -1,4 +1,4 @@
-"""Writes from the code into manifests and docs: queues, broker rights, names of hazards, settings (`make generate`).
+"""Generates parts of manifests and docs from the code: queues, broker permissions, hazards, settings.
 
 `python tools/generate.py --check` changes nothing, prints the files that differ and exits with 1.
 """
@@ -26,12 +26,12 @@ from functions.hazards import HAZARDS  # noqa: E402
 PIPELINE = ("detect", "map", "caption", "post")
 """Functions of Bongsu itself, in the order of the topology; others follow by name."""
 PUBLISHES = "bongsu/publishes"
-"""The annotation of a Deployment that names what its function may publish."""
+"""The annotation of a Deployment with the event types that its function may publish."""
 _MARKED = re.compile(r"<!-- hazards -->.*?<!-- /hazards -->")
 
 
 def generate(root: Path) -> dict[Path, str]:
-    """The files under `root` that are generated in whole or in part, with their wanted content."""
+    """The files under `root` that are wholly or partly generated, with their wanted content."""
     manifests = {path: path.read_text() for path in sorted((root / "keda").glob("*.yaml"))}
     queues = {path.stem: wanted for path, text in manifests.items() if (wanted := _queues(text))}
     files = {path: _write_triggers(text, queues.get(path.stem, ())) for path, text in manifests.items()}
@@ -55,7 +55,7 @@ def _in_order(functions: dict[str, tuple[str, ...]]) -> list[str]:
 
 
 def _queues(manifest: str) -> tuple[str, ...]:
-    """The queues of the function that a manifest starts; empty where it starts none."""
+    """The queues of the function that a manifest starts; empty if it starts none."""
     for document in yaml.safe_load_all(manifest):
         if document and document["kind"] == "Deployment":
             command = document["spec"]["template"]["spec"]["containers"][0]["command"]
@@ -65,7 +65,7 @@ def _queues(manifest: str) -> tuple[str, ...]:
 
 
 def _service(manifest: str, queues: dict[str, tuple[str, ...]]) -> permissions.Service:
-    """The function that a manifest starts, as the broker knows it; its annotation says what it may publish."""
+    """The function that a manifest starts, as a broker user; its annotation lists the types that it may publish."""
     deployment = next(d for d in yaml.safe_load_all(manifest) if d and d["kind"] == "Deployment")
     said = deployment["metadata"].get("annotations", {}).get(PUBLISHES, "")
     publishes = [t for name in filter(None, map(str.strip, said.split(","))) for t in _types(name)]
@@ -75,13 +75,13 @@ def _service(manifest: str, queues: dict[str, tuple[str, ...]]) -> permissions.S
 
 
 def _types(name: str) -> tuple[str, ...]:
-    """Event types that a name in the annotation stands for: those of a class of ours (HazardSeen), or itself."""
+    """Event types of a name in the annotation: those of a class (HazardSeen), or the name itself."""
     found = getattr(facts, name, None)
     return found.types() if isinstance(found, type) and issubclass(found, facts.Event) else (name,)
 
 
 def _write_users(overlay: Path, services: list[permissions.Service]) -> dict[Path, str]:
-    """The broker's users of one overlay: their rights, the file of each service, and the Secret made of it."""
+    """The broker's users of one overlay: their permissions, each service's file, and the Secret made from it."""
     wanted = permissions.definitions(services)
     secrets = overlay.parent / "secrets"
     lists = (f'  "{key}": [\n' + ",\n".join(f"    {json.dumps(v)}" for v in wanted[key]) + "\n  ]" for key in wanted)
@@ -98,7 +98,7 @@ def _write_users(overlay: Path, services: list[permissions.Service]) -> dict[Pat
 
 
 def _write_triggers(manifest: str, queues: tuple[str, ...]) -> str:
-    """The manifest with triggers for these queues; those of a new queue are copied from the first one's."""
+    """The manifest with triggers for these queues; a new queue's are copied from the first one's."""
     head, found, body = manifest.partition("\n  triggers:\n")
     if not queues or not found:
         return manifest
@@ -122,7 +122,7 @@ def _group(body: str) -> Iterator[tuple[str, str]]:
 
 
 def _write_list(text: str, before: str, names: list[str]) -> str:
-    """The text with the YAML list of queues that begins after `before` replaced, its indentation kept."""
+    """The text, with the YAML list of queues after `before` replaced and its indentation kept."""
     at = text.index(before) + len(before)
     listed = re.compile(r"( *)- [a-z][\w.-]*\n(?:\1- [a-z][\w.-]*\n)*").match(text, at)
     assert listed is not None, f"no list of queues after {before!r}"

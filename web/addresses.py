@@ -31,10 +31,10 @@ def base_of(scope: Scope, headers: Headers, site: Site) -> str:
 
 def scheme_of(scope: Scope, headers: Headers, site: Site) -> str:
     """`http` or `https`: the scheme the client used, directly or to a trusted proxy."""
-    said = ""
+    scheme = ""
     if is_proxied(scope, site):
-        said = _first(headers.get("x-forwarded-proto", "")) or _forwarded(headers, "proto")
-    return _SCHEMES.get(said.lower()) or _SCHEMES[scope["scheme"]]
+        scheme = _first(headers.get("x-forwarded-proto", "")) or _forwarded(headers, "proto")
+    return _SCHEMES.get(scheme.lower()) or _SCHEMES[scope["scheme"]]
 
 
 def is_secure(scope: Scope, headers: Headers, site: Site) -> bool:

@@ -163,7 +163,8 @@ def _even(samples: Sequence[Sample], count: int) -> Sequence[Sample]:
 
 def _sets_table(looked: Mapping[str, Looked]) -> list[str]:
     rows = [
-        "| pictures | hazard | labelled | AP50 | AP50-95 | AP10 | precision | recall | found where shown | not shown |",
+        "| pictures | hazard | labelled | AP50 | AP50-95 | AP10 | precision | recall "
+        "| detected where shown | elsewhere |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, all_of in looked.items():

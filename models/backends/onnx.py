@@ -59,8 +59,8 @@ def open_network(path: Path, device: str, threads: int, int8: Path | None = None
     content = read_whole(copy or path)
     try:
         session = onnxruntime.InferenceSession(content, options, providers=providers)
-        said = session.get_modelmeta().custom_metadata_map
-        if copy and said.get(COPY_KEY) != recorded(path):
+        metadata = session.get_modelmeta().custom_metadata_map
+        if copy and metadata.get(COPY_KEY) != recorded(path):
             raise ModelError(
                 f"{copy} is not a copy of {path}: export it again with `python -m detect.training.export int8`"
             )
@@ -68,7 +68,7 @@ def open_network(path: Path, device: str, threads: int, int8: Path | None = None
             raise ModelError(
                 "this onnxruntime has no CUDA: install onnxruntime-gpu on a machine with a GPU, or use auto"
             )
-        return OnnxNetwork(session, _describe(session, said, path))
+        return OnnxNetwork(session, _describe(session, metadata, path))
     except ModelError:
         raise
     except Exception as error:  # onnxruntime's own exceptions have no common base class
@@ -78,8 +78,8 @@ def open_network(path: Path, device: str, threads: int, int8: Path | None = None
 def _describe(session: onnxruntime.InferenceSession, metadata: dict[str, str], path: Path) -> Facts:
     first, *more = session.get_inputs()
     if more or first.type != "tensor(float)":
-        said = ", ".join(f"{given.name} {given.type}" for given in (first, *more))
-        raise ModelError(f"{path} takes {said}, expected one input of tensor(float): export it with that alone")
+        inputs = ", ".join(f"{given.name} {given.type}" for given in (first, *more))
+        raise ModelError(f"{path} takes {inputs}, expected one input of tensor(float): export it with that alone")
     outputs = {output.name: _shape(output.shape) for output in session.get_outputs()}
     return describe(path, _shape(first.shape), outputs, metadata)
 

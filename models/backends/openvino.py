@@ -52,10 +52,10 @@ def open_network(path: Path, device: str, threads: int, int8: Path | None = None
 def _describe(model: openvino.Model, path: Path) -> Facts:
     if len(model.inputs) != 1:
         raise ModelError(f"{path} takes {len(model.inputs)} inputs, expected one: export it with the pictures alone")
-    metadata = model.get_rt_info(_METADATA).value if model.has_rt_info(_METADATA) else {}
+    raw = model.get_rt_info(_METADATA).value if model.has_rt_info(_METADATA) else {}
     outputs = {_name(output): _shape(output) for output in model.outputs}
-    said = {str(key): str(getattr(value, "value", value)) for key, value in metadata.items()}
-    return describe(path, _shape(model.inputs[0]), outputs, said)
+    metadata = {str(key): str(getattr(value, "value", value)) for key, value in raw.items()}
+    return describe(path, _shape(model.inputs[0]), outputs, metadata)
 
 
 def _name(output: Any) -> str:

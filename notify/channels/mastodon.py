@@ -1,4 +1,4 @@
-"""Posts on a Mastodon server, by its own HTTP API."""
+"""Posts on a Mastodon server, through its HTTP API."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class MastodonSettings(Environment, frozen=True):
     mastodon_token: Secret
     """Access token of the account."""
     mastodon_limit: int = 500
-    """Most characters of a post; the server's own setting."""
+    """The most characters of a post, as set on the server."""
     mastodon_visibility: Literal["public", "unlisted", "private", "direct"] = "public"
     """Who sees a post."""
 
@@ -53,7 +53,7 @@ class MastodonSettings(Environment, frozen=True):
 
 
 class Mastodon:
-    """One account on one server. It keeps idempotency keys for an hour, so an alert tried again is there once."""
+    """One account on one server. Mastodon keeps idempotency keys for an hour, so a retried alert is posted once."""
 
     name: ClassVar[str] = "mastodon"
     Settings: ClassVar[type[Environment]] = MastodonSettings
@@ -69,25 +69,25 @@ class Mastodon:
         self._pace, self._picture_pace = RateLimitWait(), RateLimitWait()
 
     def fit(self, caption: Caption, incident_id: int) -> Caption:
-        """Both languages in the server's limit."""
+        """Fit both languages into the server's limit."""
         return fit_together(caption, self._languages, self._limit)
 
     async def post(
         self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str, location: Drawn | None = None
     ) -> str:
-        """Upload the pictures with their descriptions, and post all."""
+        """Upload the pictures with their descriptions, then post."""
         self._pace.check()
         media = await upload_all(self._upload, snapshot, text, location, incident.place)
         answer = await self._publish(text, media, key)
         if answer.status == 422 and media:
-            # The server could make nothing of the picture.
-            log.warning("picture_not_posted", channel=self.name, reason=answer.said)
+            # The server could not process the picture.
+            log.warning("picture_not_posted", channel=self.name, reason=answer.error_text)
             answer = await self._publish(text, [], key)
         self._pace.judge(answer)
         named = answer.json.get("url") or answer.json.get("id")
         if not named:
-            # A proxy's own page, or an answer that was cut.
-            raise self._pace.failed(f"answer names no post: {answer.said}")
+            # A proxy's page, or a truncated answer.
+            raise self._pace.failed(f"the answer has no id of a post: {answer.error_text}")
         return str(named)[:255]
 
     async def _publish(self, text: Caption, media: list[str], key: str) -> Answer:
@@ -104,7 +104,7 @@ class Mastodon:
         )
 
     async def _upload(self, picture: Redacted | Drawn, text: Caption) -> str | None:
-        """The picture's id; None where it could not be uploaded: the words are more urgent."""
+        """The picture's id; None if it could not be uploaded: the text is more urgent."""
         require_public(picture)
         form = aiohttp.FormData()
         form.add_field("description", join(text, self._languages)[:_ALT_MAX])
@@ -113,7 +113,7 @@ class Mastodon:
             self._picture_pace.check()
             answer = await self._send("POST", "/api/v2/media", data=form)
             media = str(answer.json["id"])
-            # 202: the server is still at work on it; 206 says so on each look.
+            # 202: the server is still processing it; further requests then return 206.
             for wait_s in _PROCESSING_WAITS_S if answer.status == 202 else ():
                 await asyncio.sleep(wait_s)
                 if (await self._send("GET", f"/api/v1/media/{media}")).status == 200:

@@ -30,7 +30,7 @@ GROUP = "bongsu.channels"
 
 
 class DryRun:
-    """Stands for a channel: writes what it would post into the log, and sends nothing."""
+    """Replaces a channel: logs what it would post, and sends nothing."""
 
     def __init__(self, name: str, fit: Callable[[Caption, int], Caption]) -> None:
         self.name = name
@@ -50,10 +50,10 @@ class DryRun:
 
 @contextlib.asynccontextmanager
 async def open_channels(settings: Settings) -> AsyncIterator[Sequence[Channel]]:
-    """The channels that are on. No module of any other channel is imported.
+    """Open the enabled channels. Modules of other channels are not imported.
 
     Raises:
-        SettingsError: there is no such channel, a credential is missing or cannot be used, or a package is missing.
+        SettingsError: there is no such channel, a credential is missing or invalid, or a package is missing.
     """
     context = ChannelContext(settings.languages)
     try:
@@ -63,10 +63,10 @@ async def open_channels(settings: Settings) -> AsyncIterator[Sequence[Channel]]:
 
 
 def find_channel(name: str) -> ChannelClass:
-    """The class of a channel: ours, in `notify/channels/NAME.py`, or one that another package adds.
+    """Find the class of a channel: built in, in `notify/channels/NAME.py`, or added by another package.
 
     Raises:
-        SettingsError: there is none of that name, or it cannot be imported; the message lists those that there are.
+        SettingsError: there is none of that name, or it cannot be imported; the message lists the available ones.
     """
     try:
         if name in _built_in():
@@ -79,24 +79,24 @@ def find_channel(name: str) -> ChannelClass:
 
 
 def list_channels() -> tuple[str, ...]:
-    """The names of all channels: ours first, then those that other packages add."""
+    """The names of all channels: built-in ones first, then those of other packages."""
     return tuple(dict.fromkeys([*_built_in(), *sorted(_added())]))
 
 
 def _built_in() -> list[str]:
-    # Looked up by file, not by pkgutil: to import that is slower than all the rest here.
+    # Found by file, not by pkgutil, whose import is slower than everything else here.
     return [path.stem for folder in notify.channels.__path__ for path in sorted(Path(folder).glob("[a-z]*.py"))]
 
 
 def _added() -> dict[str, EntryPoint]:
-    # Here, not above: it is slow to import, and needed only for a channel that is not ours.
+    # Imported here, because it is slow to import, and only needed for channels of other packages.
     from importlib.metadata import entry_points
 
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
 def _class_in(module: str, name: str) -> ChannelClass:
-    """The class of that module which is the channel: the one with its name."""
+    """The channel's class in a module: the one with its name."""
     for value in vars(importlib.import_module(module)).values():
         if isinstance(value, type) and getattr(value, "name", None) == name:
             return cast("ChannelClass", value)

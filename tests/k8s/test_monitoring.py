@@ -295,7 +295,7 @@ tests:
           - exp_labels: {severity: page}
             exp_annotations:
               summary: >-
-                RabbitMQ has not answered for a minute; motion keeps its newest bursts and nobody is told of anything.
+                RabbitMQ has not answered for a minute; motion keeps its newest bursts and no alert goes out.
       - eval_time: 6m
         alertname: CameraSilent
         exp_alerts:

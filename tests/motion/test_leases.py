@@ -141,7 +141,7 @@ def test_an_account_that_is_not_mounted_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"BONGSU_LEASE_S": "soon"}, "BONGSU_LEASE_S: got 'soon'"),
         ({"BONGSU_LEASE_S": "60"}, "must be from 2 to 50 seconds, got 60"),
@@ -150,11 +150,11 @@ def test_an_account_that_is_not_mounted_is_one_line(tmp_path: Path) -> None:
     ],
 )
 def test_settings_that_cannot_be_are_refused_by_name(
-    given: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
+    given: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError, match=told):
+    with pytest.raises(SettingsError, match=message):
         load()
 
 

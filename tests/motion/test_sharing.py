@@ -83,7 +83,7 @@ def test_new_node_takes_over_only_cameras_for_any() -> None:
     cameras = [camera("a", "edge-1"), camera("b", "edge-2"), camera("x")]
     assert mine(cameras, "edge-1", [new]) == {"a", "x"}
     assert mine(cameras, "edge-1", [new], reading=["b"]) == {"a", "b", "x"}
-    # Whoever has been there for longer comes first.
+    # The node that has been there for longer comes first.
     for each in (f"c{i}" for i in range(8)):
         assert mine([camera(each, "gone"), camera("d", "edge-3")], "edge-3", [new, Node("edge-3")]) == {each, "d"}
 
@@ -123,4 +123,6 @@ def test_a_camera_is_let_go_when_its_taker_says_that_it_reads_it() -> None:
     assert mine(cameras, "edge-1", [Node("edge-1"), unaware], ["gate-1"]) == {"gate-1"}
     assert mine(cameras, "edge-1", [Node("edge-1"), aware], ["gate-1"]) == set()
     older = Node("edge-2")
-    assert mine(cameras, "edge-1", [Node("edge-1"), older], ["gate-1"]) == set(), "one that does not say is believed"
+    assert mine(cameras, "edge-1", [Node("edge-1"), older], ["gate-1"]) == set(), (
+        "a node that does not report is trusted"
+    )

@@ -98,7 +98,7 @@ def desk_of(store, snapshots):
 
 
 def forget(channel):
-    """As a replica does that starts anew: it knows nothing of limits and failures."""
+    """As a restarted replica: it does not know limits and failures."""
     channel._pace = RateLimitWait()
 
 
@@ -178,7 +178,7 @@ async def test_failure_in_mid_post_ends_in_one_post(pair, store, snapshots, capt
     assert len(await store.posts.newest(channel.name)) == 1
 
 
-@pytest.mark.parametrize("refusal", ["rate limit", "away", "told to wait"])
+@pytest.mark.parametrize("refusal", ["rate limit", "away", "asked to wait"])
 async def test_retried_post_keeps_its_words(pair, desk_of, captioned, monkeypatch, refusal):
     channel, double = pair
     desk = desk_of(channel)
@@ -187,7 +187,7 @@ async def test_retried_post_keeps_its_words(pair, desk_of, captioned, monkeypatc
     with pytest.raises(Retry):
         await post(captioned(), desk)
     # That the second attempt did not go out says nothing of the first.
-    if refusal != "told to wait":
+    if refusal != "asked to wait":
         forget(channel)
     if refusal == "rate limit":
         double.faults = [double.limited(60)]
@@ -238,11 +238,11 @@ async def test_crash_after_post_leaves_one_post_for_other_events(pair, store, sn
 async def test_refusal_releases_the_claim_and_leaks_no_secret(session, store, snapshots, captioned, pair):
     channel, double = pair
     double.faults = [(401, {})]
-    with capture_logs() as logs, pytest.raises(Retry, match="401 as told") as retry:
+    with capture_logs() as logs, pytest.raises(Retry, match="401 as set") as retry:
         await post(captioned(), PosterResources(store, snapshots, (channel,)))
     assert retry.value.after_s == 300
-    told = f"{retry.value} {retry.value.__cause__!r} {logs}"
-    assert not any(secret in told for secret in (*KEYS, TOKEN, SECRET))
+    texts = f"{retry.value} {retry.value.__cause__!r} {logs}"
+    assert not any(secret in texts for secret in (*KEYS, TOKEN, SECRET))
     await post(captioned(id_="event-2", seconds=5), PosterResources(store, snapshots, (channel,)))
     assert len(double.posts) == 1
 
@@ -431,8 +431,8 @@ async def test_channels_read_environment_and_secret_files(clean, tmp_path):
     clean.setenv("BONGSU_WEBHOOK_URL", "https://hook.example/in/secret-path")
     clean.setenv("BONGSU_WEBHOOK_SECRET", f"whsec_{SECRET}")
     assert read(XSettings) == XSettings(*map(Secret, KEYS))
-    told = (read(XSettings), read(MastodonSettings), read(WebhookSettings), environment.load())
-    shown = " ".join(map(str, told))
+    texts = (read(XSettings), read(MastodonSettings), read(WebhookSettings), environment.load())
+    shown = " ".join(map(str, texts))
     assert not any(secret in shown for secret in (*KEYS, TOKEN, SECRET, "secret-path"))
     async with open_channels(environment.load()) as channels:
         assert [channel.name for channel in channels] == ["feed", "x", "mastodon", "webhook"]
@@ -545,14 +545,14 @@ def test_only_configured_channels_are_imported():
 
 def test_poster_ends_with_one_line_where_a_setting_is_wrong(tmp_path, caption_keys):
     root = str(Path(__file__).parents[2])
-    for name, value, told in (
+    for name, value, texts in (
         ("BONGSU_CHANNELS", "x", "BONGSU_X_API_KEY is not set"),
         ("BONGSU_DATABASE_URL", "nonsense://x", "BONGSU_DATABASE_URL must start"),
     ):
         environ = {**caption_keys, "PATH": os.environ["PATH"], "PYTHONPATH": root, name: value}
         command = [sys.executable, "-m", "functions", "notify.post"]
         ended = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-        assert ended.returncode == 1 and told in ended.stderr and "Traceback" not in ended.stderr
+        assert ended.returncode == 1 and texts in ended.stderr and "Traceback" not in ended.stderr
 
 
 async def test_dry_run_needs_no_credentials_and_sends_nothing(clean, store, snapshots, captioned):
@@ -648,16 +648,16 @@ async def test_poster_that_is_killed_in_mid_post_leaves_one_post(pair, captioned
         while not double.posts:
             await asyncio.sleep(0.05)
         poster.kill()
-        told = await poster.stderr.read()
+        texts = await poster.stderr.read()
         second = await start()
         store = await Store.open(database_url)
         while not await store.posts.newest(name):
             await asyncio.sleep(0.05)
         second.terminate()
-        told += await second.stderr.read()
+        texts += await second.stderr.read()
         await asyncio.gather(poster.wait(), second.wait())
     await store.close()
     assert second.returncode == 0 and double.requests == 2 and len(double.posts) == 1
     assert list(await broker.dead_letters()) == []
     await broker.close()
-    assert not any(secret.encode() in told for secret in (*KEYS, TOKEN, SECRET))
+    assert not any(secret.encode() in texts for secret in (*KEYS, TOKEN, SECRET))

@@ -17,9 +17,9 @@ async def test_failed_background_task_is_reported():
         async with in_background("pruning", fail()), asyncio.timeout(10):
             while not logs:
                 await asyncio.sleep(0.01)
-    (told,) = logs
-    assert (told["event"], told["task"], told["log_level"]) == ("background_task_failed", "pruning", "error")
-    assert told["reason"] == "OverflowError: date value out of range"
+    (line,) = logs
+    assert (line["event"], line["task"], line["log_level"]) == ("background_task_failed", "pruning", "error")
+    assert line["reason"] == "OverflowError: date value out of range"
 
 
 async def test_work_ends_with_what_it_is_beside_and_that_is_no_fault():
