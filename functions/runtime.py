@@ -19,7 +19,7 @@ from functions.handler_metrics import HandlerMetrics
 from functions.settings import Settings, SettingsError, load
 from functions.spool import Spool
 from functions.subscription_worker import StartError, SubscriptionWorker, reconnect_s
-from functions.topology import MOTION, queue_name, queues
+from functions.topology import MOTION, queues
 
 __all__ = ["StartError", "main", "run"]
 
@@ -99,8 +99,7 @@ async def run(
     """
     # Before anything slow: what is published until then would find no queue.
     with contextlib.suppress(BrokerError):
-        types = (type_ for subscription in function.subscriptions for type_ in subscription.types)
-        await broker.ensure(queues(queue_name(type_, function.name, bursts) for type_ in types))
+        await broker.ensure(queues(bursts if name == MOTION else name for name in function.needs))
     record = HandlerMetrics(function.name)
     stopped = asyncio.create_task(stopping.wait())
     started_at = started_at or time.time()

@@ -13,6 +13,7 @@ from functions.broker import BrokerError, connect
 from functions.topology import MOTION, queues
 from local.autoscaler import Autoscaler
 from local.checks import DEMO, Options, RunError, answers, find_cameras, free_ports, require_port, shown_host
+from local.declared import find_hooks, needed_queues
 from local.manifest import ManifestError, Workload, read_workloads
 from local.pool import Pool
 from local.process.fork_server import ForkServer
@@ -53,8 +54,9 @@ async def run(options: Options) -> None:
         except StateError as error:
             raise RunError(str(error)) from None
         os.environ.update(environment)
+        os.environ["BONGSU_HOOKS"] = find_hooks(workloads)
         metrics_port = os.environ.pop(_METRICS_PORT, "")
-        ours = {*environment, _METRICS_PORT}
+        ours = {*environment, _METRICS_PORT, "BONGSU_HOOKS"}
         workloads = [
             replace(workload, env={name: value for name, value in workload.env.items() if name not in ours})
             for workload in workloads
@@ -194,7 +196,7 @@ def _environment(options: Options, state: State) -> Mapping[str, str]:
 
 async def _declare(state: State, workloads: list[Workload]) -> None:
     """Declare every queue, so that events can be routed before their function has ever run."""
-    names = [MOTION, *(name for workload in workloads for name in workload.rule.queues)]
+    names = [MOTION, *needed_queues(workloads)]
     try:
         broker = await connect(state.broker_url)
         try:
