@@ -1,4 +1,4 @@
-"""Where the API meets the functions: publishes requests to hooks, and keeps what is answered for whoever asks."""
+"""Where the API meets the functions: publishes requests to hooks, and keeps what is answered for its caller."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
+import msgspec
 import structlog
 from prometheus_client import Counter
 
@@ -28,9 +29,9 @@ answers_total = Counter("bongsu_hook_answers_total", "Answers of functions, by h
 WAIT_MAX_S = 30.0
 """The longest that a request may wait for its answer."""
 _WAITING_MAX = 200
-"""Requests that wait at once; further ones are told at once where to look."""
+"""Requests that wait at once; further ones get their address at once."""
 _LOOK_S = 0.5
-"""The answer may come to another replica of the API, which tells the database alone."""
+"""The answer may come to another replica of the API, which writes it to the database alone."""
 _PREFETCH = 16
 _PRUNE_S = 3600.0
 _AGAIN_S = 2.0
@@ -99,7 +100,7 @@ class HookGateway:
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + min(seconds, WAIT_MAX_S)
-        told = self._waiting.setdefault(id_, asyncio.Event())
+        news = self._waiting.setdefault(id_, asyncio.Event())
         try:
             while True:
                 found = await self._store.requests.get(id_)
@@ -108,8 +109,8 @@ class HookGateway:
                     return found
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(left, _LOOK_S)):
-                        await told.wait()
-                told.clear()
+                        await news.wait()
+                news.clear()
         finally:
             self._waiting.pop(id_, None)
 
@@ -119,10 +120,10 @@ class HookGateway:
         return len(self._waiting) >= _WAITING_MAX
 
     def end_waits(self) -> None:
-        """Have all that wait be told how far theirs is: the process leaves."""
+        """End all waits, as the process is leaving."""
         self._is_leaving = True
-        for told in self._waiting.values():
-            told.set()
+        for news in self._waiting.values():
+            news.set()
 
     async def _connected(self) -> Broker:
         async with self._connecting:
@@ -158,20 +159,21 @@ class HookGateway:
         if not isinstance(answered, Answered):
             await delivery.reject(f"an answer must be of type 'answered', got {answered.type!r}")
             return
+        answered = _usable(answered)
         while not await self._stored(answered):  # noqa: ASYNC110 - it waits for a database
             await asyncio.sleep(_AGAIN_S)
         await delivery.ack()
         if answered.hook in self._hooks:
             answers_total.labels(answered.hook, answered.state).inc()
-        if (told := self._waiting.get(answered.id)) is not None:
-            told.set()
+        if (news := self._waiting.get(answered.id)) is not None:
+            news.set()
 
     async def _stored(self, answered: Answered) -> bool:
         try:
             is_known = await self._store.requests.answer(
                 answered.id,
                 state=answered.state,
-                result=answered.result,
+                result=answered.result.decode(),
                 reason=answered.reason,
                 answered_at=answered.answered_at,
             )
@@ -190,3 +192,14 @@ class HookGateway:
             except StoreError as error:
                 log.warning("requests_not_pruned", reason=str(error))
             await asyncio.sleep(_PRUNE_S)
+
+
+def _usable(answered: Answered) -> Answered:
+    """The answer, or a failure where its result is not JSON, as that of a function in another language may be."""
+    try:
+        msgspec.json.decode(answered.result)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        log.warning("answer_unusable", event_id=answered.id, hook=answered.hook, reason=str(error))
+        reason = f"the function's result is not JSON: {error}"
+        return msgspec.structs.replace(answered, state="failed", result=b"null", reason=reason)
+    return answered

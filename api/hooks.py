@@ -1,4 +1,4 @@
-"""The endpoints of hooks: a request becomes an event, a function answers it, and whoever asked reads the result."""
+"""The endpoints of hooks: a request becomes an event, a function answers it, and the caller reads the result."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def call_hook(site: AtSite, request: Request, name: HookName, caller: AsCa
 async def show_result(
     site: AtSite, request: Request, name: HookName, request_id: RequestId, caller: AsCaller
 ) -> Response:
-    """What became of a request; `Prefer: wait=5` waits for it. Whoever sent it with a key reads it with that key."""
+    """What became of a request; `Prefer: wait=5` waits for it. One that was sent with a key is read with that key."""
     hook = _find(site.gateway, name)
     _admit(hook, caller)
     found = await site.store.requests.get(request_id)
@@ -218,14 +218,14 @@ def _wait_of(request: Request) -> float:
 
 def _answer(site: Site, kept: records.Request, *, failed: int, waited: float) -> Response:
     address = f"{site.prefix}/hooks/{kept.hook}/results/{kept.id}"
-    told: dict[str, Any] = {
+    shown: dict[str, Any] = {
         "id": kept.id,
         "hook": kept.hook,
         "state": kept.state if kept.is_answered else "waiting",
         "received_at": _moment(kept.received_at),
         "answered_at": None if kept.answered_at is None else _moment(kept.answered_at),
         "expires_at": _moment(kept.expires_at),
-        "result": msgspec.Raw(kept.result or b"null"),
+        "result": msgspec.Raw((kept.result or "null").encode()),
         "reason": kept.reason,
         "url": address,
     }
@@ -235,7 +235,7 @@ def _answer(site: Site, kept: records.Request, *, failed: int, waited: float) ->
     if not kept.is_answered:
         headers["Retry-After"] = "1"
     status = {"done": 200, "failed": failed}.get(kept.state, 202)
-    return Json(msgspec.json.encode(told), status, headers)
+    return Json(msgspec.json.encode(shown), status, headers)
 
 
 def _moment(at: datetime) -> str:

@@ -77,7 +77,7 @@ def read_hooks(text: str) -> tuple[Hook, ...]:
     """The hooks of `BONGSU_HOOKS`; empty for an empty text.
 
     Raises:
-        ValueError: it is no JSON list of hooks, or a name comes twice.
+        ValueError: it is not a JSON list of hooks, or a name comes twice.
     """
     if not text.strip():
         return ()
@@ -128,7 +128,7 @@ def answering(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def failure(event: Event, reason: str) -> list[Event]:
-    """What tells whoever asked that it failed; nothing for events that nobody waits for."""
+    """The answer that the caller of a failed request gets; nothing for other events."""
     if not isinstance(event, HttpRequest):
         return []
     return [Answered(id=event.id, hook=event.hook, answered_at=utc_now(), state="failed", reason=reason[:2000])]
@@ -141,7 +141,7 @@ def _outputs(request: HttpRequest, returned: Any) -> list[Event]:
     try:
         body = msgspec.json.encode(result)
     except (TypeError, ValueError, RecursionError) as error:
-        raise Reject(f"what the handler returned cannot be told as JSON: {error}") from error
+        raise Reject(f"what the handler returned cannot be written as JSON: {error}") from error
     if len(body) > RESULT_MAX:
         raise Reject(f"the result has {len(body)} bytes as JSON, {RESULT_MAX} are the most: return an address of it")
     answered = Answered(id=request.id, hook=request.hook, answered_at=utc_now(), state="done", result=body)

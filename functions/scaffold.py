@@ -45,7 +45,7 @@ class Question(Struct, frozen=True):
 @on.http("{path}", access="operator")
 async def {name}(request: HttpRequest) -> dict[str, str]:
     """Called once for every request; at least once if a replica dies, so act idempotently on `request.id`."""
-    question = request.json(Question)  # what is not one is refused, and whoever asked is told why
+    question = request.json(Question)  # anything else is rejected, and the caller reads why
     return {{"hello": question.name}}
 '''
 

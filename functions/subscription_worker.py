@@ -261,9 +261,9 @@ class SubscriptionWorker:
     async def _refuse(self, delivery: Delivery, event: Event, error: Exception) -> None:
         limit = queue(delivery.queue).delivery_limit
         is_last = isinstance(error, Reject) or (limit is not None and delivery.attempt >= limit)
-        if is_last and (told := failure(event, str(error) or type(error).__name__)):
-            # Before it is a dead letter: whoever asked waits for this.
-            await self._publish(told)
+        if is_last and (answer := failure(event, str(error) or type(error).__name__)):
+            # Before it is a dead letter: its caller waits for this.
+            await self._publish(answer)
         if isinstance(error, Reject):
             await delivery.reject(_readable(error.reason))
             self._record.count(event.type, "rejected")

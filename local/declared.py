@@ -51,7 +51,9 @@ def _ask(what: str, targets: Sequence[str]) -> str:
     try:
         asked = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_LOAD_S)
     except subprocess.TimeoutExpired:
-        raise RunError(f"{' '.join(targets)}: importing takes over {_LOAD_S:.0f} s: move slow work into `uses`") from None
+        raise RunError(
+            f"{' '.join(targets)}: importing takes over {_LOAD_S:.0f} s: move slow work into `uses`"
+        ) from None
     lines = asked.stderr.strip().splitlines() or [f"exit status {asked.returncode}"]
     if asked.returncode:
         raise RunError(lines[-1].removeprefix("bongsu: "))

@@ -168,7 +168,7 @@ class Request:
     expires_at: datetime
     """When it is forgotten."""
     answered_at: datetime | None = None
-    result: bytes | None = None
+    result: str | None = None
     """What the handler returned, as JSON."""
     reason: str | None = None
     """Why it failed."""

@@ -57,7 +57,7 @@ class Requests:
             await connection.execute(update(table).where(this).values(state="waiting"))
 
     @persistent
-    async def answer(self, id_: str, *, state: str, result: bytes, reason: str, answered_at: datetime) -> bool:
+    async def answer(self, id_: str, *, state: str, result: str, reason: str, answered_at: datetime) -> bool:
         """Keep what became of a request; the first success stays, and a failure gives way to a success.
 
         Returns:

@@ -12,7 +12,6 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     String,
     Table,
@@ -20,6 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
 )
+from sqlalchemy.dialects.mysql import MEDIUMTEXT
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
@@ -166,8 +166,8 @@ requests = Table(
     Column("received_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
     Column("answered_at", Moment),
-    # Up to a megabyte, which is more than MySQL's BLOB takes.
-    Column("result", LargeBinary(1 << 24)),
+    # JSON of up to a megabyte, which is more than MySQL's TEXT takes.
+    Column("result", Text().with_variant(MEDIUMTEXT(), "mysql")),
     Column("reason", Text),
     UniqueConstraint("once", name="one_request_per_key"),
     Index("requests_by_expiry", "expires_at"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import yaml
@@ -22,9 +22,11 @@ from functions import permissions  # noqa: E402
 from functions.event import facts  # noqa: E402
 from functions.function import load_function  # noqa: E402
 from functions.hazards import HAZARDS  # noqa: E402
+from functions.hook import RESULTS, Hook, one_each, show_hooks  # noqa: E402
 
 PIPELINE = ("detect", "map", "caption", "post")
 """Functions of Bongsu itself, in the order of the topology; others follow by name."""
+_HOOKS_ENV = "# The addresses that functions answer requests at; written by `make generate` from their @on.http.\n"
 PUBLISHES = "bongsu/publishes"
 """The annotation of a Deployment that names what its function may publish."""
 _MARKED = re.compile(r"<!-- hazards -->.*?<!-- /hazards -->")
@@ -35,10 +37,15 @@ def generate(root: Path) -> dict[Path, str]:
     manifests = {path: path.read_text() for path in sorted((root / "keda").glob("*.yaml"))}
     queues = {path.stem: wanted for path, text in manifests.items() if (wanted := _queues(text))}
     files = {path: _write_triggers(text, queues.get(path.stem, ())) for path, text in manifests.items()}
-    names = [name for function in _in_order(queues) for name in queues[function]]
+    hooks = _hooks(manifests.values())
+    names = [name for function in _in_order(queues) for name in queues[function]] + ([RESULTS] if hooks else [])
     for path, before in (("k8s/base/topology.yaml", "args:\n"), ("docker/compose.yaml", "      - apply\n")):
         files[root / path] = _write_list((root / path).read_text(), before, names)
     services = [_service(manifests[root / "keda" / f"{function}.yaml"], queues) for function in _in_order(queues)]
+    if hooks:
+        # Where there are none, the API has no part in the broker.
+        services.append(permissions.api_service(hooks))
+    files[root / "k8s/base/hooks.env"] = f"{_HOOKS_ENV}BONGSU_HOOKS={show_hooks(hooks)}\n"
     for overlay in sorted((root / "k8s/overlays").glob("*/kustomization.yaml")):
         files |= _write_users(overlay, services)
     hazards = f"<!-- hazards -->{', '.join(f'`{hazard}`' for hazard in HAZARDS)}<!-- /hazards -->"
@@ -56,12 +63,24 @@ def _in_order(functions: dict[str, tuple[str, ...]]) -> list[str]:
 
 def _queues(manifest: str) -> tuple[str, ...]:
     """The queues of the function that a manifest starts; empty where it starts none."""
+    target = _target(manifest)
+    return load_function(target).queues if target else ()
+
+
+def _hooks(manifests: Iterable[str]) -> tuple[Hook, ...]:
+    """The hooks of all functions that manifests start."""
+    targets = (command for manifest in manifests if (command := _target(manifest)))
+    return one_each(hook for target in targets for hook in load_function(target).hooks)
+
+
+def _target(manifest: str) -> str:
+    """The function that a manifest starts; empty where it starts none."""
     for document in yaml.safe_load_all(manifest):
         if document and document["kind"] == "Deployment":
-            command = document["spec"]["template"]["spec"]["containers"][0]["command"]
+            command: list[str] = document["spec"]["template"]["spec"]["containers"][0]["command"]
             if command[:3] == ["python", "-m", "functions"]:
-                return load_function(command[3]).queues
-    return ()
+                return command[3]
+    return ""
 
 
 def _service(manifest: str, queues: dict[str, tuple[str, ...]]) -> permissions.Service:
@@ -69,6 +88,8 @@ def _service(manifest: str, queues: dict[str, tuple[str, ...]]) -> permissions.S
     deployment = next(d for d in yaml.safe_load_all(manifest) if d and d["kind"] == "Deployment")
     said = deployment["metadata"].get("annotations", {}).get(PUBLISHES, "")
     publishes = [t for name in filter(None, map(str.strip, said.split(","))) for t in _types(name)]
+    if _hooks([manifest]):
+        publishes += [t for t in facts.DECLARED["answered"].types() if t not in publishes]
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     target = Path(container["command"][3].removesuffix(".py").replace(".", "/")).name
     return permissions.Service(target, queues[deployment["metadata"]["name"].replace("-", "_")], tuple(publishes))

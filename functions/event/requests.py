@@ -60,7 +60,7 @@ class HttpRequest(Event, frozen=True, kw_only=True, tag=False):
             kind: what it is to be, such as a msgspec Struct or `dict[str, int]`.
 
         Raises:
-            Reject: it is not; whoever asked is told why.
+            Reject: it is not; the caller reads why.
         """
         from functions.function import Reject
 
@@ -71,7 +71,7 @@ class HttpRequest(Event, frozen=True, kw_only=True, tag=False):
 
 
 class Answered(Event, frozen=True, kw_only=True, tag="answered"):
-    """What became of a request; its `id` is the request's. The API keeps it for whoever asked."""
+    """What became of a request; its `id` is the request's. The API keeps it for the caller."""
 
     hook: str
     answered_at: datetime

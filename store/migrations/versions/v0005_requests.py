@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects.mysql import MEDIUMTEXT
 
 revision = "0005"
 down_revision = "0004"
@@ -26,7 +27,7 @@ def upgrade() -> None:
             sa.Column("received_at", sa.BigInteger, nullable=False),
             sa.Column("expires_at", sa.BigInteger, nullable=False),
             sa.Column("answered_at", sa.BigInteger),
-            sa.Column("result", sa.LargeBinary(1 << 24)),
+            sa.Column("result", sa.Text().with_variant(MEDIUMTEXT(), "mysql")),
             sa.Column("reason", sa.Text),
             sa.UniqueConstraint("once", name="one_request_per_key"),
             **_EXACT,
