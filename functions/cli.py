@@ -12,6 +12,7 @@ import click
 import functions
 from functions import scaffold
 from functions.broker import Broker, QueueDiffers
+from functions.cli_check import check
 from functions.cli_dead import dead
 from functions.command import in_one_line, with_broker
 from functions.function import load_function
@@ -205,6 +206,9 @@ def _function_new(name: str, types: tuple[str, ...], path: str | None, cron: str
     else:
         print(f"next: edit {name}.py, run its test there (python -m pytest), then `bongsu run` there scales it too")
     return 0
+
+
+function.add_command(check)
 
 
 @function.command("hooks")
