@@ -10,12 +10,14 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
+import event_schema  # noqa: E402
 import settings_page  # noqa: E402
 
 from functions import permissions  # noqa: E402
@@ -23,10 +25,13 @@ from functions.event import facts  # noqa: E402
 from functions.function import load_function  # noqa: E402
 from functions.hazards import HAZARDS  # noqa: E402
 from functions.hook import RESULTS, Hook, one_each, show_hooks  # noqa: E402
+from functions.topology import queue_name  # noqa: E402
 
 PIPELINE = ("detect", "map", "caption", "post")
 """Functions of Bongsu itself, in the order of the topology; others follow by name."""
 _HOOKS_ENV = "# The addresses that functions answer requests at; written by `make generate` from their @on.http.\n"
+READS = "bongsu/reads"
+"""The annotation of a Deployment in another language that names what it takes; ours say so by @on."""
 PUBLISHES = "bongsu/publishes"
 """The annotation of a Deployment that names what its function may publish."""
 _MARKED = re.compile(r"<!-- hazards -->.*?<!-- /hazards -->")
@@ -51,6 +56,7 @@ def generate(root: Path) -> dict[Path, str]:
     hazards = f"<!-- hazards -->{', '.join(f'`{hazard}`' for hazard in HAZARDS)}<!-- /hazards -->"
     for path in sorted((root / "docs").glob("*.md")):
         files[path] = _MARKED.sub(hazards, path.read_text())
+    files |= {root / f"docs/schema/{name}.json": text for name, text in event_schema.schemas().items()}
     groups = settings_page.read_groups(root)
     files[root / settings_page.PAGE] = settings_page.write_page(groups)
     files[root / settings_page.NAMES] = settings_page.write_names(groups)
@@ -63,8 +69,19 @@ def _in_order(functions: dict[str, tuple[str, ...]]) -> list[str]:
 
 def _queues(manifest: str) -> tuple[str, ...]:
     """The queues of the function that a manifest starts; empty where it starts none."""
-    target = _target(manifest)
-    return load_function(target).queues if target else ()
+    if target := _target(manifest):
+        return load_function(target).queues
+    # A function in another language says what it takes.
+    for document in yaml.safe_load_all(manifest):
+        if document and document["kind"] == "Deployment" and (said := _annotation(document, READS)):
+            name = document["metadata"]["name"].replace("-", "_")
+            return tuple(queue_name(type_, name) for one in said for type_ in _types(one))
+    return ()
+
+
+def _annotation(deployment: dict[str, Any], name: str) -> list[str]:
+    """The parts of an annotation, which commas separate."""
+    return [*filter(None, map(str.strip, deployment["metadata"].get("annotations", {}).get(name, "").split(",")))]
 
 
 def _hooks(manifests: Iterable[str]) -> tuple[Hook, ...]:
@@ -86,13 +103,13 @@ def _target(manifest: str) -> str:
 def _service(manifest: str, queues: dict[str, tuple[str, ...]]) -> permissions.Service:
     """The function that a manifest starts, as the broker knows it; its annotation says what it may publish."""
     deployment = next(d for d in yaml.safe_load_all(manifest) if d and d["kind"] == "Deployment")
-    said = deployment["metadata"].get("annotations", {}).get(PUBLISHES, "")
-    publishes = [t for name in filter(None, map(str.strip, said.split(","))) for t in _types(name)]
+    publishes = [t for name in _annotation(deployment, PUBLISHES) for t in _types(name)]
     if _hooks([manifest]):
         publishes += [t for t in facts.DECLARED["answered"].types() if t not in publishes]
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    target = Path(container["command"][3].removesuffix(".py").replace(".", "/")).name
-    return permissions.Service(target, queues[deployment["metadata"]["name"].replace("-", "_")], tuple(publishes))
+    name = deployment["metadata"]["name"].replace("-", "_")
+    # A file's path, or a module's; in another language the Deployment's name.
+    user = Path(target.removesuffix(".py").replace(".", "/")).name if (target := _target(manifest)) else name
+    return permissions.Service(user, queues[name], tuple(publishes))
 
 
 def _types(name: str) -> tuple[str, ...]:
@@ -157,6 +174,7 @@ def main() -> int:
     for path, text in differing.items():
         print(f"{path.relative_to(ROOT)}: {'differs, run make generate' if is_check else 'written'}")
         if not is_check:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text)
     return 1 if is_check and differing else 0
 

@@ -1,4 +1,4 @@
-"""What `make generate` writes for a function that answers requests: queues, the API's user and the addresses."""
+"""What `make generate` writes for functions that answer requests, and for those in another language."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ def load_generate():
     return module
 
 
-def test_hook_gets_queues_addresses_and_a_user_of_the_api(tmp_path, monkeypatch):
+def test_hooks_and_functions_in_other_languages_are_deployed(tmp_path, monkeypatch):
     for folder in ("keda", "docs", "k8s/base", "k8s/overlays"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.env"))
     (tmp_path / "docker").mkdir()
     shutil.copy(ROOT / "docker/compose.yaml", tmp_path / "docker")
     (tmp_path / "mine").mkdir()
     code, manifest, _ = write_function(tmp_path / "mine", "nightreport", (), path="/hooks/night-report")
+    shutil.copy(ROOT / "examples/lookout-node/lookout.yaml", tmp_path / "keda/lookout.yaml")
     text = manifest.read_text().replace("./nightreport.py", str(code))
     (tmp_path / "keda/nightreport.yaml").write_text(text)
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -38,14 +39,16 @@ def test_hook_gets_queues_addresses_and_a_user_of_the_api(tmp_path, monkeypatch)
     files = generate.generate(tmp_path)
     applied = next(yaml.safe_load_all(files[tmp_path / "k8s/base/topology.yaml"]))
     queues = applied["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert queues[-2:] == ["hook-night-report.nightreport", "answered.api"]
+    assert queues[-3:] == ["fire.lookout", "hook-night-report.nightreport", "answered.api"]
     (hook,) = read_hooks(files[tmp_path / "k8s/base/hooks.env"].partition("BONGSU_HOOKS=")[2])
     assert (hook.path, hook.access) == ("/hooks/night-report", "operator")
     secrets = tmp_path / "k8s/overlays/edge/secrets"
     definitions = json.loads(files[secrets / "definitions.json.example"])
     may = {p["user"]: p for p in definitions["permissions"]}
     assert may["api"]["read"] == r"^(answered\.api)$" and may["api"]["configure"] == "^$"
+    assert may["lookout"]["read"] == r"^(fire\.lookout)$"
     publishes = {p["user"]: p["write"] for p in definitions["topic_permissions"] if p["exchange"] == "bongsu"}
     assert publishes["api"] == "^(hook-night-report)$" and publishes["nightreport"] == "^(answered)$"
+    assert publishes["lookout"] == "^(lookout)$"
     assert "broker_api-password" in files[secrets / "broker-api.env.example"]
     assert "bongsu-broker-api, envs" in files[secrets.parent / "kustomization.yaml"]
