@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from functions.broker import Broker, QueueDiffers
 from functions.cli_check import check
 from functions.cli_dead import dead
 from functions.command import in_one_line, with_broker
+from functions.event import encode, utc_now
 from functions.function import load_function
 from functions.hook import one_each, show_hooks
+from functions.schedule import due_of_job, show_schedules, tick
 from functions.settings import load
 from functions.topology import MOTION, queue, queues
 
@@ -218,6 +221,36 @@ def _function_hooks(targets: tuple[str, ...]) -> int:
     """Print the hooks of functions (notify.report, ./report.py) as BONGSU_HOOKS has them."""
     print(show_hooks(one_each(hook for target in targets for hook in load_function(target).hooks)))
     return 0
+
+
+@function.command("schedules")
+@click.argument("targets", metavar="FUNCTION...", nargs=-1, required=True)
+@in_one_line
+def _function_schedules(targets: tuple[str, ...]) -> int:
+    """Print the schedules of functions (notify.report, ./report.py) as JSON."""
+    print(show_schedules(one for target in targets for one in load_function(target).schedules))
+    return 0
+
+
+@function.command("tick")
+@click.argument("name")
+@click.option("--at", metavar="TIME", help="When it was due, as 2026-11-27T06:00+09:00 (default: this minute).")
+@click.option("--job", metavar="NAME", help="The Job of a CronJob, whose name ends in its time.")
+@in_one_line
+def _function_tick(name: str, at: str | None, job: str | None) -> int:
+    """Publish a tick of a schedule: what its CronJob runs on a cluster.
+
+    The same time gives the same event id, so that a function can tell a repeat.
+    """
+    due_at = due_of_job(job) if job else datetime.fromisoformat(at).astimezone() if at else utc_now()
+    event = tick(name, due_at)
+
+    async def publish(broker: Broker) -> int:
+        await broker.publish(encode(event))
+        print(event.id)
+        return 0
+
+    return with_broker(publish)
 
 
 if __name__ == "__main__":

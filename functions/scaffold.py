@@ -128,6 +128,52 @@ spec:
     # trickle, which is done between two looks.
 """
 
+_CRON = """\
+---
+# Publishes one event for each tick, its id made of its time; `make generate` copies schedule and zone from the code.
+apiVersion: batch/v1
+kind: CronJob
+metadata:
+  name: {dns}-tick
+  labels: {{app.kubernetes.io/name: {dns}-tick, app.kubernetes.io/part-of: bongsu}}
+spec:
+  schedule: "{cron}"
+  timeZone: "UTC"
+  concurrencyPolicy: Allow
+  # A tick that is later than this is left out; of several that were missed only the last is made up for.
+  startingDeadlineSeconds: 3600
+  successfulJobsHistoryLimit: 1
+  failedJobsHistoryLimit: 3
+  jobTemplate:
+    spec:
+      backoffLimit: 10
+      ttlSecondsAfterFinished: 86400
+      template:
+        metadata:
+          labels: {{app.kubernetes.io/name: {dns}-tick, app.kubernetes.io/part-of: bongsu, bongsu/role: job}}
+        spec:
+          restartPolicy: OnFailure
+          serviceAccountName: bongsu
+          automountServiceAccountToken: false
+          enableServiceLinks: false
+          securityContext:
+            {{runAsNonRoot: true, runAsUser: 10001, runAsGroup: 10001, seccompProfile: {{type: RuntimeDefault}}}}
+          containers:
+            - name: tick
+              image: bongsu/function:0.1.0
+              # The Job's name ends in the minute that it was due in.
+              command: [bongsu, function, tick, {name}, --job, $(JOB_NAME)]
+              env:
+                - name: JOB_NAME
+                  valueFrom: {{fieldRef: {{fieldPath: "metadata.labels['batch.kubernetes.io/job-name']"}}}}
+              envFrom:
+                - secretRef: {{name: bongsu-broker-{dns}}}
+                - configMapRef: {{name: bongsu-settings}}
+              resources: {{requests: {{cpu: 50m, memory: 64Mi}}, limits: {{memory: 256Mi}}}}
+              securityContext:
+                {{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {{drop: [ALL]}}}}
+"""
+
 _TRIGGERS = (("amqp", "QueueLength", 20), ("http", "QueueLength", 20), ("http", "MessageRate", 100))
 _TRIGGER = """\
     - type: rabbitmq
@@ -180,10 +226,11 @@ def write_function(
     )
     publishes = Answered.types()[0] if path is not None else ""
     manifest = _MANIFEST.format(title=title, target=target, dns=name.replace("_", "-"), publishes=publishes)
+    crons = "" if cron is None else _CRON.format(dns=name.replace("_", "-"), name=name, cron=cron)
     first = types[0].replace("-", "_")
     files = {
         folder / f"{name}.py": code,
-        root / "keda" / f"{name}.yaml": manifest + triggers,
+        root / "keda" / f"{name}.yaml": manifest + triggers + crons,
         tests / f"test_{name}.py": _TEST.format(module=module, title=title, name=name, first=types[0], takes=first),
     }
     for file in files:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import msgspec
 
 from functions.event import Event, Tick
 from functions.event.requests import TICK
@@ -40,6 +43,36 @@ class Schedule:
     def type(self) -> str:
         """The type of its ticks: their routing key."""
         return TICK + self.name
+
+
+def show_schedules(schedules: Iterable[Schedule]) -> str:
+    """Schedules as `read_schedules` reads them, on one line.
+
+    Raises:
+        ValueError: two have the same name.
+    """
+    found = list(schedules)
+    names = [schedule.name for schedule in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"schedule {twice[0]!r} is there twice: rename the handler of one")
+    return msgspec.json.encode(found).decode()
+
+
+def read_schedules(text: str) -> tuple[Schedule, ...]:
+    """What `bongsu function schedules` printed; empty for an empty text."""
+    return msgspec.json.decode(text.encode(), type=tuple[Schedule, ...]) if text else ()
+
+
+def due_of_job(job: str) -> datetime:
+    """When the Job of a CronJob was due: Kubernetes ends its name in minutes since 1970, as in `nightly-29345678`.
+
+    Raises:
+        ValueError: the name does not end so.
+    """
+    minutes = job.rpartition("-")[2]
+    if not (minutes.isdecimal() and len(minutes) == 8):
+        raise ValueError(f"the name of a CronJob's Job ends in its time, as nightly-29345678 does, got {job!r}")
+    return datetime.fromtimestamp(int(minutes) * 60, UTC)
 
 
 def tick(name: str, due_at: datetime) -> Event:

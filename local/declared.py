@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from functions.event.requests import HOOK, TICK
 from functions.hook import RESULTS
+from functions.schedule import Schedule, read_schedules
 from local.checks import RunError
 from local.manifest import Workload
 
@@ -29,13 +30,13 @@ def find_hooks(workloads: Sequence[Workload]) -> str:
     return _ask("hooks", [w.target for w in workloads if _reads(w, HOOK)])
 
 
-def find_schedules(workloads: Sequence[Workload]) -> str:
-    """The schedules of these workloads, as `bongsu function schedules` prints them.
+def find_schedules(workloads: Sequence[Workload]) -> tuple[Schedule, ...]:
+    """The schedules of these workloads.
 
     Raises:
         RunError: a function cannot be loaded, or a schedule cannot be used.
     """
-    return _ask("schedules", [w.target for w in workloads if _reads(w, TICK)])
+    return read_schedules(_ask("schedules", [w.target for w in workloads if _reads(w, TICK)]))
 
 
 def _reads(workload: Workload, family: str) -> bool:

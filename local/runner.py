@@ -13,7 +13,7 @@ from functions.broker import BrokerError, connect
 from functions.topology import MOTION, queues
 from local.autoscaler import Autoscaler
 from local.checks import DEMO, Options, RunError, answers, find_cameras, free_ports, require_port, shown_host
-from local.declared import find_hooks, needed_queues
+from local.declared import find_hooks, find_schedules, needed_queues
 from local.manifest import ManifestError, Workload, read_workloads
 from local.pool import Pool
 from local.process.fork_server import ForkServer
@@ -21,6 +21,7 @@ from local.process.output import Output
 from local.process.service import Command, Service
 from local.sessions import sessions_environment, sessions_services
 from local.state import State, StateError, caption_keys, open_state
+from local.ticker import Ticker
 
 _API_READY_S = 10.0
 _SAME_SIGNAL_S = 0.5
@@ -106,6 +107,9 @@ class _Relay:
         self._autoscaler = Autoscaler(
             list(zip(workloads, self._pools, strict=True)), state.broker_url, state.status_file, self._output
         )
+        self._ticker = Ticker(
+            find_schedules(workloads), state.broker_url, state.status_file.with_name("ticks.json"), self._output
+        )
 
     async def run(self) -> None:
         say = self._output.say
@@ -127,7 +131,7 @@ class _Relay:
                 for service in (*self._sources, self._motion, *self._sessions):
                     service.start()
                 await self._fork_server.open()
-                scaling = asyncio.create_task(self._autoscaler.run())
+                scaling = asyncio.create_task(self._scale_and_tick())
                 say(f"bongsu   watching; the map is at {url}   (Ctrl-C stops)")
                 if self._sessions:
                     say(f"bongsu   sessions are at {os.environ['BONGSU_SESSIONS_URL']} (docs/sessions.md)")
@@ -138,6 +142,11 @@ class _Relay:
             await self._stop(scaling, hurrying)
         if scaling is not None and not scaling.cancelled():
             scaling.result()  # This task only ends when it fails: raise its error.
+
+    async def _scale_and_tick(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._autoscaler.run())
+            group.create_task(self._ticker.run())
 
     async def _stop(self, scaling: asyncio.Task[None] | None, hurrying: asyncio.Event) -> None:
         say = self._output.say

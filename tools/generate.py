@@ -42,6 +42,7 @@ def generate(root: Path) -> dict[Path, str]:
     manifests = {path: path.read_text() for path in sorted((root / "keda").glob("*.yaml"))}
     queues = {path.stem: wanted for path, text in manifests.items() if (wanted := _queues(text))}
     files = {path: _write_triggers(text, queues.get(path.stem, ())) for path, text in manifests.items()}
+    files = {path: _write_crons(path, text) for path, text in files.items()}
     hooks = _hooks(manifests.values())
     names = [name for function in _in_order(queues) for name in queues[function]] + ([RESULTS] if hooks else [])
     for path, before in (("k8s/base/topology.yaml", "args:\n"), ("docker/compose.yaml", "      - apply\n")):
@@ -104,11 +105,14 @@ def _service(manifest: str, queues: dict[str, tuple[str, ...]]) -> permissions.S
     """The function that a manifest starts, as the broker knows it; its annotation says what it may publish."""
     deployment = next(d for d in yaml.safe_load_all(manifest) if d and d["kind"] == "Deployment")
     publishes = [t for name in _annotation(deployment, PUBLISHES) for t in _types(name)]
+    if target := _target(manifest):
+        # Its CronJobs publish as its own user.
+        publishes += [schedule.type for schedule in load_function(target).schedules]
     if _hooks([manifest]):
         publishes += [t for t in facts.DECLARED["answered"].types() if t not in publishes]
     name = deployment["metadata"]["name"].replace("-", "_")
     # A file's path, or a module's; in another language the Deployment's name.
-    user = Path(target.removesuffix(".py").replace(".", "/")).name if (target := _target(manifest)) else name
+    user = Path(target.removesuffix(".py").replace(".", "/")).name if target else name
     return permissions.Service(user, queues[name], tuple(publishes))
 
 
@@ -147,6 +151,25 @@ def _write_triggers(manifest: str, queues: tuple[str, ...]) -> str:
     comment = body[: body.index("    - type:")]
     blocks = [triggers.get(q) or triggers[first].replace(f"queueName: {first},", f"queueName: {q},") for q in queues]
     return head + found + comment + "".join(blocks)
+
+
+def _write_crons(path: Path, manifest: str) -> str:
+    """The manifest with the times of its function's schedules in their CronJobs.
+
+    Raises:
+        ValueError: a schedule has no CronJob.
+    """
+    target = _target(manifest)
+    for one in load_function(target).schedules if target else ():
+        documents = manifest.split("\n---\n")
+        found = [i for i, d in enumerate(documents) if f"function, tick, {one.name}," in d and "kind: CronJob" in d]
+        if not found:
+            example = f"bongsu function new {one.name} --schedule '{one.cron}'"
+            raise ValueError(f"{path}: schedule {one.name!r} has no CronJob: copy it from what `{example}` writes")
+        text = re.sub(r"(?m)^  schedule: .*$", f'  schedule: "{one.cron}"', documents[found[0]])
+        documents[found[0]] = re.sub(r"(?m)^  timeZone: .*$", f'  timeZone: "{one.zone}"', text)
+        manifest = "\n---\n".join(documents)
+    return manifest
 
 
 def _group(body: str) -> Iterator[tuple[str, str]]:
