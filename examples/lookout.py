@@ -1,4 +1,4 @@
-"""Answers each fire with where it burns; in TypeScript, Go and Rust the same function is in lookout-node/ and so on.
+"""Answers each fire with where it burns; the same function is in lookout-node/ (TypeScript) and lookout-go/.
 
 Run:   python -m functions examples/lookout.py
 Check: BONGSU_BROKER_URL=amqp://guest:guest@127.0.0.1 bongsu function check 'python -m functions examples/lookout.py'
