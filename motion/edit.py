@@ -6,6 +6,7 @@ written, at the positions that PyYAML's parser states, and the result is read ag
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -95,6 +96,63 @@ class CamerasText:
         self._insert(at + 1, block)
         entries = before.get("cameras") or []
         self._require({**before, "cameras": entries if is_comment else [*entries, dict(entry)]})
+
+    def update(self, camera: str, key: str, value: object) -> None:
+        """Give a field of a camera another value; of a list, the items that stay keep their lines and comments.
+
+        Raises:
+            EditError: there is no such camera, or its entry is written in a form that cannot be changed.
+        """
+        wanted = copy.deepcopy(self._data())
+        entry = next((each for each in wanted.get("cameras") or [] if str(each.get("id")) == camera), None)
+        if entry is None:
+            raise EditError(f"{self._name}: has no camera {camera!r}")
+        node = self._entry(camera)
+        old = next((found for name, found in node.value if name.value == key), None)
+        if old is None:
+            self._add_field(node, key, value)
+        elif isinstance(old, yaml.SequenceNode) and not old.flow_style and isinstance(value, list) and value:
+            self._change_items(old, entry[key], value)
+        else:
+            self._replace(old, flow(value))
+        entry[key] = value
+        self._require(wanted)
+
+    def _entry(self, camera: str) -> yaml.MappingNode:
+        _, cameras = self._nodes()
+        for node in cameras.value:
+            if isinstance(node, yaml.MappingNode) and any(k.value == "id" and v.value == camera for k, v in node.value):
+                return node
+        raise EditError(f"{self._name}: camera {camera!r} is written in a way that cannot be changed here")
+
+    def _add_field(self, node: yaml.MappingNode, key: str, value: object) -> None:
+        if node.flow_style:
+            at = node.end_mark.index - 1
+            self.text = f"{self.text[:at].rstrip()}, {key}: {flow(value)}{self.text[at:]}"
+            return
+        column = node.start_mark.column
+        self._insert(_last_line(node) + 1, [" " * column + line[2:] for line in rendered({key: value})])
+
+    def _change_items(self, node: yaml.SequenceNode, old: Sequence[Any], new: list[Any]) -> None:
+        """Take out the lines of items that are gone, and add those that are new after the last."""
+        added = [item for item in new if item not in old]
+        column = node.start_mark.column
+        self._insert(_last_line(node) + 1, [f"{' ' * column}- {flow(item)}" for item in added])
+        lines = self.text.splitlines(keepends=True)
+        for item, given in reversed(list(zip(node.value, old, strict=True))):
+            if given not in new:
+                del lines[item.start_mark.line : _last_line(item) + 1]
+        self.text = "".join(lines)
+
+    def _replace(self, node: yaml.Node, text: str) -> None:
+        start, end = node.start_mark.index, node.end_mark.index
+        if isinstance(node, yaml.CollectionNode) and not node.flow_style:
+            # A block: what is left of its last line, such as a comment, goes with it.
+            lines = self.text.splitlines(keepends=True)
+            end = sum(map(len, lines[: _last_line(node) + 1]))
+            start = len(self.text[:start].rstrip())
+            text = f" {text}{self._newline}"
+        self.text = self.text[:start] + text + self.text[end:]
 
     def _open_flow(self, node: yaml.SequenceNode) -> None:
         if node.value:

@@ -79,3 +79,52 @@ def test_saving_keeps_permissions_and_follows_links(tmp_path: Path) -> None:
     assert real.stat().st_mode & 0o777 == 0o640
     assert yaml.safe_load(real.read_text())["cameras"] == [ENTRY]
     assert list(tmp_path.glob(".*")) == []
+
+
+BEFORE = """\
+cameras:
+  - id: a
+    url: a.mp4   # a recording
+    place: {lat: 1, lon: 2, name: A}   # the corner
+    masks:
+      - [[0, 0], [1, 0], [1, 1]]   # the clock
+      # the tree, until it is cut
+      - [[0, 0], [0.5, 0], [0.5, 1]]
+  - {id: b, url: b.mp4}
+"""
+NEW = [[0, 0], [0.25, 0], [0.25, 1]]
+
+
+@pytest.mark.parametrize(
+    ("camera", "key", "value", "gone", "come"),
+    [
+        ("a", "masks", [[[0, 0], [1, 0], [1, 1]], NEW],
+         ["      - [[0, 0], [0.5, 0], [0.5, 1]]"], ["      - [[0, 0], [0.25, 0], [0.25, 1]]"]),
+        ("a", "masks", [], [
+            "    masks:", "      - [[0, 0], [1, 0], [1, 1]]   # the clock", "      # the tree, until it is cut",
+            "      - [[0, 0], [0.5, 0], [0.5, 1]]"], ["    masks: []"]),
+        ("a", "url", "c.mp4", ["    url: a.mp4   # a recording"], ["    url: c.mp4   # a recording"]),
+        ("a", "place", {"lat": 3, "lon": 4, "name": "B"},
+         ["    place: {lat: 1, lon: 2, name: A}   # the corner"],
+         ["    place: {lat: 3, lon: 4, name: B}   # the corner"]),
+        ("a", "sensitivity", 0.7, [], ["    sensitivity: 0.7"]),
+        ("a", "zones", [{"name": "door", "polygon": NEW}], [],
+         ["    zones:", "      - {name: door, polygon: [[0, 0], [0.25, 0], [0.25, 1]]}"]),
+        ("b", "masks", [NEW], ["  - {id: b, url: b.mp4}"],
+         ["  - {id: b, url: b.mp4, masks: [[[0, 0], [0.25, 0], [0.25, 1]]]}"]),
+    ],
+)  # fmt: skip
+def test_a_changed_field_changes_its_lines_alone(
+    camera: str, key: str, value: object, gone: list[str], come: list[str]
+) -> None:
+    edited = CamerasText(BEFORE)
+    edited.update(camera, key, value)
+    assert next(e for e in edited.entries if e["id"] == camera)[key] == value
+    before, after = BEFORE.splitlines(), edited.text.splitlines()
+    assert [line for line in before if line not in after] == gone
+    assert [line for line in after if line not in before] == come
+
+
+def test_an_unknown_camera_is_not_changed() -> None:
+    with pytest.raises(EditError, match="has no camera 'c'"):
+        CamerasText(BEFORE).update("c", "url", "x.mp4")
