@@ -22,7 +22,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from api import cameras, feeds, filters, incidents, openapi, pages, signin
+from api import camera_setup, cameras, feeds, filters, incidents, openapi, pages, signin
 from api import settings as environment
 from api.audit import auditing
 from api.live import Live
@@ -71,7 +71,7 @@ def create_app(site: Site) -> ASGIApp:
         servers=[{"url": site.prefix}] if site.prefix else None,
     )
     app.state.site = site
-    for noun in (signin.router, incidents.router, cameras.router, feeds.router, pages.router):
+    for noun in (signin.router, incidents.router, cameras.router, camera_setup.router, feeds.router, pages.router):
         app.include_router(noun)
     app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
     app.add_exception_handler(RequestValidationError, _refuse_query)
