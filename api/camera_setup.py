@@ -17,11 +17,11 @@ import msgspec
 import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import HTTPException
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from msgspec import Struct
 
 from api.incidents import AsOperator
-from api.pages import PAGE
+from api.pages import filled_page
 from api.site import AtSite, Site
 from web.answers import read_body
 
@@ -48,12 +48,9 @@ class Asked(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @router.get("/cameras")
-async def show_setup() -> Response:
+async def show_setup(site: AtSite) -> Response:
     """The page; it shows nothing before an operator has signed in."""
-    try:
-        return HTMLResponse((PAGE / "cameras.html").read_text("utf-8"), headers={"Cache-Control": "no-cache"})
-    except OSError as error:
-        raise HTTPException(404, "the page is not installed: reinstall bongsu with its package data") from error
+    return filled_page("cameras.html", site)
 
 
 @router.get("/api/setup/cameras")
