@@ -1,8 +1,8 @@
 """The page on which an operator adds cameras and draws their masks, on one machine; `bongsu run` switches it on.
 
 Only `motion/` opens a camera and may not be imported here: each request runs a process of it, whose answer passes
-through a process of `privacy/` on its way here. Where no file of cameras is named (on a cluster it is a ConfigMap), the
-page shows the entry to paste.
+through one of `detect/`, which finds people, and one of `privacy/`, which covers them, on its way here. Where no file
+of cameras is named (on a cluster it is a ConfigMap), the page shows the entry to paste.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ router = APIRouter(include_in_schema=False)
 
 _LIMIT_S = 90.0
 _AT_ONCE = asyncio.Semaphore(2)  # a picture takes a network, and a machine has few cores
+_CHAIN = ("motion.setup.page", "detect.preview", "privacy.preview")  # opens the camera, finds people, covers them
 _PRIVATE = {"Cache-Control": "no-store"}
 
 
@@ -99,7 +100,7 @@ async def _ask_motion(site: Site, request: dict[str, Any]) -> dict[str, Any]:
     environment = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
     environment["BONGSU_CAMERAS"] = site.settings.cameras_file
     async with _AT_ONCE:
-        out = await _run_both(msgspec.json.encode(request), environment)
+        out = await _run_chain(msgspec.json.encode(request), environment)
     found: dict[str, Any] = msgspec.msgpack.decode(out)
     if "error" in found:
         raise HTTPException(422, found["error"])
@@ -107,17 +108,23 @@ async def _ask_motion(site: Site, request: dict[str, Any]) -> dict[str, Any]:
     return {**found, "pictures": [None if each is None else base64.b64encode(each).decode() for each in pictures]}
 
 
-async def _run_both(request: bytes, environment: dict[str, str]) -> bytes:
-    """Run motion's process into that of privacy; a picture that is not redacted never enters this one."""
-    taking, giving = os.pipe()
-    started = []
+async def _run_chain(request: bytes, environment: dict[str, str]) -> bytes:
+    """Run the processes of the rooms, each into the next; a picture that is not redacted never enters this one."""
+    started: list[asyncio.subprocess.Process] = []
+    taking: int = asyncio.subprocess.PIPE
     try:
-        started.append(await _start("motion.setup.page", environment, asyncio.subprocess.PIPE, giving))
-        os.close(giving)
-        started.append(await _start("privacy.preview", environment, taking, asyncio.subprocess.PIPE))
-        os.close(taking)
+        for module in _CHAIN:
+            is_last = module == _CHAIN[-1]
+            following, giving = (asyncio.subprocess.PIPE, asyncio.subprocess.PIPE) if is_last else os.pipe()
+            try:
+                started.append(await _start(module, environment, taking, giving))
+            finally:
+                for end in (taking, giving):
+                    if end != asyncio.subprocess.PIPE:
+                        os.close(end)
+                taking = following
         async with asyncio.timeout(_LIMIT_S):
-            (_, first), (out, second) = await asyncio.gather(started[0].communicate(request), started[1].communicate())
+            ends = await asyncio.gather(*(p.communicate(None if i else request) for i, p in enumerate(started)))
     except TimeoutError:
         raise HTTPException(503, f"no answer for {_LIMIT_S:g} s: try again") from None
     finally:
@@ -125,8 +132,10 @@ async def _run_both(request: bytes, environment: dict[str, str]) -> bytes:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+    out: bytes = ends[-1][0]
     if not out:
-        log.error("camera_setup_failed", said=(first + second).decode(errors="replace")[-500:])
+        said = b"".join(complaint for _, complaint in ends).decode(errors="replace")
+        log.error("camera_setup_failed", said=said[-500:])
         raise HTTPException(503, "the camera could not be looked at: the log of the API says why")
     return out
 

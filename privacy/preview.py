@@ -1,7 +1,7 @@
 """`python -m privacy.preview`: redacts the pictures with which an operator sets a camera up, as those of alerts are.
 
-It stands in the pipe between motion, which opens the camera, and the API, which loads no network: the answer of
-`python -m motion.setup.page` comes in by stdin and goes out with its `pictures` redacted, None for those withheld.
+It is the last in a pipe from motion, which opens the camera, and detect, which finds the people, to the API: their
+answer goes out with its `pictures` redacted, None for those withheld.
 """
 
 from __future__ import annotations
@@ -9,43 +9,40 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
-import structlog
 
-from functions.event import Frame
-from functions.jpeg import PictureError
-from models.registry import ModelError
+from functions.event import Detection, Frame
 from privacy.faces import FaceFinder, RedactionError
 from privacy.redact import Redacted, redact
 
-if TYPE_CHECKING:
-    from models.network import Network
 
-log = structlog.get_logger()
+def redact_all(
+    pictures: Sequence[bytes], people: Sequence[Sequence[Detection]], searched: Sequence[str]
+) -> list[Redacted | None]:
+    """Each picture with faces and heads mosaicked; None where that is not certain.
 
-
-def redact_all(pictures: Sequence[bytes]) -> list[Redacted | None]:
-    """Each picture with faces and heads mosaicked; None where that is not certain."""
-    from models.network import SCENE, Network, device_from_environment, threads_from_environment
-
+    Args:
+        pictures: JPEGs.
+        people: what was found in each.
+        searched: the labels that were looked for; without "person" all are withheld.
+    """
     try:
-        scene, faces = Network(SCENE, threads_from_environment(), device_from_environment()), FaceFinder()
-    except (ModelError, RedactionError) as error:
-        log.error("previews_withheld", reason=str(error))
+        faces = FaceFinder()
+    except RedactionError as error:
+        print(f"bongsu preview: {error}", file=sys.stderr)
         return [None for _ in pictures]
-    return [_redacted(picture, scene, faces) for picture in pictures]
+    return [_redacted(picture, found, searched, faces) for picture, found in zip(pictures, people, strict=True)]
 
 
-def _redacted(picture: bytes, scene: Network, faces: FaceFinder) -> Redacted | None:
-    from models.network import decode_jpeg
-
+def _redacted(
+    picture: bytes, found: Sequence[Detection], searched: Sequence[str], faces: FaceFinder
+) -> Redacted | None:
     try:
-        (found,) = scene.detect([decode_jpeg(picture, enough_px=scene.size_px)])
-        return redact(Frame(picture, datetime.now(UTC)), found, scene.labels, faces)
-    except (RedactionError, PictureError, ModelError) as error:
-        log.error("preview_withheld", reason=str(error))
+        return redact(Frame(picture, datetime.now(UTC)), found, searched, faces)
+    except RedactionError as error:
+        print(f"bongsu preview: {error}", file=sys.stderr)
         return None
 
 
@@ -54,15 +51,16 @@ def main() -> int:
     try:
         answer = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=dict[str, Any])
         pictures = msgspec.convert(answer.pop("pictures", []), list[bytes])
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        people = msgspec.convert(answer.pop("people", []), list[list[Detection]])
+        searched = msgspec.convert(answer.pop("searched", []), list[str])
+        done = redact_all(pictures, people, searched) if pictures else []
+    except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
         print(f"bongsu preview: {error}", file=sys.stderr)
         return 1
-    done = redact_all(pictures) if pictures else []
     answer["pictures"] = [None if each is None else each.jpeg for each in done]
     sys.stdout.buffer.write(msgspec.msgpack.encode(answer))
     return 0
 
 
 if __name__ == "__main__":
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is the answer
     sys.exit(main())
