@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import schemas, views
 from api.openapi import answers
-from api.site import AtSite
+from api.site import AtSite, Site
 from web.answers import answer_json
 
 PAGE = Path(__file__).with_name("page")
@@ -27,9 +27,18 @@ router = APIRouter(tags=["process"])
 @router.get("/feed", include_in_schema=False)
 @router.get("/sessions", include_in_schema=False)
 async def show_page(site: AtSite) -> Response:
-    """The page: map, feed, pipeline and sessions; the addresses of the settings are written into it."""
+    """The page: map, feed, pipeline and sessions."""
+    return filled_page("index.html", site)
+
+
+def filled_page(name: str, site: Site) -> Response:
+    """A page with the addresses of the settings written into it.
+
+    Raises:
+        HTTPException: 404, it is not installed.
+    """
     try:
-        page = (PAGE / "index.html").read_text("utf-8")
+        page = (PAGE / name).read_text("utf-8")
     except OSError as error:
         raise HTTPException(404, "the page is not installed: reinstall bongsu with its package data") from error
     tiles, by = html.escape(site.settings.tile_url), html.escape(site.settings.tile_attribution)

@@ -23,7 +23,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from api import cameras, feeds, filters, hooks, incidents, openapi, pages, signin
+from api import camera_setup, cameras, feeds, filters, hooks, incidents, openapi, pages, signin
 from api import settings as environment
 from api.audit import auditing
 from api.gateway import HookGateway
@@ -75,8 +75,8 @@ def create_app(site: Site) -> ASGIApp:
         servers=[{"url": site.prefix}] if site.prefix else None,
     )
     app.state.site = site
-    for noun in (signin.router, incidents.router, cameras.router, feeds.router, hooks.router, pages.router):
-        app.include_router(noun)
+    for noun in (signin, incidents, cameras, camera_setup, feeds, hooks, pages):
+        app.include_router(noun.router)
     app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
     app.add_exception_handler(RequestValidationError, _refuse_query)
     app.add_exception_handler(RefusedError, _refuse)

@@ -34,6 +34,8 @@ class Settings(StoreSettings, frozen=True):
     """The attribution of the map tiles on the page."""
     scale_status: str = ""
     """File that the autoscaler of one machine writes; shown as `/api/pipeline`."""
+    cameras_file: str = ""
+    """File of cameras that operators may change in the page; `bongsu run` names it. Without one nothing is opened."""
     sessions_url: str = ""
     """Address at which the page reaches the receive server of sessions; without it the page shows no sessions."""
     sessions_clip: str = ""

@@ -9,6 +9,7 @@ KNOWN = frozenset(
         "BONGSU_BUFFER_DIR",
         "BONGSU_BUFFER_MB",
         "BONGSU_CAMERAS",
+        "BONGSU_CAMERAS_FILE",
         "BONGSU_CAPTION_KEY",
         "BONGSU_CAPTION_MODEL",
         "BONGSU_CAPTION_PUBLIC_KEYS",

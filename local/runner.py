@@ -12,7 +12,7 @@ from pathlib import Path
 from functions.broker import BrokerError, connect
 from functions.topology import MOTION, queues
 from local.autoscaler import Autoscaler
-from local.checks import DEMO, Options, RunError, answers, find_cameras, free_ports, require_port, shown_host
+from local.checks import DEMO, Options, RunError, answers, find_cameras, free_ports, own_copy, require_port, shown_host
 from local.declared import find_hooks, find_schedules, needed_queues
 from local.manifest import ManifestError, Workload, read_workloads
 from local.pool import Pool
@@ -46,6 +46,8 @@ async def run(options: Options) -> None:
         cameras = find_cameras(options)
         workloads = find_workloads(options.keda)
         state, lock = open_state(options.state)
+        if options.is_demo and options.cameras is None:
+            cameras = own_copy(cameras, state.root)
     except (StateError, ManifestError) as error:
         raise RunError(str(error)) from None
     with lock:
@@ -95,13 +97,15 @@ class _Relay:
         targets = [w.target for w in workloads if not w.target.endswith(".py")]
         self._fork_server = ForkServer([*_PRELOADED, *targets])
         self._pools = [Pool(workload, self._fork_server, self._output) for workload in workloads]
-        self._api = Service(Command("api", "api.server", grace_s=5.0, env={_METRICS_PORT: metrics_port}), self._output)
         motion_env = {"BONGSU_CAMERAS": str(cameras)}
         self._sources: list[Service] = []
         if options.is_demo:
             port, control_port = free_ports(2)
             motion_env["BONGSU_DEMO_RTSP_PORT"] = str(port)
             self._sources.append(Service(_demo_cameras(port, control_port), self._output))
+        # The page for cameras opens them in processes of motion's, which need the same environment.
+        api_env = {**motion_env, _METRICS_PORT: metrics_port, "BONGSU_CAMERAS_FILE": str(cameras)}
+        self._api = Service(Command("api", "api.server", grace_s=5.0, env=api_env), self._output)
         self._sessions = sessions_services(options, self._output)
         self._motion = Service(Command("motion", "motion", env=motion_env), self._output)
         self._autoscaler = Autoscaler(

@@ -1,4 +1,4 @@
-"""`bongsu cameras check`: opens every camera of the file, and reports its stream or why it cannot be read."""
+"""`bongsu cameras`: `check` opens every camera of the file, and reports its stream or why it cannot be read."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import click
 from motion.config import Camera, ConfigError, cameras_path, load_cameras
 from motion.opening import StreamError
 from motion.reading import Probe, probe
+from motion.setup.cli import discover, import_
 
 LIMIT_S = 12.0
 _THUMBNAIL_WIDTH, _THUMBNAIL_QUALITY = 480, 80
@@ -29,7 +30,11 @@ class Finding:
 
 @click.group()
 def cameras() -> None:
-    """Check the cameras of this site."""
+    """Find, take over and check the cameras of this site."""
+
+
+cameras.add_command(discover)
+cameras.add_command(import_)
 
 
 @cameras.command()

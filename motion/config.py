@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from motion.camera import ANY, SENSITIVITIES, WEBCAM, Burst, Camera, Cameras, Defaults, Jpeg, Place, Zone
 from motion.problems import SCHEME, line, shown, unknown
+from motion.secrets import SecretsError, lookup, read_secrets, secrets_path
 
 __all__ = [
     "ANY",
@@ -57,16 +59,20 @@ def load_cameras(path: Path | str) -> Cameras:
     if not isinstance(defaults, dict):
         raise ConfigError(f"{path}: defaults: must be a mapping, got {shown(defaults)}")
     _checked(Defaults, defaults, f"{path}: defaults", {})
+    try:
+        secrets = read_secrets(secrets_path(path))
+    except SecretsError as error:
+        raise ConfigError(str(error)) from None
     found: list[Camera] = []
     for number, entry in enumerate(document["cameras"], 1):
-        camera = _camera(path, number, entry, defaults)
+        camera = _camera(path, number, entry, defaults, secrets)
         if any(camera.id == other.id for other in found):
             raise ConfigError(f"{path}: camera {camera.id!r} appears twice: give each its own id")
         found.append(camera)
     return Cameras(cameras=tuple(found))
 
 
-def _camera(path: Path, number: int, entry: object, defaults: dict[Any, Any]) -> Camera:
+def _camera(path: Path, number: int, entry: object, defaults: dict[Any, Any], secrets: Mapping[str, str]) -> Camera:
     if not isinstance(entry, dict):
         raise ConfigError(f"{path}: camera number {number} must be a mapping with id, url and place")
     given_id = entry.get("id")
@@ -74,7 +80,7 @@ def _camera(path: Path, number: int, entry: object, defaults: dict[Any, Any]) ->
     merged = _merge(defaults, entry)
     for key in ("url", "detect_url"):
         if isinstance(merged.get(key), str):
-            merged[key] = _located(_expand(merged[key], f"{where}: {key}"), path.parent, f"{where}: {key}")
+            merged[key] = _located(_expand(merged[key], f"{where}: {key}", secrets), path.parent, f"{where}: {key}")
     camera = _checked(Camera, merged, where, merged)
     assert isinstance(camera, Camera)
     return camera
@@ -127,12 +133,15 @@ def _merge(defaults: dict[Any, Any], entry: dict[Any, Any]) -> dict[Any, Any]:
     return merged
 
 
-def _expand(url: str, where: str) -> str:
+def _expand(url: str, where: str, secrets: Mapping[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
         name = match[1]
-        if not os.environ.get(name):
-            raise ConfigError(f"{where}: ${{{name}}} is not set: export {name} before starting")
-        return os.environ[name]
+        found = lookup(name, secrets)
+        if found is None:
+            raise ConfigError(
+                f"{where}: ${{{name}}} is not set: export {name} before starting, or write it into cameras.env"
+            )
+        return found
 
     expanded = _VARIABLE.sub(value, url)
     if "${" in _VARIABLE.sub("", url):

@@ -85,12 +85,23 @@ def watch(url: str, settings: GateSettings, seconds: float) -> tuple[int, list[M
     Raises:
         StreamError: the camera cannot be read.
     """
-    gate, looks, found = Gate(settings), 0, []
+    looks, found = 0, []
+    for moments, _ in look_on(url, settings, seconds):
+        looks += 1
+        found += moments
+    return looks, found
+
+
+def look_on(url: str, settings: GateSettings, seconds: float) -> Iterator[tuple[list[Moment], Picture]]:
+    """The same look by look: what differed at each, and its picture.
+
+    Raises:
+        StreamError: the camera cannot be read.
+    """
+    gate = Gate(settings)
     for at_s, picture in _pictures(url, seconds):
         luma = picture.luma()
-        look, looks = gate.look(luma, at_s), looks + 1
-        found += [Moment(at_s, outcome, box, luma) for outcome, box in _outcomes(look)]
-    return looks, found
+        yield [Moment(at_s, outcome, box, luma) for outcome, box in _outcomes(gate.look(luma, at_s))], picture
 
 
 def _chosen(name: str, file: Path, sensitivity: float | None) -> tuple[str, GateSettings]:

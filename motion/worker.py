@@ -17,6 +17,7 @@ from functions.buffer import EventBuffer
 from motion.burst import BurstRecorder, CapturedBurst
 from motion.config import ANY, Camera, ConfigError, load_cameras
 from motion.outbox import Connect, Outbox
+from motion.secrets import secrets_path
 from motion.sharing import Neighbours, NeighboursUnavailable, Node, share
 from motion.streams import CameraStreams
 
@@ -205,7 +206,12 @@ def _stop(watch: BurstRecorder, stream: CameraStreams) -> None:
     watch.lost()
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> list[tuple[int, int, int] | None]:
+    """What changes with the file of cameras or its passwords."""
+    return [_stamp_of(path), _stamp_of(secrets_path(path))]
+
+
+def _stamp_of(path: Path) -> tuple[int, int, int] | None:
     try:
         found = path.stat()
     except OSError:
