@@ -100,6 +100,9 @@ class _Relay:
             motion_env["BONGSU_DEMO_RTSP_PORT"] = str(port)
             self._sources.append(Service(_demo_cameras(port, control_port), self._output))
         self._sessions = sessions_services(options, self._output)
+        if os.environ.get("BONGSU_MQTT_URL"):
+            # It follows the database, so what the functions write at the end goes out too if it ends after them.
+            self._sources.append(Service(Command("mqtt", "notify.mqtt", grace_s=5.0), self._output))
         self._motion = Service(Command("motion", "motion", env=motion_env), self._output)
         self._autoscaler = Autoscaler(
             list(zip(workloads, self._pools, strict=True)), state.broker_url, state.status_file, self._output
