@@ -17,9 +17,9 @@ class MqttSettings(Environment, frozen=True):
 
     mqtt_url: str
     """The MQTT server: `mqtt://host[:1883]`, or `mqtts://host[:8883]` for TLS. No user and password in it."""
-    mqtt_user: Secret = Secret()
+    mqtt_user: Secret = Secret("")
     """User name on the MQTT server."""
-    mqtt_password: Secret = Secret()
+    mqtt_password: Secret = Secret("")
     """Password of that user."""
     mqtt_ca: str = ""
     """PEM file of the authority that signed the server's certificate; by default, those the system trusts."""

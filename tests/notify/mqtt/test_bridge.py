@@ -25,9 +25,7 @@ FIRE = TOPICS.hazard("gate-1", "fire")
 SNAPSHOT = TOPICS.snapshot("gate-1")
 
 
-async def test_incident_turns_its_sensor_on_with_caption_and_picture(
-    bridged, subscriber, happen, now_event, street
-):
+async def test_incident_turns_its_sensor_on_with_caption_and_picture(bridged, subscriber, happen, now_event, street):
     await happen(now_event("camera", id_="status"))
     async with bridged():
         await subscriber.until_state(TOPICS.status, b"online")
