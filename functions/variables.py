@@ -4,6 +4,9 @@ KNOWN = frozenset(
     {
         "BONGSU_API_KEYS",
         "BONGSU_API_READ",
+        "BONGSU_APPRISE_CONFIG",
+        "BONGSU_APPRISE_URL",
+        "BONGSU_APPRISE_URL_FILE",
         "BONGSU_BROKER_URL",
         "BONGSU_BUFFER_AGE_S",
         "BONGSU_BUFFER_DIR",
