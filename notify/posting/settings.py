@@ -17,7 +17,7 @@ class Settings(Environment, frozen=True):
     post_max_age_s: float = 600.0
     """What was captured longer ago is not posted any more, only shown on the map; 0 posts whatever its age."""
     post_languages: str = "ko,en"
-    """Languages of a post on X and Mastodon, in the order they are said where both have to fit into one post."""
+    """Languages of a post on X, Mastodon, Bluesky and Apprise, in the order they are said where both share one post."""
     post_dry_run: bool = False
     """Write into the log what would be posted on other servers, and send nothing."""
 
