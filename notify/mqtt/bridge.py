@@ -55,8 +55,6 @@ class Bridge:
                     await self._reconcile(client)
                     failures = 0
                     await self._follow(client, stopping)
-                    # A disconnection that is asked for makes the server drop the last will.
-                    await self._publish(client, self._topics.status, b"offline")
             except (aiomqtt.MqttError, StoreError, TimeoutError) as error:
                 wait_s = backoff_s(failures, first_s=_RETRY_FIRST_S, longest_s=_RETRY_LONGEST_S)
                 failures += 1
@@ -85,6 +83,9 @@ class Bridge:
             finally:
                 connected.set(0)
                 telemetry.set_healthy(False)
+                # When we disconnect ourselves, as when the database is away, the server drops the last will.
+                with contextlib.suppress(aiomqtt.MqttError):
+                    await client.publish(self._topics.status, b"offline", qos=1, retain=True)
 
     async def _reconcile(self, client: aiomqtt.Client) -> None:
         """Bring the server from whatever it has retained to what the database says now."""

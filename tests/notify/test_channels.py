@@ -571,7 +571,8 @@ def test_only_configured_channels_are_imported():
         "from notify.posting.opening import open_channels\nfrom notify.posting.settings import load\n"
         "async def main():\n    async with open_channels(load()) as channels: print([c.name for c in channels])\n"
         "asyncio.run(main())\n"
-        "print([m for m in ('aiohttp', 'tweepy', 'notify.channels.x', 'notify.channels.webhook') if m in sys.modules])"
+        "print([m for m in ('aiohttp', 'tweepy', 'apprise', 'yaml', 'notify.channels.x', 'notify.channels.webhook') "
+        "if m in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout == "['feed']\n[]\n"

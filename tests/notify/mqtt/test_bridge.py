@@ -16,6 +16,8 @@ from structlog.testing import capture_logs
 
 from functions.settings import Secret
 from notify.mqtt.__main__ import main
+from store import StoreError
+from store.revisions import Revisions
 from tests.notify.mqtt.conftest import TOPICS
 from tests.servers import Mosquitto
 
@@ -116,6 +118,21 @@ async def test_what_changed_while_the_server_was_away_is_made_up_for(bridged, mo
             # It keeps nothing on disk, so all had to be published again.
             await _until_retained(mosquitto, FIRE, b"ON")
     assert "mqtt_unavailable" in [line["event"] for line in logs]
+
+
+async def test_bridge_is_offline_while_the_database_is_away(bridged, subscriber, happen, now_event, monkeypatch):
+    async with bridged():
+        await subscriber.until_state(TOPICS.status, b"online")
+        with monkeypatch.context() as patch:
+            patch.setattr(Revisions, "changes_after", _refuse)
+            await subscriber.until_state(TOPICS.status, b"offline")
+        await happen(now_event("fire"))
+        await subscriber.until_state(FIRE, b"ON")
+        await subscriber.until_state(TOPICS.status, b"online")
+
+
+async def _refuse(*_: object) -> None:
+    raise StoreError("database is not available")
 
 
 async def test_topics_of_forgotten_cameras_are_deleted(bridged, mosquitto, subscriber, happen, now_event):
