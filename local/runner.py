@@ -107,6 +107,9 @@ class _Relay:
         api_env = {**motion_env, _METRICS_PORT: metrics_port, "BONGSU_CAMERAS_FILE": str(cameras)}
         self._api = Service(Command("api", "api.server", grace_s=5.0, env=api_env), self._output)
         self._sessions = sessions_services(options, self._output)
+        # It follows the database, so it ends after the functions: what they write last is published too.
+        is_bridged = bool(os.environ.get("BONGSU_MQTT_URL"))
+        self._bridges = [Service(Command("mqtt", "notify.mqtt", grace_s=5.0), self._output)] if is_bridged else []
         self._motion = Service(Command("motion", "motion", env=motion_env), self._output)
         self._autoscaler = Autoscaler(
             list(zip(workloads, self._pools, strict=True)), state.broker_url, state.status_file, self._output
@@ -132,7 +135,7 @@ class _Relay:
                 say(f"api      does not answer yet; its log is {self._output.log_file('api')}")
             answering.cancel()
             if not stopping.is_set():
-                for service in (*self._sources, self._motion, *self._sessions):
+                for service in (*self._bridges, *self._sources, self._motion, *self._sessions):
                     service.start()
                 await self._fork_server.open()
                 scaling = asyncio.create_task(self._scale_and_tick())
@@ -160,7 +163,7 @@ class _Relay:
         await _first(hurrying.wait(), asyncio.shield(in_order))
         if not in_order.done():
             say("bongsu   killing: unfinished events are redelivered in the next run")
-            for service in (*self._sessions, self._motion, *self._sources, self._api):
+            for service in (*self._sessions, self._motion, *self._sources, *self._bridges, self._api):
                 service.kill()
             for pool in self._pools:
                 pool.kill()
@@ -175,7 +178,7 @@ class _Relay:
             scaling.cancel()
             await asyncio.wait([scaling])
         await asyncio.gather(*(pool.stop() for pool in self._pools))
-        await self._api.stop()
+        await asyncio.gather(self._api.stop(), *(bridge.stop() for bridge in self._bridges))
         await self._fork_server.close()
 
 

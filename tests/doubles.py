@@ -268,12 +268,24 @@ class MastodonDouble(Double):
         self.looks_until_ready = 0
         self.look_s = 0.0
         """How long each look at a picture that is not ready takes."""
+        self.is_broken_media = False
+        """Whether the server finds, once it has processed a picture, that it can make nothing of it."""
+        self.limits: dict | None = None
+        """`configuration` of `/api/v2/instance`; None on a server older than that."""
+        self.instance_requests = 0
         self._by_key: dict[str, dict] = {}
 
     def route(self, router: web.UrlDispatcher) -> None:
         router.add_post("/api/v1/statuses", self._status)
         router.add_post("/api/v2/media", self._upload)
         router.add_get("/api/v1/media/{id}", self._look)
+        router.add_get("/api/v2/instance", self._instance)
+
+    async def _instance(self, request: web.Request) -> web.StreamResponse:
+        self.instance_requests += 1
+        if self.limits is None:
+            return web.json_response({"error": "Not Found"}, status=404)
+        return web.json_response({"domain": "social.example", "version": "4.5.0", "configuration": self.limits})
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
         if not self._is_known(request):
@@ -288,8 +300,9 @@ class MastodonDouble(Double):
         headers = self._limits(max(0, left - 1), self.window.reset_at) | {"X-RateLimit-Limit": str(self.window.limit)}
         if left <= 0:
             return web.json_response({"error": "Too many requests"}, status=429, headers=headers)
-        if len(said["status"]) > 500:
-            error = "Validation failed: Text character limit of 500 exceeded"
+        limit = (self.limits or {}).get("statuses", {}).get("max_characters", 500)
+        if len(said["status"]) > limit:
+            error = f"Validation failed: Text character limit of {limit} exceeded"
             return web.json_response({"error": error}, status=422)
         media = [self.media.get(one) for one in said.get("media_ids", [])]
         if any(one is None or one["looks"] > 0 for one in media):
@@ -327,6 +340,8 @@ class MastodonDouble(Double):
     async def _look(self, request: web.Request) -> web.StreamResponse:
         one = self.media[request.match_info["id"]]
         one["looks"] -= 1
+        if self.is_broken_media:
+            return web.json_response({"error": "Error processing thumbnail for uploaded media"}, status=422)
         await asyncio.sleep(self.look_s)
         return web.json_response({"id": request.match_info["id"]}, status=206 if one["looks"] > 0 else 200)
 

@@ -7,9 +7,9 @@ A channel is one class in `notify/channels/NAME.py`, or in another package that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from functions.event import Caption
+from functions.event import Caption, Hazard, Place
 from functions.settings import Environment
 
 if TYPE_CHECKING:
@@ -90,6 +90,34 @@ class Channel(Protocol):
         Raises:
             ChannelError: it did not go out; it will be retried.
             UnknownOutcomeError: it may have gone out; it will be retried with the same text and key.
+        """
+
+
+@runtime_checkable
+class SelectiveChannel(Protocol):
+    """What a channel has too that is not for every alert."""
+
+    def wants(self, hazard: Hazard, place: Place) -> bool:
+        """Whether an alert of that class at that place is to be posted here. For one incident it never changes."""
+
+
+@runtime_checkable
+class PreparedChannel(Protocol):
+    """What a channel has too that must know its server's limits before it can fit a text."""
+
+    async def prepare(self) -> None:
+        """Ask the server, if it is time to; called before `fit`. It raises nothing: without an answer it goes on."""
+
+
+@runtime_checkable
+class ChannelFamily(Protocol):
+    """What the class of a channel has too that stands for several, each with a name of its own."""
+
+    def open_all(self, settings: Any, context: ChannelContext) -> Sequence[Channel]:
+        """Open all of them; in place of calling the class.
+
+        Raises:
+            SettingsError: a setting cannot be used.
         """
 
 

@@ -39,7 +39,7 @@ class Answer:
     @property
     def error_text(self) -> str:
         """The status and the server's error message, shortened."""
-        words = next((self.json[name] for name in ("detail", "error", "title") if self.json.get(name)), "")
+        words = next((self.json[name] for name in ("detail", "message", "error", "title") if self.json.get(name)), "")
         return " ".join(f"{self.status} {words}".split())[:160]
 
 
@@ -151,12 +151,12 @@ async def read_answer(response: aiohttp.ClientResponse) -> Answer:
 def read_limit(answer: Answer) -> float | None:
     """Until when (Unix time) a rate limit forbids the next request; None if it does not.
 
-    Understands `x-rate-limit-*` (X: Unix time; also its limit of 24 hours), `X-RateLimit-*` (Mastodon: ISO 8601) and
-    `Retry-After`.
+    Understands `x-rate-limit-*` (X: Unix time; also its limit of 24 hours), `X-RateLimit-*` (Mastodon: ISO 8601),
+    `RateLimit-*` (Bluesky: Unix time) and `Retry-After`.
     """
     headers = {name.lower(): value for name, value in answer.headers.items()}
     resets = []
-    for prefix in ("x-rate-limit", "x-user-limit-24hour", "x-app-limit-24hour", "x-ratelimit"):
+    for prefix in ("x-rate-limit", "x-user-limit-24hour", "x-app-limit-24hour", "x-ratelimit", "ratelimit"):
         reset = _read_time(headers.get(f"{prefix}-reset", ""))
         if reset is not None and headers.get(f"{prefix}-remaining", "0" if answer.status == 429 else "") == "0":
             resets.append(reset)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 import notify.channels
-from functions.event import Caption
+from functions.event import Caption, Hazard, Place
 from functions.settings import SettingsError, read
-from notify.channels import Channel, ChannelClass, ChannelContext
+from notify.channels import Channel, ChannelClass, ChannelContext, ChannelFamily, SelectiveChannel
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -32,9 +32,14 @@ GROUP = "bongsu.channels"
 class DryRun:
     """Replaces a channel: logs what it would post, and sends nothing."""
 
-    def __init__(self, name: str, fit: Callable[[Caption, int], Caption]) -> None:
-        self.name = name
-        self.fit = fit
+    def __init__(self, channel: Channel) -> None:
+        self.name = channel.name
+        self.fit: Callable[[Caption, int], Caption] = channel.fit
+        self._channel = channel
+
+    def wants(self, hazard: Hazard, place: Place) -> bool:
+        """As the channel that it stands for."""
+        return not isinstance(self._channel, SelectiveChannel) or self._channel.wants(hazard, place)
 
     async def post(
         self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str, location: Drawn | None = None
@@ -57,7 +62,8 @@ async def open_channels(settings: Settings) -> AsyncIterator[Sequence[Channel]]:
     """
     context = ChannelContext(settings.languages)
     try:
-        yield [_open(name, context, is_dry_run=settings.post_dry_run) for name in settings.names]
+        opened = [_open(name, context, is_dry_run=settings.post_dry_run) for name in settings.names]
+        yield [channel for channels in opened for channel in channels]
     finally:
         await context.close()
 
@@ -74,7 +80,7 @@ def find_channel(name: str) -> ChannelClass:
         if (added := _added().get(name)) is not None:
             return cast("ChannelClass", added.load())
     except ImportError as error:
-        raise SettingsError(f"channel {name}: {error}: pip install 'bongsu[post]'") from None
+        raise SettingsError(f"channel {name}: {error}: pip install 'bongsu[{_extra(name)}]'") from None
     raise SettingsError(f"BONGSU_CHANNELS must be some of {', '.join(list_channels())}, got {name!r}")
 
 
@@ -103,12 +109,17 @@ def _class_in(module: str, name: str) -> ChannelClass:
     raise SettingsError(f"{module} has no class with name = {name!r}")
 
 
-def _open(name: str, context: ChannelContext, *, is_dry_run: bool) -> Channel:
+def _open(name: str, context: ChannelContext, *, is_dry_run: bool) -> Sequence[Channel]:
     channel = find_channel(name)
     is_rehearsed = is_dry_run and channel.sends
     settings = read(channel.Settings, without_secrets=is_rehearsed)
     try:
-        opened = channel(settings, context)
+        family = channel.open_all(settings, context) if isinstance(channel, ChannelFamily) else None
+        opened = [channel(settings, context)] if family is None else family
     except ImportError as error:
-        raise SettingsError(f"channel {name}: {error}: pip install 'bongsu[post]'") from None
-    return DryRun(name, opened.fit) if is_rehearsed else opened
+        raise SettingsError(f"channel {name}: {error}: pip install 'bongsu[{_extra(name)}]'") from None
+    return [DryRun(one) for one in opened] if is_rehearsed else opened
+
+
+def _extra(name: str) -> str:
+    return f"post,{name}" if name == "apprise" else "post"

@@ -17,7 +17,7 @@ class Settings(Environment, frozen=True):
     post_max_age_s: float = 600.0
     """Incidents captured longer ago are not posted, only shown on the map; 0: no limit."""
     post_languages: str = "ko,en"
-    """Languages of a post on X and Mastodon, in this order if both fit into one post."""
+    """Languages of a post on X, Mastodon, Bluesky and Apprise, in this order if both fit into one post."""
     post_dry_run: bool = False
     """Log what would be posted on other servers, and send nothing."""
 

@@ -353,7 +353,7 @@ async def test_words_go_out_alone_where_x_has_lost_the_picture(session, x_server
 async def test_mastodon_posts_without_a_picture_that_never_gets_ready(
     session, mastodon_server, desk_of, captioned, monkeypatch
 ):
-    monkeypatch.setattr(mastodon, "_PROCESSING_WAITS_S", (0.01,) * 4)
+    monkeypatch.setattr(mastodon, "_PROCESSING_WAITS_S", (0.01,) * 6)
     channel = open_channel("mastodon", session, mastodon_server)
     mastodon_server.looks_until_ready = 2
     await post(captioned(), desk_of(channel))
@@ -361,6 +361,38 @@ async def test_mastodon_posts_without_a_picture_that_never_gets_ready(
     mastodon_server.looks_until_ready = 99
     await post(captioned(id_="later", seconds=1000), desk_of(channel))
     assert mastodon_server.posts[1]["media"] == []
+
+
+async def test_mastodon_posts_as_much_as_its_server_takes(session, mastodon_server, desk_of, captioned):
+    long = Caption(en="Smoke is seen. " * 60, ko="연기가 보입니다. " * 60)
+    mastodon_server.limits = {"statuses": {"max_characters": 1200}, "media_attachments": {"image_size_limit": 1000}}
+    desk = desk_of(open_channel("mastodon", session, mastodon_server))
+    await post(captioned(caption=long), desk)
+    await post(captioned(id_="later", seconds=1000, caption=long), desk)
+    assert all(1000 < len(out["text"]) <= 1200 and out["media"] == [] for out in mastodon_server.posts)
+    assert mastodon_server.instance_requests == 1 and mastodon_server.media == {}
+
+
+async def test_old_mastodon_has_the_usual_limits(session, mastodon_server, desk_of, captioned):
+    long = Caption(en="Smoke is seen. " * 60, ko="연기가 보입니다. " * 60)
+    desk = desk_of(open_channel("mastodon", session, mastodon_server))
+    await post(captioned(caption=long), desk)
+    await post(captioned(id_="later", seconds=1000, caption=long), desk)
+    assert all(400 < len(out["text"]) <= 500 for out in mastodon_server.posts) and len(mastodon_server.posts) == 2
+    assert mastodon_server.instance_requests == 1
+
+
+def test_limits_that_make_no_sense_are_passed_over():
+    odd = {"statuses": {"max_characters": -1}, "media_attachments": "none"}
+    assert mastodon.read_limits({"configuration": odd}) == mastodon.read_limits({}) == mastodon.Limits()
+
+
+async def test_mastodon_posts_without_a_picture_that_is_broken(session, mastodon_server, desk_of, captioned):
+    mastodon_server.looks_until_ready, mastodon_server.is_broken_media = 2, True
+    drawn = draw_location(captioned().place, None).jpeg
+    await post(captioned(location=drawn), desk_of(open_channel("mastodon", session, mastodon_server)))
+    # The words are not sent in vain first: such a post would be refused.
+    assert mastodon_server.requests == 1 and mastodon_server.posts[0]["media"] == []
 
 
 async def test_words_go_out_alone_when_mastodon_is_slow(session, mastodon_server, desk_of, captioned, monkeypatch):
@@ -441,7 +473,7 @@ async def test_channels_read_environment_and_secret_files(clean, tmp_path):
 @pytest.mark.parametrize(
     ("given", "refusal"),
     [
-        ({"BONGSU_CHANNELS": "feed,facebook"}, "some of feed, mastodon, webhook, x"),
+        ({"BONGSU_CHANNELS": "feed,facebook"}, "some of apprise, bluesky, feed, mastodon, webhook, x"),
         ({"BONGSU_CHANNELS": "x"}, "BONGSU_X_API_KEY is not set"),
         ({"BONGSU_CHANNELS": "x", "BONGSU_X_API_KEY_FILE": "/nowhere/key"}, "cannot read '/nowhere/key'"),
         ({"BONGSU_CHANNELS": "x", "BONGSU_X_API_KEY_FILE": "a", "BONGSU_X_API_KEY": "b"}, "keep one"),
@@ -520,7 +552,9 @@ async def test_channel_of_another_package_posts(clean, desk_of, captioned):
     async with open_channels(environment.load()) as channels:
         await post(captioned(), desk := desk_of(*channels))
     assert (await desk.store.posts.newest("telegraph"))[0].reference == "wired:Fire at Sinchon Market."
-    with pytest.raises(SettingsError, match="some of feed, mastodon, webhook, x, telegraph, got 'telex'"):
+    with pytest.raises(
+        SettingsError, match="some of apprise, bluesky, feed, mastodon, webhook, x, telegraph, got 'telex'"
+    ):
         find_channel("telex")
 
 
@@ -528,7 +562,7 @@ def test_channel_is_one_file_in_the_folder_of_channels(tmp_path, monkeypatch):
     (tmp_path / "telegraph.py").write_text(TELEGRAPH)
     monkeypatch.setattr("notify.channels.__path__", [*channels.__path__, str(tmp_path)])
     assert find_channel("telegraph").Settings.__name__ == "TelegraphSettings"
-    assert list_channels() == ("feed", "mastodon", "webhook", "x", "telegraph")
+    assert list_channels() == ("apprise", "bluesky", "feed", "mastodon", "webhook", "x", "telegraph")
 
 
 def test_only_configured_channels_are_imported():
@@ -537,7 +571,8 @@ def test_only_configured_channels_are_imported():
         "from notify.posting.opening import open_channels\nfrom notify.posting.settings import load\n"
         "async def main():\n    async with open_channels(load()) as channels: print([c.name for c in channels])\n"
         "asyncio.run(main())\n"
-        "print([m for m in ('aiohttp', 'tweepy', 'notify.channels.x', 'notify.channels.webhook') if m in sys.modules])"
+        "print([m for m in ('aiohttp', 'tweepy', 'apprise', 'yaml', 'notify.channels.x', 'notify.channels.webhook') "
+        "if m in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout == "['feed']\n[]\n"
