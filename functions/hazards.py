@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 Hazard = Literal["accident", "fire", "gun", "knife"]
 HAZARDS: tuple[Hazard, ...] = get_args(Hazard)
-"""In the order of the detection network's classes."""
+"""In the order of the classes of a detection network that does not name them, as the shipped one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,17 @@ _CLAIM_TIME = timedelta(seconds=3)
 """A claim that is incomplete for longer was left by a receive server that crashed."""
 
 
+def is_abandoned(session: Session, status: Status | None, now: datetime, idle_s: float) -> bool:
+    """Whether a client has had a worker for longer than `idle_s` and has not connected to it.
+
+    A container that crashed and was started again in its pod knows no session either, but has not waited for so long.
+    The client of a session that is still on an upstream server connects here once it is moved.
+    """
+    if status is None or status.session or session.upstream or session.bound_at is None:
+        return False
+    return now - session.bound_at > timedelta(seconds=idle_s) and status.idle_s > idle_s
+
+
 class Keeper:
     """One loop over all sessions and workers."""
 
@@ -85,10 +96,7 @@ class Keeper:
             return "idle"
         if session.restarts >= _RESTARTS_MAX and (worker is None or worker.state == "failed"):
             return "crashed"
-        status = self.statuses.get(session.id)
-        # The client of a session that is still on an upstream server connects here once it is moved.
-        has_come = status is None or status.session or session.upstream
-        if not has_come and session.bound_at and now - session.bound_at > timedelta(seconds=settings.sessions_idle_s):
+        if is_abandoned(session, self.statuses.get(session.id), now, settings.sessions_idle_s):
             return "never_connected"
         return ""
 

@@ -1,5 +1,6 @@
 """Backends run a network on pictures and return its raw outputs. `open_backend` picks one by suffix and device.
 
+Another runtime is one more module here, with an `open_network` as in `onnx.py`; its name is its device.
 A backend is imported only when it is used, so a replica loads only one, and services need not install torch.
 """
 
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
@@ -61,7 +63,7 @@ def open_backend(
     Args:
         path: `.onnx`, or a torch state dict as `.pt` (`detect.training.export state`).
         device: `auto` uses a GPU where the runtime was built for one; `openvino` is a CPU in its best fast precision,
-            and needs the extra `openvino`; `.pt` needs the extra `train`.
+            and needs the extra `openvino`; `.pt` needs the extra `train`; any other is the name of a module here.
         threads: threads of one inference on a CPU.
         int8: a quantized copy (`detect.training.export int8`), which onnxruntime runs instead if it exists and the CPU
             has VNNI.
@@ -71,7 +73,9 @@ def open_backend(
         ModelError: nothing here runs these weights on this device, or they cannot be loaded.
     """
     module = _MODULES.get((path.suffix, device))  # type: ignore[arg-type]
-    if module is None:
+    if module is None and device not in get_args(Device) and device.isidentifier():
+        module = device
+    if module is None or find_spec(f"{__name__}.{module}") is None:
         raise ModelError(
             f"nothing runs {path} on device {device!r}: weights must be .onnx or .pt, the device one of "
             f"{', '.join(get_args(Device))} (openvino: .onnx only)"

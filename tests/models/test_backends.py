@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from functions import Detection
+from models import backends
 from models.backends import Floats, onnx, open_backend
 from models.letterbox import Image
 from models.network import HAZARD, SCENE, Network, Spec
@@ -217,6 +218,38 @@ class _Evil:
 def test_what_nothing_runs_is_one_clear_error(tmp_path: Path, name: str, device: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         open_backend(tmp_path / name, device)
+
+
+_OPENCV = """
+import cv2
+import numpy as np
+from models.backends import read_whole
+from models.facts import describe
+
+class OpenCvNetwork:
+    def __init__(self, content, facts):
+        self._network, self.facts = cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8)), facts
+
+    def infer(self, batch):
+        self._network.setInput(batch)
+        return [self._network.forward()]
+
+def open_network(path, device, threads, int8=None, lanes=1):
+    metadata = {"names": "{0: 'smoke', 1: 'gun', 2: 'fire'}"}
+    return OpenCvNetwork(read_whole(path), describe(path, (1, 3, 64, 64), {"output0": (1, 7, 4)}, metadata))
+"""
+
+
+def test_another_runtime_is_one_more_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "opencv.py").write_text(_OPENCV)
+    monkeypatch.setattr(backends, "__path__", [*backends.__path__, str(tmp_path)])
+    path = tmp_path / "yolo_raw.onnx"
+    path.write_bytes((ROOT / "tests/models/networks" / path.name).read_bytes())
+    record(path)
+    image = np.full((128, 128, 3), 90, np.uint8)
+    image[:64, 64:] = (255, 0, 0)
+    (found,) = Network(replace(HAZARD, path=path, int8=None), 1, "opencv").detect([image])
+    assert [(d.label, d.box.x1, d.box.y2) for d in found if d.confidence > 0.5] == [("fire", 0.5, 0.5)]
 
 
 def test_cuda_without_a_gpu_is_one_clear_error() -> None:
