@@ -56,6 +56,12 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "Session": {"name": "fire-brigade", "role": "operator", "read": "open", "reviews": True},
     "Pipeline": {"at": None, "functions": []},
     "Health": {"status": "ok", "revision": 41},
+    "HookResult": {
+        "id": "4c7e2a9d51f94b1c8a3e0d6f7b2c9a10", "hook": "report", "state": "done",
+        "received_at": "2026-11-22T05:03:00.000Z", "answered_at": "2026-11-22T05:03:01.200Z",
+        "expires_at": "2026-11-23T05:03:00.000Z", "result": {"events": 12}, "reason": None,
+        "url": "/hooks/report/results/4c7e2a9d51f94b1c8a3e0d6f7b2c9a10",
+    },
 }  # fmt: skip
 """Examples by name. They are not in the models, because FastAPI omits nulls there."""
 
@@ -214,6 +220,20 @@ class Health(TypedDict):
 
     status: str
     revision: int
+
+
+class HookResult(TypedDict):
+    """A request to a hook, and what became of it."""
+
+    id: Annotated[str, Field(description="Of its event, too: `event_id` in the logs.")]
+    hook: str
+    state: Literal["waiting", "done", "failed"]
+    received_at: Time
+    answered_at: Time | None
+    expires_at: Annotated[Time, Field(description="When it is forgotten.")]
+    result: Annotated[Any, Field(description="What the function returned; null until then.")]
+    reason: Annotated[str | None, Field(description="Why it failed.")]
+    url: Annotated[str, Field(description="Where to ask for it.")]
 
 
 class FeedAttachment(TypedDict):

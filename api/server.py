@@ -12,6 +12,7 @@ import resource
 import socket
 import sys
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import structlog
 import uvicorn
@@ -22,9 +23,10 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from api import cameras, feeds, filters, incidents, openapi, pages, signin
+from api import cameras, feeds, filters, hooks, incidents, openapi, pages, signin
 from api import settings as environment
 from api.audit import auditing
+from api.gateway import HookGateway
 from api.live import Live
 from api.pages import PAGE, SecureHeaders
 from api.paths import Methods, SubPath
@@ -34,7 +36,9 @@ from api.settings import Settings
 from api.site import Site
 from api.stream import Hub
 from functions import telemetry
+from functions.hook import read_hooks
 from functions.settings import SettingsError, split
+from functions.settings import load as load_settings
 from store import Store, StoreError
 from store.snapshots import SnapshotError, Snapshots
 from web import serving
@@ -46,7 +50,7 @@ __all__ = ["Server", "Site", "create_app", "listen", "main", "open_site", "serve
 
 log = structlog.get_logger()
 
-GUARDED = ("/api/", "/feed.json", "/feed.atom", "/cap.xml", "/cap/")
+GUARDED = ("/api/", "/hooks/", "/feed.json", "/feed.atom", "/cap.xml", "/cap/")
 """Prefixes of the paths that show incidents; the page itself has no data, and users sign in there."""
 
 BASIC = ("/feed.json", "/feed.atom", "/cap.xml", "/cap/")
@@ -71,7 +75,7 @@ def create_app(site: Site) -> ASGIApp:
         servers=[{"url": site.prefix}] if site.prefix else None,
     )
     app.state.site = site
-    for noun in (signin.router, incidents.router, cameras.router, feeds.router, pages.router):
+    for noun in (signin.router, incidents.router, cameras.router, feeds.router, hooks.router, pages.router):
         app.include_router(noun)
     app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
     app.add_exception_handler(RequestValidationError, _refuse_query)
@@ -92,8 +96,8 @@ def create_app(site: Site) -> ASGIApp:
         outer,
         allow_origins=origins,
         allow_methods=("GET", "HEAD", "POST", "DELETE"),
-        allow_headers=("Authorization", "Content-Type", "If-None-Match", "Last-Event-ID"),
-        expose_headers=("ETag", "Retry-After"),
+        allow_headers=("Authorization", "Content-Type", "If-None-Match", "Last-Event-ID", "Idempotency-Key", "Prefer"),
+        expose_headers=("ETag", "Retry-After", "Location", "Preference-Applied"),
         max_age=3600,
     )
 
@@ -115,9 +119,11 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         snapshots = Snapshots.open(settings.snapshot_url)
         requests, failures = Buckets(settings.rate_limit), Buckets(WRONG_KEYS_A_MINUTE)
         proxies = Proxies(split(settings.trusted_proxies))
-        async with hub.running(), pruning(snapshots, settings), auditing(store):
+        keep = timedelta(hours=settings.hook_keep_hours)
+        gateway = HookGateway(read_hooks(settings.hooks), store, load_settings().broker_url, keep)
+        async with hub.running(), pruning(snapshots, settings), auditing(store), gateway.running():
             identity = await store.identity.read()
-            yield Site(settings, store, snapshots, pipeline, hub, keys, requests, failures, proxies, identity)
+            yield Site(settings, store, snapshots, pipeline, hub, gateway, keys, requests, failures, proxies, identity)
     finally:
         await store.close()
 
@@ -139,7 +145,7 @@ async def _apologise(_: Request, error: Exception) -> Response:
 
 
 class Server(uvicorn.Server):
-    """uvicorn, but a shutdown ends the open streams first, for which it would wait without limit."""
+    """uvicorn, but a shutdown ends open streams and waiting requests first, for which it would wait without limit."""
 
     def __init__(self, site: Site) -> None:
         # `access_log` is off: who reads alerts is private, and each page holds a stream anyway.
@@ -162,9 +168,11 @@ class Server(uvicorn.Server):
             )
         )
         self._hub = site.hub
+        self._gateway = site.gateway
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._hub.end_all()
+        self._gateway.end_waits()
         await super().shutdown(sockets)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from functions.hook import read_hooks
 from functions.settings import read, split
 from store.settings import StoreSettings
 
@@ -49,6 +50,10 @@ class Settings(StoreSettings, frozen=True):
     """Whether anybody may read, or only clients with a key. Writing always needs a key."""
     cors_origins: str = ""
     """Sites whose pages may read the API, such as `https://map.example.org`, separated by commas; `*` is any."""
+    hooks: str = ""
+    """The functions that answer requests, as `bongsu function hooks` prints them; `bongsu run` finds its own."""
+    hook_keep_hours: float = 24.0
+    """How long requests to hooks and their results are kept."""
     rate_limit: float = 1200.0
     """Requests a minute from one address or key; a stream counts once. 0 means unlimited."""
     trusted_proxies: str = ""
@@ -61,6 +66,9 @@ class Settings(StoreSettings, frozen=True):
                 raise ValueError(f"BONGSU_SNAPSHOT_KEEP_{name} must be 0 or more, got {limit}")
         if not 0 <= self.rate_limit < 1e9:
             raise ValueError(f"BONGSU_RATE_LIMIT must be requests a minute, or 0 for no limit, got {self.rate_limit}")
+        if not 0 < self.hook_keep_hours <= 8784:
+            raise ValueError(f"BONGSU_HOOK_KEEP_HOURS must be over 0, up to 8784, got {self.hook_keep_hours}")
+        read_hooks(self.hooks)
         if self.api_read == "key" and not self.api_keys:
             raise ValueError("BONGSU_API_READ is 'key', so BONGSU_API_KEYS must name a key file, got ''")
         for origin in split(self.cors_origins):

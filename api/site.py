@@ -10,6 +10,7 @@ from uuid import UUID
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from api.gateway import HookGateway
 from api.pipeline import PipelineFile
 from api.settings import Settings
 from api.stream import Hub
@@ -30,6 +31,7 @@ class Site:
     snapshots: Snapshots
     pipeline: PipelineFile
     hub: Hub
+    gateway: HookGateway
     keys: Keyring
     requests: Buckets
     """Tokens for requests, by client."""

@@ -1,7 +1,8 @@
 """Keeps events in a SQLite file, and writes the report of a night from it: one line per camera and kind.
 
 Run:    BONGSU_NIGHTLY_FILE=nightly.db python -m functions examples/nightly.py
-Report: BONGSU_NIGHTLY_FILE=nightly.db python examples/nightly.py 2026-11-27     (from cron, or a CronJob, at 06:00)
+Report: at 06:00 in Korea it writes reports/2026-11-27.md, where its schedule is run (docs/schedules.md); at any time:
+        BONGSU_NIGHTLY_FILE=nightly.db python examples/nightly.py 2026-11-27
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
-from functions import CameraEvent, HazardSeen, Retry, on
+from functions import CameraEvent, HazardSeen, Retry, Tick, on
 from functions.settings import Environment, SettingsError, read
 
 _SCHEMA = """
@@ -28,6 +30,8 @@ class NightlySettings(Environment, frozen=True):
     nightly_from_hour: int = 12
     """Hour of the day (UTC) at which a night begins; 12 is 21:00 in Korea."""
     nightly_hours: int = 9
+    nightly_reports: str = "reports"
+    """Folder of the reports."""
 
     def __post_init__(self) -> None:
         if not (0 <= self.nightly_from_hour <= 23 and 1 <= self.nightly_hours <= 24):
@@ -58,6 +62,23 @@ def nightly(events: Sequence[CameraEvent], db: sqlite3.Connection) -> None:
             db.executemany("INSERT OR IGNORE INTO facts VALUES (?, ?, ?, ?, ?)", rows)
     except sqlite3.OperationalError as error:
         raise Retry(f"nightly file: {error}", after=5) from error
+
+
+@on.schedule("0 6 * * *", zone="Asia/Seoul", uses=open_facts)
+def report(tick: Tick, db: sqlite3.Connection) -> None:
+    """Write the report of the night that ends; a tick that comes twice writes the same file twice.
+
+    Raises:
+        Retry: the folder cannot be written.
+    """
+    settings = read(NightlySettings)
+    begins_at = tick.due_at - timedelta(hours=settings.nightly_hours)
+    path = Path(settings.nightly_reports) / f"{begins_at:%Y-%m-%d}.md"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(write_report(db, begins_at, settings.nightly_hours), "utf-8")
+    except OSError as error:
+        raise Retry(f"{path}: {error.strerror}", after=60) from error
 
 
 def write_report(db: sqlite3.Connection, begins_at: datetime, hours: int) -> str:

@@ -7,10 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from functions.hook import RESULTS, Hook
 from functions.topology import DEAD, DELAYS_S, EXCHANGE, MOTION, REQUEUE, retry_name
 
 TOPOLOGY, OPERATOR, KEDA, EDGE = "topology", "operator", "keda", "motion"
 """The users that are not functions: for declarations, dead letters, counts and cameras."""
+API = "api"
+"""The user of the API, where functions answer requests; without such functions there is none."""
 _RESERVED = (TOPOLOGY, OPERATOR, KEDA, EDGE, "guest", "administrator")
 _VHOST = "/"
 _NOTHING, _EVERYTHING = "^$", ".*"
@@ -32,11 +35,16 @@ class Service:
 EDGE_SERVICE = Service(EDGE, publishes=(MOTION, "camera"))
 
 
+def api_service(hooks: Iterable[Hook]) -> Service:
+    """The API as the broker knows it: it publishes requests, and reads what is answered."""
+    return Service(API, (RESULTS,), tuple(hook.type for hook in hooks))
+
+
 def definitions(functions: Iterable[Service]) -> dict[str, list[dict[str, Any]]]:
     """RabbitMQ's definitions of all users, with `<hash of USER-password>` where the password hash goes.
 
     Args:
-        functions: the functions, in the order in which their users are listed.
+        functions: the functions, in the order in which their users are listed, and `api_service`, if it has hooks.
 
     Returns:
         `users`, `vhosts`, `permissions` and `topic_permissions`, as `load_definitions` reads them.
@@ -46,7 +54,7 @@ def definitions(functions: Iterable[Service]) -> dict[str, list[dict[str, Any]]]
     """
     services = [EDGE_SERVICE, *functions]
     for service in services[1:]:
-        if service.user in _RESERVED:
+        if service.user in _RESERVED or (service.user == API and RESULTS not in service.queues):
             raise ValueError(
                 f"a function cannot be called {service.user!r}: that broker user exists for another purpose. Rename it"
             )

@@ -19,7 +19,7 @@ from functions.function import DeclarationError, Function, load_function
 from functions.handler_metrics import HandlerMetrics
 from functions.settings import Settings, SettingsError, load
 from functions.subscription_worker import StartError, SubscriptionWorker, reconnect_s
-from functions.topology import MOTION, queue_name, queues
+from functions.topology import MOTION, queues
 
 __all__ = ["StartError", "main", "run"]
 
@@ -101,8 +101,7 @@ async def run(
     """
     # Before anything slow: what is published before the queues exist is unroutable.
     with contextlib.suppress(BrokerError):
-        types = (type_ for subscription in function.subscriptions for type_ in subscription.types)
-        await broker.ensure(queues(queue_name(type_, function.name, bursts) for type_ in types))
+        await broker.ensure(queues(bursts if name == MOTION else name for name in function.needs))
     record = HandlerMetrics(function.name)
     stopped = asyncio.create_task(stopping.wait())
     started_at = started_at or time.time()

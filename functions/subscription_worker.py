@@ -18,8 +18,9 @@ from functions.caller import Caller, Overdue
 from functions.event import DecodeError, Event, Stage, decode, encode, utc_now
 from functions.function import Reject, Retry, Subscription
 from functions.handler_metrics import HandlerMetrics
+from functions.hook import failure
 from functions.prefetch import LEAST, PrefetchController
-from functions.topology import queue_name, queues
+from functions.topology import queue, queue_name, queues
 
 log = structlog.get_logger()
 
@@ -221,7 +222,10 @@ class SubscriptionWorker:
             except Exception as error:
                 if not is_last_resort:
                     return False
-                await self._refuse(*taken[0], error)
+                try:
+                    await self._refuse(*taken[0], error)
+                except _BrokerUnreachable as away:
+                    raise away.error from None
                 return True
             if len(taken) == 1:
                 await taken[0][0].ack()
@@ -255,6 +259,11 @@ class SubscriptionWorker:
         return outputs
 
     async def _refuse(self, delivery: Delivery, event: Event, error: Exception) -> None:
+        limit = queue(delivery.queue).delivery_limit
+        is_last = isinstance(error, Reject) or (limit is not None and delivery.attempt >= limit)
+        if is_last and (answer := failure(event, str(error) or type(error).__name__)):
+            # Before it is a dead letter: its caller waits for this.
+            await self._publish(answer)
         if isinstance(error, Reject):
             await delivery.reject(_readable(error.reason))
             self._record.count(event.type, "rejected")

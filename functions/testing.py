@@ -31,13 +31,16 @@ from functions.event import (
     Event,
     Frame,
     HazardSeen,
+    HttpRequest,
     MotionBurst,
     Place,
+    Tick,
+    class_of,
     encode,
     new_id,
     utc_now,
 )
-from functions.event.facts import DECLARED
+from functions.event.requests import HOOK, TICK
 from functions.function import Function, collect_function, function_of, load_function
 from functions.hazards import KINDS
 from functions.recording import DeadEvent, Outcome, RecordingBroker, RetriedEvent
@@ -69,7 +72,8 @@ def make_event(what: type[Event] | str, /, **fields: Any) -> Any:
 
     A fact about a camera gets a fresh id, the camera `gate-1` at Sinchon Market (37.5559, 126.9368) and the time now; a
     hazard also one detection of confidence 0.9 and a frame, a `Captioned` its words and a picture, a `MotionBurst` one
-    frame, a `CameraStatus` the status "live". For a type of your own only the envelope is filled in.
+    frame, a `CameraStatus` the status "live". A request ("hook-report") has the body `{}`, a tick ("tick-nightly") is
+    due now. For a type of your own only the envelope is filled in.
 
     Args:
         what: a class, such as `HazardSeen` (a fire, if `hazard` is not given), or a type, such as "accident",
@@ -83,7 +87,7 @@ def make_event(what: type[Event] | str, /, **fields: Any) -> Any:
         TypeError: a field is unknown, or one that has no default is missing.
         ValueError: a field is out of its range, or `hazard` differs from `what`.
     """
-    fact = DECLARED.get(what, CustomEvent) if isinstance(what, str) else what
+    fact = class_of(what) if isinstance(what, str) else what
     given: dict[str, Any] = {"id": new_id()}
     if issubclass(fact, CameraEvent):
         given |= {"camera": "gate-1", "place": _PLACE, "captured_at": utc_now()}
@@ -92,8 +96,12 @@ def make_event(what: type[Event] | str, /, **fields: Any) -> Any:
             if fields.get("hazard", what) != what:
                 raise ValueError(f"hazard must be {what!r} for an event of that type, got {fields['hazard']!r}")
             given["hazard"] = what
-        elif fact is CustomEvent:
+        elif fact in (CustomEvent, HttpRequest, Tick):
             given["type"] = what
+        if fact is HttpRequest:
+            given |= {"hook": what.removeprefix(HOOK), "received_at": utc_now(), "body": b"{}"}
+        elif fact is Tick:
+            given |= {"schedule": what.removeprefix(TICK), "due_at": utc_now().replace(second=0, microsecond=0)}
     return fact(**(given | _contents(fact, given | fields) | fields))
 
 

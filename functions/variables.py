@@ -25,6 +25,8 @@ KNOWN = frozenset(
         "BONGSU_DETECT_WEIGHTS",
         "BONGSU_FLEET",
         "BONGSU_GRACE_S",
+        "BONGSU_HOOKS",
+        "BONGSU_HOOK_KEEP_HOURS",
         "BONGSU_HTTP_HOST",
         "BONGSU_HTTP_KEEP_ALIVE_S",
         "BONGSU_HTTP_PORT",

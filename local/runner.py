@@ -13,6 +13,7 @@ from functions.broker import BrokerError, connect
 from functions.topology import MOTION, queues
 from local.autoscaler import Autoscaler
 from local.checks import DEMO, Options, RunError, answers, find_cameras, free_ports, require_port, shown_host
+from local.declared import find_hooks, find_schedules, needed_queues
 from local.manifest import ManifestError, Workload, read_workloads
 from local.pool import Pool
 from local.process.fork_server import ForkServer
@@ -20,6 +21,7 @@ from local.process.output import Output
 from local.process.service import Command, Service
 from local.sessions import sessions_environment, sessions_services
 from local.state import State, StateError, caption_keys, open_state
+from local.ticker import Ticker
 
 _API_READY_S = 10.0
 _SAME_SIGNAL_S = 0.5
@@ -53,8 +55,9 @@ async def run(options: Options) -> None:
         except StateError as error:
             raise RunError(str(error)) from None
         os.environ.update(environment)
+        os.environ["BONGSU_HOOKS"] = find_hooks(workloads)
         metrics_port = os.environ.pop(_METRICS_PORT, "")
-        ours = {*environment, _METRICS_PORT}
+        ours = {*environment, _METRICS_PORT, "BONGSU_HOOKS"}
         workloads = [
             replace(workload, env={name: value for name, value in workload.env.items() if name not in ours})
             for workload in workloads
@@ -104,6 +107,9 @@ class _Relay:
         self._autoscaler = Autoscaler(
             list(zip(workloads, self._pools, strict=True)), state.broker_url, state.status_file, self._output
         )
+        self._ticker = Ticker(
+            find_schedules(workloads), state.broker_url, state.status_file.with_name("ticks.json"), self._output
+        )
 
     async def run(self) -> None:
         say = self._output.say
@@ -125,7 +131,7 @@ class _Relay:
                 for service in (*self._sources, self._motion, *self._sessions):
                     service.start()
                 await self._fork_server.open()
-                scaling = asyncio.create_task(self._autoscaler.run())
+                scaling = asyncio.create_task(self._scale_and_tick())
                 say(f"bongsu   watching; the map is at {url}   (Ctrl-C stops)")
                 if self._sessions:
                     say(f"bongsu   sessions are at {os.environ['BONGSU_SESSIONS_URL']} (docs/sessions.md)")
@@ -136,6 +142,11 @@ class _Relay:
             await self._stop(scaling, hurrying)
         if scaling is not None and not scaling.cancelled():
             scaling.result()  # This task only ends when it fails: raise its error.
+
+    async def _scale_and_tick(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._autoscaler.run())
+            group.create_task(self._ticker.run())
 
     async def _stop(self, scaling: asyncio.Task[None] | None, hurrying: asyncio.Event) -> None:
         say = self._output.say
@@ -194,7 +205,7 @@ def _environment(options: Options, state: State) -> Mapping[str, str]:
 
 async def _declare(state: State, workloads: list[Workload]) -> None:
     """Declare every queue, so that events can be routed before their function has ever run."""
-    names = [MOTION, *(name for workload in workloads for name in workload.rule.queues)]
+    names = [MOTION, *needed_queues(workloads)]
     try:
         broker = await connect(state.broker_url)
         try:

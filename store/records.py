@@ -151,3 +151,29 @@ class Claim:
     """The text to post, if the claim is ours: an earlier attempt's text, if the outcome of that is unknown."""
     fresh_at: datetime | None = None
     """When it was taken, if it is ours and nobody held it before: only then it is certain that nothing went out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request to a hook, and what became of it."""
+
+    id: str
+    hook: str
+    caller: str
+    """Name of the key that it came with; empty where it came without one."""
+    body_digest: str
+    state: Literal["new", "waiting", "done", "failed"]
+    """ "new" until its event is published."""
+    received_at: datetime
+    expires_at: datetime
+    """When it is forgotten."""
+    answered_at: datetime | None = None
+    result: str | None = None
+    """What the handler returned, as JSON."""
+    reason: str | None = None
+    """Why it failed."""
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether nothing more will come."""
+        return self.state in ("done", "failed")

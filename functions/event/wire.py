@@ -15,6 +15,7 @@ from functions.event.custom import CustomEvent, event_of
 from functions.event.facts import DECLARED, WIRE_VERSION, Event
 from functions.event.geometry import Box
 from functions.event.parts import Caption, Detection, Frame, Place, Stage, Zone
+from functions.event.requests import FAMILIES
 from functions.hazards import Hazard
 
 CONTENT_TYPE = "application/msgpack"
@@ -101,10 +102,16 @@ def decode(body: bytes) -> Event:
             return _upgraded(_version_1.decode(body))
         if head.version != WIRE_VERSION:
             raise ValueError(f"version must be {WIRE_VERSION}, got {head.version}: upgrade this consumer")
-        event: Event = _decoder(DECLARED.get(head.type, CustomEvent)).decode(body)
+        event: Event = _decoder(class_of(head.type)).decode(body)
         return event
     except (msgspec.DecodeError, ValueError, TypeError, RecursionError, OverflowError) as error:
         raise DecodeError(f"not an event: {error}") from error
+
+
+def class_of(type_: str) -> type[Event]:
+    """What an event of this type is read as: its class, that of its family, or else `CustomEvent`."""
+    found = DECLARED.get(type_)
+    return found or next((kind for begin, kind in FAMILIES.items() if type_.startswith(begin)), CustomEvent)
 
 
 def _upgraded(old: _Version1) -> Event:
