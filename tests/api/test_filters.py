@@ -56,8 +56,8 @@ def test_times_are_utc_unless_they_say_otherwise(text):
     ("parse", "text", "fix"),
     [
         (parse_hazards, "smoke", "accident, fire, gun, knife"), (parse_time, "yesterday", "ISO 8601"),
-        (parse_statuses, "gone", "open, closed, acknowledged, false_alarm"), (parse_cursor, "MTIz", "page before"),
-        (parse_cursor, "%%%", "page before"), (parse_cursor, "OTk5OTk5OTk5OTk5OTk5OTk5LjE", "page before"),
+        (parse_statuses, "gone", "open, closed, acknowledged, false_alarm"), (parse_cursor, "MTIz", "previous page"),
+        (parse_cursor, "%%%", "previous page"), (parse_cursor, "OTk5OTk5OTk5OTk5OTk5OTk5LjE", "previous page"),
         (parse_bbox, "1,2,3", "west,south,east,north"), (parse_bbox, "0,50,10,40", "west,south,east,north"),
         (parse_bbox, "nan,0,0,0", "degrees"), (parse_limit, "0", "from 1 to 1000"), (parse_limit, "1e9", "1000"),
         (parse_id, "1.5", "whole number"), (parse_id, "٣" * 30, "whole number"),

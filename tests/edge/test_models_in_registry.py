@@ -81,7 +81,7 @@ def test_signed_altered_and_unsigned_are_told_apart(
     if stored is None:
         stranger.environment["BONGSU_MODEL_REGISTRY"] = str(fleet.folder / "models")
     stranger.ok("models", "keygen")
-    assert "none is of it by a trusted key" in stranger.refused("models", "verify", "hazard:1")
+    assert "none of it by a trusted key" in stranger.refused("models", "verify", "hazard:1")
 
     root = fleet.folder / "models/blobs" if stored is None else stored.home / "storage"
     weights = next(f for f in root.rglob("*") if f.is_file() and f.stat().st_size == 300_000)
@@ -128,7 +128,7 @@ def test_a_pull_that_was_cut_off_goes_on(
 
 def test_a_file_alone_needs_a_name_and_a_version(fleet: Fleet, make_model: MakeModel) -> None:
     weights = make_model("1") / "weights.onnx"
-    assert "say --name and --version" in fleet.refused("models", "push", str(weights))
+    assert "give --name and --version" in fleet.refused("models", "push", str(weights))
     fleet.ok("models", "push", str(weights), "--name", "yard", "--version", "1", "--metric", "map50=0.5")
     assert json.loads(fleet.ok("models", "show", "yard:1"))["card"]["metrics"] == {"map50": 0.5}
 
@@ -140,7 +140,8 @@ def test_bad_cards_are_one_line(fleet: Fleet, make_model: MakeModel) -> None:
     assert "architecture 'sparc' is not one of" in fleet.refused(
         "models", "push", str(make_model("2", architectures=["sparc"]))
     )
-    assert "has no / and no leading dot" in fleet.refused("models", "push", str(make_model("3", weights="../passwd")))
+    outside = fleet.refused("models", "push", str(make_model("3", weights="../passwd")))
+    assert "its name without / and leading dot" in outside
     assert "unknown field `colour`" in fleet.refused("models", "push", str(make_model("4", colour="red")))
     assert "letters, digits and . _ -" in fleet.refused("models", "push", str(make_model("a b")))
 
@@ -152,7 +153,7 @@ def test_registry_needs_its_authority_and_user(
     fleet.environment["BONGSU_MODEL_REGISTRY"] = registry.url
     assert "name its authority in BONGSU_MODEL_REGISTRY_CA" in fleet.refused("models", "push", folder)
     fleet.environment["BONGSU_MODEL_REGISTRY_CA"] = str(registry.ca)
-    assert "asks for a user" in fleet.refused("models", "push", folder)
+    assert "needs a user" in fleet.refused("models", "push", folder)
     wrong = tmp_path / "wrong"
     wrong.write_text("guessed")
     fleet.environment |= {**registry.environment, "BONGSU_MODEL_REGISTRY_PASSWORD_FILE": str(wrong)}

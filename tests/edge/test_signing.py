@@ -58,9 +58,9 @@ async def test_a_signature_is_of_one_digest_alone(tmp_path: Path) -> None:
     found = await read_signatures(await signed(tmp_path), "hazard", DIGEST)
     trusted = read_public_keys(tmp_path / "trusted")
     verify(found, DIGEST, trusted)
-    with pytest.raises(FleetError, match="none is of it by a trusted key"):
+    with pytest.raises(FleetError, match="none of it by a trusted key"):
         verify(found, f"sha256:{'b' * 64}", trusted)
-    with pytest.raises(FleetError, match="none is of it by a trusted key"):
+    with pytest.raises(FleetError, match="none of it by a trusted key"):
         verify(found, DIGEST, [])
     with pytest.raises(FleetError, match="is not signed"):
         verify([], DIGEST, trusted)

@@ -211,7 +211,7 @@ async def test_page_of_a_proxy_is_no_post(session, x_server, mastodon_server, ca
         (open_channel("mastodon", session, mastodon_server), mastodon_server),
     ):
         double.faults = ["html-200"]
-        with pytest.raises(UnknownOutcomeError, match=r"names no post|could not be read"):
+        with pytest.raises(UnknownOutcomeError, match=r"has no id of a post|could not be read"):
             await channel.post(await _incident(captioned), Caption(en="Fire.", ko=""), None, "key")
 
 

@@ -20,7 +20,7 @@ from functions.topology import DEAD, DELAYS_S, REGION_WAIT_S, queue, queues
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/privacy.md").read_text()
-TABLE = TEXT[TEXT.index("### Where a frame can lie") : TEXT.index("### What is redacted")]
+TABLE = TEXT[TEXT.index("### Where unredacted frames are") : TEXT.index("### Redacted pictures")]
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in TABLE.splitlines() if line.startswith("| ")]
 
 

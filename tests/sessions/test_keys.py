@@ -61,7 +61,7 @@ def test_a_server_without_keys_does_not_start(tmp_path: Path) -> None:
     env = {"BONGSU_SESSIONS_STATE": str(tmp_path), "BONGSU_SESSIONS_PORT": str(free_port()), "BONGSU_API_KEYS": ""}
     server = Process("sessions.server", env, tmp_path / "out")
     assert server.wait() == 1
-    assert "BONGSU_SESSIONS_ASK is 'key', so BONGSU_API_KEYS must name a file" in (tmp_path / "out").read_text()
+    assert "BONGSU_SESSIONS_ASK is 'key', so BONGSU_API_KEYS must name a key file" in (tmp_path / "out").read_text()
 
 
 def test_two_agents_do_not_share_a_state(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from sessions.tokens import Tokens
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("BONGSU_SESSIONS_ASK", "key", "BONGSU_API_KEYS must name a file"),
+        ("BONGSU_SESSIONS_ASK", "key", "BONGSU_API_KEYS must name a key file"),
         ("BONGSU_SESSIONS_WARM", "video=1", "BONGSU_SESSIONS_WARM must be like object=1"),
         ("BONGSU_SESSIONS_WAIT_S", "0", "BONGSU_SESSIONS_WAIT_S must be seconds above 0, got 0.0"),
         ("BONGSU_SESSIONS_UPSTREAM", "dc.example.org", "BONGSU_SESSIONS_UPSTREAM must be like https://"),

@@ -48,7 +48,7 @@ def test_parts_are_no_larger_than_asked_and_hold_everything(tmp_path: Path) -> N
 
 
 def test_a_folder_without_parts_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"holds no \.tar"):
+    with pytest.raises(SystemExit, match=r"has no \.tar files"):
         unpack(tmp_path, tmp_path / "work")
 
 
