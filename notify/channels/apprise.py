@@ -1,4 +1,4 @@
-"""Posts through Apprise, which speaks to about 140 services; each target is a channel of its own."""
+"""Posts through Apprise, which speaks to more than a hundred services; each target is a channel of its own."""
 
 from __future__ import annotations
 
