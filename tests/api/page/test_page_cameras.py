@@ -62,6 +62,7 @@ def draw(page: Any, kind: str, corners: list[tuple[float, float]]) -> None:
         layer.click(position={"x": x * box["width"], "y": y * box["height"]})
 
 
+@pytest.mark.timeout(300)
 def test_a_camera_is_added_in_the_browser(browser: Any, site: tuple[str, str, Path]) -> None:
     url, key, file = site
     page = open_signed_in(browser, url, key)
