@@ -100,21 +100,22 @@ async def _ask_motion(site: Site, request: dict[str, Any]) -> dict[str, Any]:
     environment = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
     environment["BONGSU_CAMERAS"] = site.settings.cameras_file
     async with _AT_ONCE:
-        out = await _run_chain(msgspec.json.encode(request), environment)
+        chain = _CHAIN if request["do"] in ("look", "tune") else _CHAIN[:1]  # the others have no picture
+        out = await _run_chain(chain, msgspec.json.encode(request), environment)
     found: dict[str, Any] = msgspec.msgpack.decode(out)
     if "error" in found:
         raise HTTPException(422, found["error"])
-    pictures: list[bytes | None] = found["pictures"]
+    pictures: list[bytes | None] = found.get("pictures", []) if chain == _CHAIN else []
     return {**found, "pictures": [None if each is None else base64.b64encode(each).decode() for each in pictures]}
 
 
-async def _run_chain(request: bytes, environment: dict[str, str]) -> bytes:
+async def _run_chain(chain: tuple[str, ...], request: bytes, environment: dict[str, str]) -> bytes:
     """Run the processes of the rooms, each into the next; a picture that is not redacted never enters this one."""
     started: list[asyncio.subprocess.Process] = []
     taking: int = asyncio.subprocess.PIPE
     try:
-        for module in _CHAIN:
-            is_last = module == _CHAIN[-1]
+        for module in chain:
+            is_last = module == chain[-1]
             following, giving = (asyncio.subprocess.PIPE, asyncio.subprocess.PIPE) if is_last else os.pipe()
             try:
                 started.append(await _start(module, environment, taking, giving))

@@ -63,7 +63,7 @@ class Worker:
         """
         self._path = path
         self._node = node
-        self._stamp = _stamp(path)
+        self._stamp = stamp_of(path)
         self._cameras = load_cameras(path)
         self._neighbours = neighbours
         self._live: Sequence[Node] | None = None
@@ -114,7 +114,7 @@ class Worker:
         self._reload()
 
     def _reload(self) -> None:
-        stamp = _stamp(self._path)
+        stamp = stamp_of(self._path)
         if stamp == self._stamp:
             return
         self._stamp = stamp
@@ -206,12 +206,12 @@ def _stop(watch: BurstRecorder, stream: CameraStreams) -> None:
     watch.lost()
 
 
-def _stamp(path: Path) -> list[tuple[int, int, int] | None]:
+def stamp_of(path: Path) -> list[tuple[int, int, int] | None]:
     """What changes with the file of cameras or its passwords."""
-    return [_stamp_of(path), _stamp_of(secrets_path(path))]
+    return [_file_stamp(path), _file_stamp(secrets_path(path))]
 
 
-def _stamp_of(path: Path) -> tuple[int, int, int] | None:
+def _file_stamp(path: Path) -> tuple[int, int, int] | None:
     try:
         found = path.stat()
     except OSError:

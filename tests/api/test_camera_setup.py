@@ -42,14 +42,12 @@ def settings(tmp_path: Path, database_url: str, file: Path) -> Settings:
 
 @pytest.fixture
 async def client(serve, settings, keys) -> AsyncIterator[httpx.AsyncClient]:
-    async with serve(settings) as (url, _), httpx.AsyncClient(base_url=url, timeout=60) as client:
+    async with serve(settings) as (url, _), httpx.AsyncClient(base_url=url, timeout=100) as client:
         client.headers["Authorization"] = f"Bearer {keys['operator']}"
         yield client
 
 
 async def test_an_operator_sees_a_redacted_picture(client, file):
-    answer = await client.post("/api/setup/tune", json={"camera": "new", "url": "street.mp4", "seconds": 8})
-    assert len(answer.json()["pictures"]) == len(answer.json()["moments"]) > 0
     answer = await client.post("/api/setup/look", json={"camera": "new", "url": "street.mp4"})
     assert answer.status_code == 200, answer.text
     found = answer.json()

@@ -6,6 +6,7 @@ import pytest
 
 from motion.config import ConfigError, load_cameras
 from motion.secrets import SecretsError, add_secrets, read_secrets
+from motion.worker import stamp_of
 
 
 def write(path: Path, text: str) -> Path:
@@ -54,3 +55,11 @@ def test_a_variable_of_the_environment_goes_first(tmp_path: Path, monkeypatch: p
     assert load_cameras(file).cameras[0].url.get_secret_value() == "rtsp://u:kept@192.0.2.7/"
     monkeypatch.setenv("CAM_PW", "given")
     assert load_cameras(file).cameras[0].url.get_secret_value() == "rtsp://u:given@192.0.2.7/"
+
+
+def test_a_changed_password_is_a_changed_file(tmp_path: Path) -> None:
+    file = tmp_path / "cameras.yaml"
+    file.write_text("cameras: []\n")
+    before = stamp_of(file)
+    add_secrets(tmp_path / "cameras.env", {"A": "1"})
+    assert stamp_of(file) != before

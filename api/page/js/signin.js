@@ -91,6 +91,7 @@ export class SignIn {
         "div",
         { class: "buttons" },
         el("button", { type: "button", class: "button", onclick: leave, text: t("signOut") }),
+        role === "operator" ? el("a", { class: "button", href: "cameras", text: t("cameras") }) : null,
         el("button", { type: "button", class: "button is-quiet", onclick: () => this.#dialog.close(), text: t("close") }),
       ),
     );
