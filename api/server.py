@@ -22,9 +22,10 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from api import cameras, feeds, filters, incidents, openapi, pages, signin
+from api import cameras, feeds, filters, fleet, incidents, openapi, pages, signin
 from api import settings as environment
 from api.audit import auditing
+from api.fleet_status import FleetStatusFile
 from api.live import Live
 from api.pages import PAGE, SecureHeaders
 from api.paths import Methods, SubPath
@@ -71,7 +72,7 @@ def create_app(site: Site) -> ASGIApp:
         servers=[{"url": site.prefix}] if site.prefix else None,
     )
     app.state.site = site
-    for noun in (signin.router, incidents.router, cameras.router, feeds.router, pages.router):
+    for noun in (signin.router, incidents.router, cameras.router, fleet.router, feeds.router, pages.router):
         app.include_router(noun)
     app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
     app.add_exception_handler(RequestValidationError, _refuse_query)
@@ -111,13 +112,18 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
     store = await Store.open(settings.database_url, quiet_s=settings.quiet_s)
     try:
         pipeline = PipelineFile(settings.scale_status)
-        hub = Hub(store, pipeline, public_url=settings.public_url.rstrip("/"), readers_max=settings.streams_max)
+        fleet_status = FleetStatusFile(settings.fleet_status)
+        hub = Hub(
+            store, pipeline, fleet_status, public_url=settings.public_url.rstrip("/"), readers_max=settings.streams_max
+        )
         snapshots = Snapshots.open(settings.snapshot_url)
         requests, failures = Buckets(settings.rate_limit), Buckets(WRONG_KEYS_A_MINUTE)
         proxies = Proxies(split(settings.trusted_proxies))
         async with hub.running(), pruning(snapshots, settings), auditing(store):
             identity = await store.identity.read()
-            yield Site(settings, store, snapshots, pipeline, hub, keys, requests, failures, proxies, identity)
+            yield Site(
+                settings, store, snapshots, pipeline, hub, keys, requests, failures, proxies, identity, fleet_status
+            )
     finally:
         await store.close()
 

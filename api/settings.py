@@ -33,6 +33,8 @@ class Settings(StoreSettings, frozen=True):
     """Whom the page names as the source of the map tiles."""
     scale_status: str = ""
     """File that the autoscaler of one machine writes; shown as `/api/pipeline`."""
+    fleet_status: str = ""
+    """File that `bongsu fleet serve` writes, `status.json`; shown as `/api/nodes`, models and deployments."""
     sessions_url: str = ""
     """Address under which the page's readers reach the receive server of sessions; without it the page shows none."""
     sessions_clip: str = ""

@@ -10,6 +10,7 @@ from uuid import UUID
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from api.fleet_status import FleetStatusFile
 from api.pipeline import PipelineFile
 from api.settings import Settings
 from api.stream import Hub
@@ -38,6 +39,7 @@ class Site:
     proxies: Proxies
     identity: UUID
     """Name of the database, which identifiers that others remember are made from."""
+    fleet: FleetStatusFile
 
     @property
     def public_url(self) -> str:

@@ -79,3 +79,18 @@ def _close(plan: FleetPlan, said: str) -> None:
     for note in plan.notes:
         print(f"bongsu: {note}", file=sys.stderr)
     print(said if plan.steps else "nothing to do", file=sys.stderr)
+
+
+@fleet.command("serve")
+@click.option("--every", metavar="TIME", default="10s", show_default=True, help="Between two samples of a node.")
+@click.option("--here", "is_here", is_flag=True, help="Make this machine a node with the shipped hazard model.")
+@fleet_command
+async def _serve(*, every: str, is_here: bool) -> int:
+    """Watch the fleet until Ctrl-C, and write status.json, which the API shows."""
+    from edge.inference import parse_every
+    from edge.service import serve
+
+    settings = read_settings()
+    settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    await serve(settings, parse_every(every), is_here)
+    return 0

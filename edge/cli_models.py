@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +20,7 @@ from edge.nodes import NodeFile
 from edge.oci.manifest import split_reference
 from edge.oci.registry import Registry, open_registry
 from edge.progress import ProgressView
-from edge.settings import FleetSettings, read_settings
+from edge.settings import FleetSettings, read_settings, signing_key
 from models.registry import WEIGHTS
 
 _PATH = click.Path(path_type=Path, exists=True)
@@ -251,11 +250,6 @@ async def _diff(*, before: str, after: str, as_json: bool) -> int:
         return 0
     print_table(["WHAT", before, after, "CHANGE"], [[c.what, c.before, c.after, c.change] for c in changes])
     return 0
-
-
-def signing_key(settings: FleetSettings) -> Path:
-    """Where the key that signs is."""
-    return Path(os.environ.get("BONGSU_SIGNING_KEY") or settings.folder / "keys/signing.pem")
 
 
 def _gather(source: Path, given: dict[str, Any]) -> tuple[ModelCard, list[Path]]:

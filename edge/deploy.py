@@ -7,16 +7,18 @@ import base64
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from edge import audit, ssh
 from edge.artefact import ARCHITECTURES, Version
+from edge.deployments import Recorder
 from edge.errors import FleetError, NodeLostError
 from edge.nodes import Deployed, Node, NodeFile
 from edge.oci.registry import Registry
 from edge.progress import ProgressView
+from edge.request import Blobs
 from edge.settings import FleetSettings
 from edge.signing import Signature
 
@@ -91,15 +93,17 @@ class Deployer:
         """
         source = await self._source(plan.version)
         first, rest = nodes[: plan.canary], nodes[plan.canary :]
+        with self._begin("deploy", plan.version.name, plan.version.card.version, nodes) as record:
 
-        def work(node: Node) -> Awaitable[Outcome]:
-            return self._deploy_one(plan, node, source)
+            def work(node: Node) -> Awaitable[Outcome]:
+                return self._deploy_one(plan, node, source, record)
 
-        outcomes = await self._each(first, plan.max_parallel, work)
-        if failed := next((o for o in outcomes if o.error), None):
-            reason = f"not tried: the canary {failed.node} failed"
-            return [*outcomes, *(Outcome(node.name, reason) for node in rest)]
-        return [*outcomes, *await self._each(rest, plan.max_parallel, work)]
+            outcomes = await self._each(first, plan.max_parallel, work, record)
+            if failed := next((o for o in outcomes if o.error), None):
+                reason = f"not tried: the canary {failed.node} failed"
+                record.end(reason)
+                return [*outcomes, *(Outcome(node.name, reason) for node in rest)]
+            return [*outcomes, *await self._each(rest, plan.max_parallel, work, record)]
 
     async def roll_back(self, model: str, nodes: Sequence[Node], max_parallel: int = 4) -> list[tuple[Outcome, str]]:
         """Put the version before in use again; what came of each node, and the version that it uses now."""
@@ -112,11 +116,13 @@ class Deployer:
             audit.record(self._settings.folder, "model_rolled_back", node.name, model=model, version=back.version)
             return Outcome(node.name)
 
-        outcomes = await self._each(nodes, max_parallel, work)
+        with self._begin("rollback", model, "", nodes) as record:
+            outcomes = await self._each(nodes, max_parallel, work, record)
+            record.status.version = ", ".join(sorted(set(versions.values())))
         return [(outcome, versions.get(outcome.node, "")) for outcome in outcomes]
 
     async def _each(
-        self, nodes: Sequence[Node], max_parallel: int, work: Callable[[Node], Awaitable[Outcome]]
+        self, nodes: Sequence[Node], max_parallel: int, work: Callable[[Node], Awaitable[Outcome]], record: Recorder
     ) -> list[Outcome]:
         gate = asyncio.Semaphore(max(1, max_parallel))
 
@@ -125,17 +131,19 @@ class Deployer:
                 try:
                     outcome = await work(node)
                 except FleetError as error:
-                    self._show(node, "lost" if isinstance(error, NodeLostError) else "failed")
+                    record.state(node.name, "lost" if isinstance(error, NodeLostError) else "failed", str(error))
                     return Outcome(node.name, str(error), isinstance(error, NodeLostError))
-                self._show(node, "in use")
+                record.state(node.name, "in use")
                 return outcome
 
         return list(await asyncio.gather(*(one(node) for node in nodes)))
 
-    async def _deploy_one(self, plan: Plan, node: Node, source: dict[str, str | None] | None) -> Outcome:
+    async def _deploy_one(
+        self, plan: Plan, node: Node, source: dict[str, str | None] | None, record: Recorder
+    ) -> Outcome:
         _check_node(plan.version, node)
         version = plan.version
-        self._show(node, "connecting")
+        record.state(node.name, "connecting")
         request: dict[str, Any] = {
             "command": "deploy",
             "name": version.name,
@@ -154,7 +162,7 @@ class Deployer:
             node,
             request,
             _Deployed,
-            on_progress=lambda done, total: self._view.bytes(node.name, done, total) if self._view else None,
+            on_progress=lambda done, total: record.bytes(node.name, done, total),
             blobs=self._only_blobs_of(version),
         )
         if done.digest != version.digest:
@@ -170,7 +178,7 @@ class Deployer:
         )
         return Outcome(node.name, moved_bytes=done.moved_bytes, before=done.before)
 
-    def _only_blobs_of(self, version: Version) -> ssh.Blobs:
+    def _only_blobs_of(self, version: Version) -> Blobs:
         """Reads what a node asks for: each file of the version once, and nothing else of the registry."""
         wanted = {layer.digest: layer.size for layer in version.manifest.layers}
 
@@ -209,16 +217,17 @@ class Deployer:
 
         self._nodes.change(note)
 
-    def _show(self, node: Node, state: str) -> None:
-        if self._view is not None:
-            self._view.state(node.name, state)
+    def _begin(
+        self, action: Literal["deploy", "rollback"], model: str, version: str, nodes: Sequence[Node]
+    ) -> Recorder:
+        return Recorder(self._settings.folder, action, model, version, [node.name for node in nodes], view=self._view)
 
 
 def _check_node(version: Version, node: Node) -> None:
     """Refuse before anything is connected what the register already rules out; the node checks again."""
     if node.is_drained:
         raise FleetError(f"node {node.name!r} is drained: bongsu nodes drain {node.name} --undo")
-    if node.ssh is None:
+    if not node.is_reached:
         raise FleetError(f"node {node.name!r} is the cluster's: pods take models as image volumes (docs/fleet.md)")
     wanted = version.manifest.annotations.get(ARCHITECTURES, "any").split(",")
     if node.facts is not None and "any" not in wanted and node.facts.architecture not in wanted:

@@ -81,6 +81,30 @@ async def add_ssh(
     return node
 
 
+async def add_here(
+    settings: FleetSettings, name: str, *, place: Place | None = None, labels: dict[str, str] | None = None
+) -> Node:
+    """Register this machine; what is deployed to it is in `here` of the fleet's folder.
+
+    Raises:
+        FleetError: the name is taken, this machine is registered already, or it lacks what is needed.
+    """
+    file = NodeFile(settings.folder)
+    _check_free(file, name)
+    if known := next((node.name for node in file.read().values() if node.here is not None), None):
+        raise FleetError(f"this machine is registered already, as {known!r}")
+    home = (settings.folder / "here").absolute()
+    node = Node(name=name, added_at=datetime.now(UTC), here=str(home), place=place, labels=labels or {})
+    facts = await ssh.ask(node, {"command": "facts"}, Facts)
+    _check_facts(name, facts)
+    if settings.registry_ca is not None:
+        await ssh.ask(node, {"command": "install-ca", "ca": settings.registry_ca.read_text()}, _Done)
+    node = msgspec.structs.replace(node, facts=facts)
+    _register(file, node)
+    audit.record(settings.folder, "node_added", name, here=str(home))
+    return node
+
+
 def add_kubernetes(
     settings: FleetSettings, name: str, *, place: Place | None = None, labels: dict[str, str] | None = None
 ) -> Node:
@@ -125,7 +149,7 @@ async def remove(settings: FleetSettings, name: str, *, is_forced: bool = False)
     file = NodeFile(settings.folder)
     node = file.get(name)
     left = None
-    if node.ssh is not None:
+    if node.is_reached:
         try:
             await ssh.ask(node, {"command": "remove"}, _Done)
         except FleetError as error:

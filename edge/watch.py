@@ -95,14 +95,14 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 async def sample_nodes(nodes: Sequence[Node]) -> list[Sample]:
-    """A sample of each node that SSH reaches, in their order."""
+    """A sample of each node that requests can be sent to, in their order."""
     turn = asyncio.Semaphore(_PARALLEL)
 
     async def one(node: Node) -> Sample:
         async with turn:
             return await _sample(node)
 
-    return list(await asyncio.gather(*(one(node) for node in nodes if node.ssh is not None)))
+    return list(await asyncio.gather(*(one(node) for node in nodes if node.is_reached)))
 
 
 async def _sample(node: Node) -> Sample:
@@ -116,14 +116,14 @@ async def _sample(node: Node) -> Sample:
         drift_s = round(msgspec.json.decode(line, type=_Clock).clock - time.time(), 3)
 
     try:
-        latency_s = await _open_once(SshAddress.parse(node.ssh or ""))
+        latency_s = None if node.ssh is None else await _open_once(SshAddress.parse(node.ssh))
         health = await ssh.ask(node, {"command": "health"}, Health, on_seen=on_clock)
     except FleetError as error:
         return Sample(node=node.name, at=at, error=str(error))
     except msgspec.MsgspecError as error:
         return Sample(node=node.name, at=at, error=f"node {node.name!r} states no time: {error}")
     except OSError as error:
-        return Sample(node=node.name, at=at, error=f"{node.ssh} cannot be reached: {error.strerror or 'no answer'}")
+        return Sample(node=node.name, at=at, error=f"{node.address} cannot be reached: {error.strerror or 'no answer'}")
     return Sample(node=node.name, at=at, health=health, latency_s=latency_s, drift_s=drift_s)
 
 

@@ -24,6 +24,7 @@ KNOWN = frozenset(
         "BONGSU_DETECT_THREADS",
         "BONGSU_DETECT_WEIGHTS",
         "BONGSU_FLEET",
+        "BONGSU_FLEET_STATUS",
         "BONGSU_GRACE_S",
         "BONGSU_HTTP_HOST",
         "BONGSU_HTTP_KEEP_ALIVE_S",

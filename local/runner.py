@@ -13,6 +13,7 @@ from functions.broker import BrokerError, connect
 from functions.topology import MOTION, queues
 from local.autoscaler import Autoscaler
 from local.checks import DEMO, Options, RunError, answers, find_cameras, free_ports, require_port, shown_host
+from local.fleet import fleet_environment, fleet_services
 from local.manifest import ManifestError, Workload, read_workloads
 from local.pool import Pool
 from local.process.fork_server import ForkServer
@@ -49,7 +50,10 @@ async def run(options: Options) -> None:
     with lock:
         await require_port(options.host, options.port)
         try:
-            environment = {**_environment(options, state), **await sessions_environment(options, state)}
+            environment = {
+                **_environment(options, state), **await sessions_environment(options, state),
+                **fleet_environment(options, state),
+            }  # fmt: skip
         except StateError as error:
             raise RunError(str(error)) from None
         os.environ.update(environment)
@@ -100,6 +104,7 @@ class _Relay:
             motion_env["BONGSU_DEMO_RTSP_PORT"] = str(port)
             self._sources.append(Service(_demo_cameras(port, control_port), self._output))
         self._sessions = sessions_services(options, self._output)
+        self._fleet = fleet_services(options, str(cameras), self._output)
         self._motion = Service(Command("motion", "motion", env=motion_env), self._output)
         self._autoscaler = Autoscaler(
             list(zip(workloads, self._pools, strict=True)), state.broker_url, state.status_file, self._output
@@ -122,7 +127,7 @@ class _Relay:
                 say(f"api      does not answer yet; its log is {self._output.log_file('api')}")
             answering.cancel()
             if not stopping.is_set():
-                for service in (*self._sources, self._motion, *self._sessions):
+                for service in (*self._fleet, *self._sources, self._motion, *self._sessions):
                     service.start()
                 await self._fork_server.open()
                 scaling = asyncio.create_task(self._autoscaler.run())
@@ -145,7 +150,7 @@ class _Relay:
         await _first(hurrying.wait(), asyncio.shield(in_order))
         if not in_order.done():
             say("bongsu   killing: unfinished events are redelivered in the next run")
-            for service in (*self._sessions, self._motion, *self._sources, self._api):
+            for service in (*self._sessions, self._motion, *self._sources, *self._fleet, self._api):
                 service.kill()
             for pool in self._pools:
                 pool.kill()
@@ -154,7 +159,7 @@ class _Relay:
 
     async def _stop_in_order(self, scaling: asyncio.Task[None] | None) -> None:
         # The receive server before the agent: it closes the connections of its clients.
-        for service in (*reversed(self._sessions), self._motion, *self._sources):
+        for service in (*reversed(self._sessions), self._motion, *self._sources, *self._fleet):
             await service.stop()
         if scaling is not None:
             scaling.cancel()
