@@ -16,6 +16,7 @@ from api.site import AsCaller, AtSite
 from web.answers import GeoJson, Json, answer_json
 
 router = APIRouter(tags=["fleet"])
+_BEARER = {401: {"WWW-Authenticate": "Bearer"}, 403: {}}
 _NOT_KEPT = {"Cache-Control": "no-store"}
 
 
@@ -56,6 +57,8 @@ async def list_audit(site: AtSite, caller: AsCaller) -> Response:
     """Who changed what in the fleet, newest first; for an operator."""
     if caller.role != "operator":
         status = 401 if caller.role is None else 403
-        raise HTTPException(status, "the audit log takes an operator's key: bongsu key new NAME --role operator")
+        raise HTTPException(
+            status, "the audit log takes an operator's key: send Authorization: Bearer KEY", _BEARER[status]
+        )
     content = fleet_views.audit(site.fleet.read())
     return Json(msgspec.json.encode(content), headers=_NOT_KEPT)

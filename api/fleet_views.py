@@ -10,7 +10,7 @@ from api.schemas_fleet import Audit, Deployment, Deployments, Models, Node, Node
 from web.fleet import DeploymentStatus, FleetStatus, ModelStatus, NodeStatus
 
 _MEASURES = ("sampled_at", "cpu", "memory", "disk", "temperature", "gpu_used", "latency_s", "drift_s")
-"""What is another number with each sample: readers of the stream are not told of those."""
+"""What is another number with each sample: the stream leaves those out."""
 
 
 def nodes(status: FleetStatus) -> Nodes:
@@ -20,10 +20,10 @@ def nodes(status: FleetStatus) -> Nodes:
 
 def node_feature(node: NodeStatus) -> Node:
     """A node as a Feature."""
-    told: dict[str, Any] = msgspec.to_builtins(node)
-    lat, lon = told.pop("lat"), told.pop("lon")
+    view: dict[str, Any] = msgspec.to_builtins(node)
+    lat, lon = view.pop("lat"), view.pop("lon")
     where: Any = None if lat is None or lon is None else {"type": "Point", "coordinates": [lon, lat]}
-    properties: Any = {"id": told.pop("name"), **told}
+    properties: Any = {"id": view.pop("name"), **view}
     return {"type": "Feature", "id": node.name, "geometry": where, "properties": properties}
 
 
@@ -44,9 +44,9 @@ def models(status: FleetStatus) -> Models:
 
 def model_view(model: ModelStatus) -> Any:
     """One model with its versions, newest first."""
-    told = msgspec.to_builtins(model)
-    told["versions"].reverse()
-    return told
+    view = msgspec.to_builtins(model)
+    view["versions"].reverse()
+    return view
 
 
 def deployments(status: FleetStatus, *, is_operator: bool) -> Deployments:
@@ -56,12 +56,12 @@ def deployments(status: FleetStatus, *, is_operator: bool) -> Deployments:
 
 def deployment_view(deployment: DeploymentStatus, *, is_operator: bool) -> Deployment:
     """One deployment; names of users and reasons, which may hold addresses, are for operators."""
-    told: dict[str, Any] = msgspec.to_builtins(deployment)
+    view: dict[str, Any] = msgspec.to_builtins(deployment)
     if not is_operator:
-        del told["by"], told["reason"]
-        for node in told["nodes"]:
+        del view["by"], view["reason"]
+        for node in view["nodes"]:
             del node["error"]
-    return told  # type: ignore[return-value]
+    return view  # type: ignore[return-value]
 
 
 def audit(status: FleetStatus) -> Audit:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from edge.artefact import read_version
-from edge.cli_models import opened
 from edge.command import choose, describe_bytes, fleet_command
 from edge.errors import FleetError
 from edge.nodes import NodeFile
 from edge.oci.manifest import check_name, split_reference
+from edge.oci.registry import opened
 from edge.progress import ProgressView
 from edge.settings import read_settings
 

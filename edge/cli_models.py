@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +16,9 @@ from edge.command import describe_bytes, fleet_command, print_json, print_table
 from edge.errors import FleetError
 from edge.nodes import NodeFile
 from edge.oci.manifest import split_reference
-from edge.oci.registry import Registry, open_registry
+from edge.oci.registry import opened
 from edge.progress import ProgressView
-from edge.settings import FleetSettings, read_settings, signing_key
+from edge.settings import read_settings, signing_key
 from models.registry import WEIGHTS
 
 _PATH = click.Path(path_type=Path, exists=True)
@@ -29,16 +27,6 @@ _PATH = click.Path(path_type=Path, exists=True)
 @click.group()
 def models() -> None:
     """Keep models in a registry, sign and deploy them."""
-
-
-@asynccontextmanager
-async def opened(settings: FleetSettings) -> AsyncIterator[Registry]:
-    """The registry of the settings, closed in the end."""
-    registry = open_registry(settings)
-    try:
-        yield registry
-    finally:
-        await registry.close()
 
 
 @models.command("keygen")

@@ -25,7 +25,7 @@ _FILE = re.compile(r"\d{8}T\d{12}-[0-9a-f]{4}\.json")
 
 
 class _Kept(msgspec.Struct):
-    """The file: what readers are told, and which process is at it."""
+    """The file: what readers see, and which process is at it."""
 
     status: DeploymentStatus
     host: str

@@ -32,11 +32,11 @@ _END_S = 10
 _CHUNK_BYTES = 1 << 18
 
 OnProgress = Callable[[int, int], None]
-"""Is told of bytes that are done, and of all."""
+"""Receives the number of bytes that are done, and of all."""
 Blobs = Callable[[str, int], AsyncIterator[bytes]]
 """Reads a blob by its digest, from a byte on."""
 OnSeen = Callable[[bytes], None]
-"""Is told of a line of JSON; what it raises ends the request."""
+"""Receives a line of JSON; what it raises ends the request."""
 
 
 class Process(Protocol):
@@ -117,7 +117,9 @@ async def _talk(
         try:
             message = msgspec.json.decode(line, type=_Message)
         except msgspec.MsgspecError as error:
-            raise FleetError(f"node {node.name!r} answered with what is no message ({error}): {line[:80]!r}") from None
+            raise FleetError(
+                f"node {node.name!r} answered with what is not a message ({error}): {line[:80]!r}"
+            ) from None
         except RecursionError:
             raise FleetError(f"node {node.name!r} answered with what is nested too deeply to be a message") from None
         if message.kind == "result":

@@ -12,14 +12,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import structlog
 
 from edge.errors import FleetError
 from edge.nodes import Node, NodeFile
-from edge.oci.registry import open_registry
+from edge.oci.registry import opened
 from edge.settings import FleetSettings, read_settings
 from edge.status import read_camera_nodes, read_models, write_status
 from edge.watch import History, Sample, sample_nodes
@@ -62,43 +62,53 @@ class FleetService:
             if last := self._history.last(name, 1):
                 self._samples[name] = last[0]
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._write())
-            tasks.create_task(self._sample())
+            tasks.create_task(self._keep_writing())
+            tasks.create_task(self._keep_sampling())
             tasks.create_task(self._look_at_models())
             if self._is_here:
                 tasks.create_task(self._set_up())
 
+    async def run_once(self) -> None:
+        """Sample, look at the models and write the file."""
+        if self._is_here:
+            await self._set_up()
+        await self._sample(self._read_nodes())
+        async with opened(self._settings) as registry:
+            self._models = await read_models(registry)
+        self._write()
+
     async def _set_up(self) -> None:
         from edge.shipped import set_up_here
 
-        registry = open_registry(self._settings)
-        try:
-            await set_up_here(self._settings, registry)
-        except FleetError as error:
-            # What runs here goes on with what it has; the next run tries again.
-            log.error("fleet_not_set_up", reason=str(error))
-        finally:
-            await registry.close()
+        async with opened(self._settings) as registry:
+            try:
+                await set_up_here(self._settings, registry)
+            except FleetError as error:
+                # What runs here goes on with what it has; the next run tries again.
+                log.error("fleet_not_set_up", reason=str(error))
 
-    async def _sample(self) -> None:
+    async def _keep_sampling(self) -> None:
         while True:
             begun = time.monotonic()
             nodes = self._read_nodes()
-            for sample in await sample_nodes(list(nodes.values())):
-                if sample.error and (self._samples.get(sample.node) is None or not self._samples[sample.node].error):
-                    log.warning("node_lost", node=sample.node, reason=sample.error)
-                self._samples[sample.node] = sample
-                self._history.add(sample)
+            await self._sample(nodes)
             self._changed.set()
             # A node that another process has just added waits for no turn.
             while time.monotonic() < begun + self._every_s and self._read_nodes().keys() <= nodes.keys():  # noqa: ASYNC110
                 await asyncio.sleep(1.0)
 
+    async def _sample(self, nodes: Mapping[str, Node]) -> None:
+        for sample in await sample_nodes(list(nodes.values())):
+            before = self._samples.get(sample.node)
+            if sample.error and (before is None or not before.error):
+                log.warning("node_lost", node=sample.node, reason=sample.error)
+            self._samples[sample.node] = sample
+            self._history.add(sample)
+
     async def _look_at_models(self) -> None:
-        registry = open_registry(self._settings)
         is_folder = not self._settings.registry.startswith(("https://", "http://"))
         seen: object = None
-        try:
+        async with opened(self._settings) as registry:
             while True:
                 # The index of a folder changes with each push.
                 now: object = _stamp(Path(self._settings.registry, "index.json")) if is_folder else time.monotonic()
@@ -110,22 +120,23 @@ class FleetService:
                     except FleetError as error:
                         log.warning("registry_not_read", reason=str(error))
                 await asyncio.sleep(1.0 if is_folder else _MODELS_S)
-        finally:
-            await registry.close()
 
-    async def _write(self) -> None:
+    async def _keep_writing(self) -> None:
         seen: object = None
         while True:
             now = self._stamps()
             if now != seen or self._changed.is_set():
                 self._changed.clear()
                 seen = now
-                cameras = read_camera_nodes(self._cameras) if self._cameras else {}
                 try:
-                    write_status(self._settings, self._read_nodes(), self._samples, self._models, cameras)
+                    self._write()
                 except OSError as error:
                     log.error("status_not_written", reason=str(error))
             await asyncio.sleep(_LOOK_S)
+
+    def _write(self) -> None:
+        cameras = read_camera_nodes(self._cameras) if self._cameras else {}
+        write_status(self._settings, self._read_nodes(), self._samples, self._models, cameras)
 
     def _read_nodes(self) -> dict[str, Node]:
         try:

@@ -1,4 +1,4 @@
-"""What the API and its page are told of a fleet: `status.json`, of the register, samples, registry and deployments.
+"""What the API and its page show of a fleet: `status.json`, of the register, samples, registry and deployments.
 
 `service.py` keeps it; web/fleet.py says what is in it.
 """
@@ -38,7 +38,7 @@ def write_status(
     models: Sequence[ModelStatus],
     cameras: Mapping[str, Sequence[str]],
 ) -> FleetStatus:
-    """Write the file anew, in one step; the status that is in it."""
+    """Write the file, in one step; the status that is in it."""
     status = FleetStatus(
         at=datetime.now(UTC),
         nodes=[

@@ -1,4 +1,4 @@
-"""What readers are told of the fleet: nodes and models as they change, and each step of a deployment."""
+"""What the stream says of the fleet: nodes and models as they change, and each step of a deployment."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from web.fleet import FleetStatus
 class FleetTeller:
     """Compares the fleet with what it was when it was asked last.
 
-    Numbers that change with every sample of a node are left out: whoever looks at them asks for `/api/nodes`.
+    Numbers that change with every sample of a node are left out: the page's view of nodes asks for `/api/nodes`.
     """
 
     def __init__(self) -> None:
         self._last: FleetStatus | None = None
-        self._told: dict[tuple[str, str], Any] = {}
+        self._sent: dict[tuple[str, str], Any] = {}
 
     def tell(self, status: FleetStatus) -> list[Notice]:
         """A notice for each thing that changed; none at the first call, as a reader has just read what there is."""
@@ -29,9 +29,9 @@ class FleetTeller:
         nodes = {("node", node.name): fleet_views.without_measures(node) for node in status.nodes}
         deployments = {("deployment", d.id): msgspec.structs.asdict(d) for d in status.deployments}
         now: dict[tuple[str, str], Any] = {**nodes, **deployments, ("models", ""): status.models}
-        gone = [name for kind, name in self._told if kind == "node" and (kind, name) not in now]
-        changed = {key for key, value in now.items() if self._told.get(key) != value}
-        self._told = now
+        gone = [name for kind, name in self._sent if kind == "node" and (kind, name) not in now]
+        changed = {key for key, value in now.items() if self._sent.get(key) != value}
+        self._sent = now
         if is_first:
             return []
         return [
