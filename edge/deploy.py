@@ -33,6 +33,7 @@ class Outcome:
         is_lost: whether it could not be reached, so that the same command is worth another try.
         moved_bytes: what had to be sent.
         before: digest of the version that it used until then.
+        is_rolled_back: whether it had the version in use, and was put back because that did worse.
     """
 
     node: str
@@ -40,6 +41,7 @@ class Outcome:
     is_lost: bool = False
     moved_bytes: int = 0
     before: str | None = None
+    is_rolled_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
