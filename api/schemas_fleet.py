@@ -37,7 +37,8 @@ _MODEL: dict[str, Any] = {
 _DEPLOYMENT: dict[str, Any] = {
     "id": "20261122T050300000000-1a2b", "action": "deploy", "model": "hazard", "version": "2026.11.1",
     "begun_at": "2026-11-22T05:03:00.000Z", "ended_at": None, "state": "running",
-    "nodes": [{"node": "gate-1", "state": "pulling", "done_bytes": 4194304, "total_bytes": 16511333}],
+    "nodes": [{"node": "gate-1", "state": "pulling", "done_bytes": 4194304, "total_bytes": 16511333,
+               "bursts": 0, "total_bursts": 0}],
 }  # fmt: skip
 EXAMPLES: dict[str, dict[str, Any]] = {
     "Node": _NODE,
@@ -143,9 +144,13 @@ class Progress(TypedDict):
     """How far a deployment is on one node."""
 
     node: str
-    state: Annotated[str, Field(description="waiting, connecting, pulling, in use, failed or lost.")]
+    state: Annotated[
+        str, Field(description="waiting, connecting, pulling, observed, in use, rolled back, failed, lost.")
+    ]
     done_bytes: int
     total_bytes: int
+    bursts: Annotated[int, Field(description="That a canary has looked at, of `total_bursts`.")]
+    total_bursts: int
     error: NotRequired[Annotated[str, Field(description="Why not; for operators.")]]
 
 

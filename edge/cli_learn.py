@@ -24,6 +24,7 @@ from edge.settings import read_settings
 @click.option("--trainer", metavar="COMMAND", help="Reads {corpus} and writes the ONNX file {weights}.")
 @click.option("--nodes", "selector", metavar="SELECTOR", default="all", show_default=True, help="That get it.")
 @click.option("--canary", type=click.IntRange(0), default=1, show_default=True, help="So many nodes first.")
+@click.option("--bursts", type=click.IntRange(0), default=0, help="Watch those for so many bursts before the rest.")
 @click.option("--version", help="Of the new model (default: the date and time).")
 @click.option("--no-deploy", is_flag=True, help="Stop when it is in the registry.")
 @click.option("--new", "is_new", is_flag=True, help="Begin again, even if a run was stopped in the middle.")
@@ -36,6 +37,7 @@ async def learn(
     trainer: str | None,
     selector: str,
     canary: int,
+    bursts: int,
     version: str | None,
     no_deploy: bool,
     is_new: bool,
@@ -56,7 +58,8 @@ async def learn(
             more=[str(path.absolute()) for path in more],
             trainer=trainer,
             version=version or f"{datetime.now(UTC):%Y.%m.%d-%H%M%S}",
-            canary=canary,
+            canary=canary if not bursts else max(1, canary),
+            bursts=bursts,
             is_deployed=not no_deploy,
         )
         found = begin(settings, options, version_in_service(nodes, model))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ import msgspec
 
 from edge import audit, ssh
 from edge.artefact import ARCHITECTURES, Version
+from edge.canary import Watch, watch
 from edge.deployments import Recorder
 from edge.errors import FleetError, NodeLostError
 from edge.nodes import Deployed, Node, NodeFile
@@ -56,6 +57,7 @@ class Plan:
         keep: how many versions a node keeps.
         max_parallel: how many nodes at a time.
         canary: how many nodes come first; the rest follow only if all of those succeed.
+        watch: for how many bursts those are watched before they count as a success.
     """
 
     version: Version
@@ -65,6 +67,7 @@ class Plan:
     keep: int = 3
     max_parallel: int = 4
     canary: int = 0
+    watch: Watch | None = None
 
 
 class _Deployed(msgspec.Struct):
@@ -101,11 +104,51 @@ class Deployer:
                 return self._deploy_one(plan, node, source, record)
 
             outcomes = await self._each(first, plan.max_parallel, work, record)
+            if plan.watch is not None and not any(o.error for o in outcomes):
+                outcomes = await self._watch(plan, plan.watch, first, outcomes, record)
             if failed := next((o for o in outcomes if o.error), None):
                 reason = f"not tried: the canary {failed.node} failed"
-                record.end(reason)
+                record.end(failed.error or "")
                 return [*outcomes, *(Outcome(node.name, reason) for node in rest)]
             return [*outcomes, *await self._each(rest, plan.max_parallel, work, record)]
+
+    async def _watch(
+        self, plan: Plan, how: Watch, nodes: Sequence[Node], outcomes: Sequence[Outcome], record: Recorder
+    ) -> list[Outcome]:
+        """Watch the canaries; if one does worse than the version before, all of them go back to that."""
+        model = plan.version.name
+
+        async def judge(node: Node) -> str | FleetError | None:
+            record.state(node.name, "observed")
+            try:
+                return await watch(node, model, how, lambda bursts: record.count(node.name, bursts, how.bursts))
+            except FleetError as error:
+                return error
+
+        results = await asyncio.gather(*(judge(node) for node in nodes))
+        worse = next(((n, why) for n, why in zip(nodes, results, strict=True) if isinstance(why, str)), None)
+        if worse is None:
+            for node, result in zip(nodes, results, strict=True):
+                record.state(node.name, "in use", "" if result is None else str(result))
+            return [
+                outcome if result is None else replace(outcome, error=str(result))
+                for outcome, result in zip(outcomes, results, strict=True)
+            ]
+        reason = f"{worse[0].name} was worse with {model}:{plan.version.card.version}: {worse[1]}"
+        return [await self._put_back(node, model, reason, record) for node in nodes]
+
+    async def _put_back(self, node: Node, model: str, reason: str, record: Recorder) -> Outcome:
+        try:
+            back = await ssh.ask(node, {"command": "rollback", "name": model}, _RolledBack)
+        except FleetError as error:
+            record.state(node.name, "failed", f"{reason}; and it could not be rolled back: {error}")
+            return Outcome(node.name, f"{reason}; and {node.name} could not be rolled back: {error}")
+        self._remember(node, model, back.version, back.digest)
+        audit.record(
+            self._settings.folder, "model_rolled_back", node.name, model=model, version=back.version, reason=reason
+        )
+        record.state(node.name, "rolled back", reason)
+        return Outcome(node.name, f"{reason}; {model}:{back.version} is in use again", is_rolled_back=True)
 
     async def roll_back(self, model: str, nodes: Sequence[Node], max_parallel: int = 4) -> list[tuple[Outcome, str]]:
         """Put the version before in use again; what came of each node, and the version that it uses now."""

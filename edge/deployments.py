@@ -88,6 +88,13 @@ class Recorder:
         if self._view is not None:
             self._view.bytes(node, done, total)
 
+    def count(self, node: str, bursts: int, of: int) -> None:
+        """A node that is watched has looked at so many bursts of all."""
+        row = self._rows[node]
+        if row.bursts != bursts:
+            row.bursts, row.total_bursts = bursts, of
+            self._write()
+
     def end(self, reason: str = "") -> None:
         """It is over; `reason` says why nodes do not have the version, where that is not each node's own error."""
         failed = [row for row in self._rows.values() if row.error]

@@ -17,7 +17,7 @@ import msgspec
 from edge.errors import FleetError, NodeLostError, NodeRefusedError
 from edge.nodes import Node
 
-_MODULES = ("messages", "facts", "health", "checks", "transfer", "versions", "inference", "main")
+_MODULES = ("messages", "facts", "health", "checks", "transfer", "versions", "usage", "inference", "main")
 """In the order in which they import each other."""
 BOOTSTRAP = (
     "import sys,types,json;"

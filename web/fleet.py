@@ -106,6 +106,8 @@ class NodeProgress(msgspec.Struct, kw_only=True):
     state: str = "waiting"
     done_bytes: int = 0
     total_bytes: int = 0
+    bursts: int = 0
+    total_bursts: int = 0
     error: str = ""
 
 

@@ -68,8 +68,8 @@ def judge(service: Scores, candidate: Scores) -> tuple[bool, str]:
 def _problem(service: Scores, candidate: Scores) -> str | None:
     if not candidate.hazards or not candidate.negatives:
         return (
-            f"there are {candidate.hazards} hazards and {candidate.negatives} pictures of nothing to judge by, and both "
-            "are needed: review more alerts, or add a corpus with --with"
+            f"there are {candidate.hazards} hazards and {candidate.negatives} pictures of nothing to judge by, and "
+            "both are needed: review more alerts, or add a corpus with --with"
         )
     if not candidate.found:
         return f"it finds none of the {candidate.hazards} hazards"

@@ -11,7 +11,6 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import msgspec
 
 from edge import audit
 from edge.artefact import Version, pull, push, read_version
+from edge.canary import Watch
 from edge.card import SUMS_FILE
 from edge.deploy import Deployer, Plan
 from edge.errors import FleetError
@@ -48,6 +48,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         trainer: command that trains; None: detect.training.
         version: of the new model.
         canary: how many nodes get it first.
+        bursts: for how many those are watched before the rest follow; 0: not at all.
         is_deployed: whether it goes to the nodes, or stays in the registry.
     """
 
@@ -57,6 +58,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     trainer: str | None = None
     version: str
     canary: int = 1
+    bursts: int = 0
     is_deployed: bool = True
 
 
@@ -82,12 +84,11 @@ class LearningRun:
         self._say = say
         self.folder = folder
 
-    async def run(self, nodes: Sequence[Node], plan_of: Callable[[Version], Plan] | None = None) -> str:
+    async def run(self, nodes: Sequence[Node]) -> str:
         """Take all steps; the outcome in one line.
 
         Args:
             nodes: That get the new version if it is better.
-            plan_of: How it is deployed, where that is not as usual.
 
         Raises:
             FleetError: a step failed; the same command goes on with it.
@@ -103,7 +104,7 @@ class LearningRun:
         await self._step("push", lambda: self._push(service))
         if not options.is_deployed:
             return self._end(f"{options.model}:{options.version} is pushed and signed: {state.steps['evaluate']}")
-        await self._step("deploy", lambda: self._deploy(nodes, plan_of))
+        await self._step("deploy", lambda: self._deploy(nodes))
         return self._end(f"{options.model}:{options.version} {state.steps['deploy']}")
 
     async def _step(self, name: str, work: Callable[[], object]) -> None:
@@ -183,12 +184,13 @@ class LearningRun:
         audit.record(self._settings.folder, "model_pushed", self._name, digest=digest, learned_from=service.digest)
         return f"{size / 1e6:.1f} MB, {digest}"
 
-    async def _deploy(self, nodes: Sequence[Node], plan_of: Callable[[Version], Plan] | None) -> str:
+    async def _deploy(self, nodes: Sequence[Node]) -> str:
         version = await read_version(self._registry, self._state.options.model, self._state.options.version)
         signatures = await read_signatures(self._registry, version.name, version.digest)
         trusted = read_public_keys(self._settings.folder / "trusted")
-        plan = plan_of(version) if plan_of else Plan(version, signatures, trusted, canary=self._state.options.canary)
-        plan = replace(plan, signatures=signatures, trusted=trusted)
+        options = self._state.options
+        watch = Watch(options.bursts) if options.bursts else None
+        plan = Plan(version, signatures, trusted, canary=options.canary, watch=watch)
         outcomes = await Deployer(self._settings, self._registry).deploy(plan, nodes)
         failed = [outcome for outcome in outcomes if outcome.error]
         if any(outcome.is_rolled_back for outcome in failed):

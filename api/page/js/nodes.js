@@ -148,9 +148,10 @@ function deploymentCard(deployment) {
     const share = row.total_bytes > 0 ? row.done_bytes / row.total_bytes : 0;
     const known = t(`progress_${row.state}`);
     const bytes = row.total_bytes > 0 && row.state === "pulling" ? t("deployBytes", megabytes(row.done_bytes), megabytes(row.total_bytes)) : "";
-    const words = [known === `progress_${row.state}` ? row.state : known, bytes, row.error ?? ""].filter(Boolean).join(" · ");
+    const bursts = row.total_bursts > 0 ? t("deployBursts", row.bursts, row.total_bursts) : "";
+    const words = [known === `progress_${row.state}` ? row.state : known, bytes, bursts, row.error ?? ""].filter(Boolean).join(" · ");
     const bar = deployment.state === "running" ? el("progress", { max: 1, value: row.state === "in use" ? 1 : share, "aria-label": row.node }) : null;
-    return el("li", { class: row.state === "failed" || row.state === "lost" ? "is-bad" : "" }, el("span", { class: "deploy-node", text: row.node }), bar, el("span", { text: words }));
+    return el("li", { class: ["failed", "lost", "rolled back"].includes(row.state) ? "is-bad" : "" }, el("span", { class: "deploy-node", text: row.node }), bar, el("span", { text: words }));
   });
   return el(
     "div",
