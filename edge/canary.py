@@ -16,7 +16,9 @@ from edge.errors import FleetError
 from edge.nodes import Node
 
 _Z = 1.645
-"""Of the one-sided 95 % bounds that are compared: chance alone rolls back far fewer than one canary in twenty."""
+"""Of the one-sided 95 % bounds that must not overlap."""
+_EARLIEST = 20
+"""Bursts before the first look: who looks often sees chance more often."""
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -73,9 +75,11 @@ async def watch(node: Node, model: str, how: Watch, on_bursts: Callable[[int], N
     while True:
         usage = await ssh.ask(node, {"command": "usage", "name": model}, _Both)
         on_bursts(min(usage.current.bursts, how.bursts))
-        # What is plainly worse does not have to go on to the end.
-        if (why := compare(usage.current, usage.before)) is not None or usage.current.bursts >= how.bursts:
-            return why
+        # What is plainly worse does not have to go on to the end; of very few bursts nothing is plain.
+        if usage.current.bursts >= min(how.bursts, _EARLIEST):
+            why = compare(usage.current, usage.before)
+            if why is not None or usage.current.bursts >= how.bursts:
+                return why
         if time.monotonic() >= give_up_at:
             raise NotEnoughError(
                 f"node {node.name!r}: only {usage.current.bursts} of {how.bursts} bursts in {how.within_s:.0f} s: it "

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import structlog
 
+from edge import metrics
 from edge.errors import FleetError
 from edge.nodes import Node, NodeFile
 from edge.oci.registry import opened
@@ -52,6 +53,7 @@ class FleetService:
         self._history = History(settings.folder)
         self._samples: dict[str, Sample] = {}
         self._models: list[ModelStatus] = []
+        self._shown: set[str] = set()
         self._changed = asyncio.Event()
         cameras = os.environ.get("BONGSU_CAMERAS")
         self._cameras = Path(cameras) if cameras else None
@@ -104,6 +106,9 @@ class FleetService:
                 log.warning("node_lost", node=sample.node, reason=sample.error)
             self._samples[sample.node] = sample
             self._history.add(sample)
+        self._samples = {name: sample for name, sample in self._samples.items() if name in nodes}
+        metrics.show(self._samples, self._shown - self._samples.keys())
+        self._shown = set(self._samples)
 
     async def _look_at_models(self) -> None:
         is_folder = not self._settings.registry.startswith(("https://", "http://"))
@@ -185,6 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read_settings()
         settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         telemetry.start("fleet")
+        telemetry.set_healthy(True)
         asyncio.run(serve(settings, given.every, given.here))
     except (FleetError, OSError) as error:
         print(f"bongsu fleet: {error}", file=sys.stderr)

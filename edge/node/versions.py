@@ -61,7 +61,7 @@ def deploy(request: dict[str, Any]) -> dict[str, Any]:
             moved = fetch_all(manifest["layers"], request.get("source"))
             _assemble(manifest["layers"], content, target)
         before = current_of(folder)
-        if before != digest[7:]:  # what it did in an earlier life here is no measure
+        if before != digest[7:]:  # it is measured from now on
             shutil.rmtree(folder / ".usage" / digest[7:], ignore_errors=True)
         _switch(folder, digest[7:], kept_in(folder))
         removed = _prune(folder, max(1, int(request["keep"])))

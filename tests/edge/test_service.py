@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,9 +54,12 @@ def test_run_makes_this_machine_a_node_with_the_shipped_model(
     current = desk.folder / "here/models/hazard/current"
     monkeypatch.setenv("BONGSU_DETECT_WEIGHTS", str(current))
     assert hazard_spec() is HAZARD  # the detector does not wait for the first deployment
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     service = subprocess.Popen(
         [sys.executable, "-m", "edge.service", "--here", "--every", "1"], cwd=ROOT, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "BONGSU_FLEET": str(desk.folder), "BONGSU_CAMERAS": str(cameras), "BONGSU_NODE": "desk"},
+        env={**os.environ, "BONGSU_FLEET": str(desk.folder), "BONGSU_CAMERAS": str(cameras), "BONGSU_NODE": "desk",
+             "BONGSU_METRICS_PORT": str(port)},
     )  # fmt: skip
     try:
         status = until(desk, lambda s: s.nodes and s.nodes[0].models and s.nodes[0].sampled_at and s.models)
@@ -65,6 +70,8 @@ def test_run_makes_this_machine_a_node_with_the_shipped_model(
         assert until(desk, lambda s: s.deployments[0].state == "done").deployments[0].nodes[0].done_bytes > 1e7
         spec = hazard_spec()
         assert spec.path.is_relative_to(current.resolve()) and read_verified(spec.path)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            assert 'bongsu_node_up{edge_node="desk"} 1.0' in answer.read().decode()
         desk.ok("nodes", "drain", "desk")
         assert until(desk, lambda s: s.nodes[0].state == "drained").audit[0].action == "node_drained"
     finally:
