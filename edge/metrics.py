@@ -49,7 +49,7 @@ def show(samples: Mapping[str, Sample], removed: set[str]) -> None:
         for alert in ALERTS:
             node_alert.remove(name, alert)
     for name, sample in samples.items():
-        node_up.labels(name).set(sample.health is not None)
+        node_up.labels(name).set("NodeDown" not in sample.alerts)
         for alert in ALERTS:
             node_alert.labels(name, alert).set(alert in sample.alerts)
         node_latency.labels(name).set(sample.latency_s or 0.0)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from edge import audit, ssh
+from edge import audit, cluster, ssh
 from edge.errors import FleetError
 from edge.nodes import Facts, Node, NodeFile, Place, SshAddress, check_node_name
 from edge.settings import FleetSettings
@@ -19,7 +16,6 @@ from edge.settings import FleetSettings
 Confirm = Callable[[str], bool]
 """Is asked whether a host key's fingerprint is the right one."""
 _MIN_PYTHON = (3, 9)
-_KUBECTL_S = 30
 
 
 class _Done(msgspec.Struct):
@@ -115,22 +111,7 @@ def add_kubernetes(
     """
     file = NodeFile(settings.folder)
     _check_free(file, name)
-    described = _kubectl("get", "node", name, "--output", "json")
-    try:
-        info, capacity = described["status"]["nodeInfo"], described["status"]["capacity"]
-        facts = Facts(
-            architecture=info["architecture"],
-            cpus=int(capacity["cpu"]),
-            memory_bytes=_bytes(capacity["memory"]),
-            disk_bytes=_bytes(capacity.get("ephemeral-storage", "0")),
-            disk_free_bytes=0,
-            system=info["osImage"],
-            kernel=info["kernelVersion"],
-            gpu=f"{capacity['nvidia.com/gpu']} nvidia.com/gpu" if "nvidia.com/gpu" in capacity else "",
-            container_runtime=info["containerRuntimeVersion"],
-        )
-    except (KeyError, ValueError) as error:
-        raise FleetError(f"kubectl describes node {name!r} without {error}") from None
+    facts = cluster.read_facts(name)
     node = Node(name=name, added_at=datetime.now(UTC), kubernetes=True, place=place, labels=labels or {}, facts=facts)
     _register(file, node)
     audit.record(settings.folder, "node_added", name, kubernetes="yes")
@@ -192,22 +173,3 @@ def _check_facts(name: str, facts: Facts) -> None:
         raise FleetError(
             f"node {name!r} has {facts.openssl or 'no openssl'}: OpenSSL 3.0 or later is needed to check signatures"
         )
-
-
-def _kubectl(*arguments: str) -> dict[str, dict[str, dict[str, str]]]:
-    if shutil.which("kubectl") is None:
-        raise FleetError("kubectl is not installed here, and a cluster's nodes are read with it")
-    done = subprocess.run(["kubectl", *arguments], capture_output=True, timeout=_KUBECTL_S, check=False)
-    if done.returncode:
-        raise FleetError(f"kubectl: {done.stderr.decode(errors='replace').strip()[:300]}")
-    described: dict[str, dict[str, dict[str, str]]] = json.loads(done.stdout)
-    return described
-
-
-def _bytes(quantity: str) -> int:
-    """A quantity of Kubernetes in bytes."""
-    units = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "k": 10**3, "M": 10**6, "G": 10**9}
-    for unit, factor in units.items():
-        if quantity.endswith(unit):
-            return int(quantity.removesuffix(unit)) * factor
-    return int(quantity)

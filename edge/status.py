@@ -124,7 +124,7 @@ def _node(node: Node, sample: Sample | None, cameras: Sequence[str]) -> NodeStat
 
 
 def _state(node: Node, sample: Sample | None) -> NodeState:
-    if sample is not None and sample.health is None:
+    if sample is not None and "NodeDown" in sample.alerts:
         return "down"
     if node.is_drained:
         return "drained"
