@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
-from api import schemas
+from api import schemas, schemas_fleet
 
 Json = dict[str, Any]
 
@@ -49,7 +49,7 @@ def describe(app: FastAPI) -> Json:
     for path in list(paths):
         # Starlette's converter is not part of a parameter's name.
         paths[path.replace(":path}", "}")] = paths.pop(path)
-    for name, example in schemas.EXAMPLES.items():
+    for name, example in {**schemas.EXAMPLES, **schemas_fleet.EXAMPLES}.items():
         document["components"]["schemas"][name]["examples"] = [example]
     paths[_STREAM] = {"get": _describe_stream()}
     document["components"]["securitySchemes"] = {
@@ -91,7 +91,8 @@ def _describe_stream() -> Json:
         "operationId": "follow",
         "description": (
             "Server-sent events `incident`, `post` and `camera`, whose id is a revision to resume after, and "
-            "`pipeline`. A client that comes back sends `Last-Event-ID`. The same over WebSocket at "
+            "`pipeline`, `node`, `deployment` and `models`, which have none. "
+            "A client that comes back sends `Last-Event-ID`. The same over WebSocket at "
             "`/api/incidents/ws` (`?after=&hazard=&bbox=`), as JSON messages `{event, id, data}`."
         ),
         "parameters": [

@@ -26,8 +26,9 @@ router = APIRouter(tags=["process"])
 @router.get("/", include_in_schema=False)
 @router.get("/feed", include_in_schema=False)
 @router.get("/sessions", include_in_schema=False)
+@router.get("/nodes", include_in_schema=False)
 async def show_page(site: AtSite) -> Response:
-    """The page: map, feed, pipeline and sessions."""
+    """The page: map, feed, pipeline, nodes and sessions."""
     return filled_page("index.html", site)
 
 
@@ -47,6 +48,8 @@ def filled_page(name: str, site: Site) -> Response:
     sessions, clip = html.escape(site.settings.sessions_url.rstrip("/")), CLIP if site.settings.sessions_clip else ""
     empty, filled = 'name="bongsu-sessions" content=""', f'name="bongsu-sessions" content="{sessions}"'
     page = page.replace(f'{empty} data-clip=""', f'{filled} data-clip="{clip}"')
+    if site.fleet.is_there:
+        page = page.replace('name="bongsu-fleet" content=""', 'name="bongsu-fleet" content="here"')
     return HTMLResponse(page, headers={"Cache-Control": "no-cache"})
 
 

@@ -23,9 +23,10 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from api import camera_setup, cameras, feeds, filters, hooks, incidents, openapi, pages, signin
+from api import camera_setup, cameras, feeds, filters, fleet, hooks, incidents, openapi, pages, signin
 from api import settings as environment
 from api.audit import auditing
+from api.fleet_status import FleetStatusFile
 from api.gateway import HookGateway
 from api.live import Live
 from api.pages import PAGE, SecureHeaders
@@ -75,7 +76,7 @@ def create_app(site: Site) -> ASGIApp:
         servers=[{"url": site.prefix}] if site.prefix else None,
     )
     app.state.site = site
-    for noun in (signin, incidents, cameras, camera_setup, feeds, hooks, pages):
+    for noun in (signin, incidents, cameras, camera_setup, fleet, feeds, hooks, pages):
         app.include_router(noun.router)
     app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
     app.add_exception_handler(RequestValidationError, _refuse_query)
@@ -115,7 +116,10 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
     store = await Store.open(settings.database_url, quiet_s=settings.quiet_s)
     try:
         pipeline = PipelineFile(settings.scale_status)
-        hub = Hub(store, pipeline, public_url=settings.public_url.rstrip("/"), readers_max=settings.streams_max)
+        fleet_status = FleetStatusFile(settings.fleet_status)
+        hub = Hub(
+            store, pipeline, fleet_status, public_url=settings.public_url.rstrip("/"), readers_max=settings.streams_max
+        )
         snapshots = Snapshots.open(settings.snapshot_url)
         requests, failures = Buckets(settings.rate_limit), Buckets(WRONG_KEYS_A_MINUTE)
         proxies = Proxies(split(settings.trusted_proxies))
@@ -123,7 +127,10 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         gateway = HookGateway(read_hooks(settings.hooks), store, load_settings().broker_url, keep)
         async with hub.running(), pruning(snapshots, settings), auditing(store), gateway.running():
             identity = await store.identity.read()
-            yield Site(settings, store, snapshots, pipeline, hub, gateway, keys, requests, failures, proxies, identity)
+            yield Site(
+                settings, store, snapshots, pipeline, hub, gateway, keys, requests, failures, proxies, identity,
+                fleet_status,
+            )  # fmt: skip
     finally:
         await store.close()
 

@@ -36,6 +36,8 @@ class Settings(StoreSettings, frozen=True):
     """File that the autoscaler of one machine writes; shown as `/api/pipeline`."""
     cameras_file: str = ""
     """File of cameras that operators may change in the page; `bongsu run` names it. Without one nothing is opened."""
+    fleet_status: str = ""
+    """File that `bongsu fleet serve` writes, `status.json`; shown as `/api/nodes`, models and deployments."""
     sessions_url: str = ""
     """Address at which the page reaches the receive server of sessions; without it the page shows no sessions."""
     sessions_clip: str = ""

@@ -10,6 +10,7 @@ from uuid import UUID
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from api.fleet_status import FleetStatusFile
 from api.gateway import HookGateway
 from api.pipeline import PipelineFile
 from api.settings import Settings
@@ -40,6 +41,7 @@ class Site:
     proxies: Proxies
     identity: UUID
     """Name of the database, a part of the identifiers that other systems store."""
+    fleet: FleetStatusFile
 
     @property
     def public_url(self) -> str:

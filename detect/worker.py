@@ -12,6 +12,7 @@ from prometheus_client import Counter
 from detect.detector import HazardDetector
 from detect.follow import follow_weights
 from detect.rules import Confirmed, fits
+from detect.usage import Usage
 from functions import Detection, HazardSeen, MotionBurst, on
 
 log = structlog.get_logger()
@@ -22,6 +23,9 @@ doubted_total = Counter(
     "Hazards confirmed inside a burst but rejected because of the objects around them",
     ["type"],
 )
+
+
+usage = Usage()
 
 
 @asynccontextmanager
@@ -37,12 +41,20 @@ async def open_detector() -> AsyncIterator[HazardDetector]:
         yield detector
     finally:
         following.cancel()
+        usage.write()
 
 
 @on(MotionBurst, uses=open_detector, batch=4)
 async def detect(events: Sequence[MotionBurst], detector: HazardDetector) -> list[HazardSeen]:
-    """Confirm hazards in bursts; each becomes an event with its best frame and all detections in it."""
-    return await asyncio.to_thread(_detect, events, detector)
+    """Confirm hazards in bursts; each becomes an event with its best frame and all that was found in it."""
+    weights = detector.weights
+    try:
+        found = await asyncio.to_thread(_detect, events, detector)
+    except Exception:
+        usage.add(weights, bursts=len(events), errors=len(events))
+        raise
+    usage.add(weights, bursts=len(events), alarms=len({hazard.id for hazard in found}))
+    return found
 
 
 def _detect(events: Sequence[MotionBurst], detector: HazardDetector) -> list[HazardSeen]:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from edge.artefact import read_version
-from edge.cli_models import opened
 from edge.command import choose, describe_bytes, fleet_command
 from edge.errors import FleetError
 from edge.nodes import NodeFile
 from edge.oci.manifest import check_name, split_reference
+from edge.oci.registry import opened
 from edge.progress import ProgressView
 from edge.settings import read_settings
 
@@ -24,25 +24,31 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("reference", metavar="NAME:VERSION")
 @click.option("--nodes", "selector", metavar="SELECTOR", required=True, help="Names, region=Seoul, KEY=VALUE, or all.")
-@click.option(
-    "--canary",
-    type=click.IntRange(0),
-    default=0,
-    help="Number of nodes that go first; the rest follow if those succeed.",
-)
-@click.option("--max-parallel", type=click.IntRange(1), default=4, show_default=True, help="The most nodes at a time.")
-@click.option(
-    "--keep", type=click.IntRange(1), default=3, show_default=True, help="Number of versions that stay on a node."
-)
-@click.option("--allow-unsigned", is_flag=True, help="Accept a version that no trusted key signed.")
+@click.option("--canary", type=click.IntRange(0), default=0, help="So many nodes first; the rest if those succeed.")
+@click.option("--bursts", type=click.IntRange(0), default=0, help="Watch those for so many bursts before the rest.")
+@click.option("--within", type=click.FloatRange(0.01), default=30.0, show_default=True, help="Minutes for --bursts.")
+@click.option("--max-parallel", type=click.IntRange(1), default=4, show_default=True, help="So many nodes at a time.")
+@click.option("--keep", type=click.IntRange(1), default=3, show_default=True, help="So many versions stay on a node.")
+@click.option("--allow-unsigned", is_flag=True, help="Take a version that no trusted key signed.")
 @fleet_command
 async def deploy(
-    *, reference: str, selector: str, canary: int, max_parallel: int, keep: int, allow_unsigned: bool
+    *,
+    reference: str,
+    selector: str,
+    canary: int,
+    bursts: int,
+    within: float,
+    max_parallel: int,
+    keep: int,
+    allow_unsigned: bool,
 ) -> int:
-    """Transfer a version to nodes, verify it there, and activate it atomically."""
-    from edge.deploy import Deployer, Plan  # importing asyncssh takes half a second, and most commands do not need it
+    """Bring a version to nodes, verify it there, and put it in use in one step."""
+    from edge.canary import Watch
+    from edge.deploy import Deployer, Plan  # asyncssh costs half a second, and most commands need none
     from edge.signing import read_public_keys, read_signatures, verify
 
+    if bursts and not canary:
+        raise click.UsageError("--bursts watches canaries: say --canary 1, too")
     settings = read_settings()
     chosen = choose(NodeFile(settings.folder).read(), selector)
     trusted = read_public_keys(settings.folder / "trusted")
@@ -51,7 +57,9 @@ async def deploy(
         signatures = await read_signatures(registry, version.name, version.digest)
         if not allow_unsigned:
             verify(signatures, version.digest, trusted)
-        plan = Plan(version, signatures, trusted, allow_unsigned, keep, max_parallel, canary)
+        keep = max(keep, 2) if bursts else keep  # to go back to
+        watch = Watch(bursts, within * 60) if bursts else None
+        plan = Plan(version, signatures, trusted, allow_unsigned, keep, max_parallel, canary, watch)
         view = ProgressView([node.name for node in chosen])
         outcomes = await Deployer(settings, registry, view).deploy(plan, chosen)
     for outcome in outcomes:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from edge.cli_models import opened
 from edge.command import fleet_command
 from edge.fleet_file import read_fleet_file, write_fleet_file
 from edge.nodes import NodeFile
+from edge.oci.registry import opened
 from edge.plan import FleetPlan, PlanRunner, make_plan
 from edge.settings import read_settings
 
@@ -79,3 +79,22 @@ def _close(plan: FleetPlan, message: str) -> None:
     for note in plan.notes:
         print(f"bongsu: {note}", file=sys.stderr)
     print(message if plan.steps else "nothing to do", file=sys.stderr)
+
+
+@fleet.command("serve")
+@click.option("--every", metavar="TIME", default="10s", show_default=True, help="Between two samples of a node.")
+@click.option("--here", "is_here", is_flag=True, help="Make this machine a node with the shipped hazard model.")
+@click.option("--once", is_flag=True, help="Sample and write once.")
+@fleet_command
+async def _serve(*, every: str, is_here: bool, once: bool) -> int:
+    """Watch the fleet until Ctrl-C, and write status.json, which the API shows."""
+    from edge.inference import parse_every
+    from edge.service import FleetService, serve
+
+    settings = read_settings()
+    settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if once:
+        await FleetService(settings, parse_every(every), is_here).run_once()
+    else:
+        await serve(settings, parse_every(every), is_here)
+    return 0

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +16,9 @@ from edge.command import describe_bytes, fleet_command, print_json, print_table
 from edge.errors import FleetError
 from edge.nodes import NodeFile
 from edge.oci.manifest import split_reference
-from edge.oci.registry import Registry, open_registry
+from edge.oci.registry import opened
 from edge.progress import ProgressView
-from edge.settings import FleetSettings, read_settings
+from edge.settings import read_settings, signing_key
 from models.registry import WEIGHTS
 
 _PATH = click.Path(path_type=Path, exists=True)
@@ -30,16 +27,6 @@ _PATH = click.Path(path_type=Path, exists=True)
 @click.group()
 def models() -> None:
     """Keep models in a registry, sign and deploy them."""
-
-
-@asynccontextmanager
-async def opened(settings: FleetSettings) -> AsyncIterator[Registry]:
-    """The registry of the settings; it is closed at the end."""
-    registry = open_registry(settings)
-    try:
-        yield registry
-    finally:
-        await registry.close()
 
 
 @models.command("keygen")
@@ -256,11 +243,6 @@ async def _diff(*, before: str, after: str, as_json: bool) -> int:
         return 0
     print_table(["WHAT", before, after, "CHANGE"], [[c.what, c.before, c.after, c.change] for c in changes])
     return 0
-
-
-def signing_key(settings: FleetSettings) -> Path:
-    """Path of the signing key."""
-    return Path(os.environ.get("BONGSU_SIGNING_KEY") or settings.folder / "keys/signing.pem")
 
 
 def _gather(source: Path, given: dict[str, Any]) -> tuple[ModelCard, list[Path]]:

@@ -25,9 +25,10 @@ def nodes() -> None:
 @nodes.command("add")
 @click.argument("name")
 @click.option("--ssh", "address", metavar="USER@HOST[:PORT]", help="A machine that SSH reaches.")
-@click.option("--key", type=_FILE, help="Private key for SSH; its passphrase is read from BONGSU_SSH_PASSPHRASE.")
-@click.option("--kubernetes", is_flag=True, help="A node of kubectl's cluster.")
-@click.option("--place", metavar="LAT,LON,NAME,REGION", help="Its position, name and region.")
+@click.option("--key", type=_FILE, help="Private key that opens it; a passphrase is read from BONGSU_SSH_PASSPHRASE.")
+@click.option("--kubernetes", is_flag=True, help="A node of the cluster that kubectl reaches.")
+@click.option("--here", "is_here", is_flag=True, help="This machine, without SSH.")
+@click.option("--place", metavar="LAT,LON,NAME,REGION", help="Where it stands.")
 @click.option("--label", "labels", metavar="KEY=VALUE", multiple=True, help="For selectors; may be repeated.")
 @click.option("--host-key", "fingerprint", metavar="SHA256:…", help="The host key that it must have (default: ask).")
 @fleet_command
@@ -37,6 +38,7 @@ async def _add(
     address: str | None,
     key: Path | None,
     kubernetes: bool,
+    is_here: bool,
     place: str | None,
     labels: tuple[str, ...],
     fingerprint: str | None,
@@ -44,10 +46,12 @@ async def _add(
     """Verify a machine's host key, read its facts, and register it."""
     from edge import register
 
-    if kubernetes == (address is not None):
-        raise click.UsageError("give --ssh USER@HOST[:PORT], or --kubernetes")
+    if [kubernetes, is_here, address is not None].count(True) != 1:
+        raise click.UsageError("say one of --ssh USER@HOST[:PORT], --kubernetes and --here")
     settings, where, known = read_settings(), Place.parse(place) if place else None, dict(map(parse_label, labels))
-    if address is None:
+    if is_here:
+        node = await register.add_here(settings, name, place=where, labels=known)
+    elif address is None:
         node = register.add_kubernetes(settings, name, place=where, labels=known)
     else:
         node = await register.add_ssh(
@@ -69,12 +73,12 @@ async def _list(*, selector: str, as_json: bool) -> int:
         print_json(chosen)
         return 0
     rows = [
-        [n.name, n.ssh or "cluster", n.place.region if n.place else "", n.facts.architecture if n.facts else "?",
+        [n.name, n.address, n.place.region if n.place else "", n.facts.architecture if n.facts else "?",
          " ".join(f"{m}:{d.version}" for m, d in sorted(n.models.items())), "drained" if n.is_drained else "",
          " ".join(f"{k}={v}" for k, v in sorted(n.labels.items()))]
         for n in chosen
     ]  # fmt: skip
-    print_table(["NAME", "SSH", "REGION", "CPU", "MODELS", "STATE", "LABELS"], rows)
+    print_table(["NAME", "ADDRESS", "REGION", "CPU", "MODELS", "STATE", "LABELS"], rows)
     print(f"{len(chosen)} nodes", file=sys.stderr)
     return 0
 

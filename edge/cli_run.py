@@ -11,11 +11,11 @@ import msgspec
 
 from edge import audit
 from edge.artefact import read_version
-from edge.cli_models import opened
 from edge.command import fleet_command
 from edge.inference import Input, Seen, draw_boxes, parse_every, run_model
 from edge.nodes import NodeFile
 from edge.oci.manifest import split_reference
+from edge.oci.registry import opened
 from edge.settings import read_settings
 
 

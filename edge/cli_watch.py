@@ -103,7 +103,7 @@ def _show(samples: Sequence[Sample], as_json: bool, is_redrawn: bool = False) ->
 def _row(sample: Sample) -> list[str]:
     now, at = sample.health, sample.at.strftime("%H:%M:%S")
     if now is None:
-        return [sample.node, at, *["-"] * 8, " ".join(sample.alerts)]
+        return [sample.node, at, *["-"] * 8, " ".join(sample.alerts) or "ok"]
     return [
         sample.node,
         at,

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from edge import audit, ssh
 from edge.artefact import ARCHITECTURES, Version
+from edge.canary import Watch, watch
+from edge.deployments import Recorder
 from edge.errors import FleetError, NodeLostError
 from edge.nodes import Deployed, Node, NodeFile
 from edge.oci.registry import Registry
 from edge.progress import ProgressView
+from edge.request import Blobs
 from edge.settings import FleetSettings
 from edge.signing import Signature
 
@@ -27,10 +30,11 @@ class Outcome:
 
     Attributes:
         node: its name.
-        error: why it does not use the version; None if it does.
-        is_lost: whether it could not be reached, so that a retry may succeed.
-        moved_bytes: bytes that were sent.
-        before: digest of the version that it used before.
+        error: why it does not use the version; None: it does.
+        is_lost: whether it could not be reached, so that the same command is worth another try.
+        moved_bytes: what had to be sent.
+        before: digest of the version that it used until then.
+        is_rolled_back: whether it had the version in use, and was put back because that did worse.
     """
 
     node: str
@@ -38,6 +42,7 @@ class Outcome:
     is_lost: bool = False
     moved_bytes: int = 0
     before: str | None = None
+    is_rolled_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,8 @@ class Plan:
         is_unsigned_allowed: whether to accept an unsigned version.
         keep: how many versions a node keeps.
         max_parallel: how many nodes at a time.
-        canary: how many nodes go first; the rest follow only if all of those succeed.
+        canary: how many nodes come first; the rest follow only if all of those succeed.
+        watch: for how many bursts those are watched before they count as a success.
     """
 
     version: Version
@@ -61,6 +67,7 @@ class Plan:
     keep: int = 3
     max_parallel: int = 4
     canary: int = 0
+    watch: Watch | None = None
 
 
 class _Deployed(msgspec.Struct):
@@ -91,15 +98,57 @@ class Deployer:
         """
         source = await self._source(plan.version)
         first, rest = nodes[: plan.canary], nodes[plan.canary :]
+        with self._begin("deploy", plan.version.name, plan.version.card.version, nodes) as record:
 
-        def work(node: Node) -> Awaitable[Outcome]:
-            return self._deploy_one(plan, node, source)
+            def work(node: Node) -> Awaitable[Outcome]:
+                return self._deploy_one(plan, node, source, record)
 
-        outcomes = await self._each(first, plan.max_parallel, work)
-        if failed := next((o for o in outcomes if o.error), None):
-            reason = f"not tried: the canary {failed.node} failed"
-            return [*outcomes, *(Outcome(node.name, reason) for node in rest)]
-        return [*outcomes, *await self._each(rest, plan.max_parallel, work)]
+            outcomes = await self._each(first, plan.max_parallel, work, record)
+            if plan.watch is not None and not any(o.error for o in outcomes):
+                outcomes = await self._watch(plan, plan.watch, first, outcomes, record)
+            if failed := next((o for o in outcomes if o.error), None):
+                reason = f"not tried: the canary {failed.node} failed"
+                record.end(failed.error or "")
+                return [*outcomes, *(Outcome(node.name, reason) for node in rest)]
+            return [*outcomes, *await self._each(rest, plan.max_parallel, work, record)]
+
+    async def _watch(
+        self, plan: Plan, how: Watch, nodes: Sequence[Node], outcomes: Sequence[Outcome], record: Recorder
+    ) -> list[Outcome]:
+        """Watch the canaries; if one does worse than the version before, all of them go back to that."""
+        model = plan.version.name
+
+        async def judge(node: Node) -> str | FleetError | None:
+            record.state(node.name, "observed")
+            try:
+                return await watch(node, model, how, lambda bursts: record.count(node.name, bursts, how.bursts))
+            except FleetError as error:
+                return error
+
+        results = await asyncio.gather(*(judge(node) for node in nodes))
+        worse = next(((n, why) for n, why in zip(nodes, results, strict=True) if isinstance(why, str)), None)
+        if worse is None:
+            for node, result in zip(nodes, results, strict=True):
+                record.state(node.name, "in use", "" if result is None else str(result))
+            return [
+                outcome if result is None else replace(outcome, error=str(result))
+                for outcome, result in zip(outcomes, results, strict=True)
+            ]
+        reason = f"{worse[0].name} was worse with {model}:{plan.version.card.version}: {worse[1]}"
+        return [await self._put_back(node, model, reason, record) for node in nodes]
+
+    async def _put_back(self, node: Node, model: str, reason: str, record: Recorder) -> Outcome:
+        try:
+            back = await ssh.ask(node, {"command": "rollback", "name": model}, _RolledBack)
+        except FleetError as error:
+            record.state(node.name, "failed", f"{reason}; and it could not be rolled back: {error}")
+            return Outcome(node.name, f"{reason}; and {node.name} could not be rolled back: {error}")
+        self._remember(node, model, back.version, back.digest)
+        audit.record(
+            self._settings.folder, "model_rolled_back", node.name, model=model, version=back.version, reason=reason
+        )
+        record.state(node.name, "rolled back", reason)
+        return Outcome(node.name, f"{reason}; {model}:{back.version} is in use again", is_rolled_back=True)
 
     async def roll_back(self, model: str, nodes: Sequence[Node], max_parallel: int = 4) -> list[tuple[Outcome, str]]:
         """Activate the previous version again; returns the result for each node, and the version that it uses now."""
@@ -112,11 +161,13 @@ class Deployer:
             audit.record(self._settings.folder, "model_rolled_back", node.name, model=model, version=back.version)
             return Outcome(node.name)
 
-        outcomes = await self._each(nodes, max_parallel, work)
+        with self._begin("rollback", model, "", nodes) as record:
+            outcomes = await self._each(nodes, max_parallel, work, record)
+            record.status.version = ", ".join(sorted(set(versions.values())))
         return [(outcome, versions.get(outcome.node, "")) for outcome in outcomes]
 
     async def _each(
-        self, nodes: Sequence[Node], max_parallel: int, work: Callable[[Node], Awaitable[Outcome]]
+        self, nodes: Sequence[Node], max_parallel: int, work: Callable[[Node], Awaitable[Outcome]], record: Recorder
     ) -> list[Outcome]:
         gate = asyncio.Semaphore(max(1, max_parallel))
 
@@ -125,17 +176,19 @@ class Deployer:
                 try:
                     outcome = await work(node)
                 except FleetError as error:
-                    self._show(node, "lost" if isinstance(error, NodeLostError) else "failed")
+                    record.state(node.name, "lost" if isinstance(error, NodeLostError) else "failed", str(error))
                     return Outcome(node.name, str(error), isinstance(error, NodeLostError))
-                self._show(node, "in use")
+                record.state(node.name, "in use")
                 return outcome
 
         return list(await asyncio.gather(*(one(node) for node in nodes)))
 
-    async def _deploy_one(self, plan: Plan, node: Node, source: dict[str, str | None] | None) -> Outcome:
+    async def _deploy_one(
+        self, plan: Plan, node: Node, source: dict[str, str | None] | None, record: Recorder
+    ) -> Outcome:
         _check_node(plan.version, node)
         version = plan.version
-        self._show(node, "connecting")
+        record.state(node.name, "connecting")
         request: dict[str, Any] = {
             "command": "deploy",
             "name": version.name,
@@ -154,7 +207,7 @@ class Deployer:
             node,
             request,
             _Deployed,
-            on_progress=lambda done, total: self._view.bytes(node.name, done, total) if self._view else None,
+            on_progress=lambda done, total: record.bytes(node.name, done, total),
             blobs=self._only_blobs_of(version),
         )
         if done.digest != version.digest:
@@ -170,8 +223,8 @@ class Deployer:
         )
         return Outcome(node.name, moved_bytes=done.moved_bytes, before=done.before)
 
-    def _only_blobs_of(self, version: Version) -> ssh.Blobs:
-        """Serves blobs to a node: each file of the version once, and nothing else from the registry."""
+    def _only_blobs_of(self, version: Version) -> Blobs:
+        """Reads what a node asks for: each file of the version once, and nothing else of the registry."""
         wanted = {layer.digest: layer.size for layer in version.manifest.layers}
 
         def read(digest: str, offset: int) -> AsyncIterator[bytes]:
@@ -209,16 +262,17 @@ class Deployer:
 
         self._nodes.change(note)
 
-    def _show(self, node: Node, state: str) -> None:
-        if self._view is not None:
-            self._view.state(node.name, state)
+    def _begin(
+        self, action: Literal["deploy", "rollback"], model: str, version: str, nodes: Sequence[Node]
+    ) -> Recorder:
+        return Recorder(self._settings.folder, action, model, version, [node.name for node in nodes], view=self._view)
 
 
 def _check_node(version: Version, node: Node) -> None:
     """Check a node against the register before connecting; the node checks again."""
     if node.is_drained:
         raise FleetError(f"node {node.name!r} is drained: bongsu nodes drain {node.name} --undo")
-    if node.ssh is None:
+    if not node.is_reached:
         raise FleetError(f"node {node.name!r} is the cluster's: pods take models as image volumes (docs/fleet.md)")
     wanted = version.manifest.annotations.get(ARCHITECTURES, "any").split(",")
     if node.facts is not None and "any" not in wanted and node.facts.architecture not in wanted:

@@ -127,8 +127,9 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         key: file of the private key for SSH.
         host_key: the verified public key of its SSH server.
         kubernetes: whether it is a node of the cluster.
-        place: its position.
-        labels: for selectors.
+        here: for the machine that the fleet is managed on: the folder in the place of `~/.bongsu`.
+        place: where it stands.
+        labels: what selectors match.
         is_drained: whether it gets no work now.
         facts: reported by the machine when it was added.
         models: the versions that it uses, by model name.
@@ -140,11 +141,22 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     key: str | None = None
     host_key: str | None = None
     kubernetes: bool = False
+    here: str | None = None
     place: Place | None = None
     labels: dict[str, str] = {}
     is_drained: bool = False
     facts: Facts | None = None
     models: dict[str, Deployed] = {}
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether requests can be sent to it: a node of a cluster gets its work from Kubernetes."""
+        return self.ssh is not None or self.here is not None
+
+    @property
+    def address(self) -> str:
+        """How it is reached, for people."""
+        return self.ssh or ("this machine" if self.here is not None else "cluster")
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):

@@ -17,7 +17,7 @@ from edge.fleet_file import FleetFile, ModelEntry, wanted_models, wanted_nodes
 from edge.nodes import Node, NodeFile, SshAddress
 from edge.oci.manifest import split_reference
 from edge.oci.registry import Registry
-from edge.settings import FleetSettings
+from edge.settings import FleetSettings, signing_key
 
 Say = Callable[[str], None]
 _CHANGEABLE = ("key", "place", "labels", "is_drained")
@@ -81,7 +81,8 @@ async def make_plan(
         new = [n for n in names if n not in known or _version_on(known[n], name) != version]
         if new:
             plan.steps.append(Step("deploy", model.version, _moves(name, new, known), model=model, nodes=tuple(new)))
-    for name in sorted(set(known) - set(wanted)):
+    # This machine is `bongsu run`'s to add and to take out, and no file of a site names it.
+    for name in sorted(name for name in set(known) - set(wanted) if known[name].here is None):
         if is_pruning:
             plan.steps.append(Step("remove", name, "it is not in the file"))
         else:
@@ -155,7 +156,6 @@ class PlanRunner:
             NodeFile(self._settings.folder).update(node.name, is_drained=True)
 
     async def _push(self, model: ModelEntry) -> None:
-        from edge.cli_models import signing_key
         from edge.signing import sign
 
         card, files = read_folder(self._base / (model.push or ""))

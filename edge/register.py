@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from edge import audit, ssh
+from edge import audit, cluster, ssh
 from edge.errors import FleetError
 from edge.nodes import Facts, Node, NodeFile, Place, SshAddress, check_node_name
 from edge.settings import FleetSettings
@@ -19,7 +16,6 @@ from edge.settings import FleetSettings
 Confirm = Callable[[str], bool]
 """Called to confirm a host key's fingerprint."""
 _MIN_PYTHON = (3, 9)
-_KUBECTL_S = 30
 
 
 class _Done(msgspec.Struct):
@@ -81,6 +77,30 @@ async def add_ssh(
     return node
 
 
+async def add_here(
+    settings: FleetSettings, name: str, *, place: Place | None = None, labels: dict[str, str] | None = None
+) -> Node:
+    """Register this machine; what is deployed to it is in `here` of the fleet's folder.
+
+    Raises:
+        FleetError: the name is taken, this machine is registered already, or it lacks what is needed.
+    """
+    file = NodeFile(settings.folder)
+    _check_free(file, name)
+    if known := next((node.name for node in file.read().values() if node.here is not None), None):
+        raise FleetError(f"this machine is registered already, as {known!r}")
+    home = (settings.folder / "here").absolute()
+    node = Node(name=name, added_at=datetime.now(UTC), here=str(home), place=place, labels=labels or {})
+    facts = await ssh.ask(node, {"command": "facts"}, Facts)
+    _check_facts(name, facts)
+    if settings.registry_ca is not None:
+        await ssh.ask(node, {"command": "install-ca", "ca": settings.registry_ca.read_text()}, _Done)
+    node = msgspec.structs.replace(node, facts=facts)
+    _register(file, node)
+    audit.record(settings.folder, "node_added", name, here=str(home))
+    return node
+
+
 def add_kubernetes(
     settings: FleetSettings, name: str, *, place: Place | None = None, labels: dict[str, str] | None = None
 ) -> Node:
@@ -91,22 +111,7 @@ def add_kubernetes(
     """
     file = NodeFile(settings.folder)
     _check_free(file, name)
-    described = _kubectl("get", "node", name, "--output", "json")
-    try:
-        info, capacity = described["status"]["nodeInfo"], described["status"]["capacity"]
-        facts = Facts(
-            architecture=info["architecture"],
-            cpus=int(capacity["cpu"]),
-            memory_bytes=_bytes(capacity["memory"]),
-            disk_bytes=_bytes(capacity.get("ephemeral-storage", "0")),
-            disk_free_bytes=0,
-            system=info["osImage"],
-            kernel=info["kernelVersion"],
-            gpu=f"{capacity['nvidia.com/gpu']} nvidia.com/gpu" if "nvidia.com/gpu" in capacity else "",
-            container_runtime=info["containerRuntimeVersion"],
-        )
-    except (KeyError, ValueError) as error:
-        raise FleetError(f"kubectl describes node {name!r} without {error}") from None
+    facts = cluster.read_facts(name)
     node = Node(name=name, added_at=datetime.now(UTC), kubernetes=True, place=place, labels=labels or {}, facts=facts)
     _register(file, node)
     audit.record(settings.folder, "node_added", name, kubernetes="yes")
@@ -125,7 +130,7 @@ async def remove(settings: FleetSettings, name: str, *, is_forced: bool = False)
     file = NodeFile(settings.folder)
     node = file.get(name)
     left = None
-    if node.ssh is not None:
+    if node.is_reached:
         try:
             await ssh.ask(node, {"command": "remove"}, _Done)
         except FleetError as error:
@@ -168,22 +173,3 @@ def _check_facts(name: str, facts: Facts) -> None:
         raise FleetError(
             f"node {name!r} has {facts.openssl or 'no openssl'}: OpenSSL 3.0 or later is needed to check signatures"
         )
-
-
-def _kubectl(*arguments: str) -> dict[str, dict[str, dict[str, str]]]:
-    if shutil.which("kubectl") is None:
-        raise FleetError("kubectl is not installed here, which reads a cluster's nodes")
-    done = subprocess.run(["kubectl", *arguments], capture_output=True, timeout=_KUBECTL_S, check=False)
-    if done.returncode:
-        raise FleetError(f"kubectl: {done.stderr.decode(errors='replace').strip()[:300]}")
-    described: dict[str, dict[str, dict[str, str]]] = json.loads(done.stdout)
-    return described
-
-
-def _bytes(quantity: str) -> int:
-    """A Kubernetes quantity in bytes."""
-    units = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "k": 10**3, "M": 10**6, "G": 10**9}
-    for unit, factor in units.items():
-        if quantity.endswith(unit):
-            return int(quantity.removesuffix(unit)) * factor
-    return int(quantity)

@@ -65,6 +65,11 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> FleetSettings:
     )
 
 
+def signing_key(settings: FleetSettings) -> Path:
+    """Where the key that signs is: `BONGSU_SIGNING_KEY`, or that of `bongsu models keygen`."""
+    return Path(os.environ.get("BONGSU_SIGNING_KEY") or settings.folder / "keys/signing.pem")
+
+
 def _credentials(environ: Mapping[str, str], user_key: str, password_key: str) -> Credentials | None:
     user = environ.get(user_key)
     if not user:

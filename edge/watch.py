@@ -67,10 +67,11 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         node: its name.
-        at: the time of the sample.
-        health: None if it could not be reached.
-        latency_s: time to open a TCP connection to its SSH server.
-        drift_s: how far its clock is ahead of ours, with an error of up to the one-way network delay.
+        at: when it was asked.
+        health: None where it could not be reached.
+        latency_s: how long a TCP connection to its SSH server takes to open.
+        drift_s: how far its clock is ahead of ours; wrong by as much as one way through the network takes.
+        is_ready: whether the cluster whose node it is hears of it; that says nothing of its health.
         error: why it could not be reached.
     """
 
@@ -79,13 +80,14 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     health: Health | None = None
     latency_s: float | None = None
     drift_s: float | None = None
+    is_ready: bool = False
     error: str = ""
 
     @property
     def alerts(self) -> list[str]:
         """The problems, by the names of the Prometheus alerts."""
         if self.health is None:
-            return ["NodeDown"]
+            return [] if self.is_ready else ["NodeDown"]
         disk = self.health.disk_free_bytes < DISK_FREE_SHARE * self.health.disk_bytes
         temperatures = [self.health.temperature, self.health.gpu.temperature if self.health.gpu else None]
         hot = any(t is not None and t > HOT_CELSIUS for t in temperatures)
@@ -95,20 +97,26 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 async def sample_nodes(nodes: Sequence[Node]) -> list[Sample]:
-    """A sample of each SSH node, in order."""
+    """A sample of each node, in their order; of a cluster's node, whether it is ready."""
     turn = asyncio.Semaphore(_PARALLEL)
 
     async def one(node: Node) -> Sample:
         async with turn:
             return await _sample(node)
 
-    return list(await asyncio.gather(*(one(node) for node in nodes if node.ssh is not None)))
+    return list(await asyncio.gather(*(one(node) for node in nodes)))
 
 
 async def _sample(node: Node) -> Sample:
-    from edge import ssh
+    from edge import cluster, ssh
 
     at = datetime.now(UTC)
+    if not node.is_reached:
+        try:
+            await asyncio.to_thread(cluster.check_ready, node.name)
+        except FleetError as error:
+            return Sample(node=node.name, at=at, error=str(error))
+        return Sample(node=node.name, at=at, is_ready=True)
     drift_s: float | None = None
 
     def on_clock(line: bytes) -> None:
@@ -116,14 +124,14 @@ async def _sample(node: Node) -> Sample:
         drift_s = round(msgspec.json.decode(line, type=_Clock).clock - time.time(), 3)
 
     try:
-        latency_s = await _open_once(SshAddress.parse(node.ssh or ""))
+        latency_s = None if node.ssh is None else await _open_once(SshAddress.parse(node.ssh))
         health = await ssh.ask(node, {"command": "health"}, Health, on_seen=on_clock)
     except FleetError as error:
         return Sample(node=node.name, at=at, error=str(error))
     except msgspec.MsgspecError as error:
         return Sample(node=node.name, at=at, error=f"node {node.name!r} reports no time: {error}")
     except OSError as error:
-        return Sample(node=node.name, at=at, error=f"{node.ssh} cannot be reached: {error.strerror or 'no answer'}")
+        return Sample(node=node.name, at=at, error=f"{node.address} cannot be reached: {error.strerror or 'no answer'}")
     return Sample(node=node.name, at=at, health=health, latency_s=latency_s, drift_s=drift_s)
 
 

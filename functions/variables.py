@@ -33,6 +33,7 @@ KNOWN = frozenset(
         "BONGSU_DETECT_THREADS",
         "BONGSU_DETECT_WEIGHTS",
         "BONGSU_FLEET",
+        "BONGSU_FLEET_STATUS",
         "BONGSU_GRACE_S",
         "BONGSU_HOOKS",
         "BONGSU_HOOK_KEEP_HOURS",

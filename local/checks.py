@@ -31,6 +31,8 @@ class Options:
     """None: Bongsu's own, and those in `keda` of the current folder."""
     has_sessions: bool = True
     """Whether clients may ask for a model of their own (docs/sessions.md)."""
+    has_fleet: bool = True
+    """Whether this machine is a node of a fleet, whose models the detector runs (docs/fleet.md)."""
 
 
 def find_cameras(options: Options) -> Path:

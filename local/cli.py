@@ -36,14 +36,28 @@ _PATH = click.Path(path_type=Path)
     show_default=True,
     help="Serve sessions too, ten ports above the map or on BONGSU_SESSIONS_PORT.",
 )
+@click.option(
+    "--fleet/--no-fleet",
+    default=True,
+    show_default=True,
+    help="Make this machine a node, and run the models that are deployed to it.",
+)
 def run(
-    *, cameras: Path | None, demo: bool, state: Path, host: str, port: int, keda: Path | None, sessions: bool
+    *,
+    cameras: Path | None,
+    demo: bool,
+    state: Path,
+    host: str,
+    port: int,
+    keda: Path | None,
+    sessions: bool,
+    fleet: bool,
 ) -> int:
     """Run the whole pipeline on this machine.
 
     Cameras, detector, functions and map are started, and Ctrl-C stops them.
     """
-    options = Options(cameras, demo, state, host, port, keda, sessions)
+    options = Options(cameras, demo, state, host, port, keda, sessions, fleet)
     try:
         if warning := warn_of_open_host(options.host):
             print(warning, file=sys.stderr)

@@ -14,6 +14,7 @@ from functions.topology import MOTION, queues
 from local.autoscaler import Autoscaler
 from local.checks import DEMO, Options, RunError, answers, find_cameras, free_ports, own_copy, require_port, shown_host
 from local.declared import find_hooks, find_schedules, needed_queues
+from local.fleet import fleet_environment, fleet_services
 from local.manifest import ManifestError, Workload, read_workloads
 from local.pool import Pool
 from local.process.fork_server import ForkServer
@@ -53,7 +54,10 @@ async def run(options: Options) -> None:
     with lock:
         await require_port(options.host, options.port)
         try:
-            environment = {**_environment(options, state), **await sessions_environment(options, state)}
+            environment = {
+                **_environment(options, state), **await sessions_environment(options, state),
+                **fleet_environment(options, state),
+            }  # fmt: skip
         except StateError as error:
             raise RunError(str(error)) from None
         os.environ.update(environment)
@@ -110,6 +114,7 @@ class _Relay:
         # It follows the database, so it ends after the functions: what they write last is published too.
         is_bridged = bool(os.environ.get("BONGSU_MQTT_URL"))
         self._bridges = [Service(Command("mqtt", "notify.mqtt", grace_s=5.0), self._output)] if is_bridged else []
+        self._fleet = fleet_services(options, str(cameras), self._output)
         self._motion = Service(Command("motion", "motion", env=motion_env), self._output)
         self._autoscaler = Autoscaler(
             list(zip(workloads, self._pools, strict=True)), state.broker_url, state.status_file, self._output
@@ -135,7 +140,8 @@ class _Relay:
                 say(f"api      does not answer yet; its log is {self._output.log_file('api')}")
             answering.cancel()
             if not stopping.is_set():
-                for service in (*self._bridges, *self._sources, self._motion, *self._sessions):
+                services = (*self._bridges, *self._fleet, *self._sources, self._motion, *self._sessions)
+                for service in services:
                     service.start()
                 await self._fork_server.open()
                 scaling = asyncio.create_task(self._scale_and_tick())
@@ -163,7 +169,9 @@ class _Relay:
         await _first(hurrying.wait(), asyncio.shield(in_order))
         if not in_order.done():
             say("bongsu   killing: unfinished events are redelivered in the next run")
-            for service in (*self._sessions, self._motion, *self._sources, *self._bridges, self._api):
+            for service in (
+                *self._sessions, self._motion, *self._sources, *self._fleet, *self._bridges, self._api
+            ):  # fmt: skip
                 service.kill()
             for pool in self._pools:
                 pool.kill()
@@ -172,7 +180,7 @@ class _Relay:
 
     async def _stop_in_order(self, scaling: asyncio.Task[None] | None) -> None:
         # The receive server before the agent: it closes the connections of its clients.
-        for service in (*reversed(self._sessions), self._motion, *self._sources):
+        for service in (*reversed(self._sessions), self._motion, *self._sources, *self._fleet):
             await service.stop()
         if scaling is not None:
             scaling.cancel()

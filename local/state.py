@@ -13,7 +13,7 @@ from functions.settings import SettingsError
 from functions.signature import new_private_key, public_key_of
 
 _NEEDED_BYTES = 100_000_000
-_FOLDERS = ("snapshots", "logs", "prometheus", "sessions")
+_FOLDERS = ("snapshots", "logs", "prometheus", "sessions", "fleet")
 _FILES = ("broker.db", "bongsu.db", "run.lock", "scale.json", "caption.key")
 """Prefixes of our files' names: SQLite adds further files beside its own."""
 

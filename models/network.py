@@ -20,7 +20,7 @@ from models.backends import Floats, open_backend
 from models.facts import Facts
 from models.head import Found, Numbers, choose_head
 from models.letterbox import Fit, Image, letterbox
-from models.registry import WEIGHTS, ModelError, find_weights
+from models.registry import WEIGHTS, ModelError, find_weights, is_undeployed
 
 SCENE_LABELS = {0: "person", 1: "bicycle", 2: "car", 3: "motorcycle", 5: "bus", 7: "truck"}
 """Labels of the scene network that are used, by class number in COCO."""
@@ -238,11 +238,13 @@ def device_from_environment() -> str:
 def hazard_spec() -> Spec:
     """The hazard network: the shipped one, or that of `BONGSU_DETECT_WEIGHTS`, with its int8 copy if there is one.
 
+    Where a node's link `current` is named and nothing was deployed there yet, the shipped one works until something is.
+
     Raises:
         ModelError: the variable names a folder that holds no version of a model.
     """
     given = os.environ.get("BONGSU_DETECT_WEIGHTS")
-    if not given:
+    if not given or is_undeployed(Path(given)):
         return HAZARD
     path = find_weights(Path(given))
     return replace(HAZARD, path=path, int8=path.with_name(f"{path.stem}_int8{path.suffix}"))

@@ -12,6 +12,8 @@ from pathlib import Path
 
 WEIGHTS = Path(__file__).parents[1] / "detect/weights"
 SUMS = "SHA256SUMS"
+CURRENT = "current"
+"""The link that leads to the version in use (edge/node/versions.py)."""
 MANIFEST = ".manifest.json"
 """The OCI manifest of a version that the fleet deployed, in the folder of its files."""
 _LINE = re.compile(r"([0-9a-fA-F]{64})\s+\*?(.+)")
@@ -61,6 +63,12 @@ def find_weights(path: Path) -> Path:
     except (OSError, ValueError, KeyError, TypeError):
         raise ModelError(f"{path} is a folder, but not a deployed version of a model: name a file of weights") from None
     return found / Path(str(name)).name
+
+
+def is_undeployed(path: Path) -> bool:
+    """Whether this is the link `current` of a node to which no version of the model has been deployed."""
+    link = path.expanduser()
+    return link.name == CURRENT and not link.is_symlink() and not link.exists()
 
 
 def recorded(path: Path) -> str | None:

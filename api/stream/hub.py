@@ -11,7 +11,9 @@ from typing import Any
 import structlog
 from prometheus_client import Counter, Gauge
 
+from api.fleet_status import FleetStatusFile
 from api.pipeline import PipelineFile
+from api.stream.fleet import FleetNotices
 from api.stream.log import Log, Reader
 from api.stream.notices import HELLO, Batch, Notice, NoticeBuilder
 from functions.event import utc_now
@@ -39,9 +41,18 @@ class TooManyReadersError(Exception):
 class Hub:
     """Polls the store and serves the readers. Enter `running` before the first `read`."""
 
-    def __init__(self, store: Store, pipeline: PipelineFile, *, public_url: str = "", readers_max: int = 512) -> None:
+    def __init__(
+        self,
+        store: Store,
+        pipeline: PipelineFile,
+        fleet: FleetStatusFile | None = None,
+        *,
+        public_url: str = "",
+        readers_max: int = 512,
+    ) -> None:
         self._store = store
         self._pipeline = pipeline
+        self._fleet = fleet or FleetStatusFile("")
         self._readers_max = readers_max
         self._readers: set[Reader] = set()
         self._open: dict[int, Incident] = {}
@@ -181,7 +192,9 @@ class Hub:
     async def _report(self) -> None:
         sent: Any = None
         silent_s = 0.0
+        fleet = FleetNotices()
         while True:
+            self._announce(fleet.changes(self._fleet.read()))
             now = self._pipeline.read()
             seen = {name: value for name, value in now.items() if name != "at"}
             silent_s += PIPELINE_S

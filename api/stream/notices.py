@@ -16,7 +16,7 @@ from store.records import Camera, Incident, Post
 # The start of a stream: the reconnection delay, and a comment, as some proxies wait for a first byte.
 HELLO = b"retry: 1000\n: open\n\n"
 
-Name = Literal["incident", "post", "camera", "pipeline"]
+Name = Literal["incident", "post", "camera", "pipeline", "node", "deployment", "models"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from edge.node.messages import CHUNK_BYTES, DIGEST, HOME, NAME, Refused, checked
 
-PYTHON = HOME / "venv/bin/python"
+PYTHON = Path(os.environ.get("BONGSU_NODE_PYTHON") or HOME / "venv/bin/python")
 _FIX = "python3 -m venv ~/.bongsu/venv && ~/.bongsu/venv/bin/pip install 'bongsu[detect,motion]'"
 _PICTURES = {".jpg", ".jpeg"}
 _PATH = re.compile(r"[^\0]{1,4096}")

@@ -17,6 +17,7 @@ from edge.node.facts import read_facts
 from edge.node.health import read_health
 from edge.node.inference import run_model
 from edge.node.messages import HOME, Refused, describe_os_error, fail, lock, send, write
+from edge.node.usage import read_usage
 from edge.node.versions import deploy, list_models, roll_back
 
 
@@ -58,4 +59,5 @@ _COMMANDS = {
     "rollback": roll_back,
     "run": run_model,
     "health": read_health,
+    "usage": read_usage,
 }

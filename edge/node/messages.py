@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-HOME = Path.home() / ".bongsu"
+HOME = Path(os.environ.get("BONGSU_NODE_HOME") or Path.home() / ".bongsu")
+"""`BONGSU_NODE_HOME` is for the machine that the fleet is managed on (edge/here.py)."""
 CHUNK_BYTES = 1 << 18
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 NAME = re.compile(r"[a-z0-9][a-z0-9._/-]{0,127}")

@@ -21,22 +21,22 @@ from edge.node.messages import DIGEST, FILE, HOME, NAME, Refused, checked, lock,
 from edge.node.transfer import BLOBS, fetch_all, hash_file
 
 SUMS = "SHA256SUMS"
-"""The checksums with which models/registry.py checks weights before it loads them."""
-_MODELS = HOME / "models"
+"""What models/registry.py checks weights against before it loads them."""
+MODELS = HOME / "models"
 _PART_DAYS = 7
 
 
 def list_models(request: dict[str, Any]) -> dict[str, Any]:
     """The versions in use, and those that are kept."""
     models = []
-    for link in sorted(_MODELS.glob("**/current")):
+    for link in sorted(MODELS.glob("**/current")):
         folder = link.parent
         models.append(
             {
-                "name": str(folder.relative_to(_MODELS)),
+                "name": str(folder.relative_to(MODELS)),
                 "digest": f"sha256:{link.readlink()}",
                 "version": _version(folder / link.readlink()),
-                "kept": [f"sha256:{d}" for d in _kept(folder)],
+                "kept": [f"sha256:{d}" for d in kept_in(folder)],
             }
         )
     return {"models": models}
@@ -52,7 +52,7 @@ def deploy(request: dict[str, Any]) -> dict[str, Any]:
         verify_signatures(request["signatures"], digest, request["trusted"])
     manifest = json.loads(content)
     check_architecture(manifest)
-    folder = _MODELS / name
+    folder = MODELS / name
     target = folder / digest[7:]
     with lock():
         moved = 0
@@ -60,18 +60,20 @@ def deploy(request: dict[str, Any]) -> dict[str, Any]:
             shutil.rmtree(target, ignore_errors=True)
             moved = fetch_all(manifest["layers"], request.get("source"))
             _assemble(manifest["layers"], content, target)
-        before = _current(folder)
-        _switch(folder, digest[7:], _kept(folder))
+        before = current_of(folder)
+        if before != digest[7:]:  # it is measured from now on
+            shutil.rmtree(folder / ".usage" / digest[7:], ignore_errors=True)
+        _switch(folder, digest[7:], kept_in(folder))
         removed = _prune(folder, max(1, int(request["keep"])))
     return {"digest": digest, "before": before and f"sha256:{before}", "moved_bytes": moved, "removed": removed}
 
 
 def roll_back(request: dict[str, Any]) -> dict[str, Any]:
-    """Activate the previous version again."""
-    folder = _MODELS / checked(request["name"], NAME)
+    """Put the version before in use again."""
+    folder = MODELS / checked(request["name"], NAME)
     with lock():
-        current = _current(folder)
-        earlier = [d for d in _kept(folder) if d != current]
+        current = current_of(folder)
+        earlier = [d for d in kept_in(folder) if d != current]
         if current is None or not earlier:
             raise Refused(f"no earlier version of {request['name']} is kept here: deploy one by its version")
         target = earlier[-1]
@@ -119,11 +121,12 @@ def _switch(folder: Path, digest: str, kept: list[str]) -> None:
 
 
 def _prune(folder: Path, keep: int) -> list[str]:
-    """Delete all but the newest versions, and blobs that no version uses."""
-    kept = _kept(folder)
+    """Delete all but the newest versions, and the blobs that no version holds."""
+    kept = kept_in(folder)
     gone = kept[:-keep]
     for digest in gone:
         shutil.rmtree(folder / digest)
+        shutil.rmtree(folder / ".usage" / digest, ignore_errors=True)
     for stray in folder.glob(".new-*"):
         shutil.rmtree(stray)
     write(folder / ".history", json.dumps(kept[-keep:]).encode())
@@ -135,13 +138,14 @@ def _prune(folder: Path, keep: int) -> list[str]:
     return [f"sha256:{d}" for d in gone]
 
 
-def _current(folder: Path) -> str | None:
+def current_of(folder: Path) -> str | None:
+    """The digest in use."""
     link = folder / "current"
     return str(link.readlink()) if link.is_symlink() else None
 
 
-def _kept(folder: Path) -> list[str]:
-    """The digests that are here, in the order of their activation."""
+def kept_in(folder: Path) -> list[str]:
+    """The digests that are here, in the order in which they were put in use."""
     try:
         known = [str(d) for d in json.loads((folder / ".history").read_text())]
     except (OSError, ValueError):

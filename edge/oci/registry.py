@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -80,3 +81,17 @@ def open_registry(settings: FleetSettings) -> Registry:
     from edge.oci.layout import LayoutRegistry
 
     return LayoutRegistry(Path(address))
+
+
+@asynccontextmanager
+async def opened(settings: FleetSettings) -> AsyncIterator[Registry]:
+    """The registry of the settings, closed in the end.
+
+    Raises:
+        FleetError: the address is of no kind that is known.
+    """
+    registry = open_registry(settings)
+    try:
+        yield registry
+    finally:
+        await registry.close()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from edge import ssh
+from edge.request import BOOTSTRAP, sources
 
 ROOT = Path(__file__).resolve().parents[2]
 Ask = Callable[[dict[str, Any]], dict[str, Any]]
@@ -27,8 +27,8 @@ def ask(tmp_path: Path) -> Ask:
 
     def send(request: dict[str, Any]) -> dict[str, Any]:
         done = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", ssh.BOOTSTRAP],
-            input=ssh.sources() + b"\n" + json.dumps(request).encode() + b"\n",
+            [sys.executable, "-I", "-S", "-c", BOOTSTRAP],
+            input=sources() + b"\n" + json.dumps(request).encode() + b"\n",
             env={"HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin"}, capture_output=True, timeout=60,
         )  # fmt: skip
         assert done.stdout, done.stderr.decode()

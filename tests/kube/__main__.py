@@ -22,11 +22,12 @@ from tests.kube.kubelet import Kubelet
 from tests.kube.store import Store
 
 
-def kubeconfig(url: str, token: str, namespace: str) -> str:
-    """The text of a file for KUBECONFIG."""
+def kubeconfig(url: str, token: str, namespace: str, authority: Path | None = None) -> str:
+    """The text of a file for KUBECONFIG; kubectl sends a token over TLS alone."""
+    trust = {"certificate-authority": str(authority)} if authority else {}
     return yaml.safe_dump({
         "apiVersion": "v1", "kind": "Config", "current-context": "double",
-        "clusters": [{"name": "double", "cluster": {"server": url}}],
+        "clusters": [{"name": "double", "cluster": {"server": url, **trust}}],
         "users": [{"name": "user", "user": {"token": token}}],
         "contexts": [{"name": "double", "context": {"cluster": "double", "user": "user", "namespace": namespace}}],
     })  # fmt: skip
@@ -41,7 +42,13 @@ def add_node(store: Store, text: str) -> None:
     store.create("nodes", "", {
         "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, **pairs}},
         "spec": {},
-        "status": {"allocatable": room, "capacity": room, "conditions": [{"type": "Ready", "status": "True"}]},
+        "status": {
+            "allocatable": room, "capacity": room, "conditions": [{"type": "Ready", "status": "True"}],
+            "nodeInfo": {
+                "architecture": "amd64", "osImage": "Debian GNU/Linux 13 (trixie)", "kernelVersion": "6.12.0",
+                "containerRuntimeVersion": "containerd://2.1.4",
+            },
+        },
     })  # fmt: skip
 
 
@@ -61,11 +68,21 @@ async def _run(given: argparse.Namespace) -> None:
         add_node(store, node)
     for file in given.files:
         apply(store, file.read_text())
-    url = f"http://127.0.0.1:{given.port}"
-    (given.state / "kubeconfig").write_text(kubeconfig(url, ADMIN, "default"))
+    tls: dict[str, str] = {}
+    if given.certificates is not None:
+        files = {"ssl_certfile": "server.pem", "ssl_keyfile": "server.key"}
+        tls = {option: str(given.certificates / name) for option, name in files.items()}
+    url = f"http{'s' if tls else ''}://127.0.0.1:{given.port}"
+    authority = given.certificates / "ca.pem" if tls else None
+    (given.state / "kubeconfig").write_text(kubeconfig(url, ADMIN, "default", authority))
     server = uvicorn.Server(
         uvicorn.Config(
-            Api(store).app(), port=given.port, log_level="warning", access_log=False, timeout_graceful_shutdown=1
+            Api(store).app(),
+            port=given.port,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=1,
+            **tls,
         )
     )
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -85,6 +102,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--node", action="append", default=[])
+    parser.add_argument("--certificates", type=Path, help="folder with ca.pem, server.pem and server.key")
     parser.add_argument("--history", type=int, default=2000)
     parser.add_argument("files", type=Path, nargs="*")
     with contextlib.suppress(KeyboardInterrupt):

@@ -112,7 +112,9 @@ class Relay:
         text = MANIFEST.format(name=name, target=f"{name}.py", cooldown=cooldown, grace=grace)
         (self.folder / "keda" / f"{name}.yaml").write_text(text)
 
-    def run(self, *arguments: str, has_sessions: bool = False, **environment: str) -> subprocess.Popen[str]:
+    def run(
+        self, *arguments: str, has_sessions: bool = False, has_fleet: bool = False, **environment: str
+    ) -> subprocess.Popen[str]:
         env = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("BONGSU_", "PROMETHEUS_"))},
             "PYTHONPATH": f"{self.folder}{os.pathsep}{ROOT}",
@@ -123,7 +125,7 @@ class Relay:
             "import sys; from functions.cli import run_command; from local.cli import run; "
             "sys.exit(run_command(run, sys.argv[1:]))"
         )
-        sessions = [] if has_sessions else ["--no-sessions"]
+        sessions = [*([] if has_sessions else ["--no-sessions"]), *([] if has_fleet else ["--no-fleet"])]
         run = subprocess.Popen(
             [sys.executable, "-c", code, "--port", str(self.port), "--keda", "keda", *sessions, *arguments],
             cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -11,6 +11,7 @@ const REFRESH_MS = 60_000;
 
 export class Live {
   #store;
+  #fleet;
   #tell;
   #source = null;
   #timer = 0;
@@ -23,10 +24,12 @@ export class Live {
 
   /**
    * @param {import("./store.js").Store} store
+   * @param {import("./fleet.js").Fleet} fleet
    * @param {(state: "connecting"|"live"|"lost"|"locked") => void} tell "locked": reading needs a key
    */
-  constructor(store, tell) {
+  constructor(store, fleet, tell) {
     this.#store = store;
+    this.#fleet = fleet;
     this.#tell = tell;
     setInterval(() => this.#watch(), TICK_MS);
     addEventListener("online", () => this.#reconnect(0));
@@ -86,6 +89,9 @@ export class Live {
     this.#take(source, "incident", (data) => this.#store.putIncident(data));
     this.#take(source, "post", (data) => this.#store.putPost(data));
     this.#take(source, "camera", (data) => this.#store.putCamera(data));
+    this.#take(source, "node", (data) => this.#fleet.putNode(data));
+    this.#take(source, "models", (data) => this.#fleet.putModels(data));
+    this.#take(source, "deployment", (data) => this.#fleet.putDeployment(data));
     this.#take(source, "pipeline", (data) => {
       this.#hasBeat = true;
       this.#store.putPipeline(data);

@@ -6,11 +6,13 @@ import { Archive } from "./archive.js";
 import { Detail } from "./detail.js";
 import { BASE } from "./dom.js";
 import { Feed } from "./feed.js";
+import { Fleet, positionOf } from "./fleet.js";
 import { FilterBar } from "./filterbar.js";
 import { currentLanguage, t } from "./i18n.js";
 import { Insight } from "./insight.js";
 import { Live } from "./live.js";
 import { AlertMap } from "./map.js";
+import { NodesView, stateOf } from "./nodes.js";
 import { Relay } from "./relay.js";
 import { ReviewBox } from "./review.js";
 import { Session } from "./session.js";
@@ -34,13 +36,15 @@ const map = new AlertMap(byId("map"), open);
 const bar = new FilterBar(document, store, () => map.area);
 const feed = new Feed(byId("cards"), byId("feed-count"), byId("feed-empty"), open);
 const relay = new Relay(byId("chain"));
+const fleet = new Fleet();
+const nodes = new NodesView(byId("nodes"), byId("nodes-link"), fleet, loadFleet);
 const sessions = new SessionsView(byId("sessions"), byId("sessions-link"));
 const signIn = new SignIn(session, byId("account"), byId("signin"));
 const reviewBox = new ReviewBox(session, (feature) => store.putIncident(feature, true), () => signIn.open());
 const detail = new Detail(byId("detail"), byId("lightbox"), reviewBox, { close, go: open, copyLink });
 const archive = new Archive(store);
 const shell = new Shell(document, { translate, go: showView });
-const live = new Live(store, setLink);
+const live = new Live(store, fleet, setLink);
 const insight = new Insight(store, (id) => live.find(id), (times) => {
   relay.showTimes(times);
   shell.showPinTime(times.get("pin"));
@@ -97,7 +101,7 @@ function renderDetail(incidents) {
 function open(id) {
   const isStep = selected !== null;
   selected = id;
-  if (view === "sessions" || (phone.matches && view !== "map")) setView("map");
+  if (view === "sessions" || view === "nodes" || (phone.matches && view !== "map")) setView("map");
   // Going from one to the next is one visit: "back" leads to where the reader was before.
   writeAddress(isStep ? "replaceState" : "pushState");
   follow();
@@ -146,10 +150,11 @@ function showView(next) {
 }
 
 function setView(next) {
-  const isMissing = (next === "relay" && !phone.matches) || (next === "sessions" && !sessions.isThere);
+  const isMissing = (next === "relay" && !phone.matches) || (next === "sessions" && !sessions.isThere) || (next === "nodes" && !nodes.isThere);
   view = isMissing ? "map" : next;
   shell.showView(view);
   sessions.show(view === "sessions");
+  nodes.show(view === "nodes");
 }
 
 function writeAddress(how) {
@@ -198,6 +203,7 @@ function translate() {
   bar.translate();
   signIn.relabel();
   sessions.relabel();
+  nodes.relabel();
   map.relabel();
   renderCameras();
   relay.show(store.pipeline);
@@ -209,6 +215,16 @@ function renderCameras() {
   const cameras = [...store.cameras.values()];
   relay.showCameras(cameras);
   map.showCameras(cameras);
+  renderNodes();
+}
+
+function renderNodes() {
+  const placed = [...fleet.nodes.values()].map((node) => ({ id: node.id, state: node.state, word: stateOf(node), ...positionOf(node, store.cameras) }));
+  map.showNodes(placed.filter(({ lat }) => Number.isFinite(lat)));
+}
+
+function loadFleet() {
+  fleet.load(session.canReview);
 }
 
 /** Bring all alerts and cameras into view, unless the reader has chosen a view. */
@@ -259,8 +275,10 @@ store.addEventListener("filters", () => {
   followFilters();
 });
 store.addEventListener("cameras", renderCameras);
+fleet.addEventListener("change", renderNodes);
 store.addEventListener("pipeline", () => relay.show(store.pipeline));
 session.addEventListener("change", () => {
+  loadFleet();
   renderSoon();
   if (session.needsKey && session.role !== null && wasLocked) {
     wasLocked = false;

@@ -18,6 +18,7 @@ export class AlertMap {
   #pins = new Map();
   #legs;
   #cameras;
+  #nodes;
   #incidents = [];
   #selected = null;
   #writeNames;
@@ -37,6 +38,7 @@ export class AlertMap {
     this.#writeNames = this.#drawBase();
     this.#map.createPane("cameras").style.zIndex = 500;
     this.#cameras = L.layerGroup().addTo(this.#map);
+    this.#nodes = L.layerGroup().addTo(this.#map);
     this.#legs = L.layerGroup().addTo(this.#map);
     L.control.scale({ imperial: false, position: "bottomright" }).addTo(this.#map);
     this.relabel();
@@ -81,6 +83,18 @@ export class AlertMap {
       // An element, never a string: Leaflet would read a string as HTML.
       marker.bindTooltip(el("span", { text: `${camera.place || camera.id} · ${word}` }), { direction: "top", offset: [0, -6] });
       this.#cameras.addLayer(marker);
+    }
+  }
+
+  /** Mark machines: `{id, state, word, lat, lon, isAbout}` each. */
+  showNodes(nodes) {
+    this.#nodes.clearLayers();
+    for (const { id, state, word, lat, lon, isAbout } of nodes) {
+      const icon = L.divIcon({ className: `node-dot is-${state}`, iconSize: [14, 14] });
+      const marker = L.marker([lat, lon], { icon, keyboard: false, pane: "cameras" });
+      const words = [id, word, ...(isAbout ? [t("nodeAbout")] : [])].join(" · ");
+      marker.bindTooltip(el("span", { text: words }), { direction: "top", offset: [0, -7] });
+      this.#nodes.addLayer(marker);
     }
   }
 

@@ -180,6 +180,20 @@ NODES = (
         "Read here because their own node is away.",
     ),
     Panel("Cameras that nobody reads", "short", (("max(bongsu_cameras_unread)", "cameras"),)),
+    Panel(
+        "Edge nodes that answer",
+        "short",
+        (("bongsu_node_up", "{{edge_node}}"),),
+        "Those of `bongsu nodes`, asked over SSH by `bongsu fleet serve`: 1 answers, 0 does not.",
+    ),
+    Panel(
+        "What is wrong with edge nodes",
+        "short",
+        (("bongsu_node_alert > 0", "{{edge_node}} {{alert}}"),),
+        "Nothing is drawn where all is well.",
+    ),
+    Panel("Latency to edge nodes", "s", (("bongsu_node_latency_seconds", "{{edge_node}}"),)),
+    Panel("Clocks of edge nodes", "s", (("bongsu_node_clock_drift_seconds", "{{edge_node}}"),), "How far ahead."),
 )
 
 # The shared detector: those of regions run on the processors of their sites.

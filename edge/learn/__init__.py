@@ -1,0 +1,1 @@
+"""From an edge's mistakes to a better model on that edge; `bongsu models learn` runs it."""
