@@ -12,11 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
+from detect.detector import HazardDetector
 from functions.hazards import HAZARDS, KINDS, hazard_named
 from models.letterbox import Image, fit_into
 from models.network import HAZARD, Network, hazard_spec
 from models.registry import ModelError, record
+from models.run import Order, open_network
 from sessions.kinds.object import Detector
 
 NETWORKS = Path(__file__).parent / "networks"
@@ -159,3 +162,20 @@ def test_a_session_runs_a_standard_export(tmp_path: Path, monkeypatch: pytest.Mo
     jpeg = cv2.imencode(".jpg", picture(None, None, BLUE))[1].tobytes()
     assert [(box["label"], box["x1"], box["y2"]) for box in Detector("hazard").run(jpeg)["boxes"]] == [("fire", 0, 1)]
     assert hazard_spec().path.name == "yolo_end_to_end.onnx"
+
+
+def test_hazards_that_a_network_lacks_are_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BONGSU_DETECT_WEIGHTS", str(installed(tmp_path, "yolo_raw")))
+    with capture_logs() as logs:
+        detector = HazardDetector()
+    assert set(detector.labels) == {"gun", "fire"}
+    assert [(log["event"], log["hazards"]) for log in logs] == [("hazards_not_searched", ["accident", "knife"])]
+
+
+def test_a_node_takes_labels_by_name_in_any_order(tmp_path: Path) -> None:
+    order = Order(str(installed(tmp_path, "yolo_raw")), ["fire", "handgun"], {"fire": 0.6})
+    (found,) = open_network(order).detect([picture(RED, GREEN, None, BLUE)])
+    assert {(d.label, d.box.x1, d.box.y1) for d in found if d.confidence > 0.6} == {
+        ("handgun", 0.5, 0),
+        ("fire", 0.5, 0.5),
+    }
