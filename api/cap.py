@@ -56,7 +56,7 @@ def sent_at(incident: Incident) -> datetime:
 
 def identify(incident: Incident, site: UUID, is_open: bool) -> Message:
     """The message that an incident is now; `site` is the name of the database."""
-    name = _name(incident, site)
+    name = name_of(incident, site)
     if incident.is_false_alarm:
         return Message("Cancel", f"{name}.{incident.revision}", sent_at(incident))
     # Where a review was taken back, others have heard of it, and are told of that by an Update.
@@ -101,8 +101,8 @@ def alert(
     if message.kind == "Cancel":
         add(root, "note", _CANCELLED[0])
     if message.kind != "Alert":
-        add(root, "references", f"{sender},{_name(incident, site)}.1,{_time(incident.first_seen)}")
-    add(root, "incidents", _name(incident, site))
+        add(root, "references", f"{sender},{name_of(incident, site)}.1,{_time(incident.first_seen)}")
+    add(root, "incidents", name_of(incident, site))
     for language in _LANGUAGES:
         # A review may come long after the last sighting, and what expires before it was sent is read by nobody.
         expires = _time(message.sent_at + timedelta(seconds=quiet_s))
@@ -169,7 +169,8 @@ def _describe(incident: Incident, number: int) -> str:
     return " ".join(filter(None, (said, known[number])))
 
 
-def _name(incident: Incident, site: UUID) -> str:
+def name_of(incident: Incident, site: UUID) -> str:
+    """An incident's name, which no other site uses; `site` is the name of the database."""
     return f"bongsu-{site.hex[:12]}-{incident.id}"
 
 

@@ -257,3 +257,31 @@ class Feed(TypedDict):
     home_page_url: str
     feed_url: str
     items: list[FeedItem]
+
+
+class CifsIncident(TypedDict):
+    """An incident on a road, as Waze's CIFS has it."""
+
+    id: str
+    type: Literal["ACCIDENT", "HAZARD"]
+    subtype: NotRequired[str]
+    polyline: Annotated[str, Field(description="Latitude longitude, of two points or more.")]
+    street: str
+    direction: Literal["ONE_DIRECTION", "BOTH_DIRECTIONS"]
+    creationtime: Time
+    updatetime: Time
+    starttime: Time
+    endtime: Time
+    description: str
+
+
+class CifsItem(TypedDict):
+    """An incident in its wrapper."""
+
+    incident: CifsIncident
+
+
+class Cifs(TypedDict):
+    """Incidents on roads, as Waze's CIFS."""
+
+    incidents: list[CifsItem]

@@ -30,6 +30,8 @@ from api.pages import PAGE, SecureHeaders
 from api.paths import Methods, SubPath
 from api.pipeline import PipelineFile
 from api.retention import pruning
+from api.roads import endpoints as roads
+from api.roads.stretches import Roads, RoadsError
 from api.settings import Settings
 from api.site import Site
 from api.stream import Hub
@@ -46,10 +48,10 @@ __all__ = ["Server", "Site", "create_app", "listen", "main", "open_site", "serve
 
 log = structlog.get_logger()
 
-GUARDED = ("/api/", "/feed.json", "/feed.atom", "/cap.xml", "/cap/")
+GUARDED = ("/api/", "/feed.json", "/feed.atom", "/cap.xml", "/cap/", "/cifs.json", "/datex.xml")
 """Beginnings of the paths that show incidents; the page itself shows nothing, and is where one signs in."""
 
-BASIC = ("/feed.json", "/feed.atom", "/cap.xml", "/cap/")
+BASIC = GUARDED[1:]
 """Of these, what feed readers and dispatch systems read; the page shows pictures, and must not have a browser ask."""
 
 _STALLED_MS = 30_000
@@ -71,7 +73,7 @@ def create_app(site: Site) -> ASGIApp:
         servers=[{"url": site.prefix}] if site.prefix else None,
     )
     app.state.site = site
-    for noun in (signin.router, incidents.router, cameras.router, feeds.router, pages.router):
+    for noun in (signin.router, incidents.router, cameras.router, feeds.router, roads.router, pages.router):
         app.include_router(noun)
     app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
     app.add_exception_handler(RequestValidationError, _refuse_query)
@@ -104,10 +106,11 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
 
     Raises:
         KeyFileError: the file of keys cannot be used.
+        RoadsError: the file of roads cannot be used.
         StoreError: the database cannot be opened.
         SnapshotError: the snapshots cannot be opened.
     """
-    keys = Keyring.open(settings.api_keys)
+    keys, stretches = Keyring.open(settings.api_keys), Roads.open(settings.roads)
     store = await Store.open(settings.database_url, quiet_s=settings.quiet_s)
     try:
         pipeline = PipelineFile(settings.scale_status)
@@ -117,7 +120,9 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         proxies = Proxies(split(settings.trusted_proxies))
         async with hub.running(), pruning(snapshots, settings), auditing(store):
             identity = await store.identity.read()
-            yield Site(settings, store, snapshots, pipeline, hub, keys, requests, failures, proxies, identity)
+            yield Site(
+                settings, store, snapshots, pipeline, hub, keys, requests, failures, proxies, stretches, identity
+            )
     finally:
         await store.close()
 
@@ -183,6 +188,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
 
     Raises:
         KeyFileError: the file of keys cannot be used.
+        RoadsError: the file of roads cannot be used.
         StoreError: the database cannot be opened.
         SnapshotError: the snapshots cannot be opened.
     """
@@ -212,7 +218,7 @@ def main() -> int:
         telemetry.start("api")
         with listen(settings.http_host, settings.http_port) as listener:
             asyncio.run(serve(settings, listener))
-    except (SettingsError, KeyFileError, StoreError, SnapshotError, OSError) as error:
+    except (SettingsError, KeyFileError, RoadsError, StoreError, SnapshotError, OSError) as error:
         print(f"bongsu api: {error}", file=sys.stderr)
         return 1
     return 0

@@ -43,6 +43,10 @@ class Settings(StoreSettings, frozen=True):
     """What CAP alerts say they are; "Actual" has emergency services act on them, so somebody must mean it."""
     cap_sender: str = ""
     """Whom CAP alerts are from, such as `alerts@city.example`; by default it is made from the database's own name."""
+    roads: str = ""
+    """GeoJSON file of the roads that cameras overlook (docs/city.md); without it there are no road feeds."""
+    country: str = "KR"
+    """Whose road feeds these are: two letters of ISO 3166."""
     api_keys: str = ""
     """File of the API's keys, a line each: `name role sha256`; `bongsu key new` writes such a line."""
     api_read: Literal["open", "key"] = "open"
@@ -78,6 +82,8 @@ class Settings(StoreSettings, frozen=True):
             raise ValueError(f"BONGSU_HTTP_KEEP_ALIVE_S must be 1 to 86400 seconds, got {self.http_keep_alive_s}")
         if not re.fullmatch(r"[^\s,<&]*", self.cap_sender):
             raise ValueError(f"BONGSU_CAP_SENDER must have no spaces, commas, < or &, got {self.cap_sender!r}")
+        if not re.fullmatch(r"[A-Z]{2}", self.country):
+            raise ValueError(f"BONGSU_COUNTRY must be two capital letters like KR, got {self.country!r}")
         if not 0 <= self.http_port <= 65_535:
             raise ValueError(f"BONGSU_HTTP_PORT must be 0 to 65535, got {self.http_port}")
         self._check_addresses()

@@ -11,6 +11,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from api.pipeline import PipelineFile
+from api.roads.stretches import Roads
 from api.settings import Settings
 from api.stream import Hub
 from store import Store, StoreError
@@ -36,6 +37,8 @@ class Site:
     failures: Buckets
     """Tokens for wrong keys: who has none left is not even heard."""
     proxies: Proxies
+    roads: Roads
+    """Which roads the cameras overlook."""
     identity: UUID
     """Name of the database, which identifiers that others remember are made from."""
 

@@ -40,6 +40,22 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class Road:
+    """What feeds for drivers and traffic centres call a hazard on a road."""
+
+    cifs_type: str
+    """Waze's CIFS `type`."""
+    cifs_subtype: str
+    """Its `subtype`; empty where a camera cannot tell them apart."""
+    datex_record: str
+    """DATEX II v3: the type of the situation record, …"""
+    datex_field: str
+    """… the element that only this type has, …"""
+    datex_value: str
+    """… and what it says."""
+
+
+@dataclass(frozen=True, slots=True)
 class Kind:
     """What there is to say of one hazard."""
 
@@ -62,6 +78,8 @@ class Kind:
     cap_severity: tuple[str, str]
     """CAP 1.2 `severity`: as detected, and once a person has confirmed it."""
     look: Look
+    road: Road | None = None
+    """For feeds of road hazards; None where it is no matter of traffic."""
     is_held: bool = False
     """Whether it is held in hands, often before the face: a mosaic beside it must not cover it."""
     is_movable: bool = True
@@ -79,6 +97,7 @@ KINDS: Mapping[Hazard, Kind] = {
         claims=("accident", "crash", "crashed"),
         cap_categories=("Transport", "Safety"),
         cap_severity=("Moderate", "Severe"),
+        road=Road("ACCIDENT", "", "Accident", "accidentType", "accident"),
         is_movable=False,
         look=Look(
             ink=("#a8530a", "#f3aa55"),
@@ -102,6 +121,7 @@ KINDS: Mapping[Hazard, Kind] = {
         claims=("fire", "flames", "smoke", "burning"),
         cap_categories=("Fire", "Safety"),
         cap_severity=("Moderate", "Severe"),
+        road=Road("HAZARD", "HAZARD_ON_ROAD", "PoorEnvironmentConditions", "poorEnvironmentType", "nearbyFire"),
         look=Look(
             ink=("#c81e1e", "#ff8378"),
             soft=("#fde8e6", "#3d2121"),
