@@ -26,6 +26,7 @@ from api import cameras, feeds, filters, incidents, openapi, pages, signin
 from api import settings as environment
 from api.audit import auditing
 from api.live import Live
+from api.ogc import endpoints as ogc
 from api.pages import PAGE, SecureHeaders
 from api.paths import Methods, SubPath
 from api.pipeline import PipelineFile
@@ -48,11 +49,11 @@ __all__ = ["Server", "Site", "create_app", "listen", "main", "open_site", "serve
 
 log = structlog.get_logger()
 
-GUARDED = ("/api/", "/feed.json", "/feed.atom", "/cap.xml", "/cap/", "/cifs.json", "/datex.xml")
+GUARDED = ("/api/", "/feed.json", "/feed.atom", "/cap.xml", "/cap/", "/cifs.json", "/datex.xml", "/ogc")
 """Beginnings of the paths that show incidents; the page itself shows nothing, and is where one signs in."""
 
 BASIC = GUARDED[1:]
-"""Of these, what feed readers and dispatch systems read; the page shows pictures, and must not have a browser ask."""
+"""Of these, what feed readers, dispatch systems and GIS programs read: at the page's own, no browser must ask."""
 
 _STALLED_MS = 30_000
 _OTHER_FILES = 256
@@ -73,7 +74,7 @@ def create_app(site: Site) -> ASGIApp:
         servers=[{"url": site.prefix}] if site.prefix else None,
     )
     app.state.site = site
-    for noun in (signin.router, incidents.router, cameras.router, feeds.router, roads.router, pages.router):
+    for noun in (signin.router, incidents.router, cameras.router, feeds.router, roads.router, ogc.router, pages.router):
         app.include_router(noun)
     app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
     app.add_exception_handler(RequestValidationError, _refuse_query)
