@@ -40,7 +40,7 @@ class Settings(StoreSettings, frozen=True):
     streams_max: int = 5000
     """Most readers of the live stream in one API process; each takes about 12 KB and a file."""
     cap_status: Literal["Actual", "Exercise", "System", "Test"] = "Test"
-    """What CAP alerts and DATEX II say they are; "Actual" has emergency services act on it, so somebody must mean it."""
+    """What CAP alerts and DATEX II say they are; "Actual" has emergency services act, so somebody must mean it."""
     cap_sender: str = ""
     """Whom CAP alerts are from, such as `alerts@city.example`; by default it is made from the database's own name."""
     roads: str = ""
