@@ -80,6 +80,14 @@ class Words(TypedDict):
     ko: str
 
 
+@with_config(ConfigDict(extra="allow"))
+class Titles(TypedDict):
+    """A name in English, Korean and the other languages of the site."""
+
+    en: str
+    ko: str
+
+
 class Review(TypedDict):
     """What an operator reported about an incident."""
 
@@ -197,7 +205,7 @@ class HazardKind(TypedDict):
     """A hazard: what it is called and how it looks."""
 
     name: Hazard
-    title: Words
+    title: Titles
     look: Look
 
 
@@ -254,6 +262,7 @@ class Feed(TypedDict):
     version: str
     title: str
     description: str
+    language: str
     home_page_url: str
     feed_url: str
     items: list[FeedItem]

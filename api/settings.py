@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from functions import catalogue
 from functions.settings import read, split
 from store.settings import StoreSettings
 
@@ -43,6 +44,8 @@ class Settings(StoreSettings, frozen=True):
     """What CAP alerts and DATEX II say they are; "Actual" has emergency services act, so somebody must mean it."""
     cap_sender: str = ""
     """Whom CAP alerts are from, such as `alerts@city.example`; by default it is made from the database's own name."""
+    languages: str = "en,ko"
+    """Languages of page, feeds and CAP, the preferred one first, separated by commas (docs/translate.md)."""
     roads: str = ""
     """GeoJSON file of the roads that cameras overlook (docs/city.md); without it there are no road feeds."""
     country: str = "KR"
@@ -57,6 +60,11 @@ class Settings(StoreSettings, frozen=True):
     """Requests a minute from one address or key; a stream counts once. 0 means unlimited."""
     trusted_proxies: str = ""
     """Addresses or networks of our own proxies, separated by commas: only their Forwarded headers are trusted."""
+
+    @property
+    def language_codes(self) -> tuple[str, ...]:
+        """The languages, the preferred one first."""
+        return tuple(dict.fromkeys(split(self.languages)))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,11 +90,18 @@ class Settings(StoreSettings, frozen=True):
             raise ValueError(f"BONGSU_HTTP_KEEP_ALIVE_S must be 1 to 86400 seconds, got {self.http_keep_alive_s}")
         if not re.fullmatch(r"[^\s,<&]*", self.cap_sender):
             raise ValueError(f"BONGSU_CAP_SENDER must have no spaces, commas, < or &, got {self.cap_sender!r}")
-        if not re.fullmatch(r"[A-Z]{2}", self.country):
-            raise ValueError(f"BONGSU_COUNTRY must be two capital letters like KR, got {self.country!r}")
         if not 0 <= self.http_port <= 65_535:
             raise ValueError(f"BONGSU_HTTP_PORT must be 0 to 65535, got {self.http_port}")
+        self._check_audience()
         self._check_addresses()
+
+    def _check_audience(self) -> None:
+        unknown = [language for language in self.language_codes if language not in catalogue.languages()]
+        if unknown or not self.language_codes:
+            known = ", ".join(catalogue.languages())
+            raise ValueError(f"BONGSU_LANGUAGES must be some of {known}, separated by commas, got {self.languages!r}")
+        if not re.fullmatch(r"[A-Z]{2}", self.country):
+            raise ValueError(f"BONGSU_COUNTRY must be two capital letters like KR, got {self.country!r}")
 
     def _check_addresses(self) -> None:
         if self.public_url and not _PUBLIC.fullmatch(self.public_url):

@@ -29,6 +29,7 @@ KNOWN = frozenset(
         "BONGSU_HTTP_HOST",
         "BONGSU_HTTP_KEEP_ALIVE_S",
         "BONGSU_HTTP_PORT",
+        "BONGSU_LANGUAGES",
         "BONGSU_LEASE_ACCOUNT",
         "BONGSU_LEASE_S",
         "BONGSU_LEASE_URL",

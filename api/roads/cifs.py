@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from api import cap
+from api import cap, words
 from api.roads.stretches import Stretch
+from functions import catalogue
 from functions.hazards import KINDS
 from store.records import Incident
 
@@ -22,21 +23,22 @@ from store.records import Incident
 _LASTS = timedelta(minutes=10)
 
 
-def feed(found: Iterable[tuple[Incident, Stretch]], site: UUID, quiet_s: float) -> dict[str, Any]:
+def feed(found: Iterable[tuple[Incident, Stretch]], site: UUID, quiet_s: float, language: str) -> dict[str, Any]:
     """The document.
 
     Args:
         found: open incidents of hazards that drivers are warned of, and where they are.
         site: name of the database, which identifiers are made from.
         quiet_s: seconds after which an unseen hazard is over.
+        language: of descriptions.
     """
-    return {"incidents": [{"incident": _incident(*one, site, quiet_s)} for one in found]}
+    return {"incidents": [{"incident": _incident(*one, site, quiet_s, language)} for one in found]}
 
 
-def _incident(incident: Incident, stretch: Stretch, site: UUID, quiet_s: float) -> dict[str, str]:
+def _incident(incident: Incident, stretch: Stretch, site: UUID, quiet_s: float, language: str) -> dict[str, str]:
     kind = KINDS[incident.hazard]
     assert kind.road is not None
-    known = "unconfirmed" if incident.review is None else "confirmed"
+    known = "road-unconfirmed" if incident.review is None else "road-confirmed"
     elements = {
         "id": cap.name_of(incident, site),
         "type": kind.road.cifs_type,
@@ -49,7 +51,7 @@ def _incident(incident: Incident, stretch: Stretch, site: UUID, quiet_s: float) 
         "updatetime": _time(cap.sent_at(incident)),
         "starttime": _time(incident.first_seen),
         "endtime": _time(incident.last_seen + max(timedelta(seconds=quiet_s), _LASTS)),
-        "description": f"{kind.event.en} (camera, {known})",
+        "description": catalogue.say(language, known, event=words.event_of(incident.hazard, language)),
     }
     return {name: value for name, value in elements.items() if value}
 

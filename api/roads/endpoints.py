@@ -47,7 +47,7 @@ class DatexXml(Response):
 async def show_cifs(site: AtSite, request: Request, confirmed: Confirmed = False) -> Response:
     """Accidents and fires on roads as Waze's CIFS: those that are open. Needs `BONGSU_ROADS`."""
     found = await _find(site, confirmed=confirmed)
-    body = cifs.feed(found, site.identity, site.settings.quiet_s)
+    body = cifs.feed(found, site.identity, site.settings.quiet_s, site.settings.language_codes[0])
     return answer_json(request, site, body, PlainJson.media_type)
 
 
