@@ -24,17 +24,18 @@ async function open(language) {
   if (!answer.ok) throw new Error(`words/${language}.ftl: ${answer.status}`);
   // Without the invisible marks around values: names of places stand in titles and labels.
   const bundle = new FluentBundle(language, { useIsolating: false });
-  const errors = bundle.addResource(new FluentResource(await answer.text()));
+  const resource = new FluentResource(await answer.text());
+  const errors = bundle.addResource(resource);
   if (errors.length > 0) console.warn(`words/${language}.ftl`, errors);
-  return [language, bundle];
+  return [language, { bundle, messages: resource.body.filter((entry) => entry.value !== null && !entry.id.startsWith("-")) }];
 }
 
 function wordsOf(language) {
   const words = {};
-  for (const [key, source] of bundles.get(SOURCE)._messages) {
-    const own = bundles.get(language);
-    const bundle = own.hasMessage(key) ? own : bundles.get(SOURCE);
-    const names = variablesOf(source.value);
+  const [own, source] = [bundles.get(language).bundle, bundles.get(SOURCE)];
+  for (const { id: key, value } of source.messages) {
+    const bundle = own.hasMessage(key) ? own : source.bundle;
+    const names = variablesOf(value);
     const say = (values) => bundle.formatPattern(bundle.getMessage(key).value, values);
     words[key] =
       names.length === 0 ? say({}) : (...values) => say(Object.fromEntries(names.map((name, at) => [name, values[at]])));
