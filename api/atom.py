@@ -1,4 +1,4 @@
-"""Posts as an Atom feed (RFC 4287), and the index of CAP alerts as another; `feeds.py` serves them."""
+"""Atom feeds (RFC 4287) of the posts and of the CAP alerts; `feeds.py` serves them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from functions.event import utc_now
 from store.records import Incident, Post
 
 _ATOM = "http://www.w3.org/2005/Atom"
-# A feed without entries was last updated when nothing had happened yet.
+# The update time of a feed without entries.
 _NEVER = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -23,11 +23,11 @@ def feed(
     """Posts, newest first.
 
     Args:
-        posts: those that are shown.
-        base: what addresses begin with.
-        site: name of the database, which identifiers are made from.
-        sizes: bytes of pictures, by key.
-        language: of its titles.
+        posts: the posts to show.
+        base: the prefix of all addresses.
+        site: name of the database, a part of all identifiers.
+        sizes: sizes of pictures in bytes, by key.
+        language: the language of titles.
     """
     updated = max((post.posted_at for post in posts), default=_NEVER)
     root = _feed(catalogue.say(language, "feed-title"), "posts", updated, address=f"{base}/feed.atom", site=site)
@@ -49,7 +49,7 @@ def feed(
 
 
 def cap_index(incidents: Sequence[Incident], base: str, site: UUID, quiet_s: float) -> bytes:
-    """One entry for each incident, with a link to its alert; an entry's id is new when its alert is."""
+    """One entry for each incident, with a link to its alert; a new alert has a new entry id."""
     now = utc_now()
     updated = max((cap.sent_at(incident) for incident in incidents), default=_NEVER)
     root = _feed("Bongsu CAP 1.2 alerts", "cap", updated, address=f"{base}/cap.xml", site=site)
@@ -82,5 +82,5 @@ def _entry(root: Element, title: str, name: str, updated: datetime, site: UUID) 
 
 
 def _identifier(name: str, site: UUID) -> str:
-    # It stays what it is, whatever address the feed is read from, and no other site has it.
+    # The id does not depend on the feed's address, and is unique to this site.
     return uuid5(site, name).urn

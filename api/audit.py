@@ -1,7 +1,7 @@
-"""Whether every alert went out: the API compares incidents with posts every minute, and tells which are missing.
+"""Checks that every alert went out: the API compares incidents with posts every minute, and reports missing ones.
 
-An alert waits in a queue or lies among the dead letters, or it is out. This asks the one place that knows nothing of
-queues, so it also tells of what a broker has lost with its disk.
+An alert is waiting in a queue, is a dead letter, or is out. This check uses only the database, so it also finds alerts
+that a broker lost with its disk.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from prometheus_client import Gauge
 
 from functions.event import utc_now
 from store import Store, StoreError
-from web.background import alongside
+from web.background import in_background
 
 log = structlog.get_logger()
 
 alerts_missing = Gauge(
     "bongsu_alerts_missing",
-    "Incidents of the last day that a channel has not told of ten minutes after they were seen",
+    "Incidents of the last day that a channel had not posted ten minutes after they were seen",
     ["channel"],
     multiprocess_mode="mostrecent",
 )
@@ -35,12 +35,12 @@ _SHOWN = 10
 
 
 def auditing(store: Store) -> AbstractAsyncContextManager[None]:
-    """Compare every minute while this is open; several processes may do so at once."""
-    return alongside("audit", _audit_for_ever(store))
+    """Compare every minute while this context is open; several processes may do so at once."""
+    return in_background("audit", _audit_repeatedly(store))
 
 
-async def _audit_for_ever(store: Store) -> None:
-    told: dict[str, Set[int]] = {}
+async def _audit_repeatedly(store: Store) -> None:
+    known_missing: dict[str, Set[int]] = {}
     while True:
         await asyncio.sleep(_EVERY_S)
         now = utc_now()
@@ -49,10 +49,10 @@ async def _audit_for_ever(store: Store) -> None:
         except StoreError as error:
             log.warning("alerts_not_audited", reason=str(error))
             continue
-        # A channel that was quiet for a day owes nothing any more.
-        for channel in sorted(told.keys() | missing.keys()):
+        # A channel without missing posts for a day is included, so that its gauge returns to 0.
+        for channel in sorted(known_missing.keys() | missing.keys()):
             incidents = set(missing.get(channel, ()))
             alerts_missing.labels(channel).set(len(incidents))
-            if new := sorted(incidents - told.get(channel, set())):
+            if new := sorted(incidents - known_missing.get(channel, set())):
                 log.warning("alerts_missing", channel=channel, alerts=len(new), incidents=new[-_SHOWN:])
-            told[channel] = incidents
+            known_missing[channel] = incidents

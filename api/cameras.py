@@ -20,17 +20,17 @@ router = APIRouter(tags=["cameras"])
     "/api/cameras", response_class=GeoJson, response_model=schemas.Cameras, responses=answers(200, 304, 401, 429, 503)
 )
 async def list_cameras(site: AtSite, request: Request) -> Response:
-    """All cameras and what was last heard of each, as a GeoJSON FeatureCollection."""
+    """All cameras and their last reported states, as a GeoJSON FeatureCollection."""
     features = [views.camera_feature(camera, site.prefix) for camera in await site.store.cameras.all()]
     return answer_json(request, site, views.collection(features))
 
 
-# A camera's name may hold a slash.
+# A camera's id may contain a slash.
 @router.get(
     "/api/cameras/{camera_id:path}/snapshot", response_class=Jpeg, responses=answers(200, 304, 401, 404, 422, 429, 503)
 )
 async def show_camera_snapshot(site: AtSite, request: Request, camera_id: CameraId, v: VersionQuery = None) -> Response:
-    """The camera's newest mosaicked picture, 320 pixels wide; whole where no small one was kept."""
+    """The camera's newest mosaicked picture, 320 pixels wide; full size if there is no thumbnail."""
     camera = await site.store.cameras.get(camera_id)
     if camera is None:
         raise HTTPException(404, f"there is no camera {camera_id[:128]!r}")
@@ -42,5 +42,5 @@ async def show_camera_snapshot(site: AtSite, request: Request, camera_id: Camera
 
 @router.get("/api/pipeline", response_model=schemas.Pipeline, responses=answers(401, 429, 503))
 async def show_pipeline(site: AtSite) -> Response:
-    """Queues and replicas, as the autoscaler of this machine last wrote them."""
+    """Queues and replicas, as last written by this machine's autoscaler."""
     return Json(msgspec.json.encode(site.pipeline.read()))

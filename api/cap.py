@@ -1,8 +1,8 @@
 """Incidents as alerts of the Common Alerting Protocol 1.2 (OASIS), for emergency services; `feeds.py` serves them.
 
-An incident's first message is an Alert, what changes after it an Update, and a false alarm a Cancel; both name the
-Alert. A camera sees that something is there and not how bad it is, so nothing is claimed beyond that: only what a
-person has confirmed is "Observed".
+An incident's first message is an Alert, a later change an Update, and a false alarm a Cancel; both refer to the Alert.
+A camera shows that something is there, but not how bad it is, so the alert claims no more than that: only incidents
+confirmed by a person are "Observed".
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Status = Literal["Actual", "Exercise", "System", "Test"]
 MsgType = Literal["Alert", "Update", "Cancel"]
 
 NAMESPACE = "urn:oasis:names:tc:emergency:cap:1.2"
-# What a camera overlooks, and about how well its place is known.
+# The radius that a camera covers, which is also about the accuracy of its position.
 _RADIUS_KM = 0.2
 _REGIONS = {"en": "en-US", "ko": "ko-KR"}
 """What alerts have called these languages from the first; others are called by their code."""
@@ -33,7 +33,7 @@ _AWAITS_WORDS = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Which message of an incident this is."""
+    """The current CAP message of an incident."""
 
     kind: MsgType
     identifier: str
@@ -41,25 +41,25 @@ class Message:
 
 
 def is_ready(incident: Incident, now: datetime) -> bool:
-    """Whether its Alert can be told: its words come some seconds after it, and a message that is out never changes."""
+    """Whether its Alert can be sent: the caption comes some seconds later, and a sent message must not change."""
     return incident.caption is not None or now - incident.last_seen > _AWAITS_WORDS
 
 
 def sent_at(incident: Incident) -> datetime:
-    """When an incident last changed: it was seen, or a review was given or taken back. It never goes back."""
+    """When an incident last changed by a sighting or a review. It never goes back."""
     times = (incident.last_seen, incident.reviewed_at, None if incident.review is None else incident.review.at)
     return max(at for at in times if at is not None)
 
 
 def identify(incident: Incident, site: UUID, is_open: bool) -> Message:
-    """The message that an incident is now; `site` is the name of the database."""
+    """The incident's current message; `site` is the name of the database."""
     name = name_of(incident, site)
     if incident.is_false_alarm:
         return Message("Cancel", f"{name}.{incident.revision}", sent_at(incident))
-    # Where a review was taken back, others have heard of it, and are told of that by an Update.
+    # A withdrawn review was sent already, so its withdrawal is an Update.
     if is_open and incident.sightings == 1 and sent_at(incident) == incident.first_seen:
         return Message("Alert", f"{name}.1", incident.first_seen)
-    # It is over because time passes, which gives it no revision of its own.
+    # An incident ends by time, which does not create a revision.
     state = "" if is_open else ".over"
     return Message("Update", f"{name}.{incident.revision}{state}", sent_at(incident))
 
@@ -78,14 +78,14 @@ def alert(
     """One incident as a CAP 1.2 alert, with an info block in each language.
 
     Args:
-        incident: what it is about.
-        base: what addresses of the page and of pictures begin with.
-        site: name of the database, which identifiers are made from: they hold wherever it is read.
+        incident: the incident.
+        base: the prefix of the addresses of the page and of pictures.
+        site: name of the database, a part of all identifiers, so that they do not depend on the address.
         quiet_s: seconds after which an unseen hazard is over.
-        status: "Actual" only where the operator says so.
-        sender: whom the alert is from; made from `site` where it is empty.
-        languages: of its info blocks, in their order.
-        now: to say whether it is over.
+        status: "Actual" only if the operator configured it.
+        sender: the sender; derived from `site` if empty.
+        languages: languages of the info blocks, in their order.
+        now: the current time, which decides whether the incident is over.
     """
     is_open = incident.is_open(now or utc_now(), quiet_s)
     message = identify(incident, site, is_open)
@@ -103,7 +103,7 @@ def alert(
         add(root, "references", f"{sender},{name_of(incident, site)}.1,{_time(incident.first_seen)}")
     add(root, "incidents", name_of(incident, site))
     for language in languages:
-        # A review may come long after the last sighting, and what expires before it was sent is read by nobody.
+        # A review may come long after the last sighting, and a message must not expire before it is sent.
         expires = _time(message.sent_at + timedelta(seconds=quiet_s))
         _add_info(root, incident, language, base=base, expires=expires, is_open=is_open)
     return render(root)
@@ -141,14 +141,14 @@ def _add_info(root: Element, incident: Incident, language: str, *, base: str, ex
 
 
 def _add_pair(parent: Element, name: str, key: str, value: str) -> None:
-    """Append a name and its value, as CAP writes what it has no element for."""
+    """Append a name and its value, CAP's form for facts without an element of their own."""
     pair = add(parent, name)
     add(pair, "valueName", key)
     add(pair, "value", value)
 
 
 def judge(incident: Incident, is_open: bool) -> tuple[str, str, str]:
-    """Urgency, severity and certainty, of which no more is claimed than is known."""
+    """Urgency, severity and certainty, without claiming more than is known."""
     urgency = "Immediate" if is_open else "Past"
     detected, confirmed = KINDS[incident.hazard].cap_severity
     if incident.is_false_alarm:

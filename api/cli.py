@@ -1,4 +1,4 @@
-"""`bongsu trace`, `db`, `snapshots`, `key` and `feedback`: what an operator asks of database, pictures and API."""
+"""`bongsu trace`, `db`, `snapshots`, `key` and `feedback`: operators' commands for database, pictures and API."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def trace(event_id: str) -> int:
 
 
 def describe(sighting: Sighting, posts: Sequence[Post]) -> str:
-    """One sighting as lines of text: a headline, and a table of its stages in the order they were done."""
+    """One sighting as lines of text: a headline, and a table of its stages in order of completion."""
     at = sighting.captured_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     lines = [
         f"{sighting.hazard} {sighting.event_id}, incident {sighting.incident_id}, captured {at}",
@@ -59,7 +59,7 @@ def describe(sighting: Sighting, posts: Sequence[Post]) -> str:
 
 
 def _legs(sighting: Sighting, posts: Sequence[Post]) -> list[tuple[str, Stage, datetime]]:
-    """Every stage with the time at which its input was published: the way forks after the detector."""
+    """Every stage with the time at which its input was published; after the detector the path forks."""
     legs = []
     came_at = sighting.captured_at
     for stage in sighting.trace:
@@ -107,8 +107,8 @@ def snapshots() -> None:
 
 @snapshots.command("prune")
 @click.option("--days", type=float, help="Keep this long (BONGSU_SNAPSHOT_KEEP_DAYS; 0: without limit).")
-@click.option("--gb", type=float, help="Keep so much (BONGSU_SNAPSHOT_KEEP_GB; 0: without limit).")
-@click.option("--rehearse", is_flag=True, help="Delete nothing, say what would be.")
+@click.option("--gb", type=float, help="Keep at most this much (BONGSU_SNAPSHOT_KEEP_GB; 0: without limit).")
+@click.option("--rehearse", is_flag=True, help="Delete nothing, only report what would be deleted.")
 def snapshots_prune(days: float | None, gb: float | None, rehearse: bool) -> int:
     """Delete old pictures now; the map API does so every hour."""
     from api.retention import prune
@@ -139,10 +139,10 @@ def key() -> None:
 @click.argument("name")
 @click.option("--role", required=True, type=click.Choice(ROLES), help="A viewer reads; an operator reviews too.")
 def key_new(name: str, role: Role) -> int:
-    """Print a new key once, and the line to add to the file of keys.
+    """Print a new key once, and the line to add to the key file.
 
-    NAME is whose key it is: 1 to 64 letters, digits, dots or dashes. The line goes to stdout, the key itself to stderr,
-    and nowhere else.
+    NAME is the key's owner: 1 to 64 letters, digits, dots or dashes. The line goes to stdout, the key itself only to
+    stderr.
     """
     try:
         text, made = new_key(name, role)
@@ -157,14 +157,14 @@ def key_new(name: str, role: Role) -> int:
 
 @click.group()
 def feedback() -> None:
-    """Export what operators said of incidents."""
+    """Export operators' reviews of incidents."""
 
 
 @feedback.command("export")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--since", metavar="TIME", help="Only what was reviewed then or later, like 2026-11-22T05:03:00Z.")
+@click.option("--since", metavar="TIME", help="Only reviews from then on, such as 2026-11-22T05:03:00Z.")
 def feedback_export(folder: Path, since: str | None) -> int:
-    """Write reviewed incidents to FOLDER, new or empty: pictures and labels in YOLO's form."""
+    """Write reviewed incidents to FOLDER, new or empty: pictures and labels in YOLO's format."""
     from api.feedback import ExportError
     from api.filters import named, parse_time
     from store import StoreError
@@ -177,7 +177,7 @@ def feedback_export(folder: Path, since: str | None) -> int:
         return 1
     print(
         f"wrote {done.positives} positives and {done.negatives} negatives to {folder}; "
-        f"left out {done.gone} whose picture is no longer kept, {done.unclear} whose truth is unclear"
+        f"left out {done.gone} whose picture is no longer kept, {done.unclear} whose labels are unclear"
     )
     return 0
 

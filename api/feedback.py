@@ -1,9 +1,9 @@
-"""What operators said of incidents, as pictures to train on; `bongsu feedback export` calls it.
+"""Exports operators' reviews as pictures for training; `bongsu feedback export` calls it.
 
-The folder is in YOLO's form: `images/`, `labels/` and `data.yaml`. A false alarm is a negative, which is a picture with
-an empty label file; what was acknowledged is a positive with the boxes that the detector saw. `manifest.jsonl` says of
-each picture where it comes from and who said what. The pictures are the public ones, so faces and heads in them are
-mosaicked: nothing else is kept.
+The folder is in YOLO's format: `images/`, `labels/` and `data.yaml`. A false alarm is a negative, which is a picture
+with an empty label file; an acknowledged incident is a positive with the detector's boxes. `manifest.jsonl` has the
+origin and the review of each picture. The pictures are the public ones, so faces and heads in them are mosaicked:
+no others are stored.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from store.records import Incident, Sighting
 from store.snapshots import Snapshots
 
 _DATA = """\
-# Pictures that people looked at; see manifest.jsonl. Faces and heads in them are mosaicked.
-# Split them by camera before you measure with them: pictures of one incident are nearly the same.
+# Pictures that operators reviewed; see manifest.jsonl. Faces and heads in them are mosaicked.
+# Split them by camera before you measure with them: pictures of one incident are nearly identical.
 train: images
 val: images
 names:
@@ -30,7 +30,7 @@ names:
 
 
 class ExportError(Exception):
-    """The folder cannot be used; the message says why."""
+    """The folder cannot be used; the message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +42,22 @@ class Exported:
     gone: int = 0
     """Pictures that are no longer kept."""
     unclear: int = 0
-    """Whose boxes were not kept, or where one event was both a hazard and a false alarm of another."""
+    """Pictures without stored boxes, or of an event that was one hazard and a false alarm of another."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Example:
-    """One picture with its truth."""
+    """One picture with its labels."""
 
     incident: Incident
     event_id: str | None
     key: str
     boxes: tuple[Detection, ...] | None
-    """None where the truth is unclear, empty for a negative."""
+    """None if they are unclear, empty for a negative."""
 
 
 async def export(store: Store, snapshots: Snapshots, folder: Path, since: datetime | None = None) -> Exported:
-    """Write what was reviewed since then into a new or empty folder.
+    """Write the reviewed incidents into a new or empty folder.
 
     Raises:
         ExportError: the folder is not empty, or cannot be written.
@@ -72,7 +72,7 @@ async def export(store: Store, snapshots: Snapshots, folder: Path, since: dateti
     except FileExistsError:
         raise ExportError(f"{folder} is not empty: give a new folder, or --since the last export") from None
     except OSError as error:
-        raise ExportError(f"{folder}: {error.strerror}: give a folder that can be written") from error
+        raise ExportError(f"{folder}: {error.strerror}: give a writable folder") from error
     counts = {"positives": 0, "negatives": 0, "gone": 0, "unclear": 0}
     with (folder / "manifest.jsonl").open("wb") as manifest:
         for example in _examples(await store.reviews.given(since)):
@@ -91,7 +91,7 @@ async def export(store: Store, snapshots: Snapshots, folder: Path, since: dateti
 
 
 def _examples(reviewed: Sequence[tuple[Incident, Sequence[Sighting]]]) -> Iterator[_Example]:
-    # One event may be a fire and a gun, of which one is real: it is in two incidents, with a verdict each.
+    # One event may be a fire and a gun, only one of them real: it is in two incidents, each with a verdict.
     real: dict[str, set[Hazard]] = {}
     for incident, sightings in reviewed:
         for sighting in sightings if not incident.is_false_alarm else ():
@@ -103,7 +103,7 @@ def _examples(reviewed: Sequence[tuple[Incident, Sequence[Sighting]]]) -> Iterat
             boxes = _truth(incident, sighting, real.get(sighting.event_id, set()))
             yield _Example(incident, sighting.event_id, sighting.snapshot_key, boxes)
         if incident.snapshot_key is not None and incident.snapshot_key not in shown:
-            # Of a release that did not keep which sighting a picture is of; that nothing is there needs no box.
+            # Older releases did not store which sighting a picture belongs to; a negative needs no box.
             yield _Example(incident, None, incident.snapshot_key, () if incident.is_false_alarm else None)
 
 
@@ -122,7 +122,7 @@ def _line(detection: Detection) -> str:
 def _entry(example: _Example, image: str) -> bytes:
     incident, review = example.incident, example.incident.review
     assert review is not None
-    told = {
+    content = {
         "image": image,
         "incident": incident.id,
         "event": example.event_id,
@@ -135,4 +135,4 @@ def _entry(example: _Example, image: str) -> bytes:
         "note": review.note,
         "picture": "mosaicked",
     }
-    return msgspec.json.encode(told) + b"\n"
+    return msgspec.json.encode(content) + b"\n"

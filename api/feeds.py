@@ -32,7 +32,7 @@ class AtomXml(Response):
 
 
 class CapXml(Response):
-    """CAP 1.2, as the IANA has registered it."""
+    """CAP 1.2, with the media type that IANA registered."""
 
     media_type = "application/cap+xml"
 
@@ -73,7 +73,7 @@ async def show_cap_index(site: AtSite, base: AtBase, request: Request) -> Respon
 
 @router.get("/cap/{incident_id}.xml", response_class=CapXml, responses=answers(200, 304, 401, 404, 422, 429, 503))
 async def show_cap_alert(site: AtSite, base: AtBase, request: Request, incident_id: filters.IncidentId) -> Response:
-    """One incident as a CAP 1.2 alert: Alert at first, Update as it goes on, Cancel if it is a false alarm."""
+    """One incident as a CAP 1.2 alert: first an Alert, later an Update, and a Cancel if it is a false alarm."""
     incident = await site.store.incidents.get(incident_id)
     if incident is None or not cap.is_ready(incident, utc_now()):
         raise HTTPException(404, f"there is no alert of incident {incident_id}")

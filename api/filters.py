@@ -1,6 +1,6 @@
-"""What a reader asks for: the types of parameters, and how their text is read.
+"""The types of query parameters, and how their text is parsed.
 
-Each refusal is one line that names the value and the fix.
+Each error is one line with the value and the fix.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _CURSOR = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})", re.ASCII)
 
 
 Given = str | list[str] | None
-"""A parameter as it came: once, several times (as some clients send a list), or not."""
+"""A parameter as received: once, several times (as some clients send a list), or not at all."""
 T = TypeVar("T")
 Name = TypeVar("Name", bound=str)
 
 
 class BadQueryError(ValueError):
-    """A parameter cannot be used; the message is one line for the reader, without the parameter's name."""
+    """A parameter is invalid; the message is one line for the client, without the parameter's name."""
 
 
 def named(name: str, parse: Callable[[Given], T], given: Given) -> T:
-    """What `parse` makes of it.
+    """Parse a parameter, with its name in errors.
 
     Raises:
-        BadQueryError: it cannot be used; the message begins with `name`.
+        BadQueryError: it is invalid; the message begins with `name`.
     """
     try:
         return parse(given)
@@ -53,24 +53,24 @@ def describe_error(error: Mapping[str, Any]) -> str:
     name, reason = error["loc"][1], error.get("ctx", {}).get("error")
     if isinstance(reason, BadQueryError):
         return f"{name} {reason}"
-    said = str(error["msg"]).replace("Input should be", "must be").replace("Field required", "is required")
-    return f"{name} {said}, got {_show(str(error['input']))}"
+    message = str(error["msg"]).replace("Input should be", "must be").replace("Field required", "is required")
+    return f"{name} {message}, got {_show(str(error['input']))}"
 
 
 def parse_hazards(given: Given) -> list[Hazard]:
-    """`fire,gun` as hazards; all of them where nothing is given.
+    """`fire,gun` as hazards; all of them if none is given.
 
     Raises:
-        BadQueryError: a name is no hazard.
+        BadQueryError: a name is not a hazard.
     """
     return _some_of(HAZARDS, given) or list(HAZARDS)
 
 
 def parse_statuses(given: Given) -> list[Status]:
-    """`open,acknowledged` as statuses; none, which is any, where nothing is given.
+    """`open,acknowledged` as statuses; an empty list, which means any, if none is given.
 
     Raises:
-        BadQueryError: a name is no status.
+        BadQueryError: a name is not a status.
     """
     return _some_of(STATUSES, given)
 
@@ -79,13 +79,13 @@ def parse_time(given: Given) -> datetime | None:
     """An ISO 8601 time; one without an offset is UTC.
 
     Raises:
-        BadQueryError: it is none.
+        BadQueryError: it is not such a time.
     """
     text = _last(given)
     if not text:
         return None
     try:
-        # In a query "+" means a space, and a reader easily forgets to escape that of an offset.
+        # In a query "+" means a space, and clients easily forget to escape the one in an offset.
         at = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
@@ -93,18 +93,18 @@ def parse_time(given: Given) -> datetime | None:
 
 
 def parse_cursor(given: Given) -> Position | None:
-    """Where a page begins, from the `next` of the page before.
+    """The start of a page, from the `next` of the previous page.
 
     Raises:
-        BadQueryError: it is none that was given out.
+        BadQueryError: it is not a valid cursor.
     """
     text = _last(given)
     if not text:
         return None
-    refusal = BadQueryError(f"must be the `next` of the page before, as it came, got {_show(text)}")
+    refusal = BadQueryError(f"must be the unchanged `next` of the previous page, got {_show(text)}")
     try:
-        told = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode("ascii")
-        found = _CURSOR.fullmatch(told)
+        decoded = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode("ascii")
+        found = _CURSOR.fullmatch(decoded)
         if found is None:
             raise refusal
         return Position(_EPOCH + timedelta(microseconds=int(found[1])), int(found[2]))
@@ -113,7 +113,7 @@ def parse_cursor(given: Given) -> Position | None:
 
 
 def show_cursor(position: Position | None) -> str | None:
-    """A position as `parse_cursor` reads it."""
+    """A position as a cursor for `parse_cursor`."""
     if position is None:
         return None
     at = (position.last_seen - _EPOCH) // timedelta(microseconds=1)
@@ -142,7 +142,7 @@ def parse_bbox(given: Given) -> Bbox | None:
 
 
 def parse_limit(given: Given) -> int:
-    """How many at most, 200 where nothing is given.
+    """The maximum number, 200 if none is given.
 
     Raises:
         BadQueryError: not a number from 1 to 1000.
@@ -151,7 +151,7 @@ def parse_limit(given: Given) -> int:
 
 
 def parse_revision(given: Given) -> int | None:
-    """A revision to go on from.
+    """A revision to resume after.
 
     Raises:
         BadQueryError: not a whole number.
@@ -161,7 +161,7 @@ def parse_revision(given: Given) -> int | None:
 
 
 def parse_id(given: Given) -> int:
-    """The number of an incident or a post, from its address.
+    """The number of an incident or a post in a path.
 
     Raises:
         BadQueryError: not a whole number.
@@ -170,7 +170,7 @@ def parse_id(given: Given) -> int:
 
 
 def box_of(numbers: Sequence[float]) -> Bbox | None:
-    """The four numbers of a box that was read already; None for none."""
+    """The four numbers of a parsed box; None if there is none."""
     if not numbers:
         return None
     west, south, east, north = numbers
@@ -203,11 +203,11 @@ BboxQuery = Annotated[
     Query(description="Only within west,south,east,north, degrees; west > east crosses the date line.", max_length=4),
 ]
 CameraQuery = Annotated[str | None, Query(description="Only of this camera.")]
-LimitQuery = Annotated[int, BeforeValidator(parse_limit), Query(ge=1, le=LIMIT_MAX, description="At most so many.")]
+LimitQuery = Annotated[int, BeforeValidator(parse_limit), Query(ge=1, le=LIMIT_MAX, description="The most to return.")]
 CursorQuery = Annotated[
-    str | None, BeforeValidator(_check_cursor), Query(description="The `next` of the page before, as it came.")
+    str | None, BeforeValidator(_check_cursor), Query(description="The unchanged `next` of the previous page.")
 ]
-VersionQuery = Annotated[str | None, Query(description="Names the picture, so that its address may be cached.")]
+VersionQuery = Annotated[str | None, Query(description="Identifies the picture, so that its address may be cached.")]
 IncidentId = Annotated[int, BeforeValidator(parse_id), Path(ge=1, le=_ID_MAX, description="Number of the incident.")]
 PostId = Annotated[int, BeforeValidator(parse_id), Path(ge=1, le=_ID_MAX, description="Number of the post.")]
 CameraId = Annotated[str, Path(description="The camera, percent-encoded.")]
@@ -233,7 +233,7 @@ def _some_of(known: tuple[Name, ...], given: Given) -> list[Name]:
 def _whole(text: str, lowest: int, highest: int, blank: int | None) -> int:
     if not text and blank is not None:
         return blank
-    # str.isdecimal lets other scripts' digits pass, which int() reads too; the length keeps int() cheap.
+    # str.isdecimal accepts other scripts' digits, which int() reads too; the length limit keeps int() cheap.
     if len(text) <= 19 and text.isdecimal() and lowest <= int(text) <= highest:
         return int(text)
     raise BadQueryError(f"must be a whole number from {lowest} to {highest}, got {_show(text)}")

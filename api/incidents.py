@@ -1,4 +1,4 @@
-"""The endpoints of incidents: lists, one, its picture, and what operators say of it."""
+"""The endpoints of incidents: lists, a single one, its picture, and its review."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ NOTE_MAX = 1000
 
 
 class ReviewBody(Struct, frozen=True, forbid_unknown_fields=True):
-    """What an operator says of an incident."""
+    """An operator's review of an incident."""
 
     verdict: Verdict
     note: Annotated[str, Meta(max_length=NOTE_MAX)] = ""
 
 
 def operator(caller: AsCaller) -> Caller:
-    """Who may review.
+    """The caller, if they may review.
 
     Raises:
-        HTTPException: 401 without a key, 403 with one that only reads.
+        HTTPException: 401 without a key, 403 with a key that may only read.
     """
     if caller.role is None:
         raise HTTPException(
-            401, "to review takes an operator's key: send Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"}
+            401, "reviewing needs an operator's key: send Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"}
         )
     if caller.role != "operator":
-        raise HTTPException(403, f"key {caller.name!r} may only read: reviews take an operator's key")
+        raise HTTPException(403, f"key {caller.name!r} may only read: reviewing needs an operator's key")
     return caller
 
 
@@ -87,8 +87,8 @@ async def list_incidents(
     quiet_s = site.settings.quiet_s
     features = [views.incident_feature(item, quiet_s, prefix=site.prefix) for item in found.items]
     following = filters.show_cursor(found.next)
-    told = views.collection(features, revision=found.revision, quiet_s=quiet_s, next=following)
-    return answer_json(request, site, told)
+    content = views.collection(features, revision=found.revision, quiet_s=quiet_s, next=following)
+    return answer_json(request, site, content)
 
 
 @router.get(
@@ -130,7 +130,7 @@ async def show_snapshot(
 async def review_incident(
     site: AtSite, request: Request, incident_id: filters.IncidentId, caller: AsOperator
 ) -> Response:
-    """Say that somebody looked: it is `acknowledged`, or a `false_alarm`, which closes it. The live stream tells."""
+    """Review an incident: `acknowledged`, or `false_alarm`, which closes it. The live stream sends the change."""
     body = await read_body(request, ReviewBody, '{"verdict": "acknowledged" or "false_alarm", "note": ""}')
     incident = await site.store.reviews.give(incident_id, body.verdict, by=caller.name or "", note=body.note.strip())
     log.info("incident_reviewed", incident=incident_id, verdict=body.verdict, by=caller.name)
@@ -144,7 +144,7 @@ async def review_incident(
     responses=answers(401, 403, 404, 422, 429, 503),
 )
 async def withdraw_review(site: AtSite, incident_id: filters.IncidentId, caller: AsOperator) -> Response:
-    """Take a review back. The live stream tells."""
+    """Withdraw a review. The live stream sends the change."""
     incident = await site.store.reviews.withdraw(incident_id)
     log.info("review_withdrawn", incident=incident_id, by=caller.name)
     return _reviewed(site, incident, incident_id)

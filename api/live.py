@@ -1,7 +1,7 @@
-"""The live stream on the wire, as server-sent events and over WebSocket; plain ASGI, for thousands of readers.
+"""Serves the live stream as server-sent events and over WebSocket; plain ASGI, for thousands of readers.
 
-A stream is one coroutine and no task of its own: instead of waiting for its reader to leave, it looks, whenever there
-is something to tell, whether that has happened. The hub has something to tell every few seconds.
+A stream is one coroutine without an extra task: instead of waiting for its reader to leave, it checks for that whenever
+it has something to send. The hub sends something every few seconds.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _START: Message = {
     "headers": [
         (b"content-type", b"text/event-stream; charset=utf-8"),
         (b"cache-control", b"no-store"),
-        # A proxy that buffers would hold back what is meant to be live.
+        # A buffering proxy would delay the live stream.
         (b"x-accel-buffering", b"no"),
     ],
 }
 _END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
-# Of the registry of RFC 6455: try again later.
+# From the registry of RFC 6455: try again later.
 _TRY_AGAIN = 1013
 
 
 class Live:
-    """Serves the two live addresses, and leaves all others to the application."""
+    """Serves the two live addresses, and passes all other requests to the application."""
 
     def __init__(self, app: ASGIApp, site: Site) -> None:
         self._app = app
@@ -68,7 +68,7 @@ class Live:
             elif path == SOCKET:
                 await self._send_messages(scope, receive, send)
             else:
-                raise RefusedError("path", 404, f"there is no WebSocket at {path}: it is at {SOCKET}")
+                raise RefusedError("path", 404, f"there is no WebSocket at {path}: use {SOCKET}")
         except filters.BadQueryError as error:
             await JSONResponse({"detail": str(error)}, 422)(scope, receive, send)
         except RefusedError as error:
@@ -80,9 +80,9 @@ class Live:
         try:
             await send(_START)
             await send({"type": "http.response.body", "body": HELLO, "more_body": True})
-            # Not through `read`: its frames would be kept for each reader as well.
+            # Not through `read`: its coroutine frames would take memory for each reader.
             async for batch in self._site.hub.follow(reader, after):
-                if _hear(receive) is None:
+                if _count_received(receive) is None:
                     return
                 if not may_go_on(scope, self._site):
                     break
@@ -95,8 +95,8 @@ class Live:
         headers = Headers(scope=scope)
         origin = headers.get("origin", "")
         if origin and not self._is_allowed(origin, headers.get("host", "")):
-            # A browser asks nobody before it opens a WebSocket to another site, and sends its cookies along.
-            raise RefusedError("origin", 403, f"pages of {origin[:100]!r} may not read this: see BONGSU_CORS_ORIGINS")
+            # A browser opens a WebSocket to another site without a CORS check, and sends its cookies along.
+            raise RefusedError("origin", 403, f"pages of {origin[:100]!r} may not read this: set BONGSU_CORS_ORIGINS")
         after, query = _after(scope), _query(scope)
         hazards = filters.named("hazard", filters.parse_hazards, query.get("hazard"))
         bbox = filters.named("bbox", filters.parse_bbox, query.get("bbox"))
@@ -105,7 +105,7 @@ class Live:
             await receive()
             await send({"type": "websocket.accept"})
             async for batch in self._site.hub.follow(reader, after):
-                if _hear(receive) is None:
+                if _count_received(receive) is None:
                     return
                 if not may_go_on(scope, self._site):
                     break
@@ -114,7 +114,7 @@ class Live:
                         await send({"type": "websocket.send", "text": _message(notice)})
             await send({"type": "websocket.close", "code": _TRY_AGAIN})
         except OSError:
-            # What the server raises where it is told to send to who has left.
+            # Raised by the server when sending to a client that has left.
             return
         finally:
             self._site.hub.close(reader)
@@ -126,12 +126,12 @@ class Live:
             raise RefusedError("readers", 503, f"{error}: try again later", {"Retry-After": "5"}) from error
 
     def _is_allowed(self, origin: str, host: str) -> bool:
-        # An origin is a scheme and a host; what it is not may be anything, which `urlsplit` would not take.
+        # An origin is a scheme and a host; an invalid one may be any text, for which `urlsplit` may raise.
         return "*" in self._allowed or origin in self._allowed or origin.partition("://")[2] == host != ""
 
 
 def _after(scope: Scope) -> int | None:
-    """The revision to go on from: a browser that comes back says it in a header."""
+    """The revision to resume after; a browser that reconnects sends it in a header."""
     last = filters.named("Last-Event-ID", filters.parse_revision, Headers(scope=scope).get("last-event-id"))
     return filters.named("after", filters.parse_revision, _query(scope).get("after")) if last is None else last
 
@@ -141,10 +141,10 @@ def _query(scope: Scope) -> dict[str, str]:
     return {name: values[-1] for name, values in asked.items()}
 
 
-def _hear(receive: Receive) -> int | None:
-    """How many messages have come, without waiting for any; None if the reader has left. Nobody listens to them."""
+def _count_received(receive: Receive) -> int | None:
+    """The number of received messages, without waiting; None if the reader has left. Their content is ignored."""
     for count in range(_HEARD_AT_ONCE):
-        message = _glance(receive)
+        message = _next_if_ready(receive)
         if message is None:
             return count
         if message["type"] in ("http.disconnect", "websocket.disconnect"):
@@ -152,8 +152,8 @@ def _hear(receive: Receive) -> int | None:
     return _HEARD_AT_ONCE
 
 
-def _glance(receive: Receive) -> Message | None:
-    """The next message, if there is one already: the server's coroutine is let run until it would wait."""
+def _next_if_ready(receive: Receive) -> Message | None:
+    """The next message if it has arrived: runs the server's coroutine until it would wait."""
     waiting = receive().__await__()
     try:
         next(waiting)

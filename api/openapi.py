@@ -1,4 +1,4 @@
-"""What `/openapi.json` says beyond what FastAPI reads from the endpoints: refusals, bodies, the stream and keys."""
+"""Additions to FastAPI's `/openapi.json`: errors, bodies, the stream and keys."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Json = dict[str, Any]
 
 _TEXT: Json = {"type": "string"}
 _MEANINGS = {
-    401: "No key, or a wrong one.", 403: "A viewer's key, where an operator's is needed.",
-    404: "There is no such thing.", 413: "The body is too long.", 415: "The body must be `application/json`.",
-    422: "A value cannot be used.", 429: "Too many requests, or too many wrong keys: see `Retry-After`.",
+    401: "No key, or a wrong one.", 403: "A viewer's key, but an operator's is needed.",
+    404: "It does not exist.", 413: "The body is too long.", 415: "The body must be `application/json`.",
+    422: "A value is invalid.", 429: "Too many requests, or too many wrong keys: see `Retry-After`.",
     503: "Try again later.",
 }  # fmt: skip
 _CACHED: dict[int | str, Json] = {
@@ -27,27 +27,27 @@ _STREAM = "/api/incidents/stream"
 
 
 def answers(*statuses: int) -> dict[int | str, Json]:
-    """What an endpoint answers besides its model: 200 with an ETag, 304, and refusals with their reason."""
+    """An endpoint's responses besides its model: 200 with an ETag, 304, and errors with their reason."""
     return {
         status: _CACHED.get(status) or {"model": schemas.Error, "description": _MEANINGS[status]} for status in statuses
     }
 
 
 def json_body(kind: type[msgspec.Struct], example: Json) -> Json:
-    """The description of a body that an endpoint reads by itself."""
+    """The description of a body that an endpoint parses itself."""
     _, found = msgspec.json.schema_components([kind])
     content = {"schema": found[kind.__name__], "example": example}
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
 def describe(app: FastAPI) -> Json:
-    """The whole document of an application, made once."""
+    """The complete document of an application, built once."""
     if app.openapi_schema is not None:
         return app.openapi_schema
     document = FastAPI.openapi(app)
     paths: Json = document["paths"]
     for path in list(paths):
-        # The converter of Starlette is no part of a name.
+        # Starlette's converter is not part of a parameter's name.
         paths[path.replace(":path}", "}")] = paths.pop(path)
     for name, example in schemas.EXAMPLES.items():
         document["components"]["schemas"][name]["examples"] = [example]
@@ -60,11 +60,11 @@ def describe(app: FastAPI) -> Json:
     for path, item in paths.items():
         for method, operation in item.items():
             if path not in _OPEN:
-                # Without a key as well, where reading is open.
+                # Also without a key, if reading is open.
                 reads: list[Json] = [{"basic": []}, {}] if method == "get" else []
                 operation["security"] = [{"key": []}, {"session": []}, *reads]
             for content in operation.get("requestBody", {}).get("content", {}).values():
-                # By its name, so that a generated client has a class of that name.
+                # Named, so that a generated client has a class of that name.
                 name = content["schema"]["title"]
                 document["components"]["schemas"][name] = content["schema"]
                 content["schema"] = {"$ref": f"#/components/schemas/{name}"}
@@ -74,7 +74,7 @@ def describe(app: FastAPI) -> Json:
 
 
 def _correct(status: str, content: Json) -> None:
-    """Say what FastAPI cannot know: a refusal is JSON, whatever the endpoint gives, and a picture is no text."""
+    """Correct what FastAPI cannot know: errors are JSON whatever the endpoint returns, and pictures are binary."""
     if status >= "400":
         for media in list(content):
             content["application/json"] = content.pop(media)
@@ -83,7 +83,7 @@ def _correct(status: str, content: Json) -> None:
 
 
 def _describe_stream() -> Json:
-    """The live stream, which `live.py` serves before FastAPI sees the request."""
+    """Describe the live stream, which `live.py` serves before FastAPI sees the request."""
     refused = {"schema": {"$ref": "#/components/schemas/Error"}}
     return {
         "tags": ["live"],
@@ -97,7 +97,7 @@ def _describe_stream() -> Json:
         "parameters": [
             {
                 "name": name, "in": place, "required": False, "schema": _TEXT,
-                "description": "Revision to resume after; without it only what comes next is told.",
+                "description": "Revision to resume after; without it, only new events are sent.",
             }
             for name, place in (("after", "query"), ("Last-Event-ID", "header"))
         ],

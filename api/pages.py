@@ -1,4 +1,4 @@
-"""The page, what a browser may do with it, and what those ask who keep the process running."""
+"""The endpoints of the page, its security headers, and health checks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import schemas, views
 from api.openapi import answers
-from api.site import AtSite
+from api.site import AtSite, Site
 from functions import catalogue
 from web.answers import answer_json, answer_text
 
@@ -28,9 +28,18 @@ router = APIRouter(tags=["process"])
 @router.get("/feed", include_in_schema=False)
 @router.get("/sessions", include_in_schema=False)
 async def show_page(site: AtSite) -> Response:
-    """The page: map, feed, pipeline and sessions; the addresses of the settings are written into it."""
+    """The page: map, feed, pipeline and sessions."""
+    return filled_page("index.html", site)
+
+
+def filled_page(name: str, site: Site) -> Response:
+    """A page with the addresses of the settings written into it.
+
+    Raises:
+        HTTPException: 404, it is not installed.
+    """
     try:
-        page = (PAGE / "index.html").read_text("utf-8")
+        page = (PAGE / name).read_text("utf-8")
     except OSError as error:
         raise HTTPException(404, "the page is not installed: reinstall bongsu with its package data") from error
     tiles, by = html.escape(site.settings.tile_url), html.escape(site.settings.tile_attribution)
@@ -55,7 +64,7 @@ async def show_words(site: AtSite, request: Request, language: str) -> Response:
 
 @router.get(CLIP, include_in_schema=False)
 async def show_clip(site: AtSite) -> Response:
-    """The video for trying a session, in parts as a browser asks for them."""
+    """The video for trying a session, with range requests."""
     clip = Path(site.settings.sessions_clip)
     if not site.settings.sessions_clip or not await asyncio.to_thread(clip.is_file):
         raise HTTPException(404, "there is no clip here: name one with BONGSU_SESSIONS_CLIP")
@@ -64,7 +73,7 @@ async def show_clip(site: AtSite) -> Response:
 
 @router.get("/hazards.json", response_model=schemas.Hazards, responses=answers(200, 304))
 async def show_hazards(site: AtSite, request: Request) -> Response:
-    """The hazards that are told of: their names, colours, shapes and glyphs, in the order the page shows them."""
+    """All hazards: their names, colours, shapes and glyphs, in the page's order."""
     return answer_json(request, site, views.hazard_table(site.settings.language_codes), "application/json")
 
 
@@ -73,25 +82,25 @@ async def show_health(site: AtSite) -> Response:
     """Whether the database answers and the live stream runs."""
     if not site.hub.is_alive:
         raise HTTPException(503, "the live stream has stopped: restart this process")
-    told: schemas.Health = {"status": "ok", "revision": await site.store.revisions.newest()}
-    return JSONResponse(told)
+    content: schemas.Health = {"status": "ok", "revision": await site.store.revisions.newest()}
+    return JSONResponse(content)
 
 
 @router.get("/livez", include_in_schema=False)
 async def show_life() -> dict[str, str]:
-    """Whether this process answers at all, whatever the database does: one that does not is to be started again."""
+    """Whether this process answers at all, whatever the database does; if not, it must be restarted."""
     return {"status": "ok"}
 
 
 def policy(tile_url: str, sessions_url: str = "") -> str:
     """Content-Security-Policy of the page.
 
-    It allows its own files, pictures from the tile server and connections to the receive server of sessions, where
-    there are such; the video for trying a session is one of its own files.
+    It allows its own files (the video for trying a session is one), and, if configured, pictures from the tile server
+    and connections to the receive server of sessions.
     """
-    # Leaflet writes `{s}` for a subdomain, which the policy calls `*`.
+    # Leaflet's `{s}` is a subdomain, in the policy `*`.
     tiles = f" {_origin(tile_url).replace('{s}', '*')}" if tile_url else ""
-    # HTTP for the list, WebSocket for a session: the policy takes them for two origins.
+    # HTTP for the list, WebSocket for a session: for the policy these are two origins.
     sessions = f" {_origin(sessions_url)} ws{_origin(sessions_url).removeprefix('http')}" if sessions_url else ""
     media = "media-src 'self'; " if sessions_url else ""
     return (
@@ -106,7 +115,7 @@ def _origin(url: str) -> str:
 
 
 class SecureHeaders:
-    """Adds to every answer what a browser may do with it. Plain ASGI, so that a stream passes through unbuffered."""
+    """Adds security headers to every answer. Plain ASGI, so that a stream passes through unbuffered."""
 
     def __init__(self, app: ASGIApp, policy: str) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""What holds for every path alike: the prefix of a sub-path, HEAD, OPTIONS, 405 and a slash too many; plain ASGI."""
+"""Handling that is the same for every path: sub-path prefix, HEAD, OPTIONS, 405 and trailing slashes; plain ASGI."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEAD = "bongsu.head"
-"""In the scope of a request that asks for the headers alone."""
+"""Key in the scope of a request for headers only."""
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _STATIC = "/static/"
 
 
 class SubPath:
-    """Takes the path of the public URL off, where the proxy has left it on."""
+    """Removes the path of the public URL if the proxy has not."""
 
     def __init__(self, app: ASGIApp, prefix: str) -> None:
-        """Stand before an application.
+        """Wrap an application.
 
         Args:
-            app: what is served.
+            app: the application.
             prefix: path of the public URL without a slash at its end, such as `/cctv`; empty for none.
         """
         self._app = app
@@ -33,7 +33,7 @@ class SubPath:
         if self._prefix and scope["type"] in ("http", "websocket"):
             path: str = scope["path"]
             if path == self._prefix and scope["type"] == "http":
-                # Relative addresses in the page need the slash.
+                # Relative addresses in the page need the trailing slash.
                 await _moved(f"{self._prefix}/", scope)(scope, receive, send)
                 return
             if path.startswith(f"{self._prefix}/"):
@@ -43,7 +43,7 @@ class SubPath:
 
 
 class Methods:
-    """Answers HEAD as GET without the body, and OPTIONS, 405 and a slash at the end by what the routes know."""
+    """Answers HEAD as GET without the body, and OPTIONS, 405 and trailing slashes from the routes."""
 
     def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
         self._app = app
@@ -63,7 +63,7 @@ class Methods:
             await self._app(scope, receive, _Sender(self, scope, send, is_head=is_head))
 
     def allowed(self, scope: Scope) -> list[str]:
-        """The methods that this path has; none where there is no such path."""
+        """The methods of this path; empty if there is no such path."""
         if scope["path"].startswith(_STATIC):
             return ["GET", "HEAD", "OPTIONS"]
         found = [method for method in _METHODS if self._has(scope, scope["path"], method)]
@@ -88,13 +88,13 @@ class Methods:
             return None
         if self._has(scope, path, "GET") or not self._has(scope, shorter, "GET"):
             return None
-        # Relative: neither scheme nor host nor prefix is known for sure behind a proxy.
+        # Relative, because behind a proxy neither scheme nor host nor prefix is certain.
         name = scope.get("raw_path", path.encode()).removesuffix(b"/").rpartition(b"/")[2].decode("ascii", "replace")
         return _moved(f"../{name}", scope)
 
 
 class _Sender:
-    """Passes an answer on: without its body for HEAD, and a 405 with every method that the path has."""
+    """Passes a response on: without its body for HEAD, and a 405 with all methods of the path."""
 
     def __init__(self, methods: Methods, scope: Scope, send: Send, *, is_head: bool) -> None:
         self._methods, self._scope, self._send, self._is_head = methods, scope, send, is_head

@@ -1,4 +1,4 @@
-"""Answers with a public picture from the snapshot store."""
+"""Responses with a public picture from the snapshot store."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class Jpeg(Response):
 
 
 async def picture(request: Request, site: Site, key: str, *, is_lasting: bool, is_small: bool = False) -> Response:
-    """A public picture under an ETag; 304 where the client has it already.
+    """A public picture with an ETag; 304 if the client has it already.
 
     Args:
-        request: what is answered.
-        site: whose answer.
-        key: of the picture.
+        request: the request.
+        site: the service.
+        key: the picture's key.
         is_lasting: as in `caching`.
-        is_small: the thumbnail, or the whole picture where there is none.
+        is_small: return the thumbnail, or the full picture if there is none.
 
     Raises:
-        HTTPException: 404, it is no longer kept.
+        HTTPException: 404, the picture is no longer kept.
     """
     redacted = await (site.snapshots.get_thumbnail(key) if is_small else site.snapshots.get(key))
     if redacted is None:

@@ -1,4 +1,4 @@
-"""What the autoscaler says of queues and replicas, read from the file that it keeps; the page's strip shows it."""
+"""Reads the autoscaler's status of queues and replicas from its file, for the page's strip."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ class PipelineFile:
         self._was_broken = False
 
     def read(self) -> dict[str, Any]:
-        """Its content now; the empty pipeline where there is no file, or none that can be read."""
+        """Its current content; an empty pipeline if there is no readable file."""
         try:
             content = self._path.read_bytes() if self._path else b""
         except OSError:
-            # No autoscaler here, or not yet.
+            # No autoscaler runs here, or not yet.
             content = b""
         if not content:
             return _empty()
         try:
-            told = msgspec.json.decode(content, type=dict[str, Any])
+            state = msgspec.json.decode(content, type=dict[str, Any])
         except msgspec.DecodeError as error:
             if not self._was_broken:
                 log.warning("pipeline_file_unreadable", path=str(self._path), reason=str(error))
             self._was_broken = True
             return _empty()
         self._was_broken = False
-        return told
+        return state
 
 
 def _empty() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How long pictures are kept: the API prunes them every hour, `bongsu snapshots prune` when asked."""
+"""Deletes old pictures: the API does so every hour, `bongsu snapshots prune` at once."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import structlog
 
 from api.settings import Settings
 from store.snapshots import Pruned, SnapshotError, Snapshots
-from web.background import alongside
+from web.background import in_background
 
 log = structlog.get_logger()
 
 _EVERY_S = 3600.0
 _FIRST_AFTER_S = 30.0
 _GB = 1_000_000_000
-# Who says 999999 means for ever, and the calendar begins 2,026 years ago.
+# 999999 days are meant as "forever", but are longer than the calendar, which begins 2,026 years ago.
 _DAYS_MAX = 365_000.0
 
 
 async def prune(snapshots: Snapshots, settings: Settings, *, is_rehearsal: bool = False) -> Pruned:
-    """Delete what the settings keep no longer.
+    """Delete pictures beyond the limits of the settings.
 
     Raises:
         SnapshotError: the pictures cannot be listed or deleted now.
@@ -36,11 +36,11 @@ async def prune(snapshots: Snapshots, settings: Settings, *, is_rehearsal: bool 
 
 
 def pruning(snapshots: Snapshots, settings: Settings) -> AbstractAsyncContextManager[None]:
-    """Prune every hour while this is open; several processes may do so at once."""
-    return alongside("pruning", _prune_for_ever(snapshots, settings))
+    """Prune every hour while this context is open; several processes may do so at once."""
+    return in_background("pruning", _prune_repeatedly(snapshots, settings))
 
 
-async def _prune_for_ever(snapshots: Snapshots, settings: Settings) -> None:
+async def _prune_repeatedly(snapshots: Snapshots, settings: Settings) -> None:
     if not (settings.snapshot_keep_days or settings.snapshot_keep_gb):
         return
     wait_s = _FIRST_AFTER_S

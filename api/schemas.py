@@ -1,7 +1,7 @@
-"""The shapes of what the API answers, as JSON: `views.py` makes them, FastAPI describes them in `/openapi.json`.
+"""The API's JSON types: `views.py` builds them, FastAPI describes them in `/openapi.json`.
 
-They are dictionaries with types: msgspec encodes them as they are, and nothing is checked or copied for a reader. The
-tests check real answers against them.
+They are typed dictionaries: msgspec encodes them directly, without validation or copies. The tests check real answers
+against them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from store.records import Verdict
 from web.keys import Role
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-22T05:03:00.000Z"])]
-Pair = Annotated[list[str], Field(min_length=2, max_length=2, description="On the light page and on the dark one.")]
+Pair = Annotated[list[str], Field(min_length=2, max_length=2, description="On the light and on the dark page.")]
 
 _INCIDENT: dict[str, Any] = {
     "type": "Feature",
@@ -56,8 +56,14 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "Session": {"name": "fire-brigade", "role": "operator", "read": "open", "reviews": True},
     "Pipeline": {"at": None, "functions": []},
     "Health": {"status": "ok", "revision": 41},
+    "HookResult": {
+        "id": "4c7e2a9d51f94b1c8a3e0d6f7b2c9a10", "hook": "report", "state": "done",
+        "received_at": "2026-11-22T05:03:00.000Z", "answered_at": "2026-11-22T05:03:01.200Z",
+        "expires_at": "2026-11-23T05:03:00.000Z", "result": {"events": 12}, "reason": None,
+        "url": "/hooks/report/results/4c7e2a9d51f94b1c8a3e0d6f7b2c9a10",
+    },
 }  # fmt: skip
-"""By the name of what they show. Not in the models: FastAPI leaves out what is null in those."""
+"""Examples by name. They are not in the models, because FastAPI omits nulls there."""
 
 
 class Error(TypedDict):
@@ -98,7 +104,7 @@ class Review(TypedDict):
 
 
 class Stage(TypedDict):
-    """When a function got an event, and when it was done with it."""
+    """When a function got an event, and when it had finished it."""
 
     name: str
     got_at: Time
@@ -106,7 +112,7 @@ class Stage(TypedDict):
 
 
 class IncidentProperties(TypedDict):
-    """What is known of an incident."""
+    """The properties of an incident."""
 
     id: int
     hazard: Hazard
@@ -119,12 +125,14 @@ class IncidentProperties(TypedDict):
     sightings: int
     status: Literal["open", "closed", "false_alarm"]
     review: Review | None
-    late: Annotated[bool, Field(description="Published late, because the broker was away.")]
+    late: Annotated[bool, Field(description="Published late, because the broker was unreachable.")]
     caption: Words | None
     snapshot: Annotated[str | None, Field(description="Address of its picture; null where there is none.")]
     pin_s: Annotated[float, Field(description="Seconds from capture to the pin on the map.")]
     stages: NotRequired[
-        Annotated[list[Stage] | None, Field(description="Of one incident alone: the stages of its first sighting.")]
+        Annotated[
+            list[Stage] | None, Field(description="Only for a single incident: the stages of its first sighting.")
+        ]
     ]
 
 
@@ -142,18 +150,18 @@ class Incidents(TypedDict):
 
     type: Literal["FeatureCollection"]
     features: list[Incident]
-    revision: Annotated[int, Field(description="Where the live stream goes on from.")]
+    revision: Annotated[int, Field(description="The revision after which the live stream continues.")]
     quiet_s: Annotated[float, Field(description="Seconds after which an unseen hazard is over.")]
     next: Annotated[str | None, Field(description="The `cursor` of the next page; null on the last.")]
 
 
 class CameraProperties(TypedDict):
-    """What was last heard of a camera."""
+    """The last reported state of a camera."""
 
     id: str
     place: str
     region: str
-    status: Annotated[str, Field(description="`live`, or `lost: ` and why.")]
+    status: Annotated[str, Field(description="`live`, or `lost: ` and the reason.")]
     changed_at: Time
     snapshot: str | None
     snapshot_at: Time | None
@@ -176,12 +184,12 @@ class Cameras(TypedDict):
 
 
 class Session(TypedDict):
-    """Who is signed in, and what that takes here."""
+    """Who is signed in, and whether a key is needed."""
 
     name: str | None
     role: Role | None
     read: Literal["open", "key"]
-    reviews: NotRequired[Annotated[bool, Field(description="Whether anybody here could review.")]]
+    reviews: NotRequired[Annotated[bool, Field(description="Whether any key may review.")]]
 
 
 @with_config(ConfigDict(extra="allow"))
@@ -202,7 +210,7 @@ class Look(TypedDict):
 
 
 class HazardKind(TypedDict):
-    """A hazard: what it is called and how it looks."""
+    """A hazard: its names and its look."""
 
     name: Hazard
     title: Titles
@@ -210,16 +218,30 @@ class HazardKind(TypedDict):
 
 
 class Hazards(TypedDict):
-    """All hazards, in the order the page shows them."""
+    """All hazards, in the page's order."""
 
     hazards: list[HazardKind]
 
 
 class Health(TypedDict):
-    """That the database answers and the live stream runs."""
+    """The service is healthy: the database answers and the live stream runs."""
 
     status: str
     revision: int
+
+
+class HookResult(TypedDict):
+    """A request to a hook, and what became of it."""
+
+    id: Annotated[str, Field(description="Of its event, too: `event_id` in the logs.")]
+    hook: str
+    state: Literal["waiting", "done", "failed"]
+    received_at: Time
+    answered_at: Time | None
+    expires_at: Annotated[Time, Field(description="When it is forgotten.")]
+    result: Annotated[Any, Field(description="What the function returned; null until then.")]
+    reason: Annotated[str | None, Field(description="Why it failed.")]
+    url: Annotated[str, Field(description="Where to ask for it.")]
 
 
 class FeedAttachment(TypedDict):
@@ -232,7 +254,7 @@ class FeedAttachment(TypedDict):
 
 
 class FeedExtension(TypedDict):
-    """What a post is about, beyond what JSON Feed has words for."""
+    """Facts about a post for which JSON Feed has no field."""
 
     incident: int
     hazard: Hazard

@@ -1,6 +1,6 @@
 """The map API: incidents as GeoJSON and live, feeds, snapshots and the page. Run: `python -m api.server`.
 
-Each noun has its file of endpoints; here they are put together and served.
+Each noun has its file of endpoints; this module combines and serves them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import resource
 import socket
 import sys
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import structlog
 import uvicorn
@@ -22,9 +23,10 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from api import cameras, feeds, filters, incidents, openapi, pages, signin
+from api import camera_setup, cameras, feeds, filters, hooks, incidents, openapi, pages, signin
 from api import settings as environment
 from api.audit import auditing
+from api.gateway import HookGateway
 from api.live import Live
 from api.ogc import endpoints as ogc
 from api.pages import PAGE, SecureHeaders
@@ -37,7 +39,9 @@ from api.settings import Settings
 from api.site import Site
 from api.stream import Hub
 from functions import telemetry
+from functions.hook import read_hooks
 from functions.settings import SettingsError, split
+from functions.settings import load as load_settings
 from store import Store, StoreError
 from store.snapshots import SnapshotError, Snapshots
 from web import serving
@@ -49,11 +53,11 @@ __all__ = ["Server", "Site", "create_app", "listen", "main", "open_site", "serve
 
 log = structlog.get_logger()
 
-GUARDED = ("/api/", "/feed.json", "/feed.atom", "/cap.xml", "/cap/", "/cifs.json", "/datex.xml", "/ogc")
-"""Beginnings of the paths that show incidents; the page itself shows nothing, and is where one signs in."""
+GUARDED = ("/api/", "/hooks/", "/feed.json", "/feed.atom", "/cap.xml", "/cap/", "/cifs.json", "/datex.xml", "/ogc")
+"""Prefixes of the paths that show incidents; the page itself has no data, and users sign in there."""
 
-BASIC = GUARDED[1:]
-"""Of these, what feed readers, dispatch systems and GIS programs read: at the page's own, no browser must ask."""
+BASIC = GUARDED[2:]
+"""Those for feed readers, dispatch systems and GIS programs; not for pictures, for which a browser opens a dialog."""
 
 _STALLED_MS = 30_000
 _OTHER_FILES = 256
@@ -61,7 +65,7 @@ _OTHER_FILES = 256
 
 def create_app(site: Site) -> ASGIApp:
     """The application over an open site."""
-    # The interactive pages of FastAPI load scripts from elsewhere; /openapi.json is there for any viewer.
+    # FastAPI's interactive pages load scripts from other sites; any viewer can load /openapi.json.
     app = FastAPI(
         title="Bongsu",
         summary="Incidents seen by cameras, live",
@@ -74,8 +78,8 @@ def create_app(site: Site) -> ASGIApp:
         servers=[{"url": site.prefix}] if site.prefix else None,
     )
     app.state.site = site
-    for noun in (signin.router, incidents.router, cameras.router, feeds.router, roads.router, ogc.router, pages.router):
-        app.include_router(noun)
+    for noun in (signin, incidents, cameras, camera_setup, feeds, roads, ogc, hooks, pages):
+        app.include_router(noun.router)
     app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
     app.add_exception_handler(RequestValidationError, _refuse_query)
     app.add_exception_handler(RefusedError, _refuse)
@@ -90,13 +94,13 @@ def create_app(site: Site) -> ASGIApp:
     origins = split(site.settings.cors_origins)
     if not origins:
         return outer
-    # Without credentials: a page elsewhere sends its own key, and never the cookie of who happens to look at it.
+    # Without credentials: a page on another site sends its own key, never the cookie of its visitor.
     return CORSMiddleware(
         outer,
         allow_origins=origins,
         allow_methods=("GET", "HEAD", "POST", "DELETE"),
-        allow_headers=("Authorization", "Content-Type", "If-None-Match", "Last-Event-ID"),
-        expose_headers=("ETag", "Retry-After"),
+        allow_headers=("Authorization", "Content-Type", "If-None-Match", "Last-Event-ID", "Idempotency-Key", "Prefer"),
+        expose_headers=("ETag", "Retry-After", "Location", "Preference-Applied"),
         max_age=3600,
     )
 
@@ -106,7 +110,7 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
     """Open the database, the snapshots and the live stream.
 
     Raises:
-        KeyFileError: the file of keys cannot be used.
+        KeyFileError: the key file cannot be used.
         RoadsError: the file of roads cannot be used.
         StoreError: the database cannot be opened.
         SnapshotError: the snapshots cannot be opened.
@@ -119,11 +123,14 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         snapshots = Snapshots.open(settings.snapshot_url)
         requests, failures = Buckets(settings.rate_limit), Buckets(WRONG_KEYS_A_MINUTE)
         proxies = Proxies(split(settings.trusted_proxies))
-        async with hub.running(), pruning(snapshots, settings), auditing(store):
+        keep = timedelta(hours=settings.hook_keep_hours)
+        gateway = HookGateway(read_hooks(settings.hooks), store, load_settings().broker_url, keep)
+        async with hub.running(), pruning(snapshots, settings), auditing(store), gateway.running():
             identity = await store.identity.read()
             yield Site(
-                settings, store, snapshots, pipeline, hub, keys, requests, failures, proxies, stretches, identity
-            )
+                settings, store, snapshots, pipeline, hub, gateway, keys, requests, failures, proxies, stretches,
+                identity,
+            )  # fmt: skip
     finally:
         await store.close()
 
@@ -139,16 +146,16 @@ async def _refuse(_: Request, error: Exception) -> Response:
 
 
 async def _apologise(_: Request, error: Exception) -> Response:
-    # The reason may name the database's host: that is for the log.
+    # The reason may contain the database's host, so it only goes to the log.
     log.warning("request_failed", reason=str(error))
     return JSONResponse({"detail": "the database or the picture store is not available: try again later"}, 503)
 
 
 class Server(uvicorn.Server):
-    """uvicorn, but leaving ends the open streams first: it would wait for them for ever."""
+    """uvicorn, but a shutdown ends open streams and waiting requests first, for which it would wait without limit."""
 
     def __init__(self, site: Site) -> None:
-        # `access_log` off: who looks at alerts is nobody's business, and each page holds a stream anyway.
+        # `access_log` is off: who reads alerts is private, and each page holds a stream anyway.
         super().__init__(
             uvicorn.Config(
                 create_app(site),
@@ -156,9 +163,9 @@ class Server(uvicorn.Server):
                 access_log=False,
                 log_level="warning",
                 server_header=False,
-                # Whose word is believed is decided by `limits.py` alone.
+                # Only `limits.py` decides which proxies are trusted.
                 proxy_headers=False,
-                # h11 and compression would take more memory for each reader than all else.
+                # h11 and compression would take more memory for each reader than everything else.
                 http="httptools",
                 ws="websockets-sansio",
                 ws_per_message_deflate=False,
@@ -168,19 +175,21 @@ class Server(uvicorn.Server):
             )
         )
         self._hub = site.hub
+        self._gateway = site.gateway
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._hub.end_all()
+        self._gateway.end_waits()
         await super().shutdown(sockets)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket on that address, for many readers that stay.
+    """Open a listening socket for many long-lived readers.
 
     Raises:
-        OSError: the address is taken or not ours; the message says so and what to do.
+        OSError: the address is taken or not this machine's; the message has the fix.
     """
-    # After a restart all readers come back within a second or two. One that takes nothing is asleep or malicious.
+    # After a restart all readers reconnect within a second or two. One that reads nothing is asleep or malicious.
     return serving.listen(host, port, "BONGSU_HTTP", backlog=2048, stalled_ms=_STALLED_MS)
 
 
@@ -188,7 +197,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        KeyFileError: the file of keys cannot be used.
+        KeyFileError: the key file cannot be used.
         RoadsError: the file of roads cannot be used.
         StoreError: the database cannot be opened.
         SnapshotError: the snapshots cannot be opened.
@@ -201,7 +210,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
 
 
 def allow_files(readers_max: int) -> None:
-    """Let the process hold a file for each reader, as far as the system lets it; say so where that is not enough."""
+    """Raise the limit of open files to one for each reader, as far as the system allows; log if that is not enough."""
     wanted = readers_max + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -212,7 +221,7 @@ def allow_files(readers_max: int) -> None:
 
 
 def main() -> int:
-    """Serve as the environment says; the exit status."""
+    """Serve with the settings of the environment; returns the exit status."""
     try:
         settings = environment.load()
         allow_files(settings.streams_max)

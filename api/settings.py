@@ -1,4 +1,4 @@
-"""What the environment says to the API, beside what it shares with the functions that open the stores."""
+"""The API's settings from the environment, in addition to those of the stores."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import re
 from typing import Literal
 
 from functions import catalogue
+from functions.hook import read_hooks
 from functions.settings import read, split
 from store.settings import StoreSettings
 
-# A host, perhaps a port, and perhaps a path of plain characters: it goes into addresses and a cookie as it is.
+# A host, optionally a port and a path of plain characters: it is used unchanged in addresses and a cookie.
 _PUBLIC = re.compile(r"https?://[^\s/?#@]+(/[A-Za-z0-9._~-]+)*/?")
 
 
 class Settings(StoreSettings, frozen=True):
-    """What the API alone reads."""
+    """Settings that only the API reads."""
 
     snapshot_keep_days: float = 30.0
     """Pictures older than this are deleted; 0 keeps them forever."""
@@ -25,25 +26,27 @@ class Settings(StoreSettings, frozen=True):
     http_port: int = 8080
     """Port that the API listens on."""
     public_url: str = ""
-    """Address under which readers reach the API, such as `https://city.example/cctv`; by default, its Host."""
+    """Address at which readers reach the API, such as `https://city.example/cctv`; by default the request's Host."""
     http_keep_alive_s: int = 120
-    """Seconds that an idle connection stays open: a proxy that keeps its own for longer meets dead ones."""
+    """Seconds that an idle connection stays open: if a proxy keeps its connections longer, it uses closed ones."""
     tile_url: str = ""
     """Map tiles for the page, such as `https://tile.example.org/{z}/{x}/{y}.png`; none are fetched without it."""
     tile_attribution: str = ""
-    """Whom the page names as the source of the map tiles."""
+    """The attribution of the map tiles on the page."""
     scale_status: str = ""
     """File that the autoscaler of one machine writes; shown as `/api/pipeline`."""
+    cameras_file: str = ""
+    """File of cameras that operators may change in the page; `bongsu run` names it. Without one nothing is opened."""
     sessions_url: str = ""
-    """Address under which the page's readers reach the receive server of sessions; without it the page shows none."""
+    """Address at which the page reaches the receive server of sessions; without it the page shows no sessions."""
     sessions_clip: str = ""
-    """Video that the page offers for trying a session, beside the reader's own camera."""
+    """Video that the page offers for trying a session, in addition to the reader's camera."""
     streams_max: int = 5000
-    """Most readers of the live stream in one API process; each takes about 12 KB and a file."""
+    """The most readers of the live stream in one API process; each takes about 12 KB and a file."""
     cap_status: Literal["Actual", "Exercise", "System", "Test"] = "Test"
-    """What CAP alerts and DATEX II say they are; "Actual" has emergency services act, so somebody must mean it."""
+    """Status of CAP alerts and DATEX II. Emergency services act on "Actual", so it must be set deliberately."""
     cap_sender: str = ""
-    """Whom CAP alerts are from, such as `alerts@city.example`; by default it is made from the database's own name."""
+    """Sender of CAP alerts, such as `alerts@city.example`; by default derived from the database's name."""
     languages: str = "en,ko"
     """Languages of page, feeds and CAP, the preferred one first, separated by commas (docs/translate.md)."""
     roads: str = ""
@@ -51,11 +54,15 @@ class Settings(StoreSettings, frozen=True):
     country: str = "KR"
     """Whose road feeds these are: two letters of ISO 3166."""
     api_keys: str = ""
-    """File of the API's keys, a line each: `name role sha256`; `bongsu key new` writes such a line."""
+    """The API's key file, with a line for each key: `name role sha256`; `bongsu key new` prints such a line."""
     api_read: Literal["open", "key"] = "open"
-    """Whether anybody may read, or who has a key. To write always takes a key."""
+    """Whether anybody may read, or only clients with a key. Writing always needs a key."""
     cors_origins: str = ""
     """Sites whose pages may read the API, such as `https://map.example.org`, separated by commas; `*` is any."""
+    hooks: str = ""
+    """The functions that answer requests, as `bongsu function hooks` prints them; `bongsu run` finds its own."""
+    hook_keep_hours: float = 24.0
+    """How long requests to hooks and their results are kept."""
     rate_limit: float = 1200.0
     """Requests a minute from one address or key; a stream counts once. 0 means unlimited."""
     trusted_proxies: str = ""
@@ -73,13 +80,16 @@ class Settings(StoreSettings, frozen=True):
                 raise ValueError(f"BONGSU_SNAPSHOT_KEEP_{name} must be 0 or more, got {limit}")
         if not 0 <= self.rate_limit < 1e9:
             raise ValueError(f"BONGSU_RATE_LIMIT must be requests a minute, or 0 for no limit, got {self.rate_limit}")
+        if not 0 < self.hook_keep_hours <= 8784:
+            raise ValueError(f"BONGSU_HOOK_KEEP_HOURS must be over 0, up to 8784, got {self.hook_keep_hours}")
+        read_hooks(self.hooks)
         if self.api_read == "key" and not self.api_keys:
-            raise ValueError("BONGSU_API_READ is 'key', so BONGSU_API_KEYS must name a file of keys, got ''")
+            raise ValueError("BONGSU_API_READ is 'key', so BONGSU_API_KEYS must name a key file, got ''")
         for origin in split(self.cors_origins):
             if origin != "*" and (not origin.startswith(("http://", "https://")) or origin.count("/") != 2):
                 raise ValueError(f"BONGSU_CORS_ORIGINS must be like https://map.example.org, or *, got {origin!r}")
         for proxy in split(self.trusted_proxies):
-            # Here, as no function has proxies.
+            # Imported here, as no function has proxies.
             from ipaddress import ip_network
 
             try:
@@ -116,6 +126,6 @@ def load() -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        SettingsError: a value cannot be used.
+        SettingsError: a value is invalid.
     """
     return read(Settings)

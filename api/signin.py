@@ -1,4 +1,4 @@
-"""The endpoints of signing in: a key is given once, and a cookie that no script can read stands for it."""
+"""The endpoints of signing in: a key is sent once and exchanged for a cookie that scripts cannot read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 router = APIRouter(tags=["session"])
 
 PATH = "/api/session"
-"""Where a key becomes a cookie: open to those who have none yet."""
+"""The path that exchanges a key for a cookie, open to clients without one."""
 _LASTS = timedelta(hours=12)
 _PRIVATE = {"Cache-Control": "no-store"}
 
@@ -48,8 +48,8 @@ async def sign_in(site: AtSite, request: Request) -> Response:
     token = secrets.token_urlsafe(32)
     await site.store.signins.open(digest_of(token), key.digest, utc_now() + _LASTS)
     log.info("session_opened", by=key.name, role=key.role)
-    told = {"name": key.name, "role": key.role, "read": site.settings.api_read}
-    answer = JSONResponse(told, headers=_PRIVATE)
+    content = {"name": key.name, "role": key.role, "read": site.settings.api_read}
+    answer = JSONResponse(content, headers=_PRIVATE)
     answer.set_cookie(
         guard.COOKIE,
         token,
@@ -64,9 +64,9 @@ async def sign_in(site: AtSite, request: Request) -> Response:
 
 @router.get(PATH, response_model=schemas.Session, responses=answers(401, 429, 503))
 async def show_session(site: AtSite, caller: AsCaller) -> Response:
-    """Who is signed in, and what that takes here."""
-    told: dict[str, Any] = {"name": caller.name, "role": caller.role, "read": site.settings.api_read}
-    return JSONResponse({**told, "reviews": site.keys.has_operator}, headers=_PRIVATE)
+    """Who is signed in, and whether a key is needed."""
+    content: dict[str, Any] = {"name": caller.name, "role": caller.role, "read": site.settings.api_read}
+    return JSONResponse({**content, "reviews": site.keys.has_operator}, headers=_PRIVATE)
 
 
 @router.delete(PATH, status_code=204, responses=answers(401, 429, 503))

@@ -1,4 +1,4 @@
-"""What the endpoints work with, opened once per process, and how they come to it."""
+"""The resources of the endpoints, opened once per process, and the dependencies that provide them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from uuid import UUID
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from api.gateway import HookGateway
 from api.pipeline import PipelineFile
 from api.roads.stretches import Roads
 from api.settings import Settings
@@ -24,46 +25,47 @@ from web.site import UnavailableError
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the endpoints work with."""
+    """The resources of the endpoints."""
 
     settings: Settings
     store: Store
     snapshots: Snapshots
     pipeline: PipelineFile
     hub: Hub
+    gateway: HookGateway
     keys: Keyring
     requests: Buckets
-    """Tokens for whatever is asked."""
+    """Tokens for requests, by client."""
     failures: Buckets
-    """Tokens for wrong keys: who has none left is not even heard."""
+    """Tokens for wrong keys; a client without tokens is refused before its key is checked."""
     proxies: Proxies
     roads: Roads
     """Which roads the cameras overlook."""
     identity: UUID
-    """Name of the database, which identifiers that others remember are made from."""
+    """Name of the database, a part of the identifiers that other systems store."""
 
     @property
     def public_url(self) -> str:
-        """Address under which readers reach the API, without a slash at its end; empty if nobody said."""
+        """Address at which readers reach the API, without a slash at its end; empty if not configured."""
         return self.settings.public_url.rstrip("/")
 
     @property
     def prefix(self) -> str:
-        """Path of the public URL, such as `/cctv`; empty where the service has a host of its own."""
+        """Path of the public URL, such as `/cctv`; empty if the service has its own host."""
         return urlsplit(self.public_url).path
 
     @property
     def cookie_path(self) -> str:
-        """Where a cookie is sent: here, and to no other service of the same host."""
+        """The cookie's path, so that other services of the same host do not get it."""
         return self.prefix or "/"
 
     @property
     def is_read_by_key(self) -> bool:
-        """Whether a reader needs a key."""
+        """Whether reading needs a key."""
         return self.settings.api_read == "key"
 
     async def signed_in_as(self, token_digest: str) -> str | None:
-        """Digest of the key that signed in with this cookie's token; None where there is no such sign-in.
+        """Digest of the key that signed in with this cookie's token; None if there is no such sign-in.
 
         Raises:
             UnavailableError: the database does not answer.
@@ -88,5 +90,5 @@ def _caller(connection: HTTPConnection) -> Caller:
 
 AtSite = Annotated[Site, Depends(_site)]
 AtBase = Annotated[str, Depends(_base)]
-"""What this service's addresses begin with for who asks, without a slash at the end."""
+"""The base of this service's addresses for the client, without a slash at the end."""
 AsCaller = Annotated[Caller, Depends(_caller)]

@@ -1,4 +1,4 @@
-"""Records as the public sees them: GeoJSON features and JSON Feed items; the API and the live stream use it."""
+"""Public views of records: GeoJSON features and JSON Feed items; the API and the live stream use them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from store.records import Camera, Incident, Post, Review
 
 Json = dict[str, Any]
 
-# What a sighting passes before it is seen.
+# The stages before a sighting is on the map.
 _STAGES = ("motion", "detect", "map", "caption")
 
 
 def hazard_table(languages: Sequence[str]) -> Json:
-    """All hazards: how they are called, in English, Korean and these languages, and how the page draws them."""
+    """All hazards: their names in English, Korean and these languages, and how the page draws them."""
     names = [
         {"name": hazard, "title": words.titles_of(hazard, languages), "look": asdict(KINDS[hazard].look)}
         for hazard in HAZARDS
@@ -32,7 +32,7 @@ def hazard_table(languages: Sequence[str]) -> Json:
 
 
 def incident_feature(incident: Incident, quiet_s: float, now: datetime | None = None, *, prefix: str = "") -> Json:
-    """An incident as a GeoJSON Feature; `status` holds for `now`, and its addresses begin with `prefix`."""
+    """An incident as a GeoJSON Feature; `status` is as of `now`, and its addresses begin with `prefix`."""
     by_time = "open" if incident.is_open(now or utc_now(), quiet_s) else "closed"
     has_snapshot = incident.snapshot_key is not None
     return {
@@ -53,7 +53,7 @@ def incident_feature(incident: Incident, quiet_s: float, now: datetime | None = 
             "review": None if incident.review is None else _review(incident.review),
             "late": incident.late,
             "caption": None if incident.caption is None else _caption(incident.caption),
-            # The revision makes the address new when the picture is, so it may be cached.
+            # The revision changes the address with the picture, so it may be cached.
             "snapshot": f"{prefix}/api/incidents/{incident.id}/snapshot?v={incident.revision}"
             if has_snapshot
             else None,
@@ -62,25 +62,25 @@ def incident_feature(incident: Incident, quiet_s: float, now: datetime | None = 
     }
 
 
-def encode(told: Json) -> bytes:
+def encode(content: Json) -> bytes:
     """A record as JSON."""
-    return msgspec.json.encode(told)
+    return msgspec.json.encode(content)
 
 
 def picture_version(key: str) -> str:
-    """What an address says of its picture, so that it is a new one when the picture is."""
+    """The part of an address that changes with the picture."""
     return key[3:15]
 
 
-def stages(told: Sequence[Stage], posts: Sequence[Post] = ()) -> list[Json]:
-    """The stages that made an incident, for its own page: those of its first sighting, then its first post.
+def stages(first_sighting: Sequence[Stage], posts: Sequence[Post] = ()) -> list[Json]:
+    """The stages of an incident, for its own page: those of its first sighting, then its first post.
 
     Args:
-        told: stages of the sighting; a post that it passed may have posted nothing, and is left out.
+        first_sighting: its stages; its post stage is left out, as it may have posted nothing.
         posts: of the incident, in the order they went out.
     """
-    passed = [stage for stage in told if stage.name in _STAGES]
-    # Claimed when the poster got it; where an earlier attempt died, when the one that posted did.
+    passed = [stage for stage in first_sighting if stage.name in _STAGES]
+    # Claimed when the poster got it; after a failed attempt, when the successful attempt did.
     sent = [Stage("post", post.claimed_at, post.posted_at) for post in posts[:1]]
     return [
         {"name": stage.name, "got_at": timestamp(stage.got_at), "done_at": timestamp(stage.done_at)}
@@ -114,7 +114,7 @@ def collection(features: list[Json], **members: Any) -> Json:
 
 
 def title(incident: Incident, language: str = "en") -> str:
-    """What an alert is called in a list."""
+    """The title of an alert in a list."""
     return " · ".join(filter(None, (words.title_of(incident.hazard, language), incident.place.name)))
 
 
@@ -122,10 +122,10 @@ def feed_item(post: Post, base: str, sizes: Mapping[str, int] | None = None, lan
     """A post as an item of a JSON Feed 1.1.
 
     Args:
-        post: which.
-        base: what its addresses begin with.
-        sizes: bytes of pictures, by key.
-        language: of its title.
+        post: the post.
+        base: the prefix of its addresses.
+        sizes: sizes of pictures in bytes, by key.
+        language: the language of its title.
     """
     incident = post.incident
     item: Json = {
@@ -156,7 +156,7 @@ def feed_item(post: Post, base: str, sizes: Mapping[str, int] | None = None, lan
 
 
 def feed(posts: Sequence[Post], base: str, sizes: Mapping[str, int] | None = None, language: str = "en") -> Json:
-    """Posts, newest first, as a JSON Feed 1.1; arguments as of `feed_item`."""
+    """Posts, newest first, as a JSON Feed 1.1; arguments as for `feed_item`."""
     return {
         "version": "https://jsonfeed.org/version/1.1",
         "title": catalogue.say(language, "feed-title"),

@@ -135,7 +135,7 @@ def play(path: Path, detector: HazardDetector, skip_s: float = 0.0) -> tuple[flo
     watch = BurstRecorder(camera, taken.append)
     last_s = 0.0
     for picture in pictures(path, skip_s):
-        watch.see(picture)
+        watch.add_picture(picture)
         last_s = picture.at_s
     watch.lost()
     return float(last_s - skip_s), [_confirm(burst, detector) for burst in taken]

@@ -1,4 +1,4 @@
-"""How selective the motion gate is: recall and false motion on labelled clips, beside its peers, as Markdown tables.
+"""How selective the motion gate is: recall and false motion on labelled clips, compared with its peers, as tables.
 
     BONGSU_DATA=path/to/data python -m bench.gate [--sensitivity 0.5 …] [--variants DIR] [--clips adith …]
 
@@ -78,7 +78,7 @@ Seen = list[tuple[float, bool]]
 
 @dataclass
 class Score:
-    """What one way to find motion made of one clip or of several."""
+    """The score of one way to find motion on one clip or several."""
 
     caught: int = 0
     intervals: int = 0
@@ -92,7 +92,7 @@ class Score:
     looks: int = 0
 
     def add(self, other: Score) -> None:
-        """Count another clip in."""
+        """Add another clip's score."""
         for name in self.__dataclass_fields__:
             joined = max if name == "worst_s" else lambda a, b: a + b
             setattr(self, name, joined(getattr(self, name), getattr(other, name)))
@@ -128,7 +128,7 @@ def main() -> None:
 
 
 def report(kind: str, ways: dict[str, Callable[[], Peer | Gate]], found: Iterator[tuple[str, Looks, Labels]]) -> None:
-    """Print what the first way made of each clip, and what each way made of all."""
+    """Print the first way's score on each clip, and each way's score on all clips."""
     first, totals = next(iter(ways)), {way: Score() for way in ways}
     print(f"| {kind} clip ({first}) | {HEAD} |\n|{'---|' * 7}")
     for name, looks, labels in found:
@@ -144,7 +144,7 @@ def report(kind: str, ways: dict[str, Callable[[], Peer | Gate]], found: Iterato
 
 
 def clips(data: Path, variants: Path | None, only: list[str]) -> Iterator[tuple[str, str, Looks, Labels]]:
-    """Kind, name, looks and labels of each clip that there is."""
+    """Kind, name, looks and labels of each existing clip."""
 
     def is_meant(name: str) -> bool:
         return any(part in name for part in only)
@@ -171,7 +171,7 @@ def clips(data: Path, variants: Path | None, only: list[str]) -> Iterator[tuple[
 
 def scored(gate: Peer | Gate, looks: Looks, labels: Labels) -> Score:
     began = time.process_time()
-    seen = [(at_s, bool(gate.see(luma, at_s))) for at_s, luma in looks]
+    seen = [(at_s, bool(gate.detect(luma, at_s))) for at_s, luma in looks]
     cpu_s = time.process_time() - began
     delays = [delay_s(seen, start, end) for start, end in labels.busy]
     caught = [delay for delay in delays if delay is not None]
@@ -202,7 +202,7 @@ def within(seen: Seen, spans: Spans) -> Seen:
 
 
 def bursts(seen: Seen) -> int:
-    """How many bursts these looks begin."""
+    """The number of bursts that these looks begin."""
     count, next_s = 0, 0.0
     for at_s, moved in seen:
         if moved and at_s >= next_s:

@@ -1,9 +1,9 @@
-"""What is found where a quiet camera's key frames alone are decoded, against decoding every frame, on the same clips.
+"""Motion found when only a quiet camera's key frames are decoded, against decoding every frame, on the same clips.
 
     BONGSU_DATA=path/to/data python -m bench.keyframes DIR [--variants night-ir rain …]
 
-DIR is where the synthetic clips are, or are made (`bench/variants.py`): H.264 as a camera sends it, a key frame every
-1.5 s. Each is played twice as one stream, and the second time counts: by then what is usual has been learned.
+DIR has the synthetic clips, or they are made there (`bench/variants.py`): H.264 as a camera sends it, with a key frame
+every 1.5 s. Each is played twice as one stream, and the second time counts, when the background has been learned.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _MOST_S = 64.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one clip."""
+    """The result for one clip."""
 
     bursts: tuple[float, ...]
-    """When they began, seconds of the second pass."""
+    """When the bursts began, in seconds of the second pass."""
     decoded: int
     frames: int
 
     def caught(self, labels: Labels) -> list[float | None]:
-        """For each busy interval after how many seconds its first burst began."""
+        """For each busy interval, the seconds until its first burst began."""
         found = []
         for start, end in labels.busy:
             inside = [at_s for at_s in self.bursts if start - EDGE_S <= at_s <= end + EDGE_S]
@@ -50,7 +50,7 @@ class Outcome:
 
 
 def play(clip: Path, max_latency_s: float) -> Outcome:
-    """Watch a clip; with no latency allowed every frame is decoded."""
+    """Watch a clip; without an allowed latency every frame is decoded."""
     taken: list[CapturedBurst] = []
     place = Place(lat=0.0, lon=0.0, name="bench")
     burst = Burst(scene_interval_s=0, interval_s=0.8)
@@ -60,7 +60,7 @@ def play(clip: Path, max_latency_s: float) -> Outcome:
     def see(picture: Picture) -> None:
         nonlocal decoded
         decoded += picture.at_s >= lasts_s
-        watch.see(picture)
+        watch.add_picture(picture)
 
     with opened(str(clip)) as (container, stream):
         decoder = Decoder(stream.codec_context, "bench", watch, max_latency_s)

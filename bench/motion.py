@@ -2,9 +2,9 @@
 
     python -m bench.motion [CLIP] [--rounds 5]
 
-Without a clip: `video/dvr_traffic_camera.mp4` in BONGSU_DATA (a motorway: motion without end, so the most bursts there
-can be), else a drawn 720p clip in which something moves all the time. Both ways take turns, process CPU time is
-counted, and the least of each is compared: what else the machine does can only add.
+Without a clip: `video/dvr_traffic_camera.mp4` in BONGSU_DATA (a motorway with constant motion, so the maximum number of
+bursts), else a drawn 720p clip in which something always moves. Both ways take turns, process CPU time is counted, and
+the minimum of each is compared, because other load can only add.
 """
 
 from __future__ import annotations
@@ -74,11 +74,11 @@ def rows(scale: float = 1.0) -> list[tuple[str, str, str]]:
         turns = [(cpu_s(lambda c=clip: decode(c)), cpu_s(lambda c=clip, b=burst: pipe(c, b))) for _ in range(5)]  # type: ignore[misc]
         alone, piped = min(a for a, _ in turns), min(p for _, p in turns)
         _, seconds, size = decode(clip)
-        told = f"{piped / alone:.2f}x ({piped / seconds:.3f} cores for one camera at {size})"
-        table.append((f"Motion, CPU against decoding alone: {what}", told, "<= 1.3x"))
+        measured = f"{piped / alone:.2f}x ({piped / seconds:.3f} cores for one camera at {size})"
+        table.append((f"Motion, CPU against decoding alone: {what}", measured, "<= 1.3x"))
     watching, decoding, seconds = quiet_costs(draw_quiet(folder / "quiet.mp4"))
-    told = f"{watching / seconds:.2%} of a core ({decoding / watching:.0f} times less than decoding every frame)"
-    table.append(("Motion, a quiet camera, 1080p at 15 frames/s, a key frame every 1.5 s", told, "<= 1 %"))
+    measured = f"{watching / seconds:.2%} of a core ({decoding / watching:.0f} times less than decoding every frame)"
+    table.append(("Motion, a quiet camera, 1080p at 15 frames/s, a key frame every 1.5 s", measured, "<= 1 %"))
     return table
 
 
@@ -104,8 +104,8 @@ def draw_quiet(path: Path, seconds: int = 12) -> Path:
 def quiet_costs(clip: Path, passes: int = 5) -> tuple[float, float, float]:
     """CPU seconds of watching and of decoding a quiet clip, and how long it lasts.
 
-    It is read several times over as one stream; what comes while the camera is still decoded all the time to learn
-    what is usual is not counted.
+    It is read several times as one stream; the time in which the camera is fully decoded to learn the background is not
+    counted.
     """
     taken: list[CapturedBurst] = []
     place = Place(lat=0.0, lon=0.0, name="bench")
@@ -121,7 +121,7 @@ def quiet_costs(clip: Path, passes: int = 5) -> tuple[float, float, float]:
                 at_s = turn * lasts_s + float(packet.pts * packet.time_base)
                 began = time.process_time()
                 for picture in decoder.feed(Arrival(packet, utc_now(), at_s)):
-                    watch.see(picture)
+                    watch.add_picture(picture)
                 if at_s > SETTLING_S + 8:
                     watched += time.process_time() - began
                     seconds += lasts_s / len(kept)
@@ -156,12 +156,12 @@ def decode(clip: Path) -> tuple[int, float, str]:
 
 
 def pipe(clip: Path, burst: Burst = EVERY_2_S) -> int:
-    """The same with all that motion does to each frame; returns the number of bursts."""
+    """The same with motion's whole work on each frame; returns the number of bursts."""
     taken: list[CapturedBurst] = []
     place = Place(lat=0.0, lon=0.0, name="bench")
     watch = BurstRecorder(Camera(id="bench", url=SecretStr("bench"), place=place, burst=burst), taken.append)
     for frame in read_file(str(clip)):
-        watch.see(Picture(frame, utc_now(), frame.time or 0.0))
+        watch.add_picture(Picture(frame, utc_now(), frame.time or 0.0))
     return len(taken)
 
 

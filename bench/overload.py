@@ -1,6 +1,6 @@
 """Twenty times more bursts than the detectors can handle: how many are dropped, the age of the rest, delay of hazards.
 
-A function that takes a tenth of a second for a burst stands for the detector, one that takes no time for the map.
+A function that takes a tenth of a second for a burst stands in for the detector, one that takes no time for the map.
 Hazards are timed without the flood of bursts, before and after it, and during it. The flood comes from a separate
 process with its own connection and a lower priority, as bursts come from edge nodes and hazards from detectors, so that
 the cost of producing it is not measured. The memory and CPU time of every process are read, and those of the machine.

@@ -1,4 +1,4 @@
-"""What others do to find motion in small pictures of brightness, for `bench/gate.py` to compare with; all on OpenCV."""
+"""Other ways to find motion in small luma pictures, for the comparison in `bench/gate.py`; all on OpenCV."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ cv2: Any = opencv  # its stubs know neither element types nor scalar operands
 Luma = NDArray[np.uint8]
 
 LEAST_SHARE = 0.001
-"""Of the picture: the least region, as this gate has it at medium sensitivity."""
+"""Share of the picture: the minimum region, as in this gate at medium sensitivity."""
 KEY_S = 1.5
 _WARM_UP_S = 1.0
 
@@ -21,19 +21,19 @@ _WARM_UP_S = 1.0
 class Peer(Protocol):
     """Finds motion."""
 
-    def see(self, luma: Luma, at_s: float) -> bool:
-        """Take a look, five a second; whether something moves."""
+    def detect(self, luma: Luma, at_s: float) -> bool:
+        """Process a look, five a second; returns whether something moves."""
 
 
 class RunningAverage:
-    """In Frigate's manner: 100 rows, contrast stretched, blurred, against an average that follows by a hundredth."""
+    """As in Frigate: 100 rows, contrast stretched, blurred, against an average that moves by a hundredth."""
 
     def __init__(self) -> None:
         self._average: NDArray[np.float32] | None = None
         self._began_s = 0.0
 
-    def see(self, luma: Luma, at_s: float) -> bool:
-        """Take a look."""
+    def detect(self, luma: Luma, at_s: float) -> bool:
+        """Process a look."""
         rows = 100
         small = cv2.resize(luma, (luma.shape[1] * rows // luma.shape[0], rows), interpolation=cv2.INTER_LINEAR)
         low, high = np.percentile(small, (4, 96))
@@ -57,8 +57,8 @@ class Subtractor:
         self._model = kind(detectShadows=False)
         self._began_s: float | None = None
 
-    def see(self, luma: Luma, at_s: float) -> bool:
-        """Take a look."""
+    def detect(self, luma: Luma, at_s: float) -> bool:
+        """Process a look."""
         self._began_s = at_s if self._began_s is None else self._began_s
         mask = cv2.medianBlur(self._model.apply(luma), 3)
         if at_s - self._began_s < _WARM_UP_S:
@@ -67,15 +67,15 @@ class Subtractor:
 
 
 class ThreeFrames:
-    """What differs between three key frames, 1.5 s apart: the cheapest there is, as nothing else need be decoded."""
+    """Differences between three key frames, 1.5 s apart: the cheapest way, as nothing else has to be decoded."""
 
     def __init__(self) -> None:
         self._frames: list[Luma] = []
         self._next_s = 0.0
         self._said = False
 
-    def see(self, luma: Luma, at_s: float) -> bool:
-        """Take a look; between key frames the answer is that of the last."""
+    def detect(self, luma: Luma, at_s: float) -> bool:
+        """Process a look; between key frames the answer is the last one's."""
         if at_s < self._next_s:
             return self._said
         self._next_s = at_s + KEY_S

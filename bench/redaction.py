@@ -208,7 +208,7 @@ class Bench:
         return self._scene.detect([image])[0]
 
     def redact(self, jpeg: bytes, detections: Sequence[Detection]) -> Image | None:
-        """The public picture; None where it is withheld."""
+        """The public picture; None if it is withheld."""
         begun, cpu_begun = time.perf_counter(), time.process_time()
         try:
             return _decode(redact(Frame(jpeg, utc_now()), detections, self._scene.labels, self._faces).jpeg)

@@ -1,4 +1,4 @@
-"""Measures sessions as clients see them, beside a direct WebSocket to the same model in the same run.
+"""Measures sessions as clients see them, compared with a direct WebSocket to the same model in the same run.
 
 python -m bench sessions            or, for the clip's frames only: python -m bench.sessions
 """
@@ -33,7 +33,7 @@ _POSTS, _WORKERS = 200, 8
 
 
 def rows(scale: float) -> list[tuple[str, str, str]]:
-    """What was measured, and the aim of each."""
+    """(what, measured, aim) for the table of `make bench`."""
     measured: list[tuple[str, str, str]] = []
     with running_cluster(
         sessions_warm="scalar=1,object=1", sessions_per_owner="100000", sessions_per_client="100000",
@@ -61,7 +61,7 @@ def rows(scale: float) -> list[tuple[str, str, str]]:
 
 
 def hold(count: int) -> tuple[str, str, str]:
-    """Memory of a receive server with so many connections that rest, each to a worker of its own."""
+    """Memory of a receive server with this many idle connections, each to its own worker."""
     with running_cluster(
         sessions_warm="", sessions_cores=str(count), sessions_memory_mb=str(count * 100), sessions_per_owner="100000",
         sessions_wait_s="1", sessions_idle_s="3600", rate_limit="0",
@@ -85,7 +85,7 @@ def _cold(base: str, count: int) -> tuple[str, str, str]:
 
 
 def _time_to_hello(base: str, kind: str, **more: str) -> float:
-    # A client of its own, made before: what httpx takes to load certificates is none of ours.
+    # A separate client, created before, because httpx's time to load certificates is not ours.
     with httpx.Client(base_url=base, timeout=60) as client:
         client.get("/healthz")
         began = time.perf_counter()
@@ -98,7 +98,7 @@ def _time_to_hello(base: str, kind: str, **more: str) -> float:
 
 
 async def _added(base: str, kind: str, count: int) -> list[tuple[str, str, str]]:
-    """Round trips by turns over the session's path and to a worker directly, so that both meet the same load."""
+    """Round trips by turns through the session's path and directly to a worker, so that both see the same load."""
     session = ask(base, kind).json()
     with _direct_worker(kind) as port:
         async with connect(url_of(session)) as through, _direct(port) as direct:
@@ -153,7 +153,7 @@ async def _direct(port: int) -> AsyncIterator[ClientConnection]:
 
 
 async def _flooded(base: str, count: int) -> tuple[str, str, str]:
-    """A neighbour's round trips while another client sends as fast as it is let, and while it does not."""
+    """A client's round trips while another client sends as fast as it can, and while it does not."""
     quiet, noisy = (ask(base, "scalar", client=name).json() for name in ("quiet", "noisy"))
     async with connect(url_of(quiet)) as mine, connect(url_of(noisy)) as other:
         await mine.recv()
@@ -165,7 +165,7 @@ async def _flooded(base: str, count: int) -> tuple[str, str, str]:
     for session in (quiet, noisy):
         httpx.delete(f"{base}/sessions/{session['id']}", headers={"Session-Token": session["token"]})
     (_, a99), (_, b99) = _percentiles(alone), _percentiles(beside)
-    return "p99 beside a client that floods, against alone", f"{b99:.2f} against {a99:.2f} ms ({b99 / a99:.1f}x)", "2x"
+    return "p99 with a flooding neighbour, against alone", f"{b99:.2f} against {a99:.2f} ms ({b99 / a99:.1f}x)", "2x"
 
 
 async def _flood(connection: ClientConnection) -> None:
@@ -220,7 +220,7 @@ async def _await_ready(client: httpx.AsyncClient, session: dict[str, Any]) -> No
 
 
 async def _at_once(cluster: Cluster, base: str) -> tuple[str, str, str]:
-    """Requests at once for more than there is room for, then all of them ended."""
+    """Simultaneous requests beyond the capacity, then the end of all of them."""
     began = time.perf_counter()
     limits = httpx.Limits(max_connections=_POSTS)
     async with httpx.AsyncClient(timeout=120, limits=limits) as client:

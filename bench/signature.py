@@ -1,9 +1,9 @@
-"""What the captioner's signature costs: CPU time for each event to sign and to check, and to import and hold a key.
+"""The cost of the captioner's signature: CPU time to sign and to verify an event, and to import and load a key.
 
     python -m bench.signature
 
-CPU time of this process alone, so that a busy machine changes little. The event is a caption with a snapshot of 120 kB,
-a thumbnail of 12 kB and a drawn map of 20 kB; it is compared with what encoding and decoding the same event takes.
+CPU time of this process only, so that a busy machine changes little. The event is a caption with a snapshot of 120 kB,
+a thumbnail of 12 kB and a drawn map of 20 kB; it is compared with encoding and decoding the same event.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _cpu_ms(step: Callable[[], object]) -> float:
 
 
 def _import_ms() -> float:
-    """CPU time of the import, over what a function imports anyway; the middle of five processes."""
+    """CPU time of the import, beyond a function's other imports; the median of five processes."""
     code = (
         "import functions, functions.signature, time; begun = time.process_time();"
         "functions.signature.Verifier.from_environment(); print(time.process_time() - begun)"

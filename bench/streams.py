@@ -55,7 +55,7 @@ class Readers:
                 opened.append(one)
             for one in opened:
                 if b" 200 " not in one.recv(4096):
-                    raise RuntimeError("the server refused a reader: see BONGSU_STREAMS_MAX")
+                    raise RuntimeError("the server refused a reader: raise BONGSU_STREAMS_MAX")
                 one.setblocking(False)
                 self._selector.register(one, selectors.EVENT_READ)
                 self.sockets.append(one)
@@ -165,7 +165,7 @@ def _seconds(last_s: list[float]) -> str:
 
 
 def _memory_kb(pid: int) -> float:
-    # Private memory alone, without shared libraries.
+    # Only private memory, without shared libraries.
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Private_Dirty:"):
             return float(line.split()[1])

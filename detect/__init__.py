@@ -1,4 +1,4 @@
-"""The detector: bursts of frames in, confirmed hazards out; `python -m functions detect` runs it."""
+"""The detector: confirms hazards in bursts of frames; `python -m functions detect` runs it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["detect"]
 
 
 def __getattr__(name: str) -> Any:
-    """The handler, imported when it is asked for: who needs a network alone should not wait for logs and metrics."""
+    """The handler, imported lazily: code that needs only a network should not load logs and metrics."""
     if name == "detect":
         from detect.worker import detect
 

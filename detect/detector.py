@@ -18,7 +18,7 @@ from prometheus_client import Counter, Histogram
 from detect.people import keep_weapons, parts_with_people, people_from_environment
 from detect.rules import Confirmed, can_confirm, confirm, enough, surest
 from detect.zoom import cut, keep_overlapping, part
-from functions import Box, Detection, MotionBurst, Reject
+from functions import HAZARDS, Box, Detection, MotionBurst, Reject
 from functions.jpeg import PictureError
 from models.letterbox import Image
 from models.network import (
@@ -34,7 +34,7 @@ from models.registry import ModelError
 
 log = structlog.get_logger()
 
-frames_total = Counter("bongsu_frames_detected_total", "Frames by what became of them", ["outcome"])
+frames_total = Counter("bongsu_frames_detected_total", "Frames by outcome", ["outcome"])
 inference_seconds = Histogram(
     "bongsu_inference_duration_seconds",
     "One call of a network",
@@ -43,17 +43,17 @@ inference_seconds = Histogram(
 )
 
 _IMAGES = 4
-"""Most pictures in one inference: on a CPU more bring nothing but memory (bench/detector.py)."""
+"""The most pictures in one inference: on a CPU more only cost memory (bench/detector.py)."""
 _EDGE = 0.01
-"""So near to the edge of a part, in fractions of the frame, a box has been cut off by it."""
+"""A box this close to the edge of a crop, in fractions of the frame, counts as cut off by it."""
 _Seen = list[Detection] | PictureError
 _Job = tuple[bytes, Box | None]
 
 
 class HazardDetector:
-    """Both networks: hazards in every frame, and people and vehicles in the one frame that is shown.
+    """Runs both networks: hazards in every frame, and people and vehicles in the one frame that is published.
 
-    Frames are decoded and looked at side by side, one thread each: threads within an inference gain less.
+    Frames are decoded and processed in parallel, one thread each: threads within an inference gain less.
     """
 
     def __init__(self) -> None:
@@ -61,6 +61,7 @@ class HazardDetector:
         self._device = device_from_environment()
         self._spec = hazard_spec()
         self._hazards = Network(self._spec, 1, self._device, lanes=self._threads)
+        _warn_of_missing(self._hazards, self._spec.path)
         self._people = people_from_environment()
         self._lanes = ThreadPoolExecutor(self._threads, "bongsu-detector")
         self._scene: Network | None = None
@@ -70,6 +71,11 @@ class HazardDetector:
         """The file that the hazard network was loaded from."""
         return self._spec.path
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The hazards that the hazard network can find."""
+        return self._hazards.labels
+
     def switch(self, spec: Spec) -> None:
         """Load another hazard network, then use it from the next batch on; the old one works until then.
 
@@ -77,20 +83,21 @@ class HazardDetector:
             ModelError: it cannot be loaded or run; the old one stays in use.
         """
         network = Network(spec, 1, self._device, lanes=self._threads)
-        # The first inference allocates memory: no burst should wait for that.
+        # The first inference allocates memory; no burst should wait for that.
         network.detect([np.zeros((network.size_px, network.size_px, 3), np.uint8)])
+        _warn_of_missing(network, spec.path)
         self._spec, self._hazards = spec, network
 
     def look(self, events: Sequence[MotionBurst]) -> list[list[Confirmed]]:
-        """What the whole frames of each burst prove; one entry for each event.
+        """Hazards confirmed on the whole frames of each burst; one entry for each event.
 
         Raises:
-            Reject: an event has no frame that can be decoded.
+            Reject: none of an event's frames can be decoded.
         """
         return [confirm(frames, e.thresholds) for frames, e in zip(self._find(events), events, strict=True)]
 
     def look_closer(self, events: Sequence[MotionBurst]) -> list[list[Confirmed]]:
-        """What that part of each burst proves in which something moved; one entry for each event."""
+        """Hazards confirmed on the part of each burst in which something moved; one entry for each event."""
         parts = {i: (m, where) for i, event in enumerate(events) if (m := event.moved) and (where := part(m))}
         found = self._find([events[i] for i in parts], [where for _, where in parts.values()])
         proved: list[list[Confirmed]] = [[] for _ in events]
@@ -100,7 +107,7 @@ class HazardDetector:
         return proved
 
     def look_at_people(self, events: Sequence[MotionBurst]) -> list[list[Confirmed]]:
-        """What is proved of weapons in the reach of the people of each burst; one entry for each event."""
+        """Weapons confirmed around the people of each burst; one entry for each event."""
         proved: list[list[Confirmed]] = [[] for _ in events]
         if not self._people:
             return proved
@@ -113,15 +120,15 @@ class HazardDetector:
         return [surest(each) for each in proved]
 
     def _find(self, events: Sequence[MotionBurst], parts: Sequence[Box] | None = None) -> list[list[list[Detection]]]:
-        """What is in each frame of each event, or in that part of it; the first look logs what cannot be decoded.
+        """Detections in each frame of each event, or in a part of it; the first look logs undecodable frames.
 
-        A frame that could not be decoded shows nothing, but keeps its place in the burst. The last frames of a burst
-        are left out where those before them settle that it proves nothing: most bursts show nothing.
+        A frame that could not be decoded has no detections, but keeps its place in the burst. The last frames of a
+        burst are skipped if the earlier ones show that it cannot confirm anything, as in most bursts.
         """
         wheres: Sequence[Box | None] = parts or [None] * len(events)
         bursts = [[(frame.jpeg, where) for frame in event.frames] for event, where in zip(events, wheres, strict=True)]
-        first = self._see_all([burst[: enough(len(burst))] for burst in bursts])
-        last = self._see_all(
+        first = self._detect_all([burst[: enough(len(burst))] for burst in bursts])
+        last = self._detect_all(
             [b[len(f) :] if _is_open(f, len(b) - len(f)) else [] for b, f in zip(bursts, first, strict=True)]
         )
         found = []
@@ -132,18 +139,18 @@ class HazardDetector:
             found.append([[] if isinstance(frame, PictureError) else frame for frame in frames])
         return found
 
-    def _see_all(self, bursts: Sequence[Sequence[_Job]]) -> list[list[_Seen]]:
-        """Look at some frames of each burst, in as many threads as there are."""
-        see = partial(self._see, self._hazards)  # one network for all, even if another takes over meanwhile
+    def _detect_all(self, bursts: Sequence[Sequence[_Job]]) -> list[list[_Seen]]:
+        """Run the hazard network on some frames of each burst, in all threads."""
+        detect = partial(self._detect_chunk, self._hazards)  # the same network for all, even after a switch
         jobs = [job for burst in bursts for job in burst]
         size = max(1, min(_IMAGES, -(-len(jobs) // self._threads)))
         chunks = [jobs[at : at + size] for at in range(0, len(jobs), size)]
-        seen = (each for chunk in self._lanes.map(see, chunks) for each in chunk)
+        seen = (each for chunk in self._lanes.map(detect, chunks) for each in chunk)
         return [list(itertools.islice(seen, len(burst))) for burst in bursts]
 
-    def _see(self, network: Network, jobs: Sequence[_Job]) -> list[_Seen]:
-        """Decode some frames, or parts of them, and look at them in one inference; one entry for each."""
-        decoded = [_decode_or_say(jpeg, network.size_px, where) for jpeg, where in jobs]
+    def _detect_chunk(self, network: Network, jobs: Sequence[_Job]) -> list[_Seen]:
+        """Decode some frames, or parts of them, and run the network on them at once; one entry for each."""
+        decoded = [_try_decode(jpeg, network.size_px, where) for jpeg, where in jobs]
         images = [image for image in decoded if not isinstance(image, PictureError)]
         found = iter(_timed(network, images, "hazard") if images else ())
         return [each if isinstance(each, PictureError) else next(found) for each in decoded]
@@ -151,11 +158,11 @@ class HazardDetector:
     def look_around(self, jpeg: bytes, where: Box | None = None) -> tuple[list[Detection], tuple[str, ...]]:
         """People and vehicles in one picture, and the labels that were looked for.
 
-        The network is loaded at the first need: hazards are rare, and a cold start should not pay for it.
+        The network is loaded when it is first needed: hazards are rare, and loading it would lengthen each cold start.
 
         Args:
             jpeg: the picture.
-            where: a part of it to look at more closely, too.
+            where: a part of it to search at higher resolution, too.
         """
         try:
             scene = self._open_scene()
@@ -164,13 +171,13 @@ class HazardDetector:
                 (more,) = _timed(scene, [_decode(jpeg, scene.size_px, where)], "scene")
                 found = [*found, *(d for d in keep_overlapping(more, where, where) if not _is_among(d, found, where))]
         except (ModelError, PictureError) as error:
-            # The alert matters more than its picture: it goes out, and redaction will withhold the picture.
+            # The alert matters more than its picture: it is published, and redaction will withhold the picture.
             log.error("scene_unknown", reason=str(error))
             return [], ()
         return found, scene.labels
 
     def _people_in(self, event: MotionBurst) -> list[Detection]:
-        """What the scene network finds in the frame in the middle of a burst, or in the next that can be decoded."""
+        """The scene network's detections in the middle frame of a burst, or in the next one that can be decoded."""
         middle = len(event.frames) // 2
         for i in sorted(range(len(event.frames)), key=lambda i: abs(i - middle)):
             try:
@@ -190,14 +197,21 @@ class HazardDetector:
         return self._scene
 
 
+def _warn_of_missing(network: Network, weights: Path) -> None:
+    """Log the hazards that a network has no class for: nobody is alerted of them while it is in use."""
+    missing = [hazard for hazard in HAZARDS if hazard not in network.labels]
+    if missing:
+        log.warning("hazards_not_searched", hazards=missing, weights=str(weights))
+
+
 def _decode(jpeg: bytes, size_px: int, where: Box | None = None) -> Image:
-    """A frame, or a part of it, at the least scale that gives a network its `size_px`; raises PictureError."""
+    """Decode a frame, or a part of it, at the smallest scale that has `size_px` pixels; raises PictureError."""
     if where is None:
         return decode_jpeg(jpeg, enough_px=size_px)
     return cut(decode_jpeg(jpeg, enough_px=math.ceil(size_px / (where.x2 - where.x1))), where)
 
 
-def _decode_or_say(jpeg: bytes, size_px: int, where: Box | None) -> Image | PictureError:
+def _try_decode(jpeg: bytes, size_px: int, where: Box | None) -> Image | PictureError:
     try:
         return _decode(jpeg, size_px, where)
     except PictureError as error:
@@ -205,16 +219,16 @@ def _decode_or_say(jpeg: bytes, size_px: int, where: Box | None) -> Image | Pict
 
 
 def _is_open(frames: Sequence[_Seen], more: int) -> bool:
-    """Whether frames not yet looked at may change what a burst proves, or whether any of it can be decoded."""
+    """Whether the remaining frames may change what a burst confirms, or whether any of it can be decoded."""
     seen = [frame for frame in frames if not isinstance(frame, PictureError)]
     return len(seen) < len(frames) or can_confirm(seen, more)
 
 
 def _count(event: MotionBurst, frames: Sequence[_Seen]) -> None:
-    """Tell of what could not be decoded.
+    """Count and log frames that could not be decoded.
 
     Raises:
-        Reject: that was all of it.
+        Reject: none could be decoded.
     """
     broken = [frame for frame in frames if isinstance(frame, PictureError)]
     for error in broken:
@@ -227,7 +241,7 @@ def _count(event: MotionBurst, frames: Sequence[_Seen]) -> None:
 
 
 def _is_among(found: Detection, others: Sequence[Detection], where: Box) -> bool:
-    """Whether what was found in a part of the frame is one of those found in the whole, perhaps cut off by the part."""
+    """Whether a detection in a crop is one of those in the whole frame, perhaps cut off by the crop."""
     box = found.box
     is_cut = min(box.x1 - where.x1, box.y1 - where.y1, where.x2 - box.x2, where.y2 - box.y2) < _EDGE
     for other in others:

@@ -16,14 +16,14 @@ from models.registry import ModelError
 
 log = structlog.get_logger()
 
-switches_total = Counter("bongsu_weights_switched_total", "Switches to a version that was deployed", ["outcome"])
+switches_total = Counter("bongsu_weights_switched_total", "Switches to a deployed version", ["outcome"])
 
 _PERIOD_S = 1.0
-"""Between two looks at where a link leads: 5 microseconds each."""
+"""Seconds between two checks of the link's target; a check takes 5 microseconds."""
 
 
 class Follower(Protocol):
-    """What has a network that can be exchanged: the detector."""
+    """An object whose network can be replaced: the detector."""
 
     @property
     def weights(self) -> Path:
@@ -31,18 +31,18 @@ class Follower(Protocol):
         ...
 
     def switch(self, spec: Spec) -> None:
-        """Load another network, then use it; blocks. Raises ModelError, and then keeps the old one."""
+        """Load another network, then use it; blocks. Raises ModelError, and then keeps the old network."""
         ...
 
 
 async def follow_weights(detector: Follower, period_s: float = _PERIOD_S) -> None:
-    """Have a detector use what `BONGSU_DETECT_WEIGHTS` leads to, until cancelled.
+    """Keep a detector on the network that `BONGSU_DETECT_WEIGHTS` points to, until cancelled.
 
-    The new network is loaded beside the old one, which goes on working, so that no burst waits. One that cannot be
-    loaded is reported once, and the old one stays.
+    The new network is loaded while the old one keeps working, so that no burst waits. If it cannot be loaded, that is
+    reported once, and the old one stays.
     """
     if not os.environ.get("BONGSU_DETECT_WEIGHTS"):
-        return  # what is shipped never changes
+        return  # the shipped network never changes
     refused: Path | None = None
     said = ""
     while True:

@@ -1,7 +1,7 @@
-"""The third look of a burst: at the people in it, for weapons are in somebody's reach. `detect/worker.py` calls it.
+"""The third look at a burst: at the people in it, as a weapon is near a person. `detect/worker.py` calls it.
 
-A pistol across the street is two pixels of a whole frame at 320 px, and some thirty of its owner seen alone. What is
-found there is accepted for weapons only.
+A pistol across the street is two pixels in a whole frame at 320 px, and some thirty in a crop of its owner. Only
+weapons are accepted from these crops.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from functions.hazards import KINDS
 from models.registry import ModelError
 
 ARMED: tuple[str, ...] = tuple(name for name, kind in KINDS.items() if kind.is_held)
-"""What is looked for in somebody's reach."""
+"""Hazards that are searched for near people."""
 PERSON = "person"
 
 _ROOM = 1.6
-"""How much wider and higher than a person the part is: arms reach out of the box of who holds something."""
+"""How much wider and higher than a person the crop is: the arms of a person who holds something leave the box."""
 _SURE = 0.3
-"""Least confidence of a person: seen alone, a coat on its hanger would be asked for its gun."""
+"""Minimum confidence of a person: in a crop, even a coat on a hanger could seem to have a gun."""
 _SAME = 0.6
-"""Share of a person's part that lies in another's from which on it is not looked at for itself."""
+"""A person's crop is skipped if at least this share of it lies in another's."""
 
 
 def parts_with_people(around: Sequence[Detection], most: int) -> list[Box]:
-    """Where to look: a part of the frame around each person, the largest persons first.
+    """Crops of the frame around each person, largest persons first.
 
     Args:
-        around: what the scene network found.
-        most: so many at most.
+        around: the scene network's detections.
+        most: the most crops.
     """
     people = [d for d in around if d.label == PERSON and d.confidence >= _SURE]
     parts: list[Box] = []
@@ -43,12 +43,12 @@ def parts_with_people(around: Sequence[Detection], most: int) -> list[Box]:
 
 
 def keep_weapons(found: Sequence[Detection], part: Box) -> list[Detection]:
-    """The weapons that were found in a part, in fractions of the whole frame."""
+    """The weapons that were found in a crop, in fractions of the whole frame."""
     return [placed(each, part) for each in found if each.label in ARMED]
 
 
 def people_from_environment() -> int:
-    """`BONGSU_DETECT_PEOPLE`: at how many people of a burst to look, default 0: at none (docs/detector.md says why).
+    """`BONGSU_DETECT_PEOPLE`: the number of people in a burst to look at; default 0 (docs/detector.md says why).
 
     Raises:
         ModelError: it is not a number.

@@ -1,4 +1,4 @@
-"""Confirmation: what a burst of frames proves, decided from detections alone; the detector's worker calls it."""
+"""Confirmation: decides from detections which hazards a burst shows; the detector's worker calls it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Rule:
     """What confirms one hazard.
 
     Attributes:
-        threshold: least median confidence of the agreeing boxes.
-        max_shift: how far the centre of a box may lie from its neighbour's, in lengths of their mean diagonal.
-        frames: least number of frames that must agree; one is never proof.
-        zoom_penalty: added to the threshold at the second look (`detect/zoom.py`), which shows more and errs more.
+        threshold: minimum median confidence of the agreeing boxes.
+        max_shift: maximum distance between the centres of boxes in adjacent frames, in mean diagonals.
+        frames: minimum number of frames that must agree; one is never enough.
+        zoom_penalty: added to the threshold at the second look (`detect/zoom.py`), which finds more and errs more.
         person_penalty: added to the threshold at the third look (`detect/people.py`), likewise.
         requires_nearby: labels of the scene network, one of which should be near the hazard.
-        isolated_penalty: added to the threshold where none of them is.
+        isolated_penalty: added to the threshold if none of them is.
     """
 
     threshold: float
@@ -36,37 +36,37 @@ class Rule:
 
 
 RULES: Mapping[Hazard, Rule] = {
-    # docs/detector.md, "How it is measured", says how they were chosen. An accident needs three frames, for dense
-    # traffic looks like one now and then in two. So might a gun, but guns in a moving scene do not hold for three.
-    # Vehicles are thrown about by a crash, so their boxes may move further.
+    # docs/detector.md, "How it is measured", says how they were chosen. An accident needs three frames, because dense
+    # traffic sometimes looks like one in two. The same is true of a gun, but in a moving scene guns are rarely found in
+    # three. A crash throws vehicles about, so their boxes may move further.
     "accident": Rule(0.45, 1.0, frames=3, zoom_penalty=0.1),
     "fire": Rule(0.30, 0.6),
-    # A weapon is held, or it is on a poster; a rail by the road looks like one.
-    # At people, both from 0.5: no picture of 89 without a weapon tells one there (docs/detector.md).
+    # A weapon without a person may be on a poster, or a rail by the road.
+    # On crops of people both start at 0.5: in 89 pictures without a weapon none is detected there (docs/detector.md).
     "gun": Rule(0.40, 0.8, zoom_penalty=0.1, person_penalty=0.1, requires_nearby=("person",), isolated_penalty=0.2),
     "knife": Rule(0.30, 0.8, person_penalty=0.2, requires_nearby=("person",), isolated_penalty=0.2),
 }
 
 _REACH = 2.0
-"""What is near a hazard touches its box, grown to so many times its width and height."""
+"""An object is near a hazard if it touches the hazard's box grown to this many times its width and height."""
 _LARGE = 0.1
-"""Share of the frame. Who holds a weapon that covers so much of it stands before the camera, and is seen."""
+"""Share of the frame. A person who holds a weapon this large is close to the camera, and detected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """A hazard that held: its best frame, its detection there, how sure the whole burst is, and what else is there."""
+    """A confirmed hazard: its best frame, its detection there, the burst's confidence, and other hazards."""
 
     hazard: Hazard
     frame: int
     detection: Detection
     confidence: float
     others: tuple[Detection, ...] = ()
-    """Other boxes of hazards in the best frame that reach their thresholds."""
+    """Other hazards' boxes in the best frame that reach their thresholds."""
     least: float = 0.0
     """The threshold that was reached."""
     part: Box | None = None
-    """The part of the frames in which it was found, if that took a closer look."""
+    """The crop of the frames in which it was found, if it took a closer look."""
 
 
 def confirm(
@@ -82,13 +82,13 @@ def confirm(
     confidence reaches the threshold.
 
     Args:
-        frames: the detections of each frame, in order of time.
+        frames: the detections of each frame, in time order.
         thresholds: this camera's own thresholds, over those of the rules; the network reports nothing under 0.25.
         rules: one for each hazard.
-        look: of what the detections are: of whole frames, of the part that moved, or of the part around a person.
+        look: where the detections are from: whole frames, the part that moved, or the part around a person.
 
     Returns:
-        At most one per hazard, surest first.
+        At most one per hazard, most confident first.
     """
     own = thresholds or {}
     least = {hazard: own.get(hazard, rule.threshold) + _added(rule, look) for hazard, rule in rules.items()}
@@ -97,7 +97,7 @@ def confirm(
 
 
 def surest(confirmed: Sequence[Confirmed]) -> list[Confirmed]:
-    """Of what several parts of one burst prove, the surest of each hazard, surest first."""
+    """The most confident confirmation of each hazard among several crops of a burst, most confident first."""
     best: dict[Hazard, Confirmed] = {}
     for each in sorted(confirmed, key=lambda c: -c.confidence):
         best.setdefault(each.hazard, each)
@@ -105,22 +105,22 @@ def surest(confirmed: Sequence[Confirmed]) -> list[Confirmed]:
 
 
 def enough(frames: int, rules: Mapping[Hazard, Rule] = RULES) -> int:
-    """How many frames of a burst of that many, if they show nothing, settle that it proves nothing; at least one."""
+    """How many empty frames of a burst of this length prove that it confirms nothing; at least one."""
     return max(1, frames - min(rule.frames for rule in rules.values()) + 1)
 
 
 def can_confirm(seen: Sequence[Sequence[Detection]], more: int, rules: Mapping[Hazard, Rule] = RULES) -> bool:
-    """Whether a burst may still prove a hazard, when some of its frames were looked at and so many more were not."""
+    """Whether a burst may still confirm a hazard after some of its frames, with this many left."""
     shown = [{d.label for d in frame} for frame in seen]
     return any(sum(hazard in labels for labels in shown) + more >= rule.frames for hazard, rule in rules.items())
 
 
 def fits(confirmed: Confirmed, around: Sequence[Detection], rules: Mapping[Hazard, Rule] = RULES) -> bool:
-    """Whether a confirmed hazard is believed beside what else is in its frame.
+    """Whether a confirmed hazard is accepted, given the other objects in its frame.
 
     Args:
         confirmed: the hazard.
-        around: what the scene network found in its best frame.
+        around: the scene network's detections in its best frame.
         rules: one for each hazard.
     """
     rule, box = rules[confirmed.hazard], confirmed.detection.box

@@ -1,4 +1,4 @@
-"""The detector's function: drains `motion`, confirms hazards inside each burst, publishes one event for each."""
+"""The detector's function: consumes `motion`, confirms hazards inside each burst, and publishes an event for each."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from prometheus_client import Counter
 from detect.detector import HazardDetector
 from detect.follow import follow_weights
 from detect.rules import Confirmed, fits
-from functions import HAZARDS, Detection, HazardSeen, MotionBurst, on
+from functions import Detection, HazardSeen, MotionBurst, on
 
 log = structlog.get_logger()
 
 confirmed_total = Counter("bongsu_hazards_confirmed_total", "Hazards confirmed inside a burst", ["type"])
 doubted_total = Counter(
     "bongsu_hazards_doubted_total",
-    "Hazards confirmed inside a burst but rejected for what is around them",
+    "Hazards confirmed inside a burst but rejected because of the objects around them",
     ["type"],
 )
 
 
 @asynccontextmanager
 async def open_detector() -> AsyncIterator[HazardDetector]:
-    """Load the hazard network, without blocking the loop, and follow the version that is deployed on this machine.
+    """Load the hazard network without blocking the loop, and follow the version that is deployed on this machine.
 
     Raises:
         ModelError: the weights are missing or altered.
@@ -41,13 +41,13 @@ async def open_detector() -> AsyncIterator[HazardDetector]:
 
 @on(MotionBurst, uses=open_detector, batch=4)
 async def detect(events: Sequence[MotionBurst], detector: HazardDetector) -> list[HazardSeen]:
-    """Confirm hazards in bursts; each becomes an event with its best frame and all that was found in it."""
+    """Confirm hazards in bursts; each becomes an event with its best frame and all detections in it."""
     return await asyncio.to_thread(_detect, events, detector)
 
 
 def _detect(events: Sequence[MotionBurst], detector: HazardDetector) -> list[HazardSeen]:
     found: list[list[HazardSeen]] = [[] for _ in events]
-    # Each look costs more than the one before it, and is taken where those proved nothing.
+    # Each look costs more than the one before, and is taken only if those confirmed nothing.
     for look in (detector.look, detector.look_closer, detector.look_at_people):
         again = [i for i, hazards in enumerate(found) if not hazards]
         for i, confirmed in zip(again, look([events[i] for i in again]), strict=True):
@@ -58,7 +58,7 @@ def _detect(events: Sequence[MotionBurst], detector: HazardDetector) -> list[Haz
 def _check_surroundings(
     event: MotionBurst, confirmed: Sequence[Confirmed], detector: HazardDetector
 ) -> list[HazardSeen]:
-    """An event for each confirmed hazard that fits what is around it."""
+    """An event for each confirmed hazard that fits its surroundings."""
     published = []
     scenes: dict[int, tuple[list[Detection], tuple[str, ...]]] = {}
     for hazard in confirmed:
@@ -80,7 +80,7 @@ def _check_surroundings(
                 captured_at=event.captured_at,
                 frame=frame,
                 detections=(_shown(hazard), *hazard.others, *around),
-                labels_searched=(*HAZARDS, *searched),
+                labels_searched=(*detector.labels, *searched),
                 zones=event.zones,
                 late=event.late,
                 trace=event.trace,
@@ -90,5 +90,5 @@ def _check_surroundings(
 
 
 def _shown(hazard: Confirmed) -> Detection:
-    """The detection that the event carries: where it was best seen, as sure as the whole burst is."""
+    """The event's detection: the box of the best frame, with the confidence of the whole burst."""
     return Detection(hazard.hazard, hazard.confidence, hazard.detection.box)

@@ -1,7 +1,7 @@
-"""The second look of a burst: at the part of its frames where something moved, so that what is far away is seen larger.
+"""The second look at a burst: at the part of its frames where something moved, so that distant objects are larger.
 
-The hazard network sees a whole frame at 320 px, where a pistol across the street is two pixels. What the motion gate
-saw move says where a closer look is worth its time. `detect/worker.py` calls it.
+The hazard network sees a whole frame at 320 px, where a pistol across the street is two pixels. The motion gate's
+region shows where a closer look is worth its time. `detect/worker.py` calls it.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from functions import Box, Detection
 from models.letterbox import Image
 
 _LEAST_SIDE = 0.35
-"""Of the part, in fractions of the frame: smaller ones are cut wider, to show what the thing that moved is doing."""
+"""Minimum side of the crop, in fractions of the frame; a smaller region is cropped wider, to show its surroundings."""
 _ROOM = 1.2
-"""How much wider than what moved the part is."""
+"""How much wider than the moving region the crop is."""
 _MOST_SIDE = 0.8
-"""A part larger than this shows little that the whole frame did not."""
+"""A crop larger than this shows little more than the whole frame."""
 
 
 def part(moved: Box) -> Box | None:
-    """Where to look closer: a part of the same shape as the frame, inside it, around what moved; None: nowhere."""
+    """The crop for a closer look: inside the frame, with its aspect ratio, around what moved; None: no closer look."""
     side = max(_LEAST_SIDE, _ROOM * max(moved.x2 - moved.x1, moved.y2 - moved.y1))
     if side > _MOST_SIDE:
         return None
@@ -30,22 +30,22 @@ def part(moved: Box) -> Box | None:
 
 
 def cut(image: Image, where: Box) -> Image:
-    """The part of a picture, as a view of it; at least one pixel."""
+    """Crop a picture, as a view of it; at least one pixel."""
     height, width = image.shape[:2]
     left, top = min(width - 1, int(where.x1 * width)), min(height - 1, int(where.y1 * height))
     return image[top : max(top + 1, math.ceil(where.y2 * height)), left : max(left + 1, math.ceil(where.x2 * width))]
 
 
 def keep_overlapping(found: Sequence[Detection], where: Box, moved: Box) -> list[Detection]:
-    """What was found in a part, in fractions of the whole frame; only what touches the place where something moved.
+    """Detections in a crop that touch the moving region, in fractions of the whole frame.
 
-    The rest stood there all the while: seen so large, a planter looks like anything.
+    The others did not move, and enlarged like this a planter can look like anything.
     """
     return [d for d in (placed(each, where) for each in found) if d.box.iou(moved) > 0]
 
 
 def placed(found: Detection, where: Box) -> Detection:
-    """What was found in a part, in fractions of the whole frame."""
+    """Detections in a crop, in fractions of the whole frame."""
     width, height, box = where.x2 - where.x1, where.y2 - where.y1, found.box
     x1, x2 = (min(1.0, where.x1 + x * width) for x in (box.x1, box.x2))
     y1, y2 = (min(1.0, where.y1 + y * height) for y in (box.y1, box.y2))

@@ -4,7 +4,7 @@
 
 Every container runs as on a cluster: not root, read-only, without capabilities, with the secrets that `make secrets`
 would make. Needs a Docker engine, rabbitmq-server and mariadb-server (not running), and the virtual environment.
-Prints what each image took; exit status 1 if no alert came, or something did not end when told to.
+Prints the memory of each image; exit status 1 if no alert came, or a container did not stop on request.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ cameras:
 
 
 def main() -> int:
-    """Run the whole relay once; the exit status."""
+    """Run the whole pipeline once; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tag", default="0.1.0")
     tag = parser.parse_args().tag
@@ -47,7 +47,7 @@ def main() -> int:
         secrets = make_secrets(folder)
         amqp, management, metrics = stack.enter_context(rabbitmq(folder / "rabbit", secrets / "definitions.json"))
         database = stack.enter_context(mariadb(folder / "mysql", read(secrets / "mysql.env")))
-        # As in the cluster: to each its own user, by the name of its container.
+        # As in the cluster: each has its own user, named after its container.
         own = {
             path.stem.removeprefix("broker-"): {
                 name: value.replace("rabbitmq:5672", f"127.0.0.1:{amqp}") for name, value in read(path).items()
@@ -90,20 +90,20 @@ def read(path: Path) -> dict[str, str]:
 def rabbitmq(folder: Path, definitions: Path) -> Iterator[tuple[int, int, int]]:
     """RabbitMQ with the users of the definitions; its ports of AMQP, management and metrics."""
     folder.mkdir()
-    # Debian's wrappers in PATH change to a user who may not write our folder; the real scripts are beside the code.
+    # Debian's wrappers in PATH change to a user who may not write our folder; the real scripts are elsewhere.
     tools = Path("/usr/lib/rabbitmq/bin")
     amqp, management, metrics = free_port(), free_port(), free_port()
     documents = yaml.safe_load_all((ROOT / "k8s/base/rabbitmq.yaml").read_text())
     (config,) = [d["data"] for d in documents if d["kind"] == "ConfigMap"]
     (folder / "plugins").write_text(config["enabled_plugins"])
-    # As on a cluster, but for where things are.
+    # As on a cluster, except for the paths.
     text = config["10-bongsu.conf"].replace("/etc/bongsu/rabbitmq/definitions.json", str(definitions))
     (folder / "rabbitmq.conf").write_text(
         f"{text}\nmanagement.tcp.port = {management}\nmanagement.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {metrics}\n"
     )
     environment = {
         **os.environ,
-        "RABBITMQ_NODENAME": f"together{os.getpid()}@localhost",
+        "RABBITMQ_NODENAME": f"smoke{os.getpid()}@localhost",
         "RABBITMQ_NODE_PORT": str(amqp),
         "RABBITMQ_DIST_PORT": str(free_port()),
         "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
@@ -144,7 +144,7 @@ def mariadb(folder: Path, settings: dict[str, str]) -> Iterator[int]:
 
 @contextlib.contextmanager
 def server(command: list[str], folder: Path, environment: dict[str, str]) -> Iterator[None]:
-    """A server of our own, its output in a file; ended at the end."""
+    """Run a server, with its output in a file, and stop it at the end."""
     with (folder / "out.log").open("w") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment)
     try:
@@ -155,7 +155,7 @@ def server(command: list[str], folder: Path, environment: dict[str, str]) -> Ite
 
 
 def check_keda(urls: dict[str, str], amqp: int, management: int, queues: list[str]) -> None:
-    """The user of KEDA sees every queue over both protocols, and may neither declare nor publish."""
+    """Check that KEDA's user sees every queue over both protocols, and may neither declare nor publish."""
     over_amqp = urls["amqp"].replace("rabbitmq.bongsu.svc:5672", f"127.0.0.1:{amqp}")
     probe = """
 import asyncio, sys, aio_pika, aiormq
@@ -184,7 +184,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2:]))
 
 
 def check_metrics(port: int) -> None:
-    """RabbitMQ serves what the rules and dashboards ask of it."""
+    """Check that RabbitMQ serves the metrics that the rules and dashboards use."""
     served = get(f"http://127.0.0.1:{port}/metrics")
     folder = ROOT / "k8s/components/monitoring"
     asked = set(re.findall(r"\brabbitmq_[a-z_]+", (folder / "rules.yaml").read_text()))
@@ -192,11 +192,11 @@ def check_metrics(port: int) -> None:
     missing = [name for name in asked if f'\n{name}{{queue="motion"' not in served and f"\n{name}{{" not in served]
     if missing or not asked:
         sys.exit(f"RabbitMQ does not serve {missing}")
-    print(f"RabbitMQ serves the {len(asked)} metrics that are asked of it, for each queue")
+    print(f"RabbitMQ serves the {len(asked)} metrics that are used, for each queue")
 
 
 class Containers:
-    """The images, started as the manifests start them."""
+    """The images, started as in the manifests."""
 
     def __init__(
         self,
@@ -223,7 +223,7 @@ class Containers:
         )
 
     def relay(self) -> int:
-        """Start all, wait for an alert with a picture and a post, stop all; the exit status."""
+        """Start everything, wait for an alert with a picture and a post, stop everything; returns the exit status."""
         begun = time.monotonic()
         web = {"BONGSU_HTTP_PORT": str(self._web), "BONGSU_HTTP_HOST": "127.0.0.1"}
         self._start("api", "api", ["python", "-m", "api.server"], web)
@@ -266,7 +266,7 @@ class Containers:
             **self._own.get(name, {}),
             **(more or {}),
         }
-        options = ["--name", f"together-{os.getpid()}-{name}", "--network", "host", "--read-only", "--tmpfs", "/tmp"]
+        options = ["--name", f"smoke-{os.getpid()}-{name}", "--network", "host", "--read-only", "--tmpfs", "/tmp"]
         options += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", "10001:10001"]
         options += ["-v", f"{self._snapshots}:/snapshots", "-v", f"{self._site}:/site:ro"]
         options += ["-v", f"{ROOT / 'local/demo/media'}:/clips:ro"]
@@ -279,7 +279,7 @@ class Containers:
             check=True,
             capture_output=True,
         )
-        self._names[name] = f"together-{os.getpid()}-{name}"
+        self._names[name] = f"smoke-{os.getpid()}-{name}"
         self._stack.callback(tried, ["docker", "rm", "--force", self._names[name]])
 
     def _memory(self, name: str) -> str:
@@ -298,12 +298,12 @@ class Containers:
 
 
 def tried(command: list[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """A command's end, whether it did well or not."""
+    """Run a command, without raising if it fails."""
     return subprocess.run(command, env=env, check=False, capture_output=True, text=True)
 
 
 def get(url: str) -> str:
-    """What a URL answers; empty while it does not."""
+    """The answer of a URL; empty if there is none."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return str(answer.read().decode())
@@ -319,10 +319,10 @@ def free_port() -> int:
 
 
 def wait_for(is_true: Callable[[], bool], timeout_s: float) -> None:
-    """Ask until something is so.
+    """Poll until a condition holds.
 
     Raises:
-        TimeoutError: it was not so in time.
+        TimeoutError: it does not hold in time.
     """
     until = time.monotonic() + timeout_s
     while time.monotonic() < until:

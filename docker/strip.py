@@ -1,8 +1,8 @@
-"""Cuts the symbol tables off extension modules: `python3 strip.py FOLDER`. Wheels ship them, and no process reads them.
+"""Removes symbol tables from extension modules: `python3 strip.py FOLDER`. Wheels ship them, but no process uses them.
 
-What a loader maps is what the program headers name; symbols and debug information lie behind that, found by section
-headers that only a debugger needs. Build stages call it. Not binutils' `strip`: that moves what lies in a file, and
-libraries that were patched when their wheel was made are broken by it (numpy 2.4's OpenBLAS: "ELF load command
+A loader maps what the program headers list; symbols and debug information follow behind that, listed in section
+headers that only a debugger needs. Build stages call this instead of binutils' `strip`, which moves parts of a file and
+thereby breaks libraries that were patched when their wheel was built (numpy 2.4's OpenBLAS: "ELF load command
 address/offset not page-aligned").
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def strip(path: Path) -> int:
-    """Cut one file, in place; the bytes that went. A file that is no 64-bit little-endian ELF is left alone."""
+    """Strip one file in place; returns the removed bytes. Other files than 64-bit little-endian ELF are left alone."""
     data = path.read_bytes()
     if data[:6] != b"\x7fELF\x02\x01":
         return 0
@@ -27,14 +27,14 @@ def strip(path: Path) -> int:
     if end >= len(data):
         return 0
     kept = bytearray(data[:end])
-    struct.pack_into("<Q", kept, 0x28, 0)  # there are no section headers any more ...
-    struct.pack_into("<HH", kept, 0x3C, 0, 0)  # ... neither their number nor the one with their names
+    struct.pack_into("<Q", kept, 0x28, 0)  # no section headers ...
+    struct.pack_into("<HH", kept, 0x3C, 0, 0)  # ... their number is 0, and so is the index of the one with their names
     path.write_bytes(kept)
     return len(data) - end
 
 
 def main() -> None:
-    """Cut all below the folder, but what NVIDIA and onnxruntime load in ways of their own."""
+    """Strip all files below the folder, except those that NVIDIA and onnxruntime load in their own way."""
     total = 0
     for path in sorted(Path(sys.argv[1]).rglob("*.so*")):
         if path.is_file() and not path.is_symlink() and not {"nvidia", "onnxruntime"} & set(path.parts):

@@ -5,7 +5,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 machine=${1:-aarch64} version=${2:-3.12} failed=0
-# pip takes a wheel for exactly what it is told; Debian bookworm's C library is 2.36 and runs what was built for an older one.
+# pip accepts only wheels for the listed platforms; Debian bookworm's C library 2.36 also runs wheels for older ones.
 platforms="--platform manylinux2014_$machine"
 for minor in $(seq 17 36); do
     platforms="$platforms --platform manylinux_2_${minor}_$machine"

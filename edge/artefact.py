@@ -42,10 +42,10 @@ class Version:
 
     Attributes:
         name: repository.
-        digest: of its manifest, which is what is deployed and signed.
+        digest: of its manifest; deployment and signatures refer to it.
         content: the manifest's bytes.
-        manifest: the same, read.
-        card: what its maker says of it.
+        manifest: the decoded manifest.
+        card: its model card.
     """
 
     name: str
@@ -63,13 +63,13 @@ class Version:
 async def push(
     registry: Registry, card: ModelCard, files: list[Path], on_bytes: OnBytes | None = None
 ) -> tuple[str, int]:
-    """Store a version; what the registry has already is not sent again.
+    """Store a version; blobs that the registry has already are not sent again.
 
     Args:
-        registry: Where to.
-        card: What is known of it.
-        files: Its files, the weights first.
-        on_bytes: Is told of each number of bytes that are done.
+        registry: the target.
+        card: its model card.
+        files: its files, the weights first.
+        on_bytes: called with each number of bytes that are done.
 
     Returns:
         The manifest's digest, and the bytes of all files.
@@ -101,17 +101,17 @@ async def push(
 
 
 async def read_version(registry: Registry, name: str, reference: str) -> Version:
-    """The version of a tag or digest.
+    """Read the version of a tag or digest.
 
     Raises:
-        FleetError: there is none, or it is no model of ours.
+        FleetError: there is none, or it was not pushed by bongsu.
     """
     content = await registry.read_manifest(name, reference)
     manifest = decode_manifest(content)
     where = f"{name}:{reference}"
     described = next((layer for layer in manifest.layers if layer.annotations.get(FILE_PATH) == CARD_FILE), None)
     if manifest.artifact_type != ARTEFACT_TYPE or described is None or described.size > _MAX_CARD_BYTES:
-        raise FleetError(f"{where} is no model that bongsu pushed: its artefact type is {manifest.artifact_type!r}")
+        raise FleetError(f"{where} is not a model pushed by bongsu: its artefact type is {manifest.artifact_type!r}")
     for layer in manifest.layers:
         check_file_name(layer.annotations.get(FILE_PATH, ""), where)
     card = b"".join([chunk async for chunk in registry.read_blob(name, described.digest)])
@@ -121,10 +121,10 @@ async def read_version(registry: Registry, name: str, reference: str) -> Version
 
 
 async def pull(registry: Registry, version: Version, folder: Path, on_bytes: OnBytes | None = None) -> None:
-    """Write the files of a version into a folder; what is there already stays, a part of a file is completed.
+    """Write the files of a version into a folder; existing files stay, and partial ones are completed.
 
     Raises:
-        FleetError: a file is not what the manifest says, or the folder cannot be written.
+        FleetError: a file differs from the manifest, or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -136,9 +136,9 @@ async def pull(registry: Registry, version: Version, folder: Path, on_bytes: OnB
 
 async def _pull_file(registry: Registry, name: str, layer: Descriptor, folder: Path, on_bytes: OnBytes | None) -> None:
     target = folder / layer.annotations[FILE_PATH]
-    told = on_bytes or (lambda _: None)
+    on_bytes = on_bytes or (lambda _: None)
     if target.is_file() and digest_of_file(target)[0] == layer.digest:
-        told(layer.size)
+        on_bytes(layer.size)
         return
     part = target.with_name(f".{target.name}.{layer.digest[7:19]}.part")
     digest = hashlib.sha256()
@@ -146,17 +146,17 @@ async def _pull_file(registry: Registry, name: str, layer: Descriptor, folder: P
         file.seek(0)
         while chunk := file.read(1 << 20):
             digest.update(chunk)
-        told(offset := file.tell())
+        on_bytes(offset := file.tell())
         if offset < layer.size:
             async for chunk in registry.read_blob(name, layer.digest, offset):
                 file.write(chunk)
                 digest.update(chunk)
-                told(len(chunk))
+                on_bytes(len(chunk))
     if f"sha256:{digest.hexdigest()}" != layer.digest:
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
         raise FleetError(
-            f"{target.name} from {registry.address} is not what its manifest says: it was altered or cut off"
+            f"{target.name} from {registry.address} differs from its manifest: it was altered or truncated"
         )
     part.replace(target)
 
@@ -170,7 +170,7 @@ def _media_type(name: str) -> str:
 
 
 def _config(card: ModelCard, layers: list[Descriptor]) -> bytes:
-    """The configuration that ModelPack asks for, for tools that know that and not our card."""
+    """The configuration that ModelPack requires, for tools that do not read our card."""
     described = {
         "descriptor": {
             "name": card.name,

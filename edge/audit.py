@@ -1,4 +1,4 @@
-"""Who changed what in a fleet: `audit.jsonl`, only ever appended to; every command that changes writes a line."""
+"""The audit log of a fleet, `audit.jsonl`: append-only; every command that changes something writes a line."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def record(folder: Path, action: str, subject: str, **facts: str | int | None) -
     """Append one line.
 
     Args:
-        folder: Of the fleet.
-        action: Such as `node_added`; past tense, as in logs.
-        subject: The node or version that it was done to.
-        facts: What else is worth knowing; never a secret.
+        folder: the fleet's folder.
+        action: such as `node_added`; past tense, as in logs.
+        subject: the node or version that was changed.
+        facts: further details; never a secret.
     """
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     line = msgspec.json.encode({"at": at, "by": _who(), "action": action, "subject": subject, **facts}) + b"\n"

@@ -1,4 +1,4 @@
-"""What is known of a model beside its weights: `model.yaml`, which its maker writes and every version carries."""
+"""The model card, `model.yaml`: facts about a model besides its weights; its author writes it, every version has it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge.oci.manifest import check_name, check_reference
 
 CARD_FILE = "model.yaml"
 SUMS_FILE = "SHA256SUMS"
-"""Whoever unpacks a version writes this one."""
+"""This file is written when a version is unpacked."""
 WEIGHTS_SUFFIXES = (".onnx", ".xml", ".bin", ".pt", ".engine", ".tflite", ".json")
 ARCHITECTURES = ("amd64", "arm64", "arm", "riscv64", "any")
 
@@ -29,16 +29,16 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         version: tag; ours are dates, such as 2026.11.1.
         task: `detect`, `reid`, `measure`: which program runs it.
         weights: the file that is loaded first.
-        files: what else belongs to it; None: everything in the folder.
+        files: its other files; None: everything in the folder.
         labels: by class number.
-        thresholds: score from which a label counts.
+        thresholds: minimum score by label.
         input_px: side of the network's input in pixels.
         architectures: Debian's names of the CPUs that it runs on.
         licence: SPDX expression.
-        owner: who answers for it.
+        owner: the responsible person or team.
         description: one line.
         metrics: scores by name, such as `map50` or `recall.fire`; higher is better except in `lower_is_better`.
-        lower_is_better: the metrics for which less is more.
+        lower_is_better: the metrics for which lower is better.
     """
 
     name: str
@@ -61,8 +61,8 @@ def read_card(content: bytes, where: str) -> ModelCard:
     """Read `model.yaml`.
 
     Args:
-        content: Its bytes.
-        where: Its name, for errors.
+        content: its bytes.
+        where: its name, for errors.
 
     Raises:
         FleetError: it is not YAML, or a value is missing, unknown or out of range.
@@ -80,31 +80,31 @@ def write_card(card: ModelCard) -> bytes:
 
 
 def check_card(card: ModelCard, where: str) -> ModelCard:
-    """The card again.
+    """Check a card, and return it.
 
     Raises:
-        FleetError: its values contradict each other or name what is not there.
+        FleetError: its values contradict each other, or a label or architecture does not exist.
     """
     check_name(card.name)
     check_reference(card.version)
     if unknown := sorted(set(card.architectures) - set(ARCHITECTURES)):
         raise FleetError(f"{where}: architecture {unknown[0]!r} is not one of {', '.join(ARCHITECTURES)}")
     if card.labels and (strange := sorted(set(card.thresholds) - set(card.labels))):
-        raise FleetError(f"{where}: a threshold is given for {strange[0]!r}, which is none of the labels")
+        raise FleetError(f"{where}: a threshold is given for {strange[0]!r}, which is not one of the labels")
     for name in (card.weights, *(card.files or ())):
         check_file_name(name, where)
     return card
 
 
 def check_file_name(name: str, where: str) -> str:
-    """The name again: of a file in the folder itself, which cannot lead out of it.
+    """Check that a name is that of a file in the folder itself, and return it.
 
     Raises:
         FleetError: it is a path, or hidden.
     """
     if not name or name.startswith(".") or "/" in name or "\\" in name or "\0" in name or len(name) > 200:
         raise FleetError(
-            f"{where}: a file lies in the model's own folder, and its name has no / and no leading dot: {name!r}"
+            f"{where}: a file must be in the model's own folder, its name without / and leading dot: {name!r}"
         )
     return name
 
@@ -113,7 +113,7 @@ def read_folder(folder: Path) -> tuple[ModelCard, list[Path]]:
     """The card of a folder and its files, the weights first.
 
     Raises:
-        FleetError: there is no card, or a file that it names is not there.
+        FleetError: there is no card, or a file that it names is missing.
     """
     path = folder / CARD_FILE
     try:
@@ -127,5 +127,5 @@ def read_folder(folder: Path) -> tuple[ModelCard, list[Path]]:
     files = [folder / name for name in dict.fromkeys((card.weights, *names)) if name != CARD_FILE]
     for file in files:
         if not file.is_file():
-            raise FleetError(f"{path} names {file.name}, and there is no such file in {folder}")
+            raise FleetError(f"{path} names {file.name}, but there is no such file in {folder}")
     return card, files

@@ -1,4 +1,4 @@
-"""`bongsu models deploy` and `rollback`: which version runs on which node."""
+"""`bongsu models deploy` and `rollback` change which version runs on which node."""
 
 from __future__ import annotations
 
@@ -24,16 +24,23 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("reference", metavar="NAME:VERSION")
 @click.option("--nodes", "selector", metavar="SELECTOR", required=True, help="Names, region=Seoul, KEY=VALUE, or all.")
-@click.option("--canary", type=click.IntRange(0), default=0, help="So many nodes first; the rest if those succeed.")
-@click.option("--max-parallel", type=click.IntRange(1), default=4, show_default=True, help="So many nodes at a time.")
-@click.option("--keep", type=click.IntRange(1), default=3, show_default=True, help="So many versions stay on a node.")
-@click.option("--allow-unsigned", is_flag=True, help="Take a version that no trusted key signed.")
+@click.option(
+    "--canary",
+    type=click.IntRange(0),
+    default=0,
+    help="Number of nodes that go first; the rest follow if those succeed.",
+)
+@click.option("--max-parallel", type=click.IntRange(1), default=4, show_default=True, help="The most nodes at a time.")
+@click.option(
+    "--keep", type=click.IntRange(1), default=3, show_default=True, help="Number of versions that stay on a node."
+)
+@click.option("--allow-unsigned", is_flag=True, help="Accept a version that no trusted key signed.")
 @fleet_command
 async def deploy(
     *, reference: str, selector: str, canary: int, max_parallel: int, keep: int, allow_unsigned: bool
 ) -> int:
-    """Bring a version to nodes, verify it there, and put it in use in one step."""
-    from edge.deploy import Deployer, Plan  # asyncssh costs half a second, and most commands need none
+    """Transfer a version to nodes, verify it there, and activate it atomically."""
+    from edge.deploy import Deployer, Plan  # importing asyncssh takes half a second, and most commands do not need it
     from edge.signing import read_public_keys, read_signatures, verify
 
     settings = read_settings()
@@ -58,7 +65,7 @@ async def deploy(
 @click.option("--nodes", "selector", metavar="SELECTOR", required=True, help="Names, region=Seoul, KEY=VALUE, or all.")
 @fleet_command
 async def rollback(*, name: str, selector: str) -> int:
-    """Put the version before in use again on nodes; nothing is transferred."""
+    """Activate the previous version again on nodes; nothing is transferred."""
     from edge.deploy import Deployer
 
     settings = read_settings()
@@ -74,9 +81,9 @@ async def rollback(*, name: str, selector: str) -> int:
 
 
 def _report(outcomes: Sequence[Outcome]) -> int:
-    """One line for each failure; the exit status: 0, or 1 where a node failed."""
+    """Print one line for each failure; returns the exit status: 0, or 1 if a node failed."""
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     for outcome in failed:
-        said = outcome.error or ""
-        print(f"bongsu: {said if outcome.node in said else f'node {outcome.node!r}: {said}'}", file=sys.stderr)
+        message = outcome.error or ""
+        print(f"bongsu: {message if outcome.node in message else f'node {outcome.node!r}: {message}'}", file=sys.stderr)
     return 1 if failed else 0

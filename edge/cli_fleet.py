@@ -1,4 +1,4 @@
-"""`bongsu fleet`: one file says what the fleet is to be; `plan` shows the difference, `apply` makes it so."""
+"""`bongsu fleet`: a file describes the wanted fleet; `plan` shows the differences, `apply` makes the changes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.group()
 def fleet() -> None:
-    """Keep nodes and models as one file says."""
+    """Keep nodes and models as a file describes them."""
 
 
 @fleet.command("plan")
 @click.argument("file", type=_FILE)
-@click.option("--prune", is_flag=True, help="Also remove nodes that the file does not name.")
+@click.option("--prune", is_flag=True, help="Also remove nodes that are not in the file.")
 @fleet_command
 async def _plan(*, file: Path, prune: bool) -> int:
-    """Show what `apply` would do; nothing is changed."""
+    """Show what `apply` would do, without changing anything."""
     settings = read_settings()
     async with opened(settings) as registry:
         known = NodeFile(settings.folder).read()
@@ -40,11 +40,11 @@ async def _plan(*, file: Path, prune: bool) -> int:
 
 @fleet.command("apply")
 @click.argument("file", type=_FILE)
-@click.option("--prune", is_flag=True, help="Also remove nodes that the file does not name, and clean them.")
-@click.option("--accept-host-keys", is_flag=True, help="Do not ask about host keys that the file does not state.")
+@click.option("--prune", is_flag=True, help="Also remove nodes that are not in the file, and clean them.")
+@click.option("--accept-host-keys", is_flag=True, help="Do not ask about host keys that are not in the file.")
 @fleet_command
 async def _apply(*, file: Path, prune: bool, accept_host_keys: bool) -> int:
-    """Make the fleet as the file says; the same command again does what is left."""
+    """Change the fleet to match the file; running it again does what is left."""
     settings, wanted = read_settings(), read_fleet_file(file)
 
     def confirm(question: str) -> bool:
@@ -54,18 +54,18 @@ async def _apply(*, file: Path, prune: bool, accept_host_keys: bool) -> int:
         known = NodeFile(settings.folder).read()
         plan = await make_plan(wanted, file.parent, known, registry, is_pruning=prune)
         runner = PlanRunner(settings, registry, file.parent, wanted, confirm)
-        failures = await runner.take(plan.steps, print, lambda said: print(f"bongsu: {said}", file=sys.stderr))
+        failures = await runner.take(plan.steps, print, lambda message: print(f"bongsu: {message}", file=sys.stderr))
     _close(plan, f"{len(plan.steps) - failures} steps taken, {failures} failed")
     return 1 if failures else 0
 
 
 @fleet.command("import")
 @click.argument("configuration", metavar="ServerConfig.yaml", type=_FILE)
-@click.option("--hosts", type=_FILE, help="The inventory (default: as the configuration says, or hosts.ini beside it).")
-@click.option("--user", help="Who logs in where the inventory does not say.")
+@click.option("--hosts", type=_FILE, help="The inventory (default: the configuration's, or hosts.ini in its folder).")
+@click.option("--user", help="The SSH user if the inventory has none.")
 @fleet_command
 async def _import(*, configuration: Path, hosts: Path | None, user: str | None) -> int:
-    """Print a configuration of EVC as fleet.yaml; what could not be translated is on stderr."""
+    """Print EVC's configuration as fleet.yaml; parts that could not be translated are listed on stderr."""
     from edge.evc import translate
 
     translation = translate(configuration, hosts, user)
@@ -75,7 +75,7 @@ async def _import(*, configuration: Path, hosts: Path | None, user: str | None) 
     return 0
 
 
-def _close(plan: FleetPlan, said: str) -> None:
+def _close(plan: FleetPlan, message: str) -> None:
     for note in plan.notes:
         print(f"bongsu: {note}", file=sys.stderr)
-    print(said if plan.steps else "nothing to do", file=sys.stderr)
+    print(message if plan.steps else "nothing to do", file=sys.stderr)

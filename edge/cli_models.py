@@ -34,7 +34,7 @@ def models() -> None:
 
 @asynccontextmanager
 async def opened(settings: FleetSettings) -> AsyncIterator[Registry]:
-    """The registry of the settings, closed in the end."""
+    """The registry of the settings; it is closed at the end."""
     registry = open_registry(settings)
     try:
         yield registry
@@ -45,37 +45,37 @@ async def opened(settings: FleetSettings) -> AsyncIterator[Registry]:
 @models.command("keygen")
 @fleet_command
 async def _keygen() -> int:
-    """Make a pair of ed25519 keys: one signs, the other is trusted by this fleet."""
+    """Make a pair of ed25519 keys: one to sign, the other trusted by this fleet."""
     from edge.signing import make_key
 
     settings = read_settings()
     private, public = signing_key(settings), settings.folder / "trusted/signing.pem"
     make_key(private, public)
     audit.record(settings.folder, "key_made", str(public))
-    print(f"signs: {private} (keep it to yourself)\ntrusted: {public}")
+    print(f"signs: {private} (keep it secret)\ntrusted: {public}")
     return 0
 
 
 @models.command("push")
 @click.argument("source", metavar="[DIR|FILE]", type=_PATH, required=False)
 @click.option("--shipped", "is_shipped", is_flag=True, help="The hazard network that comes with bongsu.")
-@click.option("--name", help="Of the model (default: as model.yaml says).")
-@click.option("--version", help="Such as 2026.11.1 (default: as model.yaml says).")
+@click.option("--name", help="Name of the model (default: from model.yaml).")
+@click.option("--version", help="Such as 2026.11.1 (default: from model.yaml).")
 @click.option("--task", help="detect, reid or measure.")
-@click.option("--label", "labels", multiple=True, help="What the network tells, in the order of its classes; repeated.")
 @click.option(
-    "--threshold", "thresholds", metavar="LABEL=SCORE", multiple=True, help="Score from which a label counts."
+    "--label", "labels", multiple=True, help="A class label, in the order of the network's classes; repeated."
 )
-@click.option("--metric", "metrics", metavar="NAME=SCORE", multiple=True, help="How good it is.")
+@click.option("--threshold", "thresholds", metavar="LABEL=SCORE", multiple=True, help="Minimum score of a label.")
+@click.option("--metric", "metrics", metavar="NAME=SCORE", multiple=True, help="One of its scores.")
 @click.option("--architecture", "architectures", multiple=True, help="amd64, arm64 …; default any.")
 @click.option("--input-px", type=int, help="Side of the network's input in pixels.")
 @click.option("--licence", help="SPDX expression, such as AGPL-3.0-or-later.")
-@click.option("--sign", "is_signed", is_flag=True, help="Sign it as well.")
+@click.option("--sign", "is_signed", is_flag=True, help="Also sign it.")
 @fleet_command
 async def _push(*, source: Path | None, is_shipped: bool, is_signed: bool, **given: Any) -> int:
     """Store a folder with model.yaml, or a file of weights, as a version."""
     if is_shipped == (source is not None):
-        raise click.UsageError("name a folder or a file, or say --shipped")
+        raise click.UsageError("name a folder or a file, or use --shipped")
     settings, source = read_settings(), source or WEIGHTS
     card, files = _gather(source, given)
     total = sum(file.stat().st_size for file in files)
@@ -113,7 +113,7 @@ async def _list(*, as_json: bool) -> int:
             for tag in (tag for tag in tags if not is_signature_tag(tag)):
                 try:
                     version = await read_version(registry, name, tag)
-                except FleetError as error:  # what others keep in the same registry
+                except FleetError as error:  # other artefacts in the same registry
                     print(f"bongsu: left out: {error}", file=sys.stderr)
                 else:
                     found.append((tag, version, signature_tag(version.digest) in tags))
@@ -148,7 +148,7 @@ async def _show(*, reference: str) -> int:
 @click.option("--into", type=click.Path(path_type=Path, file_okay=False), help="Default: NAME-VERSION here.")
 @fleet_command
 async def _pull(*, reference: str, into: Path | None) -> int:
-    """Write a version's files here; a broken pull goes on where it stopped."""
+    """Write a version's files here; an interrupted pull continues where it stopped."""
     name, tag = split_reference(reference)
     async with opened(read_settings()) as registry:
         version = await read_version(registry, name, tag)
@@ -161,11 +161,16 @@ async def _pull(*, reference: str, into: Path | None) -> int:
 @models.command("delete")
 @click.argument("reference", metavar="NAME:VERSION")
 @click.option("--force", is_flag=True, help="Even if a node uses it.")
-@click.option("--collect-on", metavar="NODE", help="The node that the registry runs on: collect its garbage there.")
-@click.option("--registry-config", default="/etc/docker/registry/config.yml", show_default=True, help="Its file there.")
+@click.option("--collect-on", metavar="NODE", help="The node that runs the registry: collect garbage there.")
+@click.option(
+    "--registry-config",
+    default="/etc/docker/registry/config.yml",
+    show_default=True,
+    help="The registry's configuration file there.",
+)
 @fleet_command
 async def _delete(*, reference: str, force: bool, collect_on: str | None, registry_config: str) -> int:
-    """Take a version and its signatures out of the registry, and free what only they held."""
+    """Delete a version and its signatures from the registry, and free blobs that nothing else uses."""
     from edge.signing import signature_tag
 
     settings = read_settings()
@@ -173,7 +178,7 @@ async def _delete(*, reference: str, force: bool, collect_on: str | None, regist
     async with opened(settings) as registry:
         found = await registry.resolve(name, tag)
         if found is None:
-            raise FleetError(f"no model {reference} in {registry.address}: see bongsu models list")
+            raise FleetError(f"no model {reference} in {registry.address}: bongsu models list shows them")
         users = [n.name for n in NodeFile(settings.folder).read().values() if n.models.get(name) and
                  n.models[name].digest == found.digest]  # fmt: skip
         if users and not force:
@@ -190,8 +195,8 @@ async def _delete(*, reference: str, force: bool, collect_on: str | None, regist
 
         node = NodeFile(settings.folder).get(collect_on)
         command = ["docker-registry", "garbage-collect", "--delete-untagged", registry_config]
-        said = await ssh.run(node, command)
-        print(f"garbage collected on {collect_on}: {said.count('blob eligible for deletion')} blobs deleted")
+        output = await ssh.run(node, command)
+        print(f"garbage collected on {collect_on}: {output.count('blob eligible for deletion')} blobs deleted")
     elif freed is None:
         print(f"the registry frees the space at: docker-registry garbage-collect --delete-untagged {registry_config}")
     return 0
@@ -199,7 +204,7 @@ async def _delete(*, reference: str, force: bool, collect_on: str | None, regist
 
 @models.command("sign")
 @click.argument("reference", metavar="NAME:VERSION")
-@click.option("--key", type=_PATH, help="Private key in PEM (default: BONGSU_SIGNING_KEY, or that of keygen).")
+@click.option("--key", type=_PATH, help="Private key in PEM (default: BONGSU_SIGNING_KEY, or the one from keygen).")
 @fleet_command
 async def _sign(*, reference: str, key: Path | None) -> int:
     """Sign a version."""
@@ -216,7 +221,7 @@ async def _sign(*, reference: str, key: Path | None) -> int:
 
 @models.command("verify")
 @click.argument("reference", metavar="NAME:VERSION")
-@click.option("--key", type=_PATH, help="Public key in PEM (default: those that this fleet trusts).")
+@click.option("--key", type=_PATH, help="Public key in PEM (default: the fleet's trusted keys).")
 @fleet_command
 async def _verify(*, reference: str, key: Path | None) -> int:
     """Check a version's signature, and every byte of its files."""
@@ -229,7 +234,7 @@ async def _verify(*, reference: str, key: Path | None) -> int:
         trusted = [key.read_bytes()] if key else read_public_keys(settings.folder / "trusted")
         verify(await read_signatures(registry, version.name, version.digest), version.digest, trusted)
         await check_blobs(registry, version)
-    print(f"{reference} is what a trusted key signed: {version.digest}, {describe_bytes(version.size)}")
+    print(f"{reference} is signed by a trusted key: {version.digest}, {describe_bytes(version.size)}")
     return 0
 
 
@@ -254,12 +259,12 @@ async def _diff(*, before: str, after: str, as_json: bool) -> int:
 
 
 def signing_key(settings: FleetSettings) -> Path:
-    """Where the key that signs is."""
+    """Path of the signing key."""
     return Path(os.environ.get("BONGSU_SIGNING_KEY") or settings.folder / "keys/signing.pem")
 
 
 def _gather(source: Path, given: dict[str, Any]) -> tuple[ModelCard, list[Path]]:
-    """The card and files of a folder or a single file, with what the command line says over it."""
+    """The card and files of a folder or a single file; options of the command line take precedence."""
     stated = {key: value for key, value in given.items() if value not in (None, ())}
     for key in ("thresholds", "metrics"):
         if key in stated:
@@ -269,7 +274,7 @@ def _gather(source: Path, given: dict[str, Any]) -> tuple[ModelCard, list[Path]]
     elif "name" in stated and "version" in stated:
         card, files = ModelCard(name=stated["name"], version=stated["version"], weights=source.name), [source]
     else:
-        raise FleetError(f"{source} is a file: say --name and --version, or push a folder with model.yaml")
+        raise FleetError(f"{source} is a file: give --name and --version, or push a folder with model.yaml")
     facts = {**msgspec.to_builtins(card), **stated}
     try:
         return check_card(msgspec.convert(facts, ModelCard), str(source)), files
@@ -282,7 +287,7 @@ def _score(pair: str, key: str) -> tuple[str, float]:
     try:
         return name, float(value)
     except ValueError:
-        raise FleetError(f"--{key.removesuffix('s')} is NAME=SCORE, got {pair!r}") from None
+        raise FleetError(f"--{key.removesuffix('s')} must be NAME=SCORE, got {pair!r}") from None
 
 
 def _facts(version: Version) -> dict[str, Any]:

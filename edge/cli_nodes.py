@@ -1,4 +1,4 @@
-"""`bongsu nodes`: register machines, look at them, label and drain them, take them out again."""
+"""`bongsu nodes`: registers, shows, labels, drains and removes machines."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.group()
 def nodes() -> None:
-    """Register edge nodes, look at them, and take them out again."""
+    """Register, show and remove edge nodes."""
 
 
 @nodes.command("add")
 @click.argument("name")
 @click.option("--ssh", "address", metavar="USER@HOST[:PORT]", help="A machine that SSH reaches.")
-@click.option("--key", type=_FILE, help="Private key that opens it; a passphrase is read from BONGSU_SSH_PASSPHRASE.")
-@click.option("--kubernetes", is_flag=True, help="A node of the cluster that kubectl reaches.")
-@click.option("--place", metavar="LAT,LON,NAME,REGION", help="Where it stands.")
+@click.option("--key", type=_FILE, help="Private key for SSH; its passphrase is read from BONGSU_SSH_PASSPHRASE.")
+@click.option("--kubernetes", is_flag=True, help="A node of kubectl's cluster.")
+@click.option("--place", metavar="LAT,LON,NAME,REGION", help="Its position, name and region.")
 @click.option("--label", "labels", metavar="KEY=VALUE", multiple=True, help="For selectors; may be repeated.")
 @click.option("--host-key", "fingerprint", metavar="SHA256:…", help="The host key that it must have (default: ask).")
 @fleet_command
@@ -41,11 +41,11 @@ async def _add(
     labels: tuple[str, ...],
     fingerprint: str | None,
 ) -> int:
-    """Verify a machine's host key, find out what it is, and register it."""
+    """Verify a machine's host key, read its facts, and register it."""
     from edge import register
 
     if kubernetes == (address is not None):
-        raise click.UsageError("say --ssh USER@HOST[:PORT], or --kubernetes")
+        raise click.UsageError("give --ssh USER@HOST[:PORT], or --kubernetes")
     settings, where, known = read_settings(), Place.parse(place) if place else None, dict(map(parse_label, labels))
     if address is None:
         node = register.add_kubernetes(settings, name, place=where, labels=known)
@@ -84,7 +84,7 @@ async def _list(*, selector: str, as_json: bool) -> int:
 @click.option("--now", is_flag=True, help="Ask the node itself which models it has.")
 @fleet_command
 async def _show(*, name: str, now: bool) -> int:
-    """Print all that is known of a node, as JSON."""
+    """Print everything known about a node, as JSON."""
     node = NodeFile(read_settings().folder).get(name)
     shown = msgspec.to_builtins(node)
     if now:
@@ -102,7 +102,7 @@ async def _show(*, name: str, now: bool) -> int:
 @click.option("--force", is_flag=True, help="Even if it cannot be reached and cleaned.")
 @fleet_command
 async def _remove(*, name: str, force: bool) -> int:
-    """Take our certificate, models and work off a node, then take it out of the register."""
+    """Remove our certificate, models and work from a node, then remove it from the register."""
     from edge import register
 
     left = await register.remove(read_settings(), name, is_forced=force)
@@ -117,7 +117,7 @@ async def _remove(*, name: str, force: bool) -> int:
 @click.option("--undo", is_flag=True, help="Give it work again.")
 @fleet_command
 async def _drain(*, name: str, undo: bool) -> int:
-    """Give a node no more work: deployments pass it over."""
+    """Give a node no more work: deployments skip it."""
     settings = read_settings()
     NodeFile(settings.folder).update(name, is_drained=not undo)
     audit.record(settings.folder, "node_undrained" if undo else "node_drained", name)
@@ -130,7 +130,7 @@ async def _drain(*, name: str, undo: bool) -> int:
 @click.argument("labels", metavar="KEY=VALUE...", nargs=-1, required=True)
 @fleet_command
 async def _label(*, name: str, labels: tuple[str, ...]) -> int:
-    """Set labels; KEY= takes one away."""
+    """Set labels; KEY= removes one."""
     settings = read_settings()
     given = dict(map(parse_label, labels))
     known = {**NodeFile(settings.folder).get(name).labels, **given}
@@ -142,12 +142,12 @@ async def _label(*, name: str, labels: tuple[str, ...]) -> int:
 
 @nodes.command("import")
 @click.argument("inventory", type=_FILE)
-@click.option("--user", help="Where the inventory names none.")
-@click.option("--key", type=_FILE, help="Where the inventory names none.")
-@click.option("--accept-host-keys", is_flag=True, help="Do not ask for each: trust what the network shows now.")
+@click.option("--user", help="Used for hosts without one in the inventory.")
+@click.option("--key", type=_FILE, help="Used for hosts without one in the inventory.")
+@click.option("--accept-host-keys", is_flag=True, help="Do not ask for each: trust the keys that the hosts show now.")
 @fleet_command
 async def _import(*, inventory: Path, user: str | None, key: Path | None, accept_host_keys: bool) -> int:
-    """Register the hosts of an Ansible inventory in INI form, each with its groups as labels."""
+    """Register the hosts of an Ansible inventory in INI format, each with its groups as labels."""
     from edge import register
     from edge.inventory import read_inventory
 
@@ -176,7 +176,7 @@ async def _import(*, inventory: Path, user: str | None, key: Path | None, accept
 @click.option("--nodes", "selector", metavar="SELECTOR", default="all", help="Only these.")
 @fleet_command
 async def _export(*, selector: str) -> int:
-    """Print an Ansible inventory in INI form."""
+    """Print an Ansible inventory in INI format."""
     from edge.inventory import write_inventory
 
     print(write_inventory(select(NodeFile(read_settings().folder).read().values(), selector)), end="")

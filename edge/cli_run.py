@@ -1,4 +1,4 @@
-"""`bongsu models run`: what a version finds in pictures, run on a node."""
+"""`bongsu models run`: runs a version on a node, and shows what it finds in pictures."""
 
 from __future__ import annotations
 
@@ -24,10 +24,14 @@ from edge.settings import read_settings
 @click.option("--on", "name", metavar="NODE", required=True, help="The node that runs it; it must have the version.")
 @click.option(
     "--input", "given", metavar="FILE|FOLDER|CAMERA", required=True,
-    help="Pictures here (.jpg), node:PATH for what is on the node, camera:ID of its cameras.yaml, or rtsp://…",
+    help="Local pictures (.jpg), node:PATH for files on the node, camera:ID of its cameras.yaml, or rtsp://…",
 )  # fmt: skip
-@click.option("--every", metavar="TIME", default="5s", show_default=True, help="Between pictures of a camera or video.")
-@click.option("--count", type=click.IntRange(0), default=0, help="So many pictures of a camera; default: until Ctrl-C.")
+@click.option(
+    "--every", metavar="TIME", default="5s", show_default=True, help="Time between pictures of a camera or video."
+)
+@click.option(
+    "--count", type=click.IntRange(0), default=0, help="Number of pictures of a camera; default: until Ctrl-C."
+)
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON for each picture.")
 @click.option(
     "--draw", "folder", type=click.Path(path_type=Path, file_okay=False), help="Write the boxes here, as SVG."
@@ -49,7 +53,7 @@ async def run(
 
 
 class _View:
-    """Shows pictures as they come, and counts over all of them at the end."""
+    """Prints each picture's result as it comes, and totals at the end."""
 
     def __init__(self, is_json: bool, folder: Path | None) -> None:
         self._is_json, self._folder = is_json, folder
@@ -60,7 +64,7 @@ class _View:
         self.failed = 0
 
     def show(self, seen: Seen) -> None:
-        """Show one picture."""
+        """Print one picture's result."""
         self.failed += bool(seen.error)
         self._taken_s += seen.duration_s
         labels = [found.label for found in seen.detections]
@@ -79,7 +83,7 @@ class _View:
         )
 
     def sum_up(self, pictures: int) -> None:
-        """Print what there was in all, on stderr."""
+        """Print the totals on stderr."""
         counts = [f"{label} {n} in {self._pictures[label]}" for label, n in sorted(self._objects.items())]
         seen = max(1, pictures - self.failed)
         print(
@@ -90,5 +94,5 @@ class _View:
 
 
 def _clean(text: str) -> str:
-    """What a node said, fit for a terminal."""
+    """A node's text, safe for a terminal."""
     return "".join(c if c.isprintable() else " " for c in text)

@@ -1,4 +1,4 @@
-"""`bongsu nodes watch`, `history`, `logs` and `prometheus`: how the nodes are, and how they were."""
+"""`bongsu nodes watch`, `history`, `logs` and `prometheus`: the state of nodes, now and in the past."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _HEADER = ["NODE", "AT", "CPU", "MEMORY FREE", "DISK FREE", "TEMP", "GPU", "RX/T
 
 @click.command()
 @click.option("--nodes", "selector", metavar="SELECTOR", default="all", help="Only these.")
-@click.option("--every", metavar="TIME", default="10s", show_default=True, help="Between two samples.")
+@click.option("--every", metavar="TIME", default="10s", show_default=True, help="Time between two samples.")
 @click.option("--once", is_flag=True, help="One sample; the status is 1 if something is wrong.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON for each sample.")
 @fleet_command
 async def watch(*, selector: str, every: str, once: bool, as_json: bool) -> int:
-    """Show how nodes are, again and again, and keep the samples for `history`."""
+    """Show the state of nodes repeatedly, and keep the samples for `history`."""
     settings, every_s = read_settings(), parse_every(every)
     history = History(settings.folder)
     while True:
@@ -43,19 +43,19 @@ async def watch(*, selector: str, every: str, once: bool, as_json: bool) -> int:
 
 @click.command()
 @click.argument("name")
-@click.option("--last", "count", type=click.IntRange(1), default=20, show_default=True, help="So many samples.")
+@click.option("--last", "count", type=click.IntRange(1), default=20, show_default=True, help="Number of samples.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON for each sample.")
 @fleet_command
 async def history(*, name: str, count: int, as_json: bool) -> int:
-    """Show the samples that `watch` has kept of a node; a node that was removed has its history, too."""
+    """Show the samples of a node that `watch` has kept, even of a removed node."""
     _show(History(read_settings().folder).last(check_node_name(name), count), as_json)
     return 0
 
 
 @click.command()
 @click.argument("name")
-@click.option("--lines", type=click.IntRange(1, 100_000), default=200, show_default=True, help="So many of the last.")
-@click.option("--unit", help="Only this unit of systemd.")
+@click.option("--lines", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Number of lines.")
+@click.option("--unit", help="Only this systemd unit.")
 @fleet_command
 async def logs(*, name: str, lines: int, unit: str | None) -> int:
     """Print the end of a node's journal."""
@@ -75,11 +75,11 @@ async def logs(*, name: str, lines: int, unit: str | None) -> int:
 
 
 @click.command()
-@click.option("--into", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of Prometheus.")
+@click.option("--into", type=click.Path(path_type=Path, file_okay=False), required=True, help="Prometheus' folder.")
 @click.option("--port", type=click.IntRange(1, 65535), default=9100, show_default=True, help="Of node-exporter.")
 @fleet_command
 async def prometheus(*, into: Path, port: int) -> int:
-    """Write the nodes as targets for Prometheus, and the alerts about them."""
+    """Write the nodes as targets for Prometheus, and their alerts."""
     from edge.prometheus import write_files
 
     for path in write_files(into, list(NodeFile(read_settings().folder).read().values()), port):

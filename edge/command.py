@@ -1,4 +1,4 @@
-"""What the commands of this room share: errors in one line, the settings, tables and sizes."""
+"""Shared by the commands of this room: errors in one line, settings, tables and sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _P = ParamSpec("_P")
 
 
 def fleet_command(call: Callable[_P, Coroutine[Any, Any, int]]) -> Callable[_P, None]:
-    """Run an async command and exit with its status; what an operator can mend becomes one line on stderr."""
+    """Run an async command and exit with its status; errors that an operator can fix become one line on stderr."""
 
     @functools.wraps(call)
     def called(*args: _P.args, **kwargs: _P.kwargs) -> None:

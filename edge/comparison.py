@@ -1,4 +1,4 @@
-"""What differs between two versions of a model: scores first, each with whether it became better."""
+"""Compares two versions of a model: scores first, each with whether it improved."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Change:
 
 
 def compare(old: Version, new: Version) -> list[Change]:
-    """What differs, scores first; scores that are equal are named too."""
+    """The differences, scores first; equal scores are listed too."""
     lower = {*old.card.lower_is_better, *new.card.lower_is_better}
     changes = [
         _compare_score(name, old.card.metrics.get(name), new.card.metrics.get(name), name in lower)

@@ -1,4 +1,4 @@
-"""Brings a version of a model to nodes, and back to the one before: by digest, verified on each node, in one step."""
+"""Deploys a version of a model to nodes, or rolls it back: by digest, verified on each node, atomically."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from edge.signing import Signature
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one node.
+    """The result for one node.
 
     Attributes:
         node: its name.
-        error: why it does not use the version; None: it does.
-        is_lost: whether it could not be reached, so that the same command is worth another try.
-        moved_bytes: what had to be sent.
-        before: digest of the version that it used until then.
+        error: why it does not use the version; None if it does.
+        is_lost: whether it could not be reached, so that a retry may succeed.
+        moved_bytes: bytes that were sent.
+        before: digest of the version that it used before.
     """
 
     node: str
@@ -42,16 +42,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is deployed and how carefully.
+    """What to deploy, and how.
 
     Attributes:
         version: the version.
-        signatures: what the registry keeps for it.
+        signatures: its signatures in the registry.
         trusted: public keys in PEM; one of them must have signed.
-        is_unsigned_allowed: whether to do without.
+        is_unsigned_allowed: whether to accept an unsigned version.
         keep: how many versions a node keeps.
         max_parallel: how many nodes at a time.
-        canary: how many nodes come first; the rest follow only if all of those succeed.
+        canary: how many nodes go first; the rest follow only if all of those succeed.
     """
 
     version: Version
@@ -84,10 +84,10 @@ class Deployer:
         self._view = view
 
     async def deploy(self, plan: Plan, nodes: Sequence[Node]) -> list[Outcome]:
-        """Bring a version to nodes; one that fails does not stop the others, unless it is a canary.
+        """Deploy a version to nodes; a node that fails does not stop the others, unless it is a canary.
 
         Returns:
-            What came of each node, in their order.
+            The result for each node, in order.
         """
         source = await self._source(plan.version)
         first, rest = nodes[: plan.canary], nodes[plan.canary :]
@@ -102,7 +102,7 @@ class Deployer:
         return [*outcomes, *await self._each(rest, plan.max_parallel, work)]
 
     async def roll_back(self, model: str, nodes: Sequence[Node], max_parallel: int = 4) -> list[tuple[Outcome, str]]:
-        """Put the version before in use again; what came of each node, and the version that it uses now."""
+        """Activate the previous version again; returns the result for each node, and the version that it uses now."""
         versions: dict[str, str] = {}
 
         async def work(node: Node) -> Outcome:
@@ -158,7 +158,7 @@ class Deployer:
             blobs=self._only_blobs_of(version),
         )
         if done.digest != version.digest:
-            raise FleetError(f"node {node.name!r} says that it uses {done.digest[:80]!r}, not what was deployed")
+            raise FleetError(f"node {node.name!r} reports that it uses {done.digest[:80]!r}, not the deployed version")
         self._remember(node, version.name, version.card.version, version.digest)
         audit.record(
             self._settings.folder,
@@ -171,7 +171,7 @@ class Deployer:
         return Outcome(node.name, moved_bytes=done.moved_bytes, before=done.before)
 
     def _only_blobs_of(self, version: Version) -> ssh.Blobs:
-        """Reads what a node asks for: each file of the version once, and nothing else of the registry."""
+        """Serves blobs to a node: each file of the version once, and nothing else from the registry."""
         wanted = {layer.digest: layer.size for layer in version.manifest.layers}
 
         def read(digest: str, offset: int) -> AsyncIterator[bytes]:
@@ -183,7 +183,7 @@ class Deployer:
         return read
 
     async def _source(self, version: Version) -> dict[str, str | None] | None:
-        """Where nodes pull from by themselves; None where the blobs are sent over SSH."""
+        """The registry from which nodes pull by themselves; None if blobs are sent over SSH."""
         if not self._settings.registry.startswith(("https://", "http://")):
             return None
         from edge.oci.remote import RemoteRegistry
@@ -215,7 +215,7 @@ class Deployer:
 
 
 def _check_node(version: Version, node: Node) -> None:
-    """Refuse before anything is connected what the register already rules out; the node checks again."""
+    """Check a node against the register before connecting; the node checks again."""
     if node.is_drained:
         raise FleetError(f"node {node.name!r} is drained: bongsu nodes drain {node.name} --undo")
     if node.ssh is None:

@@ -1,15 +1,15 @@
-"""What goes wrong in a fleet; every error of this room is one line for its operator."""
+"""Errors of a fleet; each message is one line for the operator."""
 
 from __future__ import annotations
 
 
 class FleetError(RuntimeError):
-    """Something an operator can mend; the message holds the value and the fix."""
+    """A problem that an operator can fix; the message has the value and the fix."""
 
 
 class NodeLostError(FleetError):
-    """A node cannot be reached, or went away in the middle; the same command takes up where it stopped."""
+    """A node cannot be reached, or the connection broke; the same command continues where it stopped."""
 
 
 class NodeRefusedError(FleetError):
-    """A node was reached and refused: its disk, its architecture or its checks speak against it."""
+    """A node refused the request: its disk is full, its architecture is wrong, or a check failed."""

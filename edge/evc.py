@@ -1,7 +1,7 @@
-"""Translates a configuration of EVC, `ServerConfig.yaml`, into `fleet.yaml`; `bongsu fleet import` calls it.
+"""Translates EVC's configuration, `ServerConfig.yaml`, into `fleet.yaml`; `bongsu fleet import` calls it.
 
-The configuration is a list of steps, each with an `activation`. What is a state (which nodes, which version where) goes
-into the file; what is an act (train, predict, watch) becomes a note with the command that does it here.
+The configuration is a list of steps, each with an `activation`. States (which nodes, which version where) go into the
+file; actions (train, predict, watch) become notes with the corresponding bongsu command.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NOT_IN_A_NAME = re.compile(r"[^a-z0-9._-]+")
 
 @dataclass(slots=True)
 class Translation:
-    """What came of a configuration: the file, and a note for each thing that is not in it."""
+    """The result: the file, and a note for each step that is not in it."""
 
     nodes: dict[str, NodeEntry] = field(default_factory=dict)
     models: dict[str, ModelEntry] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Translation:
 
     @property
     def file(self) -> FleetFile:
-        """The fleet as it is to be."""
+        """The wanted fleet."""
         return FleetFile(self.nodes, list(self.models.values()))
 
 
@@ -41,9 +41,9 @@ def translate(path: Path, inventory: Path | None = None, user: str | None = None
     """Translate a configuration.
 
     Args:
-        path: Of `ServerConfig.yaml`.
-        inventory: Of `hosts.ini`; None: as the configuration says, or beside it.
-        user: Who logs in where the inventory does not say.
+        path: path of `ServerConfig.yaml`.
+        inventory: path of `hosts.ini`; None: the configuration's, or the one in its folder.
+        user: the SSH user if the inventory has none.
 
     Raises:
         FleetError: it cannot be read, or it has no step with an `activation`.
@@ -72,7 +72,7 @@ def translate(path: Path, inventory: Path | None = None, user: str | None = None
 
 
 def _steps(content: Any) -> Iterator[dict[str, Any]]:
-    """Mappings with an `activation`, in their order, however deep they are."""
+    """Mappings with an `activation`, in order, at any depth."""
     if isinstance(content, dict):
         if "activation" in content:
             yield content
@@ -84,7 +84,7 @@ def _steps(content: Any) -> Iterator[dict[str, Any]]:
 
 
 def _values(step: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Keys and plain values of a step, nested ones too."""
+    """Keys and scalar values of a step, including nested ones."""
     for key, value in step.items():
         if isinstance(value, dict):
             yield from _values(value)

@@ -1,4 +1,4 @@
-"""`fleet.yaml`: which nodes there are to be, and which version of a model runs where; `bongsu fleet` reads it."""
+"""`fleet.yaml`: the wanted nodes, and which version of a model runs where; `bongsu fleet` reads it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NodeEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Attributes:
         ssh: `user@host[:port]`.
         key: file of the private key; relative to fleet.yaml.
-        host_key: `SHA256:…` that its host key must have; without it, `apply` asks when it adds the node.
+        host_key: required `SHA256:…` of its host key; without it, `apply` asks when it adds the node.
         place: `LAT,LON[,NAME[,REGION]]`.
         labels: for selectors.
         drained: whether it gets no work.
@@ -35,14 +35,14 @@ class NodeEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class ModelEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One version, and where it is in use.
+    """One version, and the nodes that use it.
 
     Attributes:
         version: `NAME:VERSION`.
         nodes: a selector of the nodes in this file.
-        push: folder with model.yaml that is pushed and signed first, where the registry has no such version.
+        push: folder with model.yaml to push and sign first if the registry does not have the version.
         keep: how many versions stay on a node.
-        canary: how many nodes come first.
+        canary: how many nodes go first.
     """
 
     version: str
@@ -63,7 +63,7 @@ def read_fleet_file(path: Path) -> FleetFile:
     """Read and check the file.
 
     Raises:
-        FleetError: it cannot be read, or a value is missing, unknown or of the wrong form; it names the value.
+        FleetError: it cannot be read, or a value is missing, unknown or invalid; the message has the value.
     """
     try:
         content = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -88,12 +88,12 @@ def write_fleet_file(file: FleetFile) -> str:
 
 
 def wanted_nodes(file: FleetFile, known: dict[str, Node], base: Path) -> dict[str, Node]:
-    """The nodes as the file wants them; what only the machine or the register knows is taken from the register.
+    """The nodes that the file wants; facts known only to the machine or the register come from the register.
 
     Args:
-        file: What is wanted.
-        known: The register.
-        base: Folder that paths in the file are relative to.
+        file: the wanted fleet.
+        known: the register.
+        base: the folder to which paths in the file are relative.
     """
     wanted = {}
     for name, entry in file.nodes.items():
@@ -110,7 +110,7 @@ def wanted_nodes(file: FleetFile, known: dict[str, Node], base: Path) -> dict[st
 
 
 def wanted_models(file: FleetFile, nodes: dict[str, Node]) -> list[tuple[ModelEntry, list[str]]]:
-    """Each version with the names of the nodes that are to use it; a drained node is passed over.
+    """Each version with the names of the nodes that should use it; drained nodes are skipped.
 
     Raises:
         FleetError: a selector matches nothing, or two versions of a model are wanted on one node.
@@ -122,7 +122,7 @@ def wanted_models(file: FleetFile, nodes: dict[str, Node]) -> list[tuple[ModelEn
         chosen = [node.name for node in select(nodes.values(), model.nodes) if not node.is_drained]
         for node in chosen:
             if (other := taken.setdefault((node, name), model.version)) != model.version:
-                raise FleetError(f"{node} is to use both {other} and {model.version}: narrow `nodes` of one of them")
+                raise FleetError(f"{node} would use both {other} and {model.version}: narrow `nodes` of one of them")
         wanted.append((model, chosen))
     return wanted
 

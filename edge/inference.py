@@ -1,7 +1,7 @@
-"""Runs a version of a model on a node: what is looked at, what comes back, and boxes drawn without the picture.
+"""Runs a version of a model on a node: its inputs, its results, and boxes drawn without the picture.
 
-A picture goes to the node or is there already; none comes back, for only privacy/ makes pictures that may be shown.
-What comes back is where something was found: as JSON, a table, or boxes on an empty canvas.
+A picture is sent to the node or is there already; none is returned, because only privacy/ makes pictures that may be
+shown. The results are positions: as JSON, a table, or boxes on an empty canvas.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edge.errors import FleetError
 from edge.nodes import Node
 
 MAX_EVERY_S = 240.0
-"""Longer silence is taken for a node that was lost."""
+"""A node that is silent for longer counts as lost."""
 _PICTURES = {".jpg", ".jpeg"}
 _MAX_PICTURE_BYTES = 64 << 20
 _EVERY = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
@@ -50,7 +50,7 @@ class SeenObject(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a model found in one picture, as a node reports it, which may be anybody's by now."""
+    """Detections in one picture, as a node reports them; the node may be compromised."""
 
     source: _Word
     at: _Word = ""
@@ -67,13 +67,13 @@ class _Ran(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What a model looks at.
+    """The pictures to run a model on.
 
     Attributes:
-        files: pictures that are here and are sent.
-        path: a picture, folder or video of the node.
+        files: local pictures to send.
+        path: a picture, folder or video on the node.
         camera: address or id of a camera that the node opens.
-        name: what its pictures are called; never an address.
+        name: the name of its pictures; never an address.
     """
 
     files: tuple[Path, ...] = ()
@@ -102,7 +102,7 @@ def parse_every(given: str) -> float:
     """Seconds of `5s`, `500ms`, `2m` or `5`.
 
     Raises:
-        FleetError: it is of another form, or out of range.
+        FleetError: it has another form, or is out of range.
     """
     found = _EVERY.fullmatch(given)
     every_s = float(found[1]) * _UNITS[found[2]] if found else 0.0
@@ -114,27 +114,27 @@ def parse_every(given: str) -> float:
 async def run_model(
     node: Node, version: Version, what: Input, on_seen: Callable[[Seen], None], *, every_s: float = 5.0, count: int = 0
 ) -> int:
-    """Have a node look at pictures with a version that it keeps.
+    """Run a version on pictures, on a node that has it.
 
     Args:
-        node: Which one.
-        version: Of the registry; the node must have it.
-        what: The pictures.
-        on_seen: Receives what is in each picture, as soon as it is known.
-        every_s: Least time between two pictures of a camera or video.
-        count: How many of them; 0: until it ends or is interrupted.
+        node: the node.
+        version: a version in the registry; the node must have it.
+        what: the pictures.
+        on_seen: receives each picture's result, as soon as it is known.
+        every_s: minimum time between two pictures of a camera or video.
+        count: the number of them; 0: until it ends or is interrupted.
 
     Returns:
         The number of pictures.
 
     Raises:
-        FleetError: the node lacks the version or what runs it, or the input cannot be read there.
+        FleetError: the node lacks the version or its runtime, or cannot read the input.
     """
     card = version.card
     if card.task != "detect" or not card.labels:
         raise FleetError(
             f"{version.name}:{card.version} cannot be run: its task is {card.task!r} and it has {len(card.labels)} "
-            "labels; what runs has the task detect and names its labels in model.yaml"
+            "labels; it must have the task detect, and its labels in model.yaml"
         )
     request: dict[str, Any] = {
         "command": "run", "name": version.name, "digest": version.digest, "label": f"{version.name}:{card.version}",
@@ -146,14 +146,14 @@ async def run_model(
         try:
             on_seen(msgspec.json.decode(line, type=Seen))
         except msgspec.MsgspecError as error:
-            raise FleetError(f"node {node.name!r} reports what cannot be read: {error}") from None
+            raise FleetError(f"node {node.name!r} sent an invalid report: {error}") from None
 
     feed = _send_pictures(what.files) if what.files else None
     return (await ssh.ask(node, request, _Ran, on_seen=on_line, feed=feed)).pictures
 
 
 def draw_boxes(seen: Seen) -> str:
-    """An SVG of the picture's size that shows boxes and labels on an empty canvas."""
+    """An SVG with the picture's size that shows boxes and labels on an empty canvas."""
     width, height = seen.width or 1, seen.height or 1
     size = max(12, height // 30)
     parts = [

@@ -1,4 +1,4 @@
-"""Ansible's inventories in INI form, as EVC had them: `bongsu nodes import` reads and `export` writes them."""
+"""Ansible inventories in INI format, as used by EVC: `bongsu nodes import` reads and `export` writes them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Host:
 
     Attributes:
         name: its alias.
-        groups: that it is in, itself or by a group of groups.
-        variables: its own over those of its groups.
+        groups: its groups, direct ones and those that contain them.
+        variables: its own, which override those of its groups.
     """
 
     name: str
@@ -37,10 +37,10 @@ class Host:
     variables: dict[str, str] = field(default_factory=dict)
 
     def address(self, default_user: str | None = None) -> SshAddress:
-        """Where its SSH server is.
+        """The address of its SSH server.
 
         Raises:
-            FleetError: no user is named.
+            FleetError: it has no user.
         """
         host = self.variables.get("ansible_host") or self.variables.get("ansible_ssh_host") or self.name
         user = self.variables.get("ansible_user") or self.variables.get("ansible_ssh_user") or default_user
@@ -57,17 +57,17 @@ class Host:
 
 @dataclass(slots=True)
 class Inventory:
-    """What was read, and what of it was left out."""
+    """The hosts that were read, and notes about entries that were left out."""
 
     hosts: dict[str, Host]
     notes: list[str]
 
 
 def read_inventory(path: Path) -> Inventory:
-    """Read an inventory in INI form.
+    """Read an inventory in INI format.
 
     Raises:
-        FleetError: it cannot be read, or a line of it is none of an inventory.
+        FleetError: it cannot be read, or a line is invalid.
     """
     try:
         lines = path.read_text().splitlines()
@@ -81,7 +81,7 @@ def read_inventory(path: Path) -> Inventory:
 
 
 def write_inventory(nodes: Iterable[Node]) -> str:
-    """Nodes that SSH reaches as an inventory; each label is a group, and no secret is in it."""
+    """The SSH nodes as an inventory, with each label as a group and without secrets."""
     known = [node for node in nodes if node.ssh is not None]
     lines = ["# Written by bongsu nodes export; nodes of a cluster are not in it.", "[bongsu]"]
     groups: dict[str, list[str]] = {}
@@ -101,7 +101,7 @@ def write_inventory(nodes: Iterable[Node]) -> str:
 
 
 class _Reading:
-    """An inventory as far as it is read."""
+    """The state while an inventory is read."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -159,7 +159,7 @@ class _Reading:
             variables[key] = value
 
     def _groups_of(self, name: str) -> list[str]:
-        """The groups of a host, its own first and then those around them."""
+        """The groups of a host, its own first, then those that contain them."""
         found = [group for group, members in self._members.items() if name in members]
         for group in found:
             found += [g for g, children in self._children.items() if group in children and g not in found]

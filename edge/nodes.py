@@ -1,7 +1,7 @@
-"""The nodes of a fleet and their file, `nodes.yaml`: what was registered, what each machine is, what runs there.
+"""The nodes of a fleet and their file, `nodes.yaml`: registered data, facts about each machine, and its models.
 
-A file and no database: an operator reads it, `git diff` shows what changed, and only store/ speaks SQL. It holds no
-secret: of an SSH key it names the file.
+It is a file, not a database: operators can read it, `git diff` shows changes, and only store/ uses SQL. It has no
+secrets: of an SSH key it has the file name.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SshAddress:
         """Read `user@host[:port]`.
 
         Raises:
-            FleetError: it is of another form.
+            FleetError: it has another form.
         """
         found = _SSH.fullmatch(given)
         if found is None or found["user"] is None or not 0 < int(found["port"] or 22) < 65536:
@@ -55,7 +55,7 @@ class SshAddress:
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a node stands; degrees north and east."""
+    """The position of a node; degrees north and east."""
 
     lat: Annotated[float, msgspec.Meta(ge=-90, le=90)]
     lon: Annotated[float, msgspec.Meta(ge=-180, le=180)]
@@ -67,7 +67,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Read `LAT,LON[,NAME[,REGION]]`.
 
         Raises:
-            FleetError: it is of another form, or no place on Earth.
+            FleetError: it has another form, or is out of range.
         """
         parts = [part.strip() for part in given.split(",")]
         try:
@@ -80,7 +80,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a machine says of itself; limits are there because a node may be anybody's by now."""
+    """Facts that a machine reports about itself; values are limited, because the node may be compromised."""
 
     architecture: _Word
     cpus: _Count
@@ -96,7 +96,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class NodeModel(msgspec.Struct, frozen=True):
-    """What a machine says of one model: the version in use, and the digests that it keeps."""
+    """A machine's report about one model: the version in use, and the digests that it keeps."""
 
     name: _Word
     digest: _Word
@@ -105,13 +105,13 @@ class NodeModel(msgspec.Struct, frozen=True):
 
 
 class NodeModels(msgspec.Struct, frozen=True):
-    """What a machine says of all models."""
+    """A machine's report about all models."""
 
     models: list[NodeModel]
 
 
 class Deployed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The version of a model that a node was last seen to use."""
+    """The version of a model that a node last reported to use."""
 
     version: str
     digest: str
@@ -122,16 +122,16 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """One node.
 
     Attributes:
-        name: ours for it.
+        name: its name in the fleet.
         ssh: `user@host:port`; None for a node of a cluster.
-        key: file of the private key that opens it.
-        host_key: the public key that its SSH server was verified by.
+        key: file of the private key for SSH.
+        host_key: the verified public key of its SSH server.
         kubernetes: whether it is a node of the cluster.
-        place: where it stands.
-        labels: what selectors match.
+        place: its position.
+        labels: for selectors.
         is_drained: whether it gets no work now.
-        facts: what the machine said when it was added.
-        models: what it uses, by the model's name.
+        facts: reported by the machine when it was added.
+        models: the versions that it uses, by model name.
     """
 
     name: str
@@ -162,7 +162,7 @@ class NodeFile:
         """All nodes by name.
 
         Raises:
-            FleetError: the file is not what was written; it names the line or value.
+            FleetError: the file is invalid; the message has the line or value.
         """
         try:
             content = yaml.load(self.path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -191,7 +191,7 @@ class NodeFile:
         """Read, change and write under the file's lock.
 
         Args:
-            change: Alters the nodes by name in place; what it raises leaves the file as it was.
+            change: alters the nodes by name in place; if it raises, the file is not changed.
         """
         with locked(self.path):
             nodes = self.read()
@@ -202,11 +202,11 @@ class NodeFile:
             )
 
     def put(self, node: Node) -> None:
-        """Add a node, or replace the one of its name."""
+        """Add a node, or replace the one with its name."""
         self.change(lambda nodes: nodes.__setitem__(node.name, node))
 
     def update(self, name: str, **fields: object) -> Node:
-        """Change fields of one node; the node as it is then."""
+        """Change fields of one node; returns the changed node."""
         changed: list[Node] = []
 
         def apply(nodes: dict[str, Node]) -> None:
@@ -220,10 +220,10 @@ class NodeFile:
 
 
 def check_node_name(name: str) -> str:
-    """The name again.
+    """Check a node's name, and return it.
 
     Raises:
-        FleetError: it could not be a host's name.
+        FleetError: it is not a valid host name.
     """
     if _NODE_NAME.fullmatch(name) is None:
         raise FleetError(f"a node's name is lower case letters, digits, - and . , 63 at most, got {name[:80]!r}")
@@ -231,10 +231,10 @@ def check_node_name(name: str) -> str:
 
 
 def parse_label(given: str) -> tuple[str, str]:
-    """Read `KEY=VALUE`; an empty value takes the label away.
+    """Read `KEY=VALUE`; an empty value removes the label.
 
     Raises:
-        FleetError: it is of another form.
+        FleetError: it has another form.
     """
     key, separator, value = given.partition("=")
     if not separator or _LABEL.fullmatch(key) is None or len(value) > 200 or not value.isprintable():
@@ -243,12 +243,12 @@ def parse_label(given: str) -> tuple[str, str]:
 
 
 def select(nodes: Iterable[Node], selector: str) -> list[Node]:
-    """The nodes that a selector means.
+    """The nodes that a selector matches.
 
     Args:
-        nodes: Of the fleet.
+        nodes: the nodes of the fleet.
         selector: `all`; names; or `KEY=VALUE` of labels, of `region`, `place` or `architecture`; several with commas,
-            of which names add and conditions narrow.
+            where names add nodes and conditions narrow them.
 
     Raises:
         FleetError: a name is unknown, or nothing matches.

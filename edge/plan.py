@@ -1,4 +1,4 @@
-"""The difference between `fleet.yaml` and the register, as steps, and how they are taken; `bongsu fleet` calls it."""
+"""Plans the steps from the register to `fleet.yaml`, and runs them; `bongsu fleet` calls it."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _CHANGEABLE = ("key", "place", "labels", "is_drained")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do.
+    """One step of a plan.
 
     Attributes:
-        kind: what.
-        subject: the node or version that it is done to.
-        detail: what changes, for people.
-        node: the node as it is wanted.
-        model: the version that is pushed or deployed.
-        nodes: where it is deployed.
+        kind: what to do.
+        subject: the node or version to change.
+        detail: the change, for people.
+        node: the wanted node.
+        model: the version to push or deploy.
+        nodes: the nodes to deploy it to.
     """
 
     kind: Literal["add", "change", "push", "deploy", "remove"]
@@ -49,7 +49,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class FleetPlan:
-    """What is to be done, in its order, and what is left as it is although the file does not name it."""
+    """The steps, in order, and notes about nodes that are left alone although they are not in the file."""
 
     steps: list[Step] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -58,14 +58,14 @@ class FleetPlan:
 async def make_plan(
     file: FleetFile, base: Path, known: dict[str, Node], registry: Registry, *, is_pruning: bool = False
 ) -> FleetPlan:
-    """Compare; no node is asked, so that a fleet of any size is compared in the time of reading two files.
+    """Compare, without asking any node, so that a fleet of any size takes as long as reading two files.
 
     Args:
-        file: What is wanted.
-        base: Folder that paths in it are relative to.
-        known: The register.
-        registry: Of the models; it is asked for versions that the file can push.
-        is_pruning: Whether nodes that the file does not name are removed.
+        file: the wanted fleet.
+        base: the folder to which paths in it are relative.
+        known: the register.
+        registry: of the models; it is queried for versions that the file can push.
+        is_pruning: whether to remove nodes that are not in the file.
 
     Raises:
         FleetError: the file contradicts itself or the register.
@@ -83,19 +83,19 @@ async def make_plan(
             plan.steps.append(Step("deploy", model.version, _moves(name, new, known), model=model, nodes=tuple(new)))
     for name in sorted(set(known) - set(wanted)):
         if is_pruning:
-            plan.steps.append(Step("remove", name, "the file does not name it"))
+            plan.steps.append(Step("remove", name, "it is not in the file"))
         else:
-            plan.notes.append(f"{name} is registered, and the file does not name it: --prune removes it")
+            plan.notes.append(f"{name} is registered, but not in the file: --prune removes it")
     return plan
 
 
 class PlanRunner:
-    """Takes the steps of a plan; one that fails does not stop those of other nodes."""
+    """Runs the steps of a plan; a step that fails does not stop those of other nodes."""
 
     def __init__(
         self, settings: FleetSettings, registry: Registry, base: Path, file: FleetFile, confirm: Callable[[str], bool]
     ) -> None:
-        """Prepare to change a fleet; `confirm` is asked about host keys that the file does not state."""
+        """Prepare to change a fleet; `confirm` is asked about host keys that are not in the file."""
         self._settings = settings
         self._registry = registry
         self._base = base
@@ -103,15 +103,15 @@ class PlanRunner:
         self._confirm = confirm
 
     async def take(self, steps: Sequence[Step], done: Say, failed: Say) -> int:
-        """Take all steps in their order.
+        """Run all steps in order.
 
         Args:
-            steps: Of a plan.
-            done: Receives a line for each step that was taken.
-            failed: Receives a line for each that was not, and why.
+            steps: the steps of a plan.
+            done: receives a line for each step that succeeded.
+            failed: receives a line for each that failed, with the reason.
 
         Returns:
-            How many failed.
+            The number of failures.
         """
         failures = 0
         for step in steps:
@@ -127,7 +127,7 @@ class PlanRunner:
         return failures
 
     async def _take_one(self, step: Step) -> list[str]:
-        """Take one step; what went wrong, a line each."""
+        """Run one step; returns a line for each error."""
         if step.kind == "add" and step.node is not None:
             await self._add(step.node)
         elif step.kind == "change" and step.node is not None:
@@ -145,7 +145,7 @@ class PlanRunner:
         return []
 
     async def _add(self, node: Node) -> None:
-        from edge import register  # asyncssh costs half a second, and a plan needs none
+        from edge import register  # importing asyncssh takes half a second, and a plan does not need it
 
         await register.add_ssh(
             self._settings, node.name, SshAddress.parse(node.ssh or ""), Path(node.key) if node.key else None,
@@ -170,7 +170,7 @@ class PlanRunner:
         from edge.signing import read_public_keys, read_signatures, verify
 
         known = NodeFile(self._settings.folder).read()
-        nodes = [known[name] for name in names if name in known]  # one that could not be added was reported
+        nodes = [known[name] for name in names if name in known]  # a node that could not be added has been reported
         version = await read_version(self._registry, *split_reference(model.version))
         trusted = read_public_keys(self._settings.folder / "trusted")
         signatures = await read_signatures(self._registry, version.name, version.digest)
@@ -186,7 +186,7 @@ def _node_steps(name: str, wanted: Node, known: Node | None) -> list[Step]:
         return [Step("add", name, f"ssh {wanted.ssh}", node=wanted)]
     if known.ssh != wanted.ssh:
         raise FleetError(
-            f"{name} is registered as {known.ssh or 'a node of the cluster'}, and the file says {wanted.ssh}: "
+            f"{name} is registered as {known.ssh or 'a node of the cluster'}, but the file has {wanted.ssh}: "
             f"bongsu nodes remove {name}, then apply adds it, with its new host key"
         )
     changes = [

@@ -1,4 +1,4 @@
-"""How a deployment is shown: on a terminal a bar per node that is drawn over, elsewhere a line for each change."""
+"""Shows a deployment's progress: on a terminal a bar for each node, elsewhere a line for each change."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _LINE_S = 5.0
 
 
 class ProgressView:
-    """One line per node: its state, and the bytes that it has of all."""
+    """One line per node: its state, and the bytes that it has received."""
 
     def __init__(self, names: list[str], out: TextIO | None = None) -> None:
-        """Show nodes in the order of `names`, as waiting."""
+        """Show the nodes in the order of `names`, all waiting."""
         self._out = out or sys.stderr
         self._is_terminal = self._out.isatty()
         self._rows = {name: ["waiting", 0, 0] for name in names}
         self._width = max((len(name) for name in names), default=0)
         self._drawn = 0
         self._drawn_at = 0.0
-        self._said_at: dict[str, float] = {}
+        self._shown_at: dict[str, float] = {}
 
     def state(self, name: str, state: str) -> None:
-        """Show that a node has come to a state, such as `pulling` or `in use`."""
+        """Show that a node has reached a state, such as `pulling` or `in use`."""
         self._rows[name][0] = state
         if self._is_terminal:
             self._draw()
@@ -34,14 +34,14 @@ class ProgressView:
             print(self._row(name), file=self._out, flush=True)
 
     def bytes(self, name: str, done: int, total: int) -> None:
-        """Show how far a node is."""
+        """Show a node's progress."""
         self._rows[name] = ["pulling", done, total]
         now = time.monotonic()
         if self._is_terminal:
             if now - self._drawn_at >= _REDRAW_S:
                 self._draw()
-        elif now - self._said_at.get(name, 0.0) >= _LINE_S:
-            self._said_at[name] = now
+        elif now - self._shown_at.get(name, 0.0) >= _LINE_S:
+            self._shown_at[name] = now
             print(self._row(name), file=self._out, flush=True)
 
     def _draw(self) -> None:

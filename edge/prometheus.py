@@ -1,4 +1,4 @@
-"""Targets and alerts with which Prometheus watches the nodes of the register; `bongsu nodes prometheus` writes them.
+"""Prometheus targets and alerts for the registered nodes; `bongsu nodes prometheus` writes them.
 
 node-exporter on a node serves the metrics. The thresholds are those of `bongsu nodes watch`.
 """
@@ -23,7 +23,7 @@ JOB = "bongsu-nodes"
 
 
 def targets(nodes: Sequence[Node], port: int) -> list[dict[str, Any]]:
-    """A group of Prometheus' file service discovery for each node that SSH reaches."""
+    """A group for Prometheus' file service discovery, for each SSH node."""
     groups = []
     for node in nodes:
         if node.ssh is None:
@@ -38,7 +38,7 @@ def targets(nodes: Sequence[Node], port: int) -> list[dict[str, Any]]:
 
 
 def rules() -> dict[str, Any]:
-    """The alerts, as a file of rules."""
+    """The alerts, as a rule file."""
     of = f'{{job="{JOB}"}}'
     disk = f'{{job="{JOB}",fstype!~"tmpfs|overlay|squashfs|ramfs"}}'
     return {
@@ -71,7 +71,7 @@ def rules() -> dict[str, Any]:
 
 
 def write_files(folder: Path, nodes: Sequence[Node], port: int) -> list[Path]:
-    """Write both files, each in one step, readable by all; Prometheus reads the targets again when they change."""
+    """Write both files atomically, readable by all; Prometheus reads the targets again when they change."""
     files = {
         TARGETS_FILE: json.dumps(targets(nodes, port), indent=2) + "\n",
         RULES_FILE: yaml.safe_dump(rules(), sort_keys=False, width=120),

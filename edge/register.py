@@ -1,4 +1,4 @@
-"""Takes nodes into a fleet and out of it: what `bongsu nodes add`, `remove` and `import` do."""
+"""Adds nodes to a fleet and removes them, for `bongsu nodes add`, `remove` and `import`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edge.nodes import Facts, Node, NodeFile, Place, SshAddress, check_node_name
 from edge.settings import FleetSettings
 
 Confirm = Callable[[str], bool]
-"""Is asked whether a host key's fingerprint is the right one."""
+"""Called to confirm a host key's fingerprint."""
 _MIN_PYTHON = (3, 9)
 _KUBECTL_S = 30
 
@@ -38,20 +38,20 @@ async def add_ssh(
     place: Place | None = None,
     labels: dict[str, str] | None = None,
 ) -> Node:
-    """Verify a machine's host key, ask what it is, give it the registry's certificate, and register it.
+    """Verify a machine's host key, read its facts, install the registry's certificate, and register it.
 
     Args:
-        settings: Of the fleet.
-        name: The node's.
-        address: Where its SSH server is.
-        key: File of the private key that opens it.
-        confirm: Is asked about the host key where `fingerprint` is not given.
-        fingerprint: `SHA256:…` that the host key must have.
-        place: Where it stands.
-        labels: For selectors.
+        settings: of the fleet.
+        name: the node's name.
+        address: of its SSH server.
+        key: file of the private key for SSH.
+        confirm: called with the host key if `fingerprint` is not given.
+        fingerprint: required `SHA256:…` of the host key.
+        place: its position.
+        labels: for selectors.
 
     Raises:
-        FleetError: the name is taken, the host key is not the one, or the machine lacks what is needed.
+        FleetError: the name is taken, the host key is wrong, or the machine lacks a requirement.
         NodeLostError: it cannot be reached.
     """
     file = NodeFile(settings.folder)
@@ -84,7 +84,7 @@ async def add_ssh(
 def add_kubernetes(
     settings: FleetSettings, name: str, *, place: Place | None = None, labels: dict[str, str] | None = None
 ) -> Node:
-    """Adopt a node of the cluster that kubectl reaches.
+    """Register a node of kubectl's cluster.
 
     Raises:
         FleetError: the name is taken, there is no kubectl, or no such node.
@@ -114,10 +114,10 @@ def add_kubernetes(
 
 
 async def remove(settings: FleetSettings, name: str, *, is_forced: bool = False) -> str | None:
-    """Take everything of ours off a node, then take it out of the register.
+    """Remove all our files from a node, then remove it from the register.
 
     Returns:
-        Why nothing was taken off it, where `is_forced` and it could not be reached; None: it is clean.
+        The reason for which it was not cleaned, if `is_forced` and it could not be reached; None if it is clean.
 
     Raises:
         FleetError: it is not registered, or cannot be cleaned and `is_forced` is not given.
@@ -161,7 +161,7 @@ def _check_facts(name: str, facts: Facts) -> None:
     try:
         python = tuple(int(part) for part in facts.python.split(".")[:2])
     except ValueError:
-        raise FleetError(f"node {name!r} names {facts.python!r} as its version of Python") from None
+        raise FleetError(f"node {name!r} reports {facts.python!r} as its version of Python") from None
     if python < _MIN_PYTHON:
         raise FleetError(f"node {name!r} has Python {facts.python}: 3.9 or later is needed")
     if not facts.openssl.startswith("OpenSSL ") or facts.openssl.split(" ")[1].startswith(("0.", "1.")):
@@ -172,7 +172,7 @@ def _check_facts(name: str, facts: Facts) -> None:
 
 def _kubectl(*arguments: str) -> dict[str, dict[str, dict[str, str]]]:
     if shutil.which("kubectl") is None:
-        raise FleetError("kubectl is not installed here, and a cluster's nodes are read with it")
+        raise FleetError("kubectl is not installed here, which reads a cluster's nodes")
     done = subprocess.run(["kubectl", *arguments], capture_output=True, timeout=_KUBECTL_S, check=False)
     if done.returncode:
         raise FleetError(f"kubectl: {done.stderr.decode(errors='replace').strip()[:300]}")
@@ -181,7 +181,7 @@ def _kubectl(*arguments: str) -> dict[str, dict[str, dict[str, str]]]:
 
 
 def _bytes(quantity: str) -> int:
-    """A quantity of Kubernetes in bytes."""
+    """A Kubernetes quantity in bytes."""
     units = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "k": 10**3, "M": 10**6, "G": 10**9}
     for unit, factor in units.items():
         if quantity.endswith(unit):

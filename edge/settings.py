@@ -1,4 +1,4 @@
-"""What the environment says of a fleet: where its files are, and how its registry is reached. The commands read it."""
+"""The settings of a fleet, from the environment: its files and its registry. The commands read them."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class FleetSettings:
-    """Where a fleet's files and models are.
+    """The locations of a fleet's files and models.
 
     Attributes:
         folder: nodes.yaml, keys, the audit log; `BONGSU_FLEET`, default `state/fleet`.
         registry: `https://host[:port][/prefix]`, or a folder in OCI layout; `BONGSU_MODEL_REGISTRY`, default
             `models` in `folder`.
-        registry_ca: PEM file of the one authority that may have signed the registry's certificate;
+        registry_ca: PEM file of the only authority trusted for the registry's certificate;
             `BONGSU_MODEL_REGISTRY_CA`. None: the system's.
-        writer: who pushes and deletes; `BONGSU_MODEL_REGISTRY_USER` and `…_PASSWORD_FILE` (or `…_PASSWORD`).
-        reader: who pulls on the nodes; `BONGSU_MODEL_REGISTRY_READER` and `…_READER_PASSWORD_FILE`. None: `writer`.
+        writer: the user for pushing and deleting; `BONGSU_MODEL_REGISTRY_USER` and `…_PASSWORD_FILE` (or `…_PASSWORD`).
+        reader: the user on nodes; `BONGSU_MODEL_REGISTRY_READER` and `…_READER_PASSWORD_FILE`. None: `writer`.
     """
 
     folder: Path
@@ -45,7 +45,7 @@ class FleetSettings:
 
 
 def read_settings(environ: Mapping[str, str] = os.environ) -> FleetSettings:
-    """Read the environment.
+    """Read the settings from the environment.
 
     Raises:
         FleetError: a file that it names cannot be read, or a user has no password.

@@ -1,4 +1,4 @@
-"""Signatures of models: ed25519, in the payload and the place of cosign; the same key signs and verifies with both."""
+"""Signatures of models: ed25519, in cosign's payload and location, so that keys and signatures work with both."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _MAX_PAYLOAD_BYTES = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What was signed, and the signature over exactly those bytes."""
+    """The signed payload, and the signature over exactly those bytes."""
 
     payload: bytes
     value: bytes
@@ -61,7 +61,7 @@ class _Payload(msgspec.Struct):
 
 
 def make_key(private: Path, public: Path) -> None:
-    """Write a new pair of keys in PEM: the private one for its owner alone.
+    """Write a new key pair in PEM; only its owner can read the private key.
 
     Raises:
         FleetError: one of the files exists, or cannot be written.
@@ -86,7 +86,7 @@ def read_public_keys(folder: Path) -> list[bytes]:
     """The PEM of each `*.pem` in a folder, in the order of their names.
 
     Raises:
-        FleetError: one of them is no ed25519 public key.
+        FleetError: one of them is not an ed25519 public key.
     """
     found = []
     for path in sorted(folder.glob("*.pem")):
@@ -97,7 +97,7 @@ def read_public_keys(folder: Path) -> list[bytes]:
 
 
 async def sign(registry: Registry, name: str, digest: str, private: Path) -> str:
-    """Add a signature to a version; the digest of the manifest that holds all of its signatures.
+    """Add a signature to a version; returns the digest of the manifest with all its signatures.
 
     Raises:
         FleetError: the key cannot be used, or the registry fails.
@@ -128,7 +128,7 @@ async def sign(registry: Registry, name: str, digest: str, private: Path) -> str
 
 
 async def read_signatures(registry: Registry, name: str, digest: str) -> list[Signature]:
-    """The signatures that the registry keeps for a version, none of them checked."""
+    """The version's signatures in the registry, not verified yet."""
     manifest = await _signature_manifest(registry, name, digest)
     found = []
     for layer in (manifest.layers if manifest is not None else ())[:_MAX_SIGNATURES]:
@@ -147,9 +147,9 @@ def verify(signatures: list[Signature], digest: str, trusted: list[bytes]) -> No
     """Check that one of the trusted keys signed this digest.
 
     Args:
-        signatures: What the registry keeps.
-        digest: Of the version's manifest.
-        trusted: Public keys in PEM.
+        signatures: from the registry.
+        digest: of the version's manifest.
+        trusted: public keys in PEM.
 
     Raises:
         FleetError: none did; the message says whether it is unsigned, or signed by others.
@@ -161,17 +161,17 @@ def verify(signatures: list[Signature], digest: str, trusted: list[bytes]) -> No
             if _is_valid(signature, digest, _public(pem, "a trusted key")):
                 return
     raise FleetError(
-        f"{digest[:19]}… has {len(signatures)} signature(s), and none is of it by a trusted key ({len(trusted)} known)"
+        f"{digest[:19]}… has {len(signatures)} signature(s), but none of it by a trusted key ({len(trusted)} known)"
     )
 
 
 def signature_tag(digest: str) -> str:
-    """Where cosign keeps the signatures of a manifest."""
+    """The tag under which cosign stores a manifest's signatures."""
     return f"{digest.replace(':', '-')}.sig"
 
 
 def is_signature_tag(tag: str) -> bool:
-    """Whether a tag holds signatures and not a version."""
+    """Whether a tag is for signatures, not a version."""
     return tag.startswith("sha256-") and tag.endswith(".sig")
 
 
@@ -196,7 +196,7 @@ def _private(path: Path) -> Ed25519PrivateKey:
         raise FleetError(f"{path}: {error.strerror}: bongsu models keygen writes a key") from None
     except (ValueError, TypeError) as error:
         raise FleetError(
-            f"{path} is no private key in PEM, or BONGSU_SIGNING_PASSPHRASE is not its own: {error}"
+            f"{path} is not a private key in PEM, or BONGSU_SIGNING_PASSPHRASE is wrong: {error}"
         ) from None
     if not isinstance(key, Ed25519PrivateKey):
         raise FleetError(f"{path} is not an ed25519 key: bongsu models keygen writes one")
@@ -212,7 +212,7 @@ def _public(pem: bytes, where: str) -> Ed25519PublicKey:
     try:
         key = serialization.load_pem_public_key(pem)
     except ValueError as error:
-        raise FleetError(f"{where} is no public key in PEM: {error}") from None
+        raise FleetError(f"{where} is not a public key in PEM: {error}") from None
     if not isinstance(key, Ed25519PublicKey):
         raise FleetError(f"{where} is not an ed25519 key: bongsu models keygen writes one")
     return key

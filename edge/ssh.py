@@ -1,4 +1,4 @@
-"""SSH to a node: its host key is pinned, and each request sends the package edge/node and reads its answers."""
+"""SSH to a node, with a pinned host key. Each request sends the package edge/node and reads its answers."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ BOOTSTRAP = (
 _CONNECT_S = 15
 _KEEPALIVE_S = 5
 _ANSWER_S = 300
-"""Until a node says anything more: it hashes and waits for its disk without a word."""
+"""The longest silence of a node, which sends nothing while it hashes or waits for its disk."""
 _END_S = 10
 _CHUNK_BYTES = 1 << 18
 
 OnProgress = Callable[[int, int], None]
-"""Is told of bytes that are done, and of all."""
+"""Called with the bytes that are done, and the total."""
 Blobs = Callable[[str, int], AsyncIterator[bytes]]
-"""Reads a blob by its digest, from a byte on."""
+"""Reads a blob by its digest, from an offset on."""
 OnSeen = Callable[[bytes], None]
-"""Is told of a line of JSON; what it raises ends the request."""
+"""Called with a line of JSON; an exception ends the request."""
 
 
 class _Message(msgspec.Struct):
@@ -53,7 +53,7 @@ class _Message(msgspec.Struct):
 
 
 async def read_host_key(address: SshAddress) -> asyncssh.SSHKey:
-    """Ask a host for its key, before anything is trusted.
+    """Read a host's key, before it is trusted.
 
     Raises:
         NodeLostError: it cannot be reached.
@@ -72,7 +72,7 @@ async def read_host_key(address: SshAddress) -> asyncssh.SSHKey:
 
 @contextlib.asynccontextmanager
 async def connected(node: Node) -> AsyncIterator[asyncssh.SSHClientConnection]:
-    """A connection to a node whose host key is the pinned one.
+    """Connect to a node, and check its pinned host key.
 
     Raises:
         NodeLostError: it cannot be reached, or the connection broke.
@@ -98,7 +98,7 @@ async def connected(node: Node) -> AsyncIterator[asyncssh.SSHClientConnection]:
     except asyncssh.HostKeyNotVerifiable:
         raise FleetError(
             f"node {node.name!r}: the host key of {address} is not the one that was verified. If the machine was "
-            f"set up anew, bongsu nodes remove {node.name} --force and add it again; if not, somebody is in between"
+            f"reinstalled, bongsu nodes remove {node.name} --force and add it again; if not, it may be an attack"
         ) from None
     except asyncssh.PermissionDenied:
         raise FleetError(
@@ -120,24 +120,24 @@ async def ask(
     on_seen: OnSeen | None = None,
     feed: AsyncIterator[bytes] | None = None,
 ) -> _T:
-    """Have a node do one thing.
+    """Send a request to a node, and wait for its result.
 
     Args:
-        node: Which one.
-        request: `command` and what that takes (edge/node/main.py).
-        answer: What the result must be; a node may be anybody's by now.
-        on_progress: Is told how far it is.
-        blobs: Where what the node needs is read from.
-        on_seen: Is told of each line of what a model saw.
-        feed: What is sent after the request, while answers come.
+        node: the node.
+        request: `command` and its arguments (edge/node/main.py).
+        answer: the type of the result, which is validated, because the node may be compromised.
+        on_progress: called with the progress.
+        blobs: reads the blobs that the node needs.
+        on_seen: called with each line of a model's results.
+        feed: data to send after the request, while answers come.
 
     Returns:
         The result.
 
     Raises:
-        NodeLostError: it cannot be reached, or went away in the middle.
-        NodeRefusedError: it refused, and says why.
-        FleetError: it lacks Python, or answered with nonsense.
+        NodeLostError: it cannot be reached, or the connection broke.
+        NodeRefusedError: it refused; the message has the reason.
+        FleetError: it lacks Python, or sent an invalid answer.
     """
     try:
         async with connected(node) as connection:
@@ -148,26 +148,26 @@ async def ask(
                     line = await _talk(node, process, on_progress, blobs, on_seen)
     except (OSError, asyncssh.Error, TimeoutError) as error:
         raise NodeLostError(
-            f"node {node.name!r} was lost: {_say(error)}; the same command goes on from there"
+            f"node {node.name!r} was lost: {_say(error)}; the same command continues from there"
         ) from None
     try:
         return msgspec.json.decode(line, type=answer)
     except msgspec.MsgspecError as error:
-        raise FleetError(f"node {node.name!r} answered with nonsense: {error}") from None
+        raise FleetError(f"node {node.name!r} sent an invalid answer: {error}") from None
 
 
 async def run(node: Node, command: Sequence[str]) -> str:
-    """Run a command of the system on a node.
+    """Run a system command on a node.
 
     Args:
-        node: Which one.
-        command: The program and its arguments, quoted here.
+        node: the node.
+        command: the program and its arguments; they are quoted here.
 
     Returns:
-        What it printed, errors included.
+        Its output, including stderr.
 
     Raises:
-        NodeLostError: the node cannot be reached, or went away in the middle.
+        NodeLostError: the node cannot be reached, or the connection broke.
         NodeRefusedError: the command failed; the message has its last line.
     """
     try:
@@ -175,11 +175,11 @@ async def run(node: Node, command: Sequence[str]) -> str:
             done = await connection.run(shlex.join(command), stderr=asyncssh.STDOUT, errors="replace")
     except (OSError, asyncssh.Error, TimeoutError) as error:
         raise NodeLostError(f"node {node.name!r} was lost: {_say(error)}") from None
-    said = str(done.stdout or "")
+    output = str(done.stdout or "")
     if done.exit_status != 0:
-        last = clean(said.strip().splitlines()[-1]) if said.strip() else f"status {done.exit_status}"
+        last = clean(output.strip().splitlines()[-1]) if output.strip() else f"status {done.exit_status}"
         raise NodeRefusedError(f"node {node.name!r}: {command[0]} failed: {last}")
-    return said
+    return output
 
 
 async def _talk(
@@ -198,9 +198,9 @@ async def _talk(
         try:
             message = msgspec.json.decode(line, type=_Message)
         except msgspec.MsgspecError as error:
-            raise FleetError(f"node {node.name!r} answered with what is no message ({error}): {line[:80]!r}") from None
+            raise FleetError(f"node {node.name!r} sent an invalid message ({error}): {line[:80]!r}") from None
         except RecursionError:
-            raise FleetError(f"node {node.name!r} answered with what is nested too deeply to be a message") from None
+            raise FleetError(f"node {node.name!r} sent a message that is nested too deeply") from None
         if message.kind == "result":
             return line
         if message.kind == "error":
@@ -210,17 +210,17 @@ async def _talk(
         if message.kind == "progress" and on_progress is not None:
             on_progress(message.done, message.total)
         if message.kind == "need" and blobs is not None:
-            # A node that gave up has closed its end: its next line says why.
+            # A node that failed has closed its end; its next line has the reason.
             with contextlib.suppress(BrokenPipeError):
                 await _send(process, blobs(message.digest, message.offset))
 
 
 @contextlib.asynccontextmanager
 async def _fed(process: asyncssh.SSHClientProcess[bytes], feed: AsyncIterator[bytes] | None) -> AsyncIterator[None]:
-    """Send what follows a request while its answers are read."""
+    """Send a request's data while its answers are read."""
 
     async def send(content: AsyncIterator[bytes]) -> None:
-        # A node that gave up has closed its end: its next line says why.
+        # A node that failed has closed its end; its next line has the reason.
         with contextlib.suppress(OSError, asyncssh.Error):
             await _send(process, content)
             process.stdin.write_eof()
@@ -238,7 +238,7 @@ async def _fed(process: asyncssh.SSHClientProcess[bytes], feed: AsyncIterator[by
 async def _read_line(process: asyncssh.SSHClientProcess[bytes]) -> bytes:
     async with asyncio.timeout(_ANSWER_S):
         try:
-            # asyncssh stops reading at its window, 2 MB: an endless line ends there.
+            # asyncssh stops reading at its window of 2 MB, which limits an endless line.
             return await process.stdout.readuntil(b"\n")
         except asyncio.IncompleteReadError as error:
             return bytes(error.partial)
@@ -252,29 +252,31 @@ async def _send(process: asyncssh.SSHClientProcess[bytes], content: AsyncIterato
 
 
 async def _explain_end(node: Node, process: asyncssh.SSHClientProcess[bytes]) -> FleetError:
-    """Why a node stopped talking before it had a result."""
-    said = b""
+    """The error for a connection that ended before a result."""
+    output = b""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_END_S):
-            said = await process.stderr.read(20_000)
+            output = await process.stderr.read(20_000)
             await process.wait_closed()
     if process.exit_status == 127:
         return FleetError(f"node {node.name!r} has no python3: apt-get install python3 there")
     if process.exit_status is None or process.exit_signal is not None:
-        return NodeLostError(f"node {node.name!r} was lost: the connection ended; the same command goes on from there")
-    lines = said.decode(errors="replace").split("\n")
+        return NodeLostError(
+            f"node {node.name!r} was lost: the connection ended; the same command continues from there"
+        )
+    lines = output.decode(errors="replace").split("\n")
     last = clean(next((line for line in reversed(lines) if line.strip()), f"status {process.exit_status}"))
     return FleetError(f"node {node.name!r} failed: {last}")
 
 
 def clean(text: str) -> str:
-    """What a node said, fit for a terminal: one line, no control characters, 500 at most."""
+    """A node's text, safe for a terminal: one line, without control characters, at most 500 characters."""
     return "".join(c if c.isprintable() else " " for c in text[:500]).strip()
 
 
 @cache
 def sources() -> bytes:
-    """What BOOTSTRAP reads first: the modules of edge/node in one line of JSON."""
+    """The first input of BOOTSTRAP: the modules of edge/node in one line of JSON."""
     package = files("edge.node")
     return msgspec.json.encode([(f"edge.node.{name}", (package / f"{name}.py").read_text()) for name in _MODULES])
 
@@ -287,7 +289,7 @@ def _client_key(path: Path) -> asyncssh.SSHKey:
     except asyncssh.KeyEncryptionError as error:
         raise FleetError(f"the SSH key {path} needs its passphrase in BONGSU_SSH_PASSPHRASE: {error}") from None
     except asyncssh.KeyImportError as error:
-        raise FleetError(f"{path} is no private key of SSH: {error}") from None
+        raise FleetError(f"{path} is not an SSH private key: {error}") from None
 
 
 def _say(error: BaseException) -> str:

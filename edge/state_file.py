@@ -1,4 +1,4 @@
-"""Files of the fleet's state: written whole or not at all, readable by their owner alone, one writer at a time."""
+"""Files of the fleet's state: written atomically, readable only by their owner, by one writer at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Replace a file in one step, with mode 0600; a reader sees the old content or the new, never a part."""
+    """Replace a file atomically, with mode 0600; a reader sees the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -28,7 +28,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, `NAME.lock` beside it, against other processes; blocks until it is free."""
+    """Hold a file's lock, `NAME.lock` in its folder, against other processes; blocks until it is free."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path.with_name(f"{path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
     try:

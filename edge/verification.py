@@ -13,7 +13,7 @@ async def check_blobs(registry: Registry, version: Version) -> None:
     """Check each file of a version.
 
     Raises:
-        FleetError: one is not what the manifest says.
+        FleetError: one differs from the manifest.
     """
     for layer in version.manifest.layers:
         hashed = hashlib.sha256()

@@ -1,7 +1,7 @@
-"""Watches nodes: a sample of each every so often, what is wrong with it, and the samples of the past.
+"""Watches nodes: takes samples at intervals, finds problems, and keeps past samples.
 
-The past is a file for each node, `history/NODE.jsonl`, that is only appended to; at a size a new one is begun, and the
-one before it is kept. `bongsu nodes watch` calls it.
+The history is an append-only file for each node, `history/NODE.jsonl`; at a certain size a new one is begun, and the
+previous one is kept. `bongsu nodes watch` calls it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from edge.nodes import Node, SshAddress
 HOT_CELSIUS = 85.0
 DISK_FREE_SHARE = 0.1
 CLOCK_S = 5.0
-"""TLS and signed URLs bear that much; events carry the node's time, so a city's map would show a wrong order beyond."""
+"""TLS and signed URLs tolerate this much; beyond it, events, which carry the node's time, would be in wrong order."""
 _MAX_HISTORY_BYTES = 8 << 20
-"""About a month at one sample in 30 s; twice that with the file before."""
+"""About a month at one sample in 30 s; twice that with the previous file."""
 _PARALLEL = 16
 _Share = Annotated[float, msgspec.Meta(ge=-0.01, le=1.01)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -43,7 +43,7 @@ class Gpu(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node says of itself now; edge/node/health.py has the units."""
+    """A node's report about itself; edge/node/health.py has the units."""
 
     cpu: _Share
     load: _Rate
@@ -67,10 +67,10 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         node: its name.
-        at: when it was asked.
-        health: None where it could not be reached.
-        latency_s: how long a TCP connection to its SSH server takes to open.
-        drift_s: how far its clock is ahead of ours; wrong by as much as one way through the network takes.
+        at: the time of the sample.
+        health: None if it could not be reached.
+        latency_s: time to open a TCP connection to its SSH server.
+        drift_s: how far its clock is ahead of ours, with an error of up to the one-way network delay.
         error: why it could not be reached.
     """
 
@@ -83,7 +83,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def alerts(self) -> list[str]:
-        """What is wrong, by the names that the alerts of Prometheus have."""
+        """The problems, by the names of the Prometheus alerts."""
         if self.health is None:
             return ["NodeDown"]
         disk = self.health.disk_free_bytes < DISK_FREE_SHARE * self.health.disk_bytes
@@ -95,7 +95,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 async def sample_nodes(nodes: Sequence[Node]) -> list[Sample]:
-    """A sample of each node that SSH reaches, in their order."""
+    """A sample of each SSH node, in order."""
     turn = asyncio.Semaphore(_PARALLEL)
 
     async def one(node: Node) -> Sample:
@@ -121,7 +121,7 @@ async def _sample(node: Node) -> Sample:
     except FleetError as error:
         return Sample(node=node.name, at=at, error=str(error))
     except msgspec.MsgspecError as error:
-        return Sample(node=node.name, at=at, error=f"node {node.name!r} states no time: {error}")
+        return Sample(node=node.name, at=at, error=f"node {node.name!r} reports no time: {error}")
     except OSError as error:
         return Sample(node=node.name, at=at, error=f"{node.ssh} cannot be reached: {error.strerror or 'no answer'}")
     return Sample(node=node.name, at=at, health=health, latency_s=latency_s, drift_s=drift_s)
@@ -139,7 +139,7 @@ async def _open_once(address: SshAddress) -> float:
 
 
 class History:
-    """The samples of the past, a file for each node."""
+    """Past samples, in a file for each node."""
 
     def __init__(self, folder: Path, max_bytes: int = _MAX_HISTORY_BYTES) -> None:
         self._folder = folder / "history"
@@ -156,7 +156,7 @@ class History:
             file.write(msgspec.json.encode(sample) + b"\n")
 
     def last(self, node: str, count: int) -> list[Sample]:
-        """The newest samples of a node, oldest first; a line that was cut off by a crash is passed over."""
+        """The newest samples of a node, oldest first; a line truncated by a crash is skipped."""
         lines: deque[bytes] = deque(maxlen=count)
         path = self._path(node)
         for file in (path.with_suffix(".old.jsonl"), path):

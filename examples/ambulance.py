@@ -25,18 +25,18 @@ TEXT = "구급차 접근 · AMBULANCE AHEAD"
 
 
 class AmbulanceSettings(Environment, frozen=True):
-    """Which signs there are, and when they are used."""
+    """The signs, and when to use them."""
 
     ambulance_signs: str
     """JSON file that lists the signs."""
     ambulance_radius_m: float = 1500.0
-    """Signs further from the accident stay as they are."""
+    """Signs further from the accident are not changed."""
     ambulance_minutes: float = 15.0
-    """How long a message stands; an accident that is older is not shown."""
+    """How long a message is shown; an older accident is not shown."""
 
 
 class Sign(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One message sign: where it stands (WGS 84 degrees), and the address that sets its message."""
+    """One message sign: its position (WGS 84 degrees), and the address that sets its message."""
 
     name: str
     lat: float
@@ -53,7 +53,7 @@ class Signs:
     all: Sequence[Sign]
 
     def near(self, place: Place) -> list[Sign]:
-        """Those within the radius, nearest first."""
+        """The signs within the radius, nearest first."""
         away = {sign: place.distance_m(sign.lat, sign.lon) for sign in self.all}
         return sorted((s for s in away if away[s] <= self.settings.ambulance_radius_m), key=away.__getitem__)
 
@@ -67,7 +67,7 @@ async def open_signs() -> AsyncIterator[Signs]:
 
 
 def read_signs(path: Path) -> list[Sign]:
-    """The signs that a file lists.
+    """Read a file's list of signs.
 
     Raises:
         SettingsError: it cannot be read, or is not a list of signs.
@@ -82,23 +82,23 @@ def read_signs(path: Path) -> list[Sign]:
 
 @on("accident", uses=open_signs)
 async def ambulance(event: HazardSeen, signs: Signs) -> None:
-    """Set the message of each sign near an accident; to set it again does no harm, so a repeat needs no memory.
+    """Set the message of each sign near an accident; setting it twice is harmless, so no state is needed.
 
     Raises:
-        Retry: a sign did not take the message.
+        Retry: a sign did not accept the message.
     """
     ends_at = event.captured_at + timedelta(minutes=signs.settings.ambulance_minutes)
     if ends_at < utc_now():
         return
     near = signs.near(event.place)
-    # Side by side: a sign that is broken holds up no other.
+    # Concurrently: a broken sign does not delay the others.
     failed = await asyncio.gather(*(_show(sign, ends_at.isoformat(), signs.session) for sign in near))
     if any(failed):
         raise Retry("; ".join(filter(None, failed)), after=10)
 
 
 async def _show(sign: Sign, until: str, session: aiohttp.ClientSession) -> str:
-    """Set one sign; why it did not work, or nothing."""
+    """Set one sign; returns the reason of a failure, or nothing."""
     try:
         async with session.put(sign.url, json={"text": TEXT, "until": until}) as response:
             return "" if response.status < 300 else f"sign {sign.name} answered {response.status}"

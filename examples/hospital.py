@@ -1,4 +1,4 @@
-"""Tells a hospital of accidents nearby, so that its emergency department is ready; for a server that takes JSON.
+"""Notifies a hospital of accidents nearby, so that its emergency department can prepare; for a server that takes JSON.
 
 Run:   BONGSU_HOSPITAL_URL=https://er.example/alerts BONGSU_HOSPITAL_LAT=37.5622 BONGSU_HOSPITAL_LON=126.9410 \\
        python -m functions examples/hospital.py
@@ -21,14 +21,14 @@ _SLOT_S = 600
 
 
 class HospitalSettings(Environment, frozen=True):
-    """Where the hospital is, and how it is reached."""
+    """The hospital's position, and the address of its server."""
 
     hospital_url: Secret
-    """Address that takes alerts; it may hold a token, so no message repeats it."""
+    """Address that receives alerts; it may contain a token, so no message shows it."""
     hospital_lat: float
     hospital_lon: float
     hospital_radius_m: float = 5000.0
-    """Accidents further away are for another hospital."""
+    """Accidents further away than this are ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ async def hospital(event: HazardSeen, server: Hospital) -> None:
         ) as response:
             status = response.status
     except (aiohttp.ClientError, TimeoutError) as error:
-        # The error's own text would show the address.
+        # The error's text would show the address.
         raise Retry(f"no answer from the hospital: {type(error).__name__}", after=5) from None
     if status >= 500 or status == 429:
         raise Retry(f"hospital answered {status}", after=10)
@@ -76,12 +76,12 @@ async def hospital(event: HazardSeen, server: Hospital) -> None:
 
 
 def key_of(event: HazardSeen) -> str:
-    """The same for all events of one camera within ten minutes: an accident in view gives many, and counts once."""
+    """One key for all events of a camera within ten minutes: an accident gives many events, and counts once."""
     return f"{event.camera}-{int(event.captured_at.timestamp()) // _SLOT_S}"
 
 
 def describe(event: HazardSeen, distance_m: float) -> dict[str, Any]:
-    """The JSON body: no picture and nothing of the camera but its place, only what an ambulance needs."""
+    """The JSON body: only what an ambulance needs, so the place, but no picture."""
     return {
         "what": "accident",
         "place": {"name": event.place.name, "lat": event.place.lat, "lon": event.place.lon},

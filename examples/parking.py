@@ -1,7 +1,7 @@
 """Finds vehicles that stand in a fire lane while there is a fire; publishes `lane-blocked`, one event for each lane.
 
-A fire lane is a zone of the camera (cameras.yaml) whose English name holds "fire lane". What this function publishes
-needs a reader, or it is an error (`Unroutable`): `examples/nightly.py` is one. Deploy the reader first.
+A fire lane is a zone of the camera (cameras.yaml) whose English name contains "fire lane". This function's events need
+a reader, or publishing fails (`Unroutable`): `examples/nightly.py` is one. Deploy the reader first.
 
 Run:   python -m functions examples/parking.py
 """
@@ -14,7 +14,7 @@ VEHICLES = frozenset({"car", "bus", "truck", "motorcycle", "vehicle"})
 
 
 class LaneBlocked(CameraEvent, frozen=True, kw_only=True, tag="lane-blocked"):
-    """Vehicles stand where fire engines have to pass."""
+    """Vehicles are standing where fire engines have to pass."""
 
     lane: str
     """English name of the zone."""
@@ -24,7 +24,7 @@ class LaneBlocked(CameraEvent, frozen=True, kw_only=True, tag="lane-blocked"):
 
 @on("fire")
 def parking(event: HazardSeen) -> list[LaneBlocked]:
-    """One event for each fire lane with a vehicle in it; none where the picture was not searched for vehicles."""
+    """One event for each fire lane with a vehicle in it; none if the detector did not look for vehicles."""
     lanes = [zone for zone in event.zones if "fire lane" in zone.name.en.lower()]
     counted = {lane.name.en: sum(stands_in(lane, seen) for seen in event.detections) for lane in lanes}
     return [
@@ -44,5 +44,5 @@ def parking(event: HazardSeen) -> list[LaneBlocked]:
 
 
 def stands_in(zone: Zone, seen: Detection) -> bool:
-    """Whether this is a vehicle that touches the ground within the zone: the middle of its box's lower edge."""
+    """Whether this is a vehicle that stands in the zone, judged by the middle of its box's lower edge."""
     return seen.label in VEHICLES and zone.holds((seen.box.x1 + seen.box.x2) / 2, seen.box.y2)

@@ -1,7 +1,7 @@
-"""Counts the vehicles around each hazard, by camera and hour, in a SQLite file; for who plans detours.
+"""Counts the vehicles around each hazard, by camera and hour, in a SQLite file; for planning detours.
 
-Only hazards are counted: the detector publishes nothing of a street where all is well, and `motion` has one reader, the
-detector itself. A handler of `motion` here would take bursts from it.
+Only hazards are counted: the detector publishes nothing about a street without one, and the only reader of `motion` is
+the detector. A handler of `motion` here would take bursts from it.
 
 Run:   BONGSU_TRAFFIC_FILE=traffic.db python -m functions examples/traffic.py
 Read:  sqlite3 traffic.db 'SELECT * FROM by_hour'
@@ -26,15 +26,15 @@ CREATE VIEW IF NOT EXISTS by_hour AS SELECT camera, hour, count(*) AS events, ma
 
 
 class TrafficSettings(Environment, frozen=True):
-    """Where the counts are kept."""
+    """The file of counts."""
 
     traffic_file: str = "traffic.db"
 
 
 @contextlib.asynccontextmanager
 async def open_counts() -> AsyncIterator[sqlite3.Connection]:
-    """Open the file, once per replica; it is made where there is none."""
-    # A plain handler runs in a thread of its own, which is not the one that opens this.
+    """Open the file, once per replica; it is created if it does not exist."""
+    # A plain handler runs in another thread than the one that opens this.
     db = sqlite3.connect(read(TrafficSettings).traffic_file, check_same_thread=False)
     try:
         db.executescript(_SCHEMA)

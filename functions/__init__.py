@@ -2,6 +2,7 @@
 
 from functions.event import (
     HAZARDS,
+    Answered,
     Box,
     CameraEvent,
     CameraStatus,
@@ -14,10 +15,12 @@ from functions.event import (
     Frame,
     Hazard,
     HazardSeen,
+    HttpRequest,
     Message,
     MotionBurst,
     Place,
     Stage,
+    Tick,
     Zone,
     decode,
     encode,
@@ -28,6 +31,7 @@ from functions.function import Reject, Retry, on
 
 __all__ = [
     "HAZARDS",
+    "Answered",
     "Box",
     "CameraEvent",
     "CameraStatus",
@@ -40,12 +44,14 @@ __all__ = [
     "Frame",
     "Hazard",
     "HazardSeen",
+    "HttpRequest",
     "Message",
     "MotionBurst",
     "Place",
     "Reject",
     "Retry",
     "Stage",
+    "Tick",
     "Zone",
     "decode",
     "encode",

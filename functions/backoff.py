@@ -1,4 +1,4 @@
-"""How long to wait before another try: the one back-off of every room."""
+"""How long to wait before another try; all rooms use this one back-off."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def backoff_s(attempt: int, *, first_s: float, longest_s: float, jitter: float =
         attempt: how often `first_s` is doubled; 0 gives `first_s` itself.
         first_s: the shortest wait, before it is spread.
         longest_s: the longest wait, before it is spread.
-        jitter: share by which it may be shorter or longer, so that replicas do not come back as one; 0 for none.
+        jitter: share by which it may be shorter or longer, so that replicas do not all retry at once; 0 for none.
     """
-    # 2^30 s is longer than any limit, and larger powers overflow a float in the end.
+    # 2^30 s is longer than any limit, and much larger powers overflow a float.
     wait_s = min(longest_s, first_s * 2.0 ** min(attempt, 30))
     return wait_s * random.uniform(1 - jitter, 1 + jitter)

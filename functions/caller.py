@@ -1,4 +1,4 @@
-"""Calls one handler: a coroutine on the loop, a plain function in a thread; each of the runtime's workers has one."""
+"""Calls a handler: a coroutine on the loop, a plain function in a thread; each subscription worker has a `Caller`."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from functions.function import Reject, Subscription
 
 
 class Overdue(Exception):
-    """A call took longer than its handler may."""
+    """A call took longer than its timeout."""
 
 
 class Caller:
-    """Whatever a handler does, its caller gets events or an `Exception`, and in time."""
+    """Whatever a handler does, the caller gets events or an `Exception`, within the timeout."""
 
     def __init__(self, subscription: Subscription) -> None:
         """Call the handler of this subscription."""
         self._handler = subscription.handler
         self._timeout_s = subscription.timeout_s
         self._is_async = inspect.iscoroutinefunction(subscription.handler)
-        # Its own thread, not one of the loop's few: those that hang would be missed by whoever is called next.
+        # Its own thread, not one of the loop's few: a handler that hangs would leave fewer for the next calls.
         self._thread = _thread()
 
     async def call(self, *arguments: Any) -> list[Event]:
-        """What the handler returns.
+        """Call the handler and return its events.
 
         Raises:
-            Overdue: it took too long. A coroutine was cancelled; a plain function goes on, in a thread left to it.
-            Exception: what it raised; a `RuntimeError` for what would end the process, or this task without a word.
+            Overdue: it took too long. A coroutine was cancelled; a plain function keeps running in its thread.
+            Exception: what it raised; a `RuntimeError` in place of what would end the process, or this task silently.
         """
         try:
             async with asyncio.timeout(self._timeout_s) as limit:
@@ -64,9 +64,9 @@ class Caller:
 
     def _call_plain(self, arguments: tuple[Any, ...]) -> list[Event]:
         try:
-            # A handler that yields does its work while its outputs are collected, so that happens here too.
+            # A generator does its work while its outputs are collected, so that happens in the thread too.
             return _outputs(self._handler(*arguments))
-        except StopIteration as error:  # a future cannot take it: the call would never end
+        except StopIteration as error:  # a future cannot hold it: the call would never end
             raise RuntimeError("handler raised StopIteration") from error
 
 

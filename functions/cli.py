@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
 
@@ -12,9 +13,13 @@ import click
 import functions
 from functions import scaffold
 from functions.broker import Broker, QueueDiffers
+from functions.cli_check import check
 from functions.cli_dead import dead
 from functions.command import in_one_line, with_broker
+from functions.event import encode, utc_now
 from functions.function import load_function
+from functions.hook import one_each, show_hooks
+from functions.schedule import due_of_job, show_schedules, tick
 from functions.settings import load
 from functions.topology import MOTION, queue, queues
 
@@ -34,12 +39,12 @@ def run_command(command: click.Command, arguments: Sequence[str], name: str | No
     """Run a command as `bongsu` does.
 
     Args:
-        command: `bongsu`, or the command of a room.
-        arguments: What follows the command's name on the command line.
-        name: How the command calls itself in usage and errors; None: `bongsu` and its own name.
+        command: `bongsu`, or a room's command.
+        arguments: the command line after the command's name.
+        name: what the command is called in usage and errors; None: `bongsu` and its own name.
 
     Returns:
-        The exit status: 0, 1 where it failed, 2 where it was called wrongly. A message is printed on stderr.
+        The exit status: 0, 1 if it failed, 2 for wrong usage. Messages are printed on stderr.
     """
     try:
         status = command.main(list(arguments), prog_name=name or f"bongsu {command.name}", standalone_mode=False)
@@ -55,12 +60,12 @@ def run_command(command: click.Command, arguments: Sequence[str], name: str | No
 
 
 def require_own_package() -> None:
-    """Exit with one line where another distribution has overwritten this package, whose name is not ours alone."""
+    """Exit with one line if another distribution has overwritten this package, whose name is a common word."""
     if getattr(getattr(functions, "on", None), "__module__", None) != "functions.function":
         others = sorted({*packages_distributions().get("functions", ())} - {"bongsu"})
         sys.exit(
             f"bongsu: the package 'functions' in {Path(__file__).parent} was overwritten by "
-            f"{', '.join(others) or 'another distribution'}: install bongsu in a virtual environment of its own"
+            f"{', '.join(others) or 'another distribution'}: install bongsu in its own virtual environment"
         )
 
 
@@ -89,7 +94,7 @@ def _rooms() -> dict[str, EntryPoint]:
 
 
 def _load(room: EntryPoint) -> click.Command:
-    """The command of a room; where that cannot be imported, as in the image of another, one that says so."""
+    """A room's command; if it cannot be imported, as in another room's image, a command that says so."""
     try:
         command = room.load()
     except ImportError as error:
@@ -122,7 +127,7 @@ def _version() -> str:
 @click.group(cls=_Commands, context_settings={"help_option_names": _HELP_NAMES})
 @click.version_option(_version(), prog_name="bongsu", message="%(prog)s %(version)s")
 def bongsu() -> None:
-    """Watch CCTV for hazards, and tell people."""
+    """Watch CCTV for hazards, and alert people."""
 
 
 bongsu.add_command(dead)
@@ -139,7 +144,7 @@ def topology() -> None:
 def _topology_apply(given: tuple[str, ...]) -> int:
     """Declare queues (fire.map) or those of functions (notify.map, ./hospital.py).
 
-    Queues that exist are kept, and named if they differ.
+    Existing queues are kept; those that differ are listed.
     """
     names: list[str] = []
     for name in given:
@@ -148,10 +153,10 @@ def _topology_apply(given: tuple[str, ...]) -> int:
         except ValueError:
             names += load_function(name).queues
         else:
-            # `notify.map` reads as a queue of type "notify" as well: a module of that name wins, but over `motion`.
+            # `notify.map` may also be a queue of type "notify": a module of that name goes first, but not for `motion`.
             path = Path(*name.split("."))
             if name != MOTION and (path.is_dir() or path.with_suffix(".py").is_file()):
-                names[-1:] = load_function(name).queues
+                names[-1:] = load_function(name).needs
     if MOTION in names:
         names += [f"{MOTION}.{region}" for region in load().region_names]
 
@@ -159,7 +164,7 @@ def _topology_apply(given: tuple[str, ...]) -> int:
         try:
             await broker.declare(queues(names))
         except QueueDiffers as error:
-            # Changing a queue means deleting it with what waits in it: that is for its operator to decide.
+            # Changing a queue means deleting it with its messages: the operator decides that.
             print(f"bongsu: kept as they are: {error}", file=sys.stderr)
             print("To change one: stop its publishers, let it drain, delete it, apply again", file=sys.stderr)
             return 1
@@ -171,12 +176,14 @@ def _topology_apply(given: tuple[str, ...]) -> int:
 
 @bongsu.group()
 def function() -> None:
-    """Write a function of your own."""
+    """Write functions, and what others need to know of them."""
 
 
 @function.command("new")
 @click.argument("name")
-@click.option("--on", "types", metavar="TYPE", required=True, multiple=True, help="Event type; may be repeated.")
+@click.option("--on", "types", metavar="TYPE", multiple=True, help="Event type; may be repeated.")
+@click.option("--http", "path", metavar="/hooks/NAME", help="Have it answer requests at this path of the API.")
+@click.option("--schedule", "cron", metavar="CRON", help="Have it called at these times, as in '0 6 * * *'.")
 @click.option(
     "--into",
     type=click.Path(path_type=Path),
@@ -185,18 +192,69 @@ def function() -> None:
     help="A checkout, or a folder of your own (default: here).",
 )
 @in_one_line
-def _function_new(name: str, types: tuple[str, ...], into: Path) -> int:
+def _function_new(name: str, types: tuple[str, ...], path: str | None, cron: str | None, into: Path) -> int:
     """Write a function, its manifest and a test.
 
     NAME is lower case, such as hospital.
     """
-    written = scaffold.write_function(into, name, types)
-    for path in written:
-        print(f"wrote {path.absolute()}")
+    if sum(map(bool, (types, path, cron))) != 1:
+        raise click.UsageError("say what it takes: --on TYPE, --http /hooks/NAME or --schedule CRON")
+    written = scaffold.write_function(into, name, types, path=path, cron=cron)
+    for file in written:
+        print(f"wrote {file.absolute()}")
     if scaffold.is_checkout(into):
         print(f"next: edit notify/{name}.py, run its test (make test), then `make run` scales it like the others")
-        print("for a cluster: name the manifest in keda/Kustomization and in it what it publishes (bongsu/publishes),")
-        print("then make generate: its queues, its broker user and that user's rights")
+        print(
+            "for a cluster: list the manifest in keda/Kustomization, write the types that it publishes into it"
+            " (bongsu/publishes),"
+        )
+        print("then run make generate, which writes its queues, its broker user and that user's rights")
     else:
         print(f"next: edit {name}.py, run its test there (python -m pytest), then `bongsu run` there scales it too")
     return 0
+
+
+function.add_command(check)
+
+
+@function.command("hooks")
+@click.argument("targets", metavar="FUNCTION...", nargs=-1, required=True)
+@in_one_line
+def _function_hooks(targets: tuple[str, ...]) -> int:
+    """Print the hooks of functions (notify.report, ./report.py) as BONGSU_HOOKS has them."""
+    print(show_hooks(one_each(hook for target in targets for hook in load_function(target).hooks)))
+    return 0
+
+
+@function.command("schedules")
+@click.argument("targets", metavar="FUNCTION...", nargs=-1, required=True)
+@in_one_line
+def _function_schedules(targets: tuple[str, ...]) -> int:
+    """Print the schedules of functions (notify.report, ./report.py) as JSON."""
+    print(show_schedules(one for target in targets for one in load_function(target).schedules))
+    return 0
+
+
+@function.command("tick")
+@click.argument("name")
+@click.option("--at", metavar="TIME", help="When it was due, as 2026-11-27T06:00+09:00 (default: this minute).")
+@click.option("--job", metavar="NAME", help="The Job of a CronJob, whose name ends in its time.")
+@in_one_line
+def _function_tick(name: str, at: str | None, job: str | None) -> int:
+    """Publish a tick of a schedule: what its CronJob runs on a cluster.
+
+    The same time gives the same event id, so that a function can tell a repeat.
+    """
+    due_at = due_of_job(job) if job else datetime.fromisoformat(at).astimezone() if at else utc_now()
+    event = tick(name, due_at)
+
+    async def publish(broker: Broker) -> int:
+        await broker.publish(encode(event))
+        print(event.id)
+        return 0
+
+    return with_broker(publish)
+
+
+if __name__ == "__main__":
+    main()

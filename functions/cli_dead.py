@@ -1,4 +1,4 @@
-"""`bongsu dead`: list, show and replay messages that nobody could handle."""
+"""`bongsu dead`: list, show and replay dead letters."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from functions.event import DecodeError, Event, Frame, decode, utc_now
 
 @click.group()
 def dead() -> None:
-    """List, show and replay messages that nobody could handle."""
+    """List, show and replay dead letters."""
 
 
 @dead.command("list")
 @click.option("--queue", "name", metavar="QUEUE", help="Only this queue, such as fire.post.")
-@click.option("--limit", type=int, default=100, show_default=True, help="At most so many.")
+@click.option("--limit", type=int, default=100, show_default=True, help="The most to list.")
 @in_one_line
 def _dead_list(name: str | None, limit: int) -> int:
     """Print one line each, oldest first."""
@@ -32,7 +32,7 @@ def _dead_list(name: str | None, limit: int) -> int:
 @click.argument("id_", metavar="ID")
 @in_one_line
 def _dead_show(id_: str) -> int:
-    """Print one of them, whole."""
+    """Print one dead letter in full."""
     return with_broker(lambda broker: _show_dead(broker, id_))
 
 
@@ -42,7 +42,7 @@ def _dead_show(id_: str) -> int:
 @click.option("--queue", "name", metavar="QUEUE", help="All of this queue.")
 @in_one_line
 def _dead_replay(ids: tuple[str, ...], is_all: bool, name: str | None) -> int:
-    """Put them back into the queues they died in.
+    """Put dead letters back into the queues they died in.
 
     An ID is as `bongsu dead list` prints it.
     """
@@ -55,10 +55,10 @@ async def _list_dead(broker: Broker, name: str | None, limit: int) -> int:
     letters = await broker.dead_letters(name, limit)
     for letter in letters:
         event = _event_of(letter)
-        told = (
+        summary = (
             f"{event.type} {event.subject} {event.id}" if event else f"{len(letter.message.body)} bytes, not an event"
         )
-        print(f"{letter.id}\t{letter.dead_at:%Y-%m-%d %H:%M:%S}Z\t{letter.queue}\t{told}\t{letter.reason}")
+        print(f"{letter.id}\t{letter.dead_at:%Y-%m-%d %H:%M:%S}Z\t{letter.queue}\t{summary}\t{letter.reason}")
     print(f"{len(letters)} dead letters", file=sys.stderr)
     return 0
 
@@ -66,7 +66,7 @@ async def _list_dead(broker: Broker, name: str | None, limit: int) -> int:
 async def _show_dead(broker: Broker, id_: str) -> int:
     letter = next((d for d in await broker.dead_letters(limit=1_000_000) if d.id == id_), None)
     if letter is None:
-        print(f"bongsu: no dead letter {id_!r}: see bongsu dead list", file=sys.stderr)
+        print(f"bongsu: no dead letter {id_!r}: bongsu dead list shows them", file=sys.stderr)
         return 1
     facts = {
         "id": letter.id,
@@ -104,7 +104,7 @@ def _summary(event: Event | None) -> dict[str, object] | None:
 
 
 def _shown(value: object) -> object:
-    """A field of an event as people read it: of pictures their size alone."""
+    """A field of an event for display; a picture is shown by its size."""
     if isinstance(value, Frame):
         return f"{len(value.jpeg)} bytes of JPEG, {value.captured_at.isoformat()}"
     if isinstance(value, bytes):

@@ -1,4 +1,4 @@
-"""What the commands of `bongsu` share: errors on one line, and a broker for one action."""
+"""Shared by the commands of `bongsu`: errors on one line, and a broker for one action."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _P = ParamSpec("_P")
 
 
 def in_one_line(call: Callable[_P, int]) -> Callable[_P, int]:
-    """Turn what a user can mend into one line on stderr."""
+    """Print errors that a user can fix as one line on stderr."""
 
     @functools.wraps(call)
     def called(*args: _P.args, **kwargs: _P.kwargs) -> int:
@@ -34,7 +34,7 @@ def with_broker(action: Callable[[Broker], Awaitable[int]]) -> int:
 
     Raises:
         BrokerError: the broker cannot be reached, or the action failed there.
-        SettingsError: a value of the environment cannot be used.
+        SettingsError: a variable of the environment has an invalid value.
     """
 
     async def act() -> int:

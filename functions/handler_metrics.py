@@ -1,4 +1,4 @@
-"""What is noted of each event that a function takes: its metrics, always; a line in the log, while there is room."""
+"""Records each event that a function takes: always in its metrics, and in the log up to a rate limit."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from functions.event import Event, Stage
 log = structlog.get_logger()
 
 LINES_PER_S = 100
-"""Lines a second that one function writes for handled events; the rest share one that says how many they were."""
+"""Log lines a second for one function's handled events; beyond that, one line says how many more there were."""
 
 
 class HandlerMetrics:
-    """The account of one function in this process. Every event is in the metrics, whatever is in the log."""
+    """Metrics and log lines of one function in this process. Every event is in the metrics, not always in the log."""
 
     def __init__(self, function: str) -> None:
-        """Keep account of the function of that name."""
+        """Record events of the function of that name."""
         self._function = function
-        # Looking up a metric by its labels costs more than counting, and these are the same for every event.
+        # Looking up a metric by its labels costs more than counting, and the labels are the same for every event.
         self._handler_seconds = telemetry.handler_seconds.labels(function)
         self._age_seconds = telemetry.age_seconds.labels(function)
         self._queued_seconds = telemetry.stage_seconds.labels(function, "queued")
@@ -36,7 +36,7 @@ class HandlerMetrics:
         self._second: asyncio.TimerHandle | None = None
 
     def count(self, event_type: str, outcome: str) -> None:
-        """One event, by what became of it."""
+        """Count an event by its outcome."""
         child = self._handled.get((event_type, outcome))
         if child is None:
             child = telemetry.handled_total.labels(self._function, event_type, outcome)
@@ -44,11 +44,11 @@ class HandlerMetrics:
         child.inc()
 
     def called(self, seconds: float) -> None:
-        """One call of a handler that returned after so long."""
+        """Record the duration of a handler call."""
         self._handler_seconds.observe(seconds)
 
     def handled(self, event: Event, outputs: Sequence[Event], stage: Stage) -> None:
-        """One event is done: its outputs are published, and its acknowledgement is on its way."""
+        """Record an event that is done: its outputs are published, and its acknowledgement is being sent."""
         self.count(event.type, "ok")
         queued_s, worked_s = telemetry.stage_durations(event, stage)
         self._queued_seconds.observe(queued_s)
@@ -69,7 +69,7 @@ class HandlerMetrics:
         )  # fmt: skip
 
     def sum_up(self) -> None:
-        """End this second: one line for those that had none, and room for new ones."""
+        """End this second: write one line for the events that got none, and allow new lines."""
         if self._unlisted:
             log.info(
                 "events_handled", function=self._function, events=self._unlisted, most_age_s=round(self._oldest_s, 3),

@@ -1,7 +1,7 @@
-"""The hazards that Bongsu tells people about: one entry each, with all that any room says or shows of it.
+"""The hazards that Bongsu alerts people to: one entry each, with everything that a room writes or shows about it.
 
 To add one: its name in `Hazard` and its entry in `KINDS` here, its rule in `detect/rules.py`, and weights that have its
-class. Then `make generate` writes the queues of manifests, topology and compose, and the tables of the docs.
+class. Then `make generate` updates the queues in manifests, topology and compose, and the tables in the docs.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Literal, get_args
 
 Hazard = Literal["accident", "fire", "gun", "knife"]
 HAZARDS: tuple[Hazard, ...] = get_args(Hazard)
-"""In the order of the detection network's classes."""
+"""In the order of the classes of a detection network that does not name them, as the shipped one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """One text in the languages that alerts are told in."""
+    """One text in each language of the alerts."""
 
     en: str
     ko: str
@@ -28,13 +28,13 @@ class Look:
     """How a hazard looks on the page. Colours are CSS; shape and glyph tell hazards apart without them."""
 
     ink: tuple[str, str]
-    """Text and outlines, on the light and on the dark page."""
+    """Colour of text and outlines, on the light and on the dark page."""
     soft: tuple[str, str]
-    """Grounds, on the light and on the dark page."""
+    """Background colour, on the light and on the dark page."""
     solid: str
-    """The pin, under a white glyph: a contrast of at least 4.5."""
+    """Colour of the pin under its white glyph: a contrast of at least 4.5."""
     shape: str
-    """Outline of the pin: an SVG path in a 32 by 32 box."""
+    """The pin's outline: an SVG path in a 32 by 32 box."""
     glyph: tuple[str, ...]
     """SVG paths in a 24 by 24 box."""
 
@@ -57,33 +57,35 @@ class Road:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What there is to say of one hazard."""
+    """Everything about one hazard that is not its detection."""
 
     title: Words
     """The name alone, as on a chip."""
     plural: str
     """English, as in "accidents, fires, guns and knives"."""
     event: Words
-    """What a CAP alert calls the event."""
+    """The event's name in a CAP alert."""
     headline: Words
     """The start of a caption: English before "at <place>", Korean after "<place>에서"."""
     subject: Words
-    """What is where in the picture; English ends with a space or is empty, Korean takes a particle."""
+    """The subject of "… is on the left": English ends with a space or is empty, Korean takes a particle."""
     mention: Words
-    """Said of another hazard that is seen beside the first."""
+    """The sentence for this hazard when it is seen as well as the first one."""
     claims: tuple[str, ...]
-    """English words of an image-captioning network that say this hazard is there."""
+    """English words by which an image-captioning network mentions this hazard."""
     cap_categories: tuple[str, ...]
     """CAP 1.2 `category` codes, the main one first."""
     cap_severity: tuple[str, str]
     """CAP 1.2 `severity`: as detected, and once a person has confirmed it."""
     look: Look
     road: Road | None = None
-    """For feeds of road hazards; None where it is no matter of traffic."""
+    """For feeds of road hazards; None where traffic is not concerned."""
+    other_names: tuple[str, ...] = ()
+    """Names that the class of this hazard has in other detection networks, in lower case."""
     is_held: bool = False
-    """Whether it is held in hands, often before the face: a mosaic beside it must not cover it."""
+    """Whether it is held in the hand, often near the face: the mosaic of a face must not cover it."""
     is_movable: bool = True
-    """Whether it makes sense when it is cut out and pasted into another scene, for training."""
+    """Whether a cut-out of it can be pasted into another scene for training."""
 
 
 KINDS: Mapping[Hazard, Kind] = {
@@ -99,6 +101,7 @@ KINDS: Mapping[Hazard, Kind] = {
         cap_severity=("Moderate", "Severe"),
         road=Road("ACCIDENT", "", "Accident", "accidentType", "accident"),
         is_movable=False,
+        other_names=("car accident", "traffic accident", "crash", "car crash"),
         look=Look(
             ink=("#a8530a", "#f3aa55"),
             soft=("#fbeedd", "#3a2c1a"),
@@ -122,6 +125,7 @@ KINDS: Mapping[Hazard, Kind] = {
         cap_categories=("Fire", "Safety"),
         cap_severity=("Moderate", "Severe"),
         road=Road("HAZARD", "HAZARD_ON_ROAD", "PoorEnvironmentConditions", "poorEnvironmentType", "nearbyFire"),
+        other_names=("flame", "flames"),
         look=Look(
             ink=("#c81e1e", "#ff8378"),
             soft=("#fde8e6", "#3d2121"),
@@ -144,6 +148,7 @@ KINDS: Mapping[Hazard, Kind] = {
         cap_categories=("Security",),
         cap_severity=("Moderate", "Severe"),
         is_held=True,
+        other_names=("pistol", "handgun", "rifle", "firearm"),
         look=Look(
             ink=("#6d35c9", "#bda0ff"),
             soft=("#f0eafc", "#2f2745"),
@@ -175,6 +180,12 @@ KINDS: Mapping[Hazard, Kind] = {
 
 if KINDS.keys() != set(HAZARDS):
     raise TypeError(f"KINDS must have one entry for each of {', '.join(HAZARDS)}, has {', '.join(KINDS)}")
+
+
+def hazard_named(name: str) -> Hazard | None:
+    """The hazard that is meant by the name of a network's class, if any: `Fire`, `handgun`."""
+    wanted = name.strip().lower().replace("_", " ").replace("-", " ")
+    return next((hazard for hazard, kind in KINDS.items() if wanted in (hazard, *kind.other_names)), None)
 
 
 def list_plurals() -> str:

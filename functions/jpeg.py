@@ -1,18 +1,18 @@
-"""Checks a JPEG before anybody decodes it; every room that takes pictures from the wire calls this first."""
+"""Checks a JPEG before it is decoded; every room that receives pictures calls this first."""
 
 from __future__ import annotations
 
 MAX_PIXELS = 40_000_000
 """8K is 33 megapixels; a larger declared size is a mistake or a bomb."""
 _TABLES = (0xC4, 0xC8, 0xCC)
-"""Markers in the range of frame headers that are none."""
+"""Markers in the range of frame headers that are not frame headers."""
 _BARE = (0x00, 0x01, *range(0xD0, 0xDA))
-"""Markers that have no length, which no camera writes before a frame header. Who reads one there finds another header
-than the decoder, which steps over it."""
+"""Markers without a length, which no camera writes before a frame header. A parser that reads a length there finds a
+different header than the decoder, which skips the marker."""
 
 
 class PictureError(ValueError):
-    """These bytes are no usable picture; the message says why."""
+    """These bytes are not a usable picture; the message says why."""
 
 
 def check_jpeg(jpeg: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -20,7 +20,7 @@ def check_jpeg(jpeg: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
 
     Args:
         jpeg: the bytes.
-        max_pixels: refuse more: decoding takes three bytes for each.
+        max_pixels: the most allowed; decoding takes three bytes for each.
 
     Returns:
         Width and height in pixels.
@@ -33,7 +33,7 @@ def check_jpeg(jpeg: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     width, height = _declared_size(jpeg)
     if width * height > max_pixels:
         raise PictureError(f"picture of {width}x{height} is over {max_pixels // 1_000_000} megapixels")
-    # Decoders fill what is missing with grey and say nothing, so a picture without its end is refused here.
+    # Decoders silently fill missing parts with grey, so a picture without its end is refused here.
     if b"\xff\xd9" not in jpeg[-64:]:
         raise PictureError(f"JPEG of {len(jpeg)} bytes is cut off: it has no end marker")
     return width, height

@@ -7,47 +7,57 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from functions.hook import RESULTS, Hook
 from functions.topology import DEAD, DELAYS_S, EXCHANGE, MOTION, REQUEUE, retry_name
 
 TOPOLOGY, OPERATOR, KEDA, EDGE = "topology", "operator", "keda", "motion"
 """The users that are not functions: for declarations, dead letters, counts and cameras."""
+API = "api"
+"""The user of the API, where functions answer requests; without such functions there is none."""
 _RESERVED = (TOPOLOGY, OPERATOR, KEDA, EDGE, "guest", "administrator")
 _VHOST = "/"
 _NOTHING, _EVERYTHING = "^$", ".*"
 _TAGS = {KEDA: ["management"]}
-"""`management` is the least that may ask the HTTP API for a queue's counts."""
+"""`management` is the lowest tag that may read a queue's counts from the HTTP API."""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A function, or motion, as the broker knows it: by a user of its own."""
+    """A function, or motion, as a broker user."""
 
     user: str
     queues: tuple[str, ...] = ()
-    """What it reads; `motion` stands for the regions' queues too."""
+    """Queues that it consumes; `motion` stands for the regions' queues too."""
     publishes: tuple[str, ...] = ()
-    """Event types; `motion` stands for the regions' routing keys too."""
+    """Event types that it publishes; `motion` stands for the regions' routing keys too."""
 
 
 EDGE_SERVICE = Service(EDGE, publishes=(MOTION, "camera"))
 
 
+def api_service(hooks: Iterable[Hook]) -> Service:
+    """The API as the broker knows it: it publishes requests, and reads what is answered."""
+    return Service(API, (RESULTS,), tuple(hook.type for hook in hooks))
+
+
 def definitions(functions: Iterable[Service]) -> dict[str, list[dict[str, Any]]]:
-    """RabbitMQ's definitions of all users, for a password's hash to be put in place of `<hash of USER-password>`.
+    """RabbitMQ's definitions of all users, with `<hash of USER-password>` where the password hash goes.
 
     Args:
-        functions: The functions, in the order in which their users are listed.
+        functions: the functions, in the order in which their users are listed, and `api_service`, if it has hooks.
 
     Returns:
         `users`, `vhosts`, `permissions` and `topic_permissions`, as `load_definitions` reads them.
 
     Raises:
-        ValueError: a function has the name of a user that is there already.
+        ValueError: a function has the name of one of our other users.
     """
     services = [EDGE_SERVICE, *functions]
     for service in services[1:]:
-        if service.user in _RESERVED:
-            raise ValueError(f"a function cannot be called {service.user!r}: that broker user is another's. Rename it")
+        if service.user in _RESERVED or (service.user == API and RESULTS not in service.queues):
+            raise ValueError(
+                f"a function cannot be called {service.user!r}: that broker user exists for another purpose. Rename it"
+            )
     users = [*(s.user for s in services), TOPOLOGY, OPERATOR, KEDA]
     return {
         "users": [_user(name) for name in users],
@@ -55,9 +65,9 @@ def definitions(functions: Iterable[Service]) -> dict[str, list[dict[str, Any]]]
         "permissions": [
             *(_permission(s) for s in services),
             _may(TOPOLOGY, configure=_EVERYTHING, write=_EVERYTHING, read=_EVERYTHING),
-            # Replays: from the dead letters into the queue they died in. Deleting is for who may configure.
+            # Replays: from the dead letters into the queue they died in. Deleting a queue needs the right to configure.
             _may(OPERATOR, write=_any_of([REQUEUE]), read=_any_of([DEAD])),
-            # It counts by passive declarations and over HTTP, and neither takes a right.
+            # It counts by passive declarations and over HTTP, and neither needs a permission.
             _may(KEDA),
         ],
         "topic_permissions": [permission for s in services for permission in _topic_permissions(s)],
@@ -65,7 +75,7 @@ def definitions(functions: Iterable[Service]) -> dict[str, list[dict[str, Any]]]
 
 
 def password_name(user: str) -> str:
-    """What the user's password is called in `secrets/passwords.env`."""
+    """The name of the user's password in `secrets/passwords.env`."""
     return KEDA if user == KEDA else f"broker_{user}"
 
 
@@ -86,13 +96,13 @@ def _user(name: str) -> dict[str, Any]:
 def _permission(service: Service) -> dict[str, str]:
     exchanges = [EXCHANGE] if service.publishes else []
     if service.queues:
-        # A retry waits behind one exchange, what is given back goes through another, what is given up to a third.
+        # Retries go through one exchange, requeued messages through another, dead letters through a third.
         exchanges += [DEAD, *_returning()]
     return _may(service.user, write=_any_of(exchanges), read=_any_of(service.queues))
 
 
 def _topic_permissions(service: Service) -> list[dict[str, str]]:
-    """Routing keys: without a line for an exchange, RabbitMQ would allow all of them there."""
+    """Permitted routing keys: without an entry for an exchange, RabbitMQ allows all of them there."""
     allowed = {EXCHANGE: service.publishes, **dict.fromkeys(_returning(), service.queues)}
     return [
         {"user": service.user, "vhost": _VHOST, "exchange": exchange, "write": _any_of(keys), "read": _NOTHING}
@@ -109,6 +119,6 @@ def _may(user: str, *, configure: str = _NOTHING, write: str = _NOTHING, read: s
 
 
 def _any_of(names: Iterable[str]) -> str:
-    """These names and no others, as RabbitMQ's regular expression."""
+    """A regular expression for RabbitMQ that matches exactly these names."""
     patterns = [r"motion(\.[a-z0-9-]+)?" if name == MOTION else re.escape(name).replace(r"\-", "-") for name in names]
     return f"^({'|'.join(patterns)})$" if patterns else _NOTHING

@@ -1,4 +1,4 @@
-"""How many events one replica holds in hand: about as many as it handles in a moment; each worker has one."""
+"""Controls how many events one replica prefetches, by the pace of its handler; each worker has a controller."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ LEAST = 4
 _MOST = 32
 """More saves nothing that can be measured, and costs 60 KB each."""
 _HELD_S = 0.1
-"""What one replica holds is no use to the others, so it takes no more work in hand than this."""
+"""Other replicas cannot handle what one holds, so a replica prefetches no more work than this."""
 _TOO_LONG_S = 1.0
-"""Work for so long is given back. More than the above, or a busy machine's hiccups would send events to and fro."""
+"""More work than this is given back. It is more than the above, or short delays would send events back and forth."""
 _ENOUGH = 32
-"""Events whose mean says how long one takes."""
+"""The number of events over which the handling time is averaged."""
 
 
 class PrefetchController:
     """Fits a consumer's prefetch to the pace of its handler.
 
     A handler that posts for a second holds `LEAST`; one that is done in a millisecond holds as many as it handles in a
-    tenth of a second, and need not wait for the broker between them.
+    tenth of a second, and does not wait for the broker between them.
     """
 
     def __init__(self, consumer: Consumer, *, size: int = LEAST, is_fixed: bool = False) -> None:
-        """Fit the prefetch of this consumer, which begins at `size`; `is_fixed` leaves it there."""
+        """Control the prefetch of this consumer, which begins at `size`; `is_fixed` leaves it there."""
         self._consumer = consumer
         self._is_fixed = is_fixed
         self._size = size
@@ -57,7 +57,7 @@ class PrefetchController:
             await self._fit(fitting(self._size, self._worked_s / self._count))
 
     async def shut(self) -> None:
-        """Hold nothing but what is in hand, until `reopen`.
+        """Prefetch nothing until `reopen`; only the event being handled is held.
 
         Raises:
             BrokerError: the connection was lost.
@@ -66,7 +66,7 @@ class PrefetchController:
         await asyncio.shield(self._consumer.resize(0))
 
     async def reopen(self) -> None:
-        """Hold as much as before.
+        """Prefetch as much as before `shut`.
 
         Raises:
             BrokerError: the connection was lost.
@@ -75,7 +75,7 @@ class PrefetchController:
         await asyncio.shield(self._consumer.resize(self._size))
 
     async def close(self) -> None:
-        """Stop watching; what is held is the consumer's to give back."""
+        """Stop watching; the consumer gives back what it holds."""
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
@@ -87,23 +87,23 @@ class PrefetchController:
         self._size = size
         if self._watching is None or self._watching.done():
             self._watching = asyncio.create_task(self._watch())
-        # Half a change would leave the consumer without a subscription.
+        # A cancelled change would leave the consumer without a subscription.
         await asyncio.shield(self._consumer.resize(size))
 
     async def _watch(self) -> None:
-        """Give back what waits behind an event that takes long all of a sudden, before that one is done."""
+        """Give back the events that wait behind one that suddenly takes long, before it is done."""
         while self._size > LEAST:
             await asyncio.sleep(_TOO_LONG_S)
             if self._is_shut or self._begun_at is None:
                 continue
             if time.monotonic() - self._begun_at > _TOO_LONG_S:
-                # A lost connection is told to whoever asks for the next event.
+                # The next `get` raises for a lost connection.
                 with contextlib.suppress(BrokerError):
                     await self._fit(LEAST)
 
 
 def fitting(size: int, work_s: float) -> int:
-    """A size for events that take so long, a power of two; the old one where that is not far off."""
+    """The prefetch for events of this duration, a power of two; the old one if it is close."""
     if size * work_s > _TOO_LONG_S:
         while size > LEAST and size * work_s > _HELD_S:
             size //= 2

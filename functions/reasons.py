@@ -1,4 +1,4 @@
-"""How errors and texts from elsewhere are told: on one line, and with no address in them that may hold a secret."""
+"""Shortens errors and foreign texts to one line, and removes addresses, which may hold a secret."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S*", re.IGNORECASE)
 _LONGEST = 300
 
 
-def one_line(said: object) -> str:
-    """What an error or a text says, on one line of at most 300 characters."""
-    return " ".join(str(said).split())[:_LONGEST]
+def one_line(text: object) -> str:
+    """The text of an error, on one line of at most 300 characters."""
+    return " ".join(str(text).split())[:_LONGEST]

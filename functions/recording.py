@@ -1,4 +1,4 @@
-"""The memory broker that keeps account of what a function does; `functions.testing` runs functions over it."""
+"""A memory broker that records what a function does; `functions.testing` runs functions over it."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from functions.topology import Queue, queue_name, queues
 
 @dataclass(frozen=True, slots=True)
 class RetriedEvent:
-    """A delivery that failed, after which the event was delivered once more or given up."""
+    """A failed delivery, after which the event was delivered again or became a dead letter."""
 
     event: Event
     reason: str
     after_s: float
     """Seconds that a worker would have waited before the next delivery."""
     attempt: int
-    """Which delivery it was; 1 is the first."""
+    """The number of the delivery, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadEvent:
-    """An event that is a dead letter now: it was rejected, or failed as often as its queue allows."""
+    """An event that became a dead letter: it was rejected, or reached its queue's delivery limit."""
 
     event: Event
     reason: str
     attempts: int
-    """Deliveries, the last one included."""
+    """Number of deliveries, including the last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the events that a function was given; each tuple in the order in which it happened."""
+    """The outcome of the events that a function was given; each tuple is in the order in which it happened."""
 
     handled: tuple[Event, ...]
-    """Done: the handler returned, and what it returned is published."""
+    """Events whose handler returned and whose outputs were published."""
     published: tuple[Event, ...]
-    """What handlers returned, as it came out of the wire form, with the function's stage at the end of its trace."""
+    """Events that handlers returned, decoded from the wire form, with the function's stage at the end of the trace."""
     retried: tuple[RetriedEvent, ...]
     """Failed deliveries, by `Retry`, a timeout or any other error."""
     dead: tuple[DeadEvent, ...]
@@ -52,7 +52,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class RecordingBroker:
-    """A memory broker and an account of what becomes of its deliveries; a retry is delivered at once."""
+    """A memory broker that records the outcome of each delivery; a retry is delivered at once."""
 
     has_any_reader: bool
     memory: MemoryBroker = field(default_factory=MemoryBroker)
@@ -70,7 +70,7 @@ class RecordingBroker:
         await self.memory.ensure(queues)
 
     async def publish(self, *messages: Message) -> None:
-        """Publish what a handler returned, and note it.
+        """Publish what a handler returned, and record it.
 
         Raises:
             Unroutable: no queue takes a routing key, and readers were named.
@@ -82,7 +82,7 @@ class RecordingBroker:
 
     @asynccontextmanager
     async def consume(self, queues: Sequence[str], prefetch: int = 1) -> AsyncIterator[Consumer]:
-        """Take from these queues; what becomes of each delivery is noted."""
+        """Consume from these queues; the outcome of each delivery is recorded."""
         async with self.memory.consume(queues, prefetch) as consumer:
             yield _RecordedConsumer(self, consumer)
 
@@ -103,7 +103,7 @@ class RecordingBroker:
         await self.memory.close()
 
     async def count(self, names: Iterable[str]) -> str:
-        """What is left in these queues, in words; empty where nothing is."""
+        """A description of what is left in these queues; empty if nothing is."""
         depths = {name: await self.depth(name) for name in names}
         return ", ".join(
             f"{name}: {depth.ready} waiting, {depth.unacked} in work"
@@ -121,7 +121,7 @@ class RecordingBroker:
                     await self.settled.wait()
 
     async def sum_up(self) -> Outcome:
-        """What became of the events so far."""
+        """The outcome of the events so far."""
         letters = await self.dead_letters(limit=1_000_000)
         dead = tuple(DeadEvent(decode(d.message.body), d.reason, d.attempts) for d in letters)
         return Outcome(tuple(self.handled), tuple(self.published), tuple(self.retried), dead)

@@ -14,23 +14,23 @@ import structlog
 
 from functions import telemetry
 from functions.broker import Broker, BrokerError, connect
+from functions.buffer import EventBuffer
 from functions.function import DeclarationError, Function, load_function
 from functions.handler_metrics import HandlerMetrics
 from functions.settings import Settings, SettingsError, load
-from functions.spool import Spool
 from functions.subscription_worker import StartError, SubscriptionWorker, reconnect_s
-from functions.topology import MOTION, queue_name, queues
+from functions.topology import MOTION, queues
 
 __all__ = ["StartError", "main", "run"]
 
 log = structlog.get_logger()
 
 _LAST_S = 3.0
-"""From the end of all work to the end of the process; with the grace period, less than Kubernetes' 30 s."""
+"""From the end of all work to the end of the process. Added to the grace period, it is less than Kubernetes' 30 s."""
 
 
 def main(target: str, started_at: float | None = None) -> None:
-    """Run a function until SIGTERM or SIGINT, then finish what is in hand and return: for the process to end.
+    """Run a function until SIGTERM or SIGINT, then finish the events that it holds and return.
 
     Args:
         target: a module (`notify.post`) or the path of a .py file.
@@ -45,17 +45,19 @@ def main(target: str, started_at: float | None = None) -> None:
         telemetry.start(function.name)
         settings = load()
         bursts = settings.burst_queue if MOTION in function.queues else MOTION
-        spool = Spool.of(settings)
+        buffer = EventBuffer.of(settings)
     except (DeclarationError, SettingsError) as error:
         sys.exit(f"bongsu: {error}")
     try:
-        asyncio.run(_main(function, settings, spool, started_at, bursts))
+        asyncio.run(_main(function, settings, buffer, started_at, bursts))
     except StartError as error:
         log.debug("function_not_started", exc_info=error)
         sys.exit(f"bongsu: {error}")
 
 
-async def _main(function: Function, settings: Settings, spool: Spool | None, started_at: float, bursts: str) -> None:
+async def _main(
+    function: Function, settings: Settings, buffer: EventBuffer | None, started_at: float, bursts: str
+) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -65,10 +67,10 @@ async def _main(function: Function, settings: Settings, spool: Spool | None, sta
         return
     try:
         await run(
-            function, broker, stopping, grace_s=settings.grace_s, started_at=started_at, spool=spool, bursts=bursts
+            function, broker, stopping, grace_s=settings.grace_s, started_at=started_at, buffer=buffer, bursts=bursts
         )
     finally:
-        # The interpreter waits for every thread at its end, and a handler may hang in one for ever.
+        # At exit the interpreter waits for every thread, and a handler may hang in one.
         last = threading.Timer(_LAST_S, _abandon, (function.name, 0 if stopping.is_set() else 1))
         last.daemon = True
         last.start()
@@ -76,7 +78,7 @@ async def _main(function: Function, settings: Settings, spool: Spool | None, sta
 
 
 def _abandon(name: str, status: int) -> None:
-    """End the process over what still runs in its threads: all that can be given back has been."""
+    """End the process although threads still run: everything that can be given back has been."""
     log.warning("handler_abandoned", function=name, threads=[t.name for t in threading.enumerate() if not t.daemon])
     os._exit(status)
 
@@ -88,19 +90,18 @@ async def run(
     *,
     grace_s: float = 25.0,
     started_at: float | None = None,
-    spool: Spool | None = None,
+    buffer: EventBuffer | None = None,
     bursts: str = MOTION,
 ) -> None:
-    """Serve a function's queues until `stopping` is set; what is in hand then has `grace_s` to finish.
+    """Serve a function's queues until `stopping` is set; the events held then have `grace_s` seconds to finish.
 
-    Whatever is not finished by then is given back to the broker and delivered to somebody else. With a `spool`, what
-    handlers return while the broker is away is kept there, and published once it is back. `bursts` is the queue that
-    motion events are taken from: that of a region, or the shared one.
+    Events not finished by then are given back to the broker and delivered to another worker. With a `buffer`, results
+    of handlers are kept there while the broker is unreachable, and published once it is back. `bursts` is the queue
+    from which motion events are taken: that of a region, or the shared one.
     """
-    # Before anything slow: what is published until then would find no queue.
+    # Before anything slow: what is published before the queues exist is unroutable.
     with contextlib.suppress(BrokerError):
-        types = (type_ for subscription in function.subscriptions for type_ in subscription.types)
-        await broker.ensure(queues(queue_name(type_, function.name, bursts) for type_ in types))
+        await broker.ensure(queues(bursts if name == MOTION else name for name in function.needs))
     record = HandlerMetrics(function.name)
     stopped = asyncio.create_task(stopping.wait())
     started_at = started_at or time.time()
@@ -114,7 +115,7 @@ async def run(
                 stopped,
                 record=record,
                 started_at=started_at,
-                spool=spool,
+                buffer=buffer,
                 bursts=bursts,
             ).serve()
         )
@@ -139,7 +140,7 @@ async def run(
 
 
 async def _connect(url: str, stopping: asyncio.Event) -> Broker | None:
-    """Wait for a broker that is away; a wrong URL would be waited for too, so each attempt is logged."""
+    """Connect, and retry while the broker is unreachable; each attempt is logged, because the URL may be wrong."""
     attempt = 0
     while not stopping.is_set():
         try:

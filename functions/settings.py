@@ -1,4 +1,4 @@
-"""What the environment says to every worker: broker, logs, metrics, grace period."""
+"""The settings of every worker, from the environment: broker, logs, metrics, grace period."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from msgspec import Struct
 
 from functions.topology import MOTION, burst_queue, read_regions
 
-# msgspec, not pydantic: this is imported by every function, and none should pay for importing pydantic when it wakes.
+# msgspec, not pydantic: every function imports this, and importing pydantic would lengthen each cold start.
 
 
 class SettingsError(ValueError):
-    """A variable of the environment cannot be used; the message names it, its value and the fix."""
+    """A variable of the environment is invalid; the message has its name, its value and the fix."""
 
 
 class Secret:
-    """A value that no log, error or `repr` shows; `reveal` gives it. A field of this type is one line of text.
+    """A value that no log, error or `repr` shows; `reveal` returns it. A field of this type is one line of text.
 
     It is read from its variable, or from the file that `<VARIABLE>_FILE` names: `BONGSU_X_API_SECRET_FILE`.
     """
@@ -27,11 +27,11 @@ class Secret:
     __slots__ = ("_value",)
 
     def __init__(self, value: str = "") -> None:
-        """Keep the value; empty for none."""
+        """Hold the value; empty for none."""
         self._value = value
 
     def reveal(self) -> str:
-        """The value itself; empty where none was given."""
+        """The value itself; empty if none was given."""
         return self._value
 
     def __bool__(self) -> bool:
@@ -50,7 +50,7 @@ class Secret:
 class Environment(Struct, frozen=True, rename=lambda name: f"BONGSU_{name.upper()}"):
     """Part of the environment, as a class: its field `broker_url` is read from `BONGSU_BROKER_URL`, and so on.
 
-    What `__post_init__` refuses with a ValueError names its variable, its value and the fix.
+    A ValueError raised by `__post_init__` must have the variable's name, its value and the fix.
     """
 
 
@@ -61,27 +61,27 @@ class Settings(Environment, frozen=True):
     """What every worker reads."""
 
     broker_url: str = "sqlite:///state/broker.db"
-    """The broker: `amqp://…`, `amqps://…`, `sqlite:///file` or `memory://` (one process alone)."""
+    """The broker: `amqp://…`, `amqps://…`, `sqlite:///file` or `memory://` (for a single process)."""
     grace_s: float = 25.0
-    """How long a worker may take to finish what it has in hand after SIGTERM."""
+    """How long a worker may take after SIGTERM to finish the events that it holds."""
     buffer_dir: str = ""
-    """Folder that keeps what cannot be published while the broker is away; nothing is kept without it."""
+    """Folder that keeps events while the broker is unreachable; without it nothing is kept."""
     buffer_mb: float = 256.0
-    """Size of that folder at most: the oldest gives way."""
+    """The most bytes in that folder; beyond that the oldest events are dropped."""
     buffer_age_s: float = 3600.0
-    """What is kept for longer is dropped."""
+    """Events kept for longer are dropped."""
     motion_replicated: bool = False
     """On a cluster of RabbitMQ: keep bursts on a majority of its nodes, so that detection outlives the loss of one."""
     regions: str = ""
     """Regions with a motion queue and a detector of their own, as in "Seoul,Incheon"; needs RabbitMQ."""
     region: str = ""
-    """Where this worker stands, in the words of a camera's `place.region`."""
+    """This worker's region, spelled as a camera's `place.region`."""
     metrics_port: int | None = None
-    """Port of `/metrics` and `/healthz`; none are served without it."""
+    """Port of `/metrics` and `/healthz`; without it neither is served."""
     log_format: str = "json"
     """How logs are written: json or console."""
     log_level: str = "info"
-    """The least of debug, info, warning and error that is logged."""
+    """The lowest level that is logged: debug, info, warning or error."""
 
     @property
     def region_names(self) -> tuple[str, ...]:
@@ -102,10 +102,10 @@ class Settings(Environment, frozen=True):
 
     @property
     def burst_queue(self) -> str:
-        """Where a detector here takes its bursts from: its region's queue, or the shared one if it has no region.
+        """The queue from which a detector takes its bursts: its region's, or the shared one if it has no region.
 
         Raises:
-            SettingsError: its region is not listed, so it would wait for bursts that go elsewhere.
+            SettingsError: its region is not listed, so its bursts would go to another queue.
         """
         found = burst_queue(self.region, self.region_names)
         if self.region and found == MOTION:
@@ -115,7 +115,7 @@ class Settings(Environment, frozen=True):
 
 
 def load() -> Settings:
-    """Read what every worker reads.
+    """Read the settings of every worker.
 
     Raises:
         SettingsError: a value has the wrong type.
@@ -124,11 +124,11 @@ def load() -> Settings:
 
 
 def read(kind: type[_E], *, without_secrets: bool = False) -> _E:
-    """Read a part of the environment; a variable that is empty counts as not given.
+    """Read settings from the environment; an empty variable counts as not set.
 
     Args:
         kind: the settings as a class; a field without a default must be given.
-        without_secrets: leave all fields of type `Secret` empty, for a rehearsal that needs none.
+        without_secrets: leave all fields of type `Secret` empty, for a dry run that needs none.
 
     Raises:
         SettingsError: a value is missing or cannot be used.
@@ -148,22 +148,22 @@ def read(kind: type[_E], *, without_secrets: bool = False) -> _E:
     try:
         return msgspec.convert(given, kind, strict=False, dec_hook=_as)
     except msgspec.ValidationError as error:
-        # msgspec ends with `$.NAME` what it refuses itself; what __post_init__ refuses names the variable already.
+        # msgspec's own errors end with `$.NAME`; those of __post_init__ name the variable already.
         name = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else ""
         raise SettingsError(f"{name}: got {given.get(name)!r}: {error}" if name else str(error)) from None
 
 
 def split(text: str) -> list[str]:
-    """The values of a list that is separated by commas; empty ones are left out."""
+    """The values of a comma-separated list, without empty ones."""
     return [value for part in text.split(",") if (value := part.strip())]
 
 
 def unknown_variables() -> dict[str, str]:
-    """Variables `BONGSU_*` that nothing reads, each with the nearest name that is known, or "" where none is near.
+    """Variables `BONGSU_*` that nothing reads, each with the nearest known name, or "" if none is near.
 
-    Known are those of all rooms and those of the `Environment` classes that this process has declared itself.
+    Known names are those of all rooms and of the `Environment` classes declared in this process.
     """
-    # Here, not above: most environments have none, and a cold start is short.
+    # Imported here, because most environments have no unknown variable and a cold start must be short.
     from functions.variables import KNOWN
 
     names = [name for name in os.environ if name.startswith("BONGSU_") and name not in KNOWN]
@@ -172,7 +172,7 @@ def unknown_variables() -> dict[str, str]:
     from difflib import get_close_matches
 
     known = KNOWN | _declared(Environment)
-    short = {name.removeprefix("BONGSU_"): name for name in known}  # the prefix alone would make all of them alike
+    short = {name.removeprefix("BONGSU_"): name for name in known}  # with the prefix, all names would look alike
     unknown = [name for name in names if name not in known]
     nearest = {name: get_close_matches(name.removeprefix("BONGSU_"), short, n=1, cutoff=0.75) for name in unknown}
     return {name: short[found[0]] if found else "" for name, found in nearest.items()}

@@ -1,4 +1,4 @@
-"""The captioner's signature on `captioned` events: caption signs, map and post accept none without it."""
+"""The captioner's signature on `captioned` events: caption signs them, map and post refuse others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from functions.settings import Environment, SettingsError, read, split
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-# cryptography is imported where a key is used: most functions have none.
+# cryptography is imported where a key is used, because most functions have none.
 LATE_IMPORTS = ("cryptography.hazmat.primitives.asymmetric.ed25519",)
 
 _PRIVATE, _PUBLIC = "bongsu-caption-private-", "bongsu-caption-public-"
@@ -30,23 +30,23 @@ class SignatureError(ValueError):
 
 class _SigningSettings(Environment, frozen=True):
     caption_key: str = ""
-    """The captioner's private key, for caption alone: `bongsu-caption-private-…`."""
+    """The captioner's private key, only for caption: `bongsu-caption-private-…`."""
 
 
 class _ReadingSettings(Environment, frozen=True):
     caption_public_keys: str = ""
-    """The public keys by which captions are accepted, separated by commas: `bongsu-caption-public-…`."""
+    """The public keys with which captions are verified, separated by commas: `bongsu-caption-public-…`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """What signs captions."""
+    """Signs captions."""
 
     key: Ed25519PrivateKey
 
     @classmethod
     def from_environment(cls) -> Self:
-        """With BONGSU_CAPTION_KEY.
+        """Sign with the key in BONGSU_CAPTION_KEY.
 
         Raises:
             SettingsError: it is missing or not a private key.
@@ -59,19 +59,19 @@ class Signer:
         return cls(Ed25519PrivateKey.from_private_bytes(_raw("BONGSU_CAPTION_KEY", given, _PRIVATE)))
 
     def sign(self, event: Captioned) -> Captioned:
-        """The same event with its signature."""
+        """A copy of the event with its signature."""
         return msgspec.structs.replace(event, signature=self.key.sign(_signed_bytes(event)))
 
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """What knows the captioner's signature: by one of these keys, so that a key can be changed while events wait."""
+    """Verifies the captioner's signature by any of its keys, so that a key can be changed while events wait."""
 
     keys: Sequence[Ed25519PublicKey]
 
     @classmethod
     def from_environment(cls) -> Self:
-        """With BONGSU_CAPTION_PUBLIC_KEYS.
+        """Verify with the keys in BONGSU_CAPTION_PUBLIC_KEYS.
 
         Raises:
             SettingsError: it is missing, or one of them is not a public key.
@@ -85,10 +85,10 @@ class Verifier:
         return cls([Ed25519PublicKey.from_public_bytes(_raw(name, key, _PUBLIC)) for key in given])
 
     def require(self, event: Captioned) -> None:
-        """Let an event pass that the captioner signed.
+        """Check that the captioner signed an event.
 
         Raises:
-            SignatureError: it has no signature, or that of another key, or was altered since.
+            SignatureError: it has no signature, the signature is by another key, or the event was altered.
         """
         if not event.signature:
             raise SignatureError("no signature of the captioner: it is not accepted")
@@ -105,12 +105,12 @@ class Verifier:
 
 
 def new_private_key() -> str:
-    """A fresh private key, as BONGSU_CAPTION_KEY takes it."""
+    """A new private key, in the form of BONGSU_CAPTION_KEY."""
     return _PRIVATE + _text(secrets.token_bytes(32))
 
 
 def public_key_of(private_key: str) -> str:
-    """The public key that belongs to a private one, as BONGSU_CAPTION_PUBLIC_KEYS takes it.
+    """The public key of a private one, in the form of BONGSU_CAPTION_PUBLIC_KEYS.
 
     Raises:
         SettingsError: it is not a private key.
@@ -122,7 +122,7 @@ def public_key_of(private_key: str) -> str:
 
 
 def _signed_bytes(event: Captioned) -> bytes:
-    """All that the captioner said: not the trace, which grows on the way, nor `late`, which a buffer may set."""
+    """The signed fields: all but the trace, which later stages extend, and `late`, which a buffer may set."""
     return msgspec.msgpack.encode(msgspec.structs.replace(event, trace=(), late=False, signature=b""))
 
 

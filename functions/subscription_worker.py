@@ -1,4 +1,4 @@
-"""Serves one subscription of a function: takes its events, calls its handler, publishes and settles."""
+"""Serves one subscription of a function: takes events, calls the handler, publishes its results, acknowledges."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ import structlog
 from functions import telemetry
 from functions.backoff import backoff_s
 from functions.broker import Broker, BrokerError, Consumer, Delivery, TooLarge, Unroutable
+from functions.buffer import EventBuffer
 from functions.caller import Caller, Overdue
 from functions.event import DecodeError, Event, Stage, decode, encode, utc_now
 from functions.function import Reject, Retry, Subscription
 from functions.handler_metrics import HandlerMetrics
+from functions.hook import failure
 from functions.prefetch import LEAST, PrefetchController
-from functions.spool import Spool
-from functions.topology import queue_name, queues
+from functions.topology import queue, queue_name, queues
 
 log = structlog.get_logger()
 
 _MAX_BACKOFF_S = 60.0
 _RECONNECT_MAX_S = 10.0
 _SUSPECT = 2
-"""An event whose worker died so often is handled alone, for it may be what the worker died of."""
+"""An event whose worker died this often is handled alone, because it may be the cause."""
 
 
 class StartError(RuntimeError):
-    """What a function uses cannot be opened; the message says what and why."""
+    """The resource that a function `uses` cannot be opened; the message says which and why."""
 
 
-class _BrokerAway(Exception):
-    """The broker could not be told what a handler returned."""
+class _BrokerUnreachable(Exception):
+    """A handler's results could not be published."""
 
     def __init__(self, error: BrokerError) -> None:
         super().__init__(str(error))
@@ -54,7 +55,7 @@ class SubscriptionWorker:
         *,
         record: HandlerMetrics,
         started_at: float,
-        spool: Spool | None,
+        buffer: EventBuffer | None,
         bursts: str,
     ) -> None:
         """Serve `subscription` of `function` until `stopping` is set; `stopped` is a task that waits for that.
@@ -64,31 +65,31 @@ class SubscriptionWorker:
             subscription: whose events are taken.
             broker: where they are taken from, and what the handler returns is published.
             stopping: set when it is time to stop.
-            stopped: done as soon as `stopping` is set.
+            stopped: a task that is done as soon as `stopping` is set.
             record: counts what was handled, for all subscriptions of the function.
-            started_at: `time.time()` at which the process was asked for.
-            spool: keeps what handlers return while the broker is away, if given.
-            bursts: the queue that motion events are taken from.
+            started_at: `time.time()` at which the process was requested.
+            buffer: keeps what handlers return while the broker is unreachable, if given.
+            bursts: the queue from which motion events are taken.
         """
         self._function = function
         self._subscription = subscription
         self._broker = broker
         self._stopping = stopping
         self._stopped = stopped
-        """Done as soon as `stopping` is set: to wait for it, beside something else."""
+        """Done as soon as `stopping` is set; it can be awaited together with another task."""
         stopped.add_done_callback(self._end_wait)
         self._record = record
         self._started_at = started_at
-        self._spool = spool
+        self._buffer = buffer
         self._bursts = bursts
         self._caller = Caller(subscription)
         self._waiting: asyncio.Timeout | None = None
         self._is_first = True
         self._lost_brokers = 0
-        """Connections lost in a row; 0 once a subscription stands again."""
+        """Connections lost in a row; 0 once subscribed again."""
 
     async def serve(self) -> None:
-        """Handle events until it is time to stop; a broker that is away is waited for.
+        """Handle events until it is time to stop; wait while the broker is unreachable.
 
         Raises:
             StartError: the resource cannot be opened.
@@ -96,7 +97,7 @@ class SubscriptionWorker:
         async with contextlib.AsyncExitStack() as stack:
             arguments: tuple[Any, ...] = ()
             if self._subscription.uses is not None:
-                # A resource may wait for ever for a database that is away; being told to stop ends that.
+                # A resource may wait without limit for a database that is down; a stop ends that wait.
                 opening = asyncio.create_task(stack.enter_async_context(self._subscription.uses()))
                 if not await self._unless_stopping(opening):
                     return
@@ -120,11 +121,11 @@ class SubscriptionWorker:
         names = [queue_name(t, self._function, self._bursts) for t in self._subscription.types]
         batch = self._subscription.batch
         if self._lost_brokers:
-            # It may have come back empty.
+            # The broker may have lost its queues.
             await self._broker.ensure(queues(names))
-        if self._spool is not None:
-            await self._spool.flush(self._broker)
-        # A batch waits ready while the one before it is at work.
+        if self._buffer is not None:
+            await self._buffer.flush(self._broker)
+        # One batch is prefetched while the one before it is being handled.
         size = LEAST if batch == 1 else 2 * batch
         async with self._broker.consume(names, prefetch=size) as consumer:
             self._lost_brokers = 0
@@ -135,7 +136,7 @@ class SubscriptionWorker:
                     deliveries = await self._gather(consumer)
                     if not deliveries:
                         continue
-                    # Were it to end us, each event that we hold with it would count one more delivery as well.
+                    # If it kills this worker, every other event that we hold counts one more delivery too.
                     is_suspect = deliveries[0].deaths >= _SUSPECT
                     if is_suspect:
                         await window.shut()
@@ -164,7 +165,7 @@ class SubscriptionWorker:
     async def _wait_for(self, consumer: Consumer) -> Delivery | None:
         """The next delivery; None when it is time to stop."""
         try:
-            # A limit without a time, which `_end_wait` moves to now: a task to wait beside would cost more than this.
+            # A timeout without a time, which `_end_wait` sets to now: a second task to wait for would cost more.
             async with asyncio.timeout(None) as self._waiting:
                 return await consumer.get()
         except TimeoutError:
@@ -177,7 +178,7 @@ class SubscriptionWorker:
             self._waiting.reschedule(0)
 
     async def _unless_stopping(self, task: asyncio.Task[Any]) -> bool:
-        """Wait for a task, or cancel it when it is time to stop; whether it finished."""
+        """Wait for a task, or cancel it when it is time to stop; returns whether it finished."""
         await asyncio.wait([task, self._stopped], return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             task.cancel()
@@ -195,8 +196,8 @@ class SubscriptionWorker:
                 log.error("event_rejected", queue=delivery.queue, reason=str(error))
         if not taken:
             return
-        # A handler of batches gets them whole; if the batch fails, each event on its own, so that one bad event
-        # neither takes its neighbours along nor hides behind them.
+        # A batch handler gets the whole batch; if that fails, it gets each event on its own, so that one bad event
+        # does not make the others fail.
         if len(taken) > 1:
             if not await self._try(taken, arguments, is_last_resort=False):
                 for one in taken:
@@ -215,13 +216,16 @@ class SubscriptionWorker:
                 stage = Stage(self._function, got_at, utc_now())
                 if outputs:
                     await self._publish([o.with_stage(stage.name, got_at, stage.done_at) for o in outputs])
-            except _BrokerAway as away:
-                # No fault of these events: they are given back uncounted.
+            except _BrokerUnreachable as away:
+                # Not the fault of these events: they are given back uncounted.
                 raise away.error from None
             except Exception as error:
                 if not is_last_resort:
                     return False
-                await self._refuse(*taken[0], error)
+                try:
+                    await self._refuse(*taken[0], error)
+                except _BrokerUnreachable as away:
+                    raise away.error from None
                 return True
             if len(taken) == 1:
                 await taken[0][0].ack()
@@ -237,12 +241,12 @@ class SubscriptionWorker:
         except (Unroutable, TooLarge):
             raise
         except BrokerError as error:
-            # The input may be gone when the broker is back (a burst lives half a minute): keep what was found in it.
-            if self._spool is not None:
+            # The input may have expired when the broker is back (a burst is kept half a minute): keep the results.
+            if self._buffer is not None:
                 for output in outputs:
-                    self._spool.put(output)
+                    self._buffer.put(output)
                 log.warning("outputs_buffered", events=len(outputs), reason=str(error))
-            raise _BrokerAway(error) from error
+            raise _BrokerUnreachable(error) from error
 
     async def _call(self, events: Sequence[Event], arguments: tuple[Any, ...]) -> list[Event]:
         first = events if self._subscription.batch > 1 else events[0]
@@ -255,6 +259,11 @@ class SubscriptionWorker:
         return outputs
 
     async def _refuse(self, delivery: Delivery, event: Event, error: Exception) -> None:
+        limit = queue(delivery.queue).delivery_limit
+        is_last = isinstance(error, Reject) or (limit is not None and delivery.attempt >= limit)
+        if is_last and (answer := failure(event, str(error) or type(error).__name__)):
+            # Before it is a dead letter: its caller waits for this.
+            await self._publish(answer)
         if isinstance(error, Reject):
             await delivery.reject(_readable(error.reason))
             self._record.count(event.type, "rejected")
@@ -276,12 +285,12 @@ class SubscriptionWorker:
 
 
 def reconnect_s(attempt: int) -> float:
-    """Seconds before the next try to reach the broker: events wait there, so sooner than a failed event is retried."""
+    """Seconds before the next try to reach the broker; shorter than for a failed event, because events wait there."""
     return min(_RECONNECT_MAX_S, _backoff(attempt))
 
 
 def _readable(reason: str) -> str:
-    """A reason that any broker can keep: the name of a file may hold half a character, which is no UTF-8."""
+    """A reason that any broker can store: a file's name may hold half a character, which is not valid UTF-8."""
     return reason.encode("utf-8", "backslashreplace").decode()
 
 

@@ -1,4 +1,4 @@
-"""Logs, metrics and health of one worker; every service calls `start` once."""
+"""Logs, metrics and health checks of one worker; every service calls `start` once."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from functions.settings import Settings, SettingsError, load, unknown_variables
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
 
-handled_total = Counter("bongsu_events_handled_total", "Events by what became of them", ["function", "type", "outcome"])
+handled_total = Counter("bongsu_events_handled_total", "Events by outcome", ["function", "type", "outcome"])
 handler_seconds = Histogram("bongsu_handler_duration_seconds", "One call of a handler", ["function"], buckets=_SECONDS)
 age_seconds = Histogram(
     "bongsu_event_age_seconds", "From capture of the first frame to handled", ["function"], buckets=_SECONDS
 )
 stage_seconds = Histogram(
     "bongsu_stage_duration_seconds",
-    "Time an event waited for a stage and was in it",
+    "Time an event waited for a stage, and time the stage worked on it",
     ["stage", "phase"],
     buckets=_SECONDS,
 )
@@ -54,7 +54,7 @@ def start(service: str) -> None:
 
 
 def set_healthy(is_healthy: bool) -> None:
-    """What `/healthz` says from now on: 200, or 503 (as it does from the start)."""
+    """Set what `/healthz` answers from now on: 200, or 503 (as it does from the start)."""
     if is_healthy:
         _healthy.set()
     else:
@@ -63,7 +63,7 @@ def set_healthy(is_healthy: bool) -> None:
 
 @contextmanager
 def handling(event: Event) -> Iterator[None]:
-    """Have every log line that is written meanwhile, in this task or a thread of it, say which event it is about."""
+    """Add the event's id, type and camera to every log line written in this context, in this task or its threads."""
     token = _in_hand.set(event)
     try:
         yield
@@ -87,10 +87,10 @@ def stage_durations(event: Event, stage: Stage) -> tuple[float, float]:
 
 
 def render_metrics() -> tuple[bytes, str]:
-    """All metrics in Prometheus' text form, and its content type.
+    """All metrics in Prometheus' text format, and its content type.
 
-    With `PROMETHEUS_MULTIPROC_DIR` set they are summed over all processes that share the folder, those that have
-    ended included: what a function counted before it went to zero is not lost.
+    With `PROMETHEUS_MULTIPROC_DIR` set they are summed over all processes that share the folder, including ended
+    ones, so that the counters of a function that was scaled to zero are not lost.
     """
     registry = prometheus_client.REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
@@ -138,7 +138,7 @@ def _configure_logs(service: str, settings: Settings) -> None:
 
 
 class _Stderr:
-    """Where the log goes, if that is possible: on a full disk or with nobody reading it, the work goes on."""
+    """Writes the log to stderr and ignores failures: on a full disk, or without a reader, the work goes on."""
 
     def write(self, text: str) -> None:
         with suppress(OSError):
@@ -165,7 +165,7 @@ def _named(service: str) -> Any:
 
 class _Handler(BaseHTTPRequestHandler):
     timeout = 10.0
-    """Seconds to wait for a peer: without, each that vanished would keep a thread and a file of ours for ever."""
+    """Seconds to wait for a peer; without a limit, each that vanished would keep a thread and a file open."""
 
     def do_GET(self) -> None:
         if self.path == "/healthz":
@@ -184,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *args: object) -> None:
-        """A scrape every few seconds is no news."""
+        """Log nothing: a scrape every few seconds is not worth a line."""
 
 
 def _serve(port: int) -> None:

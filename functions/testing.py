@@ -1,10 +1,10 @@
-"""For tests of functions: events to give them, and one call that runs them as a worker would; public, for every author.
+"""For tests of functions: builds events, and runs a function on them as a worker would; public, for every author.
 
     outcome = asyncio.run(run_function("hospital.py", make_event("accident")))
     assert outcome.handled and not outcome.dead
 
-What runs is the real runtime over the memory broker: queues, wire form, batches, retries, delivery limit, timeouts
-and dead letters are those of production. One thing differs: a retry is delivered at once, so that no test waits for it.
+It is the real runtime over the memory broker: queues, wire format, batches, retries, delivery limit, timeouts and dead
+letters are those of production. One thing differs: a retry is delivered at once, so that no test waits for it.
 """
 
 from __future__ import annotations
@@ -31,13 +31,16 @@ from functions.event import (
     Event,
     Frame,
     HazardSeen,
+    HttpRequest,
     MotionBurst,
     Place,
+    Tick,
+    class_of,
     encode,
     new_id,
     utc_now,
 )
-from functions.event.facts import DECLARED
+from functions.event.requests import HOOK, TICK
 from functions.function import Function, collect_function, function_of, load_function
 from functions.hazards import KINDS
 from functions.recording import DeadEvent, Outcome, RecordingBroker, RetriedEvent
@@ -65,25 +68,26 @@ def make_event(what: type[_E], /, **fields: Any) -> _E: ...
 @overload
 def make_event(what: str, /, **fields: Any) -> Any: ...
 def make_event(what: type[Event] | str, /, **fields: Any) -> Any:
-    """An event as Bongsu's own workers publish it, with whatever the test does not care about filled in.
+    """Build an event as Bongsu's own workers publish it; fields that the test does not give are filled in.
 
     A fact about a camera gets a fresh id, the camera `gate-1` at Sinchon Market (37.5559, 126.9368) and the time now; a
     hazard also one detection of confidence 0.9 and a frame, a `Captioned` its words and a picture, a `MotionBurst` one
-    frame, a `CameraStatus` the status "live". Of a type of your own only the envelope is filled in.
+    frame, a `CameraStatus` the status "live". A request ("hook-report") has the body `{}`, a tick ("tick-nightly") is
+    due now. For a type of your own only the envelope is filled in.
 
     Args:
         what: a class, such as `HazardSeen` (a fire, if `hazard` is not given), or a type, such as "accident",
-            "captioned" or "parked"; a type that no class is declared for gives a `CustomEvent`.
-        fields: of the event; they replace what would be filled in.
+            "captioned" or "parked"; a type without a class gives a `CustomEvent`.
+        fields: of the event; they replace the defaults.
 
     Returns:
         An event of that class.
 
     Raises:
         TypeError: a field is unknown, or one that has no default is missing.
-        ValueError: a field is out of its range, or `hazard` is another than `what`.
+        ValueError: a field is out of its range, or `hazard` differs from `what`.
     """
-    fact = DECLARED.get(what, CustomEvent) if isinstance(what, str) else what
+    fact = class_of(what) if isinstance(what, str) else what
     given: dict[str, Any] = {"id": new_id()}
     if issubclass(fact, CameraEvent):
         given |= {"camera": "gate-1", "place": _PLACE, "captured_at": utc_now()}
@@ -92,13 +96,17 @@ def make_event(what: type[Event] | str, /, **fields: Any) -> Any:
             if fields.get("hazard", what) != what:
                 raise ValueError(f"hazard must be {what!r} for an event of that type, got {fields['hazard']!r}")
             given["hazard"] = what
-        elif fact is CustomEvent:
+        elif fact in (CustomEvent, HttpRequest, Tick):
             given["type"] = what
+        if fact is HttpRequest:
+            given |= {"hook": what.removeprefix(HOOK), "received_at": utc_now(), "body": b"{}"}
+        elif fact is Tick:
+            given |= {"schedule": what.removeprefix(TICK), "due_at": utc_now().replace(second=0, microsecond=0)}
     return fact(**(given | _contents(fact, given | fields) | fields))
 
 
 def _contents(fact: type[Event], given: dict[str, Any]) -> dict[str, Any]:
-    """What a fact of our own carries beside its envelope, for the fields that were given already."""
+    """Default contents of one of our own facts, given the fields that the test has set."""
     if fact is MotionBurst:
         return {"frames": (Frame(PICTURE, given["captured_at"]),)}
     if fact is CameraStatus:
@@ -122,26 +130,26 @@ async def run_function(
     readers: Iterable[str] | None = None,
     timeout_s: float = 10.0,
 ) -> Outcome:
-    """Run a function on these events until none of them waits or is in work.
+    """Run a function on these events until all of them are settled.
 
     All events wait in their queues before the function starts, so a handler of batches gets full ones. What the
     function `uses` is opened and closed as in a worker, from the environment: set variables before the call.
 
     Args:
         target: a module or its name (`notify.post`), a path to a .py file, or one handler, which then is the function.
-        events: what happens, oldest first; each must be of a type that the function takes.
+        events: the events, oldest first; each must be of a type that the function takes.
         readers: queues, such as `parked.report`, that take what the function publishes. By default whatever it
             publishes has a reader. On a real broker a type that no function reads is an error (`Unroutable`): name the
             queues that you will have, or none, to see it.
         timeout_s: a function that is not done by then has failed.
 
     Returns:
-        What was handled, published, retried and given up.
+        The events that were handled, published and retried, and the dead letters.
 
     Raises:
         DeclarationError: the target cannot be run as a function.
         StartError: what the function uses could not be opened.
-        TimeoutError: events still wait or are in work; the message says where.
+        TimeoutError: events are still waiting or being handled; the message says where.
         ValueError: the function does not take an event of such a type.
     """
     function = _function(target)
@@ -160,7 +168,7 @@ async def run_function(
 
 
 async def _run_until_drained(function: Function, broker: RecordingBroker, timeout_s: float) -> str:
-    """Serve the function's queues until they are empty or the time is over; what is left in them then, in words."""
+    """Serve the function's queues until they are empty or the time is over; returns what is left, in words."""
     stopping = asyncio.Event()
     running = asyncio.create_task(run(function, broker, stopping, grace_s=_GRACE_S))
     draining = asyncio.create_task(broker.drain(function.queues))
@@ -174,11 +182,11 @@ async def _run_until_drained(function: Function, broker: RecordingBroker, timeou
 
 @contextlib.contextmanager
 def _plain_tracebacks() -> Iterator[None]:
-    """Print errors as Python does: where `rich` draws them, each of eight retries costs a second and more."""
+    """Print errors as Python does: if `rich` formats them, each of eight retries takes over a second."""
     processors: list[Any] = structlog.get_config()["processors"]
     kept = list(processors)
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
-    # In place, as loggers that exist already hold this very list.
+    # In place, because existing loggers hold this same list.
     processors[:] = [plain if isinstance(one, structlog.dev.ConsoleRenderer) else one for one in kept]
     try:
         yield

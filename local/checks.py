@@ -53,6 +53,21 @@ def find_cameras(options: Options) -> Path:
     return path.absolute()
 
 
+def own_copy(cameras: Path, folder: Path) -> Path:
+    """The demo's cameras in the state folder, where the page may change them; one that is there already is kept.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    copy = folder.absolute() / "cameras.yaml"
+    try:
+        if not copy.exists():
+            copy.write_bytes(cameras.read_bytes())
+    except OSError as error:
+        raise RunError(f"--state {folder}: {copy} cannot be written: {error.strerror}") from None
+    return copy
+
+
 async def require_port(
     host: str, port: int, option: str = "--port", remedy: str = "choose another port or --host"
 ) -> None:

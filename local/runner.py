@@ -12,7 +12,8 @@ from pathlib import Path
 from functions.broker import BrokerError, connect
 from functions.topology import MOTION, queues
 from local.autoscaler import Autoscaler
-from local.checks import DEMO, Options, RunError, answers, find_cameras, free_ports, require_port, shown_host
+from local.checks import DEMO, Options, RunError, answers, find_cameras, free_ports, own_copy, require_port, shown_host
+from local.declared import find_hooks, find_schedules, needed_queues
 from local.manifest import ManifestError, Workload, read_workloads
 from local.pool import Pool
 from local.process.fork_server import ForkServer
@@ -20,6 +21,7 @@ from local.process.output import Output
 from local.process.service import Command, Service
 from local.sessions import sessions_environment, sessions_services
 from local.state import State, StateError, caption_keys, open_state
+from local.ticker import Ticker
 
 _API_READY_S = 10.0
 _SAME_SIGNAL_S = 0.5
@@ -44,6 +46,8 @@ async def run(options: Options) -> None:
         cameras = find_cameras(options)
         workloads = find_workloads(options.keda)
         state, lock = open_state(options.state)
+        if options.is_demo and options.cameras is None:
+            cameras = own_copy(cameras, state.root)
     except (StateError, ManifestError) as error:
         raise RunError(str(error)) from None
     with lock:
@@ -53,8 +57,9 @@ async def run(options: Options) -> None:
         except StateError as error:
             raise RunError(str(error)) from None
         os.environ.update(environment)
+        os.environ["BONGSU_HOOKS"] = find_hooks(workloads)
         metrics_port = os.environ.pop(_METRICS_PORT, "")
-        ours = {*environment, _METRICS_PORT}
+        ours = {*environment, _METRICS_PORT, "BONGSU_HOOKS"}
         workloads = [
             replace(workload, env={name: value for name, value in workload.env.items() if name not in ours})
             for workload in workloads
@@ -92,17 +97,25 @@ class _Relay:
         targets = [w.target for w in workloads if not w.target.endswith(".py")]
         self._fork_server = ForkServer([*_PRELOADED, *targets])
         self._pools = [Pool(workload, self._fork_server, self._output) for workload in workloads]
-        self._api = Service(Command("api", "api.server", grace_s=5.0, env={_METRICS_PORT: metrics_port}), self._output)
         motion_env = {"BONGSU_CAMERAS": str(cameras)}
         self._sources: list[Service] = []
         if options.is_demo:
             port, control_port = free_ports(2)
             motion_env["BONGSU_DEMO_RTSP_PORT"] = str(port)
             self._sources.append(Service(_demo_cameras(port, control_port), self._output))
+        # The page for cameras opens them in processes of motion's, which need the same environment.
+        api_env = {**motion_env, _METRICS_PORT: metrics_port, "BONGSU_CAMERAS_FILE": str(cameras)}
+        self._api = Service(Command("api", "api.server", grace_s=5.0, env=api_env), self._output)
         self._sessions = sessions_services(options, self._output)
+        # It follows the database, so it ends after the functions: what they write last is published too.
+        is_bridged = bool(os.environ.get("BONGSU_MQTT_URL"))
+        self._bridges = [Service(Command("mqtt", "notify.mqtt", grace_s=5.0), self._output)] if is_bridged else []
         self._motion = Service(Command("motion", "motion", env=motion_env), self._output)
         self._autoscaler = Autoscaler(
             list(zip(workloads, self._pools, strict=True)), state.broker_url, state.status_file, self._output
+        )
+        self._ticker = Ticker(
+            find_schedules(workloads), state.broker_url, state.status_file.with_name("ticks.json"), self._output
         )
 
     async def run(self) -> None:
@@ -122,10 +135,10 @@ class _Relay:
                 say(f"api      does not answer yet; its log is {self._output.log_file('api')}")
             answering.cancel()
             if not stopping.is_set():
-                for service in (*self._sources, self._motion, *self._sessions):
+                for service in (*self._bridges, *self._sources, self._motion, *self._sessions):
                     service.start()
                 await self._fork_server.open()
-                scaling = asyncio.create_task(self._autoscaler.run())
+                scaling = asyncio.create_task(self._scale_and_tick())
                 say(f"bongsu   watching; the map is at {url}   (Ctrl-C stops)")
                 if self._sessions:
                     say(f"bongsu   sessions are at {os.environ['BONGSU_SESSIONS_URL']} (docs/sessions.md)")
@@ -137,6 +150,11 @@ class _Relay:
         if scaling is not None and not scaling.cancelled():
             scaling.result()  # This task only ends when it fails: raise its error.
 
+    async def _scale_and_tick(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._autoscaler.run())
+            group.create_task(self._ticker.run())
+
     async def _stop(self, scaling: asyncio.Task[None] | None, hurrying: asyncio.Event) -> None:
         say = self._output.say
         order = "sessions and motion, then the functions finish their events, then the map"
@@ -145,7 +163,7 @@ class _Relay:
         await _first(hurrying.wait(), asyncio.shield(in_order))
         if not in_order.done():
             say("bongsu   killing: unfinished events are redelivered in the next run")
-            for service in (*self._sessions, self._motion, *self._sources, self._api):
+            for service in (*self._sessions, self._motion, *self._sources, *self._bridges, self._api):
                 service.kill()
             for pool in self._pools:
                 pool.kill()
@@ -160,7 +178,7 @@ class _Relay:
             scaling.cancel()
             await asyncio.wait([scaling])
         await asyncio.gather(*(pool.stop() for pool in self._pools))
-        await self._api.stop()
+        await asyncio.gather(self._api.stop(), *(bridge.stop() for bridge in self._bridges))
         await self._fork_server.close()
 
 
@@ -194,7 +212,7 @@ def _environment(options: Options, state: State) -> Mapping[str, str]:
 
 async def _declare(state: State, workloads: list[Workload]) -> None:
     """Declare every queue, so that events can be routed before their function has ever run."""
-    names = [MOTION, *(name for workload in workloads for name in workload.rule.queues)]
+    names = [MOTION, *needed_queues(workloads)]
     try:
         broker = await connect(state.broker_url)
         try:

@@ -87,7 +87,9 @@ def read_checkpoint(path: Path, *, pickles: bool = False) -> Checkpoint:
             average = stored["average"]
             return Checkpoint(_built(average, int(average["model.22.cv3.0.2.weight"].shape[0])), 0)
         if "state" in stored:
-            return Checkpoint(_built(stored["state"], int(stored["classes"])), int(stored["size_px"]))
+            network = _built(stored["state"], int(stored["classes"]))
+            network.names = dict(stored.get("names") or network.names)
+            return Checkpoint(network, int(stored["size_px"]))
         return Checkpoint(_built(stored, _COCO_CLASSES), 0)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"{path} is not a YOLOv8 network: {error}") from error
@@ -130,16 +132,23 @@ def as_yolo(network: Any) -> Any:
 
 
 def untrained(size: str) -> Any:
-    """A YOLOv8 of that size (`n`, `s`, `m`) for the hazards, with weights of chance."""
+    """A YOLOv8 of that size (`n`, `s`, `m`) for the hazards, with random weights."""
     network = DetectionModel(f"yolov8{size}.yaml", nc=len(HAZARDS), verbose=False)
     network.names = dict(enumerate(HAZARDS))
     return network
 
 
+def names_of(network: Any) -> dict[int, str]:
+    """Names of a network's classes by number; empty if they are but the numbers, as of a network built by its shape."""
+    names = {int(number): str(name) for number, name in dict(network.names).items()}
+    return {} if all(name == str(number) for number, name in names.items()) else names
+
+
 def write_state(network: Any, size_px: int, path: Path) -> None:
     """Write a network's tensors in half precision, with the facts needed to rebuild it."""
     state = {name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()}
-    torch.save({"state": state, "classes": len(network.names), "size_px": size_px}, path)
+    facts = {"classes": len(network.names), "names": names_of(network), "size_px": size_px}
+    torch.save({"state": state, **facts}, path)
 
 
 def _built(state: dict[str, Any], classes: int) -> Any:

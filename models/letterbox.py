@@ -64,6 +64,22 @@ def fit(shape: tuple[int, ...], size_px: int) -> Fit:
     return Fit(left, top, fitted_width, fitted_height, seen_width, seen_height)
 
 
+def fit_into(shape: tuple[int, ...], size: tuple[int, int]) -> Fit:
+    """Scale a picture into an input of one size (height, width), and centre it."""
+    (height, width), (seen_height, seen_width) = shape[:2], size
+    scale = min(seen_width / width, seen_height / height)
+    fitted_width = min(seen_width, max(1, round(width * scale)))
+    fitted_height = min(seen_height, max(1, round(height * scale)))
+    left, top = (seen_width - fitted_width) // 2, (seen_height - fitted_height) // 2
+    return Fit(left, top, fitted_width, fitted_height, seen_width, seen_height)
+
+
+def stretch(shape: tuple[int, ...], size: tuple[int, int]) -> Fit:
+    """Stretch a picture to fill an input of one size (height, width)."""
+    height, width = size
+    return Fit(0, 0, width, height, width, height)
+
+
 def letterbox(images: Sequence[Image], fits: Sequence[Fit]) -> Floats:
     """Make a network's input: pictures scaled and centred on grey, as RGB planes in [0, 1].
 

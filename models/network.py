@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -14,10 +14,12 @@ import numpy as np
 import simplejpeg
 
 from functions import HAZARDS, Box, Detection
+from functions.hazards import hazard_named
 from functions.jpeg import PictureError, check_jpeg
 from models.backends import Floats, open_backend
-from models.head import Numbers, read_boxes
-from models.letterbox import Fit, Image, fit, letterbox
+from models.facts import Facts
+from models.head import Found, Numbers, choose_head
+from models.letterbox import Fit, Image, letterbox
 from models.registry import WEIGHTS, ModelError, find_weights
 
 SCENE_LABELS = {0: "person", 1: "bicycle", 2: "car", 3: "motorcycle", 5: "bus", 7: "truck"}
@@ -37,11 +39,12 @@ class Spec:
 
     Attributes:
         path: weight file.
-        labels: by class number.
+        labels: by class number, for a file that does not name its classes, or if there is no `label_of`.
         min_confidence: detections below it are discarded.
         iou: overlap above which two boxes count as the same object.
         int8: a quantized copy that a CPU with VNNI runs instead, if it exists.
         classes: number of the network's classes, if it has more than are labelled.
+        label_of: the label of a class by the name that the file gives it; None: the class is ignored.
     """
 
     path: Path
@@ -50,6 +53,7 @@ class Spec:
     iou: float = 0.5
     int8: Path | None = None
     classes: int | None = None
+    label_of: Callable[[str], str | None] | None = None
 
 
 # 0.25: weaker boxes are not evidence for a hazard, and would lower the median of a burst.
@@ -58,13 +62,14 @@ HAZARD = Spec(
     dict(enumerate(HAZARDS)),
     min_confidence=0.25,
     int8=WEIGHTS / "hazard4_320_int8.onnx",
+    label_of=hazard_named,
 )
 # 0.2: pixelating something that is not a head costs less than missing one.
 SCENE = Spec(WEIGHTS / "scene_640.onnx", SCENE_LABELS, min_confidence=0.2, classes=80)
 
 
 class Network:
-    """A YOLOv8 network with the decoding of its outputs."""
+    """A detection network with the decoding of its outputs."""
 
     def __init__(self, spec: Spec, threads: int = 2, device: str = "auto", lanes: int = 1) -> None:
         """Load a network.
@@ -79,25 +84,21 @@ class Network:
             ModelError: the file is missing, its digest differs, or it is not such a network.
         """
         _give_back_memory()
-        self._labels = spec.labels
         self._min_confidence = spec.min_confidence
         self._iou = spec.iou
         self._backend = open_backend(spec.path, device, threads, spec.int8, lanes)
-        self.size_px = self._backend.size_px
-        # Classes are known by number alone: without this check another network's classes would get these labels.
-        if self._backend.classes != (wanted := spec.classes or len(spec.labels)):
-            raise ModelError(
-                f"{spec.path} has {self._backend.classes} classes, expected {wanted} "
-                f"({', '.join(self.labels)}): use weights trained for these"
-            )
-
-    @property
-    def labels(self) -> tuple[str, ...]:
+        facts = self._backend.facts
+        self.size_px = facts.size_px
+        self._is_single = facts.is_single
+        self._head = choose_head(facts)
+        labels = _labels(spec, facts, self._head.classes)
+        self._numbers = tuple(labels)
+        self.labels = tuple(dict.fromkeys(labels.values()))
         """Labels that this network can find."""
-        return tuple(self._labels.values())
+        self._label_of = np.asarray([self.labels.index(label) for label in labels.values()], np.intp)
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        """Find objects in pictures, in one inference for each input size.
+        """Find objects in pictures, in one inference for each input size if the network takes several pictures.
 
         Args:
             images: BGR, uint8, shape (H, W, 3), sizes may differ.
@@ -108,42 +109,83 @@ class Network:
         Raises:
             ModelError: the network cannot be run now.
         """
-        fits = [fit(image.shape, self.size_px) for image in images]
-        # Pictures of the same input size run as one batch: those of a burst, and of cameras of one kind.
-        together: dict[tuple[int, int], list[int]] = {}
-        for i, place in enumerate(fits):
-            together.setdefault((place.seen_height, place.seen_width), []).append(i)
+        fits = [self._head.fit(image.shape) for image in images]
         found: list[list[Detection]] = [[] for _ in images]
-        for seen, members in together.items():
+        for seen, members in self._batches(fits):
             batch = letterbox([images[i] for i in members], [fits[i] for i in members])
             try:
-                sides, classes = self._backend.infer(batch)
+                outputs = self._backend.infer(batch)
             except Exception as error:  # each backend raises its own classes; most often for lack of memory
                 raise ModelError(f"the network failed on {len(members)} pictures: {error}") from error
             for n, i in enumerate(members):
                 if not _is_blank(images[i]):
-                    boxes = read_boxes(sides[n], classes[n], seen, tuple(self._labels), self._min_confidence)
-                    found[i] = self._name(*boxes, fits[i])
+                    boxes = self._head.read(outputs, n, seen, self._numbers, self._min_confidence)
+                    found[i] = self._name(boxes, fits[i])
         return found
 
-    def _name(self, corners: Floats, confidence: Floats, which: Numbers, place: Fit) -> list[Detection]:
+    def _batches(self, fits: Sequence[Fit]) -> Iterator[tuple[tuple[int, int], list[int]]]:
+        """Input size and pictures of each inference.
+
+        Pictures of the same input size run as one batch: those of a burst, and of cameras of one kind.
+        """
+        together: dict[tuple[int, int], list[int]] = {}
+        for i, place in enumerate(fits):
+            together.setdefault((place.seen_height, place.seen_width), []).append(i)
+        for seen, members in together.items():
+            for batch in [[i] for i in members] if self._is_single else [members]:
+                yield seen, batch
+
+    def _name(self, boxes: Found, place: Fit) -> list[Detection]:
         """Suppress overlapping boxes, and convert the rest to detections with label and position in the picture.
 
         A box with a NaN side, from a numeric overflow in the network, is discarded.
         """
+        corners, confidence, which = boxes
         placed = np.isfinite(corners).all(axis=1)
         corners, confidence, which = corners[placed], confidence[placed], which[placed]
         if not len(corners):
             return []
+        which = self._label_of[which]
+        chosen = range(len(corners)) if self._head.is_suppressed else self._suppress(corners, confidence, which)
+        fractions = place.to_fractions(corners)
+        found = [
+            Detection(self.labels[which[i]], min(1.0, float(confidence[i])), Box(*fractions[i].tolist()))
+            for i in chosen
+        ]
+        return sorted(found, key=lambda d: -d.confidence)
+
+    def _suppress(self, corners: Floats, confidence: Floats, which: Numbers) -> list[int]:
+        """Indices of the boxes that remain, of those of one label that overlap the most confident."""
         chosen = cv2.dnn.NMSBoxesBatched(
             corners.tolist(), confidence.tolist(), which.tolist(), self._min_confidence, self._iou
         )
-        labels, boxes = self.labels, place.to_fractions(corners)
-        found = [
-            Detection(labels[which[i]], min(1.0, float(confidence[i])), Box(*boxes[i].tolist()))
-            for i in np.asarray(chosen).ravel()
-        ]
-        return sorted(found, key=lambda d: -d.confidence)
+        return [int(i) for i in np.asarray(chosen).ravel()]
+
+
+def _labels(spec: Spec, facts: Facts, classes: int) -> dict[int, str]:
+    """Labels of a network's classes by number: by the names in its file, or by their numbers in the spec.
+
+    Raises:
+        ModelError: it can find nothing that is wanted.
+    """
+    wanted = tuple(dict.fromkeys(spec.labels.values()))
+    if facts.names and spec.label_of:
+        if classes and classes != len(facts.names):
+            raise ModelError(f"{spec.path} names {len(facts.names)} classes in its metadata but has {classes}")
+        labels = {number: label for number, name in facts.names.items() if (label := spec.label_of(name))}
+        if not labels:
+            raise ModelError(
+                f"{spec.path} finds none of {', '.join(wanted)}: its classes are "
+                f"{', '.join(facts.names.values())[:200]}"
+            )
+        return labels
+    # Classes are known by number alone: without this check another network's classes would get these labels.
+    if classes != (expected := spec.classes or len(spec.labels)):
+        raise ModelError(
+            f"{spec.path} has {classes or 'unnamed'} classes, expected {expected} ({', '.join(wanted)}): use weights "
+            "trained for these, or with the names of their classes in the metadata"
+        )
+    return spec.labels
 
 
 def _is_blank(image: Image) -> bool:
@@ -194,7 +236,7 @@ def device_from_environment() -> str:
 
 
 def hazard_spec() -> Spec:
-    """The hazard network: the shipped one, or that of `BONGSU_DETECT_WEIGHTS`, with its int8 copy if that is beside it.
+    """The hazard network: the shipped one, or that of `BONGSU_DETECT_WEIGHTS`, with its int8 copy if there is one.
 
     Raises:
         ModelError: the variable names a folder that holds no version of a model.
@@ -203,7 +245,7 @@ def hazard_spec() -> Spec:
     if not given:
         return HAZARD
     path = find_weights(Path(given))
-    return Spec(path, HAZARD.labels, HAZARD.min_confidence, int8=path.with_name(f"{path.stem}_int8{path.suffix}"))
+    return replace(HAZARD, path=path, int8=path.with_name(f"{path.stem}_int8{path.suffix}"))
 
 
 def _give_back_memory() -> None:

@@ -1,4 +1,4 @@
-"""Records trusted weights: `python -m models.record FILE...` writes each sha256 to `SHA256SUMS` beside the file."""
+"""Records trusted weights: `python -m models.record FILE…` adds each sha256 to `SHA256SUMS` in the file's folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loads only weights whose sha256 is recorded in a `SHA256SUMS` beside them.
+"""Loads only weights whose sha256 is recorded in a `SHA256SUMS` in their folder.
 
 A network is code, so an unknown one is not run. The detector, export and training read weights through this module.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 WEIGHTS = Path(__file__).parents[1] / "detect/weights"
 SUMS = "SHA256SUMS"
 MANIFEST = ".manifest.json"
-"""The OCI manifest of a version that the fleet deployed, beside its files."""
+"""The OCI manifest of a version that the fleet deployed, in the folder of its files."""
 _LINE = re.compile(r"([0-9a-fA-F]{64})\s+\*?(.+)")
 
 
@@ -24,8 +24,8 @@ class ModelError(RuntimeError):
 def read_verified(path: Path) -> bytes:
     """The file's bytes, if their digest is the recorded one.
 
-    A file is recorded in the `SHA256SUMS` beside it, or by its name in that of `detect/weights/`, which also lists the
-    checkpoints that training starts from.
+    A file is recorded in the `SHA256SUMS` of its folder, or by its name in that of `detect/weights/`, which also lists
+    the checkpoints that training starts from.
 
     Raises:
         ModelError: there is no such file, or its digest differs from the recorded one.
@@ -45,10 +45,10 @@ def read_verified(path: Path) -> bytes:
 
 
 def find_weights(path: Path) -> Path:
-    """The file that is meant by a file of weights, or by the folder of a version that the fleet deployed.
+    """The weights file that a path names: a file, or the folder of a version that the fleet deployed.
 
-    Links are followed, so that the weights and the `SHA256SUMS` beside them are of one version even while `current`
-    is switched to another.
+    Links are resolved, so that the weights and their `SHA256SUMS` are of one version even while `current` is switched
+    to another.
 
     Raises:
         ModelError: it is a folder, but not of a version (docs/fleet.md).
@@ -59,9 +59,7 @@ def find_weights(path: Path) -> Path:
     try:
         name = json.loads((found / MANIFEST).read_bytes())["annotations"]["org.bongsu.model.weights"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise ModelError(
-            f"{path} is a folder, and no version of a model that was deployed: name a file of weights"
-        ) from None
+        raise ModelError(f"{path} is a folder, but not a deployed version of a model: name a file of weights") from None
     return found / Path(str(name)).name
 
 
@@ -72,7 +70,7 @@ def recorded(path: Path) -> str | None:
 
 
 def record(path: Path) -> None:
-    """Write the file's sha256 to the `SHA256SUMS` beside it, replacing an older one."""
+    """Write the file's sha256 to the `SHA256SUMS` of its folder, replacing an older one."""
     sums = path.parent / SUMS
     known = _recorded(sums) if sums.is_file() else {}
     known[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()

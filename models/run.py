@@ -1,7 +1,7 @@
-"""`python -m models.run`: pictures in on stdin, what a network finds in them out on stdout; edge nodes run it.
+"""`python -m models.run` reads pictures from stdin and writes a network's detections to stdout; edge nodes run it.
 
-In comes a line of JSON with the network (`Order`), then for each picture a line of JSON (`Header`) and the bytes of the
-JPEG. Out goes a line of JSON for each picture (`Seen`), also for one that cannot be decoded. No picture goes out.
+The input is a line of JSON with the network (`Order`), then for each picture a line of JSON (`Header`) and the bytes of
+the JPEG. The output is a line of JSON for each picture (`Seen`), even one that cannot be decoded, and no picture.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from models.network import Network, Spec, decode_jpeg
 from models.registry import ModelError, find_weights
 
 MIN_CONFIDENCE = 0.25
-"""For a label without a threshold."""
+"""The threshold of a label that has none of its own."""
 _MAX_BYTES = 64 << 20
 _MAX_LINE = 1 << 20
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What is run: weights or a version's folder, its labels by class number, and the score from which each counts."""
+    """What to run: weights or a version's folder, its labels, and the minimum score of each.
+
+    The labels are in the order of the classes, or in any if the weights name their classes.
+    """
 
     weights: str
     labels: list[str]
@@ -44,7 +47,7 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="seen", tag_field="kind"):
-    """What was found in one picture; boxes in fractions of it, most confident first."""
+    """The detections in one picture, most confident first; boxes in fractions of the picture."""
 
     source: str
     at: str = ""
@@ -77,10 +80,16 @@ def open_network(order: Order) -> Network:
     """Load the network.
 
     Raises:
-        ModelError: the weights are missing, altered, or of other labels.
+        ModelError: the weights are missing or altered, or have other labels.
     """
     least = min([*(order.thresholds.get(label, MIN_CONFIDENCE) for label in order.labels), 1.0])
-    spec = Spec(find_weights(Path(order.weights)), dict(enumerate(order.labels)), max(least, 0.01))
+    labels = {label.lower(): label for label in order.labels}
+    spec = Spec(
+        find_weights(Path(order.weights)),
+        dict(enumerate(order.labels)),
+        max(least, 0.01),
+        label_of=lambda name: labels.get(name.strip().lower()),
+    )
     return Network(spec, order.threads)
 
 
@@ -89,7 +98,7 @@ def read_pictures(stream: BinaryIO) -> Iterator[tuple[Header, bytes]]:
 
     Raises:
         EOFError: it ends within a picture.
-        msgspec.MsgspecError: a header is none.
+        msgspec.MsgspecError: a header is invalid.
     """
     while line := _line(stream):
         header = msgspec.json.decode(line, type=Header)
@@ -102,7 +111,7 @@ def read_pictures(stream: BinaryIO) -> Iterator[tuple[Header, bytes]]:
 
 
 def look(network: Network, order: Order, header: Header, content: bytes) -> Seen:
-    """What the network finds in one picture."""
+    """The network's detections in one picture."""
     if header.lost:
         return Seen(source=header.source, at=header.at, error=header.lost)
     begun = time.perf_counter()

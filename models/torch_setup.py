@@ -63,7 +63,7 @@ def _nms(boxes, scores, iou_threshold):  # type: ignore[no-untyped-def]
 
 
 def _give_a_font() -> None:
-    """Ultralytics draws its curves with Arial, which it would download: give it a font of matplotlib's."""
+    """Ultralytics draws its curves with Arial, which it would download: give it one of matplotlib's fonts."""
     import matplotlib
     from ultralytics.utils import USER_CONFIG_DIR
 

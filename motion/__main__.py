@@ -1,4 +1,4 @@
-"""`python -m motion` runs the edge worker; BONGSU_CAMERAS names the file of cameras, BONGSU_NODE this node."""
+"""`python -m motion` runs the edge worker; BONGSU_CAMERAS names the camera file, BONGSU_NODE this node."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sys
 
 from functions import telemetry
 from functions.broker import connect
+from functions.buffer import EventBuffer
 from functions.settings import Settings, SettingsError, load
-from functions.spool import Spool
 from motion import settings as motion_settings
 from motion.config import ConfigError, cameras_path
 from motion.leases import Leases
@@ -28,7 +28,7 @@ async def _run(settings: Settings) -> None:
         cameras_path(),
         lambda: connect(settings.broker_url),
         own.node or None,
-        Spool.of(settings),
+        EventBuffer.of(settings),
         neighbours,
         regions=settings.region_names,
     )
@@ -39,7 +39,7 @@ def main() -> None:
     """Run until SIGTERM or SIGINT.
 
     Raises:
-        SystemExit: with one line on stderr, if a setting or the file of cameras cannot be used.
+        SystemExit: with one line on stderr, if a setting or the camera file cannot be used.
     """
     try:
         telemetry.start("motion")
@@ -47,7 +47,7 @@ def main() -> None:
     except (SettingsError, ConfigError) as error:
         sys.exit(f"bongsu: {error}")
     sys.stderr.flush()
-    # A camera's thread may still hang in the network; an ordinary exit could wait for it or crash under it.
+    # A camera's thread may still hang in the network; a normal exit could wait for it or crash.
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""What a camera usually shows and how much that varies, learned pixel by pixel; the gate compares each look with it."""
+"""A model of a camera's usual picture and its variation, for each pixel; the gate compares each look with it."""
 
 from __future__ import annotations
 
@@ -13,69 +13,69 @@ from motion.pixels import Luma, Mask
 Average = NDArray[np.float32]
 
 _BACKGROUND_S = 6.0  # time constant of the average where nothing moves ...
-_CHANGED_S = 30.0  # ... where something differs, so that it does not melt in at once ...
-_HELD_S = 240.0  # ... and where something has come in that may be standing there
+_CHANGED_S = 30.0  # ... where something differs, so that it is not absorbed at once ...
+_HELD_S = 240.0  # ... and where something new may be standing
 _NOISE_S = 8.0
 _NOISE_HELD_S = 60.0
-_NOISE_CLIP = 3.0  # one deviation counts as at most so many times the usual one: noise follows the usual, not a person
+_NOISE_CLIP = 3.0  # a deviation counts as at most this many times the usual one: people must not raise the noise
 _NOISE_CAP = 24.0
-_NOISE_CELL = 8  # side in px of the cells over which noise is also averaged: a pixel's own measure is a noisy one
-_WORK_WIDTH = 400  # a luma wider or higher than this is strided down: the guards below are tuned for about 320x180
+_NOISE_CELL = 8  # side in px of the cells over which noise is also averaged: a single pixel's estimate is imprecise
+_WORK_WIDTH = 400  # a larger luma is subsampled: the thresholds below are tuned for about 320x180
 _MIN_SIDE = 24  # objects cannot be distinguished in less
-_BLACK = 16.0  # what video codes black as
-_FIRST_PACE = 1 / 3  # share of a look that enters while calibrating
-_BAR_S = 0.9  # the thresholds follow noise and light no more often than this
+_BLACK = 16.0  # the luma of black in video
+_FIRST_PACE = 1 / 3  # weight of each look while calibrating
+_BAR_S = 0.9  # the thresholds are updated no more often than this
 
 
 class Background:
     """A running average of the scene, the usual deviation from it, and the threshold that follows from both."""
 
     def __init__(self, now: Luma, floor: float, weber: float, noise_gain: float) -> None:
-        """Begin with one look.
+        """Start from one look.
 
         Args:
             now: the look, shape (H, W).
-            floor: levels of 255 by which a pixel must differ where it is black and nothing varies.
-            weber: what is added to that for each level of brightness: light varies in proportion to what it falls on.
-            noise_gain: what is added for each level by which the pixel usually differs.
+            floor: levels of 255 by which a pixel must differ if it is black and nothing varies.
+            weber: added to that for each level of brightness: light varies in proportion to brightness.
+            noise_gain: added for each level by which the pixel usually differs.
         """
         self._floor, self._weber, self._noise_gain = floor, weber, noise_gain
         self.noise: Average = np.full(now.shape, 1.0, np.float32)
         self.start(now)
 
     def start(self, now: Luma) -> None:
-        """Forget the scene, but not how much each place varies."""
+        """Forget the scene, but keep the variation of each pixel."""
         self.average: Average = now.astype(np.float32)
         self._bar_at_s = -math.inf
 
     def bar(self, at_s: float) -> Luma:
-        """The threshold of each pixel, levels of 255."""
+        """The threshold of each pixel, in levels of 255."""
         if not 0 <= at_s - self._bar_at_s < _BAR_S:
             noise = np.minimum(self.noise, np.float32(_NOISE_CAP))
             bar = np.maximum(noise, _around(noise))
             bar *= np.float32(self._noise_gain)
             bar += np.float32(self._weber) * np.maximum(self.average - np.float32(_BLACK), np.float32(0.0))
             bar += np.float32(self._floor)
-            # Down to whole levels: a whole difference is over 5.6 as soon as it is over 5.
+            # Rounded down to whole levels: an integer difference is over 5.6 exactly if it is over 5.
             self._bar, self._bar_at_s = np.minimum(bar, np.float32(255.0)).astype(np.uint8), at_s
         return self._bar
 
     def learn_first(self, now: Luma, level: Luma) -> None:
-        """Take in a look while calibrating: quickly, and all of it."""
+        """Learn from a look while calibrating: quickly, and from every pixel."""
         deviation = np.abs(level - self.average)
         learn(self.average, now, np.float32(_FIRST_PACE))
         learn(self.noise, deviation, np.float32(_FIRST_PACE))
         self._bar_at_s = -math.inf
 
     def learn(self, now: Luma, level: Luma, changed: Mask, held: Mask, gap_s: float) -> None:
-        """Take in a look.
+        """Learn from a look.
 
         Args:
             now: the look.
-            level: the look in the background's light.
-            changed: where that was over the threshold.
-            held: where something that came in may be standing.
-            gap_s: seconds since the look before.
+            level: the look, adjusted to the background's light.
+            changed: where it was over the threshold.
+            held: where something new may be standing.
+            gap_s: seconds since the previous look.
         """
         quick = np.float32(pace(gap_s, _BACKGROUND_S))
         paces = changed.astype(np.float32)
@@ -83,7 +83,7 @@ class Background:
         paces += quick
         noise_pace: np.float32 | Average = np.float32(pace(gap_s, _NOISE_S))
         if held.any():
-            # All of it: where a person's clothes match the wall they would be taken in, and leave a ghost.
+            # The whole region: where a person's clothes match the wall they would be absorbed, and leave a ghost.
             paces[held] = pace(gap_s, _HELD_S)
             noise_pace = np.where(held, np.float32(pace(gap_s, _NOISE_HELD_S)), noise_pace)
         deviation = np.abs(level - self.average)
@@ -92,7 +92,7 @@ class Background:
         learn(self.noise, np.minimum(deviation, usual), noise_pace)
 
     def accept(self, now: Luma, here: Mask) -> None:
-        """Make what is seen at a place part of the scene."""
+        """Absorb a region of the current picture into the background."""
         self.average[here] = now[here]
 
     def relit(self, now: Luma) -> Average:
@@ -101,7 +101,7 @@ class Background:
 
 
 def prepared(luma: Luma) -> Luma | None:
-    """A look as it is compared; None where it is too small to tell anything.
+    """A look, prepared for comparison; None if it is too small to judge.
 
     Raises:
         ValueError: not a 2-d uint8 array.
@@ -114,20 +114,20 @@ def prepared(luma: Luma) -> Luma | None:
 
 
 def levelled(now: Luma, before: Luma) -> Luma:
-    """A look, as much darker or brighter as most of it has become since another."""
+    """A look, adjusted by the change of brightness that most of it shows since another look."""
     change = (now[4::8, 4::8].astype(np.int16) - before[4::8, 4::8]).ravel()
     return pixels.brightened(now, -int(np.sort(change)[len(change) // 2]))
 
 
 def outside(level: Luma, before: Luma, side: int) -> Luma:
-    """By how much each pixel leaves the range of values that stood around it before."""
+    """By how much each pixel is outside the range of values in its neighbourhood before."""
     over = pixels.above(level, pixels.grown(before, side))
     under = pixels.above(pixels.shrunk(before, side), level)
     return np.maximum(over, under)
 
 
 def learn(average: Average, seen: NDArray[np.generic], share: np.float32 | Average) -> None:
-    """Move a running average towards what is seen, by this share of the way."""
+    """Move a running average towards a picture by this share of the difference."""
     step = seen.astype(np.float32)
     step -= average
     step *= share
@@ -135,12 +135,12 @@ def learn(average: Average, seen: NDArray[np.generic], share: np.float32 | Avera
 
 
 def pace(gap_s: float, constant_s: float) -> float:
-    """The share by which an average of this time constant moves in so many seconds."""
+    """The share by which an average with this time constant moves in a number of seconds."""
     return 1.0 - math.exp(-gap_s / constant_s)
 
 
 def _around(noise: Average) -> Average:
-    """The mean of the cell that a pixel is in."""
+    """The mean of each pixel's cell."""
     height, width = noise.shape
     rows = np.add.reduceat(noise, np.arange(0, height, _NOISE_CELL), axis=0)
     cells = np.add.reduceat(rows, np.arange(0, width, _NOISE_CELL), axis=1)
@@ -155,7 +155,7 @@ def _relit(background: Average, now: Luma) -> Average:
     before, after = background[4::8, 4::8].ravel(), now[4::8, 4::8].astype(np.float32).ravel()
     gain, offset = 1.0, float(np.median(after - before))
     for _ in range(3):
-        # What moves is an outlier to the light: fit again without the worst third.
+        # Moving things are outliers in the fit: fit again without the worst third.
         error = np.abs(gain * before + offset - after)
         fits = error <= np.partition(error, 2 * len(error) // 3)[2 * len(error) // 3]
         spread = float(np.var(before[fits]))

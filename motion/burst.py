@@ -1,4 +1,4 @@
-"""From the pictures of one camera to bursts: when to look, what to keep, how often; the worker holds one per camera."""
+"""Makes bursts from a camera's pictures: when to look, what to keep, how often; one `BurstRecorder` for each camera."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from motion.pixels import Luma
 
 LOOK_S = 0.2
 REST_S = 3.0
-"""After so long without motion a camera's key frames are enough."""
+"""After this long without motion a camera's key frames are enough."""
 SETTLING_S = 25.0
-"""For so long after it is opened a camera is decoded all the time: clocks and swaying things are learned meanwhile."""
+"""After opening, a camera is fully decoded for this long, to learn its clocks and swaying things."""
 STANDING_INTERVAL_S = 8.0
-"""Of what came in and stands still, a burst is taken no more often than this."""
-_JITTER_S = 0.02  # a frame that comes so much early is taken, or at 25 a second every wait would last one frame more
-_LEAST_FRAMES = 2  # the detector believes nothing that it sees once
+"""The shortest interval between bursts of something new that stands still."""
+_JITTER_S = 0.02  # a frame this much too early is taken, or at 25 a second every wait would last one frame longer
+_LEAST_FRAMES = 2  # the detector confirms nothing from a single frame
 
 
 @dataclass(frozen=True, slots=True)
 class CapturedBurst:
-    """A burst as it leaves the camera's thread."""
+    """A burst as the camera's thread hands it over."""
 
     camera: Camera
     got_at: datetime
-    """When the frame that showed the motion was captured."""
+    """Capture time of the frame that showed the motion."""
     frames: tuple[Frame, ...]
     moved: Box | None = None
-    """Where the largest thing moved while they were taken."""
+    """The region of the largest motion while they were taken."""
     is_scene: bool = False
-    """Nothing moved: the scene is shown to the detector from time to time, as a fire that grows slowly never moves."""
+    """Without motion: the scene goes to the detector from time to time, as a slowly growing fire never moves."""
     id: str = field(default_factory=new_id)
-    """Of the event, the same however often it takes to publish it."""
+    """The event's id, the same at every attempt to publish it."""
 
 
 class BurstPace:
-    """Decides when the next burst may begin, and when its next frame is due. Times are seconds on one steady clock."""
+    """Decides when the next burst may begin, and when its next frame is due. Times are seconds on a monotonic clock."""
 
     def __init__(self, burst: Burst) -> None:
         self._burst = burst
@@ -57,11 +57,11 @@ class BurstPace:
 
     @property
     def is_taking(self) -> bool:
-        """Whether a burst is under way."""
+        """Whether a burst is being recorded."""
         return self._missing > 0
 
     def begin(self, at_s: float) -> bool:
-        """Begin a burst with the frame of this moment, if none is under way and the camera has not had its share."""
+        """Begin a burst with the current frame, if none is being recorded and the camera's limit allows it."""
         while self._begun and at_s - self._begun[0] >= 60:
             self._begun.popleft()
         if self.is_taking or at_s < self._next_burst_at_s or len(self._begun) >= self._burst.max_per_minute:
@@ -73,7 +73,7 @@ class BurstPace:
         return True
 
     def take(self, at_s: float) -> bool:
-        """Whether the frame of this moment is one of the burst."""
+        """Whether the current frame belongs to the burst."""
         if not self.is_taking or at_s < self._next_frame_at_s - _JITTER_S:
             return False
         self._missing -= 1
@@ -81,14 +81,14 @@ class BurstPace:
         return True
 
     def abandon(self) -> None:
-        """End the burst under way with what it has."""
+        """End the current burst with the frames that it has."""
         self._missing = 0
 
 
 class BurstRecorder:
-    """Watches one camera: looks at its pictures, and hands each finished burst to `on_burst`.
+    """Watches one camera: checks its pictures for motion, and passes each finished burst to `on_burst`.
 
-    It is the `Watcher` of the camera's stream: a camera rests while nothing moves and no burst is under way.
+    It is the `Watcher` of the camera's stream: only key frames are decoded while nothing moves and no burst is due.
     """
 
     def __init__(
@@ -100,9 +100,9 @@ class BurstRecorder:
         """Watch one camera.
 
         Args:
-            camera: what its site says of it.
-            on_burst: takes each finished burst.
-            on_frozen: called when the picture stands still for too long, and when it moves again.
+            camera: its entry in `cameras.yaml`.
+            on_burst: receives each finished burst.
+            on_frozen: called when the picture freezes, and when it changes again.
         """
         self.camera = camera
         self._on_frozen = on_frozen
@@ -118,20 +118,20 @@ class BurstRecorder:
         self._first_at_s: float | None = None
         self._busy_at_s = -math.inf
         self._next_standing_at_s = -math.inf
-        # Every camera at its own time, or the detector would get those of a site all at once.
+        # A different phase for each camera, or the detector would get the scenes of a site all at once.
         self._scene_share = zlib.crc32(camera.id.encode()) / 2**32
         self._scene_at_s = math.inf
         self._scene_interval_s = camera.burst.scene_interval_s or math.inf
-        # Pictures come from the reading thread, `lost` may come from another that replaces it.
+        # Pictures come from the reading thread; `lost` may be called by a thread that replaces it.
         self._lock = threading.Lock()
 
-    def see(self, picture: Picture) -> None:
-        """Take the next picture; called for every frame, so it converts only what is asked for."""
+    def add_picture(self, picture: Picture) -> None:
+        """Process the next picture; called for every frame, so it converts only the frames that it needs."""
         self.look(picture)
         self.take(picture)
 
     def look(self, picture: Picture) -> None:
-        """Look for motion, about five times a second, and begin a burst where there is some."""
+        """Check for motion, about five times a second, and begin a burst if there is some."""
         at_s = picture.at_s
         with self._lock:
             if at_s < self._next_look_at_s - _JITTER_S or at_s < self._looked_at_s:
@@ -140,7 +140,7 @@ class BurstRecorder:
             self._looked_at_s = at_s
             self._begin_scenes(at_s)
             luma = picture.luma()
-            self._tell_frozen(luma, at_s)
+            self._report_frozen(luma, at_s)
             look = self._gate.look(luma, at_s)
             if look.is_uneasy or self._gate.is_calibrating:
                 self._busy_at_s = at_s
@@ -156,7 +156,7 @@ class BurstRecorder:
                 self._moved = followed(self._moved, look.regions)
 
     def take(self, picture: Picture) -> None:
-        """Keep the picture if it is one of the burst that is under way."""
+        """Keep the picture if it belongs to the current burst."""
         with self._lock:
             if self._pace.take(picture.at_s):
                 jpeg = self.camera.jpeg
@@ -166,35 +166,35 @@ class BurstRecorder:
 
     @property
     def is_taking(self) -> bool:
-        """Whether a burst is under way."""
+        """Whether a burst is being recorded."""
         with self._lock:
             return self._pace.is_taking
 
     def suspects(self, picture: Picture) -> bool:
-        """Look at a key frame while nothing else is decoded."""
+        """Check a key frame while nothing else is decoded."""
         with self._lock:
             self._looked_at_s = max(self._looked_at_s, picture.at_s)
             luma = picture.luma()
-            self._tell_frozen(luma, picture.at_s)
+            self._report_frozen(luma, picture.at_s)
             uneasy = self._gate.glance(luma, picture.at_s)
             if uneasy:
                 self._busy_at_s = picture.at_s
-                self._looked_at_s = -math.inf  # what is decoded now again led to it
+                self._looked_at_s = -math.inf  # the pictures that led to it are decoded now
             return uneasy
 
     def wants(self, at_s: float) -> bool:
-        """Whether a burst is under way or due, whatever the camera shows."""
+        """Whether a burst is being recorded or due, whatever the camera shows."""
         with self._lock:
             return self._pace.is_taking or at_s >= self._scene_at_s
 
     def may_rest(self, at_s: float) -> bool:
-        """Whether nothing has moved for a while, and what is usual here is known."""
+        """Whether nothing has moved for a while, and the background has been learned."""
         with self._lock:
             is_settled = self._first_at_s is not None and at_s - self._first_at_s >= SETTLING_S
             return is_settled and not self._pace.is_taking and at_s - self._busy_at_s >= REST_S
 
     def lost(self) -> None:
-        """The camera went away: send what there is of a burst under way."""
+        """The camera was lost: send the frames of the current burst."""
         with self._lock:
             self._pace.abandon()
             if len(self._frames) >= _LEAST_FRAMES:
@@ -202,8 +202,8 @@ class BurstRecorder:
             self._frames = []
             self._first_at_s = None
 
-    def _tell_frozen(self, luma: Luma, at_s: float) -> None:
-        is_frozen = self._frozen.see(luma, at_s)
+    def _report_frozen(self, luma: Luma, at_s: float) -> None:
+        is_frozen = self._frozen.update(luma, at_s)
         if is_frozen != self._is_frozen:
             self._is_frozen = is_frozen
             self._on_frozen(is_frozen)
@@ -220,11 +220,11 @@ class BurstRecorder:
 
 
 def followed(moved: Box | None, regions: Sequence[Box]) -> Box:
-    """Where the thing that moved has been by now: what touches its place at the next look is the same thing, gone on.
+    """Follow a moving thing: a region that touches its place at the next look is the same thing.
 
     Args:
-        moved: where it has been; None at the first look, whose largest region it is.
-        regions: what moves at this look, largest first; at least one.
+        moved: its region so far; None at the first look, where it is the largest region.
+        regions: the moving regions of this look, largest first; at least one.
     """
     if moved is None:
         return regions[0]

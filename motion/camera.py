@@ -1,4 +1,4 @@
-"""What a camera is to its site: the fields of `cameras.yaml`, each checked as it is read."""
+"""The entry of a camera in `cameras.yaml`: its fields, each validated when it is read."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from functions.event import Hazard
 from motion.problems import SCHEME, shown
 
 ANY = "any"
-"""The `node` of a camera that has none of its own."""
+"""The `node` of a camera that any node may read."""
 SENSITIVITIES = {"low": 0.2, "medium": 0.5, "high": 0.8}
-"""Named sensitivities; docs/motion.md has how many false bursts each was measured to bring."""
+"""Named sensitivities; docs/motion.md has the measured number of false bursts for each."""
 WEBCAM = re.compile(r"(?:webcam:)?(\d{1,3})")
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -39,7 +39,7 @@ def _camera_id(value: object) -> object:
 
 
 def _camera_url(value: object) -> object:
-    """Accepts what a camera can be opened by; says nothing of the URL but its scheme, for it may hold a password."""
+    """Checks a camera's URL; messages show only its scheme, because it may contain a password."""
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
@@ -50,11 +50,11 @@ def _camera_url(value: object) -> object:
     if scheme is not None and scheme[1].lower() not in ("rtsp", "rtsps"):
         raise ValueError(f"must start with rtsp:// or rtsps://, or be a file or webcam:0, got '{scheme[1]}://…'")
     if scheme is not None:
-        text = scheme[1].lower() + text[scheme.end(1) :]  # FFmpeg knows it in lower case only
+        text = scheme[1].lower() + text[scheme.end(1) :]  # FFmpeg accepts only lower case
     if scheme is not None and (problem := _unencoded(text)):
         raise ValueError(problem)
     if scheme is not None and not _AUTHORITY.match(text, scheme.end()):
-        # It is not shown: where a password is not encoded, a part of it stands where the host should be.
+        # It is not shown: if a password is not encoded, part of it is where the host should be.
         raise ValueError("must name a host, and perhaps a port, like 192.0.2.10:554 or [2001:db8::7]")
     if text.startswith("webcam:") and not WEBCAM.fullmatch(text):
         raise ValueError("must be webcam: and the number of the camera, as in webcam:0")
@@ -62,13 +62,13 @@ def _camera_url(value: object) -> object:
 
 
 def _unencoded(url: str) -> str:
-    """What in the user name or password of a URL breaks it, in words that do not show it."""
+    """The error for a user name or password that breaks a URL, without showing it."""
     rest = url.partition("://")[2]
     host = min((i for i in map(rest.find, "/?#") if i >= 0), default=len(rest))
     found = rest[host : host + 1]
     if not found or "@" not in rest[host:] or "@" in rest[:host]:
         return ""
-    # An @ that belongs to the path, as in rtsp://192.0.2.1/a@b, has no port or password before it.
+    # An @ in the path, as in rtsp://192.0.2.1/a@b, has no port or password before it.
     if ":" not in rest[:host] or rest[:host].rpartition(":")[2].isdecimal():
         return ""
     return f"the user name or password holds {found!r}, which must be written %{ord(found):02X}"
@@ -81,7 +81,7 @@ def _one_line(text: str) -> str:
 
 
 def _both_names(value: object) -> object:
-    """One name for both languages may be written without naming them."""
+    """Accepts a plain string as the name in both languages."""
     return {"en": value, "ko": value} if isinstance(value, str) else value
 
 
@@ -98,7 +98,7 @@ class _Model(BaseModel):
 
 
 class Place(_Model):
-    """Where a camera stands, as the public sees it."""
+    """A camera's place, as shown to the public."""
 
     lat: Annotated[float, Field(ge=-90, le=90, strict=True, allow_inf_nan=False)]
     lon: Annotated[float, Field(ge=-180, le=180, strict=True, allow_inf_nan=False)]
@@ -107,12 +107,12 @@ class Place(_Model):
 
     @property
     def wire(self) -> event.Place:
-        """The same place as it travels in an event."""
+        """The same place as an event carries it."""
         return event.Place(self.lat, self.lon, self.name, self.region)
 
 
 class ZoneName(_Model):
-    """What people call a zone, as it follows "near" in English and goes before "부근" in Korean."""
+    """A zone's name, as it follows "near" in English and precedes "부근" in Korean."""
 
     en: ZoneText
     ko: ZoneText
@@ -126,12 +126,12 @@ class Zone(_Model):
 
     @property
     def wire(self) -> event.Zone:
-        """The same zone as it travels in an event."""
+        """The same zone as an event carries it."""
         return event.Zone(event.Caption(en=self.name.en, ko=self.name.ko), self.polygon)
 
 
 class Burst(_Model):
-    """What is taken when something moves."""
+    """The frames to record when something moves."""
 
     frames: Annotated[int, Field(ge=1, le=16, strict=True)] = 4
     spacing_s: Annotated[float, Field(ge=0.05, le=2, strict=True)] = 0.25
@@ -140,7 +140,7 @@ class Burst(_Model):
     """While motion lasts, seconds from the start of one burst to the start of the next."""
     max_per_minute: Annotated[int, Field(ge=1, le=120, strict=True)] = 30
     scene_interval_s: Annotated[float, Field(ge=0, le=86400, strict=True)] = 300.0
-    """Seconds from one burst of the quiet scene to the next, for what grows too slowly to move; 0 for none."""
+    """Seconds from one burst of the quiet scene to the next, for hazards that grow too slowly to move; 0: none."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -154,28 +154,28 @@ class Jpeg(_Model):
     """How the frames of a burst are stored."""
 
     width: Annotated[int, Field(ge=64, le=3840, strict=True)] = 1280
-    """Widest a frame may be, in pixels; a bigger picture is scaled down, a smaller one kept."""
+    """Maximum width in pixels; a larger picture is scaled down, a smaller one is kept."""
     quality: Annotated[int, Field(ge=30, le=100, strict=True)] = 82
 
 
 class Defaults(_Model):
-    """What holds for every camera that says nothing else."""
+    """Values for every camera that does not set its own."""
 
     node: Annotated[str, Field(min_length=1, max_length=253)] = ANY
-    """Name of the edge node that reads the camera, compared with BONGSU_NODE; `any`: see `motion/sharing.py`."""
+    """Name of the edge node that reads the camera, compared with BONGSU_NODE; for `any` see `motion/sharing.py`."""
     masks: Masks = ()
-    """Polygons of [x, y] in fractions of the frame, inside which motion is not looked at."""
+    """Polygons of [x, y] in fractions of the frame, inside which motion is ignored."""
     sensitivity: Sensitivity = SENSITIVITIES["medium"]
     thresholds: Thresholds = {}
-    """Minimum confidence by hazard, over the detector's own."""
+    """Minimum confidence by hazard; overrides the detector's defaults."""
     burst: Burst = Burst()
     jpeg: Jpeg = Jpeg()
     max_latency_s: Annotated[float, Field(ge=0, le=30, strict=True)] = 4.0
-    """A camera whose key frames are farther apart is decoded all the time, and not only where something moves."""
+    """A camera whose key frames are farther apart is decoded all the time, not only when something moves."""
     standing_s: Annotated[float, Field(ge=0, le=3600, strict=True)] = 20.0
-    """For so long what came in and stands still counts as motion; then it is part of the scene."""
+    """How long something new that stands still counts as motion; then it is part of the scene."""
     frozen_s: Annotated[float, Field(ge=0, le=86400, strict=True)] = 120.0
-    """Seconds without the least change, noise included, after which a picture counts as frozen; 0 for never."""
+    """Seconds without any change, noise included, after which a picture counts as frozen; 0: never."""
 
 
 class Camera(Defaults):
@@ -184,10 +184,10 @@ class Camera(Defaults):
     id: Annotated[str, BeforeValidator(_camera_id)]
     url: Annotated[SecretStr, BeforeValidator(_camera_url)]
     detect_url: Annotated[SecretStr, BeforeValidator(_camera_url)] | None = None
-    """A smaller stream of the same camera, in which motion is looked for; the pictures are those of `url`."""
+    """A smaller stream of the same camera for motion detection; the pictures come from `url`."""
     place: Place
     zones: Annotated[tuple[Zone, ...], Field(max_length=16)] = ()
-    """Named parts of the picture; where two overlap, captions name the first."""
+    """Named parts of the picture; if two overlap, captions name the first."""
 
 
 class Cameras(_Model):
@@ -196,5 +196,5 @@ class Cameras(_Model):
     cameras: tuple[Camera, ...]
 
     def of_node(self, node: str | None) -> tuple[Camera, ...]:
-        """The cameras that a worker on this node reads while it knows of no other: all of them if it has no name."""
+        """The cameras that a worker on this node reads without knowing other nodes: all if the node has no name."""
         return tuple(c for c in self.cameras if not node or c.node in (ANY, node))

@@ -1,4 +1,4 @@
-"""`bongsu cameras check`: opens every camera of the file and says what it is, or why it cannot be read."""
+"""`bongsu cameras`: `check` opens every camera of the file, and reports its stream or why it cannot be read."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import click
 from motion.config import Camera, ConfigError, cameras_path, load_cameras
 from motion.opening import StreamError
 from motion.reading import Probe, probe
+from motion.setup.cli import discover, import_
 
 LIMIT_S = 12.0
 _THUMBNAIL_WIDTH, _THUMBNAIL_QUALITY = 480, 80
@@ -21,7 +22,7 @@ _THUMBNAIL_WIDTH, _THUMBNAIL_QUALITY = 480, 80
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What came of one camera: the probe, or the reason in one line."""
+    """The result for one camera: the probe, or the reason in one line."""
 
     probe: Probe | None = None
     reason: str = ""
@@ -29,7 +30,11 @@ class Finding:
 
 @click.group()
 def cameras() -> None:
-    """Check the cameras of this site."""
+    """Find, take over and check the cameras of this site."""
+
+
+cameras.add_command(discover)
+cameras.add_command(import_)
 
 
 @cameras.command()
@@ -39,7 +44,7 @@ def cameras() -> None:
 @click.option("--thumbnails", type=click.Path(path_type=Path), metavar="DIR", help="Store a picture of each here.")
 @click.option("--node", help="Only the cameras of this node.")
 def check(file: Path, thumbnails: Path | None, node: str | None) -> int:
-    """Open every camera and say what it is; the status is 1 if one failed, 2 if the file is unusable."""
+    """Open every camera and report its stream; the status is 1 if one failed, 2 if the file is unusable."""
     try:
         found = load_cameras(file).of_node(node)
     except ConfigError as error:
@@ -66,7 +71,7 @@ def check_cameras(
                 small = open_(camera.detect_url.get_secret_value(), camera.max_latency_s)
                 seen = replace(seen, decoding=f"{small.decoding} (detect_url, {small.width}x{small.height})")
             if thumbnails is not None:
-                # For the operator's eyes: nothing is redacted in them.
+                # Only for the operator: they are unredacted.
                 thumbnails.mkdir(mode=0o700, parents=True, exist_ok=True)
                 path = thumbnails / f"{camera.id}.jpg"
                 path.touch(mode=0o600)

@@ -1,4 +1,4 @@
-"""When a frame is due: a file plays at its own speed, and a camera must not be decoded later than it sends."""
+"""Decides when a frame is due: a file plays at its own speed, and decoding must keep up with a camera."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from motion.opening import StreamError
 
 _SLOW_WINDOW_S, _SLOW_FRAMES = 8.0, 4  # fewer frames than this in the window cannot make a burst
 _LATE_S, _CAUGHT_UP_S, _PATIENCE_S = 1.0, 0.3, 1.0
-_TOLERANCE_CAP_S = 30.0  # what is borne of a camera whose clock is slow: a burst is fresh for so long
+_TOLERANCE_CAP_S = 30.0  # the most tolerated from a camera whose clock is slow: a burst is fresh for this long
 _LONGEST_WAIT_S = 2.0
 _FRAME_S = 0.04
-_BACK_S = 0.5  # by so much the times of some files go back in good order
+_BACK_S = 0.5  # the times of some valid files go back by this much
 
 
 class FileClock:
-    """Plays a file at its own speed, on over gaps in its times and over times that go back."""
+    """Plays a file at its own speed, across gaps in its times and times that go back."""
 
     is_skipping = False
 
@@ -29,15 +29,15 @@ class FileClock:
         self._began_at_s: float | None = None
 
     def wait_for(self, time_s: float | None, now_s: float) -> bool:
-        """Wait until what has this time in the file is due; False if that is long past."""
-        # Some files, as raw .h264, hold no times.
+        """Wait until the packet with this time is due; False if it is long overdue."""
+        # Some files, such as raw .h264, have no times.
         time_s = self._next_s if time_s is None else time_s
         gone_on_s = time_s - self._next_s + self._frame_s
         self._next_s = time_s + self._frame_s
         if self._began_at_s is None:
             self._began_at_s = now_s - time_s
         elif not -_BACK_S <= gone_on_s <= max(_LONGEST_WAIT_S, 3 * self._frame_s):
-            # Two recordings in one file, or a pause of the recorder: what follows is shown one frame later.
+            # Two recordings in one file, or a pause of the recorder: the next frame follows without the gap.
             self._began_at_s += self._frame_s - gone_on_s
         early_s = self._began_at_s + time_s - now_s
         if early_s > 0:
@@ -47,7 +47,7 @@ class FileClock:
 
 
 class LiveClock:
-    """Sees when decoding falls behind a camera, and then decodes key frames only until it has caught up."""
+    """Notices when decoding falls behind a camera, and then decodes only key frames until it has caught up."""
 
     def __init__(self, codec: Any) -> None:
         self._codec = codec
@@ -56,7 +56,7 @@ class LiveClock:
         self._tolerance_s = _LATE_S
         self._late_since_s: float | None = None
         self._skips_since: tuple[float, float] | None = None
-        """Our clock and the camera's, where it began to decode key frames only."""
+        """Our clock and the camera's, when it began to decode only key frames."""
         self._recent: list[float] = []
 
     @property
@@ -65,7 +65,7 @@ class LiveClock:
         return self._skips_since is not None
 
     def is_due(self, frame: av.VideoFrame, now_s: float) -> bool:
-        """Whether the frame is news; False if newer ones are waiting already."""
+        """Whether the frame is current; False if newer ones are waiting already."""
         at_s: float | None = frame.time
         if at_s is None:
             return True
@@ -76,8 +76,8 @@ class LiveClock:
             spent_s, gained_s = now_s - self._skips_since[0], at_s - self._skips_since[1]
             if spent_s < _PATIENCE_S or spent_s < gained_s / 2:
                 return False
-            # What waits is passed quickly, and this took as long as it lasts: nothing waits. It is the camera that
-            # sends later than before, or whose clock is slow: some stamp 25 frames a second and send 20 in the dark.
+            # Waiting frames would be passed quickly, but these came at the normal rate, so none wait. The camera itself
+            # sends later than before, or its clock is slow: some stamp 25 frames a second and send 20 in the dark.
             self._least = now_s - at_s
             self._tolerance_s = min(2 * self._tolerance_s, _TOLERANCE_CAP_S)
         self._late_since_s = self._skips_since = None
@@ -86,13 +86,13 @@ class LiveClock:
         return True
 
     def _late_s(self, at_s: float, now_s: float) -> float:
-        """By how much more than at best it takes a frame to come here."""
+        """A frame's delay, beyond the smallest delay seen."""
         offset = now_s - at_s
-        # No more can come than has passed and was waiting; else the camera's clock jumped, which says nothing of us.
+        # No more can arrive than has passed and was waiting; otherwise the camera's clock jumped, and we are not late.
         most_s = now_s - self._now_s + self._behind_s + _LONGEST_WAIT_S
         if self._least is None or not -0.1 <= at_s - self._pts_s <= most_s:
             self._least = offset
-        # Clocks drift apart: let the least delay ever seen age by a thousandth, more than any crystal errs.
+        # Clocks drift apart: let the smallest delay age by a thousandth, which is more than any crystal's error.
         self._least = min(self._least + 0.001 * _FRAME_S, offset)
         self._now_s, self._pts_s, self._behind_s = now_s, at_s, offset - self._least
         return self._behind_s
@@ -103,14 +103,14 @@ class LiveClock:
             return True
         if self._late_since_s is None:
             self._late_since_s = now_s
-        # A pause of the network is made up for in a moment; the next key frame may be far away.
+        # After a network pause decoding catches up quickly; the next key frame may be far away.
         if now_s - self._late_since_s >= _PATIENCE_S:
             self._skips_since = now_s, at_s
             self._codec.skip_frame = "NONKEY"
         return False
 
     def require_pace(self, now_s: float) -> None:
-        """Take note that a packet came.
+        """Record that a packet came.
 
         Raises:
             StreamError: the camera sends too few frames to be of use.

@@ -1,9 +1,10 @@
-"""Reads `cameras.yaml` for the worker and `bongsu cameras`; what may stand in it is in `motion/camera.py`."""
+"""Reads `cameras.yaml` for the worker and `bongsu cameras`; `motion/camera.py` has its fields."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from motion.camera import ANY, SENSITIVITIES, WEBCAM, Burst, Camera, Cameras, Defaults, Jpeg, Place, Zone
 from motion.problems import SCHEME, line, shown, unknown
+from motion.secrets import SecretsError, lookup, read_secrets, secrets_path
 
 __all__ = [
     "ANY",
@@ -32,7 +34,7 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class ConfigError(ValueError):
-    """`cameras.yaml` cannot be used; one line that names the place, the value and the fix, and never a URL."""
+    """`cameras.yaml` cannot be used; the message is one line with the place, the value and the fix, without a URL."""
 
 
 def cameras_path() -> Path:
@@ -41,15 +43,15 @@ def cameras_path() -> Path:
 
 
 def load_cameras(path: Path | str) -> Cameras:
-    """Read and check a file of cameras. A relative path of a camera is relative to that file.
+    """Read and check a camera file. A camera's relative path is relative to that file.
 
     Raises:
-        ConfigError: not there, not YAML, or some value cannot be used.
+        ConfigError: it does not exist, is not YAML, or a value is invalid.
     """
     path = Path(path)
     document = _read(path)
     if not isinstance(document, dict) or not isinstance(document.get("cameras"), list):
-        raise ConfigError(f"{path}: must hold a list 'cameras:', as cameras.example.yaml does")
+        raise ConfigError(f"{path}: must have a list 'cameras:', as in cameras.example.yaml")
     for key in document:
         if key not in ("cameras", "defaults"):
             raise ConfigError(f"{path}: {unknown(str(key), ['cameras', 'defaults'])}")
@@ -57,16 +59,20 @@ def load_cameras(path: Path | str) -> Cameras:
     if not isinstance(defaults, dict):
         raise ConfigError(f"{path}: defaults: must be a mapping, got {shown(defaults)}")
     _checked(Defaults, defaults, f"{path}: defaults", {})
+    try:
+        secrets = read_secrets(secrets_path(path))
+    except SecretsError as error:
+        raise ConfigError(str(error)) from None
     found: list[Camera] = []
     for number, entry in enumerate(document["cameras"], 1):
-        camera = _camera(path, number, entry, defaults)
+        camera = _camera(path, number, entry, defaults, secrets)
         if any(camera.id == other.id for other in found):
-            raise ConfigError(f"{path}: camera {camera.id!r} is there twice: give each its own id")
+            raise ConfigError(f"{path}: camera {camera.id!r} appears twice: give each its own id")
         found.append(camera)
     return Cameras(cameras=tuple(found))
 
 
-def _camera(path: Path, number: int, entry: object, defaults: dict[Any, Any]) -> Camera:
+def _camera(path: Path, number: int, entry: object, defaults: dict[Any, Any], secrets: Mapping[str, str]) -> Camera:
     if not isinstance(entry, dict):
         raise ConfigError(f"{path}: camera number {number} must be a mapping with id, url and place")
     given_id = entry.get("id")
@@ -74,7 +80,7 @@ def _camera(path: Path, number: int, entry: object, defaults: dict[Any, Any]) ->
     merged = _merge(defaults, entry)
     for key in ("url", "detect_url"):
         if isinstance(merged.get(key), str):
-            merged[key] = _located(_expand(merged[key], f"{where}: {key}"), path.parent, f"{where}: {key}")
+            merged[key] = _located(_expand(merged[key], f"{where}: {key}", secrets), path.parent, f"{where}: {key}")
     camera = _checked(Camera, merged, where, merged)
     assert isinstance(camera, Camera)
     return camera
@@ -90,22 +96,22 @@ def _read(path: Path) -> Any:
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8 text: save it as UTF-8") from None
     except yaml.MarkedYAMLError as error:
-        # Only the place is told: the text around it may be a URL.
+        # Only the position is shown: the text around it may be a URL.
         mark = error.problem_mark
         at = f" in line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
-        raise ConfigError(f"{path}: is not YAML{at}: {_calm(error.problem)}") from None
+        raise ConfigError(f"{path}: is not YAML{at}: {_without_url(error.problem)}") from None
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
-        # PyYAML's own constructors fall over values that do not fit their tag, as `!!bool maybe`.
+        # PyYAML's own constructors fail on values that do not fit their tag, such as `!!bool maybe`.
         raise ConfigError(f"{path}: is not YAML: it holds characters or nesting that YAML does not allow") from None
 
 
-def _calm(problem: str | None) -> str:
+def _without_url(problem: str | None) -> str:
     text = " ".join((problem or "cannot be parsed").split())
     return "something is in the wrong place" if "://" in text else text
 
 
 class _Loader(yaml.SafeLoader):
-    """A SafeLoader that refuses a key given twice, of which YAML would silently keep the last."""
+    """A SafeLoader that refuses a duplicate key; YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -114,7 +120,7 @@ class _Loader(yaml.SafeLoader):
                 problem = "a key must be a word; text in braces, as in {{ name }}, needs quotes or filling in"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} is there twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} appears twice", problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
@@ -127,12 +133,15 @@ def _merge(defaults: dict[Any, Any], entry: dict[Any, Any]) -> dict[Any, Any]:
     return merged
 
 
-def _expand(url: str, where: str) -> str:
+def _expand(url: str, where: str, secrets: Mapping[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
         name = match[1]
-        if not os.environ.get(name):
-            raise ConfigError(f"{where}: ${{{name}}} is not set: export {name} before starting")
-        return os.environ[name]
+        found = lookup(name, secrets)
+        if found is None:
+            raise ConfigError(
+                f"{where}: ${{{name}}} is not set: export {name} before starting, or write it into cameras.env"
+            )
+        return found
 
     expanded = _VARIABLE.sub(value, url)
     if "${" in _VARIABLE.sub("", url):
@@ -146,7 +155,7 @@ def _located(url: str, folder: Path, where: str) -> str:
     try:
         return str(folder / Path(url).expanduser())
     except RuntimeError:
-        raise ConfigError(f"{where}: ~ names no home here: write the whole path of the file") from None
+        raise ConfigError(f"{where}: ~ has no home directory here: write the full path of the file") from None
 
 
 def _checked(model: type[BaseModel], data: dict[Any, Any], where: str, shown: object) -> BaseModel:

@@ -1,4 +1,4 @@
-"""Which packets of a stream are decoded: a quiet camera's key frames only, and all of one where something moves."""
+"""Decides which packets of a stream are decoded: a quiet camera's key frames, and all packets when something moves."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ FRAMES_SPARED = Counter("bongsu_frames_spared_total", "Frames not decoded becaus
 Way = Literal["watching", "key frames", "some", "all"]
 
 _BAD_PACKETS = 100
-_INTERVALS = 3  # so many key frame intervals in a row must fit before a stream is left undecoded between them
-_INTRA = 10  # so many key frames in a row, and each packet is one
-_LOOK_S = 0.18  # of a stream of key frames alone so many seconds apart are decoded while it is quiet
-_MOST_BYTES = 24e6  # kept of one camera: two intervals of four seconds at 24 Mbit/s
+_INTERVALS = 3  # this many key frame intervals in a row must be short enough before packets between them are skipped
+_INTRA = 10  # after this many key frames in a row, every packet counts as one
+_LOOK_S = 0.18  # seconds between decoded frames of a quiet stream that has only key frames
+_MOST_BYTES = 24e6  # buffered for one camera: two intervals of four seconds at 24 Mbit/s
 
 
 class Watcher(Protocol):
-    """Who looks at the pictures, and says when more of them are needed. Called in the thread that decodes."""
+    """Checks the pictures, and says when more of them are needed. Called in the decoding thread."""
 
     def suspects(self, picture: Picture) -> bool:
-        """Look at a key frame while nothing else is decoded; True if something may be moving."""
+        """Check a key frame while nothing else is decoded; True if something may be moving."""
 
     def wants(self, at_s: float) -> bool:
         """Whether frames are needed now, whatever the key frames show."""
 
     def may_rest(self, at_s: float) -> bool:
-        """Whether nothing moves, and key frames are enough."""
+        """Whether nothing moves, so that key frames are enough."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A packet and when it came."""
+    """A packet and its arrival time."""
 
     packet: Any
     captured_at: datetime
     at_s: float
 
     def shows(self, frame: av.VideoFrame) -> Picture:
-        """What was decoded of it."""
+        """The picture that was decoded from it."""
         return Picture(frame, self.captured_at, self.at_s)
 
 
 class Decoder:
-    """Turns packets into pictures, as few as the watcher gets by with.
+    """Decodes packets into pictures, only as many as the watcher needs.
 
-    While a camera is quiet, its key frames are decoded and nothing else. The packets since the key frame before the
-    last are kept: once a key frame looks different they are decoded from there, so that what happened between the two
-    is seen, and pictures from before the alarm are there. Without a watcher every packet is decoded.
+    While a camera is quiet, only its key frames are decoded. The packets since the last key frame but one are kept:
+    when a key frame looks different, decoding starts there, so that everything between the two key frames is checked
+    and pictures from before the motion exist. Without a watcher every packet is decoded.
     """
 
     def __init__(self, codec: Any, camera: str, watcher: Watcher | None, max_latency_s: float) -> None:
@@ -77,7 +77,7 @@ class Decoder:
         self._bad = 0
 
     def feed(self, arrival: Arrival) -> Iterator[Picture]:
-        """Take the next packet; gives the pictures to look at, in order.
+        """Process the next packet; yields the pictures to check, in order.
 
         Raises:
             StreamError: the packets cannot be decoded.
@@ -95,7 +95,7 @@ class Decoder:
         elif self.way == "key frames" and self.is_resting:
             yield from self._rest(arrival)
         elif self.way == "key frames" and self._falls_asleep(arrival):
-            # What came before it has been decoded and looked at.
+            # Earlier packets have been decoded and checked.
             self._kept = deque([arrival])
             self._kept_bytes = arrival.packet.size
             yield from self._rest(arrival)
@@ -127,7 +127,7 @@ class Decoder:
             yield from self._decode(kept)
 
     def _drain(self, arrival: Arrival) -> list[Picture]:
-        """What the decoder holds back for the sake of order: after a key frame alone there is nothing to wait for."""
+        """The pictures that the decoder holds back for reordering; after a lone key frame nothing else comes."""
         try:
             frames = self._codec.decode(None)
         except av.error.FFmpegError:
@@ -136,7 +136,7 @@ class Decoder:
         return [arrival.shows(frame) for frame in frames]
 
     def _decode_some(self, arrival: Arrival) -> Iterator[Picture]:
-        """Of a stream in which each picture stands alone: as many as are looked at."""
+        """Decode as many pictures as are checked, from a stream that has only key frames."""
         assert self._watcher is not None
         self._forget()
         self.is_resting = not self._watcher.wants(arrival.at_s)
@@ -150,7 +150,7 @@ class Decoder:
             frames = self._codec.decode(arrival.packet)
         except (av.error.InvalidDataError, av.error.ExternalError):
             self._bad += 1
-            # Before the first key frame nothing can be decoded, and that may be long in coming.
+            # Before the first key frame nothing can be decoded, and it may take long to come.
             if self._bad >= _BAD_PACKETS and self._decoded_at_s:
                 raise StreamError(f"{self._bad} packets in a row cannot be decoded") from None
             frames = []
@@ -161,7 +161,7 @@ class Decoder:
             yield arrival.shows(frame)
 
     def _keep(self, arrival: Arrival) -> None:
-        """Keep the packets of this key frame interval and the one before."""
+        """Keep the packets of this key frame interval and of the one before."""
         if arrival.packet.is_keyframe:
             self._keys_in_a_row += 1
             self._key_at_s.append(arrival.at_s)
@@ -173,7 +173,7 @@ class Decoder:
         self._kept_bytes += arrival.packet.size
 
     def _choose(self, arrival: Arrival) -> None:
-        """Find the cheapest way that loses nothing."""
+        """Choose the cheapest way of decoding that loses nothing."""
         self.way, self.reason = self._cheapest(arrival.at_s)
 
     def _cheapest(self, at_s: float) -> tuple[Way, str]:

@@ -1,4 +1,4 @@
-"""Tells a frozen picture, as of a camera whose sensor hangs while its encoder goes on, from a quiet scene."""
+"""Distinguishes a frozen picture (the sensor hangs, the encoder goes on) from a quiet scene."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import numpy as np
 
 from motion.pixels import Luma
 
-_LEVELS = 2  # by so many levels a pixel must differ: encoding the same picture again moves it by one
-_SHARE = 0.002  # of the picture: the noise of a sensor changes far more of it, a clock in the picture less
+_LEVELS = 2  # a pixel must differ by this many levels: encoding the same picture again changes it by one
+_SHARE = 0.002  # of the picture: sensor noise changes far more of it, a clock in the picture less
 _LEAST_LOOKS = 5
 
 
 class FrozenPicture:
-    """Compares each look with the first that looked just like it."""
+    """Compares each look with the first that looked the same."""
 
     def __init__(self, after_s: float) -> None:
-        """Call a picture frozen that has not changed for `after_s` seconds; 0 for never."""
+        """Treat a picture as frozen when it has not changed for `after_s` seconds; 0: never."""
         self._after_s = after_s
         self._first: Luma | None = None
         self._first_at_s = 0.0
         self._looks = 0
 
-    def see(self, luma: Luma, at_s: float) -> bool:
-        """Take a look; returns whether the picture is frozen."""
+    def update(self, luma: Luma, at_s: float) -> bool:
+        """Process a look; returns whether the picture is frozen."""
         if not self._after_s:
             return False
         if self._first is None or at_s < self._first_at_s or self._differs(luma, self._first):

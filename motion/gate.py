@@ -1,4 +1,4 @@
-"""The motion gate: small luma pictures in, regions that really move out; pure, no camera and no clock of its own."""
+"""The motion gate: finds the regions of small luma pictures that really move. Pure: without a camera or a clock."""
 
 from __future__ import annotations
 
@@ -28,32 +28,40 @@ from motion.regions import (
 _Verdict = Literal["moving", "standing"] | Reason
 
 CALIBRATION_S = 1.0
-_GAP_S = 12.0  # after a longer pause the old background is no witness any more
-_RELIGHT_SHARE, _RELIGHT_GAIN = 0.1, 0.3  # so much change is worth asking if contrast changed, which must explain most
-_RECALIBRATE_SHARE = 0.5  # more of the picture than this never moves at once: that is light, a shake or a new scene
+_GAP_S = 12.0  # after a longer pause the old background is useless
+_RELIGHT_SHARE, _RELIGHT_GAIN = (
+    0.1,
+    0.3,
+)  # from this change on, a change of contrast is tried; it must explain most of it
+_RECALIBRATE_SHARE = 0.5  # more than this never moves at once: it is light, a shake or a new scene
 _RECALIBRATE_REST_S = (
-    5.0  # a picture that keeps changing as a whole is let through: better a false burst than a blind camera
+    5.0  # a picture that keeps changing as a whole is reported: a false burst is better than a blind camera
 )
-_FRESH_SHARE, _FRESH_MIN = 0.05, 0.3  # of the region, and of the least region: what must have moved since two looks ago
-_HISTORY = 5  # looks that are kept to tell by what moved: something slow shows against the oldest, a second ago
-_LOOKS, _LARGE = 2, 4.0  # a large region, of so many times the least, must stay for so many looks ...
-_LOOKS_SMALL, _LOOKS_EDGE = 3, 4  # ... a small one for more, as drops and flakes do not, and one that is cut off ...
-_LOOKS_SWAYING, _SWAY_S = 6, 30.0  # ... and where something has swayed not long ago for still more
+_FRESH_SHARE, _FRESH_MIN = (
+    0.05,
+    0.3,
+)  # of the region, of the minimum region: what must have moved since two looks ago
+_HISTORY = 5  # looks that are kept to find what moved: slow motion shows against the oldest, a second ago
+_LOOKS, _LARGE = 2, 4.0  # a large region, this many times the minimum, must last this many looks ...
+_LOOKS_SMALL, _LOOKS_EDGE = (
+    3,
+    4,
+)  # ... a small one more, which drops and flakes do not; one at the edge more ...
+_LOOKS_SWAYING, _SWAY_S = 6, 30.0  # ... and one where something swayed recently most of all
 _AGE_CAP = 200
 _IGNORED_SHARE = 0.7
 _STANDING_SHARE = 0.4  # of a region, where something moved before
 _REGIONS = 8
-_AROUND_PX = 9  # by how much a region may have gone on between two looks
+_AROUND_PX = 9  # the most that a region may have moved between two looks
 
 
 class Gate:
-    """Watches one camera. A running average is the background; what differs is doubted in turn.
+    """Watches one camera. A running average is the background; each region that differs must pass several checks.
 
-    A pixel must leave the range of its background's neighbourhood (texture that sways or shakes by a pixel does not)
-    by more than a threshold that follows its brightness and its own noise. A region must be big enough, still be
-    changing or have come in not long ago, stay for two looks, not be the same surface in another light, and be no
-    overlay: a small patch that changes all the time. A change of most of the picture at once is light: the gate starts
-    over.
+    A pixel must be outside the range of its background's neighbourhood (texture that sways by a pixel is not) by more
+    than a threshold that depends on its brightness and noise. A region must be large enough, still be changing or have
+    appeared recently, last for two looks, not be the same surface in another light, and not be an overlay: a small
+    patch that changes all the time. If most of the picture changes at once, that is light, and the gate starts over.
     """
 
     def __init__(self, settings: GateSettings | None = None) -> None:
@@ -67,19 +75,19 @@ class Gate:
         """Whether the background is still being learned, so that nothing is reported yet."""
         return self._at_s - self._reset_at_s < CALIBRATION_S
 
-    def see(self, luma: Luma, at_s: float) -> list[Box]:
-        """Take one look and return the regions that move or came in and stand; see `look`."""
+    def detect(self, luma: Luma, at_s: float) -> list[Box]:
+        """Process one look, and return the regions that move, or are new and stand still; see `look`."""
         return self.look(luma, at_s).regions
 
     def look(self, luma: Luma, at_s: float) -> Look:
-        """Take one look, about five a second.
+        """Process one look, about five a second.
 
         Args:
             luma: brightness, uint8, shape (H, W); about 320 px wide is enough.
-            at_s: when it was captured, seconds on any steady clock.
+            at_s: when it was captured, seconds on any monotonic clock.
 
         Returns:
-            What moves, what stands and what was left out; empty while calibrating or for a picture too small to judge.
+            The regions that move, that stand and that were rejected; empty while calibrating, or if it is too small.
 
         Raises:
             ValueError: not a 2-d uint8 array.
@@ -111,11 +119,11 @@ class Gate:
         self._at_s = self._reset_at_s = at_s
 
     def glance(self, luma: Luma, at_s: float) -> bool:
-        """Look at one picture of a quiet camera, of which only key frames are decoded.
+        """Check one picture of a quiet camera, while only its key frames are decoded.
 
         Returns:
-            Whether something may be moving. Then nothing has been learned of this picture: the gate can take the ones
-            that led to it, from the last glance on.
+            Whether something may be moving. Then nothing has been learned from this picture, so the gate can process
+            the pictures that led to it, from the last glance on.
         """
         now = prepared(luma)
         gap_s = at_s - self._at_s
@@ -131,7 +139,7 @@ class Gate:
         if seen.share > _RECALIBRATE_SHARE or any(self._is_suspicious(p, now, overlays) for p in patches):
             self._at_s = at_before_s
             return True
-        self._overlay.see(overlays, at_s)
+        self._overlay.update(overlays, at_s)
         self._learn(now, seen, gap_s)
         return False
 
@@ -154,7 +162,7 @@ class Gate:
         return look
 
     def _differing(self, now: Luma, bar: Luma) -> _Differing:
-        """Where a look differs from the background, the background first relit where that explains most of it."""
+        """Where a look differs from the background; the background is relit first if that explains most of it."""
         background = self._background
         seen = self._against(pixels.rounded(background.average), now, bar)
         if seen.share > _RELIGHT_SHARE:
@@ -182,7 +190,7 @@ class Gate:
 
     @property
     def _now_s(self) -> np.float32:
-        """Seconds since the gate began, in which single precision is enough."""
+        """Seconds since the gate started, for which single precision is enough."""
         return np.float32(self._at_s - self._began_at_s)
 
     def _judge(self, now: Luma, seen: _Differing, bar: Luma) -> Look:
@@ -201,7 +209,7 @@ class Gate:
                 standing.append((patch.area, self._box(patch)))
             else:
                 rejected.append(Rejected(self._box(patch), verdict))
-        self._overlay.see(candidates, self._at_s)
+        self._overlay.update(candidates, self._at_s)
         self._ages = pixels.grown(self._ages_now, _AROUND_PX)
         return Look(_largest(moving), _largest(standing), tuple(rejected[:_REGIONS]))
 
@@ -213,7 +221,7 @@ class Gate:
         return quick | slow
 
     def _verdict(self, patch: Patch, now: Luma, fresh: Mask, candidates: Mask) -> _Verdict:
-        """What a region is; marks it in `candidates` where it moves."""
+        """Classify a region; marks it in `candidates` if it moves."""
         here, window = patch.mask, window_of(patch)
         least_px = min_area_px(self._settings.min_area, patch.window, self._shape)
         if patch.area < least_px:
@@ -244,7 +252,7 @@ class Gate:
         return int(np.count_nonzero(self._overlay.ignored[window_of(patch)] & patch.mask)) > _IGNORED_SHARE * patch.area
 
     def _looks_needed(self, patch: Patch, least_px: float) -> int:
-        """For how many looks a region must stay before it is believed."""
+        """For how many looks a region must last before it is accepted."""
         (x, y, w, h), (height, width) = patch.window, self._shape
         at_edge = x == 0 or y == 0 or x + w == width or y + h == height
         if not at_edge and self._swayed_lately(patch):
@@ -258,7 +266,7 @@ class Gate:
         return int(np.count_nonzero(swayed_s < _SWAY_S)) > patch.area / 2
 
     def _verdict_at_rest(self, patch: Patch, now: Luma) -> _Verdict:
-        """Whether what differs and does not move came in; what is known or has left is made part of the scene."""
+        """Classify a region that differs but does not move; one that is known or has left becomes part of the scene."""
         window = window_of(patch)
         since_s = self._now_s - self._moved_at_s[window][patch.mask]
         moved = np.isfinite(since_s)
@@ -283,12 +291,12 @@ class Gate:
 @dataclass(frozen=True, slots=True)
 class _Differing:
     level: Luma
-    """The look in the background's light."""
+    """The look, adjusted to the background's light."""
     changed: Mask
     faint: Mask
     """Where it differs by half the threshold or more."""
     share: float
-    """Of the watched picture that changed."""
+    """Share of the watched picture that changed."""
 
 
 def _largest(found: list[tuple[int, Box]]) -> tuple[Box, ...]:

@@ -1,4 +1,4 @@
-"""How nodes on Kubernetes learn of each other: each renews a Lease of its own, and reads those of the others."""
+"""How nodes on Kubernetes know each other: each renews its own Lease, and reads those of the others."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from typing import Any
 from functions.event import utc_now
 from functions.settings import SettingsError
 from motion.settings import Settings
-from motion.sharing import NeighboursUnheard, Node
+from motion.sharing import NeighboursUnavailable, Node
 
-# urllib, and no client of Kubernetes: three requests are all that is asked, and the smallest client weighs 20 MB.
+# urllib instead of a Kubernetes client: it makes only three requests, and the smallest client has 20 MB.
 
 _LABELS = {"app.kubernetes.io/name": "motion", "app.kubernetes.io/part-of": "bongsu"}
 _REGION, _READING = "bongsu/region", "bongsu/reading"
 _TIMEOUT_S = 5.0
-_BEATS = 5  # looks in the time of one lease: four may fail before a node is taken to be away
+_BEATS = 5  # looks in the duration of a lease: four may fail before a node counts as down
 _FIXES = {
     401: "the token is not known: is BONGSU_LEASE_ACCOUNT of this cluster?",
     403: "the ServiceAccount may not: apply the Role `motion` of k8s/base/accounts.yaml",
@@ -34,10 +34,10 @@ _FIXES = {
 
 
 class Leases:
-    """Neighbours by way of Kubernetes' API server.
+    """Neighbours through Kubernetes' API server.
 
-    No clock of one node is compared with that of another: a lease is live for as long as it is seen to change, by this
-    node's own steady clock, and for how long it was held is the difference of two times that its holder wrote.
+    Clocks of different nodes are never compared: a lease is live as long as it keeps changing, by this node's own
+    monotonic clock, and how long it was held is the difference of two times that its holder wrote.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class Leases:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Read nothing but the account's folder yet.
+        """Read the account's folder; no request is made yet.
 
         Raises:
-            SettingsError: the account's files are not there.
+            SettingsError: the account's files are missing.
         """
         self._node, self._region = settings.node, settings.region
         self._lease_s = float(settings.lease_s)
@@ -78,10 +78,10 @@ class Leases:
         at_s = self._clock()
         deaf_s = at_s - self._looked_at_s - self.beat_s
         if deaf_s > self.beat_s:
-            # Nobody is away for having been silent while this node heard no one.
+            # A node is not down because it was silent while this node could not reach the server.
             self._seen = {name: (renewed, seen_at_s + deaf_s) for name, (renewed, seen_at_s) in self._seen.items()}
         if deaf_s > self._lease_s - self.beat_s:
-            self._held_from_s = None  # the others have given this node up
+            self._held_from_s = None  # the other nodes have declared this node down
         own = leases.pop(self._node, None)
         if self._held_from_s is None:
             self._held_from_s = at_s - self._held_before_s(own)
@@ -98,7 +98,7 @@ class Leases:
         return bool(name) and at_s - self._seen[name][1] < float(lease["spec"].get("leaseDurationSeconds") or 0)
 
     def _held_before_s(self, own: dict[str, Any] | None) -> float:
-        """For how long the process before this one held the lease, if it did so until just now."""
+        """How long this node's previous process held the lease, if it did until recently."""
         if own is None or not 0 <= (self._now() - _time(own, "renewTime")).total_seconds() < self._lease_s:
             return 0.0
         return max(0.0, (self._now() - _time(own, "acquireTime")).total_seconds())
@@ -117,7 +117,7 @@ class Leases:
         if own is not None:
             metadata["resourceVersion"] = own["metadata"]["resourceVersion"]
         lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
-        # 409: a pod that is being replaced has renewed it meanwhile, in the name of this same node.
+        # 409: a pod that is being replaced has renewed it meanwhile, in this node's name.
         if own is None:
             self._ask("POST", self._url, lease, or_status=409)
         else:
@@ -126,7 +126,7 @@ class Leases:
     def _ask(self, method: str, url: str, body: object = None, or_status: int | None = None) -> dict[str, Any]:
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         try:
-            # Read each time: the kubelet brings a fresh token every hour.
+            # Read each time: the kubelet renews the token every hour.
             headers["Authorization"] = f"Bearer {_read(self._account / 'token')}"
             data = None if body is None else json.dumps(body).encode()
             request = urllib.request.Request(url, data, headers, method=method)
@@ -136,10 +136,12 @@ class Leases:
         except urllib.error.HTTPError as error:
             if error.code == or_status:
                 return {}
-            raise NeighboursUnheard(f"{method} leases: {error.code}: {_FIXES.get(error.code, error.reason)}") from None
+            raise NeighboursUnavailable(
+                f"{method} leases: {error.code}: {_FIXES.get(error.code, error.reason)}"
+            ) from None
         except (OSError, HTTPException, ValueError) as error:
             reason = getattr(error, "reason", error)
-            raise NeighboursUnheard(f"{method} leases: no answer from the API server: {reason}") from None
+            raise NeighboursUnavailable(f"{method} leases: no answer from the API server: {reason}") from None
 
 
 def _node(name: str, lease: dict[str, Any]) -> Node:

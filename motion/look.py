@@ -1,4 +1,4 @@
-"""What is asked of a camera's gate, and what the gate answers for one picture."""
+"""The settings of a camera's gate, and its result for one picture."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ Reason = Literal["too small", "seen once", "light", "overlay", "sway", "still"]
 
 @dataclass(frozen=True, slots=True)
 class GateSettings:
-    """What one camera asks of its gate."""
+    """The gate's settings for one camera."""
 
     sensitivity: float = 0.5
-    """0 sees only what is big and plain, 1 also what is tiny or faint."""
+    """0 reports only what is large and clear, 1 also what is tiny or faint."""
     masks: tuple[tuple[Point, ...], ...] = ()
-    """Polygons in fractions of the frame inside which nothing is looked at."""
+    """Polygons in fractions of the frame, inside which motion is ignored."""
     standing_s: float = 20.0
-    """What came in and stands still is reported for so long; then it is part of the scene."""
+    """How long something new that stands still is reported; then it is part of the scene."""
 
     @property
     def floor(self) -> float:
-        """Levels of 255 by which a pixel must leave a black background that does not vary: 4 at 0, 0 at 1."""
+        """Levels of 255 by which a pixel must differ from a black background that does not vary: 4 at 0, 0 at 1."""
         return 4.0 - 4.0 * self.sensitivity
 
     @property
     def weber(self) -> float:
-        """What is added to that for each level of the background's brightness: 0.17 at 0, 0.07 at 1."""
+        """Added to that for each level of the background's brightness: 0.17 at 0, 0.07 at 1."""
         return 0.17 - 0.1 * self.sensitivity
 
     @property
     def noise_gain(self) -> float:
-        """What is added for each level by which the pixel usually differs: 4 at 0, 2 at 1."""
+        """Added for each level by which the pixel usually differs: 4 at 0, 2 at 1."""
         return 4.0 - 2.0 * self.sensitivity
 
     @property
@@ -54,19 +54,19 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the gate made of one picture. Regions come largest first, at most eight of each kind."""
+    """The gate's result for one picture. Regions are sorted, largest first; at most eight of each kind."""
 
     moving: tuple[Box, ...] = ()
     standing: tuple[Box, ...] = ()
-    """Came in not long ago and stands still now."""
+    """New in the scene, and standing still now."""
     rejected: tuple[Rejected, ...] = ()
 
     @property
     def regions(self) -> list[Box]:
-        """All that is reported: what moves, then what stands."""
+        """All reported regions: those that move, then those that stand."""
         return [*self.moving, *self.standing]
 
     @property
     def is_uneasy(self) -> bool:
-        """Whether anything differs that may yet turn out to be moving."""
+        """Whether any region differs that may still turn out to be moving."""
         return bool(self.moving or self.standing) or any(r.reason in ("seen once", "still") for r in self.rejected)

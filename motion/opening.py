@@ -19,10 +19,10 @@ from av.stream import Disposition
 log = structlog.get_logger()
 
 OPEN_TIMEOUT_S = 5.0
-SILENCE_S = 5.0  # no packet for so long is a dead stream
+SILENCE_S = 5.0  # a stream without a packet for this long is dead
 _MIN_SIDE, _MAX_PX = 32, 4096 * 2304
 _UNSUPPORTED_TRANSPORT = 461
-# TCP: over UDP a burst of loss is a grey picture. Short analysis: the default of 5 s is most of a start.
+# TCP: over UDP a burst of lost packets gives a grey picture. Short analysis: the default 5 s is most of a start.
 _RTSP = {
     "rtsp_transport": "tcp",
     "allowed_media_types": "video",
@@ -32,22 +32,22 @@ _RTSP = {
 
 
 class StreamError(Exception):
-    """A camera cannot be opened or read; one line that holds no URL."""
+    """A camera cannot be opened or read; the message is one line without a URL."""
 
     def __init__(self, text: str, status: int = 0) -> None:
         super().__init__(text)
         self.status = status
-        """What the camera answered over RTSP, 0 where it answered nothing or all was well."""
+        """The camera's RTSP status; 0 if it did not answer, or the error is not the camera's."""
 
 
 def is_file(url: str) -> bool:
-    """Whether a camera is a file that is played, and not a live one."""
+    """Whether a camera is a file to play, not a live one."""
     return "://" not in url and _webcam(url) is None
 
 
 @contextmanager
 def opened(url: str) -> Iterator[tuple[Any, Any]]:
-    """A container and its video stream, closed at the end.
+    """Open a container and its video stream; both are closed at the end.
 
     Raises:
         StreamError: it cannot be opened, or holds no video.
@@ -55,7 +55,7 @@ def opened(url: str) -> Iterator[tuple[Any, Any]]:
     container = _container(url)
     try:
         stream = _video(container.streams.video)
-        # One thread: a node has more cameras than cores, and every decoding thread holds its frame back by one.
+        # One thread: a node has more cameras than cores, and each further decoding thread delays pictures by a frame.
         stream.codec_context.thread_count = 1
         yield container, stream
     finally:
@@ -68,7 +68,7 @@ def _container(url: str) -> Any:
     if webcam is not None:
         return _open(f"/dev/video{webcam}", "v4l2", {})
     if is_file(url):
-        # FFmpeg takes the part before a colon in a file's name for a protocol.
+        # FFmpeg reads the part of a file's name before a colon as a protocol.
         return _open(f"file:{url}", None, {})
     try:
         return _open(url, None, _RTSP)
@@ -76,7 +76,7 @@ def _container(url: str) -> Any:
         if error.status != _UNSUPPORTED_TRANSPORT:
             raise
         container = _open(url, None, {**_RTSP, "rtsp_transport": "udp"})
-        log.warning("camera_reads_udp", reason="the camera refused TCP: a loss on the way shows as a broken picture")
+        log.warning("camera_reads_udp", reason="the camera refused TCP: lost packets show as broken pictures")
         return container
 
 
@@ -86,13 +86,13 @@ def _open(source: str, form: str | None, options: dict[str, str]) -> Any:
         try:
             return av.open(source, format=form, options=options, timeout=(OPEN_TIMEOUT_S, SILENCE_S))
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            if time.monotonic() - began_at_s >= OPEN_TIMEOUT_S:  # FFmpeg calls it invalid data
+            if time.monotonic() - began_at_s >= OPEN_TIMEOUT_S:  # FFmpeg reports a timeout as invalid data
                 raise StreamError(f"no answer for {OPEN_TIMEOUT_S:g} s") from None
             raise _explained(error, complaints.lines) from None
 
 
 def _video(found: Sequence[Any]) -> Any:
-    """The first stream of moving pictures: a cover picture comes first in some files."""
+    """The first video stream that is not a cover picture, which comes first in some files."""
     moving = [stream for stream in found if not stream.disposition & Disposition.attached_pic]
     if not moving:
         raise StreamError("holds no video but a cover picture" if found else "holds no video")
@@ -105,20 +105,20 @@ def _webcam(url: str) -> int | None:
 
 
 def require_size(frame: av.VideoFrame) -> None:
-    """Refuse a picture that nothing can be made of.
+    """Check that a picture's size is usable.
 
     Raises:
         StreamError: it is too small or too big.
     """
     size = f"the picture is {frame.width}x{frame.height}"
     if min(frame.width, frame.height) < _MIN_SIDE:
-        raise StreamError(f"{size}: too small to see anything in, {_MIN_SIDE}x{_MIN_SIDE} is the least")
+        raise StreamError(f"{size}: too small to detect anything, the minimum is {_MIN_SIDE}x{_MIN_SIDE}")
     if frame.width * frame.height > _MAX_PX:
-        raise StreamError(f"{size}: too big to decode in time, 4096x2304 is the most: use the camera's sub-stream")
+        raise StreamError(f"{size}: too big to decode in time, the maximum is 4096x2304: use the camera's sub-stream")
 
 
 class _Complaints:
-    """What FFmpeg logs in this thread: an RTSP status or a host's name is in its log and not in its error."""
+    """Collects FFmpeg's log of this thread: RTSP statuses and unresolved hosts are in its log, not in its errors."""
 
     _lock = threading.Lock()
     _open = 0
@@ -139,14 +139,14 @@ class _Complaints:
                 av.logging.set_level(None)
 
 
-# Another thread's complaints, while one listens, hold URLs: they go nowhere.
+# Lines of other threads are dropped: they contain URLs.
 logging.getLogger("libav").addHandler(logging.NullHandler())
 logging.getLogger("libav").propagate = False
 
 _STATUS = re.compile(r"method \w+ failed: (\d{3}) *\(?([^)\n]*)")
 _CAUSES = {
     453: "too many viewers: the recorder or camera serves no more streams at once",
-    461: "it takes neither TCP nor UDP",
+    461: "it supports neither TCP nor UDP",
     503: "too many viewers, or it is starting: the recorder or camera serves no more streams now",
 }
 
@@ -163,10 +163,10 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
 
 
 def _explained(error: Exception, complaints: Sequence[tuple[int, str, str]]) -> StreamError:
-    said = " ".join(line[2] for line in complaints)
-    if "Failed to resolve hostname" in said:
+    text = " ".join(line[2] for line in complaints)
+    if "Failed to resolve hostname" in text:
         return StreamError("no such host: check the name in its url, and this machine's DNS")
-    status = _STATUS.search(said)
+    status = _STATUS.search(text)
     if status is not None and not isinstance(error, tuple(kind for kind, _ in _REASONS)):
         number, words = int(status[1]), status[2].strip()
         cause = f": {_CAUSES[number]}" if number in _CAUSES else ""
@@ -175,11 +175,11 @@ def _explained(error: Exception, complaints: Sequence[tuple[int, str, str]]) -> 
 
 
 def reason(error: Exception, limit_s: float) -> str:
-    """Why, in one line without the URL that FFmpeg puts into its own message."""
+    """The reason in one line, without the URL that FFmpeg puts into its message."""
     for kind, text in _REASONS:
         if isinstance(error, kind):
             return text
     if isinstance(error, av.error.ExitError | TimeoutError):
         return f"no answer for {limit_s:g} s"
-    said = getattr(error, "strerror", None) or type(error).__name__
-    return " ".join(str(said).split()).lower()
+    message = getattr(error, "strerror", None) or type(error).__name__
+    return " ".join(str(message).split()).lower()

@@ -1,4 +1,4 @@
-"""What waits to be published: bursts, on disk once they are not fresh, and the last state of each camera."""
+"""Publishes what cameras produce: bursts, which are kept on disk once they are not fresh, and camera states."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from prometheus_client import Counter
 
 from functions import telemetry
 from functions.broker import Broker, BrokerError, TooLarge
+from functions.buffer import EventBuffer
 from functions.event import CameraStatus, Message, MotionBurst, encode, new_id, utc_now
-from functions.spool import Spool
 from functions.topology import EDGE_QUEUES, MOTION, burst_queue, queue, queues
 from motion.burst import CapturedBurst
 from motion.config import Camera
@@ -24,9 +24,9 @@ from motion.config import Camera
 log = structlog.get_logger()
 
 BURSTS = Counter("bongsu_motion_bursts_total", "Bursts published", ["camera"])
-SCENES = Counter("bongsu_motion_scene_bursts_total", "Of these, bursts of a scene in which nothing moved", ["camera"])
+SCENES = Counter("bongsu_motion_scene_bursts_total", "Published bursts of a scene in which nothing moved", ["camera"])
 LOST = Counter("bongsu_motion_bursts_lost_total", "Bursts that could not be published while fresh", ["camera"])
-FAILURES = Counter("bongsu_motion_publish_failures_total", "Attempts to publish that the broker did not take")
+FAILURES = Counter("bongsu_motion_publish_failures_total", "Failed attempts to publish")
 
 FRESH_S = 30.0
 _MOST_BURSTS = 64  # a burst of four 720p frames is about half a megabyte ...
@@ -41,38 +41,38 @@ Connect = Callable[[], Awaitable[Broker]]
 
 
 class Outbox:
-    """Holds what the cameras say and publishes it, newest burst first; whatever the broker does, no camera waits."""
+    """Queues bursts and states and publishes them, newest burst first. Cameras never wait for the broker."""
 
-    def __init__(self, connect: Connect, spool: Spool | None = None, regions: Sequence[str] = ()) -> None:
+    def __init__(self, connect: Connect, buffer: EventBuffer | None = None, regions: Sequence[str] = ()) -> None:
         """Publish through the broker that `connect` opens.
 
         Args:
             connect: opens the broker, again after each failure.
-            spool: keeps bursts that could not be published while fresh; they follow in order, behind the fresh ones,
+            buffer: keeps bursts that could not be published while fresh; they follow in order, behind the fresh ones,
                 and only as fast as the detectors take them. Without it they are lost.
-            regions: those with a queue of their own, where the fresh bursts of their cameras go. What is late goes to
-                the shared queue: it must not stand in the way of what is fresh.
+            regions: those with their own queue for the fresh bursts of their cameras. Late bursts go to the shared
+                queue, so that they do not delay fresh ones.
         """
         self._connect = connect
-        self._spool = spool
+        self._buffer = buffer
         self._regions = tuple(regions)
         self._broker: Broker | None = None
         self._bursts: deque[CapturedBurst] = deque()
         self._states: dict[str, tuple[Camera, str, datetime]] = {}
         self._wake = asyncio.Event()
-        self._wake.set()  # the first thing to do is to connect and declare, before anybody has anything to say
+        self._wake.set()  # connect and declare first, before there is anything to publish
 
-    def put_burst(self, taken: CapturedBurst) -> None:
-        """Queue a burst; the oldest is given up where too many wait."""
-        size = sum(map(_bytes, (*self._bursts, taken)))
+    def put_burst(self, burst: CapturedBurst) -> None:
+        """Queue a burst; if too many wait, the oldest goes to the buffer."""
+        size = sum(map(_bytes, (*self._bursts, burst)))
         while self._bursts and (len(self._bursts) >= _MOST_BURSTS or size > _MOST_BYTES):
             size -= _bytes(self._bursts[0])
             self._give_up(self._bursts.popleft(), "too many wait")
-        self._bursts.append(taken)
+        self._bursts.append(burst)
         self._wake.set()
 
     def put_state(self, camera: Camera, status: str) -> None:
-        """Queue the state of a camera, in place of an older one that was not told yet."""
+        """Queue the state of a camera; it replaces an older one that is not published yet."""
         self._states[camera.id] = (camera, status, utc_now())
         self._wake.set()
 
@@ -86,31 +86,31 @@ class Outbox:
                 pause_s = _PAUSE_S
                 await self._follow()
             except Exception as error:
-                # Broad, because a task that dies here of a driver's own error would leave every camera unheard.
+                # Broad, because if a driver's own error ended this task, no camera could publish.
                 FAILURES.inc()
-                log.warning("publish_failed", error=_said(error), waiting=len(self._bursts))
+                log.warning("publish_failed", error=_describe(error), waiting=len(self._bursts))
                 await self.close()
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _PAUSE_CAP_S)
                 self._drop_stale()
 
     async def flush(self) -> None:
-        """Publish all that waits.
+        """Publish everything that waits.
 
         Raises:
-            BrokerError: what was not published is kept for the next try.
+            BrokerError: a publish failed; the rest is kept for the next try.
         """
         self._wake.clear()
         try:
             broker = await self._ready_broker()
             while self._states or self._bursts:
                 try:
-                    # Those that wait now: more may come as fast as they go, and states wait too.
+                    # Only those that wait now: more may come as fast as they go, and states wait too.
                     for _ in range(len(self._bursts)):
-                        if self._bursts:  # a large one that comes meanwhile may push out several
+                        if self._bursts:  # a large one that comes meanwhile may displace several
                             await self._publish_burst(broker)
                 except Exception:
-                    # Both have queues of their own: what is wrong with one must not hold up the other.
+                    # Bursts and states have separate queues: a problem with one must not delay the other.
                     await self._publish_states(broker)
                     raise
                 await self._publish_states(broker)
@@ -119,28 +119,28 @@ class Outbox:
             raise
 
     async def _follow(self) -> None:
-        """Publish some of what was kept while the broker was away, unless the detectors have enough to do."""
-        if self._spool is None or not len(self._spool) or self._broker is None:
+        """Publish some of the buffer, unless the detectors are busy."""
+        if self._buffer is None or not len(self._buffer) or self._broker is None:
             return
         async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
             depth = await self._broker.depth(MOTION)
-        # The queue sheds its oldest: what is late must never push out what is fresh.
+        # The queue drops its oldest messages: late bursts must never displace fresh ones.
         if depth.ready * 4 < (queue(MOTION).max_length or 1):
             async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
-                await self._spool.flush(self._broker, limit=_LATE_AT_ONCE)
-        if len(self._spool):
+                await self._buffer.flush(self._broker, limit=_LATE_AT_ONCE)
+        if len(self._buffer):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LATE_PAUSE_S):
                     await self._wake.wait()
             self._wake.set()
 
     def keep(self) -> None:
-        """Put what could not be published into the buffer, if there is one: this process ends."""
-        while self._bursts and self._spool is not None:
-            self._spool.put(_event(self._bursts.popleft()))
+        """Put unpublished bursts into the buffer, if there is one, because this process ends."""
+        while self._bursts and self._buffer is not None:
+            self._buffer.put(_event(self._bursts.popleft()))
 
     async def close(self) -> None:
-        """Let go of the broker."""
+        """Close the broker."""
         broker, self._broker = self._broker, None
         if broker is not None:
             with suppress(Exception):
@@ -170,70 +170,70 @@ class Outbox:
                 del self._states[key]
 
     async def _publish_burst(self, broker: Broker) -> None:
-        taken = self._bursts.pop()
-        if _age_s(taken) > FRESH_S:
-            self._give_up(taken, "stale")
+        burst = self._bursts.pop()
+        if _age_s(burst) > FRESH_S:
+            self._give_up(burst, "stale")
             return
-        event = _event(taken)
+        event = _event(burst)
         key = burst_queue(event.place.region, self._regions)
         try:
             await self._publish(broker, replace(encode(event), routing_key=key))
         except TooLarge as error:
-            LOST.labels(taken.camera.id).inc()
+            LOST.labels(burst.camera.id).inc()
             hint = "lower this camera's jpeg.width, jpeg.quality or burst.frames"
-            log.error("burst_lost", camera=taken.camera.id, reason=f"{error}: {hint}")
+            log.error("burst_lost", camera=burst.camera.id, reason=f"{error}: {hint}")
             return
         except BaseException:
-            # Behind the others: whatever is wrong with it, they must not wait for it.
-            self._bursts.appendleft(taken)
+            # To the back: the others must not wait for it, whatever is wrong with it.
+            self._bursts.appendleft(burst)
             raise
-        BURSTS.labels(taken.camera.id).inc()
-        if taken.is_scene:
-            SCENES.labels(taken.camera.id).inc()
+        BURSTS.labels(burst.camera.id).inc()
+        if burst.is_scene:
+            SCENES.labels(burst.camera.id).inc()
         telemetry.observe_stage(msgspec.structs.replace(event, trace=()), event.trace[-1])
         log.info("burst_published", event_id=event.id, camera=event.camera, frames=len(event.frames))
 
     async def _publish(self, broker: Broker, message: Message) -> None:
-        # Not wait_for: in Python 3.11 it swallows a cancellation that meets its result, and the worker never ends.
+        # Not wait_for: in Python 3.11 it swallows a cancellation that coincides with its result, and the worker hangs.
         async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
             await broker.publish(message)
 
     def _drop_stale(self) -> None:
         waiting, self._bursts = self._bursts, deque()
-        for taken in waiting:
-            if _age_s(taken) > FRESH_S:
-                self._give_up(taken, "stale")
+        for burst in waiting:
+            if _age_s(burst) > FRESH_S:
+                self._give_up(burst, "stale")
             else:
-                self._bursts.append(taken)
+                self._bursts.append(burst)
 
-    def _give_up(self, taken: CapturedBurst, reason: str) -> None:
-        if self._spool is not None and self._spool.put(_event(taken)):
-            log.warning("burst_buffered", camera=taken.camera.id, reason=reason, age_s=round(_age_s(taken), 1))
+    def _give_up(self, burst: CapturedBurst, reason: str) -> None:
+        if self._buffer is not None and self._buffer.put(_event(burst)):
+            log.warning("burst_buffered", camera=burst.camera.id, reason=reason, age_s=round(_age_s(burst), 1))
             return
-        LOST.labels(taken.camera.id).inc()
-        log.error("burst_lost", camera=taken.camera.id, reason=reason, age_s=round(_age_s(taken), 1))
+        LOST.labels(burst.camera.id).inc()
+        log.error("burst_lost", camera=burst.camera.id, reason=reason, age_s=round(_age_s(burst), 1))
 
 
-def _event(taken: CapturedBurst) -> MotionBurst:
+def _event(burst: CapturedBurst) -> MotionBurst:
     return MotionBurst(
-        id=taken.id,
-        camera=taken.camera.id,
-        place=taken.camera.place.wire,
-        captured_at=taken.frames[0].captured_at,
-        frames=taken.frames,
-        moved=taken.moved,
-        thresholds={str(hazard): value for hazard, value in taken.camera.thresholds.items()},
-        zones=tuple(zone.wire for zone in taken.camera.zones),
-    ).with_stage(MOTION, taken.got_at, utc_now())
+        id=burst.id,
+        camera=burst.camera.id,
+        place=burst.camera.place.wire,
+        captured_at=burst.frames[0].captured_at,
+        frames=burst.frames,
+        moved=burst.moved,
+        thresholds={str(hazard): value for hazard, value in burst.camera.thresholds.items()},
+        zones=tuple(zone.wire for zone in burst.camera.zones),
+    ).with_stage(MOTION, burst.got_at, utc_now())
 
 
-def _said(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return str(error) if isinstance(error, BrokerError) else type(error).__name__
 
 
-def _bytes(taken: CapturedBurst) -> int:
-    return sum(len(frame.jpeg) for frame in taken.frames)
+def _bytes(burst: CapturedBurst) -> int:
+    return sum(len(frame.jpeg) for frame in burst.frames)
 
 
-def _age_s(taken: CapturedBurst) -> float:
-    return (utc_now() - taken.got_at).total_seconds()
+def _age_s(burst: CapturedBurst) -> float:
+    return (utc_now() - burst.got_at).total_seconds()

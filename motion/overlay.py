@@ -1,4 +1,4 @@
-"""Small patches that change in every second, as a clock does: learned here, for the gate to leave out."""
+"""Learns small patches that change every second, such as clocks, so that the gate can ignore them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from motion.background import learn, pace
 from motion.pixels import Mask
 
 _CELL = 8  # side in px of the cells in which overlays are learned
-_OVERLAY_S = 10.0  # time constant of how often a cell changes; one that always does is learned in twice this
+_OVERLAY_S = 10.0  # time constant of a cell's rate of change; one that always changes is learned in twice this
 _OVERLAY_ON, _OVERLAY_OFF = 0.8, 0.4
-_BIN_S = 1.2  # a clock ticks in each of these
+_BIN_S = 1.2  # a clock ticks at least once in each bin
 _OVERLAY_SHARE = 0.02  # a bigger patch that changes all the time is a street, not a clock
 
 
 class OverlayMemory:
-    """Learns clocks, blinking lamps, a scrolling text."""
+    """Learns clocks, blinking lamps and scrolling text."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self._shape = shape
@@ -29,8 +29,8 @@ class OverlayMemory:
         self._bin_at_s = -math.inf
         self.ignored: Mask = np.zeros(shape, np.bool_)
 
-    def see(self, candidates: Mask, at_s: float) -> None:
-        """Take in which pixels changed at this look; where looks are rare, each counts as its own second."""
+    def update(self, candidates: Mask, at_s: float) -> None:
+        """Learn which pixels changed at this look; if looks are rare, each counts as its own second."""
         gap_s = at_s - self._bin_at_s
         if not 0 <= gap_s < _BIN_S:
             if 0 <= gap_s < math.inf:

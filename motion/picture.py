@@ -1,4 +1,4 @@
-"""One decoded frame of a camera, and the two things made of it: a small luma to look at and a JPEG to send."""
+"""One decoded frame of a camera, and its two conversions: a small luma for the gate, and a JPEG to send."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One decoded frame, not yet converted to anything."""
+    """One decoded frame, not converted yet."""
 
     frame: av.VideoFrame
     captured_at: datetime
     at_s: float
-    """The same moment on the steady clock."""
+    """The same moment on the monotonic clock."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -35,11 +35,11 @@ class Picture:
 
     @property
     def _quarters(self) -> int:
-        """Quarter turns, anticlockwise, by which the frame is to be shown: a telephone is held upright."""
+        """Anticlockwise quarter turns to apply to the frame, as for a telephone that is held upright."""
         return round(self.frame.rotation / 90) % 4
 
     def luma(self) -> NDArray[np.uint8]:
-        """Brightness, every n-th pixel, about as many as 320x180 has; shape (H, W)."""
+        """Brightness of every n-th pixel, about as many as in 320x180; shape (H, W)."""
         frame = self.frame if self.frame.format.name in _PLANAR else self.frame.reformat(format="gray")
         plane: Any = frame.planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
@@ -47,7 +47,7 @@ class Picture:
         return np.ascontiguousarray(np.rot90(rows[step // 2 :: step, step // 2 :: step], self._quarters))
 
     def jpeg(self, width: int, quality: int) -> bytes:
-        """The frame as JPEG, scaled down to `width` pixels where it is wider; quality 0 to 100."""
+        """The frame as JPEG, scaled down to `width` pixels if it is wider; quality 0 to 100."""
         scale = min(1.0, width / self.size[0])
         size = max(2, round(self.frame.width * scale)), max(2, round(self.frame.height * scale))
         image: Any = self.frame.to_ndarray(format="bgr24", width=size[0], height=size[1])

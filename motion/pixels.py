@@ -1,7 +1,7 @@
-"""What the gate does to small pictures, in numpy alone: OpenCV would bring an FFmpeg and a BLAS of its own.
+"""Image operations of the gate, in numpy only: OpenCV would bring its own FFmpeg and BLAS.
 
-Beyond the edge of a picture nothing is brighter or darker than within. `tests/motion/test_pixels.py` holds each of them
-to OpenCV's operation of the kind.
+Outside the picture nothing is brighter or darker than inside. `tests/motion/test_pixels.py` compares each of them with
+the same operation of OpenCV.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Window = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """Pixels that touch each other, corners included."""
+    """Connected pixels; corners count."""
 
     area: int
     window: Window
@@ -29,7 +29,7 @@ class Patch:
 
 
 def blur(picture: Luma) -> Luma:
-    """The mean of each pixel and its eight neighbours; beyond an edge it is mirrored."""
+    """The mean of each pixel and its eight neighbours; mirrored at the edges."""
     height, width = picture.shape
     sums = np.empty((height + 2, width + 2), np.uint16)
     sums[1:-1, 1:-1] = picture
@@ -44,12 +44,12 @@ def blur(picture: Luma) -> Luma:
 
 
 def grown(picture: Luma, side: int) -> Luma:
-    """The brightest of the `side` x `side` pixels around each."""
+    """The brightest of the `side` x `side` pixels around each (dilation)."""
     return _extreme(np.maximum, 0, picture, side)
 
 
 def shrunk(picture: Luma, side: int) -> Luma:
-    """The darkest of the `side` x `side` pixels around each."""
+    """The darkest of the `side` x `side` pixels around each (erosion)."""
     return _extreme(np.minimum, 255, picture, side)
 
 
@@ -60,8 +60,8 @@ def above(picture: Luma, other: Luma) -> Luma:
 
 
 def brightened(picture: Luma, levels: int) -> Luma:
-    """Brighter by so many of 255 levels, or darker, as far as there is room."""
-    # Against a picture of one level: numpy compares with a single number ten times as slowly.
+    """Brighter, or darker, by a number of levels, clipped to 0 to 255."""
+    # Against a uniform picture: numpy compares with a single number ten times as slowly.
     if levels < 0:
         return above(picture, np.full_like(picture, -levels))
     brighter: Luma = np.minimum(picture, np.full_like(picture, 255 - levels)) + np.uint8(levels)
@@ -69,12 +69,12 @@ def brightened(picture: Luma, levels: int) -> Luma:
 
 
 def rounded(picture: NDArray[np.float32]) -> Luma:
-    """As whole levels, of a picture that lies within 0 to 255."""
+    """A picture with values in 0 to 255, rounded to whole levels."""
     return np.rint(picture).astype(np.uint8)
 
 
 def bounds(mask: Mask | Luma) -> Window:
-    """The least window that holds all that is not 0; its width is 0 where nothing is."""
+    """The smallest window that holds all pixels that are not 0; its width is 0 if there are none."""
     columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
     if not len(rows):
         return 0, 0, 0, 0
@@ -88,7 +88,7 @@ def patches(mask: Mask, min_px: float) -> list[Patch]:
     if width * height < max(min_px, 1):
         return []
     part = mask[top : top + height, left : left + width]
-    # Runs of pixels that follow each other in a row, on one line of all rows: a gap after each keeps them apart.
+    # Runs of adjacent pixels, on one line of all rows: a gap after each row keeps them apart.
     framed = np.zeros((height, width + 1), np.bool_)
     framed[:, :width] = part
     line = framed.ravel()
@@ -118,7 +118,7 @@ def patches(mask: Mask, min_px: float) -> list[Patch]:
 
 
 def filled(shape: tuple[int, int], corners: Sequence[tuple[float, float]]) -> Mask:
-    """The pixels inside a polygon of (x, y) in pixels, and those that its edge runs through."""
+    """The pixels inside a polygon of (x, y) in pixels, and those on its edge."""
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
     inside, edge = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
     for (x1, y1), (x2, y2) in zip(corners, (*corners[1:], *corners[:1]), strict=True):
@@ -132,9 +132,9 @@ def filled(shape: tuple[int, int], corners: Sequence[tuple[float, float]]) -> Ma
 
 
 def _extreme(of: np.ufunc, nothing: int, picture: Luma, side: int) -> Luma:
-    """The running extreme: over 1, 2, 4 … pixels of a row and then `side`, then the same over rows.
+    """The running maximum or minimum: over 1, 2, 4 … pixels of a row and then `side`, then the same over rows.
 
-    On one line of all rows, whose margins keep them apart: a row after the other would take numpy five times as long.
+    All rows are on one line, with margins that keep them apart: row by row, numpy would take five times as long.
     """
     height, width = picture.shape
     reach, stride = side // 2, width + side - 1
@@ -153,16 +153,16 @@ def _extreme(of: np.ufunc, nothing: int, picture: Luma, side: int) -> Luma:
 
 
 def _picture(line: Luma, shape: tuple[int, ...], stride: int) -> Luma:
-    """The rows of a line that ends with the last pixel of the last one."""
+    """The rows of a line that ends with the last pixel of the last row."""
     rows = np.empty(shape[0] * stride, np.uint8)
     rows[: len(line)] = line
     return np.ascontiguousarray(rows.reshape(shape[0], stride)[:, : shape[1]])
 
 
 def _joined(begins: NDArray[np.intp], ends: NDArray[np.intp], stride: int) -> NDArray[np.intp]:
-    """For each run, from its begin to before its end, the least number of those that it is connected with."""
-    # Runs of the row before that touch a run, corners included, follow each other: from the first that ends no earlier
-    # than it begins to the last that begins no later than it ends.
+    """For each run, from its begin to before its end, the smallest number of the runs that it is connected with."""
+    # The runs of the previous row that touch a run, corners included, are consecutive: from the first that ends no
+    # earlier than it begins to the last that begins no later than it ends.
     low = np.searchsorted(ends, begins - stride, "left")
     high = np.searchsorted(begins, ends - stride, "right")
     counts = np.maximum(high - low, 0)
@@ -170,7 +170,7 @@ def _joined(begins: NDArray[np.intp], ends: NDArray[np.intp], stride: int) -> ND
     upper = np.arange(len(lower)) - np.repeat(np.cumsum(counts) - counts - low, counts)
     of = np.arange(len(begins))
     while len(lower):
-        # The number of each pair's other patch goes to the least of either, until all pairs agree.
+        # Each pair takes the smaller of its two numbers, until all pairs agree.
         one, other = of[lower], of[upper]
         apart = one != other
         if not apart.any():

@@ -1,4 +1,4 @@
-"""What is wrong with a value of `cameras.yaml`, in one line that holds the value and the fix and never a URL."""
+"""Error messages for values of `cameras.yaml`: one line with the value and the fix, without a URL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MISSHAPEN = ("tuple_type", "model_type", "dict_type", "string_type", "missing",
 
 
 def line(model: type[BaseModel], error: Any) -> str:
-    """One error of pydantic in our words: `burst.frames: must be at most 16, got 99`."""
+    """One of pydantic's errors in our words: `burst.frames: must be at most 16, got 99`."""
     loc: tuple[int | str, ...] = error["loc"]
     parts = [part for part in loc if part != "[key]"]
     path = ".".join(f"{part}" for part in parts)
@@ -40,7 +40,7 @@ def line(model: type[BaseModel], error: Any) -> str:
 
 
 def _shape(parts: list[int | str], error: Any) -> str:
-    """What masks and zones must look like, where their shape is what is wrong."""
+    """The required shape of masks and zones, for errors about their shape."""
     if parts and parts[0] == "zones" and "polygon" not in parts and error["type"] in _MISSHAPEN:
         return "as in zones: [{name: {en: …, ko: …}, polygon: [[x, y], …]}]"
     if parts and (parts[0] == "masks" or "polygon" in parts):
@@ -55,7 +55,7 @@ def _given(error: Any) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as an error may show it: short, and of a URL that strayed into another key only the scheme."""
+    """A value for an error message: shortened, and for a URL that was put into another key only its scheme."""
     scheme = SCHEME.search(str(value))
     return f"'{scheme[1]}://…'" if scheme else f"{value!r:.60}"
 
@@ -70,7 +70,7 @@ def _keys(model: type[BaseModel], path: list[int | str]) -> list[str]:
 
 
 def unknown(path: str, known: list[str]) -> str:
-    """A key that there is not, and the one that may be meant."""
+    """The message for an unknown key, with the key that may be meant."""
     key = path.rpartition(".")[2]
     near = difflib.get_close_matches(key, known, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"

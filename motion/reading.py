@@ -1,4 +1,4 @@
-"""The packets of an opened stream, and what is read without a camera's thread: a probe, or a whole file."""
+"""Reads the packets of an opened stream, probes a camera, and reads whole files without a camera's thread."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from motion.decoding import Arrival, Decoder, Watcher
 from motion.opening import StreamError, opened, reason, require_size
 from motion.picture import Picture
 
-_MARGIN_S = 2.0  # longer than the longest key frame interval that is of use
+_MARGIN_S = 2.0  # beyond the longest useful key frame interval
 START_AT = datetime(2026, 1, 1, tzinfo=UTC)
-"""When the pictures of a file that is watched as fast as can be are said to have been captured, from its start on."""
+"""The capture time given to the start of a file that is read as fast as possible."""
 
 
 def packets(container: Any, stream: Any) -> Iterator[Any]:
-    """The packets of a stream; the last of a file is empty, and has the decoder give what it held back."""
+    """The packets of a stream; a file's last packet is empty, and flushes the decoder."""
     try:
         yield from container.demux(stream)
     except av.error.EOFError:
@@ -35,13 +35,13 @@ def packets(container: Any, stream: Any) -> Iterator[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a camera turned out to be."""
+    """The properties of a camera's stream."""
 
     codec: str
     width: int
     height: int
     fps: float
-    """Frames a second as the stream states it, 0 where it does not."""
+    """Frames a second as stated by the stream, 0 if it does not state it."""
     first_frame_s: float
     """Seconds from the start of opening to the first decoded frame."""
     picture: Picture
@@ -50,10 +50,10 @@ class Probe:
 
 
 def probe(url: str, max_latency_s: float = 4.0) -> Probe:
-    """Open a camera, decode one frame and see how far its key frames are apart. Blocks, usually for less than 10 s.
+    """Open a camera, decode one frame and measure its key frame interval. Blocks, usually for less than 10 s.
 
     Raises:
-        StreamError: no frame can be had; the message says why, in one line.
+        StreamError: no frame could be read; the message has the reason in one line.
     """
     started_at_s = time.monotonic()
     with opened(url) as (container, stream):
@@ -76,7 +76,7 @@ def probe(url: str, max_latency_s: float = 4.0) -> Probe:
 
 
 def _foreseen(found: Iterator[Any], max_latency_s: float) -> str:
-    """How a stream will be decoded, by the packets that follow its first picture."""
+    """How a stream will be decoded, judged by the packets after its first picture."""
     began_at_s, first_s, keys, others = time.monotonic(), None, [], 0
     for packet in _until_it_ends(found):
         if packet.size and packet.pts is not None:
@@ -105,7 +105,7 @@ def _until_it_ends(found: Iterator[Any]) -> Iterator[Any]:
 
 
 def read_file(path: str) -> Iterator[av.VideoFrame]:
-    """Decode a file as fast as can be, in the way a camera is decoded.
+    """Decode a file as fast as possible, as a camera is decoded.
 
     Raises:
         StreamError: it cannot be read.
@@ -117,10 +117,10 @@ def read_file(path: str) -> Iterator[av.VideoFrame]:
 def watch_file(
     path: str, watcher: Watcher, on_picture: Callable[[Picture], None], max_latency_s: float = 4.0
 ) -> Decoder:
-    """Decode a file as fast as can be, as a live camera is watched: each packet comes at its own time in the file.
+    """Decode a file as fast as possible, as a live camera would be: each packet arrives at its own time in the file.
 
     Returns:
-        What decoded it, which says in which way and why.
+        The decoder, which says how it decoded the file and why.
 
     Raises:
         StreamError: it cannot be read.

@@ -1,4 +1,4 @@
-"""Questions about one region that differs from the background: is it a thing, the place one left, or only light?"""
+"""Classifies a region that differs from the background: an object, the place that one left, or only light."""
 
 from __future__ import annotations
 
@@ -12,43 +12,46 @@ from motion.look import Point
 from motion.pixels import Luma, Mask, Patch, Window
 
 _MARGIN_PX = 4
-_EDGE_SHARE = 0.25  # of a region's contrast: what must have been added to its outline, or taken from it
+_EDGE_SHARE = 0.25  # of a region's contrast: the least gain or loss of contrast along its outline
 _LIT_CORRELATION = 0.92
-_LIT_TEXTURE = 5.0  # standard deviation in levels: on a plain surface light and a thing look the same
+_LIT_TEXTURE = 5.0  # standard deviation in levels: on a plain surface, light and an object look the same
 _DISPLACED_PX = 8
-_DISPLACED_ERROR = 0.5  # of what differs, where it is compared with its surroundings moved by so much at most
-_DISPLACED_TEXTURE, _DISPLACED_SPREAD = 0.6, 9.0  # deviation of what is around: in shares of the change, in levels
-_DISPLACED_SAMPLE = 200  # of its pixels about so many are compared
+_DISPLACED_ERROR = 0.5  # of the difference: the most that may remain when its surroundings are shifted over it
+_DISPLACED_TEXTURE, _DISPLACED_SPREAD = 0.6, 9.0  # deviation of the surroundings: as a share of the change, in levels
+_DISPLACED_SAMPLE = 200  # about this many of its pixels are compared
 _DOWN, _RIGHT = (
     steps.ravel() for steps in np.mgrid[-_DISPLACED_PX : _DISPLACED_PX + 1 : 2, -_DISPLACED_PX : _DISPLACED_PX + 1 : 2]
 )
-_DISPLACED_SHARE = 0.04  # of the picture: what is larger does not sway
-_CORE_SHARE, _CORE_PX = 0.15, 15  # of the least region: what must differ by all of the threshold; how far it reaches
-_GAP_PX = 7  # pixels that differ are one region where they are nearer to each other than this
-_FAR, _NEAR = 0.6, 1.6  # of the least region: at the top and at the bottom of the picture
+_DISPLACED_SHARE = 0.04  # of the picture: larger regions do not sway
+_CORE_SHARE, _CORE_PX = (
+    0.15,
+    15,
+)  # of the minimum region: what must exceed the full threshold; its reach
+_GAP_PX = 7  # pixels that differ belong to one region if they are closer together than this
+_FAR, _NEAR = 0.6, 1.6  # factors of the minimum region at the top and at the bottom of the picture
 
 
 def min_area_px(share: float, window: Window, shape: tuple[int, int]) -> float:
-    """The least region, in pixels, where it stands: what is far away is high up in the picture, and small."""
+    """The minimum region in pixels at its place in the picture: distant things are high up, and small."""
     height, width = shape
     foot = (window[1] + window[3]) / height
     return share * height * width * (_FAR + (_NEAR - _FAR) * foot)
 
 
 def is_object(patch: Patch, now: Luma, background: Background) -> bool:
-    """Whether its outline is in the picture and not in the background: something stands there."""
+    """Whether its outline is in the picture but not in the background: an object is there."""
     added, contrast = _outline(patch, now, background)
     return added >= _EDGE_SHARE * contrast
 
 
 def is_bare_again(patch: Patch, now: Luma, background: Background) -> bool:
-    """Whether its outline is in the background and no longer in the picture: what stood there has left."""
+    """Whether its outline is in the background but no longer in the picture: an object has left."""
     added, contrast = _outline(patch, now, background)
     return added <= -_EDGE_SHARE * contrast
 
 
 def is_lit(patch: Patch, now: Luma, background: Background) -> bool:
-    """Whether it is the surface that was there before, in another light: its texture has stayed."""
+    """Whether it is the same surface in another light: its texture is unchanged."""
     x, y, w, h = patch.window
     window = np.s_[y : y + h, x : x + w]
     before = background.average[window][patch.mask]
@@ -60,7 +63,7 @@ def is_lit(patch: Patch, now: Luma, background: Background) -> bool:
 
 
 def is_displaced(patch: Patch, now: Luma, background: Background) -> bool:
-    """Whether it is what was there before, moved by a few pixels: leaves, a flag, balloons, a mast that sways."""
+    """Whether it is the same thing, moved by a few pixels: leaves, a flag, balloons, a swaying mast."""
     x, y, w, h = patch.window
     if patch.area > _DISPLACED_SHARE * now.size:
         return False
@@ -72,7 +75,7 @@ def is_displaced(patch: Patch, now: Luma, background: Background) -> bool:
     stayed = float(np.abs(seen - average[rows, columns]).mean())
     around = average[max(0, y - reach) : y + h + reach, max(0, x - reach) : x + w + reach]
     if around.std() < max(_DISPLACED_TEXTURE * stayed, _DISPLACED_SPREAD):
-        return False  # too plain for anything of it to be seen moving
+        return False  # too plain for motion to show
     moved_rows = np.clip(rows + _DOWN[:, None], 0, now.shape[0] - 1)
     moved_columns = np.clip(columns + _RIGHT[:, None], 0, now.shape[1] - 1)
     errors = np.abs(average[moved_rows, moved_columns] - seen).mean(axis=1)
@@ -80,9 +83,9 @@ def is_displaced(patch: Patch, now: Luma, background: Background) -> bool:
 
 
 def components(changed: Mask, faint: Mask, min_px: float) -> list[Patch]:
-    """Connected patches of at least half of `min_px`, gaps of a few pixels closed.
+    """Connected patches of at least half of `min_px`, with gaps of a few pixels closed.
 
-    A patch has a core of what changed, and goes on around it over what changed by half as much.
+    A patch has a core that changed, and extends around it over pixels that changed by half as much.
     """
     core_px = _CORE_SHARE * min_px
     if np.count_nonzero(changed) < core_px:
@@ -95,7 +98,7 @@ def components(changed: Mask, faint: Mask, min_px: float) -> list[Patch]:
 
 
 def window_of(patch: Patch) -> tuple[slice, slice]:
-    """Where a region is, as an index of the picture."""
+    """A region's window, as an index into the picture."""
     x, y, w, h = patch.window
     return np.s_[y : y + h, x : x + w]
 

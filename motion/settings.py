@@ -1,4 +1,4 @@
-"""What the environment says to the edge worker alone: its node, and where nodes learn of each other."""
+"""The edge worker's own settings, from the environment: its node, and how nodes know each other."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from functions.settings import Environment, read
 
 
 class Settings(Environment, frozen=True):
-    """What the edge worker alone reads."""
+    """Settings that only the edge worker reads."""
 
     node: str = ""
-    """Name of this edge node, as cameras.yaml has it. Without one, all cameras are read."""
+    """Name of this edge node, as in cameras.yaml. Without one, all cameras are read."""
     region: str = ""
-    """Where this node stands, in the words of a camera's `place.region`. Needed only where no camera is its own."""
+    """This node's region, spelled as a camera's `place.region`. Needed only if no camera has this node as its own."""
     lease_url: str = ""
-    """Kubernetes' API server, where nodes learn of each other. Without it a camera is read by its own node or none."""
+    """Kubernetes' API server, through which nodes know each other. Without it only a camera's own node reads it."""
     lease_account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-    """Folder with the `token`, the `namespace` and the `ca.crt` to go there with."""
+    """Folder with the `token`, the `namespace` and the `ca.crt` for that server."""
     lease_s: int = 25
-    """A node that has said nothing for so many seconds is away."""
+    """A node that has not renewed its lease for this many seconds counts as down."""
 
     def __post_init__(self) -> None:
         if not 2 <= self.lease_s <= 50:
-            # A camera is to be read again within 60 s: a beat more to find the lease run out, and the camera's opening.
+            # A camera must be read again within 60 s, which includes one more look at the lease and opening the camera.
             raise ValueError(f"BONGSU_LEASE_S must be from 2 to 50 seconds, got {self.lease_s}")
         if self.lease_url and not self.node:
             raise ValueError("BONGSU_NODE is empty: BONGSU_LEASE_URL shares cameras among nodes, each by its name")
@@ -35,6 +35,6 @@ def load() -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        SettingsError: a value cannot be used.
+        SettingsError: a value is invalid.
     """
     return read(Settings)

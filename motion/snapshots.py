@@ -1,7 +1,7 @@
-"""`python -m motion.snapshots`: pictures of one camera or video on stdout, every so often; edge nodes run it.
+"""`python -m motion.snapshots` writes pictures of a camera or video to stdout at intervals; edge nodes run it.
 
-In comes one line of JSON (`Order`); out go, for each picture, a line of JSON and the bytes of the JPEG, as `models.run`
-reads them. A live camera is opened again whenever it is lost, and each loss is a line with its reason; a file ends.
+The input is one line of JSON (`Order`); the output is, for each picture, a line of JSON and the bytes of the JPEG, as
+`models.run` reads them. A lost camera is opened again, and each loss is a line with its reason; a file ends.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _Write = Callable[[str, str, bytes, str], None]
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What is read, and how often.
+    """What to read, and how often.
 
     Attributes:
         camera: an address such as `rtsp://…`, the path of a video, or the id of a camera in cameras.yaml here.
-        every_s: least time between two pictures, of the camera's clock where it is a file.
+        every_s: minimum time between two pictures, by the file's clock if it is a file.
         count: how many pictures; 0: until stopped.
-        name: what the pictures are called, as an address may hold a password.
+        name: the name of the pictures, because an address may contain a password.
     """
 
     camera: str
@@ -44,10 +44,10 @@ class Order(msgspec.Struct, frozen=True):
 
 
 def main() -> None:
-    """Run until there are enough pictures, or nobody reads them.
+    """Run until there are enough pictures, or the reader is gone.
 
     Raises:
-        SystemExit: with one line on stderr, which holds no address, if nothing can be read.
+        SystemExit: with one line on stderr, without the address, if nothing can be read.
     """
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:

@@ -1,4 +1,4 @@
-"""One reading thread per camera: its pictures, its state, and opening it again whenever it is lost."""
+"""One reading thread for each camera: it delivers pictures and states, and opens the camera again when it is lost."""
 
 from __future__ import annotations
 
@@ -24,25 +24,24 @@ from motion.reading import packets
 log = structlog.get_logger()
 
 FRAMES_READ = Counter("bongsu_frames_read_total", "Frames decoded", ["camera"])
-FRAMES_DROPPED = Counter("bongsu_frames_dropped_total", "Frames left out to stay at the newest one", ["camera"])
+FRAMES_DROPPED = Counter("bongsu_frames_dropped_total", "Frames skipped to stay at the newest one", ["camera"])
 CAMERA_UP = Gauge("bongsu_camera_up", "1 while frames come in", ["camera"], multiprocess_mode="mostrecent")
 RECONNECTS = Counter("bongsu_camera_reconnects_total", "Times a lost camera was opened again", ["camera"])
 
 LIVE = "live"
-HANG_S = 7.5  # a thread that has not come back for so long is given up, and another takes its place
+HANG_S = 7.5  # a thread without progress for this long is abandoned and replaced
 _MOST_HANGING = 4
 _BACKOFF_S, _BACKOFF_CAP_S = 0.5, 30.0
-_STEADY_S = 10.0  # a stream that lived so long starts its back-off anew
-_KEY_FRAME_S = 20.0  # nothing can be decoded before a whole picture has come, and some cameras send one so seldom
+_STEADY_S = 10.0  # a stream that lasted this long resets its back-off
+_KEY_FRAME_S = 20.0  # decoding starts at a key frame, and some cameras send one this rarely
 _SHORTEST_PASS_S = 0.2
 
 
 class Stream:
     """Reads one camera until stopped, and opens it again whenever it is lost.
 
-    `on_picture` is called for every frame, in the thread that decodes: where it takes too long, frames are left out
-    so that it never falls behind. `on_state` is called with `live` or `lost: <reason>` at every change, from any
-    thread.
+    `on_picture` is called for every frame, in the decoding thread; if it takes too long, frames are skipped so that it
+    never falls behind. `on_state` is called with `live` or `lost: <reason>` at every change, from any thread.
     """
 
     def __init__(
@@ -55,13 +54,13 @@ class Stream:
         *,
         max_latency_s: float = 4.0,
     ) -> None:
-        """Read nothing yet.
+        """Prepare; `start` begins to read.
 
         Args:
             camera: its id.
-            url: where it is read.
-            on_picture: takes every picture that is decoded.
-            on_state: takes its state.
+            url: its address.
+            on_picture: receives every decoded picture.
+            on_state: receives its state.
             watcher: says when key frames are enough; without one every frame is decoded.
             max_latency_s: a camera whose key frames are farther apart is decoded all the time.
         """
@@ -77,7 +76,7 @@ class Stream:
         self.last_frame_at_s: float | None = None
 
     def start(self) -> None:
-        """Begin to read, in a thread of its own."""
+        """Begin to read, in a separate thread."""
         self._reader = _Reader(self, self._url, attempt=0)
         self._reader.start()
 
@@ -89,8 +88,8 @@ class Stream:
         CAMERA_UP.labels(self.camera).set(0)
 
     def forget(self) -> None:
-        """Count a stopped camera no longer: it is read elsewhere, or by nobody for good, and that is no fault here."""
-        # Files that several processes share know no removal.
+        """Remove a stopped camera from the metrics: another node reads it, or it was removed, which is not a fault."""
+        # Metrics that several processes share in files cannot be removed.
         if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             CAMERA_UP.remove(self.camera)
 
@@ -100,12 +99,12 @@ class Stream:
             thread.join(timeout_s)
 
     def watch(self) -> None:
-        """Replace a thread that hangs in the network or a driver. Call about once a second."""
+        """Replace a thread that hangs in the network or a driver. Call this about once a second."""
         reader = self._reader
         if reader is None or time.monotonic() - reader.heard_at_s < HANG_S:
             return
         self.report(reader, f"lost: nothing came for {HANG_S:g} s")
-        # Nothing ends a thread that hangs: once there are so many, the last may go on when it is let go.
+        # A hanging thread cannot be ended: once there are this many, the last one is kept and may recover.
         if len(self._readers()) >= _MOST_HANGING:
             return
         reader.stopping.set()
@@ -116,7 +115,7 @@ class Stream:
         return [t for t in threading.enumerate() if isinstance(t, _Reader) and t.stream is self]
 
     def report(self, reader: _Reader, state: str) -> None:
-        """Tell a change of state; what a replaced thread says is not heard."""
+        """Report a change of state; reports of a replaced thread are ignored."""
         with self._lock:
             if reader is not self._reader:
                 return
@@ -137,7 +136,7 @@ class Stream:
 
 
 class _Reader(threading.Thread):
-    """One reading thread. A daemon: one that hangs in the network must not hold up the end of the process."""
+    """One reading thread. A daemon: a thread that hangs in the network must not delay the process's exit."""
 
     def __init__(self, stream: Stream, url: str, attempt: int) -> None:
         super().__init__(name=f"camera-{stream.camera}", daemon=True)
@@ -159,13 +158,13 @@ class _Reader(threading.Thread):
             try:
                 self._read_once()
                 if self._is_file:
-                    # Its end was reached: play it again, but a file of one picture not a thousand times a second.
+                    # The end of the file: play it again, but not a file of one picture a thousand times a second.
                     self.stopping.wait(max(0.0, _SHORTEST_PASS_S - (time.monotonic() - began_at_s)))
                     continue
             except StreamError as error:
                 self.stream.report(self, f"lost: {error}")
             except Exception as error:
-                # Whatever a broken stream does to a decoder must end here, and not the watch over this camera.
+                # Whatever a broken stream does to the decoder, the camera must stay watched.
                 self.stream.report(self, f"lost: {type(error).__name__} while reading")
             if time.monotonic() - began_at_s > _STEADY_S:
                 self.attempt = 0
@@ -180,24 +179,24 @@ class _Reader(threading.Thread):
             try:
                 self._play(container, stream)
             except StreamError as error:
-                # Told before the container closes: to say goodbye to a camera that is gone takes seconds.
+                # Reported before the container closes: closing the connection to a lost camera takes seconds.
                 self.heard_at_s = time.monotonic()
                 self.stream.report(self, f"lost: {error}")
                 raise
 
     def _play(self, container: Any, stream: Any) -> None:
-        """Read until the stream ends, which for a camera is an error and for a file its time to begin again."""
+        """Read until the stream ends: for a camera that is an error, for a file the time to start again."""
         codec = stream.codec_context
         fps = float(stream.average_rate or stream.guessed_rate or 25)
         file_clock, live_clock = FileClock(self.stopping, fps), LiveClock(codec)
         decoder = Decoder(codec, self.stream.camera, self.stream.watcher, self.stream.max_latency_s)
         self._forget_picture()
         way = ""
-        # By packets and not by pictures: one that sends no picture must be left too, and not be read for ever.
+        # By packets, not by pictures: a stream that sends no picture must be given up too.
         for packet in packets(container, stream):
             if self.stopping.is_set():
                 return
-            self._hear(live_clock.is_skipping)
+            self._note_packet(live_clock.is_skipping)
             is_due = True
             if self._is_file:
                 if packet.size:
@@ -207,8 +206,8 @@ class _Reader(threading.Thread):
                 live_clock.require_pace(self.heard_at_s)
             arrival = Arrival(packet, utc_now(), time.monotonic())
             for picture in decoder.feed(arrival):
-                self._show(picture)
-                # What was kept is older than the clock allows, and asked for all the same.
+                self._note_picture(picture)
+                # Kept packets are older than the clock allows, but wanted nevertheless.
                 is_kept = picture.at_s < arrival.at_s
                 if is_kept or (is_due and (self._is_file or live_clock.is_due(picture.frame, picture.at_s))):
                     self.stream.deliver(self, picture)
@@ -228,10 +227,10 @@ class _Reader(threading.Thread):
     def _forget_picture(self) -> None:
         self._size, self._shown_at_s = None, time.monotonic()
 
-    def _hear(self, is_skipping: bool) -> None:
-        """Take note of a packet; a stream of which no picture comes is left."""
+    def _note_packet(self, is_skipping: bool) -> None:
+        """Record a packet; a stream that yields no picture is given up."""
         now_s = time.monotonic()
-        # What FFmpeg had left is handed out when a silent stream times out: it is no sign of life.
+        # When a silent stream times out, FFmpeg hands out what it had buffered: that does not show that it is alive.
         if not self._is_file and self._size is not None and now_s - self.heard_at_s >= opening.SILENCE_S:
             raise StreamError(f"nothing came for {opening.SILENCE_S:g} s")
         self.heard_at_s = now_s
@@ -239,8 +238,8 @@ class _Reader(threading.Thread):
         if now_s - self._shown_at_s >= limit_s:
             raise StreamError(f"sends data, but no picture in {limit_s:g} s: is its key frame interval longer?")
 
-    def _show(self, picture: Picture) -> None:
-        """Take note of a picture."""
+    def _note_picture(self, picture: Picture) -> None:
+        """Record a picture."""
         self._shown_at_s = time.monotonic()
         self._read.inc()
         if self._size is None:
@@ -252,13 +251,13 @@ class _Reader(threading.Thread):
             raise StreamError(f"the picture changed from {before}x{height} to {now}x{now_height}")
 
     def _alive(self, at_s: float) -> None:
-        """A quiet camera is up to date though few of its pictures are decoded."""
+        """Record that a quiet camera is up to date, though few of its pictures are decoded."""
         self._shown_at_s = at_s
         self.stream.last_frame_at_s = at_s
 
 
 def backoff_s(attempt: int) -> float:
     """How long to wait before try number `attempt` (from 0): doubling, jittered by half, at most 30 s."""
-    # The jitter keeps the cameras of a switch that went down from all coming back in the same second.
-    # Between half and the whole of a doubling pause.
+    # The jitter spreads the reconnections of cameras whose switch went down.
+    # Between half and all of the doubled pause.
     return backoff.backoff_s(attempt, first_s=0.75 * _BACKOFF_S, longest_s=0.75 * _BACKOFF_CAP_S, jitter=1 / 3)

@@ -1,4 +1,4 @@
-"""The streams of one camera: a small one to look at, where it has one, and that of its pictures."""
+"""The streams of one camera: a small one for motion detection, if it has one, and the one for pictures."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from motion.stream import LIVE, Stream
 
 
 class CameraStreams:
-    """What a worker starts and stops for one camera."""
+    """The streams that a worker starts and stops for one camera."""
 
     def __init__(
         self, camera: Camera, on_burst: Callable[[CapturedBurst], None], on_state: Callable[[str], None]
     ) -> None:
-        """Read nothing yet; `on_state` receives `live` or `lost: <reason>` at every change, from any thread."""
+        """Prepare; `on_state` receives `live` or `lost: <reason>` at every change, from any thread."""
         self.camera = camera.id
         self.recorder = watch = BurstRecorder(camera, on_burst, self._freeze)
         self._frozen_s = camera.frozen_s
@@ -25,18 +25,20 @@ class CameraStreams:
         self._states: dict[str, str] = {}
         url = camera.url.get_secret_value()
         if camera.detect_url is None:
-            main = Stream(camera.id, url, watch.see, self._tell("url"), watch, max_latency_s=camera.max_latency_s)
+            main = Stream(
+                camera.id, url, watch.add_picture, self._reporter("url"), watch, max_latency_s=camera.max_latency_s
+            )
             self._streams = [main]
         else:
             small, latency_s = camera.detect_url.get_secret_value(), camera.max_latency_s
-            look = Stream(camera.id, small, self._look, self._tell("detect_url"), watch, max_latency_s=latency_s)
+            look = Stream(camera.id, small, self._look, self._reporter("detect_url"), watch, max_latency_s=latency_s)
             take = _Pictures(watch)
-            main = Stream(camera.id, url, watch.take, self._tell("url"), take, max_latency_s=latency_s)
+            main = Stream(camera.id, url, watch.take, self._reporter("url"), take, max_latency_s=latency_s)
             self._streams = [look, main]
 
     @property
     def last_frame_at_s(self) -> float | None:
-        """When the newest picture came that is looked at."""
+        """Arrival time of the newest picture in the stream for motion detection."""
         return self._streams[0].last_frame_at_s
 
     def start(self) -> None:
@@ -45,7 +47,7 @@ class CameraStreams:
             stream.start()
 
     def watch(self) -> None:
-        """Replace threads that hang. Call about once a second."""
+        """Replace threads that hang. Call this about once a second."""
         for stream in self._streams:
             stream.watch()
 
@@ -55,18 +57,18 @@ class CameraStreams:
             stream.stop()
 
     def forget(self) -> None:
-        """Count a stopped camera no longer."""
+        """Remove a stopped camera from the metrics."""
         self._streams[0].forget()
 
     def _look(self, picture: Picture) -> None:
         self.recorder.look(picture)
-        # Better a small picture than none.
+        # A small picture is better than none.
         if self._states.get("url", LIVE) != LIVE:
             self.recorder.take(picture)
 
     @property
     def is_live(self) -> bool:
-        """Whether pictures come in."""
+        """Whether pictures are arriving."""
         return self._state == LIVE
 
     def _freeze(self, is_frozen: bool) -> None:
@@ -74,15 +76,15 @@ class CameraStreams:
         self._states["picture"] = text if is_frozen else LIVE
         self._report()
 
-    def _tell(self, key: str) -> Callable[[str], None]:
-        def tell(status: str) -> None:
+    def _reporter(self, key: str) -> Callable[[str], None]:
+        def report(status: str) -> None:
             self._states[key] = status
             looked_at = "url" if len(self._streams) == 1 else "detect_url"
             if self._states.get(looked_at, LIVE) != LIVE:
                 self.recorder.lost()
             self._report()
 
-        return tell
+        return report
 
     def _report(self) -> None:
         lost = [(key, status) for key, status in self._states.items() if status != LIVE]
@@ -95,19 +97,19 @@ class CameraStreams:
 
 
 class _Pictures:
-    """Watcher of a stream that is not looked at: it is decoded while a burst is taken."""
+    """Watcher of a stream that is not checked for motion: it is decoded only while a burst is recorded."""
 
     def __init__(self, watch: BurstRecorder) -> None:
         self._watch = watch
 
     def suspects(self, picture: Picture) -> bool:
-        """Never: motion is looked for in the other stream."""
+        """Never: motion is detected in the other stream."""
         return False
 
     def wants(self, at_s: float) -> bool:
-        """Whether a burst is under way."""
+        """Whether a burst is being recorded."""
         return self._watch.is_taking
 
     def may_rest(self, at_s: float) -> bool:
-        """Whether no burst is under way."""
+        """Whether no burst is being recorded."""
         return not self._watch.is_taking

@@ -1,4 +1,4 @@
-"""`bongsu motion tune`: what a camera's gate reports and what it leaves out over a minute, with the reason for each."""
+"""`bongsu motion tune`: what a camera's gate reports and rejects over a minute, with the reason for each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from motion.picture import Picture
 from motion.reading import packets
 
 _COLUMNS, _MOST = 6, 36
-_SPACING_S = 1.0  # thumbnails of the same outcome are at least so far apart
+_SPACING_S = 1.0  # minimum time between thumbnails of the same outcome
 _BRIGHT, _DIM = 255, 110
 
 
@@ -36,14 +36,14 @@ class Moment:
 
     at_s: float
     outcome: str
-    """`moving`, `standing` or the reason why it was left out."""
+    """`moving`, `standing` or the reason for which it was rejected."""
     box: Box
     luma: NDArray[np.uint8]
 
 
 @click.group()
 def motion() -> None:
-    """See what the motion gate of a camera reports."""
+    """Show what the motion gate of a camera reports."""
 
 
 @motion.command()
@@ -53,7 +53,7 @@ def motion() -> None:
 @click.option("--sensitivity", type=click.FloatRange(0, 1), help="Instead of the camera's.")
 @click.option("--strip", type=click.Path(path_type=Path), default=Path("tune.jpg"), show_default=True)
 def tune(name: str, file: Path, seconds: float, sensitivity: float | None, strip: Path) -> int:
-    """List what passed the gate and what did not, and why, with a picture of each; faces are not covered in it."""
+    """List what the gate reported and rejected, and why, with a picture of each; faces are not covered."""
     try:
         url, settings = _chosen(name, file, sensitivity)
         looks, moments = watch(url, settings, seconds)
@@ -77,20 +77,31 @@ def tune(name: str, file: Path, seconds: float, sensitivity: float | None, strip
 
 
 def watch(url: str, settings: GateSettings, seconds: float) -> tuple[int, list[Moment]]:
-    """Run a gate on a camera for so long, or on so much of a file.
+    """Run a gate on a camera for some seconds, or on the first seconds of a file.
 
     Returns:
-        How many looks it took, and what differed at them.
+        The number of looks, and what differed at them.
 
     Raises:
         StreamError: the camera cannot be read.
     """
-    gate, looks, found = Gate(settings), 0, []
+    looks, found = 0, []
+    for moments, _ in look_on(url, settings, seconds):
+        looks += 1
+        found += moments
+    return looks, found
+
+
+def look_on(url: str, settings: GateSettings, seconds: float) -> Iterator[tuple[list[Moment], Picture]]:
+    """The same look by look: what differed at each, and its picture.
+
+    Raises:
+        StreamError: the camera cannot be read.
+    """
+    gate = Gate(settings)
     for at_s, picture in _pictures(url, seconds):
         luma = picture.luma()
-        look, looks = gate.look(luma, at_s), looks + 1
-        found += [Moment(at_s, outcome, box, luma) for outcome, box in _outcomes(look)]
-    return looks, found
+        yield [Moment(at_s, outcome, box, luma) for outcome, box in _outcomes(gate.look(luma, at_s))], picture
 
 
 def _chosen(name: str, file: Path, sensitivity: float | None) -> tuple[str, GateSettings]:
@@ -129,7 +140,7 @@ def _outcomes(look: Look) -> list[tuple[str, Box]]:
 
 
 def _spaced(moments: Sequence[Moment]) -> list[Moment]:
-    """The first of each outcome, and others a while after it, as many as the strip holds."""
+    """The first of each outcome, and others some time later, as many as fit the strip."""
     last: dict[str, float] = {}
     shown = []
     for moment in moments:
@@ -140,7 +151,7 @@ def _spaced(moments: Sequence[Moment]) -> list[Moment]:
 
 
 def _strip(moments: Sequence[Moment]) -> NDArray[np.uint8]:
-    """Thumbnails in rows, shape (H, W, 1), what differed framed: brightly where it was reported."""
+    """Thumbnails in rows, shape (H, W, 1), with frames around what differed; bright ones around what was reported."""
     height, width = moments[0].luma.shape
     rows = math.ceil(len(moments) / _COLUMNS)
     sheet = np.zeros((rows * height, _COLUMNS * width, 1), np.uint8)

@@ -1,4 +1,4 @@
-"""The edge worker: reads every camera of a node, through lost cameras, a broker that is away and a changed file."""
+"""The edge worker: reads every camera of a node, despite lost cameras, an unreachable broker and a changed file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import structlog
 from prometheus_client import Gauge
 
 from functions import telemetry
-from functions.spool import Spool
+from functions.buffer import EventBuffer
 from motion.burst import BurstRecorder, CapturedBurst
 from motion.config import ANY, Camera, ConfigError, load_cameras
 from motion.outbox import Connect, Outbox
-from motion.sharing import Neighbours, NeighboursUnheard, Node, share
+from motion.secrets import secrets_path
+from motion.sharing import Neighbours, NeighboursUnavailable, Node, share
 from motion.streams import CameraStreams
 
 log = structlog.get_logger()
@@ -26,7 +27,7 @@ FRAME_AGE = Gauge(
     "bongsu_camera_last_frame_age_seconds", "Age of the newest frame", ["camera"], multiprocess_mode="mostrecent"
 )
 TAKEN_OVER = Gauge(
-    "bongsu_cameras_taken_over", "Cameras read here whose own node is away", multiprocess_mode="mostrecent"
+    "bongsu_cameras_taken_over", "Cameras read here whose own node is down", multiprocess_mode="mostrecent"
 )
 UNREAD = Gauge("bongsu_cameras_unread", "Cameras that no live node may read", multiprocess_mode="mostrecent")
 
@@ -35,27 +36,27 @@ _LAST_WORDS_S = 1.0
 
 
 class Worker:
-    """One process for all cameras of a node. Make it inside the event loop that runs it."""
+    """One process for all cameras of a node. Create it inside the event loop that runs it."""
 
     def __init__(
         self,
         path: Path,
         connect: Connect,
         node: str | None = None,
-        spool: Spool | None = None,
+        buffer: EventBuffer | None = None,
         neighbours: Neighbours | None = None,
         *,
         regions: Sequence[str] = (),
     ) -> None:
-        """Read the file of cameras.
+        """Read the camera file.
 
         Args:
             path: the file.
             connect: opens the broker.
             node: this node's name; without it all cameras are read.
-            spool: keeps bursts that the broker does not take while they are fresh.
-            neighbours: tells which other nodes are alive, so that the cameras of one that is not are taken over.
-            regions: those whose bursts go to a queue of their own.
+            buffer: keeps bursts that the broker does not take while they are fresh.
+            neighbours: finds the other live nodes, so that the cameras of a dead one are taken over.
+            regions: those whose bursts go to their own queue.
 
         Raises:
             ConfigError: the file cannot be used.
@@ -69,7 +70,7 @@ class Worker:
         self._is_deaf = False
         self._is_applied = False
         self._unread: set[str] = set()
-        self._outbox = Outbox(connect, spool, regions)
+        self._outbox = Outbox(connect, buffer, regions)
         self._loop = asyncio.get_running_loop()
         self._running: dict[str, tuple[BurstRecorder, CameraStreams]] = {}
 
@@ -89,14 +90,14 @@ class Worker:
                 self._tick()
                 for task in tasks:
                     if task.done():
-                        task.result()  # neither ever ends: rather start anew than go on without it
+                        task.result()  # neither task ever ends normally: better to restart than to go on without it
         finally:
             for watch, stream in self._running.values():
                 _stop(watch, stream)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            # What was taken is news still: one more try, but nobody waits long for an edge worker to end.
+            # Recorded bursts are still news: try once more, but an edge worker must stop quickly.
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(_LAST_WORDS_S):
                     await self._outbox.flush()
@@ -127,13 +128,13 @@ class Worker:
             self._apply()
 
     async def _look_around(self, neighbours: Neighbours) -> None:
-        """Share the cameras anew at each beat; while nobody is heard, leave them as they were."""
+        """Divide the cameras again; while the other nodes are unknown, leave them as they were."""
         while True:
             try:
                 reading = [key for key, (_, streams) in self._running.items() if streams.is_live]
                 self._live = await neighbours.look(reading)
                 self._is_deaf = False
-            except NeighboursUnheard as error:
+            except NeighboursUnavailable as error:
                 if not self._is_deaf:
                     log.warning("neighbours_unheard", error=str(error), kept=len(self._running))
                 self._is_deaf = True
@@ -142,21 +143,21 @@ class Worker:
 
     def _wanted(self) -> dict[str, Camera]:
         if self._live is None or self._node is None:
-            # Better read twice than by nobody.
+            # Reading a camera twice is better than not at all.
             return {camera.id: camera for camera in self._cameras.of_node(self._node)}
         found = share(self._cameras.cameras, self._node, self._live, self._running)
         away = [c for c in found.mine if c.node not in (ANY, self._node)]
         TAKEN_OVER.set(len(away))
         UNREAD.set(len(found.unread))
-        for camera in found.to_tell:
+        for camera in found.to_report:
             if camera.id not in self._unread:
                 log.error("camera_unread", camera=camera.id, node=camera.node, region=camera.place.region)
-                self._outbox.put_state(camera, "lost: its edge node is away, and so is every other of its region")
-        self._unread = {camera.id for camera in found.to_tell}
+                self._outbox.put_state(camera, "lost: its edge node is down, and so is every other of its region")
+        self._unread = {camera.id for camera in found.to_report}
         return {camera.id: camera for camera in found.mine}
 
     def _apply(self) -> None:
-        """Start what is new, stop what is gone, restart what changed, and leave the rest alone."""
+        """Start new cameras, stop removed ones, restart changed ones, and leave the rest alone."""
         wanted = self._wanted()
         gone = [key for key, (watch, _) in self._running.items() if wanted.get(key) != watch.camera]
         for key in gone:
@@ -166,9 +167,9 @@ class Worker:
                 continue
             self._forget(stream)
             if all(other.id != key for other in self._cameras.cameras):
-                self._outbox.put_state(watch.camera, "lost: removed from the file of cameras")
+                self._outbox.put_state(watch.camera, "lost: removed from the camera file")
             else:
-                # Its next reader says how it is.
+                # Its next reader reports its state.
                 log.info("camera_handed_over", camera=key, node=watch.camera.node)
         fresh = [camera for key, camera in wanted.items() if key not in self._running]
         for camera in fresh:
@@ -190,22 +191,27 @@ class Worker:
         streams.start()
         return streams.recorder, streams
 
-    def _take(self, taken: CapturedBurst) -> None:
-        self._call(self._outbox.put_burst, taken)
+    def _take(self, burst: CapturedBurst) -> None:
+        self._call(self._outbox.put_burst, burst)
 
     def _call(self, function: object, *arguments: object) -> None:
-        """From a camera's thread into the loop; once the loop has ended there is nobody left to tell."""
+        """Call a function in the loop from a camera's thread; does nothing once the loop has ended."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *arguments)  # type: ignore[arg-type]
 
 
 def _stop(watch: BurstRecorder, stream: CameraStreams) -> None:
     stream.stop()
-    # What there is of a burst under way may show what the whole would have shown.
+    # The frames so far of a current burst may show as much as the whole burst.
     watch.lost()
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> list[tuple[int, int, int] | None]:
+    """What changes with the file of cameras or its passwords."""
+    return [_stamp_of(path), _stamp_of(secrets_path(path))]
+
+
+def _stamp_of(path: Path) -> tuple[int, int, int] | None:
     try:
         found = path.stat()
     except OSError:

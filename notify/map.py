@@ -41,7 +41,7 @@ async def open_map() -> AsyncIterator[Map]:
     """Open the stores that the environment names.
 
     Raises:
-        SettingsError: a setting is wrong; the runtime reports it and ends.
+        SettingsError: a setting is invalid; the runtime reports it and exits.
     """
     verifier = Verifier.from_environment()
     async with open_stores() as (store, snapshots):

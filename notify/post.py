@@ -16,7 +16,7 @@ from functions.event import Caption, Captioned, utc_now
 from functions.function import Reject, Retry, on
 from functions.signature import LATE_IMPORTS as _SIGNATURE
 from functions.signature import Verifier
-from notify.channels import Channel, ChannelError, UnknownOutcomeError
+from notify.channels import Channel, ChannelError, PreparedChannel, SelectiveChannel, UnknownOutcomeError
 from notify.resources import LATE_IMPORTS as _STORES
 from notify.resources import RETRY_AFTER_S, open_stores, require_signature
 from privacy.drawn import drawn_of
@@ -113,6 +113,11 @@ async def _post_on(
     channel: Channel, event: Captioned, incident_id: int, resources: PosterResources
 ) -> ChannelError | None:
     """Post on one channel; a failure is returned rather than raised, so that the other channels continue."""
+    if not _is_wanted(channel, event):
+        await resources.store.posts.skip(incident_id, channel.name, event.id)
+        return None
+    if isinstance(channel, PreparedChannel):
+        await channel.prepare()
     claim = await resources.store.posts.claim(
         incident_id, channel.name, event.id, channel.fit(event.caption, incident_id)
     )
@@ -122,7 +127,7 @@ async def _post_on(
     if incident is None:
         raise Reject(f"incident {incident_id} is gone")
     snapshot, location = redacted_of(event), drawn_of(event)
-    # Concurrently: a picture store that does not answer may delay the alert by a few seconds, and no more.
+    # Concurrently: a picture store that does not answer may delay the alert by a few seconds at most.
     key, location_key = await asyncio.gather(_keep(snapshot, resources.snapshots), _keep(location, resources.snapshots))
     try:
         async with asyncio.timeout(_CHANNEL_S):
@@ -146,11 +151,15 @@ async def _post_on(
     return None
 
 
+def _is_wanted(channel: Channel, event: Captioned) -> bool:
+    return not isinstance(channel, SelectiveChannel) or channel.wants(event.hazard, event.place)
+
+
 def _key_of(incident_id: int, channel: Channel, text: Caption) -> str:
     """The idempotency key by which a server recognizes a repeated alert; its text stays the same while it may be out.
 
     The incident's id alone is not enough: another installation that posts there, or this one after its database was
-    restored from a backup, reuses the id for another incident, which the server would take for a repeat.
+    restored from a backup, reuses the id for another incident, which the server would treat as a repeat.
     """
     words = hashlib.blake2b(f"{text.en}\n{text.ko}".encode(), digest_size=6).hexdigest()
     return f"bongsu-{incident_id}-{channel.name}-{words}"
@@ -170,7 +179,7 @@ async def _pass_over(event: Captioned, incident_id: int, resources: PosterResour
     """Skip an incident that is too old to post, and log it for each channel that has not posted it."""
     posted = {sent.channel for sent in await resources.store.posts.of_incident(incident_id)}
     for channel in resources.channels:
-        if channel.name not in posted:
+        if channel.name not in posted and _is_wanted(channel, event):
             posts_total.labels(channel.name, "too_old").inc()
             age_s = round((utc_now() - event.captured_at).total_seconds(), 1)
             log.warning("alert_too_old", channel=channel.name, incident=incident_id, age_s=age_s)

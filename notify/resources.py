@@ -52,10 +52,10 @@ async def open_stores() -> AsyncIterator[tuple[Store, Snapshots]]:
 
 
 def require_signature(event: Captioned, verifier: Verifier | None) -> None:
-    """Let a captioned event pass that the captioner signed.
+    """Check that the captioner signed a captioned event.
 
     Raises:
-        Reject: somebody else made or altered it.
+        Reject: it did not, or the event was altered.
     """
     try:
         if verifier is not None:

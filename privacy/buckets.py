@@ -30,7 +30,7 @@ def open_bucket(url: str, *, is_private: bool = False) -> ObjectStore:
 
     Args:
         url: a path, `file://` and a path, or an address.
-        is_private: create a missing folder with rights for its owner alone.
+        is_private: create a missing folder with rights for its owner only.
 
     Raises:
         BucketError: it cannot be used.
@@ -83,5 +83,5 @@ def show(url: str) -> str:
 def explain(error: Exception) -> str:
     """An error in one line, with each address in it reduced to its host."""
     # obstore appends its whole state after an empty line.
-    said = str(error).partition("\n\n")[0]
-    return one_line(ADDRESS.sub(lambda found: show(found[0]), said))
+    text = str(error).partition("\n\n")[0]
+    return one_line(ADDRESS.sub(lambda found: show(found[0]), text))

@@ -41,7 +41,7 @@ def require_public(picture: object) -> None:
 
 
 def drawn_of(captioned: Event) -> Drawn | None:
-    """The drawn map in a `captioned` event; None where there is none.
+    """The drawn map in a `captioned` event; None if there is none.
 
     Raises:
         TypeError: the event is of another type.

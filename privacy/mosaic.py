@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PERSON = "person"
 VEHICLES = ("car", "motorcycle", "bus", "truck")
-# The mosaic of a face beside these objects should not hide them.
+# The mosaic of a nearby face should not hide these objects.
 _HELD = frozenset(hazard for hazard, kind in KINDS.items() if kind.is_held)
 
 BLOCKS_MAX = 6
@@ -47,7 +47,7 @@ def plan(
 ) -> Plan:
     """Decide which regions to cover in a picture of `width` by `height` pixels.
 
-    Every face is covered, and the region where each person's head must be. A gun or a knife held beside the face stays
+    Every face is covered, and the region where each person's head must be. A gun or a knife held near the face stays
     visible only where it cannot show a face: inside its own box, if that person's face was found elsewhere.
     """
     made = Plan().with_faces(faces)
@@ -95,7 +95,7 @@ def head_region(person: Box, width: int, height: int, *, is_known: bool = False)
 
     For an upright box it is the top 30 %, or more where only head and shoulders are in view (then the box is about as
     wide as tall), plus a margin on three sides. In a box wider than tall the person may lie or bend, with the head
-    anywhere: the whole box, or its upper half where the head is known to be there (`is_known`).
+    anywhere: the whole box, or its upper half if the head is known to be there (`is_known`).
     """
     x1, y1, x2, y2 = person.x1 * width, person.y1 * height, person.x2 * width, person.y2 * height
     across, down = x2 - x1, y2 - y1

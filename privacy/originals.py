@@ -59,7 +59,7 @@ class Original(Struct, frozen=True):
 
 
 class Settings(Environment, frozen=True):
-    """Sealed originals: for the captioner alone, no other process should be given these."""
+    """Sealed originals: only for the captioner; no other process should have these settings."""
 
     originals_url: str = ""
     """A folder, or an address that obstore opens; without it no originals are stored."""
@@ -188,7 +188,7 @@ class Originals:
 
 
 def open_originals() -> Originals | None:
-    """The store that the environment configures; None where it configures none, as by default.
+    """The store that the environment configures; None if it configures none, which is the default.
 
     Raises:
         SettingsError: a setting is invalid; the runtime reports it and exits.

@@ -119,7 +119,7 @@ def shrink(picture: Redacted) -> Redacted:
 
 
 def redacted_of(captioned: Event) -> Redacted | None:
-    """The mosaicked picture of a `captioned` event; None where it was withheld.
+    """The mosaicked picture of a `captioned` event; None if it was withheld.
 
     Raises:
         TypeError: the event is of another type: its pictures are not for the public.
@@ -128,7 +128,7 @@ def redacted_of(captioned: Event) -> Redacted | None:
 
 
 def thumbnail_of(captioned: Event) -> Redacted | None:
-    """The thumbnail of that picture; None where it was withheld, or the captioner made none.
+    """The thumbnail of that picture; None if it was withheld, or the captioner made none.
 
     Raises:
         TypeError: the event is of another type: its pictures are not for the public.
@@ -161,21 +161,21 @@ def _carried(captioned: Event, name: Literal["snapshot", "thumbnail"]) -> Redact
 def _covered(image: Image, detections: Sequence[Detection], faces: FaceFinder, with_plates: bool) -> Image:
     """The picture with everything covered, searched again until no face is found outside the mosaics.
 
-    A face beside a larger one may be found only once that one is covered; a face inside a mosaic is the mosaic itself.
+    A face near a larger one may be found only once that one is covered; a face inside a mosaic is the mosaic itself.
     This does not affect small faces, so the doubled picture, which takes most of the time, is searched once.
     """
     height, width = image.shape[:2]
     made = plan(detections, faces.find(image), width, height, with_plates=with_plates)
     for _ in range(_LOOKS_MAX):
         covered = cover(image, made)
-        left = _beside(faces.find(covered, is_close=False), covered_mask(made, width, height))
+        left = _uncovered(faces.find(covered, is_close=False), covered_mask(made, width, height))
         if not left:
             return covered
         made = made.with_faces(left)
     raise RedactionError(f"faces are still found after {_LOOKS_MAX} passes")
 
 
-def _beside(found: Sequence[Face], mask: Mask) -> list[Face]:
+def _uncovered(found: Sequence[Face], mask: Mask) -> list[Face]:
     """Faces that are not fully covered; the part of a box outside the picture counts as covered."""
     height, width = mask.shape
     left = []

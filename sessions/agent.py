@@ -1,6 +1,6 @@
-"""The agent of one machine: runs its workers and keeps its records, for any number of receive servers.
+"""The agent of a machine: runs its workers and keeps its records, for any number of receive servers.
 
-`python -m sessions.agent` runs it. It outlives receive servers; when it ends, however it ends, its workers end too.
+`python -m sessions.agent` runs it. It keeps running when receive servers end; its workers always end with it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from functions.settings import SettingsError, split
 from local.process.output import Output
 from sessions import frames, settings
 from sessions.backend import View
-from sessions.frames import Answer, Call, Gone, Listed, SessionSeen, Told, WorkerSeen
+from sessions.frames import Answer, Call, Gone, Listed, Message, SessionSeen, WorkerSeen
 from sessions.machine import Machine, Room
 from sessions.records import ConflictError, ExistsError, NoRoomError, Session, Worker
 from sessions.settings import Settings
@@ -34,7 +34,7 @@ from sessions.settings import Settings
 log = structlog.get_logger()
 
 _UNREAD_BYTES = 32_000_000
-"""A receive server that has so much unread is cut off: it lists all anew when it is back."""
+"""A receive server with this much unread data is disconnected; it lists everything again after it reconnects."""
 
 _ARGUMENTS: dict[str, tuple[type, ...]] = {
     "capacity": (),
@@ -49,7 +49,7 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
 
 
 class _Watch:
-    """Tells one receive server what changes, and in the same order what its calls return."""
+    """Sends a receive server all changes and the results of its calls, in order."""
 
     def __init__(self, view: View, writer: asyncio.StreamWriter) -> None:
         self._view = view
@@ -57,8 +57,8 @@ class _Watch:
         self._sessions: dict[str, int] = {}
         self._workers: dict[str, int] = {}
 
-    def tell_changes(self) -> None:
-        """Tell what it has not been told."""
+    def send_changes(self) -> None:
+        """Send the changes that it has not received yet."""
         for session in self._view.sessions.values():
             if self._sessions.get(session.id) != session.version:
                 self._sessions[session.id] = session.version
@@ -75,33 +75,33 @@ class _Watch:
             self._write(Gone(worker=gone))
 
     def answer(self, answer: Answer) -> None:
-        """Answer a call, after all that it has changed."""
-        self.tell_changes()
+        """Answer a call, after the changes that it made."""
+        self.send_changes()
         self._write(answer)
 
     def begin(self) -> None:
-        """Tell all that there is."""
-        self.tell_changes()
+        """Send the complete state."""
+        self.send_changes()
         self._write(Listed())
 
-    def _write(self, told: Told) -> None:
+    def _write(self, message: Message) -> None:
         if self._writer.transport.get_write_buffer_size() > _UNREAD_BYTES:
             self._writer.transport.abort()
         elif not self._writer.is_closing():
-            self._writer.write(frames.encode(told))
+            self._writer.write(frames.encode(message))
 
 
 class Agent:
-    """Serves a machine."""
+    """Serves receive servers of one machine."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one receive server until it leaves."""
+        """Serve one receive server until it disconnects."""
         watch = _Watch(self._machine.view, writer)
         watch.begin()
-        telling = asyncio.create_task(self._tell(watch))
+        sending = asyncio.create_task(self._send_changes(watch))
         try:
             while True:
                 call = await frames.read_call(reader)
@@ -112,13 +112,13 @@ class Agent:
         except msgspec.DecodeError as error:
             log.warning("agent_call_unreadable", reason=str(error), fix="run the same version of agent and server")
         finally:
-            telling.cancel()
+            sending.cancel()
             writer.close()
 
-    async def _tell(self, watch: _Watch) -> None:
+    async def _send_changes(self, watch: _Watch) -> None:
         while True:
             if await self._machine.view.changed(60.0):
-                watch.tell_changes()
+                watch.send_changes()
 
     async def _do(self, call: Call) -> Answer:
         try:
@@ -171,10 +171,10 @@ async def running(config: Settings) -> AsyncIterator[Machine]:
 
 
 def _socket_folder(link: Path) -> Path:
-    """A fresh folder for sockets, whose paths must be short where the state folder may lie deep.
+    """Create a folder for sockets: their paths must be short, and the state folder's may be long.
 
     Args:
-        link: leads to it, so that the agent after one that was killed finds what that has left, and removes it.
+        link: a link to it, by which the next agent finds and removes the folder of one that was killed.
     """
     if link.is_symlink():
         shutil.rmtree(link.readlink(), ignore_errors=True)
@@ -198,7 +198,7 @@ def _lock(path: Path) -> Any:
 
 @contextlib.contextmanager
 def _ready_socket(path: Path, machine: Machine) -> Any:
-    """Where workers say that they serve, as with systemd's sd_notify: `READY=1` and their name."""
+    """The socket on which workers report that they serve, as with systemd's sd_notify: `READY=1` and their name."""
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(str(path))
@@ -218,14 +218,14 @@ def _ready_socket(path: Path, machine: Machine) -> Any:
 
 
 def _room(config: Settings) -> Room:
-    # Of this process, not of the machine: a container may have fewer.
+    # This process's, not the machine's: a container may have fewer.
     cores = config.sessions_cores or float(len(os.sched_getaffinity(0)))
     memory_mb = config.sessions_memory_mb or _memory_mb() / 2
     return Room(cores, memory_mb, tuple(split(config.sessions_classes)), config.sessions_gpu)
 
 
 def _memory_mb() -> float:
-    """Of this machine or, where it is less, of the control group that this process is in."""
+    """Memory of this machine or, if it is less, of this process's control group."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6
     with contextlib.suppress(OSError, ValueError):
         total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()) / 1e6)
@@ -243,11 +243,11 @@ async def _serve(config: Settings) -> None:
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT; the exit status."""
+    """Run until SIGTERM or SIGINT; returns the exit status."""
     try:
         config = settings.load()
         telemetry.start("sessions-agent")
-        # `bongsu run` keeps a file of metrics for each name of a process, and there is no end of workers' names.
+        # `bongsu run` keeps metrics files for each process name, and the number of workers' names is unlimited.
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
         asyncio.run(_serve(config))
     except (SettingsError, OSError) as error:

@@ -1,9 +1,9 @@
-"""Who gets a worker: opens sessions within quota, serves the line in order, and ends them; the endpoints call it.
+"""Allocates workers: opens sessions within quota, serves the line in order, and ends sessions; the endpoints call it.
 
-A claim is two marks: the session names its worker, then the worker its session. Each is refused if somebody was faster,
-both are needed before a client is let in, and the keeper completes or undoes what a crash left half done. So several
-allocators may work on one cluster: of two for one session the first mark tells who goes on, and of two sessions for one
-worker the second.
+A claim is two writes: the session names its worker, then the worker its session. Each is refused if another allocator
+was faster, both are needed before a client may connect, and the keeper completes or undoes claims that a crash left
+half done. So several allocators may share a cluster: the first write decides between two allocators for one session,
+the second between two sessions for one worker.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ log = structlog.get_logger()
 
 
 class Allocator:
-    """Sessions of one cluster, as one receive server sees to them."""
+    """Manages the sessions of one cluster for one receive server."""
 
     def __init__(self, backend: Backend, settings: Settings, tokens: Tokens) -> None:
         self.backend = backend
         self.tokens = tokens
         self._settings = settings
         self._no_room: set[str] = set()
-        """Waiting sessions for which there was no room at the last look."""
+        """Waiting sessions for which there was no room at the last try."""
         self._kicked = asyncio.Event()
         self._line = Line()
 
     async def open(self, ask: Ask) -> Session:
-        """Record a session and have a worker found for it.
+        """Record a session, and find a worker for it.
 
         Returns:
-            The session as it is once it has a worker, or it is clear that it must wait.
+            The session, once it has a worker or must wait.
 
         Raises:
-            ProblemError: quota, hardware that is not here, or a key that was used for another request.
-            BackendError: the cluster cannot be asked.
+            ProblemError: the quota is full, the hardware does not exist, or the key was used for another request.
+            BackendError: the cluster does not answer.
         """
         tokens, view = self.tokens, self.backend.view
         key = ask.idempotency_key
@@ -60,7 +60,7 @@ class Allocator:
             session = Session(
                 id=id_, kind=ask.kind, model=ask.model, owner=ask.owner, client=ask.client, created_at=now,
                 expires_at=now + timedelta(seconds=self._ttl_s(ask.ttl_s)), asked_at=now, request_digest=ask.digest,
-                gpu=ask.gpu, node_class=ask.node_class, legacy_address=ask.legacy_address,
+                gpu=ask.gpu, node_class=ask.node_class, legacy_address=ask.legacy_address, home_base=ask.home_base,
             )  # fmt: skip
             try:
                 created = await self.backend.create(session)
@@ -87,24 +87,24 @@ class Allocator:
         self._kicked.set()
 
     async def extend(self, session: Session, ttl_s: float) -> Session:
-        """Have it live for that long from now.
+        """Extend a session to this long from now.
 
         Raises:
-            ConflictError: it is gone.
+            ConflictError: it no longer exists.
         """
         return await self.change(session, expires_at=_now() + timedelta(seconds=self._ttl_s(ttl_s)))
 
     async def keep_place(self, session: Session) -> Session:
-        """Note that the client still waits; not more often than needed."""
+        """Record that the client still waits, no more often than needed."""
         if (_now() - session.asked_at).total_seconds() < self._settings.sessions_line_s / 10:
             return session
         return await self.change(session, asked_at=_now())
 
     async def change(self, session: Session, **changes: object) -> Session:
-        """Change a record, on top of what others have changed meanwhile.
+        """Change a record, keeping concurrent changes of others.
 
         Raises:
-            ConflictError: it is gone.
+            ConflictError: it no longer exists.
         """
         while True:
             try:
@@ -121,22 +121,22 @@ class Allocator:
         return bool(session.upstream) or (worker is not None and worker.state == "ready")
 
     def line(self) -> list[Session]:
-        """Sessions without a worker, the first in line first."""
+        """Sessions without a worker, in line order."""
         return self._line.read(self.backend.view).waiting
 
     def place(self, session: Session) -> tuple[int, float]:
-        """Place in line, 1 first, and the seconds after which it has a worker at the latest."""
+        """The place in line, from 1, and the maximum seconds until it has a worker."""
         line = self._line.read(self.backend.view)
         place = line.places.get(session.id, 1)
         if not line.ends:
             return place, self._settings.sessions_wait_s
-        # Of more clients than there are sessions to end, some wait for those that take over from these.
+        # If more clients wait than sessions will end, the others wait for a later turn of those.
         rounds, left = divmod(place - 1, len(line.ends))
         wait_s = (line.ends[left] - _now()).total_seconds() + rounds * self._settings.sessions_ttl_max_s
         return place, max(0.0, wait_s)
 
     async def ready(self, session_id: str, wait_s: float) -> Session:
-        """Wait until its client can connect, but not longer than `wait_s`; it may not be ready even then.
+        """Wait until the client can connect, at most `wait_s`; it may still not be ready then.
 
         Raises:
             ProblemError: 404: it has ended.
@@ -153,7 +153,7 @@ class Allocator:
         return found if isinstance(found, Session) else view.sessions[session_id]
 
     async def dispatch(self) -> None:
-        """Give workers to those who wait, in the order in which they came, for as long as the server lives."""
+        """Give workers to waiting sessions in order, for as long as the server runs."""
         while True:
             try:
                 await self._serve_line()
@@ -178,10 +178,10 @@ class Allocator:
         self._no_room &= self.backend.view.sessions.keys()
 
     async def _find_worker(self, session: Session, capacity: Capacity | None) -> bool:
-        """Whether one was found; one that is needed no more counts as that."""
+        """Find a worker; returns whether there was one, or none is needed any more."""
         if capacity is not None and not _has_hardware(session, capacity):
             return False
-        if await self._claim_idle(session):
+        if await self.claim_idle(session):
             return True
         session = self.backend.view.sessions.get(session.id, session)
         try:
@@ -191,8 +191,8 @@ class Allocator:
         await self.bind(session, worker)
         return True
 
-    async def _claim_idle(self, session: Session) -> bool:
-        """Give it a worker of the warm pool; whether it needs no other."""
+    async def claim_idle(self, session: Session) -> bool:
+        """Give it a worker of the warm pool; returns whether it needs no other."""
         tried: set[str] = set()
         while (worker := self._pick_idle(session, tried)) is not None:
             try:
@@ -220,16 +220,21 @@ class Allocator:
             and (w.has_gpu or not session.gpu) and (not session.node_class or session.node_class in w.classes)
         ]  # fmt: skip
         ready = [w for w in idle if w.state == "ready"]
-        # At random, so that receive servers seldom want the same one.
+        # At random, so that receive servers rarely choose the same one.
         return random.choice(ready or idle) if idle else None
 
+    async def come_home(self, session: Session) -> None:
+        """Note that a session is served by its worker here, and by no upstream server any more."""
+        with contextlib.suppress(ConflictError):
+            await self.change(session, upstream="", upstream_id="", upstream_url="", home_base="", bound_at=_now())
+
     async def release(self, session: Session, restarts: int = 0) -> None:
-        """Send it back to its place in line, if nobody has changed it meanwhile."""
+        """Return it to its place in line, unless it was changed meanwhile."""
         with contextlib.suppress(ConflictError):
             await self.backend.replace(replace(session, worker="", bound_at=None, restarts=session.restarts + restarts))
 
     async def bind(self, session: Session, worker: Worker) -> None:
-        """Have a session name the worker that was started for it, if it has none; one that it does not need ends."""
+        """Assign the worker that was started for a session; if the session has one already, end the new one."""
         while True:
             if session.worker == worker.name:
                 return
@@ -247,7 +252,7 @@ class Allocator:
             return
 
     async def _await_start(self, session: Session) -> Session:
-        """Wait until it is ready, or it is clear that it will not be in time."""
+        """Wait until it is ready, or will certainly not be in time."""
         view, loop = self.backend.view, asyncio.get_running_loop()
         began, wait_s = loop.time(), self._settings.sessions_wait_s
         self._kicked.set()
@@ -269,7 +274,7 @@ class Allocator:
         return found
 
     async def _stay_within_quota(self, ask: Ask, created: Session) -> None:
-        """Requests that came at the same time did not see each other: whose record is too many goes."""
+        """Requests at the same time did not see each other: a record beyond the quota is removed again."""
         try:
             quota.check(ask.owner, ask.client, self.backend.view, self._settings, created)
         except ProblemError:

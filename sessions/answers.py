@@ -1,4 +1,4 @@
-"""How a session is told to its client and to the operator."""
+"""The JSON of a session, for its client and for operators."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from sessions.records import Session
 from sessions.site import SessionSite
 
 
-def tell(session: Session, site: SessionSite, request: Request, *, with_token: bool = False) -> dict[str, Any]:
-    """A session as its client gets it.
+def describe_session(
+    session: Session, site: SessionSite, request: Request, *, with_token: bool = False
+) -> dict[str, Any]:
+    """A session as JSON for its client.
 
-    `state` is `ready`, `starting` or `waiting`; a waiting one has `place` (1 is the next) and `estimate_s`, the seconds
-    after which it has a worker at the latest. `token` opens the WebSocket at `url` and is for its holder alone.
+    `state` is `ready`, `starting` or `waiting`; a waiting one has `place` (1 is the next) and `estimate_s`, the maximum
+    seconds until it has a worker. `token` opens the WebSocket at `url` and must be kept secret.
     """
     allocator = site.allocator
-    told: dict[str, Any] = {
+    described: dict[str, Any] = {
         "id": session.id,
         "kind": session.kind,
         "model": session.model,
@@ -26,31 +28,31 @@ def tell(session: Session, site: SessionSite, request: Request, *, with_token: b
         "created_at": _utc(session.created_at),
         "expires_at": _utc(session.expires_at),
         "where": "data-centre" if session.upstream else site.settings.sessions_where,
-        "url": session.upstream_url or f"{_base(site, request)}/s/{session.id}",
+        "url": session.upstream_url or f"{home_base(site, request)}/s/{session.id}",
     }
     worker = allocator.backend.view.worker_of(session)
     if session.upstream:
-        told["state"] = "ready"
+        described["state"] = "ready"
     elif worker is None:
         place, estimate_s = allocator.place(session)
-        told |= {"state": "waiting", "place": place, "estimate_s": round(estimate_s, 1)}
+        described |= {"state": "waiting", "place": place, "estimate_s": round(estimate_s, 1)}
     else:
-        told |= {"state": "ready" if worker.state == "ready" else "starting", "node": worker.node}
+        described |= {"state": "ready" if worker.state == "ready" else "starting", "node": worker.node}
     if with_token:
-        told["token"] = session.upstream_token or allocator.tokens.token_of(session.id)
-    return told
+        described["token"] = session.upstream_token if session.upstream else allocator.tokens.token_of(session.id)
+    return described
 
 
-def tell_operator(session: Session, site: SessionSite, request: Request) -> dict[str, Any]:
-    """The same with who has it and how it does, and never its token."""
+def describe_for_operator(session: Session, site: SessionSite, request: Request) -> dict[str, Any]:
+    """The same for operators, with owner, worker and statistics, and never the token."""
     status = site.keeper.statuses.get(session.id)
-    told = tell(session, site, request) | {
+    described = describe_session(session, site, request) | {
         "owner": session.owner,
         "worker": session.worker,
         "restarts": session.restarts,
     }
     if status is not None:
-        told |= {
+        described |= {
             "is_connected": status.is_connected,
             "received": status.received,
             "answered": status.answered,
@@ -59,13 +61,13 @@ def tell_operator(session: Session, site: SessionSite, request: Request) -> dict
             "p99_ms": status.p99_ms,
             "idle_s": status.idle_s,
         }
-    return told
+    return described
 
 
-def _base(site: SessionSite, request: Request) -> str:
-    """Where the WebSocket is, as this client reaches us."""
+def home_base(site: SessionSite, request: Request) -> str:
+    """Address of this receive server's WebSockets, as this client reaches them: `ws://host` or `wss://host`."""
     url = site.public_url or f"{request.url.scheme}://{request.headers.get('host', 'localhost')}"
-    return "ws" + url.removeprefix("http")
+    return f"ws{url.removeprefix('http')}"
 
 
 def _utc(at: datetime) -> str:

@@ -1,4 +1,4 @@
-"""`Ask`: a request for a session, as the endpoints read it and the allocator takes it."""
+"""`Ask`: a parsed request for a session, passed from the endpoints to the allocator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request for a session, after it was read."""
+    """A parsed request for a session."""
 
     owner: str
     kind: str
@@ -19,9 +19,10 @@ class Ask:
     node_class: str = ""
     idempotency_key: str = ""
     legacy_address: str = ""
+    home_base: str = ""
 
     @property
     def digest(self) -> str:
-        """The same for the same request."""
-        facts = (self.kind, self.model, self.client, self.gpu, self.node_class, self.ttl_s)
+        """A digest of the request; equal requests have equal digests."""
+        facts = (self.kind, self.model, self.client, self.gpu, self.node_class, self.ttl_s, bool(self.home_base))
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What runs workers and keeps the records: processes of this machine (`machine.py`) or pods; the allocator calls it."""
+"""The protocol that runs workers and keeps records: processes of this machine (`machine.py`) or pods."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class View:
-    """All sessions and workers as last heard of, without asking anybody."""
+    """The last known sessions and workers, without a request."""
 
     def __init__(self) -> None:
         self.sessions: dict[str, Session] = {}
@@ -27,7 +27,7 @@ class View:
         return worker if worker is not None and worker.session == session.id else None
 
     def put(self, item: Session | Worker) -> None:
-        """Take over a new or changed record."""
+        """Store a new or changed record."""
         if isinstance(item, Session):
             self.sessions[item.id] = item
         else:
@@ -35,23 +35,23 @@ class View:
         self.touch()
 
     def drop_session(self, session_id: str) -> None:
-        """Forget a session."""
+        """Remove a session."""
         self.sessions.pop(session_id, None)
         self.touch()
 
     def drop_worker(self, name: str) -> None:
-        """Forget a worker."""
+        """Remove a worker."""
         self.workers.pop(name, None)
         self.touch()
 
     def clear(self) -> None:
-        """Forget all, before all is listed again."""
+        """Remove everything, before it is listed again."""
         self.sessions.clear()
         self.workers.clear()
         self.touch()
 
     def touch(self) -> None:
-        """Wake all who wait for a change."""
+        """Wake everything that waits for a change."""
         self.version += 1
         for waiting in self._waiting:
             if not waiting.done():
@@ -59,7 +59,7 @@ class View:
         self._waiting.clear()
 
     async def changed(self, timeout_s: float) -> bool:
-        """Wait for the next change; whether there was one in time."""
+        """Wait for the next change; returns whether there was one in time."""
         waiting = asyncio.get_running_loop().create_future()
         self._waiting.add(waiting)
         try:
@@ -72,7 +72,7 @@ class View:
         return True
 
     async def until(self, what: Callable[[], T | None], timeout_s: float) -> T | None:
-        """Wait until `what` returns something; None if it has not in time."""
+        """Wait until `what` returns a value; None if it does not in time."""
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_s
         while (found := what()) is None:
@@ -82,17 +82,17 @@ class View:
 
 
 class Backend(Protocol):
-    """A cluster. Every method but `view` may raise `BackendError`.
+    """A cluster. Every method except `view` may raise `BackendError`.
 
-    All state of sessions is here, so that any number of receive servers may be killed and started again.
+    It has all state of sessions, so that any number of receive servers can be killed and restarted.
     """
 
     @property
     def view(self) -> View:
-        """What is watched; at least as new as the last answer of any method."""
+        """The watched state; at least as new as the last answer of any method."""
 
     async def capacity(self) -> Capacity:
-        """What there is and what is taken."""
+        """Total and used capacity."""
 
     async def create(self, session: Session) -> Session:
         """Record a session.
@@ -102,34 +102,34 @@ class Backend(Protocol):
         """
 
     async def replace(self, session: Session) -> Session:
-        """Record it as changed, if nobody has changed it since `session.version`.
+        """Store a changed session, if it has not changed since `session.version`.
 
         Raises:
-            ConflictError: somebody has, or it is gone.
+            ConflictError: it has changed, or no longer exists.
         """
 
     async def delete(self, session_id: str) -> None:
-        """Forget a session and end its worker; nothing if there is none."""
+        """Delete a session and end its worker. Idempotent."""
 
     async def claim(self, worker: Worker, session_id: str) -> Worker:
-        """Take a worker out of the warm pool, which is filled up again; it never goes to two sessions.
+        """Take a worker out of the warm pool, which is refilled; a worker never goes to two sessions.
 
         Raises:
-            ConflictError: somebody else has it, it has changed since `worker.version`, or it is gone.
+            ConflictError: it is taken, has changed since `worker.version`, or no longer exists.
         """
 
     async def start(self, session: Session) -> Worker:
-        """Start a worker for a session; asked again for the same, return the same.
+        """Start a worker for a session; a repeated call returns the same worker.
 
         Raises:
             NoRoomError: it does not fit.
         """
 
     async def stop(self, worker: str) -> None:
-        """End a worker; nothing if there is none."""
+        """End a worker. Idempotent."""
 
     async def refresh(self, session_id: str, worker: str) -> None:
-        """Bring the view up to date on these two, before one is ended for what the view says of the other.
+        """Update the view of these two, before one is ended because of the view's state of the other.
 
-        Where sessions and workers are heard of by two watches, one may be behind the other.
+        If sessions and workers come from two watches, one may be behind the other.
         """

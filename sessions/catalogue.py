@@ -1,4 +1,4 @@
-"""The kinds of session that there are, the models of each, and what a worker of each takes of a machine."""
+"""The kinds of session, the models of each, and the resources of a worker of each kind."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pathlib import Path
 
 from models.registry import WEIGHTS, recorded
 
-# By their files and not from models/network.py, which brings OpenCV: a worker of rows and the agent need none of it.
-# tests/sessions/test_catalogue.py holds the two together.
+# By file, not from models/network.py, which imports OpenCV: the agent and workers for rows do not need it.
+# tests/sessions/test_catalogue.py checks that the two agree.
 _HAZARD, _SCENE = WEIGHTS / "hazard4_320.onnx", WEIGHTS / "scene_640.onnx"
 _BOX_HAZARD = Path(__file__).parent / "weights/box_hazard.json"
 
 
 class UnknownModelError(ValueError):
-    """There is no such kind or model; the message lists those that there are."""
+    """There is no such kind or model; the message lists the existing ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a session is for.
+    """A kind of session.
 
     Attributes:
-        takes: what a request holds.
+        takes: the content of a request.
         models: file of each model by its name; the first is the default.
-        cores: what a worker is expected to use while it is busy.
+        cores: expected use of a busy worker.
         memory_mb: measured resident size of a worker that has answered, with a margin.
     """
 
@@ -47,8 +47,8 @@ def resolve(kind: str, model: str = "") -> str:
 
     Args:
         kind: of the session.
-        model: `name`, `name:version` or empty for the kind's default; the version is the beginning of the sha256 that
-            is recorded for the file.
+        model: `name`, `name:version` or empty for the kind's default; the version is the start of the file's recorded
+            sha256.
 
     Raises:
         UnknownModelError: there is no such kind, model or version.

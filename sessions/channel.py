@@ -1,4 +1,4 @@
-"""One client's requests and results in its worker: order, back-pressure, and what is kept for a broken connection."""
+"""A client's requests and results in its worker: order, back-pressure, and results kept for a broken connection."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ log = structlog.get_logger()
 Delivery = Literal["all", "latest"]
 IN_FLIGHT_MAX = 64
 _KEPT = 1024
-"""Results that are kept after they were sent: a broken connection may have lost them on the way."""
+"""Results that are kept after sending: a broken connection may have lost them."""
 _LATENCIES = 512
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One request on its way through the worker."""
+    """One request in the worker."""
 
     n: int
     given: Any
@@ -39,22 +39,22 @@ class Entry:
 
 @dataclass(slots=True)
 class Stats:
-    """What the operator sees of a session; nothing of its content."""
+    """Statistics of a session for operators, without its content."""
 
     received: int = 0
     answered: int = 0
     dropped: int = 0
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES))
-    """From received to sent."""
+    """Time from receiving to sending."""
 
     def percentile_ms(self, share: float) -> float | None:
-        """Of the last messages; None before the first."""
+        """A percentile over the last messages; None before the first."""
         ordered = sorted(self.latencies_ms)
         return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3) if ordered else None
 
 
 class Channel:
-    """Takes requests, has them answered one after another, and hands results out in the same order."""
+    """Takes requests, has them answered one after another, and returns results in the same order."""
 
     def __init__(self, runner: Runner) -> None:
         self.resume_token = secrets.token_urlsafe(16)
@@ -69,7 +69,7 @@ class Channel:
         self._waiting: set[asyncio.Future[None]] = set()
 
     def restart(self) -> None:
-        """Forget all requests: another connection begins anew."""
+        """Drop all requests, because another connection starts from the beginning."""
         self._entries.clear()
         self._unsent.clear()
         self._unanswered.clear()
@@ -77,14 +77,14 @@ class Channel:
         self.resume_token = secrets.token_urlsafe(16)
 
     def resume(self, after: int) -> None:
-        """Send all that came after request `after` (0: all that is kept), what is still in work when it is done."""
+        """Send all results after request `after` (0: all that are kept), including pending ones once they are done."""
         entries = list(self._entries.values())
         at = next((i + 1 for i, entry in enumerate(entries) if entry.n == after), 0)
         self._unsent = deque(entries[at:])
         self._wake()
 
     async def put(self, given: Request | BadMessageError, delivery: Delivery, in_flight: int) -> None:
-        """Take a request: with `all`, wait while `in_flight` are unsent; with `latest`, drop the oldest of them."""
+        """Accept a request: with `all`, wait while `in_flight` are unsent; with `latest`, drop the oldest of them."""
         if (known := self._entries.get(given.n)) is not None:
             if known not in self._unsent:
                 self._unsent.append(known)
@@ -107,7 +107,7 @@ class Channel:
         self._wake()
 
     async def take(self) -> dict[str, Any]:
-        """The next message for the client, once it is answered; `sent_at` is when this returns."""
+        """The next message for the client, once it is answered; sets `sent_at` when it returns."""
         await self._until(lambda: bool(self._unsent) and self._unsent[0].answer is not None)
         entry = self._unsent.popleft()
         self._trim()
@@ -120,11 +120,11 @@ class Channel:
         return {**answer, "dropped": dropped} if dropped else answer
 
     async def settled(self) -> None:
-        """Wait until all that was taken is answered and sent."""
+        """Wait until all accepted requests are answered and sent."""
         await self._until(lambda: not self._unsent)
 
     async def work(self) -> None:
-        """Answer requests, for as long as the worker lives."""
+        """Answer requests, for as long as the worker runs."""
         while True:
             await self._until(lambda: bool(self._unanswered))
             entry = self._in_work = self._unanswered.popleft()
@@ -143,7 +143,7 @@ class Channel:
             self._wake()
 
     async def run(self, given: Any) -> dict[str, Any]:
-        """Have the model answer, in a thread of its own where it takes longer than changing threads.
+        """Run the model, in a separate thread if it takes longer than a thread switch.
 
         Raises:
             InputError: it cannot be answered.
@@ -162,7 +162,7 @@ class Channel:
             return _error(entry.n, "the model failed on this request", "send it again, or end this session")
 
     def _drop(self, in_flight: int) -> None:
-        """Make place for the newest; what the model is at is let finish, and counts for none."""
+        """Make room for the newest request; the one being answered is finished, and its result dropped."""
         while sum(1 for entry in self._unsent if entry is not self._in_work) >= in_flight:
             oldest = next(entry for entry in self._unsent if entry is not self._in_work)
             self._unsent.remove(oldest)

@@ -1,4 +1,4 @@
-"""`bongsu sessions`: what an operator asks of a receive server; functions/cli.py finds it by name."""
+"""`bongsu sessions`: an operator's commands for a receive server; functions/cli.py finds it by name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COLUMNS = ("id", "kind", "client", "state", "where", "node", "age", "messages",
 
 
 class _RefusedError(Exception):
-    """The server says no, or does not answer; in one line."""
+    """The server refuses, or does not answer; the message is one line."""
 
 
 def _in_one_line(call: Callable[_P, int]) -> Callable[_P, int]:
@@ -44,7 +44,7 @@ def _in_one_line(call: Callable[_P, int]) -> Callable[_P, int]:
 def sessions(context: click.Context, url: str) -> None:
     """List, show and end sessions.
 
-    BONGSU_SESSIONS_KEY holds a key of role operator; on the machine itself, who owns the server's state needs none.
+    BONGSU_SESSIONS_KEY is a key of role operator; on the machine itself, the owner of the server's state needs none.
     See docs/sessions.md.
     """
     context.obj = url.rstrip("/")
@@ -54,7 +54,7 @@ def sessions(context: click.Context, url: str) -> None:
 @click.pass_obj
 @_in_one_line
 def _list(url: str) -> int:
-    """One line for each session, the oldest first, and what there is room for."""
+    """List sessions, oldest first, and the free capacity."""
     found = _call("GET", f"{url}/sessions")
     print(_table([_COLUMNS, *(_row(session) for session in found["sessions"])]))
     capacity = found["capacity"]
@@ -73,11 +73,11 @@ def _list(url: str) -> int:
 @click.pass_obj
 @_in_one_line
 def _show(url: str, session_id: str) -> int:
-    """All that is known of one session, a line for each fact."""
+    """Show everything known about one session, a line for each fact."""
     found = _call("GET", f"{url}/sessions")["sessions"]
     session = next((one for one in found if one["id"] == session_id), None)
     if session is None:
-        raise _RefusedError(f"no session {session_id!r}: see bongsu sessions list")
+        raise _RefusedError(f"no session {session_id!r}: bongsu sessions list shows them")
     print("\n".join(f"{name:<13} {value}" for name, value in session.items()))
     return 0
 
@@ -87,7 +87,7 @@ def _show(url: str, session_id: str) -> int:
 @click.pass_obj
 @_in_one_line
 def _end(url: str, session_ids: Sequence[str]) -> int:
-    """End sessions; their clients are told."""
+    """End sessions; their clients are notified."""
     for session_id in session_ids:
         _call("DELETE", f"{url}/sessions/{session_id}", session_id)
         print(f"ended {session_id}")
@@ -95,7 +95,7 @@ def _end(url: str, session_ids: Sequence[str]) -> int:
 
 
 def _call(method: str, url: str, session_id: str = "") -> Any:
-    # Here, so that `bongsu --help` does not wait for it.
+    # Imported here, so that `bongsu --help` does not wait for it.
     import httpx
 
     headers = {}
@@ -110,14 +110,14 @@ def _call(method: str, url: str, session_id: str = "") -> Any:
     try:
         body = response.json() if response.content else {}
     except ValueError:
-        raise _RefusedError(f"{url} is no receive server: it answers {response.status_code} without JSON") from None
+        raise _RefusedError(f"{url} is not a receive server: it answers {response.status_code} without JSON") from None
     if response.is_error:
         raise _RefusedError(f"{body.get('detail', response.status_code)}: {body.get('remedy', 'see its log')}")
     return body
 
 
 def _token_of(session_id: str) -> str:
-    """The session's token, where this user may read the secret of the receive server; else empty."""
+    """The session's token if this user may read the receive server's secret, else empty."""
     from sessions.tokens import Tokens
 
     secret = Path(os.environ.get("BONGSU_SESSIONS_STATE", "state/sessions")) / "secret"

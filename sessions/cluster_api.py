@@ -1,4 +1,4 @@
-"""Calls to a cluster's API server with its refusals as errors of this room; the Kubernetes backend asks through it."""
+"""Calls to a cluster's API server, with its errors as errors of this room; the Kubernetes backend uses it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ R = TypeVar("R", bound=NamespacedResource)
 
 
 async def ask(call: Awaitable[T]) -> T:
-    """What the API server answers.
+    """Call the API server.
 
     Raises:
-        ExistsError: that name is taken.
-        ConflictError: it was changed since that version, or there is none.
+        ExistsError: the name is taken.
+        ConflictError: it has changed since that version, or does not exist.
         NoRoomError: a quota is full.
-        BackendError: anything else, such as a right that is missing.
+        BackendError: anything else, such as a missing permission.
     """
     try:
         return await call
@@ -41,7 +41,7 @@ async def ask(call: Awaitable[T]) -> T:
 
 
 async def list_all(client: AsyncClient, resource: type[R], labels: dict[str, Any] | None = None) -> list[R]:
-    """All of a resource in the client's namespace, or those with all of these labels.
+    """All objects of a resource in the client's namespace, or those with all of these labels.
 
     Raises:
         BackendError: the API server refuses or does not answer.

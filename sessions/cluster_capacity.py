@@ -1,4 +1,4 @@
-"""What a cluster has for workers, as its quotas and nodes say it; the Kubernetes backend shows it to operators."""
+"""A cluster's capacity for workers, from its quotas and nodes; the Kubernetes backend shows it to operators."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _QUANTITY = re.compile(r"([0-9.]+(?:[eE][-+]?[0-9]+)?)([a-zA-Z]*)")
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """Hardware classes as the affinity of the workers' template has them.
+    """Hardware classes from the affinity of the workers' template.
 
     Attributes:
-        label: of nodes.
-        weights: of those that are preferred.
-        never: those that workers never run on.
+        label: the nodes' label.
+        weights: of the preferred classes.
+        never: classes on which workers never run.
     """
 
     label: str
@@ -54,14 +54,14 @@ class Classes:
 def measure(
     name: str, quotas: Sequence[ResourceQuota], nodes: Sequence[Node], running: Sequence[Pod], classes: Classes
 ) -> Capacity:
-    """What there is and what is taken: of the quota where one limits requests, else of the nodes.
+    """Total and used capacity: of the quota if one limits requests, else of the nodes.
 
     Args:
-        name: what operators know it by.
+        name: the cluster's name for operators.
         quotas: of the namespace.
         nodes: of the cluster.
         running: workers that have a node.
-        classes: what workers prefer.
+        classes: the workers' preferences.
     """
     usable = [
         n for n in nodes if not (n.spec and n.spec.unschedulable) and _class_of(n, classes.label) not in classes.never
@@ -87,10 +87,10 @@ def measure(
 
 
 def quantity(text: str) -> float:
-    """The number that Kubernetes writes as `500m` or `64Mi`.
+    """The number of a Kubernetes quantity such as `500m` or `64Mi`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a quantity.
     """
     found = _QUANTITY.fullmatch(text)
     if found is None or found[2] not in _UNITS:

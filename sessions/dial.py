@@ -1,4 +1,4 @@
-"""How receive servers reach a worker: a connection to its address, and its status over HTTP."""
+"""Connections from receive servers to a worker, and its status over HTTP."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import TypeVar
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
@@ -13,12 +14,14 @@ from msgspec import Struct
 _STATUS_S = 3.0
 _END_S = 1.0
 _LONGEST = 65_536
+_URL = ":/?&=@[]%~"
+"""Characters of an address that stay; a line break does not."""
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
 
 class Status(Struct, frozen=True):
-    """What a worker says of its session; see `SessionWorker.status`."""
+    """A worker's report about its session; see `SessionWorker.status`."""
 
     session: str
     is_connected: bool
@@ -47,7 +50,7 @@ async def connect(address: str, make: Callable[[], P]) -> P:
 
 
 async def read_status(address: str) -> Status:
-    """Ask a worker how it is.
+    """Get a worker's status.
 
     Raises:
         OSError: it does not answer (a TimeoutError is one).
@@ -59,12 +62,21 @@ async def read_status(address: str) -> Status:
 
 
 async def announce_end(address: str) -> None:
-    """Let a worker know that its session has ended, before it is stopped; one that is silent is stopped anyway."""
+    """Notify a worker that its session has ended, before it is stopped, even if it does not answer."""
     with contextlib.suppress(OSError):
         await _get(address, "/end", _END_S)
 
 
-async def _get(address: str, path: str, timeout_s: float) -> bytes:
+async def announce_move(address: str, url: str, token: str) -> bool:
+    """Have a worker send its client to another address; whether it has a client."""
+    headers = f"X-Bongsu-Url: {quote(url, safe=_URL)}\r\nX-Bongsu-Token: {quote(token)}\r\n"
+    try:
+        return await _get(address, "/move", _END_S, headers) == b"moving\n"
+    except OSError:
+        return False
+
+
+async def _get(address: str, path: str, timeout_s: float, headers: str = "") -> bytes:
     async with asyncio.timeout(timeout_s):
         scheme, _, rest = address.partition(":")
         if scheme == "unix":
@@ -73,7 +85,7 @@ async def _get(address: str, path: str, timeout_s: float) -> bytes:
             host, _, port = rest.rpartition(":")
             reader, writer = await asyncio.open_connection(host, int(port))
         try:
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n".encode())
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n{headers}\r\n".encode())
             answer = await reader.read(_LONGEST)
             while (more := await reader.read(_LONGEST)) and len(answer) < _LONGEST:
                 answer += more

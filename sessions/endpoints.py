@@ -1,7 +1,8 @@
-"""The endpoints of sessions: ask, look, extend, end, and the operator's list."""
+"""The endpoints of sessions: request, show, extend, end, and the operator's list."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -11,8 +12,9 @@ from msgspec import Struct
 from starlette.datastructures import Headers
 
 from sessions import catalogue
-from sessions.answers import tell, tell_operator
+from sessions.answers import describe_for_operator, describe_session, home_base
 from sessions.ask import Ask
+from sessions.dial import announce_move
 from sessions.offload import VIA, read_via
 from sessions.problems import ProblemError, not_found
 from sessions.records import ConflictError, Session
@@ -24,6 +26,8 @@ from web.keys import Caller
 router = APIRouter()
 
 _LONG_POLL_S = 30.0
+_MOVE_MAX = 2048
+"""Characters of an address, and of a token."""
 _EXAMPLE = '{"kind": "object", "client": "car-17", "ttl_s": 600}'
 
 
@@ -42,6 +46,7 @@ class Asked(Struct, frozen=True, forbid_unknown_fields=True):
     model: str = ""
     needs: Needs = Needs()
     ttl_s: float = 600.0
+    migrate: bool = False
 
 
 class Extension(Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,12 +55,21 @@ class Extension(Struct, frozen=True, forbid_unknown_fields=True):
     ttl_s: float
 
 
+class Move(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `POST /sessions/{id}/move`: where the client goes on, and with which token."""
+
+    url: str
+    token: str
+
+
 @router.post("/sessions", status_code=201)
 async def ask(request: Request, site: AtSite, caller: AsCaller) -> Response:
-    """Ask for a session: 201 with its address and token, or 202 with a place in line."""
+    """Request a session: 201 with its address and token, or 202 with a place in line."""
     site.require_key(caller)
     asked = await read_body(request, Asked, _EXAMPLE)
     ask = _check(asked, owner_of(request, site, caller), request.headers.get("idempotency-key", ""))
+    if asked.migrate:
+        ask = dataclasses.replace(ask, home_base=home_base(site, request))
     via = _via(request)
     if site.settings.name in via:
         raise ProblemError(
@@ -65,16 +79,18 @@ async def ask(request: Request, site: AtSite, caller: AsCaller) -> Response:
     session = await site.allocator.open(ask)
     if not session.upstream and not session.worker and site.upstreams.may_pass(via):
         session = await _offload(session, asked, via, site)
-    told = tell(session, site, request, with_token=True)
+    described = describe_session(session, site, request, with_token=True)
     headers = {"Location": f"/sessions/{session.id}"}
-    if told["state"] == "ready":
-        return _json(told, 201, headers)
-    return _json(told, 202, {**headers, "Retry-After": str(math.ceil(min(30.0, told.get("estimate_s", 1.0))) or 1)})
+    if described["state"] == "ready":
+        return _json(described, 201, headers)
+    return _json(
+        described, 202, {**headers, "Retry-After": str(math.ceil(min(30.0, described.get("estimate_s", 1.0))) or 1)}
+    )
 
 
 @router.get("/sessions")
 async def list_all(request: Request, site: AtSite, caller: AsCaller) -> Response:
-    """All sessions with how they do, for the operator."""
+    """All sessions with their statistics, for operators."""
     site.require_key(caller)
     if caller.role != "operator" and caller.name is not None:
         raise ProblemError(403, "operator_only", "the list is for operators", "use a key of role operator")
@@ -83,7 +99,7 @@ async def list_all(request: Request, site: AtSite, caller: AsCaller) -> Response
     workers = [w for w in view.workers.values() if not w.session]
     return _json(
         {
-            "sessions": [tell_operator(session, site, request) for session in sessions],
+            "sessions": [describe_for_operator(session, site, request) for session in sessions],
             "idle": [{"name": w.name, "kind": w.kind, "model": w.model, "state": w.state} for w in workers],
             "capacity": msgspec.to_builtins(await site.allocator.backend.capacity()),
             "upstreams": site.upstreams.healthy,
@@ -93,23 +109,46 @@ async def list_all(request: Request, site: AtSite, caller: AsCaller) -> Response
 
 @router.get("/sessions/{session_id}")
 async def look(session_id: str, request: Request, site: AtSite, caller: AsCaller, wait_s: float = 0.0) -> Response:
-    """One session; with `wait_s` the answer comes once it is ready, or after so long. It keeps a place in line."""
+    """One session; with `wait_s` the answer comes once it is ready, or after that time. It keeps a place in line."""
     session = _find(session_id, request, site, caller)
     if not site.allocator.is_ready(session):
         session = await _or_gone(session, site.allocator.keep_place(session))
         session = await site.allocator.ready(session.id, min(max(wait_s, 0.0), _LONG_POLL_S))
-    return _json(tell(session, site, request))
+    return _json(describe_session(session, site, request))
 
 
 @router.patch("/sessions/{session_id}")
 async def extend(session_id: str, request: Request, site: AtSite, caller: AsCaller) -> Response:
-    """Have a session live for so long from now."""
+    """Extend a session to this long from now."""
     session = _find(session_id, request, site, caller)
     extension = await read_body(request, Extension, '{"ttl_s": 600}')
     _check_ttl(extension.ttl_s)
     if session.upstream:
         await site.upstreams.extend(session.upstream, session.upstream_id, session.upstream_token, extension.ttl_s)
-    return _json(tell(await _or_gone(session, site.allocator.extend(session, extension.ttl_s)), site, request))
+    return _json(
+        describe_session(await _or_gone(session, site.allocator.extend(session, extension.ttl_s)), site, request)
+    )
+
+
+@router.post("/sessions/{session_id}/move", status_code=204)
+async def move(session_id: str, request: Request, site: AtSite, caller: AsCaller) -> Response:
+    """Have the client of a session go on at another address, after all that it has sent is answered.
+
+    The receive server that passed the session on calls this once it has room for it.
+    """
+    session = _find(session_id, request, site, caller)
+    wanted = await read_body(request, Move, '{"url": "wss://edge.example/s/ID", "token": "…"}')
+    if not wanted.url.startswith(("ws://", "wss://")) or max(len(wanted.url), len(wanted.token)) > _MOVE_MAX:
+        raise ProblemError(
+            422, "invalid", f"url must start with ws:// or wss://, got {wanted.url[:80]!r}", "send the session's url"
+        )
+    if session.upstream:
+        await site.upstreams.move(session, wanted.url, wanted.token)
+        return Response(status_code=204)
+    worker = site.allocator.backend.view.worker_of(session)
+    if worker is None or not await announce_move(worker.address, wanted.url, wanted.token):
+        raise ProblemError(409, "not_connected", "no client is connected to this session", "try again later")
+    return Response(status_code=204)
 
 
 @router.delete("/sessions/{session_id}", status_code=204)
@@ -124,13 +163,13 @@ async def end(session_id: str, request: Request, site: AtSite, caller: AsCaller)
 
 @router.get("/healthz")
 async def healthz(site: AtSite) -> Response:
-    """200 where sessions can be asked for."""
+    """200 if sessions can be requested."""
     await site.allocator.backend.capacity()
     return _json({"status": "ok", "name": site.settings.name})
 
 
 def owner_of(request: Request, site: SessionSite, caller: Caller) -> str:
-    """Whom a session counts for."""
+    """The owner to whose quota a session counts."""
     if caller.name is not None:
         return f"key {caller.name}"
     return f"address {client_of(request.scope, Headers(scope=request.scope), site)}"
@@ -175,8 +214,11 @@ async def _require_hardware(ask: Ask, site: SessionSite) -> None:
 
 
 async def _offload(session: Session, asked: Asked, via: list[str], site: SessionSite) -> Session:
-    """Have an upstream server take it, unless it gets a worker meanwhile."""
-    taken = await site.upstreams.offer(msgspec.to_builtins(asked), session.id, via)
+    """Offer it to upstream servers, unless it gets a worker meanwhile."""
+    # It comes home to this server alone, also where the upstream server passes it on.
+    body = msgspec.to_builtins(msgspec.structs.replace(asked, migrate=False))
+    body.pop("migrate")
+    taken = await site.upstreams.offer(body, session.id, via)
     if taken is None:
         return session
     allocator = site.allocator
@@ -193,12 +235,12 @@ async def _offload(session: Session, asked: Asked, via: list[str], site: Session
 
 
 def _find(session_id: str, request: Request, site: SessionSite, caller: Caller) -> Session:
-    """A session that the caller may see: who asked for it by key, who holds its token, an operator."""
+    """Find a session that the caller may see: its owner by key, the holder of its token, or an operator."""
     session = site.allocator.backend.view.sessions.get(session_id)
     is_token = site.is_token(session_id, request.headers.get("session-token", ""))
     is_owner = session is not None and caller.name is not None and session.owner == f"key {caller.name}"
     if session is None or not (is_token or is_owner or caller.role == "operator"):
-        # The same for one that is not there: nobody learns which there are.
+        # The same answer as for a missing session, so that ids cannot be probed.
         raise not_found(session_id)
     return session
 

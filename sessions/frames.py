@@ -1,4 +1,4 @@
-"""What a machine's agent and its receive servers say to each other: MessagePack with a length, on a Unix socket."""
+"""Messages between a machine's agent and its receive servers: length-prefixed MessagePack on a Unix socket."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Call(Struct, frozen=True, array_like=True):
 
 
 class Answer(Struct, frozen=True, array_like=True, tag=0):
-    """What it returned, or the name of the error that it raised, with its message."""
+    """A call's result, or the name and message of the error that it raised."""
 
     id: int
     result: Any = None
@@ -42,25 +42,25 @@ class WorkerSeen(Struct, frozen=True, array_like=True, tag=2):
 
 
 class Gone(Struct, frozen=True, array_like=True, tag=3):
-    """A session or a worker is no more."""
+    """A session or a worker no longer exists."""
 
     session: str = ""
     worker: str = ""
 
 
 class Listed(Struct, frozen=True, array_like=True, tag=4):
-    """All that there is has been told; from here on changes are."""
+    """The complete state has been sent; only changes follow."""
 
 
-Told = Answer | SessionSeen | WorkerSeen | Gone | Listed
+Message = Answer | SessionSeen | WorkerSeen | Gone | Listed
 
 _encoder = msgspec.msgpack.Encoder()
 _calls = msgspec.msgpack.Decoder(Call)
-_told = msgspec.msgpack.Decoder(Told)
+_messages = msgspec.msgpack.Decoder(Message)
 
 
-def encode(message: Call | Told) -> bytes:
-    """A message with its length before it."""
+def encode(message: Call | Message) -> bytes:
+    """A message with its length in front."""
     body = _encoder.encode(message)
     return len(body).to_bytes(4) + body
 
@@ -70,15 +70,15 @@ async def read_call(reader: asyncio.StreamReader) -> Call:
 
     Raises:
         asyncio.IncompleteReadError: the connection ended.
-        msgspec.DecodeError: it is none.
+        msgspec.DecodeError: it is not a call.
     """
     return _calls.decode(await _read(reader))
 
 
-async def read_told(reader: asyncio.StreamReader) -> Told:
+async def read_message(reader: asyncio.StreamReader) -> Message:
     """The next answer or change; raises as `read_call` does."""
-    told: Told = _told.decode(await _read(reader))
-    return told
+    message: Message = _messages.decode(await _read(reader))
+    return message
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:

@@ -1,4 +1,4 @@
-"""A list of a cluster's objects that is kept true by a watch; the Kubernetes backend runs one for each resource."""
+"""A list of a cluster's objects, kept current by a watch; the Kubernetes backend runs one for each resource."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from functions.backoff import backoff_s
 log = structlog.get_logger()
 
 _RELIST_S = 300.0
-"""A connection that died without a word is noticed after so long at the latest."""
+"""A connection that died silently is noticed after at most this long."""
 
 R = TypeVar("R", bound=Resource)
 
 
 class Informer(Generic[R]):
-    """Objects of one resource by name, as last heard of.
+    """The last known objects of one resource, by name.
 
-    While the API server is away they stay as they were: what runs in the cluster goes on without it.
+    While the API server is down they stay unchanged: the cluster's pods run without it.
     """
 
     def __init__(
@@ -38,22 +38,22 @@ class Informer(Generic[R]):
         changed: Callable[[R], None],
         gone: Callable[[R], None],
     ) -> None:
-        """Know nothing yet.
+        """Prepare; `run` starts it.
 
         Args:
-            client: of the namespace that is meant.
-            resource: what is listed and watched.
-            labels: those that have these alone.
+            client: for the namespace.
+            resource: the resource to list and watch.
+            labels: only objects with these.
             changed: called with each object that is new or newer.
-            gone: called with the last state of each object that is no more.
+            gone: called with the last state of each deleted object.
         """
         self.objects: dict[str, R] = {}
         self.listed = asyncio.Event()
-        """Set while what is known is what a living API server says."""
+        """Set while the state is current, from a reachable API server."""
         self._client, self._resource, self._labels = client, resource, labels
         self._changed, self._gone = changed, gone
         self._removed: set[str] = set()
-        """Uids of what was deleted by us, while the watch may still deliver older states of it."""
+        """Uids of objects deleted by us, while the watch may still deliver older states of them."""
 
     async def run(self) -> None:
         """List, watch, and list again whenever the watch breaks or its version is too old."""
@@ -69,7 +69,7 @@ class Informer(Generic[R]):
                 await asyncio.sleep(backoff_s(min(attempt, 3), first_s=0.1, longest_s=1.0))
 
     def put(self, item: R) -> None:
-        """Take over a state that was read or answered, unless a newer one is known."""
+        """Store a state from a read or an answer, unless a newer one is known."""
         name, uid, version = identity(item)
         if uid in self._removed:
             return
@@ -82,7 +82,7 @@ class Informer(Generic[R]):
         self._changed(item)
 
     def drop(self, name: str, *, is_ours: bool = False) -> None:
-        """Forget an object; `is_ours`: we deleted it, and the watch has yet to say so."""
+        """Remove an object; `is_ours`: we deleted it, and the watch has not reported it yet."""
         item = self.objects.pop(name, None)
         if item is not None:
             if is_ours:
@@ -118,7 +118,7 @@ class Informer(Generic[R]):
 
 
 def identity(item: Resource) -> tuple[str, str, int]:
-    """Name, uid and version of an object that the API server has answered."""
+    """Name, uid and version of an object from the API server."""
     meta = item.metadata  # type: ignore[attr-defined]
-    # Versions count up and may be compared as numbers: KEP-5504, Kubernetes 1.35.
+    # Versions increase and may be compared as numbers: KEP-5504, Kubernetes 1.35.
     return meta.name, meta.uid or "", int(meta.resourceVersion or 0)

@@ -1,6 +1,6 @@
-"""Looks after sessions once a second: ends what is over, replaces crashed workers, completes what a crash left undone.
+"""Checks sessions once a second: ends expired ones, replaces crashed workers, completes half-done claims.
 
-Every receive server runs one; what they decide alike they may both do.
+Every receive server runs one; all of them may do the same action.
 """
 
 from __future__ import annotations
@@ -24,10 +24,21 @@ log = structlog.get_logger()
 _PERIOD_S = 1.0
 _STATUS_PERIOD_S = 5.0
 _SILENT_MAX = 3
-"""A worker that has not answered so often in a row is taken for crashed."""
+"""A worker that has not answered this often in a row counts as crashed."""
 _RESTARTS_MAX = 3
 _CLAIM_TIME = timedelta(seconds=3)
-"""A claim that is not complete after so long was left by a receive server that crashed."""
+"""A claim that is incomplete for longer was left by a receive server that crashed."""
+
+
+def is_abandoned(session: Session, status: Status | None, now: datetime, idle_s: float) -> bool:
+    """Whether a client has had a worker for longer than `idle_s` and has not connected to it.
+
+    A container that crashed and was started again in its pod knows no session either, but has not waited for so long.
+    The client of a session that is still on an upstream server connects here once it is moved.
+    """
+    if status is None or status.session or session.upstream or session.bound_at is None:
+        return False
+    return now - session.bound_at > timedelta(seconds=idle_s) and status.idle_s > idle_s
 
 
 class Keeper:
@@ -35,7 +46,7 @@ class Keeper:
 
     def __init__(self, allocator: Allocator, settings: Settings, upstreams: Upstreams) -> None:
         self.statuses: dict[str, Status] = {}
-        """What the worker of each session said last, by session."""
+        """The last status of each session's worker, by session."""
         self._allocator = allocator
         self._backend = allocator.backend
         self._settings = settings
@@ -44,7 +55,7 @@ class Keeper:
         self._asked_at = 0.0
 
     async def run(self) -> None:
-        """Look after them for as long as the server lives."""
+        """Check them for as long as the server runs."""
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -58,7 +69,7 @@ class Keeper:
             await asyncio.sleep(_PERIOD_S)
 
     async def look(self) -> None:
-        """Once over all of them."""
+        """Check all of them once."""
         view = self._backend.view
         for session in list(view.sessions.values()):
             if reason := self._why_over(session):
@@ -74,7 +85,7 @@ class Keeper:
         self._measure()
 
     def _why_over(self, session: Session) -> str:
-        """Why a session ends now; empty if it does not."""
+        """The reason for which a session ends now; empty if it does not."""
         now, settings = datetime.now(UTC), self._settings
         if now >= session.expires_at:
             return "expired"
@@ -85,14 +96,12 @@ class Keeper:
             return "idle"
         if session.restarts >= _RESTARTS_MAX and (worker is None or worker.state == "failed"):
             return "crashed"
-        status = self.statuses.get(session.id)
-        has_come = status is None or status.session
-        if not has_come and session.bound_at and now - session.bound_at > timedelta(seconds=settings.sessions_idle_s):
+        if is_abandoned(session, self.statuses.get(session.id), now, settings.sessions_idle_s):
             return "never_connected"
         return ""
 
     async def _check_worker(self, session: Session) -> None:
-        """Complete a claim that a crash left half done; whose worker has crashed goes back to its place in line."""
+        """Complete a half-done claim; a session whose worker has crashed returns to its place in line."""
         named = self._backend.view.workers.get(session.worker)
         if named is not None and named.session != session.id:
             if datetime.now(UTC) - (session.bound_at or session.created_at) < _CLAIM_TIME:
@@ -111,7 +120,7 @@ class Keeper:
         ):
             return
         if named is not None and named.state == "leaving":
-            # It has the connection still and answers what it has; the next one starts meanwhile.
+            # It still has the connection and answers its requests; the next one starts meanwhile.
             log.info("session_moves", session=session.id, worker=session.worker, node=named.node)
             await self._allocator.release(session, restarts=1)
             return
@@ -122,7 +131,7 @@ class Keeper:
         await self._backend.stop(session.worker)
 
     async def _check_owner(self, worker: Worker) -> bool:
-        """Complete a claim that a crash left half done, or end a worker that nobody has; whether it was one."""
+        """Complete a half-done claim, or end a worker without a session; returns whether it was such a worker."""
         if not worker.session or worker.state in ("failed", "leaving"):
             return False
         session = self._backend.view.sessions.get(worker.session)
@@ -136,7 +145,7 @@ class Keeper:
         if session is not None and session.worker in ("", worker.name):
             return False
         await self._backend.stop(worker.name)
-        # One that was told to end a moment ago is still there; only what stays is a leak.
+        # A worker that is just ending still exists; only one that stays is a leak.
         return (datetime.now(UTC) - worker.started_at).total_seconds() > 10 and session is None
 
     async def _ask_all(self) -> None:
@@ -147,11 +156,13 @@ class Keeper:
         self._silent = Counter({name: n for name, n in self._silent.items() if name in view.workers})
 
     async def _check_upstreams(self) -> None:
-        """Forget sessions that have ended on the upstream server that took them."""
+        """Remove sessions that have ended on their upstream server."""
         away = [s for s in self._backend.view.sessions.values() if s.upstream]
         asked = (self._upstreams.is_there(s.upstream, s.upstream_id, s.upstream_token) for s in away)
         for session, is_there in zip(away, await asyncio.gather(*asked), strict=True):
-            if not is_there:
+            if not is_there and session.worker:
+                await self._allocator.come_home(session)
+            elif not is_there:
                 ended_total.labels("ended_upstream").inc()
                 await self._allocator.end(session.id)
 

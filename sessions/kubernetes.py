@@ -1,7 +1,7 @@
-"""Kubernetes as a `Backend` of a receive server: workers are pods, records are Secrets, and all state is the cluster's.
+"""Kubernetes as a receive server's `Backend`: workers are pods, records are Secrets; all state is in the cluster.
 
-Nothing is counted here: the scheduler says whether a pod fits, quotas whether it may be, and the pod's readiness, heard
-by a watch, when it serves.
+Nothing is counted here: the scheduler decides whether a pod fits, quotas whether it is allowed, and the pod's
+readiness, from a watch, shows when it serves.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sessions.informer import Informer
 from sessions.pool import WarmPool
 from sessions.records import BackendError, Capacity, ConflictError, ExistsError, NoRoomError, Session, Worker
 from sessions.session_secrets import RECORD_LABELS, from_secret, owned_by, secret_name, to_secret
-from web.background import alongside
+from web.background import in_background
 
 log = structlog.get_logger()
 
@@ -37,11 +37,11 @@ class KubernetesBackend:
     """One namespace of a cluster."""
 
     def __init__(self, client: AsyncClient, class_label: str) -> None:
-        """Know nothing yet.
+        """Prepare; `running` starts the watches.
 
         Args:
-            client: of the namespace that sessions run in.
-            class_label: the label of nodes that names their hardware class.
+            client: for the namespace of the sessions.
+            class_label: the node label with the hardware class.
         """
         self.view = View()
         self._client = client
@@ -57,10 +57,10 @@ class KubernetesBackend:
         """Watch the cluster while this is open."""
         async with (
             contextlib.aclosing(self._client),
-            alongside("nodes", self._nodes.run()),
-            alongside("secrets", self._secrets.run()),
-            alongside("pods", self._pods.run()),
-            alongside("pool", self._pool.fill()),
+            in_background("nodes", self._nodes.run()),
+            in_background("secrets", self._secrets.run()),
+            in_background("pods", self._pods.run()),
+            in_background("pool", self._pool.fill()),
         ):
             yield self
 
@@ -91,7 +91,7 @@ class KubernetesBackend:
         try:
             made = await ask(self._client.replace(to_secret(session)))
         except ConflictError:
-            # Or who tries again would decide on the same old state.
+            # Otherwise a retry would decide on the same old state.
             await self._read_again(session.id)
             raise
         self._secrets.put(made)
@@ -103,7 +103,7 @@ class KubernetesBackend:
         await self._await_listed()
         names = [name for name, pod in self._pods.objects.items() if pods.session_of(pod) == session_id]
         addresses = {worker.address for name in names if (worker := self.view.workers.get(name)) and worker.address}
-        # First: the garbage collector ends pods as soon as the record is gone.
+        # First: the garbage collector ends pods as soon as the record is deleted.
         await asyncio.gather(*(announce_end(address) for address in addresses))
         with contextlib.suppress(ConflictError):
             await ask(self._client.delete(Secret, secret_name(session_id)))
@@ -124,7 +124,7 @@ class KubernetesBackend:
                 patch = pods.claim_patch(pod, session_id, patch_owner)
                 made = await ask(self._client.patch(Pod, worker.name, patch, patch_type=PatchType.MERGE))
             except ConflictError:
-                # Perhaps it is only its readiness that has changed.
+                # Perhaps only its readiness has changed.
                 await self._read_pod_again(worker.name)
                 continue
             self._pods.put(made)
@@ -136,7 +136,7 @@ class KubernetesBackend:
         if record is None:
             raise NoRoomError(f"session {session.id} has ended")
         owner = owned_by(record)
-        # With a part of the record's uid: a repeated key may bring an ended session's id back.
+        # With a part of the record's uid: a repeated key may reuse the id of an ended session.
         name = f"{session.kind}-{session.id}-{owner.uid[:8]}-{session.restarts}"
         try:
             if name not in self._pods.objects:
@@ -161,7 +161,7 @@ class KubernetesBackend:
         templates = await list_all(self._client, Deployment, pods.WORKER_LABELS)
         template = next((t for t in templates if pods.kind_of(t) == session.kind), None)
         if template is None:
-            raise BackendError(f"no deployment makes workers of kind {session.kind}: see k8s/sessions/workers.yaml")
+            raise BackendError(f"no deployment makes workers of kind {session.kind}: k8s/sessions/workers.yaml has one")
         record = self._secrets.objects.get(secret_name(session.id))
         if record is None:
             raise NoRoomError(f"session {session.id} has ended")
@@ -176,7 +176,7 @@ class KubernetesBackend:
             raise
 
     async def _await_node(self, name: str) -> Worker:
-        """Wait for the scheduler's word; a pod that does not fit stays, to be bound as soon as it does."""
+        """Wait for the scheduler's decision; a pod that does not fit stays, to be bound as soon as it does."""
 
         def word() -> Worker | str | None:
             pod = self._pods.objects.get(name)
@@ -190,7 +190,7 @@ class KubernetesBackend:
         raise NoRoomError(found or f"the scheduler has not looked at pod {name} in {_SCHEDULER_S:.0f} s")
 
     async def _withdraw(self, session: Session) -> None:
-        """End a pod that was asked for and is needed no more: its session has a worker now, or is elsewhere."""
+        """End a pod that is no longer needed: its session has a worker now, or is upstream."""
         asked = [
             name for name, pod in self._pods.objects.items()
             if pods.session_of(pod) == session.id and name != session.worker and not pods.is_scheduled(pod)
@@ -209,7 +209,7 @@ class KubernetesBackend:
         except ConflictError:
             self._secrets.drop(secret_name(session_id))
             return
-        # Raises where a newer version has written what this one cannot read: its worker is then not ours to end.
+        # Raises if a newer version has written a record that this one cannot read: then its worker must not be ended.
         from_secret(found)
         self._secrets.put(found)
 

@@ -1,7 +1,7 @@
-"""For clients of k8s-rcv-ml, which stay as they are: `/app-service`, `/app-disconnect`, and a port for each kind.
+"""Serves unchanged clients of k8s-rcv-ml: `/app-service`, `/app-disconnect`, and a port for each kind.
 
-Such a client has no key and no token, so all of it is off until `BONGSU_SESSIONS_LEGACY_PORTS` names ports. A
-connection to one belongs to a session that was asked for from the same address.
+Such a client has no key and no token, so this is off unless `BONGSU_SESSIONS_LEGACY_PORTS` sets ports. A connection to
+one belongs to a session that was requested from the same address.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _HEAD_BYTES = 16_384
 
 @router.api_route("/app-service", methods=["GET", "POST"])
 async def app_service(request: Request, site: AtSite) -> Response:
-    """`{"service_port": "…", "offloading": 0}` once a worker serves; `offloading` is 1 where there is no room."""
+    """`{"service_port": "…", "offloading": 0}` once a worker serves; `offloading` is 1 if there is no room."""
     kind, address = _kind(request, site), _address(request, site)
     client = request.query_params.get("clientID", "")[:128] or "unnamed"
     ask = Ask(
@@ -46,14 +46,14 @@ async def app_service(request: Request, site: AtSite) -> Response:
     session = await site.allocator.open(ask)
     is_ready = site.allocator.is_ready(session)
     if not is_ready:
-        # Such a client goes to the data centre and never comes back for its place.
+        # Such a client then goes to the data centre, and never returns for its place.
         await site.allocator.end(session.id)
     return _json({"service_port": str(_ports(site)[kind]), "offloading": 0 if is_ready else 1})
 
 
 @router.api_route("/app-disconnect", methods=["GET", "POST"])
 async def app_disconnect(request: Request, site: AtSite) -> Response:
-    """End the newest session of that kind that was asked for from this address, or that of `clientID`."""
+    """End the newest session of that kind from this address, or the one of `clientID`."""
     kind, address = _kind(request, site), _address(request, site)
     client = request.query_params.get("clientID", "")
     theirs = [s for s in legacy_sessions(site, kind, address) if not client or s.client == client]
@@ -63,7 +63,7 @@ async def app_disconnect(request: Request, site: AtSite) -> Response:
 
 
 def legacy_sessions(site: SessionSite, kind: str, address: str) -> list[Session]:
-    """Of that kind and asked for from that address, oldest first."""
+    """Sessions of that kind from that address, oldest first."""
     sessions = site.allocator.backend.view.sessions.values()
     return sorted((s for s in sessions if s.kind == kind and s.legacy_address == address), key=lambda s: s.order)
 
@@ -91,7 +91,7 @@ async def listening(site: SessionSite) -> AsyncIterator[None]:
 
 
 class _LegacyTunnel(Tunnel):
-    """Reads the head of the request by itself: no HTTP server stands before it."""
+    """Reads the head of the request itself, as there is no HTTP server in front of it."""
 
     def __init__(self, config: object, server_state: object, app_state: object = None) -> None:
         super().__init__(config, server_state, app_state)
@@ -112,14 +112,14 @@ class _LegacyTunnel(Tunnel):
 
 
 class _Doorkeeper:
-    """Lets in who has asked for a session from the same address."""
+    """Admits clients that requested a session from the same address."""
 
     def __init__(self, site: SessionSite, kind: str) -> None:
         self._site = site
         self._kind = kind
 
     async def admit(self, session_id: str, token: str, peer: str) -> tuple[Session, Worker]:
-        """The first of the address's sessions that nobody is connected to."""
+        """The first of the address's sessions without a connection."""
         theirs = legacy_sessions(self._site, self._kind, peer)
         statuses = self._site.keeper.statuses
         free = [s for s in theirs if (status := statuses.get(s.id)) is None or not status.is_connected]

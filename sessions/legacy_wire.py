@@ -1,4 +1,4 @@
-"""How clients of k8s-rcv-ml talk to a session: no numbers, no hello, texts in JSON and pictures in base64."""
+"""The wire format of k8s-rcv-ml's clients: no numbers, no greeting, texts in JSON and pictures in base64."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WINDOW = 40
 
 
 async def serve(connection: ServerConnection, takes: str, channel: Channel, note: Callable[[], None]) -> None:
-    """Answer one after another until the client leaves."""
+    """Answer requests one after another until the client leaves."""
     rows: deque[Any] = deque(maxlen=WINDOW)
     received = 0
     async for message in connection:
@@ -42,7 +42,7 @@ async def _answer(channel: Channel, message: str | bytes) -> str:
 
 
 async def _answer_row(channel: Channel, message: str | bytes) -> str:
-    """The result for the newest row of a window: what a linear model makes of each does not depend on the others."""
+    """The result for the newest row of a window: a linear model's result for a row does not depend on the others."""
     try:
         row = msgspec.json.decode(message, type=dict[str, Any])
         return _text(await channel.run(row))

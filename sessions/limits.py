@@ -1,7 +1,7 @@
-"""What the operating system keeps a worker to on one machine; the worker sets it on itself before it loads a model.
+"""Operating system limits of a worker on one machine; the worker sets them before it loads a model.
 
-On Kubernetes the pod's limits do this. Here a process may not make control groups of its own in general, so it uses
-what any process may use: a limit of memory, a lower priority, and one thread of computation.
+On Kubernetes the pod's limits do this. Here a process usually may not create control groups, so it uses what any
+process may use: a memory limit, a lower priority, and one computation thread.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import sys
 from pathlib import Path
 
 HEADROOM_MB = 200.0
-"""Beside the expected size: stacks of threads count in full, and a decoded picture of 40 megapixels takes 120 MB."""
+"""Added to the expected size: thread stacks count in full, and a decoded picture of 40 megapixels takes 120 MB."""
 
 
 def apply(memory_mb: float) -> None:
-    """Keep this process, and what it starts, to its share for the rest of its life.
+    """Limit this process and its children for the rest of their lives.
 
     Args:
-        memory_mb: expected size of a worker of this kind. With `HEADROOM_MB` it may be allocated beside what is
-            allocated now; the next allocation fails with MemoryError, which ends the worker and no other. Linux only:
-            elsewhere the limit means something else, or nothing.
+        memory_mb: expected size of a worker of this kind. This and `HEADROOM_MB` may be allocated in addition to the
+            current memory; further allocations fail with MemoryError, which ends only this worker. Linux only:
+            elsewhere the limit has another meaning, or none.
     """
     if sys.platform == "linux":
         limit = int(_allocated_bytes() + (memory_mb + HEADROOM_MB) * 1e6)

@@ -1,4 +1,4 @@
-"""The line of sessions that wait for a worker; the allocator serves it and tells places from it."""
+"""The line of sessions that wait for a worker; the allocator serves it, and reads places from it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from sessions.records import Session
 
 
 class Line:
-    """Who waits, in order: sorted once for each change, since at each change everybody who waits asks for a place."""
+    """Waiting sessions, in order; sorted once for each change, after which every waiting client asks for its place."""
 
     def __init__(self) -> None:
         self.waiting: list[Session] = []
         self.places: dict[str, int] = {}
-        """From 1, by session."""
+        """Place from 1, by session."""
         self.ends: list[datetime] = []
-        """When those that have a worker end, the first first."""
+        """End times of the sessions that have a worker, earliest first."""
         self._version = -1
 
     def read(self, view: View) -> Line:
-        """Itself, as new as the view."""
+        """Update from the view, and return itself."""
         if self._version != view.version:
             self._version = view.version
             waiting = (s for s in view.sessions.values() if not s.worker and not s.upstream)

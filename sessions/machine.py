@@ -39,7 +39,7 @@ _PRELOADED = (
 _ENVIRONMENT = {
     "BONGSU_LOG_FORMAT": "json",
     "PYTHONUNBUFFERED": "1",
-    # A worker has one client: threads of one only take turns with those of the next.
+    # A worker has one client: more threads would only compete with those of other workers.
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "ORT_DISABLE_TELEMETRY": "1",
@@ -48,7 +48,7 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What of this machine is for workers."""
+    """This machine's resources for workers."""
 
     cores: float
     memory_mb: float
@@ -68,14 +68,14 @@ class Machine:
     """A `Backend` in this process."""
 
     def __init__(self, room: Room, warm: Mapping[str, int], folder: Path, output: Output, idle_s: float) -> None:
-        """Begin with nothing running.
+        """Prepare; nothing runs yet.
 
         Args:
-            room: what may be taken.
+            room: the resources for workers.
             warm: idle workers to keep, by kind.
             folder: for the sockets of workers; its path must be short.
-            output: takes what workers write.
-            idle_s: how long a worker lives after the last message of its client.
+            output: receives the output of workers.
+            idle_s: how long a worker runs after its client's last message.
         """
         self.view = View()
         self._room = room
@@ -85,7 +85,7 @@ class Machine:
         self._idle_s = idle_s
         self._node = socket.gethostname()
         self._children: dict[str, ForkedChild] = {}
-        # Before the fork server loads numpy, which starts threads that no fork can take along.
+        # Before the fork server loads numpy, which starts threads that do not survive a fork.
         os.environ.update(_ENVIRONMENT)
         self._fork_server = ForkServer(_PRELOADED)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -95,7 +95,7 @@ class Machine:
         self._refill_at: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
-        """Fill the warm pool, and keep it filled from now on."""
+        """Fill the warm pool, and keep it filled."""
         await self._fork_server.open()
         self._is_open = True
         self._refill()
@@ -113,7 +113,7 @@ class Machine:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The process of each worker that lives."""
+        """The process id of each live worker."""
         return {name: child.pid for name, child in self._children.items() if child.pid is not None}
 
     async def capacity(self) -> Capacity:
@@ -165,10 +165,10 @@ class Machine:
         self._end(worker)
 
     async def refresh(self, session_id: str, worker: str) -> None:
-        """Nothing: the view is the truth."""
+        """Does nothing: the view is always current."""
 
     def set_ready(self, name: str) -> None:
-        """Note that a worker serves now."""
+        """Record that a worker serves now."""
         self._set_state(name, "ready")
 
     def _start(self, name: str, kind: str, model: str, session_id: str) -> Worker:
@@ -205,17 +205,17 @@ class Machine:
             code, last = 1, f"could not be started: {error}"
         path.unlink(missing_ok=True)
         del self._children[name], self._tasks[name]
-        worker, was_told = self.view.workers[name], name in self._stopping
+        worker, was_stopped = self.view.workers[name], name in self._stopping
         self._stopping.discard(name)
-        if not was_told and code:
+        if not was_stopped and code:
             log.warning("session_worker_failed", worker=name, reason=describe_end(code, last))
-        if was_told or not worker.session or worker.session not in self.view.sessions:
+        if was_stopped or not worker.session or worker.session not in self.view.sessions:
             self.view.drop_worker(name)
         else:
-            # Stays to be seen: who keeps the session decides what becomes of it.
+            # The record stays visible: the keeper decides what happens to the session.
             self._set_state(name, "failed" if code else "ended")
         pool = self._pools.get(worker.kind)
-        if not was_told and not worker.session and pool is not None:
+        if not was_stopped and not worker.session and pool is not None:
             loop = asyncio.get_running_loop()
             pool.waits_until = loop.time() + pool.backoff.failed(loop.time() - started_at)
         self._refill()
@@ -230,7 +230,7 @@ class Machine:
             asyncio.get_running_loop().call_later(_GRACE_S, child.send, signal.SIGKILL)
 
     def _refill(self) -> None:
-        """Start what the warm pool lacks, as far as there is room; later, where the last one has just died."""
+        """Start missing workers of the warm pool, as far as there is room; later, if the last one has just died."""
         if not self._is_open:
             return
         loop = asyncio.get_running_loop()
@@ -245,7 +245,7 @@ class Machine:
                 self._start(f"{kind}-{secrets.token_hex(4)}", kind, pool.model, "")
 
     def _make_room(self, kind: str) -> bool:
-        """Whether a worker of that kind fits, once idle ones have given way as far as that is needed."""
+        """Whether a worker of that kind fits, after ending as many idle ones as needed."""
         idle = sorted(self._idle(), key=lambda w: (w.state == "ready", w.started_at))
         need = KINDS[kind]
         cores, memory_mb = self._used()
@@ -265,7 +265,7 @@ class Machine:
         return [w for w in self.view.workers.values() if not w.session and w.name not in self._stopping]
 
     def _used(self) -> tuple[float, float]:
-        # One that is about to end gives its room to the next at once: it computes nothing any more.
+        # A worker that is about to end gives its room to the next at once, because it no longer computes.
         kinds = [KINDS[w.kind] for w in self.view.workers.values() if w.name not in self._stopping]
         return sum(kind.cores for kind in kinds), sum(kind.memory_mb for kind in kinds)
 

@@ -14,11 +14,12 @@ import structlog
 from functions.settings import split
 from sessions.metrics import offloaded_total
 from sessions.problems import ProblemError
+from sessions.records import Session
 
 log = structlog.get_logger()
 
 VIA = "Bongsu-Via"
-"""Header with the names of the receive servers that a request came through, in order, separated by commas."""
+"""Header with the names of the receive servers that a request passed through, in order, separated by commas."""
 _HEALTH_PERIOD_S = 5.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -29,7 +30,7 @@ class Taken:
 
     Attributes:
         upstream: address of that server.
-        id, url, token: what it calls the session, where its WebSocket is, and what opens that.
+        id, url, token: the session's id there, and the address and token of its WebSocket.
     """
 
     upstream: str
@@ -42,13 +43,13 @@ class Upstreams:
     """The receive servers behind this one."""
 
     def __init__(self, urls: Sequence[str], name: str, hops: int, key: str = "") -> None:
-        """Begin with all of them taken for healthy.
+        """Start with all of them considered healthy.
 
         Args:
-            urls: their addresses, the first choice first.
-            name: of this server.
-            hops: how many servers a request may come through.
-            key: what they are asked with; empty where they are open.
+            urls: their addresses, in order of preference.
+            name: this server's name.
+            hops: the maximum number of servers that a request may pass through.
+            key: the key for them; empty if they are open.
         """
         self._urls = [url.rstrip("/") for url in urls]
         self._name = name
@@ -62,22 +63,22 @@ class Upstreams:
         await self._client.aclose()
 
     async def watch(self) -> None:
-        """Ask each how it is, again and again."""
+        """Check the health of each repeatedly."""
         while self._urls:
             await asyncio.gather(*(self._check(url) for url in self._urls))
             await asyncio.sleep(_HEALTH_PERIOD_S)
 
     def may_pass(self, via: Sequence[str]) -> bool:
-        """Whether a request that came this way may go on."""
+        """Whether a request with this path may be passed on."""
         return bool(self._urls) and len(via) < self._hops
 
     async def offer(self, body: dict[str, Any], idempotency_key: str, via: Sequence[str]) -> Taken | None:
-        """Ask them in order to take a session; None if none does.
+        """Offer a session to them in order; None if none takes it.
 
         Args:
-            body: of the request, as it came.
-            idempotency_key: of the session here, so that each takes it once.
-            via: names of the servers that it came through before this one.
+            body: the unchanged body of the request.
+            idempotency_key: from the session's id here, so that each takes it once.
+            via: names of the servers that it passed through before this one.
         """
         headers = {VIA: ",".join([*via, self._name]), "Idempotency-Key": idempotency_key}
         for url in self._urls:
@@ -89,7 +90,7 @@ class Upstreams:
                 self._note(url, f"{type(error).__name__}: {error}")
                 continue
             answer = _read_answer(response)
-            # 202: it would have to wait there too, and here it is nearer.
+            # 202: it would have to wait there too, so it waits here, nearer to the client.
             if answer is not None and response.status_code == 201:
                 offloaded_total.labels("taken").inc()
                 return Taken(url, **answer)
@@ -99,7 +100,7 @@ class Upstreams:
         return None
 
     async def is_there(self, url: str, session_id: str, token: str) -> bool:
-        """Whether an upstream server still has a session; one that does not answer is taken to have it."""
+        """Whether an upstream server still has a session; one that does not answer is assumed to have it."""
         try:
             response = await self._client.get(f"{url}/sessions/{session_id}", headers={"Session-Token": token})
         except httpx.HTTPError:
@@ -107,20 +108,33 @@ class Upstreams:
         return response.status_code != 404
 
     async def extend(self, url: str, session_id: str, token: str, ttl_s: float) -> None:
-        """Have it live longer there."""
+        """Extend a session there."""
         headers = {"Session-Token": token}
         try:
             await self._client.patch(f"{url}/sessions/{session_id}", json={"ttl_s": ttl_s}, headers=headers)
         except httpx.HTTPError as error:
-            raise ProblemError(
-                502,
-                "upstream_lost",
-                "the upstream server of this session does not answer",
-                "try again in a few seconds",
-            ) from error
+            raise _lost() from error
+
+    async def move(self, session: Session, url: str, token: str) -> bool:
+        """Have the client of a session that was passed on connect elsewhere; whether that session is over there.
+
+        Raises:
+            ProblemError: not now: its client is not connected, or the server does not answer.
+        """
+        try:
+            response = await self._client.post(
+                f"{session.upstream}/sessions/{session.upstream_id}/move",
+                json={"url": url, "token": token},
+                headers={"Session-Token": session.upstream_token},
+            )
+        except httpx.HTTPError as error:
+            raise _lost() from error
+        if response.status_code not in (204, 404):
+            raise ProblemError(409, "not_connected", "the client is not connected there", "try again later")
+        return response.status_code == 404
 
     async def end(self, url: str, session_id: str, token: str) -> None:
-        """End a session there; what cannot be reached ends by its own idle time."""
+        """End a session there; if the server cannot be reached, the session ends by its idle time."""
         try:
             await self._client.delete(f"{url}/sessions/{session_id}", headers={"Session-Token": token})
         except httpx.HTTPError as error:
@@ -142,7 +156,7 @@ class Upstreams:
 
 
 def _read_answer(response: httpx.Response) -> dict[str, str] | None:
-    """Id, url and token in an answer to `POST /sessions`; None where there are none."""
+    """Id, url and token in an answer to `POST /sessions`; None if there are none."""
     try:
         answer = response.json()
         return {name: str(answer[name]) for name in ("id", "url", "token")}
@@ -150,11 +164,17 @@ def _read_answer(response: httpx.Response) -> dict[str, str] | None:
         return None
 
 
+def _lost() -> ProblemError:
+    return ProblemError(
+        502, "upstream_lost", "the upstream server of this session does not answer", "try again in a few seconds"
+    )
+
+
 def read_via(text: str) -> list[str]:
     """The names in a `Bongsu-Via` header.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: it is invalid.
     """
     names = split(text)
     if len(names) > 32 or not all(_NAME.fullmatch(name) for name in names):

@@ -1,4 +1,4 @@
-"""Workers as Kubernetes runs them: one pod for each, made of the template of its kind's Deployment.
+"""Workers as Kubernetes pods, one for each, from the template of their kind's Deployment.
 
 The Deployment is the warm pool: its idle pods carry the label `bongsu/pool`. A claim takes a pod out of it by removing
 that label and making the session its owner, in one patch; the Deployment then starts another.
@@ -34,30 +34,30 @@ def is_idle(pod: Pod) -> bool:
 
 
 def kind_name(pod: Pod) -> str:
-    """The kind of session that it is for, by its label."""
+    """The kind of session, from its label."""
     return str((_meta(pod).labels or {}).get(KIND_LABEL, ""))
 
 
 def is_gated(pod: Pod) -> bool:
-    """Whether it is a pod of the warm pool that may not be scheduled yet."""
+    """Whether it is a pod of the warm pool that must not be scheduled yet."""
     gates = (pod.spec and pod.spec.schedulingGates) or []
     return is_idle(pod) and any(gate.name == POOL_LABEL for gate in gates)
 
 
 def lift_gate_patch(pod: Pod) -> dict[str, Any]:
-    """The merge patch that lets the scheduler see a pod of the pool; gates of others, such as Kueue's, stay."""
+    """The merge patch that removes our scheduling gate from a pod; gates of others, such as Kueue's, stay."""
     gates = (pod.spec and pod.spec.schedulingGates) or []
     kept = [{"name": gate.name} for gate in gates if gate.name != POOL_LABEL]
     return {"metadata": {"resourceVersion": _meta(pod).resourceVersion}, "spec": {"schedulingGates": kept or None}}
 
 
 def is_scheduled(pod: Pod) -> bool:
-    """Whether a node has been found for it."""
+    """Whether it has been assigned to a node."""
     return bool(pod.spec and pod.spec.nodeName)
 
 
 def why_waiting(pod: Pod) -> str:
-    """What the scheduler says of a pod that it has looked at and found no node for; empty before."""
+    """The scheduler's reason for a pod that fits on no node; empty before it has tried."""
     for condition in (pod.status and pod.status.conditions) or []:
         if condition.type == "PodScheduled" and condition.status == "False":
             return condition.message or condition.reason or "not scheduled"
@@ -70,10 +70,10 @@ def session_of(pod: Pod) -> str:
 
 
 def to_worker(pod: Pod, classes: tuple[str, ...]) -> Worker | None:
-    """The worker in a pod; None while it has no node, and where an idle one is about to end.
+    """The worker in a pod; None while it has no node, or if an idle one is about to end.
 
     Args:
-        pod: as the API server knows it.
+        pod: from the API server.
         classes: hardware classes of its node.
     """
     meta, spec, status = _meta(pod), pod.spec, pod.status
@@ -99,12 +99,12 @@ def to_worker(pod: Pod, classes: tuple[str, ...]) -> Worker | None:
 
 
 def claim_patch(pod: Pod, session_id: str, owner: OwnerReference | None) -> dict[str, Any]:
-    """The merge patch that takes an idle pod out of the pool, if nobody has changed it; one without an owner ends."""
+    """The merge patch that takes an idle pod out of the pool if it has not changed; without an owner it would end."""
     return {
         "metadata": {
             "resourceVersion": _meta(pod).resourceVersion,
             "labels": {POOL_LABEL: None},
-            # A container that ends later is started again in place; this tells that from what came before.
+            # A container that ends later is restarted in place; this distinguishes that from earlier restarts.
             "annotations": {_SESSION: session_id, _RESTARTS: str(_restarts(pod))},
             "ownerReferences": [to_builtins(owner)] if owner is not None else None,
         }
@@ -112,7 +112,7 @@ def claim_patch(pod: Pod, session_id: str, owner: OwnerReference | None) -> dict
 
 
 def pod_for(session: Session, name: str, template: Deployment, owner: OwnerReference, class_label: str) -> Pod:
-    """A pod for one session, as its kind's Deployment would make it, where the session's needs are met."""
+    """A pod for one session, as its kind's Deployment would make it, on a node that meets the session's needs."""
     assert template.spec is not None
     made, labels = template.spec.template, dict((template.spec.template.metadata or ObjectMeta()).labels or {})
     labels.pop(POOL_LABEL, None)
@@ -121,7 +121,7 @@ def pod_for(session: Session, name: str, template: Deployment, owner: OwnerRefer
     container.args = [*(container.args or []), f"--model={session.model}"]
     spec.restartPolicy = "Never"
     spec.schedulingGates = [gate for gate in spec.schedulingGates or [] if gate.name != POOL_LABEL] or None
-    # Before the pool's: a client waits for it.
+    # With priority over the pool's, because a client waits for it.
     spec.priorityClassName, spec.priority, spec.preemptionPolicy = _PRIORITY, None, None
     if session.node_class:
         spec.nodeSelector = {**(spec.nodeSelector or {}), class_label: session.node_class}
@@ -134,10 +134,10 @@ def pod_for(session: Session, name: str, template: Deployment, owner: OwnerRefer
 
 
 def kind_of(template: Deployment) -> str:
-    """Which workers a Deployment makes.
+    """The kind of a Deployment's workers.
 
     Raises:
-        BackendError: it does not say so.
+        BackendError: it has no such label.
     """
     meta = template.metadata
     if meta is None or not (kind := str((meta.labels or {}).get(KIND_LABEL, ""))):

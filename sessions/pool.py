@@ -1,4 +1,4 @@
-"""The warm pool of a cluster: filled while nobody waits, and giving way where somebody does; the backend runs one."""
+"""The warm pool of a cluster: it is filled while no session waits, and shrinks if one does; the backend runs it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ log = structlog.get_logger()
 _POOL_S = 1.0
 _VICTIMS_MAX = 3
 _EVICTED = "none"
-"""Stands where a session's id does, on an idle worker that gives way; the keeper ends a worker that it stands on."""
+"""Set in place of a session's id on an idle worker that makes room; the keeper ends a worker with it."""
 
 
 class WarmPool:
-    """Idle workers. A Deployment makes their pods; this decides when the scheduler may see one, and which ends."""
+    """Idle workers. A Deployment makes their pods; this decides when one may be scheduled, and which one ends."""
 
     def __init__(self, client: AsyncClient, view: View, known: Informer[Pod]) -> None:
         self._view = view
@@ -37,11 +37,11 @@ class WarmPool:
         self._victims_for: Counter[str] = Counter()
 
     def forget(self, pod: str) -> None:
-        """A pod is gone: what was ended for it counts no more."""
+        """Remove a deleted pod: workers ended for it no longer count."""
         self._victims_for.pop(pod, None)
 
     async def fill(self) -> None:
-        """Let the scheduler see pods of the warm pool, while nobody waits for the room that they would take."""
+        """Ungate pods of the warm pool while no session waits for the room that they would take."""
         while True:
             self._measure()
             gated = [pod for pod in self._pods.objects.values() if pods.is_gated(pod)]
@@ -66,12 +66,12 @@ class WarmPool:
         self._pods.put(made)
 
     def _has_line(self) -> bool:
-        """Whether a session waits that any node could serve; one with needs may wait long and blocks no pool."""
+        """Whether a session waits that any node could serve; one with special needs may wait long and is ignored."""
         waiting = (s for s in self._view.sessions.values() if not s.worker and not s.upstream)
         return any(not session.node_class and not session.gpu for session in waiting)
 
     async def make_room(self, session: Session, name: str) -> None:
-        """Have an idle worker of another kind give way; a few for each session, for it may not fit even then."""
+        """End an idle worker of another kind to make room; only a few for each session, as it may still not fit."""
         self._victims &= self._pods.objects.keys()
         if self._victims or self._victims_for[name] >= _VICTIMS_MAX:
             return

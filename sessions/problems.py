@@ -1,4 +1,4 @@
-"""The one shape of every refusal: a reason for programs, a sentence for people, and what to do about it."""
+"""The common format of all refusals: a reason for programs, a sentence for people, and a remedy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Problem(Struct, frozen=True):
 
 
 class ProblemError(Exception):
-    """The request ends here, with this answer."""
+    """The request is refused with this answer."""
 
     def __init__(
         self, status: int, reason: str, detail: str, remedy: str, headers: dict[str, str] | None = None
@@ -37,15 +37,15 @@ class ProblemError(Exception):
         self.headers = headers
 
     def answer(self) -> Response:
-        """What the client is told."""
+        """The answer for the client."""
         body = msgspec.json.encode(self.problem)
         return Response(body, self.status, self.headers, media_type="application/json")
 
 
 _REMEDIES = {
-    400: ("bad_request", "see docs/sessions.md for the request"),
+    400: ("bad_request", "docs/sessions.md describes the request"),
     404: ("not_found", "the paths are /sessions, /sessions/ID and /s/ID"),
-    405: ("method", "use a method that the Allow header names"),
+    405: ("method", "use a method in the Allow header"),
     413: ("too_large", "shorten the body"),
     415: ("content_type", "send JSON with Content-Type: application/json"),
     422: ("invalid", "correct the body"),
@@ -53,13 +53,13 @@ _REMEDIES = {
 
 
 async def answer_problem(_: Request, error: Exception) -> Response:
-    """Of a `ProblemError`."""
+    """The answer for a `ProblemError`."""
     assert isinstance(error, ProblemError)
     return error.answer()
 
 
 async def answer_http(_: Request, error: Exception) -> Response:
-    """Of what the framework and `web/answers.py` raise."""
+    """The answer for errors of the framework and of `web/answers.py`."""
     assert isinstance(error, HTTPException | StarletteHTTPException)
     reason, remedy = _REMEDIES.get(error.status_code, ("refused", "see docs/sessions.md"))
     headers = dict(error.headers) if error.headers else None
@@ -67,14 +67,14 @@ async def answer_http(_: Request, error: Exception) -> Response:
 
 
 def answer_refused(error: RefusedError) -> Response:
-    """Of what the guard refuses: it says what to do after a colon."""
+    """The answer for a refusal of the guard; its remedy follows a colon."""
     detail, _, remedy = error.detail.partition(": ")
     return ProblemError(error.status, error.reason, detail, remedy or "ask the operator", error.headers).answer()
 
 
 def not_found(session_id: str) -> ProblemError:
-    """There is no such session, or it is none of the caller's business."""
+    """There is no such session, or the caller may not see it."""
     return ProblemError(
-        404, "not_found", f"no session {session_id[:80]!r}: it has ended, or never was",
+        404, "not_found", f"no session {session_id[:80]!r}: it has ended, or never existed",
         "ask for a session with POST /sessions",
     )  # fmt: skip

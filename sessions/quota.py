@@ -1,4 +1,4 @@
-"""How many sessions one client, one owner and the line may have; the allocator asks before and after it records one."""
+"""Limits of sessions for a client, an owner and the line; the allocator checks before and after it records one."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _REMEDY = "end one of them with DELETE /sessions/ID"
 
 
 def check(owner: str, client: str, view: View, settings: Settings, created: Session | None = None) -> None:
-    """Refuse what is over quota.
+    """Check the quota.
 
     Args:
-        owner: whose session it is.
-        client: the name that the client gave itself.
+        owner: the session's owner.
+        client: the client's own name.
         view: all sessions.
         settings: the limits.
-        created: the session, once it is recorded: only those that were recorded before it count, so that of requests
-            at once as many are taken as may be, whichever receive server they came to.
+        created: the session, once it is recorded: only earlier ones count, so that of simultaneous requests exactly as
+            many succeed as are allowed, whichever receive server they came to.
 
     Raises:
-        ProblemError: 429, or 503 where too many wait already.
+        ProblemError: 429, or 503 if too many wait already.
     """
     before = [s for s in view.sessions.values() if created is None or s.order < created.order]
     of_owner = [s for s in before if s.owner == owner]

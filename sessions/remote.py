@@ -1,4 +1,4 @@
-"""The machine's agent as a `Backend` of a receive server: calls over its Unix socket, and a view that it keeps true."""
+"""The machine's agent as a receive server's `Backend`: calls over its Unix socket, and a view kept current by it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ERRORS = {error.__name__: error for error in (ConflictError, ExistsError, NoRoo
 
 
 class AgentClient:
-    """One connection to the agent, made again whenever it breaks."""
+    """One connection to the agent, opened again when it breaks."""
 
     def __init__(self, path: Path) -> None:
         self.view = View()
@@ -37,7 +37,7 @@ class AgentClient:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[AgentClient]:
-        """Stay connected while this is open."""
+        """Stay connected while this context is open."""
         task = asyncio.create_task(self._stay_connected(), name="agent-connection")
         try:
             yield self
@@ -47,7 +47,7 @@ class AgentClient:
 
     @property
     def is_connected(self) -> bool:
-        """Whether the view is that of a living agent."""
+        """Whether the view is from a running agent."""
         return self._listed.is_set()
 
     async def capacity(self) -> Capacity:
@@ -72,12 +72,12 @@ class AgentClient:
         await self._call("stop", worker)
 
     async def refresh(self, session_id: str, worker: str) -> None:
-        """Nothing: one connection tells all changes in their order."""
+        """Does nothing: one connection delivers all changes in order."""
 
     async def _call(self, method: str, *arguments: Any) -> Any:
         try:
             async with asyncio.timeout(_ANSWER_S):
-                # A restarted agent is back within a second: who asks meanwhile need not know of it.
+                # A restarted agent is back within a second: calls meanwhile wait for it.
                 await self._listed.wait()
                 answer = await self._ask(method, list(arguments))
         except TimeoutError:
@@ -111,20 +111,20 @@ class AgentClient:
     async def _live(self) -> None:
         reader, self._writer = await asyncio.open_unix_connection(self._path)
         while True:
-            told = await frames.read_told(reader)
-            match told:
+            message = await frames.read_message(reader)
+            match message:
                 case Answer():
-                    if (waiting := self._calls.get(told.id)) is not None and not waiting.done():
-                        waiting.set_result(told)
+                    if (waiting := self._calls.get(message.id)) is not None and not waiting.done():
+                        waiting.set_result(message)
                 case SessionSeen():
-                    self.view.put(told.session)
+                    self.view.put(message.session)
                 case WorkerSeen():
-                    self.view.put(told.worker)
+                    self.view.put(message.worker)
                 case Gone():
-                    if told.session:
-                        self.view.drop_session(told.session)
+                    if message.session:
+                        self.view.drop_session(message.session)
                     else:
-                        self.view.drop_worker(told.worker)
+                        self.view.drop_worker(message.worker)
                 case _:
                     self._listed.set()
 
@@ -135,5 +135,5 @@ class AgentClient:
             self._writer = None
         for waiting in self._calls.values():
             if not waiting.done():
-                waiting.set_exception(BackendError("the agent went away before it answered"))
+                waiting.set_exception(BackendError("the agent disconnected before it answered"))
         self.view.clear()

@@ -1,6 +1,6 @@
-"""The receive server: answers who asks for a session, and carries their WebSockets; `python -m sessions.server`.
+"""The receive server: opens sessions for clients, and forwards their WebSockets; `python -m sessions.server`.
 
-It keeps no state: any number of them may serve one cluster, be killed and started again.
+It keeps no state: any number of them can serve one cluster, and be killed and restarted.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from functions.settings import SettingsError, split
 from sessions import endpoints, legacy, problems, settings
 from sessions.allocator import Allocator
 from sessions.backend import Backend
+from sessions.homecoming import Homecoming
 from sessions.keeper import Keeper
 from sessions.offload import Upstreams
 from sessions.problems import ProblemError
@@ -34,7 +35,7 @@ from sessions.settings import Settings
 from sessions.site import SessionSite
 from sessions.tokens import Tokens
 from sessions.tunnel import tunnel_class
-from web.background import alongside
+from web.background import in_background
 from web.guard import WRONG_KEYS_A_MINUTE, Guard, RefusedError
 from web.keys import KeyFileError, Keyring
 from web.limits import Buckets, Proxies
@@ -70,11 +71,11 @@ def create_app(site: SessionSite) -> ASGIApp:
 
 @contextlib.asynccontextmanager
 async def open_site(config: Settings) -> AsyncIterator[SessionSite]:
-    """Connect to the cluster, and look after its sessions while this is open.
+    """Connect to the cluster, and manage its sessions while this context is open.
 
     Raises:
-        KeyFileError: the file of keys cannot be used.
-        SettingsError: a file that the settings name cannot.
+        KeyFileError: the key file cannot be used.
+        SettingsError: a file in the settings cannot be used.
     """
     keys = Keyring.open(config.api_keys)
     tokens = Tokens.open(Path(config.sessions_state) / "secret")
@@ -89,9 +90,10 @@ async def open_site(config: Settings) -> AsyncIterator[SessionSite]:
             Proxies(split(config.trusted_proxies)),
         )  # fmt: skip
         async with (
-            alongside("dispatch", allocator.dispatch()),
-            alongside("keeper", keeper.run()),
-            alongside("upstreams", upstreams.watch()),
+            in_background("dispatch", allocator.dispatch()),
+            in_background("keeper", keeper.run()),
+            in_background("upstreams", upstreams.watch()),
+            in_background("homecoming", Homecoming(allocator, upstreams).run()),
             legacy.listening(site),
         ):
             yield site
@@ -100,7 +102,7 @@ async def open_site(config: Settings) -> AsyncIterator[SessionSite]:
 def _open_backend(config: Settings) -> contextlib.AbstractAsyncContextManager[Backend]:
     if config.sessions_cluster == "machine":
         return AgentClient(config.socket).running()
-    # Here, for one machine needs none of it.
+    # Imported here, because a single machine does not need it.
     from lightkube import AsyncClient, ConfigError
 
     from sessions.kubernetes import KubernetesBackend
@@ -135,8 +137,8 @@ async def serve(config: Settings, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        KeyFileError: the file of keys cannot be used.
-        SettingsError: a file that the settings name cannot.
+        KeyFileError: the key file cannot be used.
+        SettingsError: a file in the settings cannot be used.
         OSError: a port for clients of k8s-rcv-ml is taken.
     """
     async with open_site(config) as site:
@@ -158,7 +160,7 @@ async def _refuse_query(_: Request, error: Exception) -> Response:
 
 
 async def _apologise(_: Request, error: Exception) -> Response:
-    # The reason may name paths of this machine: that is for the log.
+    # The reason may contain paths of this machine, so it only goes to the log.
     log.warning("request_failed", reason=str(error))
     return ProblemError(
         503, "unavailable", "the cluster does not answer", "try again in a few seconds", {"Retry-After": "2"}
@@ -173,7 +175,7 @@ def _read_key(path: str) -> str:
 
 
 def main() -> int:
-    """Serve as the environment says; the exit status."""
+    """Serve with the settings of the environment; returns the exit status."""
     try:
         config = settings.load()
         telemetry.start("sessions")

@@ -1,7 +1,7 @@
-"""Sessions as Kubernetes keeps them: one Secret for each, for it may hold the token of an upstream server.
+"""Sessions as Kubernetes Secrets, one for each, because a session may have the token of an upstream server.
 
-A Secret and no annotation of its worker, because a session in line has none; and because it owns its workers: once
-it is deleted, by any client, the garbage collector ends them.
+A Secret, not an annotation of the worker, because a session in line has no worker; and because it owns its workers:
+when any client deletes it, the garbage collector ends them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def secret_name(session_id: str) -> str:
 
 
 def to_secret(session: Session) -> Secret:
-    """What is recorded of a session; `version` 0 is a new one."""
+    """A session as a Secret; `version` 0 is a new one."""
     return Secret(
         metadata=ObjectMeta(
             name=secret_name(session.id),
@@ -41,24 +41,24 @@ def to_secret(session: Session) -> Secret:
 def from_secret(secret: Secret) -> Session:
     """The session that a Secret records.
 
-    Its place in the order of all sessions is the version of its creation. That is not kept by the API server, so the
-    first change writes it down.
+    Its place in the order of all sessions is the version at its creation. The API server does not keep that, so the
+    first change stores it.
 
     Raises:
-        BackendError: somebody else has written it.
+        BackendError: it is not such a record.
     """
     meta = secret.metadata
     assert meta is not None
     try:
         session = msgspec.json.decode(base64.b64decode((secret.data or {})[_KEY]), type=Session)
     except (KeyError, ValueError, msgspec.DecodeError) as error:
-        raise BackendError(f"secret {meta.name}: no record of a session ({error}): delete it") from None
+        raise BackendError(f"secret {meta.name} is not a session ({error}): delete it") from None
     version = int(meta.resourceVersion or 0)
     return replace(session, version=version, order=session.order or version)
 
 
 def owned_by(secret: Secret) -> OwnerReference:
-    """What makes an object end with this session."""
+    """The owner reference by which an object is deleted with this session."""
     meta = secret.metadata
     assert meta is not None
     return OwnerReference(apiVersion="v1", kind="Secret", name=meta.name or "", uid=meta.uid or "")

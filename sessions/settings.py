@@ -1,4 +1,4 @@
-"""What the environment says to the receive server and to the agent of a machine."""
+"""The settings of the receive server and of a machine's agent, from the environment."""
 
 from __future__ import annotations
 
@@ -15,60 +15,60 @@ _SOCKET_PATH_MAX = 100
 
 
 class Settings(Environment, frozen=True):
-    """What the receive server and the agent of sessions read."""
+    """The settings of the receive server and the agent of sessions."""
 
     sessions_cluster: Literal["machine", "kubernetes"] = "machine"
-    """What runs workers and keeps records: this machine's agent, or a cluster by KUBECONFIG or service account."""
+    """The backend for workers and records: this machine's agent, or a cluster by KUBECONFIG or service account."""
     sessions_class_label: str = "bongsu/class"
-    """Label of Kubernetes nodes that names their hardware class."""
+    """The label of Kubernetes nodes with their hardware class."""
     sessions_state: str = "state/sessions"
-    """Folder of the agent's socket, the logs of workers and the key that tokens are made with."""
+    """Folder of the agent's socket, the logs of workers and the secret for tokens."""
     sessions_host: str = "127.0.0.1"
     """Address that the receive server listens on; `0.0.0.0` is all."""
     sessions_port: int = 8090
     """Port that the receive server listens on."""
     sessions_url: str = ""
-    """Address under which clients reach the receive server, such as `https://edge.example.org`."""
+    """Address at which clients reach the receive server, such as `https://edge.example.org`."""
     sessions_where: Literal["edge", "data-centre"] = "edge"
     """Where sessions run, as reported to clients."""
     sessions_name: str = ""
-    """Name of this receive server among those that pass sessions on; the host's name if empty."""
+    """Name of this receive server when sessions are passed on; the host's name if empty."""
     sessions_ask: Literal["key", "open"] = "key"
-    """Who may ask for a session: who has a key, or anybody."""
+    """Who may request a session: only clients with a key, or anybody."""
     sessions_warm: str = "scalar=1,object=1"
-    """Idle workers that are kept ready for each kind."""
+    """Number of idle workers to keep ready, by kind."""
     sessions_cores: float = 0.0
-    """Cores that workers may take; 0: those of this machine."""
+    """Cores for workers; 0: all of this machine."""
     sessions_memory_mb: float = 0.0
-    """Memory that workers may take; 0: half of the machine's."""
+    """Memory for workers; 0: half of the machine's."""
     sessions_classes: str = ""
     """Hardware classes that this machine has, such as `xavier`, separated by commas."""
     sessions_gpu: bool = False
     """Whether this machine has a GPU that workers may use."""
     sessions_wait_s: float = 5.0
-    """How long a POST may wait for a worker that starts."""
+    """How long a POST may wait for a starting worker."""
     sessions_idle_s: float = 60.0
-    """A session without a message for so long ends."""
+    """A session without a message for this long ends."""
     sessions_line_s: float = 120.0
-    """A client that has not asked after its place for so long loses it."""
+    """A client that has not asked for its place in line for this long loses it."""
     sessions_ttl_max_s: float = 3600.0
-    """The longest that a session lives after it was asked for or extended."""
+    """The longest time from the request or an extension of a session to its end."""
     sessions_per_client: int = 2
-    """Sessions that one client may have at a time."""
+    """The most sessions of one client at a time."""
     sessions_per_owner: int = 20
-    """Sessions that the clients of one key may have at a time, all together."""
+    """The most sessions of all clients of one key at a time."""
     sessions_line_max: int = 1000
-    """Sessions that wait at most."""
+    """The most waiting sessions."""
     sessions_upstream: str = ""
-    """Receive servers that take what does not fit here, in order: `https://dc.example.org`, separated by commas."""
+    """Receive servers for sessions that do not fit here, in order, comma-separated: `https://dc.example.org`."""
     sessions_upstream_key: str = ""
-    """File that holds the key for them."""
+    """File with the key for them."""
     sessions_hops: int = 2
-    """How often a request may be passed on."""
+    """The most times that a request may be passed on."""
     sessions_legacy_ports: str = ""
     """Ports for clients of k8s-rcv-ml, such as `scalar=32220,image=30030,object=30040`; they need no key."""
     api_keys: str = ""
-    """File of keys, as for the map API."""
+    """Key file, as for the map API."""
     rate_limit: float = 1200.0
     """Requests a minute from one address or key, as for the map API."""
     trusted_proxies: str = ""
@@ -85,7 +85,7 @@ class Settings(Environment, frozen=True):
                 raise ValueError(f"BONGSU_{name.upper()} must be 1 or more, got {getattr(self, name)}")
         if self.sessions_ask == "key" and not self.api_keys:
             raise ValueError(
-                "BONGSU_SESSIONS_ASK is 'key', so BONGSU_API_KEYS must name a file of keys, got ''; "
+                "BONGSU_SESSIONS_ASK is 'key', so BONGSU_API_KEYS must name a key file, got ''; "
                 "on a machine that only you reach, BONGSU_SESSIONS_ASK=open needs none"
             )
         if not 0 <= self.sessions_port <= 65_535:
@@ -110,12 +110,12 @@ class Settings(Environment, frozen=True):
 
     @property
     def socket(self) -> Path:
-        """Where the agent of this machine listens."""
+        """Path of the socket of this machine's agent."""
         return Path(self.sessions_state).absolute() / "agent.sock"
 
     @property
     def name(self) -> str:
-        """Of this receive server."""
+        """Name of this receive server."""
         return self.sessions_name or os.uname().nodename
 
 
@@ -123,7 +123,7 @@ def counts(variable: str, text: str) -> dict[str, int]:
     """The numbers of `kind=number,…`.
 
     Raises:
-        ValueError: it is no such list.
+        ValueError: it is not such a list.
     """
     found = {}
     for part in split(text):
@@ -138,6 +138,6 @@ def load() -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        SettingsError: a value cannot be used.
+        SettingsError: a value is invalid.
     """
     return read(Settings)

@@ -1,4 +1,4 @@
-"""What the endpoints and the tunnel of one receive server work with, opened once per process."""
+"""The resources of a receive server's endpoints and tunnel, opened once per process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from web.limits import Buckets, Proxies
 
 @dataclass(frozen=True, slots=True)
 class SessionSite:
-    """What they work with; a `web.site.Site` too."""
+    """The resources; also a `web.site.Site`."""
 
     settings: Settings
     allocator: Allocator
@@ -31,21 +31,21 @@ class SessionSite:
     keys: Keyring
     requests: Buckets
     failures: Buckets
-    """Tokens for wrong keys and wrong tokens of sessions: who has none left is not even heard."""
+    """Tokens for wrong keys and wrong session tokens; a client without tokens is refused unread."""
     proxies: Proxies
 
     @property
     def public_url(self) -> str:
-        """Address under which clients reach this server, without a slash at its end; empty if nobody said."""
+        """Address at which clients reach this server, without a slash at its end; empty if not configured."""
         return self.settings.sessions_url.rstrip("/")
 
     @property
     def is_read_by_key(self) -> bool:
-        """Not for all paths: where a session's token will do no key is needed; elsewhere `require_key` asks for one."""
+        """False, because some paths accept a session's token instead; on the others `require_key` asks for a key."""
         return False
 
     def require_key(self, caller: Caller) -> None:
-        """Refuse who has no key, where asking for a session takes one.
+        """Refuse callers without a key, if sessions need one.
 
         Raises:
             RefusedError: 401.
@@ -54,14 +54,14 @@ class SessionSite:
             raise unknown_caller("this takes a key: send Authorization: Bearer KEY")
 
     def is_token(self, session_id: str, given: str) -> bool:
-        """Whether this is that session's token, which is its upstream server's where it was passed on."""
+        """Whether this is that session's token; for a session that was passed on, its upstream server's."""
         session = self.allocator.backend.view.sessions.get(session_id)
         theirs = session.upstream_token if session is not None else ""
         is_theirs = bool(theirs) and hmac.compare_digest(theirs.encode(), given.encode("utf-8", "surrogatepass"))
         return self.allocator.tokens.is_token(session_id, given) or is_theirs
 
     async def signed_in_as(self, token_digest: str) -> str | None:
-        """Nobody signs in here: clients are programs."""
+        """None: nobody signs in here, as clients are programs."""
         return None
 
     async def admit(self, session_id: str, token: str, peer: str) -> tuple[Session, Worker]:
@@ -83,11 +83,12 @@ class SessionSite:
         if session_id not in self.allocator.backend.view.sessions:
             raise not_found(session_id)
         session = await self.allocator.ready(session_id, self.settings.sessions_wait_s)
-        if session.upstream:
+        worker = self.allocator.backend.view.worker_of(session)
+        is_served = worker is not None and worker.state == "ready"
+        if session.upstream and not is_served:
             remedy = f"connect to {session.upstream_url}"
             raise ProblemError(421, "elsewhere", "this session is on an upstream server", remedy)
-        worker = self.allocator.backend.view.worker_of(session)
-        if worker is None or worker.state != "ready":
+        if worker is None or not is_served:
             remedy = f"ask GET /sessions/{session_id} for its place"
             raise ProblemError(503, "waiting", f"session {session_id} has no worker yet", remedy)
         return session, worker

@@ -1,6 +1,6 @@
-"""Tokens and ids of sessions, made with one secret that all receive servers of a cluster share.
+"""Tokens and ids of sessions, derived from a secret that all receive servers of a cluster share.
 
-A token is derived from its session's id, so that none is ever kept and any receive server can tell a true one.
+A token is derived from its session's id, so that no token is stored and every receive server can check one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Tokens:
 
     @classmethod
     def open(cls, path: Path) -> Tokens:
-        """Read the secret, or make one where there is none yet.
+        """Read the secret, or create it if there is none yet.
 
         Raises:
             SettingsError: it cannot be read or written, or is too short.
@@ -51,18 +51,18 @@ class Tokens:
         return secrets.token_hex(10)
 
     def id_of(self, owner: str, idempotency_key: str) -> str:
-        """The same id for the same owner and key, on every receive server."""
+        """An id that is the same for an owner and key on every receive server."""
         return self._derive("id", owner, idempotency_key)[:20]
 
     def token_of(self, session_id: str) -> str:
-        """What lets in, and its holder alone."""
+        """The token of a session."""
         return self._derive("token", session_id)
 
     def is_token(self, session_id: str, given: str) -> bool:
-        """Whether this is that session's token; takes as long for a wrong one."""
+        """Whether this is that session's token; takes the same time for a wrong one."""
         return hmac.compare_digest(self.token_of(session_id).encode(), given.encode("utf-8", "surrogatepass"))
 
     def _derive(self, *parts: str) -> str:
-        # With their lengths, or two pairs of parts could read the same.
+        # With their lengths, or two different pairs of parts could give the same bytes.
         text = "".join(f"{len(part)}:{part}" for part in parts)
         return hmac.new(self._secret, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()

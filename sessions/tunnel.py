@@ -1,7 +1,7 @@
-"""A client's WebSocket through the receive server to its worker: let in by its token, then bytes both ways, unread.
+"""Forwards a client's WebSocket through the receive server to its worker: checks the token, then copies bytes.
 
-uvicorn hands each upgrade to the protocol class that `tunnel_class` makes. Nothing is decoded here, so a frame costs
-two copies, and a connection that rests costs two sockets.
+uvicorn passes each upgrade to the protocol class from `tunnel_class`. Nothing is decoded here, so a frame costs two
+copies, and an idle connection two sockets.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 PATH = "/s/"
 TOKEN_PROTOCOL = "bongsu.token."
-"""A browser can send no header with a WebSocket, but subprotocols: one that begins so holds the token."""
+"""A browser cannot send headers with a WebSocket, only subprotocols: one with this prefix has the token."""
 _DROPPED = ("authorization", "cookie", "sec-websocket-protocol", "x-bongsu-session", "x-bongsu-wire")
 
 
@@ -36,7 +36,7 @@ class Doorkeeper(Protocol):
         """The session and its worker, which is ready.
 
         Raises:
-            ProblemError: the client may not come in, or not now.
+            ProblemError: the client may not connect, or not now.
         """
 
 
@@ -49,7 +49,7 @@ class Handshake:
 
     @classmethod
     def parse(cls, head: bytes) -> Handshake:
-        """Read the head of a request; of one that an HTTP parser would refuse, the target is empty."""
+        """Parse the head of a request; the target is empty if an HTTP parser would refuse it."""
         first, *lines = head.decode("latin-1").split("\r\n")
         _, target, *_ = [*first.split(" "), "", ""]
         pairs = (line.partition(":") for line in lines if line)
@@ -57,19 +57,19 @@ class Handshake:
 
     @property
     def session_id(self) -> str:
-        """The session that it asks for; empty if it asks for something else."""
+        """The id of the session in the path; empty for any other path."""
         path = urlsplit(self.target).path
         return path.removeprefix(PATH) if path.startswith(PATH) else ""
 
     @property
     def offered(self) -> list[str]:
-        """The subprotocols that it offers."""
+        """The offered subprotocols."""
         values = [value for name, value in self.headers if name == "sec-websocket-protocol"]
         return [part.strip() for value in values for part in value.split(",")]
 
     @property
     def token(self) -> str:
-        """From the Authorization header, a subprotocol or, for tools that can send neither, the query."""
+        """The token, from the Authorization header, a subprotocol or, for tools that can send neither, the query."""
         for name, value in self.headers:
             if name == "authorization" and value.lower().startswith("bearer "):
                 return value[7:].strip()
@@ -79,9 +79,9 @@ class Handshake:
         return parse_qs(urlsplit(self.target).query).get("token", [""])[0]
 
     def for_worker(self, session_id: str, wire: str = "") -> bytes:
-        """The same for the worker: whose session it is instead of the token."""
+        """The same request for the worker, with the session's id instead of the token."""
         kept = [(name, value) for name, value in self.headers if name not in _DROPPED]
-        # One that is offered must be one that the worker may choose, so what it does not know is left out.
+        # The worker may choose any offered subprotocol, so those that it does not support are left out.
         if offered := [offer for offer in self.offered if offer in PROTOCOLS]:
             kept.append(("sec-websocket-protocol", ", ".join(offered)))
         kept.append(("x-bongsu-session", session_id))
@@ -105,7 +105,7 @@ class _WorkerSide(asyncio.Protocol):
         self.client.write(data)
 
     def pause_writing(self) -> None:
-        """The worker reads too slowly: the client is read no further."""
+        """The worker reads too slowly: stop reading from the client."""
         self.client.pause_reading()
 
     def resume_writing(self) -> None:
@@ -136,12 +136,12 @@ class Tunnel(asyncio.Protocol):
         if self._worker is not None and self._worker.transport is not None:
             self._worker.transport.write(data)
         elif self._opening is None:
-            # Until the worker has answered a client says nothing; one that does is read later.
+            # A client must not send before the worker has answered; if it does, that is read later.
             self._transport.pause_reading()
             self._opening = asyncio.create_task(self._open(Handshake.parse(data)))
 
     def pause_writing(self) -> None:
-        """The client reads too slowly: the worker is read no further, and feels it."""
+        """The client reads too slowly: stop reading from the worker, so that it slows down."""
         if self._worker is not None and self._worker.transport is not None:
             self._worker.transport.pause_reading()
 
@@ -159,11 +159,11 @@ class Tunnel(asyncio.Protocol):
             connections_now.dec()
 
     def shutdown(self) -> None:
-        """uvicorn leaves: the session goes on in its worker, and the client comes back with its resume token."""
+        """uvicorn shuts down: the session continues in its worker, and the client reconnects with its resume token."""
         self._transport.close()
 
     def head_for_worker(self, handshake: Handshake, session: Session) -> bytes:
-        """What the worker gets in place of the client's request."""
+        """The request that the worker gets instead of the client's."""
         return handshake.for_worker(session.id)
 
     async def _open(self, handshake: Handshake) -> None:
@@ -198,5 +198,5 @@ class Tunnel(asyncio.Protocol):
 
 
 def tunnel_class(doorkeeper: Doorkeeper) -> type[asyncio.Protocol]:
-    """A protocol class for uvicorn's `ws`, with its doorkeeper."""
+    """A protocol class for uvicorn's `ws` that uses a doorkeeper."""
     return type("Tunnel", (Tunnel,), {"doorkeeper": doorkeeper})

@@ -1,4 +1,4 @@
-"""What client and worker say to each other on the WebSocket (docs/sessions.md); the channel and tests use it."""
+"""Messages between client and worker on the WebSocket (docs/sessions.md); the channel and tests use it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec import Struct
 JSON, MSGPACK = "bongsu.v1.json", "bongsu.v1.msgpack"
 PROTOCOLS = (JSON, MSGPACK)
 MESSAGE_BYTES = 8_000_000
-"""The longest message that is read."""
+"""The maximum size of a message."""
 _ROW_BYTES = 65_536
 _JPEG = b"\xff\xd8"
 
@@ -20,14 +20,14 @@ _to_json, _to_msgpack = msgspec.json.Encoder(), msgspec.msgpack.Encoder()
 
 
 class Request(Struct, frozen=True):
-    """One thing to answer: its number, and a row or a picture's bytes."""
+    """One request: its number, and a row or a picture's bytes."""
 
     n: int
     given: Any
 
 
 class Ping(Struct, frozen=True):
-    """To be answered by a pong with the same number, past all that waits."""
+    """Answered at once by a pong with the same number, before waiting requests."""
 
     n: int
 
@@ -43,7 +43,7 @@ _json, _msgpack = msgspec.json.Decoder(_Body), msgspec.msgpack.Decoder(_Body)
 
 
 class BadMessageError(ValueError):
-    """A message that cannot be read; it has a number if one could be made out."""
+    """A message that cannot be read; it has the request's number if that could be read."""
 
     def __init__(self, reason: str, remedy: str, n: int = -1) -> None:
         super().__init__(reason)
@@ -54,13 +54,13 @@ def read(message: str | bytes, protocol: str, takes: str, next_number: int) -> R
     """Read a client's message.
 
     Args:
-        message: text or bytes as they came.
+        message: the received text or bytes.
         protocol: one of `PROTOCOLS`.
-        takes: what the session's kind takes, `row` or `picture`.
-        next_number: of a picture that comes without one.
+        takes: the input of the session's kind, `row` or `picture`.
+        next_number: for a picture without a number.
 
     Raises:
-        BadMessageError: it is none.
+        BadMessageError: it is invalid.
     """
     if isinstance(message, bytes) and protocol == JSON:
         return _read_picture(message, takes, next_number)
@@ -78,12 +78,12 @@ def read(message: str | bytes, protocol: str, takes: str, next_number: int) -> R
 
 
 def write(message: dict[str, Any], protocol: str) -> str | bytes:
-    """A message to a client: text in JSON, or bytes in MessagePack."""
+    """Encode a message to a client: text in JSON, or bytes in MessagePack."""
     return _to_msgpack.encode(message) if protocol == MSGPACK else _to_json.encode(message).decode()
 
 
 def picture_frame(n: int, jpeg: bytes) -> bytes:
-    """A picture as a client of JSON sends it: its number in four bytes, the highest first, and the JPEG."""
+    """A picture as a JSON client sends it: its number in four bytes, big-endian, and the JPEG."""
     return n.to_bytes(4) + jpeg
 
 
@@ -118,10 +118,10 @@ def _example(takes: str, protocol: str) -> str:
 
 
 def read_legacy_picture(message: str | bytes) -> bytes:
-    """The picture of a client of k8s-rcv-ml: `{"data": base64, "timestamp": …}`.
+    """Read the picture of a client of k8s-rcv-ml: `{"data": base64, "timestamp": …}`.
 
     Raises:
-        BadMessageError: it is none.
+        BadMessageError: it is invalid.
     """
     try:
         return base64.b64decode(msgspec.json.decode(message, type=dict[str, str])["data"], validate=True)

@@ -1,7 +1,7 @@
-"""The worker of one session: loads a model, says that it is ready, and answers one client; `python -m sessions.worker`.
+"""The worker of one session: loads a model, reports that it is ready, and serves a client; `python -m sessions.worker`.
 
-It speaks to receive servers alone: they have checked who comes, and say whose session it is in `X-Bongsu-Session`. It
-serves the first session that comes and no other in its life, and ends once its client has been away too long.
+Only receive servers connect to it: they authenticate clients, and send the session's id in `X-Bongsu-Session`. It
+serves the first session that comes and no other in its life, and ends when its client has been away for too long.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import signal
 import socket
 import sys
 import time
-from typing import Any, cast, get_args
-from urllib.parse import urlsplit
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 import structlog
@@ -28,48 +28,52 @@ from functions import telemetry
 from models.registry import ModelError
 from sessions import legacy_wire, limits
 from sessions.catalogue import UnknownModelError, resolve
-from sessions.channel import IN_FLIGHT_MAX, Channel, Delivery
-from sessions.handshake import choose_protocol, is_window, problem, query_of
+from sessions.channel import Channel, Delivery
+from sessions.handshake import choose_protocol, query_of, why_refused
 from sessions.kinds import Runner, open_runner
 from sessions.wire import JSON, MESSAGE_BYTES, BadMessageError, Ping, read, write
 
 log = structlog.get_logger()
 
 IDLE, REPLACED, LEAVING, MOVING = 4408, 4409, 1001, 1012
-"""Codes that a connection is closed with."""
+"""Close codes of connections."""
 _SETTLE_S = 20.0
-"""Of the pod's grace period of 30 s."""
+"""Part of the pod's grace period of 30 s."""
 
 
 class SessionWorker:
-    """One session's end of the WebSocket."""
+    """The worker's side of a session's WebSocket."""
 
     def __init__(self, runner: Runner, kind: str, model: str, idle_s: float, *, moves: bool = False) -> None:
         self._runner = runner
         self._kind, self._model = kind, model
         self._idle_s = idle_s
         self._moves = moves
-        """Whether it is told of its session's end by `/end`, so that any other end is a move to another worker."""
+        """Whether the end of its session is announced by `/end`, so that any other stop is a move to another worker."""
         self._is_leaving = False
         self._channel = Channel(runner)
         self._session = ""
         self._connection: websockets.ServerConnection | None = None
         self._sending: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._moving: asyncio.Task[None] | None = None
         self._last_message = time.monotonic()
         self.ended = asyncio.Event()
 
     def admit(self, connection: websockets.ServerConnection, request: HttpRequest) -> Response | None:
-        """Answer what is no WebSocket of this session; None lets it in."""
+        """Answer requests that are not a WebSocket of this session; None accepts the connection."""
         path = urlsplit(request.path).path
         if path == "/healthz":
             return connection.respond(http.HTTPStatus.OK, "ok\n")
         if path == "/status":
             return connection.respond(http.HTTPStatus.OK, msgspec.json.encode(self.status()).decode())
+        if path == "/move":
+            goal = (unquote(request.headers[f"X-Bongsu-{name}"]) for name in ("Url", "Token"))
+            return connection.respond(http.HTTPStatus.OK, "moving\n" if self._start_move(*goal) else "absent\n")
         if path == "/end":
             self._moves = False
             return connection.respond(http.HTTPStatus.OK, "ok\n")
-        refusal = self._why_refused(request)
+        refusal = why_refused(request, self._session, self._channel.resume_token, self._connection is not None)
         if refusal is None:
             self._session = request.headers["X-Bongsu-Session"]
             return None
@@ -79,25 +83,8 @@ class SessionWorker:
         response.headers["Content-Type"] = "application/json"
         return response
 
-    def _why_refused(self, request: HttpRequest) -> tuple[int, dict[str, str]] | None:
-        """Status and problem of a request that may not connect; None for one that may."""
-        session, query = request.headers.get("X-Bongsu-Session", ""), query_of(request)
-        resume = query.get("resume")
-        if not session or (self._session and session != self._session):
-            return 409, problem("taken", "this worker serves another session", "ask for a session")
-        if resume and resume != self._channel.resume_token:
-            remedy = "connect without it and send again what was not answered"
-            return 410, problem("resume_unknown", "nothing is kept under this resume token", remedy)
-        if self._connection is not None and not resume:
-            remedy = "close the other connection, or take it over with its resume token"
-            return 409, problem("connected", "this session is connected already", remedy)
-        if query.get("delivery", "all") not in get_args(Delivery) or not is_window(query.get("in_flight", "8")):
-            detail = f"delivery must be all or latest, in_flight 1 to {IN_FLIGHT_MAX}"
-            return 400, problem("bad_query", detail, "connect with ?delivery=latest&in_flight=4")
-        return None
-
     async def serve(self, connection: websockets.ServerConnection) -> None:
-        """Answer a connection until it ends."""
+        """Serve a connection until it ends."""
         request = connection.request
         assert request is not None, "the handshake is done"
         query = query_of(request)
@@ -118,7 +105,7 @@ class SessionWorker:
             self._last_message = time.monotonic()
 
     def status(self) -> dict[str, Any]:
-        """For receive servers and the operator."""
+        """The status, for receive servers and operators."""
         stats = self._channel.stats
         return {
             "session": self._session,
@@ -132,7 +119,7 @@ class SessionWorker:
         }
 
     async def work(self) -> None:
-        """Answer requests, and end once the client has been away, or silent, for too long."""
+        """Answer requests; ends when the client has been away, or silent, for too long."""
         working = asyncio.create_task(self._channel.work())
         try:
             while not self._session or (left_s := self._last_message + self._idle_s - time.monotonic()) > 0:
@@ -146,19 +133,35 @@ class SessionWorker:
             working.cancel()
 
     async def leave(self) -> None:
-        """Close the connection because the worker must end; where its session lives on, after all is answered."""
+        """Close the connection because the worker must end; if its session continues elsewhere, after all answers."""
+        if self._moving is not None:
+            await self._moving
         connection = self._connection
         if connection is None:
             return
         if not self._moves:
             await connection.close(LEAVING, "this session has ended")
             return
+        await self._move(connection, {"remedy": "connect to the same url again, and repeat what was not answered"})
+
+    def _start_move(self, url: str, token: str) -> bool:
+        """Begin to send the client to another receive server; whether there is a client."""
+        if self._connection is None:
+            return False
+        if self._moving is None:
+            remedy = "connect to url with token, and repeat what was not answered"
+            self._moving = asyncio.create_task(
+                self._move(self._connection, {"url": url, "token": token, "remedy": remedy})
+            )
+            self._moving.add_done_callback(lambda _: self.ended.set())
+        return True
+
+    async def _move(self, connection: websockets.ServerConnection, goal: dict[str, str]) -> None:
         self._is_leaving = True
         with contextlib.suppress(TimeoutError, ConnectionClosed):
             async with asyncio.timeout(_SETTLE_S):
                 await self._channel.settled()
-            moving = {"type": "moving", "remedy": "connect to the same url again, and repeat what was not answered"}
-            await connection.send(write(moving, str(connection.subprotocol or JSON)))
+            await connection.send(write({"type": "moving", **goal}, str(connection.subprotocol or JSON)))
         await connection.close(MOVING, "this session moves to another worker")
 
     async def _converse(self, connection: websockets.ServerConnection, query: dict[str, str]) -> None:
@@ -191,9 +194,9 @@ class SessionWorker:
             await asyncio.wait([sending])
 
     def _replace(self, before: websockets.ServerConnection) -> None:
-        """Take a session over from a connection, which may be long dead: nobody waits for its answer."""
+        """Take a session over from another connection, which may be dead: its answer is not awaited."""
         if self._sending is not None:
-            # At once, or it would take results that are for the new connection.
+            # At once, or it would take results of the new connection.
             self._sending.cancel()
         self._closing = asyncio.create_task(before.close(REPLACED, "this session was resumed from another connection"))
 
@@ -203,7 +206,7 @@ class SessionWorker:
         n = 0
         async for message in connection:
             if self._is_leaving:
-                # Its client repeats it to the next worker.
+                # The client repeats it to the next worker.
                 continue
             self._note_message()
             try:
@@ -237,11 +240,11 @@ async def _run(given: argparse.Namespace) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     options: dict[str, Any] = {
         "process_request": worker.admit,
-        # By hand: a client that offers none would be refused, and that is to speak JSON.
+        # By hand: the library would refuse a client that offers none, which means JSON.
         "select_subprotocol": choose_protocol,
         "compression": None,
         "max_size": MESSAGE_BYTES,
-        # What is read ahead is memory: the channel decides how much is in flight.
+        # Reading ahead takes memory: the channel decides how much is in flight.
         "max_queue": 1,
         "close_timeout": 2,
         "server_header": None,
@@ -269,16 +272,18 @@ def _say_ready(path: str, name: str) -> None:
 
 
 def main(*arguments: str) -> int:
-    """Serve until the client has gone, or SIGTERM; the exit status."""
+    """Serve until the client has left, or SIGTERM; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sessions.worker")
     parser.add_argument("--name", required=True)
     parser.add_argument("--kind", required=True)
-    parser.add_argument("--model", default="", help="name, name:version, or none for the kind's own")
+    parser.add_argument("--model", default="", help="name, name:version, or empty for the kind's default")
     parser.add_argument("--listen", required=True, help="path of a Unix socket, or tcp:HOST:PORT")
-    parser.add_argument("--notify", default="", help="datagram socket that is told when it is ready")
+    parser.add_argument("--notify", default="", help="datagram socket for the readiness message")
     parser.add_argument("--idle-s", type=float, default=60.0)
-    parser.add_argument("--memory-mb", type=float, default=0.0, help="may allocate so much; 0: without a limit")
-    parser.add_argument("--moves", action="store_true", help="its session goes on elsewhere, unless /end was asked for")
+    parser.add_argument("--memory-mb", type=float, default=0.0, help="memory that it may allocate; 0: unlimited")
+    parser.add_argument(
+        "--moves", action="store_true", help="its session continues elsewhere, unless /end was requested"
+    )
     given = parser.parse_args(arguments)
     telemetry.start("session")
     if given.memory_mb:

@@ -1,4 +1,4 @@
-"""Incidents, sightings, posts, cameras and sign-ins in one database; only this package speaks SQL.
+"""Incidents, sightings, posts, cameras, requests and sign-ins in one database; only this package speaks SQL.
 
 The functions, the API and the command line open a `Store`, which has one data-access class for each noun, in the file
 of the same name. `database.py` opens the database and serializes writers, so every method of these classes may rely on
@@ -18,6 +18,7 @@ from store.identity import Identity
 from store.incidents import Incidents
 from store.posts import Posts
 from store.queries import Wanted
+from store.requests import Requests
 from store.reviews import Reviews
 from store.revisions import Revisions
 from store.sightings import Sightings
@@ -40,6 +41,7 @@ class Store:
         self.reviews = Reviews(database)
         self.posts = Posts(database)
         self.cameras = Cameras(database)
+        self.requests = Requests(database)
         self.signins = SignIns(database)
         self.revisions = Revisions(database)
         self.identity = Identity(database)

@@ -53,7 +53,7 @@ class Cameras:
 
     @persistent
     async def get(self, camera_id: str) -> Camera | None:
-        """The camera with that id; None where it never reported."""
+        """The camera with that id; None if it never reported."""
         table = schema.cameras
         async with self._database.read() as connection:
             row = (await connection.execute(select(table).where(table.c.id == camera_id))).one_or_none()

@@ -9,7 +9,7 @@ _AHEAD = timedelta(seconds=60)
 
 
 def clamp_future_time(claimed: datetime, now: datetime) -> datetime:
-    """The time that an event claims, or `now` where that lies in the future.
+    """The time that an event claims, or `now` if that is in the future.
 
     The sender's clock is then ahead, by nine hours if it takes Korean time for UTC. Until its future time had come, an
     incident would stay open and a camera would ignore correct reports.

@@ -17,7 +17,7 @@ from functions.backoff import backoff_s
 
 log = structlog.get_logger()
 
-retries_total = Counter("bongsu_store_retries_total", "Transactions retried because the database undid them")
+retries_total = Counter("bongsu_store_retries_total", "Transactions retried because the database rolled them back")
 
 _RETRY_S = 6.0
 # Server errors of MySQL and MariaDB: too many connections, shutting down, lock wait timeout, deadlock, killed; client
@@ -37,7 +37,7 @@ class StoreUrlError(StoreError):
 
 
 class PassingError(StoreError):
-    """The database undid the transaction or dropped the connection: a retry may succeed."""
+    """The database rolled the transaction back or dropped the connection: a retry may succeed."""
 
 
 class SchemaError(StoreError):
@@ -45,7 +45,7 @@ class SchemaError(StoreError):
 
 
 def persistent(method: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-    """Retry a method for some seconds while deadlocks, lock timeouts or lost connections undo it.
+    """Retry a method for some seconds while deadlocks, lock timeouts or lost connections make it fail.
 
     The whole method must be idempotent: if only the reply to its commit was lost, it has already taken effect.
     """

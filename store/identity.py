@@ -1,4 +1,4 @@
-"""The name of a database, given once: identifiers that other systems remember are made from it."""
+"""The name of a database, assigned once; identifiers that other systems store are made from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from store.failures import persistent
 
 
 class Identity:
-    """What this database is called; it stays, whatever address readers reach it by."""
+    """The database's name, which does not change with the address at which readers reach it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -25,7 +25,7 @@ class Incidents:
 
     @persistent
     async def get(self, incident_id: int) -> Incident | None:
-        """The incident with that id; None where there is none."""
+        """The incident with that id; None if there is none."""
         table = schema.incidents
         async with self._database.read() as connection:
             row = (await connection.execute(select(table).where(table.c.id == incident_id))).one_or_none()

@@ -16,6 +16,9 @@ from store.failures import persistent
 from store.records import Claim, Post
 from store.rows import read_post
 
+_DONE = ("posted", "skipped")
+"""States of which nothing more follows."""
+
 
 class Posts:
     """Claims and posts, one for each incident and channel."""
@@ -41,7 +44,7 @@ class Posts:
         this = and_(table.c.incident_id == incident_id, table.c.channel == channel)
         async with self._database.read() as connection:
             state = (await connection.execute(select(table.c.state).where(this))).scalar_one_or_none()
-        if state == "posted":
+        if state in _DONE:
             return Claim("posted")
         async with self._database.write() as (connection, _):
             now = utc_now()
@@ -52,15 +55,33 @@ class Posts:
                 return Claim("withdrawn")
             if row is None:
                 mine = {"incident_id": incident_id, "channel": channel, "state": "claimed", "revision": 0}
-                said = {} if text is None else {"text_en": text.en, "text_ko": text.ko}
-                await connection.execute(insert(table).values(**mine, **said, claimed_at=now, claimed_by=event_id))
+                values = {} if text is None else {"text_en": text.en, "text_ko": text.ko}
+                await connection.execute(insert(table).values(**mine, **values, claimed_at=now, claimed_by=event_id))
                 return Claim("ours", text, fresh_at=now)
-            if row.state == "posted":
+            if row.state in _DONE:
                 return Claim("posted")
             if row.claimed_by != event_id and now - row.claimed_at < timedelta(seconds=stale_s):
                 return Claim("busy")
             await connection.execute(update(table).where(this).values(claimed_at=now, claimed_by=event_id))
             return Claim("ours", text if row.text_en is None else Caption(en=row.text_en, ko=row.text_ko))
+
+    @persistent
+    async def skip(self, incident_id: int, channel: str, event_id: str) -> None:
+        """Record that an incident is not for a channel, so that nobody takes it for missing there. Idempotent.
+
+        Raises:
+            StoreError: the database is not available.
+        """
+        table = schema.posts
+        this = select(table.c.state).where(table.c.incident_id == incident_id, table.c.channel == channel)
+        async with self._database.read() as connection:
+            if (await connection.execute(this)).scalar_one_or_none() is not None:
+                return
+        async with self._database.write() as (connection, _):
+            if (await connection.execute(this)).scalar_one_or_none() is not None:
+                return
+            mine = {"incident_id": incident_id, "channel": channel, "state": "skipped", "revision": 0}
+            await connection.execute(insert(table).values(**mine, claimed_at=utc_now(), claimed_by=event_id))
 
     @persistent
     async def confirm(
@@ -163,7 +184,7 @@ class Posts:
         for row in rows:
             if row.channel is not None:
                 begun[row.channel][row.id] = row.claimed_at
-                posted[row.channel].update([row.id] if row.state == "posted" else [])
+                posted[row.channel].update([row.id] if row.state in _DONE else [])
         missing = {}
         for channel, claims in begun.items():
             first = min(claims.values())

@@ -1,4 +1,4 @@
-"""How incidents are found among a million: which index serves which query; used by this package alone.
+"""Finds incidents among a million: which index serves which query; used only by this package.
 
 The indexes (`schema.py`) cover every filter and sort key, so only rows that are shown are read from the table. A query
 is split into parts, each a contiguous range of one index, newest first; merging the newest of each part gives the
@@ -107,7 +107,7 @@ class Finder:
         self._horizons: dict[tuple[Hazard | None, Verdict | None], tuple[float, datetime | None]] = {}
 
     async def find(self, connection: AsyncConnection, wanted: Wanted, open_since: datetime) -> list[Row[Any]]:
-        """At most `wanted.limit` rows, and one more where there are more.
+        """At most `wanted.limit` rows, and one more if there are more.
 
         Args:
             connection: to read from.
@@ -141,7 +141,7 @@ class Finder:
         return await _read_keys(connection, _by_place(part, bbox, count, connection.dialect.name))
 
     async def _horizon(self, connection: AsyncConnection, part: _Part) -> datetime | None:
-        """When the oldest of a part's newest entries was last seen; None where the part has no more entries."""
+        """When the oldest of a part's newest entries was last seen; None if the part has no more entries."""
         place = (part.hazard, part.verdict)
         read_at, horizon = self._horizons.get(place, (0.0, None))
         # It may be some seconds old.

@@ -104,7 +104,7 @@ class Sighting:
     detections: tuple[Detection, ...] = ()
     """Boxes in its picture, the hazard first. Empty for rows older than schema version 0003."""
     snapshot_key: str | None = None
-    """Its public picture, where one was stored."""
+    """Its public picture, if one was stored."""
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -148,6 +148,32 @@ class Claim:
     outcome: Literal["ours", "posted", "busy", "withdrawn"]
     """Post it now; it went out already; another worker is posting it; it is a false alarm and is not posted."""
     text: Caption | None = None
-    """The text to post, if the claim is ours: that of an earlier attempt where the outcome of that is unknown."""
+    """The text to post, if the claim is ours: an earlier attempt's text, if the outcome of that is unknown."""
     fresh_at: datetime | None = None
     """When it was taken, if it is ours and nobody held it before: only then it is certain that nothing went out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request to a hook, and what became of it."""
+
+    id: str
+    hook: str
+    caller: str
+    """Name of the key that it came with; empty where it came without one."""
+    body_digest: str
+    state: Literal["new", "waiting", "done", "failed"]
+    """ "new" until its event is published."""
+    received_at: datetime
+    expires_at: datetime
+    """When it is forgotten."""
+    answered_at: datetime | None = None
+    result: str | None = None
+    """What the handler returned, as JSON."""
+    reason: str | None = None
+    """Why it failed."""
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether nothing more will come."""
+        return self.state in ("done", "failed")

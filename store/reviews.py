@@ -23,7 +23,7 @@ class Reviews:
 
     @persistent
     async def give(self, incident_id: int, verdict: Verdict, *, by: str, note: str = "") -> Incident | None:
-        """Store an operator's verdict on an incident; None where there is no such incident. Idempotent.
+        """Store an operator's verdict on an incident; None if there is no such incident. Idempotent.
 
         Args:
             incident_id: the incident.
@@ -34,12 +34,12 @@ class Reviews:
         Raises:
             StoreError: the database is not available.
         """
-        said = {"verdict": verdict, "reviewed_by": by, "review_note": note}
-        return await self._judge(incident_id, said, utc_now())
+        review = {"verdict": verdict, "reviewed_by": by, "review_note": note}
+        return await self._judge(incident_id, review, utc_now())
 
     @persistent
     async def withdraw(self, incident_id: int) -> Incident | None:
-        """Remove a review; None where there is no such incident. Idempotent.
+        """Remove a review; None if there is no such incident. Idempotent.
 
         The time is kept: a message about the removal must come after that about the review.
 
@@ -65,17 +65,17 @@ class Reviews:
                 found.append((read_incident(row), [read_sighting(one) for one in rows]))
         return found
 
-    async def _judge(self, incident_id: int, said: Mapping[str, str | None], at: datetime) -> Incident | None:
+    async def _judge(self, incident_id: int, review: Mapping[str, str | None], at: datetime) -> Incident | None:
         table = schema.incidents
         this = select(table).where(table.c.id == incident_id)
         async with self._database.write() as (connection, revision):
             row = (await connection.execute(this)).one_or_none()
-            if row is None or all(getattr(row, name) == value for name, value in said.items()):
+            if row is None or all(getattr(row, name) == value for name, value in review.items()):
                 await connection.rollback()
                 return None if row is None else read_incident(row)
-            # Never back, if this machine's clock is.
+            # It never goes back, even if this machine's clock does.
             values = {
-                **said,
+                **review,
                 "reviewed_at": at if row.reviewed_at is None else max(at, row.reviewed_at),
                 "revision": revision,
             }

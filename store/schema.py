@@ -19,6 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
 )
+from sqlalchemy.dialects.mysql import MEDIUMTEXT
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
@@ -28,7 +29,7 @@ _Id = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Moment(TypeDecorator[datetime]):
-    """A UTC time as whole microseconds since 1970: exact, and sorted alike in every database."""
+    """A UTC time as whole microseconds since 1970: exact, and sorted the same in every database."""
 
     impl = BigInteger
     cache_ok = True
@@ -40,7 +41,7 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else EPOCH + timedelta(microseconds=value)
 
 
-VERSION = "0004"
+VERSION = "0005"
 """The last migration in `migrations/` that this schema includes."""
 
 metadata = MetaData()
@@ -148,6 +149,28 @@ sessions = Table(
     Column("token", String(64), primary_key=True),
     Column("key_digest", String(64), nullable=False),
     Column("expires_at", Moment, nullable=False),
+    **_EXACT,
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("hook", String(64), nullable=False),
+    # Who asked: the key's name, or "" for nobody in particular.
+    Column("caller", String(64), nullable=False),
+    # Digest of hook, caller and Idempotency-Key; NULL where none was sent, as a unique index allows many of those.
+    Column("once", String(64)),
+    Column("body_digest", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("received_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("answered_at", Moment),
+    # JSON of up to a megabyte, which is more than MySQL's TEXT takes.
+    Column("result", Text().with_variant(MEDIUMTEXT(), "mysql")),
+    Column("reason", Text),
+    UniqueConstraint("once", name="one_request_per_key"),
+    Index("requests_by_expiry", "expires_at"),
     **_EXACT,
 )
 

@@ -74,7 +74,7 @@ class Sightings:
             return incident_id
 
     async def incident_of(self, seen: HazardSeen | Captioned) -> int | None:
-        """The incident that an event was added to; None where it is not recorded yet."""
+        """The incident that an event was added to; None if it is not recorded yet."""
         async with self._database.read() as connection:
             return await _find(connection, seen.id, seen.hazard)
 
@@ -133,7 +133,7 @@ class Sightings:
 
 
 def staged(seen: HazardSeen | Captioned, by: str, got_at: datetime | None, done_at: datetime) -> tuple[Stage, ...]:
-    """The trace of an event, with a stage for the function that records it where `got_at` is given."""
+    """The trace of an event, with a stage for the function that records it if `got_at` is given."""
     return seen.trace if got_at is None else (*seen.trace, Stage(by, got_at, done_at))
 
 

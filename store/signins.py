@@ -35,7 +35,7 @@ class SignIns:
 
     @persistent
     async def key_of(self, token_digest: str) -> str | None:
-        """The digest of the key that opened a session; None where it has expired or never existed."""
+        """The digest of the key that opened a session; None if it has expired or never existed."""
         table = schema.sessions
         query = select(table.c.key_digest).where(table.c.token == token_digest, table.c.expires_at >= utc_now())
         async with self._database.read() as connection:

@@ -49,7 +49,7 @@ class Snapshots:
     def __init__(self, store: ObjectStore, name: str) -> None:
         self._store = store
         self._name = name
-        # What is under a key never changes, so neither does its size.
+        # The picture of a key never changes, so neither does its size.
         self._sizes: dict[str, int] = {}
 
     @classmethod
@@ -65,7 +65,7 @@ class Snapshots:
             raise SnapshotError(f"BONGSU_SNAPSHOT_URL {error}") from None
 
     async def put(self, picture: Redacted | Drawn, thumbnail: Redacted | None = None) -> str:
-        """Store a picture, and its thumbnail beside it, and return its key.
+        """Store a picture and its thumbnail, and return its key.
 
         Raises:
             SnapshotError: it could not be stored.
@@ -91,7 +91,7 @@ class Snapshots:
         return key
 
     async def get(self, key: str) -> Redacted | None:
-        """The picture with that key; None where it was deleted.
+        """The picture with that key; None if it was deleted.
 
         Raises:
             SnapshotError: it could not be fetched.
@@ -99,7 +99,7 @@ class Snapshots:
         return await self._fetch(key) if _KEY.fullmatch(key) else None
 
     async def get_thumbnail(self, key: str) -> Redacted | None:
-        """The thumbnail of that key, or the full picture where there is no thumbnail; None where both were deleted.
+        """The thumbnail of that key, or the full picture where there is no thumbnail; None if both were deleted.
 
         Raises:
             SnapshotError: it could not be fetched.
@@ -109,7 +109,7 @@ class Snapshots:
         return await self._fetch(_small(key)) or await self._fetch(key)
 
     async def sizes(self, keys: Iterable[str]) -> dict[str, int]:
-        """Bytes of these pictures; without those that are gone, or that the store does not tell of now."""
+        """Sizes of these pictures in bytes, without those that were deleted or whose size is not available now."""
         wanted = [key for key in dict.fromkeys(keys) if _KEY.fullmatch(key)]
         turn = asyncio.Semaphore(_ASKED_AT_ONCE)
         unknown = [key for key in wanted if key not in self._sizes]
@@ -121,7 +121,7 @@ class Snapshots:
     async def _measure(self, key: str, turn: asyncio.Semaphore) -> None:
         from obstore.exceptions import BaseError
 
-        # A feed is whole without them, so nobody waits long or is refused for one.
+        # A feed is valid without sizes, so a request neither waits long for them nor fails without one.
         with contextlib.suppress(BaseError, OSError):
             async with turn, asyncio.timeout(_ANSWER_S):
                 self._sizes[key] = (await self._store.head_async(key))["size"]

@@ -14,7 +14,7 @@ FIRST = "0001"
 
 
 def find_version(connection: Connection) -> str | None:
-    """The database's schema version; None where it is empty or half created."""
+    """The database's schema version; None if it is empty or half created."""
     tables = set(inspect(connection).get_table_names())
     if schema.counter.name not in tables:
         return None
@@ -27,7 +27,7 @@ def find_version(connection: Connection) -> str | None:
 
 
 def create(connection: Connection) -> None:
-    """Create what is missing. The counter's row is written last: where it exists, all else does."""
+    """Create what is missing. The counter's row is written last: if it exists, everything else does."""
     schema.metadata.create_all(connection)
     schema.version.create(connection, checkfirst=True)
     if connection.execute(select(schema.version.c.version_num)).scalar_one_or_none() is None:

@@ -121,14 +121,14 @@ class Double:
         self.requests += 1
         fault = self.faults.pop(0) if self.faults else None
         if fault is not None:
-            self.met[str(fault[0]) + " as told" if isinstance(fault, tuple) else str(fault)] += 1
+            self.met[str(fault[0]) + " as set" if isinstance(fault, tuple) else str(fault)] += 1
         if isinstance(fault, str) and fault.startswith("html-"):
             return web.Response(status=int(fault[-3:]), text=HTML, content_type="text/html")
         if fault == "json-500":
             return web.json_response({"title": "Internal Server Error", "status": 500}, status=500)
         if isinstance(fault, tuple):
             return web.json_response(
-                {"title": "told", "detail": "as told", "error": "as told"}, status=fault[0], headers=fault[1]
+                {"title": "set", "detail": "as set", "error": "as set"}, status=fault[0], headers=fault[1]
             )
         if fault == "cut":
             request.transport.abort()
@@ -219,12 +219,12 @@ class XDouble(Double):
     async def _describe(self, request: web.Request) -> web.StreamResponse:
         if not self._is_signed(request):
             return self._refuse(401, "Unauthorized")
-        told = await request.json()
-        alt = told["metadata"]["alt_text"]["text"]
+        body = await request.json()
+        alt = body["metadata"]["alt_text"]["text"]
         if len(alt) > 1000:
             return self._refuse(400, "alt text is too long")
-        self.media[told["id"]]["alt"] = alt
-        return web.json_response({"data": {"id": told["id"]}})
+        self.media[body["id"]]["alt"] = alt
+        return web.json_response({"data": {"id": body["id"]}})
 
     def _limits(self, left: int) -> dict[str, str]:
         limits = {"limit": self.window.limit, "remaining": left, "reset": self.window.reset_at}
@@ -232,8 +232,8 @@ class XDouble(Double):
 
     @staticmethod
     def _refuse(status: int, detail: str, headers: dict[str, str] | None = None) -> web.Response:
-        told = {"detail": detail, "type": "about:blank", "title": "Refused", "status": status}
-        return web.json_response(told, status=status, headers=headers)
+        body = {"detail": detail, "type": "about:blank", "title": "Refused", "status": status}
+        return web.json_response(body, status=status, headers=headers)
 
     def _is_signed(self, request: web.Request) -> bool:
         """OAuth 1.0a, HMAC-SHA1, worked out from RFC 5849 and not by the library that signed."""
@@ -268,12 +268,24 @@ class MastodonDouble(Double):
         self.looks_until_ready = 0
         self.look_s = 0.0
         """How long each look at a picture that is not ready takes."""
+        self.is_broken_media = False
+        """Whether the server finds, once it has processed a picture, that it can make nothing of it."""
+        self.limits: dict | None = None
+        """`configuration` of `/api/v2/instance`; None on a server older than that."""
+        self.instance_requests = 0
         self._by_key: dict[str, dict] = {}
 
     def route(self, router: web.UrlDispatcher) -> None:
         router.add_post("/api/v1/statuses", self._status)
         router.add_post("/api/v2/media", self._upload)
         router.add_get("/api/v1/media/{id}", self._look)
+        router.add_get("/api/v2/instance", self._instance)
+
+    async def _instance(self, request: web.Request) -> web.StreamResponse:
+        self.instance_requests += 1
+        if self.limits is None:
+            return web.json_response({"error": "Not Found"}, status=404)
+        return web.json_response({"domain": "social.example", "version": "4.5.0", "configuration": self.limits})
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
         if not self._is_known(request):
@@ -288,8 +300,9 @@ class MastodonDouble(Double):
         headers = self._limits(max(0, left - 1), self.window.reset_at) | {"X-RateLimit-Limit": str(self.window.limit)}
         if left <= 0:
             return web.json_response({"error": "Too many requests"}, status=429, headers=headers)
-        if len(said["status"]) > 500:
-            error = "Validation failed: Text character limit of 500 exceeded"
+        limit = (self.limits or {}).get("statuses", {}).get("max_characters", 500)
+        if len(said["status"]) > limit:
+            error = f"Validation failed: Text character limit of {limit} exceeded"
             return web.json_response({"error": error}, status=422)
         media = [self.media.get(one) for one in said.get("media_ids", [])]
         if any(one is None or one["looks"] > 0 for one in media):
@@ -327,6 +340,8 @@ class MastodonDouble(Double):
     async def _look(self, request: web.Request) -> web.StreamResponse:
         one = self.media[request.match_info["id"]]
         one["looks"] -= 1
+        if self.is_broken_media:
+            return web.json_response({"error": "Error processing thumbnail for uploaded media"}, status=422)
         await asyncio.sleep(self.look_s)
         return web.json_response({"id": request.match_info["id"]}, status=206 if one["looks"] > 0 else 200)
 

@@ -196,6 +196,29 @@ class MariaDB(Server):
         return ["--user=root"] if os.geteuid() == 0 else []
 
 
+class Mosquitto(Server):
+    """A Mosquitto that keeps nothing when it ends. `settings` are further lines of its configuration."""
+
+    name = "mosquitto"
+
+    def __init__(self, home: Path, settings: Sequence[str] = ("allow_anonymous true",)) -> None:
+        super().__init__(home)
+        self.settings = list(settings)
+
+    def _command(self) -> tuple[list[str], dict[str, str]]:
+        program = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+        if program is None:
+            raise ServerError("mosquitto is not installed: apt-get install mosquitto")
+        # As root it would become the user `mosquitto`, who may read none of our files.
+        user = ["user root"] if os.geteuid() == 0 else []
+        lines = [*user, f"listener {self.port} 127.0.0.1", *self.settings]
+        (self.home / "mosquitto.conf").write_text("\n".join(lines) + "\n")
+        return [program, "-c", str(self.home / "mosquitto.conf")], dict(os.environ)
+
+    def _await_service(self) -> None:
+        """It listens, so it serves."""
+
+
 def rabbit_tools() -> Path | None:
     """The folder of RabbitMQ's own scripts, if it is installed."""
     # Debian's wrappers in PATH change to a user who may not write our folder; the real scripts are beside the code.

@@ -50,7 +50,7 @@ async def walk():
         async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(site)), base_url="http://t") as client:
             async def get(path):
                 return (await client.get(path)).raise_for_status().text
-            told = {
+            results = {
                 "type": encode(seen).routing_key, "caption": captioned.caption.en, "ko": captioned.caption.ko,
                 "incidents": json.loads(await get("/api/incidents?hazard=flood"))["features"],
                 "feed": await get("/feed.json"), "atom": await get("/feed.atom"), "cap": await get("/cap/1.xml"),
@@ -59,14 +59,14 @@ async def walk():
                 "queues": {w.name: w.rule.queues for w in read_workloads(Path("keda"))},
                 "rule": RULES["flood"].threshold,
             }
-    print(json.dumps(told))
+    print(json.dumps(results))
 
 asyncio.run(walk())
 """
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     copy = tmp_path_factory.mktemp("copy")
     for folder in (*ROOMS, *OTHERS):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", "media", "*.png"))
@@ -106,34 +106,34 @@ def add_flood(root: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["caption", "feed", "atom", "cap"])
-def test_a_fifth_hazard_is_told_by_its_name(told: dict[str, Any], part: str) -> None:
-    assert "Flood" in told[part]
+def test_a_fifth_hazard_is_told_by_its_name(results: dict[str, Any], part: str) -> None:
+    assert "Flood" in results[part]
 
 
 @pytest.mark.slow
-def test_a_fifth_hazard_is_found_by_the_api(told: dict[str, Any]) -> None:
-    (incident,) = told["incidents"]
+def test_a_fifth_hazard_is_found_by_the_api(results: dict[str, Any]) -> None:
+    (incident,) = results["incidents"]
     assert incident["properties"]["hazard"] == "flood"
-    assert "flood" in told["openapi"]["properties"]["name"]["enum"]
+    assert "flood" in results["openapi"]["properties"]["name"]["enum"]
 
 
 @pytest.mark.slow
-def test_the_page_gets_name_and_look_of_a_fifth_hazard(told: dict[str, Any]) -> None:
-    (flood,) = [hazard for hazard in told["hazards"] if hazard["name"] == "flood"]
+def test_the_page_gets_name_and_look_of_a_fifth_hazard(results: dict[str, Any]) -> None:
+    (flood,) = [hazard for hazard in results["hazards"] if hazard["name"] == "flood"]
     assert flood["title"] == {"en": "Flood", "ko": "침수"}
     assert flood["look"]["shape"]
 
 
 @pytest.mark.slow
-def test_queues_of_a_fifth_hazard_are_generated(told: dict[str, Any]) -> None:
-    assert told["type"] == "flood"
-    assert "flood.map" in told["queues"]["map"]
-    assert "flood.caption" in told["queues"]["caption"]
-    assert "- flood.map\n" in told["topology"]
-    assert "- flood.caption\n" in told["topology"]
-    assert "`flood`" in told["docs"]
-    assert "knife|flood" in told["rights"]
-    assert "flood\\\\.map" in told["rights"]
+def test_queues_of_a_fifth_hazard_are_generated(results: dict[str, Any]) -> None:
+    assert results["type"] == "flood"
+    assert "flood.map" in results["queues"]["map"]
+    assert "flood.caption" in results["queues"]["caption"]
+    assert "- flood.map\n" in results["topology"]
+    assert "- flood.caption\n" in results["topology"]
+    assert "`flood`" in results["docs"]
+    assert "knife|flood" in results["rights"]
+    assert "flood\\\\.map" in results["rights"]
 
 
 def test_generated_parts_of_files_are_current() -> None:

@@ -79,9 +79,9 @@ def test_installed_demo_shows_three_incidents(
     while len(hazards) < 3 and time.monotonic() < give_up_at and process.poll() is None:
         time.sleep(1)
         hazards |= incidents(port)
-    told = (tmp_path / "output").read_text()
-    assert hazards == {"accident", "fire", "gun"}, told
-    assert told.splitlines()[0] == str([str(site / room) for room in ROOMS]), "a room is not that of the wheel"
+    output = (tmp_path / "output").read_text()
+    assert hazards == {"accident", "fire", "gun"}, output
+    assert output.splitlines()[0] == str([str(site / room) for room in ROOMS]), "a room is not that of the wheel"
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) >= 4
     process.send_signal(signal.SIGINT)

@@ -1,9 +1,9 @@
-"""Fits the `scalar` kind's shipped model: which hazard a box is likeliest to be, by its place and size alone.
+"""Fits the shipped model of the kind `scalar`: the most likely hazard of a box, by its position and size alone.
 
     python -m tools.box_hazard DATA     DATA: a folder like hazard4, with train/labels and test/labels in YOLO's form
 
-Softmax regression on the standardised inputs and their products; prints its score on the test split, which has other
-scenes than the training split, beside that of always telling the commonest class.
+Softmax regression on the standardised inputs and their products; prints its score on the test split, whose scenes are
+not in the training split, and the score of always predicting the commonest class.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def main() -> None:
     mean, scale = rows.mean(axis=0), rows.std(axis=0)
     weights, bias = _fit(_expand((rows - mean) / scale), classes)
     test_rows, test_classes = _read(data / "test/labels")
-    told = (_expand((test_rows - mean) / scale) @ weights + bias).argmax(axis=1)
-    accuracy = float((told == test_classes).mean())
+    predicted = (_expand((test_rows - mean) / scale) @ weights + bias).argmax(axis=1)
+    accuracy = float((predicted == test_classes).mean())
     commonest = float((test_classes == np.bincount(classes).argmax()).mean())
     model = {
         "inputs": _INPUTS, "task": "classification", "labels": HAZARDS, "degree": 2,
@@ -52,13 +52,13 @@ def _read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _expand(x: np.ndarray) -> np.ndarray:
-    """Each row with the products of its pairs behind it, in the order of `sessions/kinds/scalar.py`."""
+    """Each row, followed by the products of its pairs, in the order of `sessions/kinds/scalar.py`."""
     pairs = [x[:, i] * x[:, j] for i in range(x.shape[1]) for j in range(i, x.shape[1])]
     return np.column_stack([x, *pairs])
 
 
 def _fit(x: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gradient descent; every class weighs the same, however many boxes it has."""
+    """Gradient descent; every class has the same weight, however many boxes it has."""
     wanted = np.eye(len(HAZARDS))[classes]
     weight = (1 / np.bincount(classes, minlength=len(HAZARDS)))[classes][:, None] / len(HAZARDS)
     weights, bias = np.zeros((x.shape[1], len(HAZARDS))), np.zeros(len(HAZARDS))

@@ -1,6 +1,6 @@
-"""The settings of all rooms, read from the source of their `Environment` classes; `tools/generate.py` writes them down.
+"""Reads the settings of all rooms from the source of their `Environment` classes; `tools/generate.py` writes the page.
 
-The source and not the imported classes: rooms need packages that are not installed together.
+It reads the source instead of importing the classes, because the rooms' packages are not always all installed.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ ROOMS = ("functions", "motion", "detect", "models", "store", "privacy", "notify"
 DIRECT = {
     "BONGSU_CAMERAS": ("cameras.yaml", "File that lists the cameras (motion)."),
     "BONGSU_DETECT_WEIGHTS": ("", "ONNX file of another hazard network than the shipped one (detect)."),
-    "BONGSU_DETECT_DEVICE": ("auto", "Where networks run: auto, cpu, cuda or another that the backend knows (detect)."),
-    "BONGSU_DETECT_PEOPLE": ("0", "At most so many people of a burst to inspect for weapons; 0: none (detect)."),
+    "BONGSU_DETECT_DEVICE": ("auto", "Device of networks: auto, cpu, cuda or another of the backend (detect)."),
+    "BONGSU_DETECT_PEOPLE": ("0", "The most people of a burst to inspect for weapons; 0: none (detect)."),
     "BONGSU_DETECT_THREADS": ("2", "CPU threads of each network (detect)."),
     "BONGSU_FLEET": ("state/fleet", "Folder of a fleet: nodes.yaml, keys, the audit log (edge)."),
     "BONGSU_MODEL_REGISTRY": (
@@ -23,9 +23,12 @@ DIRECT = {
         "`https://host[:port][/prefix]`, or a folder in OCI layout; `models` in the fleet's folder.",
     ),
     "BONGSU_MODEL_REGISTRY_CA": ("", "PEM file of the authority that signed the registry's certificate (edge)."),
-    "BONGSU_MODEL_REGISTRY_USER": ("", "Who pushes models and deletes them (edge)."),
+    "BONGSU_MODEL_REGISTRY_USER": ("", "User for pushing and deleting models (edge)."),
     "BONGSU_MODEL_REGISTRY_PASSWORD": ("", "Password of that user; or its file, `…_FILE`."),
-    "BONGSU_MODEL_REGISTRY_READER": ("", "Who pulls models on the nodes; without one, the user who pushes (edge)."),
+    "BONGSU_MODEL_REGISTRY_READER": (
+        "",
+        "User for pulling models on the nodes; without one, the user for pushing (edge).",
+    ),
     "BONGSU_MODEL_REGISTRY_READER_PASSWORD": ("", "Password of that user; or its file, `…_FILE`."),
     "BONGSU_SIGNING_KEY": (
         "",
@@ -35,7 +38,7 @@ DIRECT = {
     "BONGSU_SSH_PASSPHRASE": ("", "Passphrase of the key that signs in to nodes (edge)."),
     "BONGSU_SESSIONS_KEY": ("", "Key with which `bongsu sessions` asks the receive server."),
 }
-"""Variables that a room reads by itself, with their defaults and meaning."""
+"""Variables that are read without an `Environment` class, with their defaults and meaning."""
 INTERNAL = (
     "BONGSU_MODEL_REGISTRY_PASSWORD_FILE",
     "BONGSU_MODEL_REGISTRY_READER_PASSWORD_FILE",
@@ -44,14 +47,14 @@ INTERNAL = (
     "BONGSU_PARENT_WATCH_LOG",
     "BONGSU_PRELOAD",
 )
-"""What `bongsu run` sets for the processes that it starts."""
+"""Variables that `bongsu run` sets for its processes."""
 PAGE = "docs/settings.md"
 NAMES = "functions/variables.py"
 _HEAD = """# Settings
 
-Every worker and service reads its settings from the environment. A value that cannot be used ends the process with one
-line that names the variable; a variable that nobody reads is a warning at start, with the nearest name that is known. A
-*secret* can be given as a file instead: `BONGSU_X_API_SECRET_FILE=/run/secrets/x-api-secret`.
+Every worker and service reads its settings from the environment. An invalid value ends the process with one line that
+has the variable's name; an unknown variable gives a warning at start, with the nearest known name. A *secret* can be
+given as a file instead: `BONGSU_X_API_SECRET_FILE=/run/secrets/x-api-secret`.
 
 This page is generated from the code by `make generate`.
 """
@@ -111,7 +114,7 @@ def _settings(node: ast.ClassDef, where: str) -> Iterator[Setting]:
             continue
         said = following.value if isinstance(following, ast.Expr) else None
         if not isinstance(said, ast.Constant) or not isinstance(said.value, str):
-            raise UndocumentedError(f"{where}.{field.target.id} has no docstring: say under it what it means")
+            raise UndocumentedError(f"{where}.{field.target.id} has no docstring: describe its meaning under it")
         is_secret = ast.unparse(field.annotation) == "Secret"
         default = "" if field.value is None else _default(field.value)
         name = f"BONGSU_{field.target.id.upper()}"
@@ -119,7 +122,7 @@ def _settings(node: ast.ClassDef, where: str) -> Iterator[Setting]:
 
 
 def _default(value: ast.expr) -> str:
-    """A default as one would write it into the environment."""
+    """A default as it is written in the environment."""
     if isinstance(value, ast.Call) and value.args:  # Path("…"), Secret("…")
         value = value.args[0]
     given = ast.literal_eval(value)
@@ -139,7 +142,7 @@ def write_page(groups: list[Group]) -> str:
             for s in group.settings
         ]
         lines.append("")
-    lines += ["## Read by one room alone", "", "| variable | default | meaning |", "|---|---|---|"]
+    lines += ["## Read by one room only", "", "| variable | default | meaning |", "|---|---|---|"]
     lines += [
         f"| `{name}` | {f'`{default}`' if default else ''} | {said} |" for name, (default, said) in DIRECT.items()
     ]
@@ -153,7 +156,7 @@ def _shown(setting: Setting) -> str:
 
 
 def write_names(groups: list[Group]) -> str:
-    """The module that a starting worker compares its environment with."""
+    """The module with which a starting worker compares its environment."""
     found = {setting.name for group in groups for setting in group.settings}
     secrets = {f"{setting.name}_FILE" for group in groups for setting in group.settings if setting.is_secret}
     names = "".join(f'        "{name}",\n' for name in sorted(found | secrets | DIRECT.keys() | set(INTERNAL)))

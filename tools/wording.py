@@ -49,7 +49,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What `wording.toml` says."""
+    """The content of `wording.toml`."""
 
     words: Sequence[Word]
     exempt: frozenset[str]
@@ -156,7 +156,7 @@ def _find_identifiers(text: str, words: Sequence[Word]) -> Iterator[Finding]:
 
 
 def list_files(root: Path) -> list[str]:
-    """Files that git knows or would take, in order."""
+    """Files that git tracks or would add, in order."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
     return [name for name in sorted(set(listed.split("\0"))) if name and (root / name).is_file()]

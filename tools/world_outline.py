@@ -120,7 +120,7 @@ def _distance(point: Point, start: Point, end: Point) -> float:
 
 
 def plain(polygon: Polygon) -> Polygon | None:
-    """One island or continent, simplified; None where it is too small to be visible."""
+    """One island or continent, simplified; None if it is too small to be visible."""
     center = (polygon.representative_point().x, polygon.representative_point().y)
     if polygon.area < 6 * tolerance(center) ** 2:
         return None

@@ -1,1 +1,1 @@
-"""What every HTTP service shares: keys and roles, limits, the guard before the endpoints, answers."""
+"""Shared by all HTTP services: keys and roles, limits, the guard in front of the endpoints, answers."""

@@ -1,4 +1,4 @@
-"""The address under which a client reaches this service: as configured, or as its own request says."""
+"""The address at which a client reaches this service: as configured, or as its request shows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from web.forwarded import elements_of
 from web.site import Site
 
 _HOST = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
-# A plain port number of each scheme is not written.
+# The default port of a scheme is left out.
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
 def base_of(scope: Scope, headers: Headers, site: Site) -> str:
-    """What an address of this service begins with for this client, without a slash at its end.
+    """The base of this service's addresses for this client, without a slash at its end.
 
-    Without a public URL the client's own request says it: its Host, or what a trusted proxy says of both.
+    Without a public URL it is taken from the request: from its Host, or from a trusted proxy's headers.
     """
     if site.public_url:
         return site.public_url
@@ -30,15 +30,15 @@ def base_of(scope: Scope, headers: Headers, site: Site) -> str:
 
 
 def scheme_of(scope: Scope, headers: Headers, site: Site) -> str:
-    """`http` or `https`: how the client came, directly or to a trusted proxy."""
-    said = ""
+    """`http` or `https`: the scheme the client used, directly or to a trusted proxy."""
+    scheme = ""
     if is_proxied(scope, site):
-        said = _first(headers.get("x-forwarded-proto", "")) or _forwarded(headers, "proto")
-    return _SCHEMES.get(said.lower()) or _SCHEMES[scope["scheme"]]
+        scheme = _first(headers.get("x-forwarded-proto", "")) or _forwarded(headers, "proto")
+    return _SCHEMES.get(scheme.lower()) or _SCHEMES[scope["scheme"]]
 
 
 def is_secure(scope: Scope, headers: Headers, site: Site) -> bool:
-    """Whether the client came by https, directly or to a proxy of ours."""
+    """Whether the client used https, directly or to one of our proxies."""
     return scheme_of(scope, headers, site) == "https" or site.public_url.startswith("https://")
 
 
@@ -49,7 +49,7 @@ def is_proxied(scope: Scope, site: Site) -> bool:
 
 
 def show_host(host: str) -> str:
-    """A host as an address has it: IPv6 in brackets."""
+    """A host as written in a URL: IPv6 in brackets."""
     return f"[{host}]" if ":" in host else host
 
 

@@ -1,4 +1,4 @@
-"""What endpoints answer with: bodies with an ETag, and reasons in one line; bodies that they accept."""
+"""Responses of endpoints: bodies with an ETag, and one-line reasons; and the request bodies that they accept."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 class Json(JSONResponse):
-    """JSON that is encoded already. FastAPI describes a model of it only where it knows the class for one of JSON."""
+    """JSON that is encoded already. FastAPI documents its model only because this is a `JSONResponse`."""
 
     def render(self, content: Any) -> bytes:
-        """The body, as it is."""
+        """The body, unchanged."""
         return cast(bytes, content)
 
 
@@ -32,7 +32,7 @@ class GeoJson(Json):
 
 
 def answer_json(request: Request, site: Site, content: Any, media_type: str = GeoJson.media_type) -> Response:
-    """JSON under an ETag; 304 where the client has it already."""
+    """JSON with an ETag; 304 if the client has it already."""
     return answer_text(request, site, msgspec.json.encode(content), media_type)
 
 
@@ -57,11 +57,11 @@ def answer_text(
 
 
 def caching(site: Site, *, is_lasting: bool = False) -> dict[str, str]:
-    """How an answer may be kept: what takes a key is for nobody else's cache.
+    """The `Cache-Control` of an answer: one that needs a key must not be in a shared cache.
 
     Args:
-        site: whose answer.
-        is_lasting: what is under this address never changes.
+        site: the service that answers.
+        is_lasting: the content of this address never changes.
     """
     if site.is_read_by_key:
         how_long = "private, max-age=86400, immutable" if is_lasting else "private, no-cache"
@@ -70,17 +70,17 @@ def caching(site: Site, *, is_lasting: bool = False) -> dict[str, str]:
 
 
 async def read_body(request: Request, kind: type[T], example: str) -> T:
-    """The JSON that a client sent.
+    """Read a JSON request body.
 
     Args:
         request: with the body.
-        kind: what it is to be.
-        example: a body as it should be, for the refusal.
+        kind: the type to decode it as.
+        example: a valid body, for the error message.
 
     Raises:
-        HTTPException: 415, 413 or 422: it is not.
+        HTTPException: 415, 413 or 422: it has the wrong type, is too long, or is not such a body.
     """
-    # No form of another site can send this type, so no page that an operator visits can write in their name.
+    # A form on another site cannot send this type, so a page that an operator visits cannot write in their name.
     given = request.headers.get("content-type", "")
     if given.partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, f"Content-Type must be application/json, got {given[:80]!r}")

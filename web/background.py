@@ -1,4 +1,4 @@
-"""Work that the API does beside answering, for as long as it is open."""
+"""Background tasks of a service, which run for as long as it is open."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ log = structlog.get_logger()
 
 
 @contextlib.asynccontextmanager
-async def alongside(name: str, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Do this while it is open. Nobody waits for such work, so if it ends of an error that is told at once."""
+async def in_background(name: str, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run `work` until the context ends. Nobody awaits its result, so a failure is logged at once."""
     task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_tell_fault)
+    task.add_done_callback(_log_failure)
     try:
         yield
     finally:
@@ -24,7 +24,7 @@ async def alongside(name: str, work: Coroutine[Any, Any, None]) -> AsyncIterator
         await asyncio.wait([task])
 
 
-def _tell_fault(task: asyncio.Task[None]) -> None:
+def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error(
             "background_task_failed", task=task.get_name(), reason=f"{type(error).__name__}: {error}", exc_info=error

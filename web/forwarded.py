@@ -1,8 +1,8 @@
-"""What proxies say of a request: `X-Forwarded-…` and `Forwarded` (RFC 7239), parsed.
+"""Parses the headers that proxies add to a request: `X-Forwarded-…` and `Forwarded` (RFC 7239).
 
-`limits.py` decides whose word is accepted.
+`limits.py` decides which proxies are trusted.
 
-Source: RFC 7239, section 4; some gateways write a port behind the address, and brackets around IPv6, in either header.
+Source: RFC 7239, section 4; some gateways write a port after the address, and brackets around IPv6, in either header.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PAIR = re.compile(r"""\s*([A-Za-z0-9-]+)=("(?:[^"\\]|\\.)*"|[^",;\s]*)\s*([;,]|
 
 
 def hops_of(forwarded_for: str) -> list[str]:
-    """The addresses of an X-Forwarded-For, the client's first; each proxy appends whom it heard from."""
+    """The addresses of an X-Forwarded-For, the client's first; each proxy appends its peer's address."""
     return [hop.strip() for hop in forwarded_for.split(",")] if forwarded_for.strip() else []
 
 
@@ -40,14 +40,14 @@ def elements_of(forwarded: str) -> list[dict[str, str]]:
 
 
 def parse_hop(text: str) -> Address | None:
-    """The address of one hop: with or without a port, brackets or `for=`; None where it is hidden or no address."""
+    """The address of one hop: with or without a port, brackets or `for=`; None if it is hidden or invalid."""
     text = text.strip().removeprefix("for=").strip('"')
     found = _HOP.fullmatch(text)
     return parse_address((found["v6"] or found["v4"]) if found else text)
 
 
 def parse_address(host: str) -> Address | None:
-    """An IP address, IPv4 in IPv6 clothing as IPv4; None where it is none."""
+    """An IP address, with IPv4-mapped IPv6 as IPv4; None if it is not an address."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -1,6 +1,6 @@
-"""The gate before every endpoint: how much a client may ask, who it is, and whether it may read; plain ASGI.
+"""The guard in front of every endpoint: rate limits, authentication, and the right to read; plain ASGI.
 
-It stands before the live stream too, so it wraps nothing that would be kept for as long as a stream is open.
+It guards the live stream too, so it adds no wrapper that would be kept for as long as a stream is open.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from web.site import Site, UnavailableError
 
 log = structlog.get_logger()
 
-refusals_total = Counter("bongsu_api_refusals_total", "Requests that were refused at the gate", ["reason"])
+refusals_total = Counter("bongsu_api_refusals_total", "Requests that the guard refused", ["reason"])
 
 COOKIE = "bongsu_session"
 WRONG_KEYS_A_MINUTE = 10
 
 
 class RefusedError(Exception):
-    """The request ends here, with this answer."""
+    """The request is refused with this answer."""
 
     def __init__(self, reason: str, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
         self.reason, self.status, self.detail, self.headers = reason, status, detail, headers or {}
 
     def answer(self) -> Response:
-        """What the client is told."""
+        """The reason, for the client."""
         return JSONResponse({"detail": self.detail}, self.status, self.headers)
 
 
 class Guard:
-    """Lets a request through, with who asks as `bongsu.caller` and the key as `bongsu.key`, or answers it itself."""
+    """Lets a request through, with the caller as `bongsu.caller` and the key as `bongsu.key`, or refuses it."""
 
     def __init__(
         self,
@@ -53,16 +53,16 @@ class Guard:
         basic: tuple[str, ...] = (),
         answer: Callable[[RefusedError], Response] = RefusedError.answer,
     ) -> None:
-        """Stand before an application.
+        """Guard an application.
 
         Args:
-            app: what is guarded.
+            app: the application.
             site: its keys and limits.
-            guarded: beginnings of the paths that count and need a caller; all others are open.
-            sign_in: the path where a key becomes a cookie, open to those who have none yet; empty where there is none.
-            basic: beginnings of the guarded paths for feed readers and the like, which know no scheme but Basic: a 401
-                there asks for it. Its password (or its user name) is the key, for reading only. Empty: never.
-            answer: tells a refusal in the service's own form.
+            guarded: prefixes of the paths that count towards limits and need a caller; all others are open.
+            sign_in: the path that exchanges a key for a cookie, open to clients without one; empty if there is none.
+            basic: prefixes of the guarded paths for clients that support only Basic, such as feed readers: a 401 there
+                asks for it. Its password (or its user name) is the key, for reading only. Empty: never.
+            answer: writes a refusal in the service's own format.
         """
         self._app = app
         self._site = site
@@ -85,15 +85,15 @@ class Guard:
     async def _admit(self, scope: Scope) -> Key | None:
         path: str = scope["path"]
         if not path.startswith(self._guarded) or scope.get("method") == "OPTIONS":
-            # The page itself shows nothing, and is where one signs in.
+            # The page itself has no data, and users sign in there.
             return None
         headers = Headers(scope=scope)
-        # A browser sends it by itself once it knows it, so it must never be enough to change anything.
+        # A browser sends Basic credentials by itself once it has them, so they must never suffice to change anything.
         is_reading = bool(self._basic) and scope.get("method") in ("GET", "HEAD") and path != self._sign_in
         try:
             return await self._identify(path, headers, client_of(scope, headers, self._site), may_be_basic=is_reading)
         except RefusedError as error:
-            # A browser would ask for a password in a window of its own, if it were the page's script that asked.
+            # For a request of the page's script, a browser would open its own password dialog.
             is_asked = is_reading and path.startswith(self._basic)
             if error.status == 401 and is_asked and "x-requested-with" not in headers:
                 challenge = f'{error.headers["WWW-Authenticate"]}, Basic realm="bongsu", charset="UTF-8"'
@@ -119,17 +119,17 @@ class Guard:
     async def _key_of_cookie(self, headers: Headers) -> Key | None:
         token = cookie_token(headers)
         digest = None if token is None else await self._site.signed_in_as(digest_of(token))
-        # A key that is no longer in the file ends its sessions.
+        # Removing a key from the file ends its sign-ins.
         return None if digest is None else self._site.keys.find_digest(digest)
 
 
 def check_key(text: str, client: str, site: Site) -> Key:
-    """The key of that text.
+    """Find the key with that text.
 
     Raises:
         RefusedError: it is wrong, or this client has sent too many wrong ones.
     """
-    # Before it is looked at, or guessing would go on through the refusals.
+    # Checked before the key is looked up, or guessing could continue despite the refusals.
     wait_s = site.failures.wait(client)
     if wait_s:
         raise _too_many("keys", "too many wrong keys", wait_s)
@@ -142,18 +142,18 @@ def check_key(text: str, client: str, site: Site) -> Key:
 
 
 def may_go_on(scope: Scope, site: Site) -> bool:
-    """Whether who was let through may still read: a stream may outlast its key."""
+    """Whether a caller that was let through may still read: a stream may outlast its key."""
     key: Key | None = scope["bongsu.key"]
     return key is None or not site.is_read_by_key or site.keys.holds(key)
 
 
 def unknown_caller(detail: str) -> RefusedError:
-    """401, which says how to come with a key."""
+    """A 401 that says how to send a key."""
     return RefusedError("key", 401, detail, {"WWW-Authenticate": 'Bearer realm="bongsu"'})
 
 
 def client_of(scope: Scope, headers: Headers, site: Site) -> str:
-    """Who asks, as a name for its bucket."""
+    """The client, as the name of its bucket."""
     peer = scope.get("client")
     forwarded_for, forwarded = (", ".join(headers.getlist(name)) for name in ("x-forwarded-for", "forwarded"))
     return site.proxies.client(peer[0] if peer else "", forwarded_for, forwarded)
@@ -161,7 +161,7 @@ def client_of(scope: Scope, headers: Headers, site: Site) -> str:
 
 def cookie_token(headers: Headers) -> str | None:
     """The token of the session cookie, if one was sent."""
-    # Not by http.cookies: one cookie that is not to its taste, of whatever else runs on this host, hides all others.
+    # Not by http.cookies: a single cookie that it rejects, from any service on this host, hides all others.
     return cookie_parser(headers.get("cookie", "")).get(COOKIE) or None
 
 
@@ -177,7 +177,7 @@ def _basic_key(headers: Headers) -> str | None:
     try:
         user, _, password = base64.b64decode(text.strip(), validate=True).decode().partition(":")
     except (binascii.Error, ValueError):
-        # As wrong as any other text.
+        # Counts as a wrong key.
         return text
     return password or user
 

@@ -1,4 +1,4 @@
-"""Who may do what: the file of the API's keys, and the callers that they make; the guard and the sign-in use it."""
+"""The key file of an API, and callers with their roles; the guard and the sign-in use it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class KeyFileError(Exception):
-    """The file of keys cannot be used; the message names the line and the fix, and no digest."""
+    """The key file cannot be used; the message has the line and the fix, but no digest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One line of the file. A key is 256 random bits, so its plain digest gives nobody a start at guessing it."""
+    """One line of the file. A key is 256 random bits, so its plain digest does not help to guess it."""
 
     name: str
     role: Role
@@ -35,7 +35,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: a key's name and role, or nobody in particular."""
+    """The caller of a request: a key's name and role, or anonymous."""
 
     name: str | None = None
     role: Role | None = None
@@ -45,7 +45,7 @@ ANYBODY = Caller()
 
 
 class Keyring:
-    """The keys of the file; a changed file is read again, so that a key is taken back without a restart."""
+    """The keys of the file; a changed file is read again, so that a key can be revoked without a restart."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path) if path else None
@@ -65,31 +65,31 @@ class Keyring:
 
     @property
     def has_operator(self) -> bool:
-        """Whether anybody could review."""
+        """Whether any key may review incidents."""
         return any(key.role == "operator" for key in self._current())
 
     def find(self, key: str) -> Key | None:
-        """The key with that text. Takes as long for a wrong one as for a right one."""
+        """The key with that text. It takes the same time for a wrong one as for a right one."""
         return self.find_digest(digest_of(key))
 
     def find_digest(self, digest: str) -> Key | None:
-        """The key with that digest, as a session remembers it."""
+        """The key with that digest, as stored with a sign-in."""
         found = None
         for known in self._current():
-            # To the end, whichever it is.
+            # No early exit, so that the time does not depend on the key.
             if hmac.compare_digest(known.digest, digest):
                 found = known
         return found
 
     def holds(self, key: Key) -> bool:
-        """Whether a key that was found once is there still."""
+        """Whether a key that was found earlier still exists."""
         return key in self._current()
 
     def _current(self) -> tuple[Key, ...]:
         try:
             self._refresh()
         except KeyFileError as error:
-            # Those who are known stay so: an editor's half-written file must lock nobody out of an emergency.
+            # The last valid keys stay: a half-written file must not lock anybody out in an emergency.
             log.error("keys_not_read", reason=str(error))
         return self._keys
 
@@ -109,10 +109,10 @@ class Keyring:
 
 
 def parse_keys(text: str, name: str) -> tuple[Key, ...]:
-    """Read `name role sha256` lines; empty ones and those that begin with # say nothing.
+    """Read `name role sha256` lines; empty lines and those that begin with # are skipped.
 
     Raises:
-        KeyFileError: a line is none of these, or a name comes twice.
+        KeyFileError: a line is none of these, or a name appears twice.
     """
     keys: dict[str, Key] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -121,13 +121,13 @@ def parse_keys(text: str, name: str) -> tuple[Key, ...]:
             continue
         key = _parse_line(fields)
         if key is None:
-            # What stands there is not shown: it may be a key that was put in by mistake.
+            # The line is not shown: it may be a key that was put in by mistake.
             raise KeyFileError(
                 f"{name}: line {number} must be `name role sha256`, role one of {', '.join(ROLES)}: "
                 "`bongsu key new NAME --role ROLE` prints one"
             )
         if key.name in keys:
-            raise KeyFileError(f"{name}: line {number}: the name {key.name!r} is there already: remove one of the two")
+            raise KeyFileError(f"{name}: line {number}: the name {key.name!r} is used twice: remove one of the two")
         keys[key.name] = key
     return tuple(keys.values())
 
@@ -139,10 +139,10 @@ def _parse_line(fields: list[str]) -> Key | None:
 
 
 def new_key(name: str, role: Role) -> tuple[str, Key]:
-    """A fresh key: its text, which nothing keeps, and its line.
+    """A new key: its text, which is stored nowhere, and its line for the file.
 
     Raises:
-        ValueError: the name cannot be used.
+        ValueError: the name is invalid.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"a key's name must be 1 to 64 letters, digits, dots or dashes, got {name[:80]!r}")
@@ -151,5 +151,5 @@ def new_key(name: str, role: Role) -> tuple[str, Key]:
 
 
 def digest_of(secret: str) -> str:
-    """SHA-256 of a key or a session's token, hexadecimal: only this is ever kept."""
+    """SHA-256 of a key or a sign-in's token, hexadecimal: only this is ever stored."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,4 +1,4 @@
-"""How much one client may ask: token buckets, and whose address it really is; `guard.py` uses it."""
+"""Rate limits for each client by token buckets, and the client's real address; `guard.py` uses it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ log = structlog.get_logger()
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# A bucket is about 200 bytes. Who is forgotten begins with a full one.
+# A bucket is about 200 bytes. A client whose bucket was dropped starts with a full one.
 _CLIENTS_MAX = 50_000
 
 
 class Buckets:
-    """A bucket of tokens for each client: a request takes one, and time fills them again."""
+    """A token bucket for each client: a request takes a token, and time refills the bucket."""
 
     def __init__(self, per_minute: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin with nobody known.
+        """Start without any buckets.
 
         Args:
-            per_minute: tokens that come back in a minute, and that a full bucket holds; 0 is no limit.
-            clock: seconds, never backwards.
+            per_minute: tokens refilled in a minute, and the capacity of a bucket; 0 means unlimited.
+            clock: seconds, monotonic.
         """
         self._most = max(per_minute, 1.0)
         self._rate = per_minute / 60
@@ -35,7 +35,7 @@ class Buckets:
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, client: str) -> float:
-        """Take a token; 0 if there was one, or else the seconds until there is."""
+        """Take a token; returns 0, or the seconds until there is one."""
         missing_s = self.wait(client)
         if self._rate and not missing_s:
             level, at = self._levels[client]
@@ -57,26 +57,26 @@ class Buckets:
 
 
 class Proxies:
-    """The proxies that are ours: what they say of a client is believed, what anybody else says is not."""
+    """Our proxies: forwarding headers are accepted from them, and from nobody else."""
 
     def __init__(self, networks: Iterable[str]) -> None:
         self._networks: tuple[Network, ...] = tuple(ipaddress.ip_network(network) for network in networks)
         self._was_contradicted = False
 
     def is_trusted(self, host: str) -> bool:
-        """Whether this peer is a proxy of ours."""
+        """Whether this peer is one of our proxies."""
         address = parse_address(host)
         return address is not None and any(address in network for network in self._networks)
 
     def client(self, peer: str, forwarded_for: str, forwarded: str = "") -> str:
-        """Who is at the other end, as a name for its bucket.
+        """The client behind the proxies, as the name of its bucket.
 
-        A proxy writes one of the two headers and passes the other on as a stranger wrote it, so where they contradict
-        each other neither is believed, and the client counts as the proxy.
+        A proxy writes one of the two headers and may pass on the other as a stranger wrote it. If they contradict each
+        other, neither is used, and the client counts as the proxy.
 
         Args:
             peer: address of the connection.
-            forwarded_for: value of X-Forwarded-For; each proxy adds at its end whom it heard from.
+            forwarded_for: value of X-Forwarded-For; each proxy appends its peer's address.
             forwarded: value of Forwarded (RFC 7239), likewise.
         """
         named = self._follow(peer, hops_of(forwarded_for))
@@ -90,7 +90,7 @@ class Proxies:
 
     def _follow(self, peer: str, hops: Sequence[str]) -> str:
         client = peer
-        # From the end: what stands before the first stranger was written by strangers.
+        # From the end: everything before the first unknown address may be forged.
         for hop in reversed(hops):
             address = parse_hop(hop)
             if not self.is_trusted(client) or address is None:
@@ -109,7 +109,7 @@ class Proxies:
 
 
 def _household(host: str) -> str:
-    """A client's address, but of IPv6 its network: each household has 2^64 addresses."""
+    """A client's address, or for IPv6 its /64 network, as each household has 2^64 addresses."""
     address = parse_address(host)
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((address, 64), strict=False))

@@ -1,4 +1,4 @@
-"""How each HTTP service opens its port, and serves until a signal stops it."""
+"""Opens the port of an HTTP service, and serves until a signal stops it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from web.addresses import show_host
 
 
 def listen(host: str, port: int, variables: str, *, backlog: int = 1024, stalled_ms: int = 0) -> socket.socket:
-    """A socket on that address.
+    """Open a listening socket.
 
     Args:
         host: name or address of this machine.
         port: 0 for any that is free.
         variables: start of the names of both settings, such as `BONGSU_HTTP`; errors name them.
         backlog: connections that may wait to be accepted.
-        stalled_ms: a client that takes nothing for so long is cut off, where the system can do that; 0 for never.
+        stalled_ms: disconnect a client that reads nothing for this long, if the system supports it; 0: never.
 
     Raises:
-        OSError: the address is taken or not ours; the message says so and what to do.
+        OSError: the address is taken or not this machine's; the message has the fix.
     """
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -31,7 +31,7 @@ def listen(host: str, port: int, variables: str, *, backlog: int = 1024, stalled
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if stalled_ms and hasattr(socket, "TCP_USER_TIMEOUT"):
-            # Accepted connections inherit it.
+            # Accepted connections inherit this option.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stalled_ms)
         listener.bind(address)
         listener.listen(backlog)
@@ -43,7 +43,7 @@ def listen(host: str, port: int, variables: str, *, backlog: int = 1024, stalled
 
 
 def address_of(listener: socket.socket) -> str:
-    """The address that a socket is reached at, as a URL."""
+    """The address of a listening socket, as a URL."""
     host, port = listener.getsockname()[:2]
     return f"http://{show_host(host)}:{port}/"
 

@@ -1,4 +1,4 @@
-"""What the guard and the answers need to know of a service; each service has a class of its own that satisfies it."""
+"""The protocol by which guard and answers know a service; each service has its own class for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from web.limits import Buckets, Proxies
 
 
 class UnavailableError(Exception):
-    """Who signed in cannot be looked up now; safe to retry."""
+    """Sign-ins cannot be looked up now; safe to retry."""
 
 
 class Site(Protocol):
@@ -25,22 +25,22 @@ class Site(Protocol):
 
     @property
     def failures(self) -> Buckets:
-        """Tokens for wrong keys, by client: one without tokens left is refused unread."""
+        """Tokens for wrong keys, by client; a client without tokens is refused before its key is checked."""
 
     @property
     def proxies(self) -> Proxies:
-        """The proxies whose X-Forwarded-For is believed."""
+        """The proxies whose forwarding headers are trusted."""
 
     @property
     def public_url(self) -> str:
-        """Address under which clients reach it, without a slash at its end; empty if not configured."""
+        """Address at which clients reach it, without a slash at its end; empty if not configured."""
 
     @property
     def is_read_by_key(self) -> bool:
         """Whether reading needs a key."""
 
     async def signed_in_as(self, token_digest: str) -> str | None:
-        """Digest of the key that signed in with this cookie's token; None where there is no such sign-in.
+        """Digest of the key that signed in with this cookie's token; None if there is no such sign-in.
 
         Raises:
             UnavailableError: it cannot be looked up now.

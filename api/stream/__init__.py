@@ -1,8 +1,8 @@
-"""What is new, told to every reader: one poller per process asks the store, and all readers share what it says.
+"""The live stream: one poller per process queries the store for changes, and all readers share the result.
 
-Each notice is encoded once and appended to one short log; a reader is a position in that log and little else, so
-thousands of them cost what their connections do. Who falls behind the log's end is dropped, comes back and resumes.
-`../live.py` carries notices to readers.
+Each notice is encoded once and appended to one short log; a reader is little more than a position in that log, so
+thousands of readers cost only their connections. A reader that falls behind the log is dropped, reconnects and resumes.
+`../live.py` sends notices to readers.
 """
 
 from __future__ import annotations

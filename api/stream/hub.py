@@ -1,4 +1,4 @@
-"""Polls the store for what is new, and serves the readers from the log of it; one per process."""
+"""Polls the store for changes, and serves readers from a log of them; one per process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prometheus_client import Counter, Gauge
 
 from api.pipeline import PipelineFile
 from api.stream.log import Log, Reader
-from api.stream.notices import HELLO, Batch, Notice, Teller
+from api.stream.notices import HELLO, Batch, Notice, NoticeBuilder
 from functions.event import utc_now
 from store import Store, StoreError, Wanted
 from store.records import Camera, Incident, Post
@@ -27,13 +27,13 @@ readers_dropped_total = Counter(
 
 POLL_S = 0.1
 PIPELINE_S = 1.0
-# What has not changed is told again so often: readers hear that the line is alive, and who left is noticed.
+# The unchanged state is sent again this often, to keep connections alive and to notice readers that left.
 BEAT_S = 5.0
 _RETRY_S = 1.0
 
 
 class TooManyReadersError(Exception):
-    """The process serves as many streams as it may."""
+    """The process serves its maximum number of streams."""
 
 
 class Hub:
@@ -47,12 +47,12 @@ class Hub:
         self._open: dict[int, Incident] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._log = Log()
-        self._teller = Teller(store.quiet_s, public_url)
+        self._builder = NoticeBuilder(store.quiet_s, public_url)
         self._news = asyncio.Event()
 
     @property
     def is_alive(self) -> bool:
-        """Whether readers are told what is new; False before `running`, and after a fault that nobody foresaw."""
+        """Whether changes are sent to readers; False before `running`, and after an unexpected error."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
     @property
@@ -62,15 +62,15 @@ class Hub:
 
     @property
     def revision(self) -> int:
-        """The last revision that readers were told of."""
+        """The last revision that was sent to readers."""
         return self._log.last
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Poll until left; then every stream ends."""
+        """Poll while this context is open; at its end every stream ends."""
         self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._report())]
         for task in self._tasks:
-            task.add_done_callback(self._tell_fault)
+            task.add_done_callback(self._log_failure)
         try:
             yield
         finally:
@@ -80,16 +80,16 @@ class Hub:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def end_all(self) -> None:
-        """End every stream, as the process is leaving; readers come back and resume."""
+        """End every stream because the process stops; readers reconnect and resume."""
         for reader in self._readers:
             reader.is_dropped = True
         self._wake()
 
     def open(self) -> Reader:
-        """A place among the readers: from now on it misses nothing.
+        """Register a reader: from now on it misses nothing.
 
         Raises:
-            TooManyReadersError: the process serves as many as it may.
+            TooManyReadersError: the process serves its maximum.
         """
         if len(self._readers) >= self._readers_max:
             raise TooManyReadersError(f"{self._readers_max} readers are served already")
@@ -99,16 +99,16 @@ class Hub:
         return reader
 
     def close(self, reader: Reader) -> None:
-        """Give a place back. Idempotent."""
+        """Remove a reader. Idempotent."""
         self._readers.discard(reader)
         readers_open.set(len(self._readers))
 
     async def read(self, reader: Reader, after: int | None) -> AsyncGenerator[bytes]:
-        """What happened after a revision and what happens now, each once, as server-sent events.
+        """Changes after a revision and new changes, each once, as server-sent events.
 
         Args:
             reader: from `open`; it is closed when this ends.
-            after: revision to resume from; None begins with what comes next.
+            after: revision to resume after; None: only new changes.
         """
         yield HELLO
         async with contextlib.aclosing(self.follow(reader, after)) as batches:
@@ -118,7 +118,7 @@ class Hub:
     async def follow(self, reader: Reader, after: int | None) -> AsyncGenerator[Batch]:
         """As `read`, but as notices."""
         try:
-            # Without a revision it begins where the log ends: thousands who come at once ask the database nothing.
+            # Without a revision it starts at the log's end: thousands of new readers cause no database query.
             if after is not None:
                 async for missed in self._resume(reader, after):
                     yield missed
@@ -130,25 +130,25 @@ class Hub:
                 elif not reader.is_dropped:
                     await news.wait()
         except StoreError as error:
-            # The reader comes back by itself and resumes.
+            # The reader reconnects by itself and resumes.
             log.warning("stream_ended", reason=str(error))
         finally:
             self.close(reader)
 
     async def _resume(self, reader: Reader, after: int) -> AsyncIterator[Batch]:
         reader.last = after
-        # As a rule it was here a moment ago: the log knows, and thousands at once ask the database nothing.
+        # Usually it was connected a moment ago, and the log has the changes: thousands at once cause no query.
         if self._log.resume(reader, after):
             return
         if after > await self._store.revisions.newest():
-            # A number that was never given out: the database is another one now, so tell everything.
+            # A revision that does not exist yet: the database was replaced, so send everything.
             reader.last = 0
         while True:
-            # What comes after this reading and before the log begins would be in neither: read once more then.
+            # Changes after this query and before the log begins would be in neither: then query again.
             news, is_covered = self._news, self._log.since is not None
             while items := (await self._store.revisions.changes_after(reader.last)).items:
                 reader.last = items[-1].revision
-                notices = self._teller.tell(items)
+                notices = self._builder.build(items)
                 if notices:
                     yield Batch(tuple(notices), reader.position)
             if is_covered or reader.is_dropped:
@@ -166,38 +166,38 @@ class Hub:
                     self._wake()
                 changes = await self._store.revisions.changes_after(self._log.last)
                 if changes.revision < self._log.last:
-                    # The database was replaced under us: readers come back and are told everything.
+                    # The database was replaced: readers reconnect and get everything.
                     log.warning("revision_went_back", was=self._log.last, now=changes.revision)
                     self._forget()
                     continue
                 self._log.last = changes.revision
                 self._remember(changes.items)
-                self._tell([*self._teller.tell(changes.items), *map(self._teller.tell_closing, self._closed())])
+                self._announce([*self._builder.build(changes.items), *map(self._builder.build_closing, self._closed())])
                 await asyncio.sleep(POLL_S)
             except StoreError as error:
                 log.warning("poll_failed", reason=str(error))
                 await asyncio.sleep(_RETRY_S)
 
     async def _report(self) -> None:
-        told: Any = None
+        sent: Any = None
         silent_s = 0.0
         while True:
             now = self._pipeline.read()
             seen = {name: value for name, value in now.items() if name != "at"}
             silent_s += PIPELINE_S
-            if self._readers and (seen != told or silent_s >= BEAT_S):
-                told, silent_s = seen, 0.0
-                self._tell([self._teller.tell_pipeline(now)])
+            if self._readers and (seen != sent or silent_s >= BEAT_S):
+                sent, silent_s = seen, 0.0
+                self._announce([self._builder.build_pipeline(now)])
             await asyncio.sleep(PIPELINE_S)
 
-    def _tell_fault(self, task: asyncio.Task[None]) -> None:
+    def _log_failure(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Open streams would stay silent for ever; `/healthz` has the process replaced.
+            # Open streams would stay silent; `/healthz` makes the orchestrator replace the process.
             log.error("live_stream_stopped", reason=f"{type(error).__name__}: {error}", exc_info=error)
             self.end_all()
 
     def _remember(self, items: Sequence[Incident | Post | Camera]) -> None:
-        """Keep the incidents that readers were told are open: only those can be told to have closed."""
+        """Remember the incidents that were sent as open, to send it when they close."""
         now = utc_now()
         for item in items:
             if isinstance(item, Incident):
@@ -206,14 +206,14 @@ class Hub:
                     self._open[item.id] = item
 
     def _closed(self) -> list[Incident]:
-        """Those that were open when this was asked last, and are no more."""
+        """Incidents that have closed since the last call."""
         now, quiet_s = utc_now(), self._store.quiet_s
         closed = [incident for incident in self._open.values() if not incident.is_open(now, quiet_s)]
         for incident in closed:
             del self._open[incident.id]
         return closed
 
-    def _tell(self, notices: Sequence[Notice]) -> None:
+    def _announce(self, notices: Sequence[Notice]) -> None:
         if not notices:
             return
         self._log.append(notices)
@@ -221,7 +221,7 @@ class Hub:
         self._wake()
 
     def _drop_slow(self) -> None:
-        """Let those go who have not taken what the log holds no longer; they come back and resume."""
+        """Drop readers that fell behind the log; they reconnect and resume."""
         slow = [reader for reader in self._readers if reader.position < self._log.begin]
         for reader in slow:
             reader.is_dropped = True
@@ -231,7 +231,7 @@ class Hub:
             log.warning("readers_dropped", count=len(slow))
 
     def _forget(self) -> None:
-        """Begin anew, as at the start."""
+        """Reset to the initial state."""
         self._log.forget()
         self._open.clear()
         self.end_all()

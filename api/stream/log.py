@@ -1,4 +1,4 @@
-"""The short log of what was told last, and where in it each reader stands; `hub.py` fills it and hands it out."""
+"""The short log of the latest notices, and each reader's position in it; `hub.py` fills and reads it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _LOG_LENGTH = 512
 
 @dataclass(slots=True, eq=False)
 class Reader:
-    """One open stream: where in the log it stands, and the last revision that it was told."""
+    """One open stream: its position in the log, and the last revision that was sent to it."""
 
     position: int
     last: int = 0
     is_dropped: bool = False
-    """It ends at its next turn: it fell behind, or the process is leaving."""
+    """Ends the stream at its next turn: it fell behind, or the process stops."""
 
 
 class Log:
-    """Every notice after revision `since`, the last of them of revision `last`; positions count from the first ever."""
+    """All notices after revision `since`, up to revision `last`; positions count from the first notice ever."""
 
     def __init__(self) -> None:
         self.since: int | None = None
-        """None before the first notice is known of, and after `forget`."""
+        """None before the first notice, and after `forget`."""
         self.last = 0
         self.begin = 0
         """Position of the oldest notice that is still held."""
@@ -39,7 +39,7 @@ class Log:
         return self.begin + len(self._notices)
 
     def append(self, notices: Sequence[Notice]) -> None:
-        """Add what is new, and let go of what is oldest."""
+        """Append new notices, and drop the oldest."""
         self._notices.extend(notices)
         while len(self._notices) > _LOG_LENGTH:
             revision = self._notices.popleft().revision
@@ -48,12 +48,12 @@ class Log:
                 self.since = revision
 
     def forget(self) -> None:
-        """Begin anew, as at the start; positions go on."""
+        """Reset to the initial state; positions continue."""
         self.begin, self.since, self._batch = self.end, None, None
         self._notices.clear()
 
     def resume(self, reader: Reader, after: int) -> bool:
-        """Put a reader right after a revision; False where the log does not hold all that came after it."""
+        """Move a reader to just after a revision; False if the log does not have everything after it."""
         if self.since is None or not self.since <= after <= self.last:
             return False
         for number, notice in enumerate(reversed(self._notices), 1):
@@ -64,13 +64,13 @@ class Log:
         return True
 
     def next(self, reader: Reader) -> Batch | None:
-        """What a reader was not told yet, and put it after that; None if that is nothing."""
+        """The notices that a reader has not got yet; advances its position. None if there are none."""
         while not reader.is_dropped and reader.position != self.end:
             batch = self._batch_from(reader.position)
             reader.position = batch.end
             if not reader.last:
                 return batch
-            # Just resumed: what it read from the database may be in the log as well.
+            # Just resumed: changes that it read from the database may be in the log too.
             fresh = tuple(one for one in batch.notices if one.revision is None or one.revision > reader.last)
             is_over = any(one.revision is not None for one in fresh)
             reader.last = 0 if is_over else reader.last

@@ -1,4 +1,4 @@
-"""What readers are told, encoded once for all of them: records as notices, notices as server-sent events."""
+"""Notices for readers, encoded once for all of them: from records, and as server-sent events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from api.views import camera_feature, feed_item, incident_feature
 from functions.event import Hazard
 from store.records import Camera, Incident, Post
 
-# A reader's first word: how soon to come back, and that the stream is open (some proxies wait for a first byte).
+# The start of a stream: the reconnection delay, and a comment, as some proxies wait for a first byte.
 HELLO = b"retry: 1000\n: open\n\n"
 
 Name = Literal["incident", "post", "camera", "pipeline"]
@@ -21,63 +21,63 @@ Name = Literal["incident", "post", "camera", "pipeline"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Notice:
-    """Something that readers are told."""
+    """A message for readers."""
 
     name: Name
     revision: int | None
-    """What a reader resumes after; None for what is not resumed from."""
+    """The revision after which a reader resumes; None if it cannot resume from this."""
     data: bytes
     """JSON."""
     hazard: Hazard | None = None
     position: tuple[float, float] | None = None
-    """Longitude and latitude of the incident that it is about."""
+    """Longitude and latitude of its incident."""
 
     def event(self) -> bytes:
-        """It as a server-sent event."""
-        # JSON has no line breaks outside of escapes, so one `data:` line holds it.
+        """The notice as a server-sent event."""
+        # JSON has no unescaped line breaks, so one `data:` line is enough.
         number = b"" if self.revision is None else b"id: %d\n" % self.revision
         return b"%sevent: %s\ndata: %s\n\n" % (number, self.name.encode(), self.data)
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Notices that follow each other, shared by all readers that stand at the same place."""
+    """Consecutive notices, shared by all readers at the same position."""
 
     notices: tuple[Notice, ...]
     end: int
-    """Where in the log it ends."""
+    """Position of its end in the log."""
     _events: bytes = b""
 
     def events(self) -> bytes:
-        """They as server-sent events, put together once."""
+        """The notices as server-sent events, joined once."""
         if not self._events:
             self._events = b"".join(notice.event() for notice in self.notices)
         return self._events
 
 
 @dataclass(frozen=True, slots=True)
-class Teller:
-    """Makes notices of what the store says."""
+class NoticeBuilder:
+    """Builds notices from records of the store."""
 
     quiet_s: float
     public_url: str = ""
-    """What addresses of posts begin with, its path those of incidents and cameras."""
+    """The base of posts' addresses; its path is the prefix of those of incidents and cameras."""
 
     @property
     def prefix(self) -> str:
         """The path of the public URL."""
         return urlsplit(self.public_url).path
 
-    def tell(self, items: Sequence[Incident | Post | Camera]) -> list[Notice]:
-        """Of what changed, in its order, what readers are told."""
+    def build(self, items: Sequence[Incident | Post | Camera]) -> list[Notice]:
+        """The notices for changed records, in order."""
         return [notice for item in items if (notice := self._show(item)) is not None]
 
-    def tell_closing(self, incident: Incident) -> Notice:
-        """An incident closes because time passes: no row changes, so its notice has no revision to resume from."""
+    def build_closing(self, incident: Incident) -> Notice:
+        """The notice that an incident closed: by time, without a changed row, so it has no revision."""
         return self._show_incident(incident, None)
 
-    def tell_pipeline(self, state: Mapping[str, Any]) -> Notice:
-        """Queues and replicas as they are now; who comes back is told those that are then."""
+    def build_pipeline(self, state: Mapping[str, Any]) -> Notice:
+        """The notice with the current queues and replicas; readers that reconnect get the then current ones."""
         return Notice("pipeline", None, msgspec.json.encode(state))
 
     def _show(self, item: Incident | Post | Camera) -> Notice | None:
@@ -87,8 +87,8 @@ class Teller:
             case Camera():
                 return Notice("camera", item.revision, msgspec.json.encode(camera_feature(item, self.prefix)))
             case Post(channel="feed"):
-                told = msgspec.json.encode(feed_item(item, self.public_url))
-                return Notice("post", item.revision, told, item.incident.hazard, _position(item.incident))
+                content = msgspec.json.encode(feed_item(item, self.public_url))
+                return Notice("post", item.revision, content, item.incident.hazard, _position(item.incident))
             case _:
                 return None
 

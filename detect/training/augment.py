@@ -1,6 +1,7 @@
-"""What a CCTV camera does to a picture, and hazards pasted into scenes that have none; called while training.
+"""Augmentation for training: the effects of CCTV cameras, and hazards pasted into scenes without any.
 
-Plain numpy and OpenCV on BGR uint8 pictures, so it is tested without torch. All chance comes from the generator given.
+Plain numpy and OpenCV on BGR uint8 pictures, so it is tested without torch. All randomness comes from the generator
+given.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Rng = np.random.Generator
 
 
 def lower_resolution(image: Image, rng: Rng) -> Image:
-    """Far or cheap: shrink to between a third and all of its size, and back."""
+    """A distant or cheap camera: shrink to between a third and all of its size, and back."""
     height, width = image.shape[:2]
     factor = rng.uniform(0.33, 0.9)
     small = cv2.resize(image, (max(8, int(width * factor)), max(8, int(height * factor))), interpolation=cv2.INTER_AREA)
@@ -36,7 +37,7 @@ def motion_blur(image: Image, rng: Rng) -> Image:
 
 
 def compression(image: Image, rng: Rng) -> Image:
-    """A narrow line: JPEG at quality 12 to 60."""
+    """A slow connection: JPEG at quality 12 to 60."""
     _, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(12, 61))])
     return _image(cv2.imdecode(coded, cv2.IMREAD_COLOR))
 
@@ -48,7 +49,7 @@ def noise(image: Image, rng: Rng) -> Image:
 
 
 def infrared(image: Image, rng: Rng) -> Image:
-    """Night mode: grey, red surfaces bright, contrast stretched, bright in the middle where the lamp shines."""
+    """Night mode: grey, red surfaces bright, contrast stretched, bright in the middle from the lamp."""
     weights = rng.dirichlet((1, 2, 3)).astype(np.float32)
     grey = image @ weights
     height, width = grey.shape
@@ -59,7 +60,7 @@ def infrared(image: Image, rng: Rng) -> Image:
 
 
 def low_light(image: Image, rng: Rng) -> Image:
-    """Dusk: dark middle tones, what shines still shines, and the noise of a high gain."""
+    """Dusk: dark middle tones, bright lights, and the noise of a high gain."""
     gamma, gain = rng.uniform(1.2, 2.6), rng.uniform(0.6, 1.0)
     table = ((np.arange(256) / 255) ** gamma * gain * 255).astype(np.uint8)
     return noise(_image(cv2.LUT(image, table)), rng)
@@ -77,7 +78,7 @@ def rain(image: Image, rng: Rng) -> Image:
 
 
 EFFECTS: Mapping[str, tuple[float, Callable[[Image, Rng], Image]]] = {
-    # In the order in which they happen: the light, the weather, the lens and sensor, the wire. The number is how often.
+    # In the order in which they occur: light, weather, lens and sensor, transmission. The number is the probability.
     "low_light": (0.15, low_light),
     "infrared": (0.12, infrared),
     "rain": (0.05, rain),
@@ -89,11 +90,11 @@ EFFECTS: Mapping[str, tuple[float, Callable[[Image, Rng], Image]]] = {
 
 
 def watch(image: Image, rng: Rng, without: Sequence[str] = ()) -> Image:
-    """The picture as some camera might have sent it.
+    """The picture as a random camera might have sent it.
 
     Args:
-        image: BGR, uint8, shape (H, W, 3); left as it is.
-        rng: decides which effects, and how much.
+        image: BGR, uint8, shape (H, W, 3); not changed.
+        rng: chooses the effects and their strength.
         without: names of `EFFECTS` to leave out, for an ablation.
     """
     for name, (share, effect) in EFFECTS.items():
@@ -103,16 +104,16 @@ def watch(image: Image, rng: Rng, without: Sequence[str] = ()) -> Image:
 
 
 def zoom(image: Image, numbers: Boxes, boxes: Boxes, rng: Rng) -> tuple[Image, Boxes, Boxes]:
-    """A part of a picture, as the detector looks again at what moved: mostly around something labelled.
+    """Crop a picture as the detector's second look does: mostly around something labelled.
 
-    Nothing labelled is cut in two: what lies inside for less than a fifth is left out, and where something would be cut
-    so that less than four fifths of it remain, another part is tried; the whole picture comes back if none will do.
+    Nothing labelled is cut in two: an object less than a fifth of which is inside is dropped, and if less than four
+    fifths of one would remain, another crop is tried; if none fits, the whole picture is returned.
 
     Args:
         image: BGR, uint8, shape (H, W, 3).
         numbers: class numbers, shape (n, 1).
         boxes: centre x, centre y, width, height in fractions of the picture, shape (n, 4).
-        rng: decides.
+        rng: makes the choices.
 
     Returns:
         A view of the picture, and the labels in it.
@@ -142,7 +143,7 @@ def zoom(image: Image, numbers: Boxes, boxes: Boxes, rng: Rng) -> tuple[Image, B
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A piece of a picture and what it shows: a class number, or None for a decoy."""
+    """A piece of a picture with its class number, or None for a decoy."""
 
     image: Image
     number: int | None
@@ -152,13 +153,13 @@ class Crop:
 class Paster:
     """Pastes hazards, and as many decoys, into pictures.
 
-    A decoy is an ordinary piece of some picture, cut and blended in the same way: without it a network learns to find
-    the seam.
+    A decoy is an ordinary piece of a picture, cut and blended in the same way: without decoys a network learns to find
+    the seams.
 
     Attributes:
-        crops: what there is to paste.
-        share: of the pictures that get something.
-        glowing: class numbers that are light and so are added to what is behind them.
+        crops: the pieces to paste.
+        share: the share of the pictures that get something pasted.
+        glowing: class numbers of light sources, which are added to the background.
     """
 
     crops: Sequence[Crop]
@@ -172,13 +173,13 @@ class Paster:
         self._hazards = [i for i, crop in enumerate(self.crops) if crop.number is not None]
 
     def paste(self, image: Image, numbers: Boxes, boxes: Boxes, rng: Rng) -> tuple[Image, Boxes, Boxes]:
-        """A copy of a picture with at most two things pasted beside what is labelled, and the labels to it.
+        """A copy of a picture with at most two pieces pasted outside its labelled boxes, and all labels.
 
         Args:
-            image: BGR, uint8, shape (H, W, 3); left as it is.
+            image: BGR, uint8, shape (H, W, 3); not changed.
             numbers: class numbers, shape (n, 1).
             boxes: centre x, centre y, width, height in fractions of the picture, shape (n, 4).
-            rng: decides.
+            rng: makes the choices.
         """
         if not self._hazards or rng.random() >= self.share:
             return image, numbers, boxes
@@ -202,7 +203,7 @@ class Paster:
 
 
 def _place(shape: tuple[int, ...], crop: tuple[int, ...], boxes: Boxes, rng: Rng) -> tuple[int, int, int, int] | None:
-    """Where the crop goes (left, top, width, height in px): small as things are from a camera, and over no label."""
+    """Where to paste (left, top, width, height in px): small, as objects are from a camera, and not over a label."""
     height, width = shape[:2]
     longer = rng.uniform(0.06, 0.30) * max(height, width)
     scale = longer / max(crop[:2])
@@ -225,11 +226,11 @@ def _blend(image: Image, crop: Crop, at: tuple[int, int, int, int], glowing: boo
         piece = piece[:, ::-1]
     behind = image[y : y + height, x : x + width].astype(np.float32)
     if glowing:
-        # Light adds up: what is dark in the crop is what stood behind the flame there.
+        # Light is additive: dark parts of the crop are the background behind the flame.
         image[y : y + height, x : x + width] = (255 - (255 - behind) * (255 - piece) / 255).astype(np.uint8)
         return
     alpha = _soft_edge(height, width) * _not_white(piece)
-    tone = np.clip((behind.mean() + 20) / (piece.mean() + 20), 0.5, 1.3)  # no thing shines in the dark
+    tone = np.clip((behind.mean() + 20) / (piece.mean() + 20), 0.5, 1.3)  # nothing glows in the dark
     mixed = behind * (1 - alpha) + (piece * tone).clip(0, 255) * alpha
     image[y : y + height, x : x + width] = mixed.astype(np.uint8)
 
@@ -242,7 +243,7 @@ def _soft_edge(height: int, width: int) -> Boxes:
 
 
 def _not_white(piece: Boxes) -> Boxes | float:
-    """0 where a stock photo's white ground is, if that is what most of the crop's border is."""
+    """0 on a stock photo's white background, if most of the crop's border is white."""
     low = piece.min(axis=2)
     border = np.concatenate([low[0], low[-1], low[:, 0], low[:, -1]])
     if (border > 235).mean() < 0.6:

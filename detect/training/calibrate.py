@@ -1,14 +1,14 @@
-"""Where the thresholds of `detect/rules.py` come from: bursts made of validation pictures, confirmed at each threshold.
+"""Measures thresholds for `detect/rules.py`: bursts made from validation pictures, confirmed at each threshold.
 
 python -m detect.training.calibrate CORPUS [--weights FILE] [--out FILE.md]
 
-A burst is one picture four times as a camera would send it: shifted by a hair, noisy, compressed anew. That is kinder
-than a real scene in that nothing moves, and harder in that pictures were collected for being hazards or for looking
-like some. A burst is false for a hazard that its picture does not show. Neither the test split nor a clip is looked at.
+A burst is one picture four times as a camera would send it: shifted slightly, noisy, compressed again. It is easier
+than a real scene, as nothing moves, and harder, as the pictures were collected for their hazards or look-alikes.
+A burst is false for a hazard that its picture does not show. Neither the test split nor a clip is used.
 
-The second table is of the second look alone, at the part of a burst in which something moved (`detect/zoom.py`). A
-still picture does not say what moved: it is taken to be something labelled and what is around it; where nothing is
-labelled, a person or vehicle that the scene network finds; where there is none, anything.
+The second table is for the second look only, at the part of a burst in which something moved (`detect/zoom.py`). A
+still picture does not show what moved: something labelled and its surroundings are assumed; without labels, a person or
+vehicle that the scene network finds; without those, any part.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from detect.training.scores import Tally, tally
 from detect.zoom import cut, keep_overlapping, part
 from functions import HAZARDS, Box, Detection, Hazard
 from models.letterbox import Image
-from models.network import HAZARD, SCENE, Network, Spec
+from models.network import HAZARD, SCENE, Network
 from models.registry import ModelError
 
 THRESHOLDS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 _FRAMES = 4
 _SHIFT = 0.015
-"""Share of a picture's width by which a frame may be shifted."""
+"""The largest shift of a frame, as a share of the picture's width."""
 
 
 def main() -> None:
@@ -57,9 +57,9 @@ def main() -> None:
 def _measure(data: Path, weights: Path, device: str) -> list[str]:
     """Both tables."""
     samples = [s for s in read_corpus(data) if s.split == "val"]
-    network = Network(Spec(weights, HAZARD.labels, HAZARD.min_confidence), device=device)
+    network = Network(replace(HAZARD, path=weights, int8=None), device=device)
     bursts = [network.detect(make_burst(read_image(s), np.random.default_rng(i))) for i, s in enumerate(samples)]
-    near = Near(Network(SCENE, device=device), network)
+    near = ZoomedLook(Network(SCENE, device=device), network)
     closer = [near.look(s, np.random.default_rng(i)) for i, s in enumerate(samples)]
     looked = [(s, burst) for s, burst in zip(samples, closer, strict=True) if burst is not None]
     lines = ["Whole frames:", "", *table(samples, bursts), "", f"The second look, at {len(looked)} of them:", ""]
@@ -79,15 +79,15 @@ def make_burst(image: Image, rng: np.random.Generator) -> list[Image]:
     return frames
 
 
-class Near:
-    """The second look at a burst that was made of a picture."""
+class ZoomedLook:
+    """The second look at a burst that was made from a picture."""
 
     def __init__(self, scene: Network, hazards: Network) -> None:
         self._scene = scene
         self._hazards = hazards
 
     def look(self, sample: Sample, rng: np.random.Generator) -> list[list[Detection]] | None:
-        """What is found in each frame, or None if what moved is too large for a second look."""
+        """Detections in each frame, or None if the moving part is too large for a second look."""
         image = read_image(sample)
         moved = self._moved(sample, image, rng)
         where = part(moved)
@@ -112,21 +112,21 @@ def count(
     threshold: float,
     frames: int,
 ) -> Tally:
-    """What one rule confirms; bursts of a weapon of unknown kind are left out for guns and knives."""
+    """Count what one rule confirms; bursts of a weapon of unknown kind are left out for guns and knives."""
     rules = {**RULES, hazard: replace(RULES[hazard], threshold=threshold, frames=frames)}
     number = HAZARDS.index(hazard)
-    shown, told = [], []
+    shown, detected = [], []
     for sample, burst in zip(samples, bursts, strict=True):
         truths = sample.truths()
         is_shown = any(t.number == number for t in truths)
         if is_shown or not any(t.may_be(number) for t in truths):
             shown.append(is_shown)
-            told.append(any(c.hazard == hazard for c in confirm(burst, rules=rules)))
-    return tally(shown, told)
+            detected.append(any(c.hazard == hazard for c in confirm(burst, rules=rules)))
+    return tally(shown, detected)
 
 
 def table(samples: Sequence[Sample], bursts: Sequence[Sequence[Sequence[Detection]]]) -> list[str]:
-    """For each hazard and number of frames a line: bursts confirmed that show it, and others, by threshold."""
+    """A line for each hazard and number of frames: confirmed bursts that show it, and that do not, by threshold."""
     lines = ["| hazard | frames of 4 | " + " | ".join(f"{t:g}" for t in THRESHOLDS) + " |"]
     lines.append("|---" * (len(THRESHOLDS) + 2) + "|")
     for hazard in HAZARDS:

@@ -1,4 +1,4 @@
-"""Writes a training run's model card into its folder: how, from what, and how well; `train` calls it."""
+"""Writes a training run's model card into its folder: method, data and scores; `train` calls it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from detect.training.recipe import load_recipe
 
 
 def write_card(run: Path) -> Path:
-    """Write `card.md` from what the run has written: recipe, sources, curve and best weights."""
+    """Write `card.md` from the run's files: recipe, sources, curve and best weights."""
     made_from = msgspec.json.decode((run / "made_from.json").read_bytes())
     best = run / "weights/best.pt"
     lines = [
@@ -46,7 +46,7 @@ def _pictures(split: str, described: dict[str, Any]) -> list[str]:
 
 
 def _curve(results: Path) -> list[str]:
-    """The epochs that were validated: a step between keeps the numbers of the one before it."""
+    """The epochs that were validated: the others repeat the numbers of the last validation."""
     rows = ["| epoch | box loss | class loss | mAP50 | mAP50-95 |", "|---|---|---|---|---|"]
     before = ""
     with results.open(encoding="utf-8", newline="") as file:

@@ -1,7 +1,7 @@
 """Labelled pictures and where they came from: a folder whose `manifest.csv` names each with its source and sha256.
 
-Training, calibration and evaluation read a corpus through this module only, so none of them sees a picture that is not
-the one that was recorded. Needs neither torch nor ultralytics.
+Training, calibration and evaluation read a corpus only through this module, so all of them use exactly the recorded
+pictures. It needs neither torch nor ultralytics.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Split = Literal["train", "val", "test"]
 NEGATIVE = "negative"
 WEAPONS = frozenset(name for name, kind in KINDS.items() if kind.is_held)
 UNKNOWN_WEAPON = "weapon"
-"""A weapon of which nobody can say whether it is a gun or a knife: it is a negative for neither."""
+"""A weapon that may be a gun or a knife: it is not a negative for either."""
 LABELS = (*HAZARDS, UNKNOWN_WEAPON)
-"""What a label file may hold, by class number: the hazards, and after the last of them a weapon of unknown kind."""
+"""The classes of a label file, by number: the hazards, then a weapon of unknown kind."""
 _HAIR = 1.01
 _SPLITS: dict[str, Split] = {"train": "train", "val": "val", "test": "test"}
 
@@ -54,7 +54,7 @@ class Sample:
 
     Attributes:
         path: the picture.
-        source: who collected it, the unit that is held out.
+        source: who collected it; sources are held out as a whole.
         scene: pictures of one scene are never in two splits.
         label: the hazard that it was collected for, "weapon" for one of unknown kind, or "negative".
     """
@@ -72,10 +72,10 @@ class Sample:
         return self.path.parents[1] / "labels" / f"{self.path.stem}.txt"
 
     def truths(self) -> list[Truth]:
-        """Read what is labelled in it.
+        """Read its labels.
 
         Raises:
-            CorpusError: a line is no label.
+            CorpusError: a line is not a label.
         """
         lines = self.labels_path.read_text(encoding="utf-8", errors="replace").splitlines()
         return [_truth(line, self.labels_path) for line in lines if line.strip()]
@@ -89,12 +89,12 @@ def read_corpus(folder: Path, *, check: bool = True) -> list[Sample]:
         check: compare each picture with its sha256; 95 MB take half a second.
 
     Raises:
-        CorpusError: no manifest, a row or label that is none, a missing picture or label file, or a picture that is not
+        CorpusError: no manifest, an invalid row or label, a missing picture or label file, or a picture that is not
             the recorded one.
     """
     manifest = folder / "manifest.csv"
     try:
-        # Spreadsheets put a mark of the encoding before the first column's name.
+        # Spreadsheets write a byte order mark before the first column's name.
         with manifest.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
             samples = [_sample(folder.resolve(), row, f"{manifest}, line {rows.line_num}") for row in rows]
@@ -123,7 +123,7 @@ def read_image(sample: Sample) -> Image:
 
 
 def digest(samples: Iterable[Sample]) -> str:
-    """One sha256 over all pictures and labels, to say in a model's card what it was made from."""
+    """One sha256 over all pictures and labels, for a model's card."""
     total = hashlib.sha256()
     for sample in sorted(samples, key=lambda s: s.path.name):
         total.update(f"{sample.path.name} {sample.sha256}\n".encode())
@@ -132,33 +132,33 @@ def digest(samples: Iterable[Sample]) -> str:
 
 
 def read_hard(path: Path) -> frozenset[str]:
-    """Names of the pictures that `detect.training.hard_examples` found hard.
+    """Names of the hard pictures that `detect.training.hard_examples` listed.
 
     Raises:
-        CorpusError: there is no such list.
+        CorpusError: the file is not such a list.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return frozenset(row["picture"] for row in csv.DictReader(file))
     except (OSError, KeyError) as error:
         raise CorpusError(
-            f"{path} is no list of hard pictures ({error}): `detect.training.hard_examples` writes one"
+            f"{path} is not a list of hard pictures ({error}): `detect.training.hard_examples` writes one"
         ) from None
 
 
 def sampling_weights(
     samples: Sequence[Sample], hard: Collection[str] = (), times: float = 1.0, *, even: bool = True
 ) -> list[float]:
-    """How often each picture is drawn, summing to 1: every label alike, and no source or scene drowns the others.
+    """The probability of drawing each picture: labels are drawn equally often, and no source or scene dominates.
 
-    A label's share is divided among its pictures by the inverse square root of how many their source and their scene
-    have, so that the 120 staged guns of a real camera are seen more often than each of the 690 stock photos.
+    A label's share is divided among its pictures by the inverse square root of the number of pictures in their source
+    and scene, so that each of the 120 staged guns of a real camera is drawn more often than each of 690 stock photos.
 
     Args:
         samples: the pictures.
-        hard: names of those to be drawn more often than others of their kind ...
+        hard: names of pictures to draw more often than others of their kind ...
         times: ... and how many times as often.
-        even: False: each picture alike, but for the hard ones.
+        even: False: all pictures are equally likely, except for the hard ones.
     """
     labels = Counter(s.label for s in samples)
     sources = Counter((s.label, s.source) for s in samples)
@@ -197,7 +197,7 @@ def _truth(line: str, path: Path) -> Truth:
     try:
         number, *numbers = line.split()
         x, y, width, height = map(float, numbers)
-        # What reaches a hair over the edge is cut off there; NaN is in no range.
+        # A box slightly over the edge is clipped; NaN is in no range.
         if int(number) not in range(len(LABELS)) or not all(0 <= v <= _HAIR for v in (x, y, width, height)):
             raise ValueError
         box = _corners(x, y, width, height)

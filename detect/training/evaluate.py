@@ -2,15 +2,15 @@
 
 python -m detect.training.evaluate CORPUS --unseen CORPUS [--weights FILE] [--against FILE] [--device auto] [--out MD]
 
-It runs the backend and the reading of scores that the detector itself uses, so what is deployed is what is measured.
-Pictures of `--unseen` are of sources that no training has seen. Event level: bench/confirm.py.
+It uses the detector's own backend and decoding, so it measures what is deployed. Pictures of `--unseen` are from
+sources that no training has used. For the event level see bench/confirm.py.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,25 +26,25 @@ from detect.training.scores import (
     at_threshold,
     average_precision,
     calibration_error,
+    count_detected,
     count_weapons,
     match,
     reliability,
-    told,
 )
 from functions import HAZARDS, Detection
 from models.letterbox import Image
-from models.network import HAZARD, Network, Spec
+from models.network import HAZARD, Network
 from models.registry import ModelError
 
 _LEAST = 0.001
-"""Average precision asks for every box, however unsure."""
+"""Average precision needs every box, whatever its confidence."""
 _BATCH = 8
 Finder = Callable[[Sequence[Image]], list[list[Detection]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What was found in some pictures, and what is there."""
+    """Detections in some pictures, and their labels."""
 
     samples: Sequence[Sample]
     found: Sequence[Sequence[Detection]]
@@ -65,10 +65,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the corpus whose splits val and test are measured")
     parser.add_argument(
-        "--unseen", type=Path, nargs="*", default=[], help="more corpora, of which no training saw val and test, or any"
+        "--unseen",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="more corpora that no training used: val and test, or all",
     )
     parser.add_argument("--weights", type=Path, default=HAZARD.path)
-    parser.add_argument("--against", type=Path, help="other weights, for the mAP of each set and effect beside these")
+    parser.add_argument("--against", type=Path, help="other weights, to compare the mAP of each set and effect")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
@@ -98,7 +102,7 @@ def main() -> None:
 
 
 def _measure(chosen: argparse.Namespace) -> list[str]:
-    """Lines of all tables that were asked for."""
+    """Lines of all requested tables."""
     sets = {split: [s for s in read_corpus(chosen.data) if s.split == split] for split in ("val", "test")}
     sets |= {f"unseen: {folder.name}": _unseen(read_corpus(folder)) for folder in chosen.unseen}
     network = _network(chosen.weights, chosen.threads, chosen.device)
@@ -123,8 +127,8 @@ def look(samples: Sequence[Sample], finder: Finder, effect: Callable[[Image], Im
 
     Args:
         samples: which.
-        finder: `Network.detect`, or what takes and gives the same.
-        effect: what is done to each picture first.
+        finder: `Network.detect`, or a function like it.
+        effect: applied to each picture first.
     """
     found: list[list[Detection]] = []
     for part in _parts(samples):
@@ -134,19 +138,19 @@ def look(samples: Sequence[Sample], finder: Finder, effect: Callable[[Image], Im
 
 
 def _unseen(samples: list[Sample]) -> list[Sample]:
-    """Of a corpus with splits, the pictures that are kept aside; of one of a single split, all."""
+    """The held-out pictures of a corpus with splits; all pictures of one with a single split."""
     aside = [s for s in samples if s.split != "train"]
     return aside or samples
 
 
 def mean_ap(matched: Sequence[Matched]) -> tuple[float, float]:
-    """mAP50 and mAP50-95 over the hazards that are labelled at all."""
+    """mAP50 and mAP50-95 over the hazards that have labels."""
     scores = [average_precision(m) for m in matched if m.truths]
     return (float(np.mean([s[0] for s in scores])), float(np.mean(scores))) if scores else (float("nan"),) * 2
 
 
 def _network(path: Path, threads: int, device: str) -> Network:
-    return Network(Spec(path, HAZARD.labels, _LEAST), threads, device)
+    return Network(replace(HAZARD, path=path, int8=None, min_confidence=_LEAST), threads, device)
 
 
 def _parts(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
@@ -159,7 +163,8 @@ def _even(samples: Sequence[Sample], count: int) -> Sequence[Sample]:
 
 def _sets_table(looked: Mapping[str, Looked]) -> list[str]:
     rows = [
-        "| pictures | hazard | labelled | AP50 | AP50-95 | AP10 | precision | recall | told where shown | elsewhere |",
+        "| pictures | hazard | labelled | AP50 | AP50-95 | AP10 | precision | recall "
+        "| detected where shown | elsewhere |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, all_of in looked.items():
@@ -168,7 +173,9 @@ def _sets_table(looked: Mapping[str, Looked]) -> list[str]:
             if m.truths:
                 scores = average_precision(m)
                 precision, recall = at_threshold(m, RULES[hazard].threshold)
-                right, shown, wrong, others = told(all_of.found, all_of.truths, number, RULES[hazard].threshold)
+                right, shown, wrong, others = count_detected(
+                    all_of.found, all_of.truths, number, RULES[hazard].threshold
+                )
                 rows.append(
                     f"| {name} | {hazard} | {m.truths} | {scores[0]:.3f} | {scores.mean():.3f} "
                     f"| {average_precision(loose[number])[0]:.3f} | {_number(precision)} | {_number(recall)} "
@@ -188,8 +195,8 @@ def _sets_table(looked: Mapping[str, Looked]) -> list[str]:
     return [
         *rows,
         "",
-        "Precision and recall are of boxes at the thresholds of `detect/rules.py`; told: pictures that show it, "
-        "and others, in which it is told at that threshold, wherever. AP10: a tenth of overlap is enough.",
+        "Precision and recall are of boxes at the thresholds of `detect/rules.py`. Detected: pictures that show it, "
+        "and others, in which it is detected anywhere at that threshold. AP10: an overlap of a tenth is enough.",
     ]
 
 
@@ -216,16 +223,16 @@ def _sources_table(looked: Mapping[str, Looked]) -> list[str]:
 
 
 def _reliability_table(looked: Mapping[str, Looked]) -> list[str]:
-    rows = ["| pictures | told | true | boxes |", "|---|---|---|---|"]
+    rows = ["| pictures | confidence | correct | boxes |", "|---|---|---|---|"]
     errors = []
     for name, all_of in looked.items():
         bins = reliability([_from(m, HAZARD.min_confidence) for m in all_of.matched()])
-        rows += [f"| {name} | {told:.2f} | {true:.2f} | {count} |" for told, true, count in bins]
+        rows += [f"| {name} | {mean:.2f} | {share:.2f} | {count} |" for mean, share, count in bins]
         errors.append(f"{name} {calibration_error(bins):.3f}")
     return [
         *rows,
         "",
-        f"Reliability: confidence told, and share of boxes that were right. Mean error: {', '.join(errors)}.",
+        f"Reliability: mean confidence, and the share of boxes that were correct. Mean error: {', '.join(errors)}.",
     ]
 
 
@@ -240,7 +247,7 @@ def _against_table(looked: Mapping[str, Looked], other: Mapping[str, Looked], na
 
 
 def _effects_table(samples: Sequence[Sample], split: str, network: Network, other: Network | None) -> list[str]:
-    """The same pictures seen through each effect of `detect.training.augment`, always at the same strength."""
+    """The same pictures with each effect of `detect.training.augment`, always at the same strength."""
     rows = [f"| {len(samples)} {split} pictures seen through | mAP50 before | mAP50 |", "|---|---|---|"]
     for name, effect in {"nothing": None, **{name: effect for name, (_, effect) in EFFECTS.items()}}.items():
         scores = []

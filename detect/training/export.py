@@ -1,4 +1,4 @@
-"""Makes weights that the detector can load of a checkpoint; needs the `train` extra. Run by whoever changes a network.
+"""Converts a checkpoint to weights that the detector can load; needs the `train` extra.
 
 python -m detect.training.export hazard RUN/weights/best.pt detect/weights/hazard4_320.onnx
 python -m detect.training.export scene  yolov8n_coco_init.pt detect/weights/scene_640.onnx
@@ -6,8 +6,8 @@ python -m detect.training.export state  RUN/weights/best.pt RUN/hazard4_320.pt
 python -m detect.training.export blend  RUN/weights/best.pt RUN/blend.pt --start START.pt --share 0.5 --also MORE.pt
 python -m detect.training.export int8   detect/weights/hazard4_320.onnx RUN/hazard4_320_int8.onnx --data CORPUS
 
-`state` is for the backend on torch: tensors only, which cannot run code; `blend` writes the same kind. Each command
-writes the sha256 of what it made into the `SHA256SUMS` beside it; a checkpoint is read only if it is recorded.
+`state` is for the torch backend: only tensors, which cannot run code; `blend` writes the same kind. Each command
+records the sha256 of its output in the `SHA256SUMS` of that folder; a checkpoint is read only if it is recorded.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ from typing import Any
 import numpy as np
 
 from detect.training.corpus import CorpusError
-from models.backends import COPY_KEY, SIZE_KEY, Floats, size_in
+from models.backends import COPY_KEY, Floats
+from models.facts import NAMES_KEY, SIZE_KEY, size_in
 from models.letterbox import Image, fit, letterbox
 from models.registry import ModelError, read_verified, record
 
 SIZES = {"hazard": 320, "scene": 640}
 _CALIBRATION = 300
-"""Pictures from which int8 learns what range each tensor has."""
+"""Pictures for calibrating the ranges of tensors for int8."""
 _FLOAT = r"/model\.[01]/|/model\.22/(cv3\.\d/cv3\.\d\.1/|cv\d\.\d/cv\d\.\d\.2/|Reshape|Concat)"
-"""What stays in single precision: the first two convolutions and the last two of each branch of classes, whose channels
-differ a hundredfold in range, so that 256 steps are too few for all of them; and what the head says in the end."""
+"""Layers that stay in single precision: the first two convolutions and the last two of each class branch, whose
+channels differ a hundredfold in range, so that 256 steps are too few for all of them; and the head's outputs."""
 _SILU_IS_NOTHING = np.float32(-6.5)
-"""Under it a sigmoid is less than half of one of 256 steps; tensors reach -100, and no step should be spent on that."""
+"""Below this, a sigmoid is less than half of one of 256 steps; tensors reach -100, which should not use any steps."""
 
 
 def main() -> None:
@@ -45,14 +46,14 @@ def main() -> None:
         "source", type=Path, help="a .pt file: a checkpoint, or a state dict of YOLOv8n on COCO; for int8 an .onnx file"
     )
     parser.add_argument("target", type=Path)
-    parser.add_argument("--size", type=int, help="longer side of what it sees, in px, if not as in training")
-    parser.add_argument("--data", type=Path, help="for int8: a corpus, of which some training pictures are looked at")
-    parser.add_argument("--start", type=Path, help="for blend: what the run started from")
+    parser.add_argument("--size", type=int, help="longer side of the input in px, if not as in training")
+    parser.add_argument("--data", type=Path, help="for int8: a corpus, whose training pictures calibrate it")
+    parser.add_argument("--start", type=Path, help="for blend: the weights that the run started from")
     parser.add_argument(
-        "--share", type=float, default=0.5, help="for blend: of the source, 0 to 1; the rest is the start"
+        "--share", type=float, default=0.5, help="for blend: share of the source, 0 to 1; the rest is the start"
     )
     parser.add_argument(
-        "--also", type=Path, nargs="*", default=[], help="for blend: more runs, to take the mean of all"
+        "--also", type=Path, nargs="*", default=[], help="for blend: more runs; the mean of all is used"
     )
     chosen = parser.parse_args()
     try:
@@ -72,14 +73,14 @@ def main() -> None:
 
 
 def export(source: Path, target: Path, size_px: int | None = None, usual_px: int = SIZES["hazard"]) -> None:
-    """Write `source` as ONNX: any number of pictures of any size in multiples of 32, up to what the head says.
+    """Write `source` as ONNX, up to the head's raw outputs; inputs are any number of pictures, sides multiples of 32.
 
     Args:
         source: the checkpoint.
         target: the `.onnx` file.
-        size_px: longer side of the pictures that it was trained on, which the file will say; None: as the checkpoint
-            says ...
-        usual_px: ... or this, if it does not.
+        size_px: longer side of the training pictures, written into the file's metadata; None: as in the
+            checkpoint ...
+        usual_px: ... or this, if it has none.
 
     Raises:
         ModelError: the checkpoint is not the recorded one.
@@ -88,9 +89,10 @@ def export(source: Path, target: Path, size_px: int | None = None, usual_px: int
     import onnxslim
     import torch
 
-    from models.checkpoint import RawHead, read_checkpoint
+    from models.checkpoint import RawHead, names_of, read_checkpoint
 
     read = read_checkpoint(source, pickles=True)
+    names = names_of(read.network)
     network, size_px = RawHead(read.network), size_px or read.size_px or usual_px
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "network.onnx"
@@ -106,12 +108,14 @@ def export(source: Path, target: Path, size_px: int | None = None, usual_px: int
         model = onnxslim.slim(onnx.load(written))
     _free_shapes(model)
     model.metadata_props.add(key=SIZE_KEY, value=str(size_px))
+    if names:
+        model.metadata_props.add(key=NAMES_KEY, value=repr(names))
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, target)
 
 
 def export_state(source: Path, target: Path, size_px: int | None = None) -> None:
-    """Write the tensors of a checkpoint, and what is needed to build the network around them; its size as `export`.
+    """Write the tensors of a checkpoint, and what is needed to rebuild the network; the size as in `export`.
 
     Raises:
         ModelError: the checkpoint is not the recorded one.
@@ -123,12 +127,12 @@ def export_state(source: Path, target: Path, size_px: int | None = None) -> None
 
 
 def export_blend(runs: Sequence[Path], start: Path, share: float, target: Path, size_px: int | None = None) -> None:
-    """Write a network between where runs started and the mean of where they ended (`checkpoint.blend`).
+    """Write a network between the start of some runs and the mean of their results (`checkpoint.blend`).
 
-    Its size is that of the first run, as `export` has it.
+    Its size is the first run's, as in `export`.
 
     Raises:
-        ModelError: a checkpoint is not the recorded one, or they do not fit together.
+        ModelError: a checkpoint is not the recorded one, or the networks differ in shape.
     """
     from models.checkpoint import blend, read_checkpoint, write_state
 
@@ -138,7 +142,7 @@ def export_blend(runs: Sequence[Path], start: Path, share: float, target: Path, 
 
 
 def quantise(source: Path, target: Path, data: Path) -> None:
-    """Write an int8 copy of ONNX weights for onnxruntime on a CPU, its ranges taken from training pictures.
+    """Write an int8 copy of ONNX weights for onnxruntime on a CPU, with ranges calibrated on training pictures.
 
     Raises:
         ModelError: the weights are not the recorded ones.
@@ -152,7 +156,8 @@ def quantise(source: Path, target: Path, data: Path) -> None:
     chosen = samples[:: max(1, len(samples) // _CALIBRATION)]
     content = read_verified(source)
     model = onnx.load_from_string(content)
-    size_px = size_in({entry.key: entry.value for entry in model.metadata_props}, source)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    size_px = size_in(metadata, source)
     left = [node.name for node in model.graph.node if re.search(_FLOAT, node.name)]
     before_silu = {node.input[0] for node in model.graph.node if node.op_type == "Sigmoid" and node.name not in left}
     quantize_static(
@@ -166,19 +171,20 @@ def quantise(source: Path, target: Path, data: Path) -> None:
         calibrate_method=CalibrationMethod.MinMax,
         nodes_to_exclude=left,
         extra_options={
-            # Of the extremes of each picture the mean, so that a single one does not make the steps coarse for all.
+            # The mean of each picture's extremes, so that a single picture does not make the steps coarse for all.
             "CalibMovingAverage": True,
             "TensorQuantOverrides": {name: [{"rmin": _SILU_IS_NOTHING}] for name in before_silu},
         },
     )
     made = _fused(target)
-    made.metadata_props.add(key=SIZE_KEY, value=str(size_px))
+    for key in {SIZE_KEY, NAMES_KEY} & metadata.keys():
+        made.metadata_props.add(key=key, value=metadata[key])
     made.metadata_props.add(key=COPY_KEY, value=hashlib.sha256(content).hexdigest())
     onnx.save(made, target)
 
 
 def _fused(path: Path) -> Any:
-    """The network after onnxruntime's own rewriting as far as it is the same on every CPU, which halves loading."""
+    """The network after those optimizations of onnxruntime that are the same on every CPU, which halves loading."""
     import onnx
     import onnxruntime
 
@@ -194,7 +200,7 @@ def _fused(path: Path) -> Any:
 
 
 class _Pictures:
-    """What onnxruntime's calibration reads: one input after another, then None."""
+    """The data reader of onnxruntime's calibration: one input after another, then None."""
 
     def __init__(self, name: str, batches: Iterable[Floats]) -> None:
         self._name = name
@@ -205,7 +211,7 @@ class _Pictures:
         return None if batch is None else {self._name: batch}
 
     def set_range(self, *_: int) -> None:
-        """Calibrators that work in strides would use it; ours takes all."""
+        """Used by calibrators that work in strides; ours takes all."""
 
 
 def _seen(image: Image, size_px: int) -> Floats:
@@ -213,7 +219,7 @@ def _seen(image: Image, size_px: int) -> Floats:
 
 
 def _free_shapes(model: Any) -> None:
-    """Let the batch, the height and the width of what was traced at one size be any."""
+    """Make the batch, height and width dynamic in a network that was traced at one size."""
     from onnx import numpy_helper
 
     free = [(value, {0: "batch", 2: "height", 3: "width"}) for value in model.graph.input]
@@ -225,7 +231,7 @@ def _free_shapes(model: Any) -> None:
     shapes = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
     for tensor in model.graph.initializer:
         if tensor.name in shapes:
-            # The batch as it comes, as many channels, and however many places there are.
+            # The batch is dynamic, the channels are fixed, and the number of cells is dynamic.
             channels = int(numpy_helper.to_array(tensor)[1])
             tensor.CopyFrom(numpy_helper.from_array(np.array([0, channels, -1]), tensor.name))
 

@@ -1,7 +1,7 @@
 """Compares ways to look for weapons in pictures: whole frames, tiles, people; `make evaluate LOOKS=CORPUS` runs it.
 
 An alert depends on whether a weapon of any kind is detected anywhere in a picture. So each look gives a picture the
-confidence of its surest gun or knife, and is scored at the thresholds of `detect/rules.py` and at the threshold that is
+confidence of its best gun or knife, and is scored at the thresholds of `detect/rules.py` and at the threshold that is
 wrong in a stated share of the pictures without a weapon. Milliseconds are of one core, for all networks that the look
 runs, without decoding.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -23,20 +23,20 @@ from detect.training.scores import is_weapon, reaches_threshold
 from detect.zoom import cut
 from functions import Box, Detection
 from models.letterbox import Image
-from models.network import HAZARD, SCENE, Network, Spec
+from models.network import HAZARD, SCENE, Network
 
 FALSE_RATE = 0.02
 """Share of the pictures without a weapon in which one may be detected, for choosing a threshold."""
 _PEOPLE = 4
 _LEAST = 0.01
 _SMALL, _MEDIUM = 0.1, 0.2
-"""Longer side of a weapon in fractions of the picture: 32 and 64 px of what the network sees."""
+"""Longer side of a weapon in fractions of the picture: 32 and 64 px of the network's input."""
 _NIGHT, _GREY = 60.0, 8.0
-"""Mean level of 255 of a picture at night, and mean saturation of one without colours."""
+"""Maximum mean level (of 255) of a picture at night, and maximum mean saturation of one without colours."""
 _TILES = [Box(x, y, x + 0.6, y + 0.6) for x in (0.0, 0.4) for y in (0.0, 0.4)]
 
 Found = Mapping[Look, list[Detection]]
-"""What was found, by the look whose thresholds apply."""
+"""The detections, by the look whose thresholds apply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Result:
     """What one look detected in one picture.
 
     Attributes:
-        confidence: of the surest weapon; 0 where there is none.
+        confidence: of the most confident weapon; 0 if there is none.
         is_detected: whether a weapon reaches its threshold.
         ms: of one core.
     """
@@ -64,7 +64,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One labelled picture, as far as the tables ask."""
+    """One labelled picture, with the facts that the tables need."""
 
     is_armed: bool
     size: str
@@ -73,8 +73,8 @@ class Picture:
 
 
 def ways(weights: Path, device: str) -> list[Way]:
-    """The looks that are compared: of the detector, and tiles."""
-    hazards = Network(Spec(weights, HAZARD.labels, _LEAST), 1, device)
+    """The looks that are compared: the detector's, and tiles."""
+    hazards = Network(replace(HAZARD, path=weights, int8=None, min_confidence=_LEAST), 1, device)
     scene = Network(SCENE, 1, device)
 
     def whole(image: Image) -> Found:
@@ -99,7 +99,7 @@ def tables(folder: Path, weights: Path, device: str, count: int = 0) -> list[str
 
     Raises:
         CorpusError: the corpus cannot be read.
-        ModelError: nor can a network.
+        ModelError: a network cannot be loaded.
     """
     samples = [s for s in read_corpus(folder) if s.split == "val" and _is_about_weapons(s)]
     if count:
@@ -121,7 +121,7 @@ def tables(folder: Path, weights: Path, device: str, count: int = 0) -> list[str
 
 
 def threshold_at(confidences: Sequence[float], rate: float) -> float:
-    """The least threshold that at most that share of these confidences reaches; each is of a picture without a weapon.
+    """The lowest threshold that at most that share of these confidences reaches; each is of a picture without a weapon.
 
     A confidence equal to the threshold counts, so it lies just above the first one that must not.
     """
@@ -196,7 +196,7 @@ def _groups_table(pictures: Sequence[Picture], results: Mapping[str, Sequence[Re
         "",
         f"Detected at the threshold for {FALSE_RATE:.0%} false. Small, medium: the largest weapon's longer side is "
         f"below {_SMALL:g}, below {_MEDIUM:g} of the picture. Night: mean level under {_NIGHT:g}; grey: no colours. "
-        f"A {PERSON} whom the scene network does not find is not looked at.",
+        f"A {PERSON} whom the scene network does not find is skipped.",
     ]
 
 

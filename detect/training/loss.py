@@ -1,4 +1,4 @@
-"""YOLOv8's loss for labels of which some say "a weapon" and not which; `trainer` uses it. Needs the `train` extra."""
+"""YOLOv8's loss with labels of weapons of unknown kind; `trainer` uses it. Needs the `train` extra."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _WEAPONS = [HAZARDS.index(name) for name in HAZARDS if name in WEAPONS]
 class HazardLoss(v8DetectionLoss):  # type: ignore[misc]
     """The loss of the hazards, where class `len(HAZARDS)` is a weapon of unknown kind.
 
-    Such a box is a positive for the weapon that the network itself takes it for at each place, and says nothing of the
-    other one: people are alerted of either, while a wrong guess of the labeller would teach the network to doubt what
-    it sees. Its edges teach as those of any other box.
+    In each cell such a box is a positive for the weapon that the network itself predicts, and does not count for the
+    other one: either weapon gives an alert, while a labeller's wrong guess would train the network against correct
+    predictions. Its edges count as those of any other box.
     """
 
     assigner: Any
@@ -39,11 +39,10 @@ class HazardLoss(v8DetectionLoss):  # type: ignore[misc]
 
 
 class WeaponAssigner(TaskAlignedAssigner):  # type: ignore[misc]
-    """Assigns labels to places; one class more than the network tells is a weapon of unknown kind.
+    """Assigns labels to cells; the class after the network's last one is a weapon of unknown kind.
 
     Attributes:
-        counts: of the last assignment, 0 where a class of a place is not known and 1 elsewhere; shape (n, places,
-            classes).
+        counts: of the last assignment: 0 where a cell's class is unknown, 1 elsewhere; shape (n, cells, classes).
     """
 
     counts: torch.Tensor
@@ -52,7 +51,7 @@ class WeaponAssigner(TaskAlignedAssigner):  # type: ignore[misc]
         super().__init__(num_classes=num_classes + 1, **options)
 
     def forward(self, pd_scores: torch.Tensor, *args: Any, **options: Any) -> Any:
-        """As its base, of scores and for targets of the network's classes alone; shape (n, places, classes)."""
+        """As in the base class, with scores and targets only of the network's classes; shape (n, cells, classes)."""
         weapons = pd_scores[..., _WEAPONS]
         extended = torch.cat([pd_scores, weapons.amax(-1, keepdim=True)], dim=-1)
         labels, boxes, scores, *rest = super().forward(extended, *args, **options)

@@ -1,4 +1,4 @@
-"""How the hazard network is trained: the numbers of a run, written beside its weights; `train` follows them."""
+"""The hyperparameters of a training run, stored with its weights; `train` uses them."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that decides what comes out of a run, but the pictures and the weights that it starts from.
+    """Everything that determines the result of a run, except the pictures and the initial weights.
 
     Attributes:
-        size_px: side of the square that the network sees.
-        epochs: how long the run is. The rate falls, and mosaics end, by the share of the epochs that is left, so that a
-            run that was stopped and continued ends where an uninterrupted one would.
+        size_px: side of the network's square input.
+        epochs: length of the run. The learning rate falls, and mosaics end, by the share of epochs left, so that a run
+            that was stopped and continued gives the same result as an uninterrupted one.
         pictures: drawn in one epoch, with `corpus.sampling_weights`.
         batch: pictures in one step of the optimiser.
-        lr: of AdamW, after a short warm-up; falls with what is left of the run, to a fiftieth.
-        frozen: so many of the network's layers, from the picture on, stay as they are.
+        lr: learning rate of AdamW after a short warm-up; falls to a fiftieth over the run.
+        frozen: the number of first layers that are not trained.
         even: draw each label, source and scene evenly (`corpus.sampling_weights`), not each picture.
-        hard: so many times as often as others of their kind are drawn the pictures that `hard_examples` found hard.
-        mosaic: share of the pictures that are four in one, until the last seventh of the run.
-        scale: pictures are zoomed by 1 - scale to 1 + scale.
-        zoom: share of the pictures of which a part is shown, as the detector looks again at what moved.
+        hard: how many times as often as others of their kind the pictures listed by `hard_examples` are drawn.
+        mosaic: share of pictures composed of four, until the last seventh of the run.
+        scale: pictures are scaled by 1 - scale to 1 + scale.
+        zoom: share of pictures that are cropped as in the detector's second look.
         paste: share of the pictures into which hazards or decoys are pasted.
         without: effects of `augment.EFFECTS` that are left out.
-        look_every: epochs from one look at the validation split to the next, which takes as long as 500 pictures.
+        look_every: epochs between validations, each of which takes as long as 500 pictures.
     """
 
     size_px: Annotated[int, Meta(ge=32, multiple_of=32)] = 320
@@ -58,7 +58,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read a recipe, of which every number may be left out.
+    """Read a recipe; missing numbers have their defaults.
 
     Raises:
         ValueError: an unknown name or a wrong value; the message names it.

@@ -1,7 +1,7 @@
-"""All that a training run needs to continue as if it had never stopped; `trainer` writes one after each epoch.
+"""Everything that a training run needs to continue exactly; `trainer` writes it after each epoch.
 
-A file of tensors and plain values, in full precision and read with `weights_only`: opening it runs no code. Those of
-ultralytics are pickles, keep half the precision, and continue from the moving average in place of the weights.
+A file of tensors and plain values in full precision, read with `weights_only`: opening it runs no code. Ultralytics'
+checkpoints are pickles in half precision, and continue from the moving average instead of the weights.
 Needs the `train` extra.
 """
 
@@ -22,14 +22,14 @@ class RunState:
     """A run after an epoch.
 
     Attributes:
-        epoch: the number of that epoch, from 0.
+        epoch: the number of the last epoch, from 0.
         model: tensors of the network that is trained.
         average: tensors of its moving average, which is what is validated and shipped ...
         updates: ... and how many steps that has seen.
         optimizer: state of the optimiser.
         scaler: state of the scaling of gradients, on a GPU.
-        best_fitness: of the best epoch so far, by the validation split; None before the first look.
-        metrics: of the last look.
+        best_fitness: of the best epoch so far, by the validation split; None before the first validation.
+        metrics: of the last validation.
         results: `results.csv` so far.
     """
 
@@ -79,11 +79,11 @@ def read_state(path: Path) -> RunState:
     """Read a state.
 
     Raises:
-        ModelError: it is none; the message says what to do.
+        ModelError: it is not a state; the message has the fix.
     """
     try:
         return RunState(**torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch complains of a broken file in a dozen ways
+    except Exception as error:  # torch raises a dozen kinds of errors for a broken file
         reason = str(error).partition("\n")[0]
         raise ModelError(
             f"{path} is not the state of a training run ({reason}): choose another folder with --run, or remove it to "
@@ -92,7 +92,7 @@ def read_state(path: Path) -> RunState:
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Have a file written beside its place and then put there, so that no half of it is ever found."""
+    """Write a file under another name and then rename it, so that a half-written one is never read."""
     part = path.with_suffix(".part")
     write(part)
     part.replace(path)

@@ -1,4 +1,4 @@
-"""How good detections are against what is labelled: average precision, precision, recall, reliability. Plain numpy."""
+"""Scores of detections against labels: average precision, precision, recall, reliability. Plain numpy."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Bools = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 IOUS = tuple(0.5 + 0.05 * i for i in range(10))
 """Overlaps at which mAP50-95 is averaged."""
 LOOSE = 0.1
-"""An overlap that says "there", however it was framed: who labels burning cars frames the car, or the flames."""
+"""A low overlap that only checks the place: of a burning car, some labellers box the car and others the flames."""
 
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """All detections of one hazard in a set of pictures, surest first.
+    """All detections of one hazard in a set of pictures, most confident first.
 
     Attributes:
         confidence: shape (n,).
-        hit: whether it is the first to find a labelled box, at each overlap asked for; shape (n, overlaps).
+        hit: whether it is the first to match a labelled box, at each overlap; shape (n, overlaps).
         truths: how many boxes are labelled.
     """
 
@@ -40,15 +40,15 @@ class Matched:
 def match(
     found: Sequence[Sequence[Detection]], truths: Sequence[Sequence[Truth]], number: int, ious: Sequence[float] = IOUS
 ) -> Matched:
-    """Pair detections of one hazard with labelled boxes: each box counts once, for the surest that overlaps it most.
+    """Match detections of one hazard with labelled boxes: each box counts once, for the most confident detection.
 
     A gun or knife found where a weapon of unknown kind is labelled may be right or wrong, so it counts as neither.
 
     Args:
         found: for each picture its detections.
-        truths: for each picture what is labelled in it.
+        truths: for each picture its labels.
         number: of the hazard, an index of `HAZARDS`.
-        ious: overlaps that make a hit.
+        ious: overlaps from which a detection is a hit.
     """
     confidences: list[float] = []
     hits: list[Bools] = []
@@ -71,7 +71,7 @@ def match(
 
 
 def average_precision(matched: Matched) -> Floats:
-    """Area under precision over recall, interpolated at 101 points as COCO does; one for each overlap asked for.
+    """Area under the precision-recall curve, interpolated at 101 points as in COCO; one for each overlap.
 
     NaN if nothing is labelled.
     """
@@ -86,14 +86,14 @@ def average_precision(matched: Matched) -> Floats:
 
 
 def at_threshold(matched: Matched, threshold: float) -> tuple[float, float]:
-    """Precision and recall, at an overlap of 0.5, of detections at least so sure; NaN where nothing can be divided."""
+    """Precision and recall at an overlap of 0.5 of detections from this confidence on; NaN for a division by zero."""
     kept = matched.confidence >= threshold
     hits = int(matched.hit[kept, 0].sum())
     return _share(hits, int(kept.sum())), _share(hits, matched.truths)
 
 
 class Tally(NamedTuple):
-    """In how many pictures a hazard is told: of those that show it, and of all others."""
+    """In how many pictures a hazard is detected: of those that show it, and of all others."""
 
     right: int
     shown: int
@@ -101,16 +101,16 @@ class Tally(NamedTuple):
     absent: int
 
 
-def tally(shown: Sequence[bool], told: Sequence[bool]) -> Tally:
-    """Count, of each picture whether it shows a hazard and whether that is told of it."""
-    right = sum(s and t for s, t in zip(shown, told, strict=True))
-    return Tally(right, sum(shown), sum(told) - right, len(shown) - sum(shown))
+def tally(shown: Sequence[bool], detected: Sequence[bool]) -> Tally:
+    """Count pictures, given for each whether it shows a hazard and whether one is detected."""
+    right = sum(s and d for s, d in zip(shown, detected, strict=True))
+    return Tally(right, sum(shown), sum(detected) - right, len(shown) - sum(shown))
 
 
-def told(
+def count_detected(
     found: Sequence[Sequence[Detection]], truths: Sequence[Sequence[Truth]], number: int, threshold: float
 ) -> Tally:
-    """What an alert asks, whatever the boxes: whether a hazard is told in each picture, from some confidence on.
+    """Count pictures in which a hazard is detected anywhere, from a confidence on, as an alert needs no exact box.
 
     Pictures of a weapon of unknown kind are left out for guns and knives.
     """
@@ -125,12 +125,12 @@ def told(
 def count_weapons(
     found: Sequence[Sequence[Detection]], truths: Sequence[Sequence[Truth]], thresholds: Mapping[str, float]
 ) -> Tally:
-    """As `told`, of any weapon: a gun told where a knife is shown alerts the same people.
+    """As `count_detected`, for any weapon: a gun detected instead of a knife alerts the same people.
 
     Args:
         found: for each picture its detections.
-        truths: for each picture what is labelled in it.
-        thresholds: least confidence by label; weapons alone count.
+        truths: for each picture its labels.
+        thresholds: minimum confidence by label; only weapons count.
     """
     least: dict[str, float] = {label: value for label, value in thresholds.items() if label in WEAPONS}
     shown = [any(is_weapon(t) for t in labelled) for labelled in truths]
@@ -148,7 +148,7 @@ def is_weapon(truth: Truth) -> bool:
 
 
 def reliability(matched: Sequence[Matched], bins: int = 10) -> list[tuple[float, float, int]]:
-    """Whether 0.8 means 80 %: for each bin of confidence its mean, the share that were hits at 0.5, and how many."""
+    """Whether 0.8 means 80 %: for each bin of confidence its mean, the share of hits (overlap 0.5), and the count."""
     confidence = np.concatenate([m.confidence for m in matched])
     hit = np.concatenate([m.hit[:, 0] for m in matched])
     edges = np.linspace(0, 1, bins + 1)
@@ -161,13 +161,13 @@ def reliability(matched: Sequence[Matched], bins: int = 10) -> list[tuple[float,
 
 
 def calibration_error(rows: Sequence[tuple[float, float, int]]) -> float:
-    """Mean distance of confidence from truth, weighed by how many there are: the expected calibration error."""
+    """Mean difference between confidence and accuracy, weighted by count: the expected calibration error."""
     total = sum(count for *_, count in rows)
-    return sum(abs(told - true) * count for told, true, count in rows) / total if total else float("nan")
+    return sum(abs(mean - share) * count for mean, share, count in rows) / total if total else float("nan")
 
 
 def _take(overlaps: Floats, taken: Bools, ious: Sequence[float]) -> Bools:
-    """For each overlap asked for: the free box that is overlapped most, if by enough, is taken."""
+    """Match the free box that is overlapped most, for each required overlap; returns whether there was one."""
     hit = np.zeros(len(ious), np.bool_)
     if not len(overlaps):
         return hit
@@ -180,7 +180,7 @@ def _take(overlaps: Floats, taken: Bools, ious: Sequence[float]) -> Bools:
 
 
 def _area(recall: Floats, precision: Floats, points: Floats) -> float:
-    # Precision at a recall is the best that can be had at that recall or more.
+    # Precision at a recall is the highest precision at that recall or more.
     falling = np.maximum.accumulate(precision[::-1])[::-1]
     at = np.searchsorted(recall, points, side="left")
     return (

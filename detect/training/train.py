@@ -3,7 +3,7 @@
 python -m detect.training.train FOLDER --weights START.pt [--recipe FILE.json] [--device cpu|0] [--run runs/hazard]
 
 FOLDER is a corpus (`detect.training.corpus`). The run folder gets the recipe, what it was made from with all checksums,
-the curves, the confusion matrix, the weights and a model card. A run that was stopped goes on if it is started again.
+the curves, the confusion matrix, the weights and a model card. A run that was stopped continues if started again.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ MADE_FROM = "made_from.json"
 
 
 def main() -> None:
-    """Train, or go on training."""
+    """Start training, or continue."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="the corpus; its splits train and val are used, test is not looked at")
+    parser.add_argument("data", type=Path, help="the corpus; its splits train and val are used, test is not")
     parser.add_argument(
         "--weights", type=Path, default=WEIGHTS / "hazard4_320.pt", help="where to start: a recorded .pt"
     )
@@ -44,10 +44,10 @@ def main() -> None:
     )
     parser.add_argument("--run", type=Path, default=Path("runs/hazard"), help="the folder of this run")
     parser.add_argument("--device", default="cpu", help="cpu, or the number of a GPU")
-    parser.add_argument("--threads", type=int, default=0, help="of torch on a CPU")
+    parser.add_argument("--threads", type=int, default=0, help="threads of torch on a CPU")
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare pictures")
     parser.add_argument(
-        "--hours", type=float, default=math.inf, help="stop after the epoch that passes this; the next start goes on"
+        "--hours", type=float, default=math.inf, help="stop after the epoch that passes this; the next start continues"
     )
     chosen = parser.parse_args()
     try:
@@ -94,16 +94,16 @@ def train(
         run: its folder.
         hard: names of pictures to draw more often.
         device: `cpu`, or the number of a GPU.
-        threads: of torch on a CPU; 0 for what torch thinks best.
+        threads: of torch on a CPU; 0 for torch's default.
         workers: processes that prepare pictures.
-        hours: stop after the epoch that passes this; the next start goes on.
+        hours: stop after the epoch that passes this; the next start continues.
 
     Returns:
         The best weights by the validation split so far, as a .pt file of tensors.
 
     Raises:
         CorpusError: there is nothing to train on or to validate with, or two pictures have one name.
-        ModelError: the run is finished or was begun with something else, or a file of weights cannot be read.
+        ModelError: the run is finished, was begun with other inputs, or weights cannot be read.
     """
     _check(samples)
     run = run.resolve()
@@ -131,7 +131,7 @@ def train(
     if best.is_file():
         record(best)
     if (done := read_state(last).epoch + 1) < recipe.epochs:
-        print(f"Stopped after epoch {done} of {recipe.epochs}: the same command goes on.")
+        print(f"Stopped after epoch {done} of {recipe.epochs}: the same command continues.")
         return best
     look_at_best(options)
     write_card(run)
@@ -139,18 +139,18 @@ def train(
 
 
 def _check(samples: Sequence[Sample]) -> None:
-    """Ultralytics finds labels by a picture's name alone, and stops late where it finds no picture at all."""
+    """Check what ultralytics does not: pictures' names must be unique, and no split may be empty."""
     for split in ("train", "val"):
         names = Counter(sample.path.stem for sample in samples if sample.split == split)
         if not names:
-            raise CorpusError(f"no picture is of the split {split!r}: training needs some of train and of val")
+            raise CorpusError(f"no picture is in the split {split!r}: training needs some in train and in val")
         name, times = names.most_common(1)[0]
         if times > 1:
-            raise CorpusError(f"{times} pictures of the split {split!r} are called {name!r}: give each its own name")
+            raise CorpusError(f"{times} pictures in the split {split!r} are named {name!r}: give each its own name")
 
 
 def _options(recipe: Recipe, run: Path, device: str, workers: int) -> dict[str, Any]:
-    """The recipe in ultralytics' words."""
+    """The recipe as ultralytics' options."""
     return {
         "project": str(run.parent),
         "name": run.name,
@@ -187,7 +187,7 @@ def _options(recipe: Recipe, run: Path, device: str, workers: int) -> dict[str, 
 def _described_run(
     samples: Sequence[Sample], hard: Collection[str], recipe: Recipe, weights: Path | str
 ) -> dict[str, Any]:
-    """What a run is made from, to be told in its card and to be the same at each of its starts."""
+    """The inputs of a run, for its card; they must be the same at each start."""
     start = (
         {"name": f"YOLOv8{weights}, untrained", "sha256": ""}
         if isinstance(weights, str)
@@ -203,7 +203,7 @@ def _described_run(
 
 
 def _compare(now: dict[str, Any], run: Path) -> None:
-    """Refuse to go on with other numbers, pictures or weights than a run was begun with: its card would not be true."""
+    """Refuse to continue a run with other numbers, pictures or weights: its card would be wrong."""
     try:
         was = msgspec.json.decode((run / MADE_FROM).read_bytes())
         recipe = was["recipe"]
@@ -219,13 +219,13 @@ def _compare(now: dict[str, Any], run: Path) -> None:
     changed += [f"other {name}" for name in ("weights", "train", "val", "hard") if was.get(name) != now[name]]
     if changed:
         raise ModelError(
-            f"the run in {run} was begun with {', '.join(changed)}: go on with what it was begun with, or choose "
+            f"the run in {run} was begun with {', '.join(changed)}: continue with the same, or choose "
             f"another folder with --run"
         )
 
 
 def _write_data(samples: Sequence[Sample], record_of_run: dict[str, Any], recipe: Recipe, run: Path) -> Path:
-    """Lists for ultralytics, and what this run was made from."""
+    """Write the lists for ultralytics, and the inputs of this run."""
     for split in ("train", "val"):
         _link([s for s in samples if s.split == split and (split == "train" or _is_known(s))], run / "pictures" / split)
     recipe.save(run / "recipe.json")
@@ -237,14 +237,14 @@ def _write_data(samples: Sequence[Sample], record_of_run: dict[str, Any], recipe
 
 
 def _is_known(sample: Sample) -> bool:
-    """Whether a picture can be validated with: ultralytics' scores know no weapon of unknown kind."""
+    """Whether a picture can be used for validation: ultralytics' scores do not support a weapon of unknown kind."""
     return all(truth.number < len(HAZARDS) for truth in sample.truths())
 
 
 def _link(samples: Sequence[Sample], folder: Path) -> None:
-    """The pictures of a split as links in a folder of the run: ultralytics writes a cache beside what it reads.
+    """Link the pictures of a split into the run's folder, because ultralytics writes a cache next to its input.
 
-    It reads all that is there, so no link stays of a start with other pictures; what is no link is not ours to remove.
+    It reads everything there, so links of an earlier start are removed; files that are not links are left alone.
     """
     for kind in ("images", "labels"):
         (folder / kind).mkdir(parents=True, exist_ok=True)

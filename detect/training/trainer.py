@@ -1,6 +1,6 @@
-"""Ultralytics' trainer, drawing pictures evenly and as cameras see them, and continuing exactly; `train` runs it.
+"""Ultralytics' trainer with balanced sampling, camera effects and exact continuation; `train` runs it.
 
-Import `models.torch_setup` before this module: ultralytics does not import without it on every machine.
+Import `models.torch_setup` before this module: without it ultralytics cannot be imported on some machines.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from functions.hazards import KINDS
 from models.checkpoint import as_yolo, read_checkpoint, write_state
 
 _WITHOUT_MOSAIC = 0.15
-"""Share of the time, at its end, in which every picture is one picture."""
+"""The last share of the run, without mosaics."""
 _CROP_PX = 160
-"""Longest side of what is kept for pasting; it is pasted smaller still."""
+"""Longest side of the crops that are kept for pasting; they are pasted smaller."""
 
 
 class HazardDataset(YOLODataset):  # type: ignore[misc]
-    """Training pictures: each is drawn by its weight, given something pasted now and then, and seen by some camera."""
+    """Training pictures: drawn by their weights, sometimes with pasted objects, and with a random camera's effects."""
 
     def __init__(
         self, *args: Any, recipe: Recipe, samples: Sequence[Sample], hard: Collection[str], **options: Any
@@ -57,22 +57,22 @@ class HazardDataset(YOLODataset):  # type: ignore[misc]
         return self._recipe.pictures
 
     def __getitem__(self, index: int) -> Any:
-        """The picture of that index in this epoch, the same in whichever process and after however many starts."""
+        """The picture with that index in this epoch, the same in every process and after any number of starts."""
         seed = int.from_bytes(hashlib.sha256(f"{self._recipe.seed} {self.epoch} {index}".encode()).digest()[:4])
         random.seed(seed)
-        np.random.seed(seed)  # ultralytics' augmentation draws from numpy's own
+        np.random.seed(seed)  # ultralytics' augmentation uses numpy's global generator
         return super().__getitem__(index)
 
     def get_image_and_label(self, index: int) -> Any:
-        """Any picture, whatever `index` says: the parts of a mosaic are drawn evenly too."""
+        """A random picture, whatever `index` is, so that the parts of a mosaic are balanced too."""
         (drawn,) = random.choices(range(self.ni), cum_weights=self._cumulative)
         return super().get_image_and_label(drawn)
 
     def update_labels_info(self, label: dict[str, Any]) -> Any:
-        """Where pictures and boxes are still plain arrays: zoom and paste."""
+        """Zoom and paste here, where pictures and boxes are still plain arrays."""
         rng = _rng()
         if rng.random() < self._recipe.zoom:
-            # From the file: what is kept in memory has been scaled down already.
+            # From the file: the copy in memory has been scaled down already.
             part, label["cls"], label["bboxes"] = zoom(
                 np.asarray(cv2.imread(label["im_file"]), np.uint8), label["cls"], label["bboxes"], rng
             )
@@ -84,13 +84,13 @@ class HazardDataset(YOLODataset):  # type: ignore[misc]
         return super().update_labels_info(label)
 
     def build_transforms(self, hyp: Any = None) -> Any:
-        """The camera comes last but for the change to a tensor, after what was composed of several pictures."""
+        """Camera effects come last, after composing pictures, only before the conversion to a tensor."""
         transforms = super().build_transforms(hyp)
         transforms.insert(len(transforms.transforms) - 1, _Watch(self._recipe.without))
         return transforms
 
     def _crops(self, samples: Sequence[Sample]) -> list[Crop]:
-        """Every hazard that makes sense in another scene, and as many pieces of pictures without any."""
+        """Crops of all hazards that can be pasted, and as many crops of pictures without any."""
         rng = np.random.default_rng(self._recipe.seed)
         without = (NEGATIVE, *(hazard for hazard, kind in KINDS.items() if not kind.is_movable))
         crops = []
@@ -113,10 +113,10 @@ class HazardDataset(YOLODataset):  # type: ignore[misc]
 
 
 class HazardTrainer(DetectionTrainer):  # type: ignore[misc]
-    """A trainer that can be stopped after any epoch and continues exactly: all chance and the rate follow the epoch.
+    """A trainer that can stop after any epoch and continues exactly: random seeds and the rate depend on the epoch.
 
-    Its checkpoints are `weights/last.pt` (`run_state`) and `weights/best.pt` (`models.checkpoint.write_state`), both of
-    tensors and plain values only.
+    Its checkpoints are `weights/last.pt` (`run_state`) and `weights/best.pt` (`models.checkpoint.write_state`), both
+    with tensors and plain values only.
     """
 
     last: Path
@@ -139,31 +139,31 @@ class HazardTrainer(DetectionTrainer):  # type: ignore[misc]
         self._stop_at = time.monotonic() + stop_after_s
         self._is_mosaic_open = recipe.mosaic > 0
         super().__init__(overrides=options)
-        # On a CPU ultralytics loads pictures between the steps; beside them, a second core has something to do.
+        # On a CPU ultralytics loads pictures between the steps; in parallel, a second core is used.
         self.args.workers = options["workers"]
         self.add_callback("on_train_epoch_start", HazardTrainer._start_epoch)
         self.add_callback("on_fit_epoch_end", HazardTrainer._end_epoch)
 
     def setup_model(self) -> None:
-        """Build the network from the one given: no checkpoint is opened here."""
+        """Build the network from the given one; no checkpoint is opened here."""
         self.model = self.get_model(cfg=self._network.yaml, weights=self._network, verbose=False)
 
     def _setup_train(self) -> None:
         super()._setup_train()
         if self.device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
-            # Ultralytics leaves mixed precision to GPUs. On a CPU that computes in bfloat16 a step takes half the time.
+            # Ultralytics uses mixed precision only on GPUs. On a CPU with bfloat16 a step takes half the time.
             self.amp = True
         self.model.criterion = InSinglePrecision(HazardLoss(self.model), self.device.type)
 
     def resume_training(self, ckpt: Any) -> None:
-        """Continue from `last.pt`, if it is there; ultralytics calls this once everything is built."""
+        """Continue from `last.pt` if it exists; ultralytics calls this once everything is built."""
         if self.last.is_file():
             state = read_state(self.last)
             state.restore(self)
             self.csv.write_text(state.results)
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
-        """Ours for training; for validation what ultralytics makes."""
+        """Our dataset for training, ultralytics' for validation."""
         if mode != "train":
             return super().build_dataset(img_path, mode, batch)
         return HazardDataset(
@@ -183,31 +183,31 @@ class HazardTrainer(DetectionTrainer):  # type: ignore[misc]
         )
 
     def get_dataloader(self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
-        """In order: which picture is behind an index is chance already, and the order would depend on the start."""
+        """Load in order: an index already maps to a random picture, and a shuffled order would depend on the start."""
         dataset = self.build_dataset(dataset_path, mode, batch_size)
         return build_dataloader(dataset, batch_size, self.args.workers, shuffle=False, rank=rank, device=self.device)
 
     def plot_training_labels(self) -> None:
-        """Nothing: ultralytics would name the classes by the network's, which lacks the weapon of unknown kind."""
+        """Does nothing: ultralytics would use the network's class names, which lack the weapon of unknown kind."""
 
     def plot_training_samples(self, batch: dict[str, Any], ni: int) -> None:
-        """Nothing, for the same reason."""
+        """Does nothing, for the same reason."""
 
     def validate(self) -> Any:
-        """Now and then, and after the last epoch: on a CPU it takes as long as a third of an epoch."""
+        """Validate at intervals and after the last epoch: on a CPU it takes as long as a third of an epoch."""
         if (self.epoch + 1) % self._recipe.look_every and self.epoch + 1 < self.epochs:
             return dict(self.metrics), None
         return super().validate()
 
     def save_model(self) -> bool:
-        """Checkpoints are there whole or not at all: who is killed while writing one goes on from that before it."""
+        """Write checkpoints atomically: a run that is killed meanwhile continues from the previous one."""
         if self.fitness is not None and self.fitness == self.best_fitness:
             write_whole(self.best, lambda path: write_state(self.ema.ema, self._recipe.size_px, path))
         write_whole(self.last, RunState.of(self).write)
         return True
 
     def final_eval(self) -> None:
-        """Nothing: `look_at_best` does it, also for a run that was stopped in it."""
+        """Does nothing: `look_at_best` does it, also for a run that was stopped there."""
 
     def _setup_scheduler(self) -> None:
         self.lf = lambda epoch: max(0.02, 1 - epoch / self.epochs)
@@ -219,7 +219,7 @@ class HazardTrainer(DetectionTrainer):  # type: ignore[misc]
         if self._is_mosaic_open and self.epoch >= self.epochs * (1 - _WITHOUT_MOSAIC):
             self._is_mosaic_open = False
             self._close_dataloader_mosaic()
-        # The processes that load pictures are copies of this one, made now; so they know the epoch.
+        # The processes that load pictures are forked from this one now, so they know the epoch.
         self.train_loader.reset()
 
     def _end_epoch(self) -> None:
@@ -227,7 +227,7 @@ class HazardTrainer(DetectionTrainer):  # type: ignore[misc]
 
 
 def look_at_best(options: dict[str, Any]) -> None:
-    """The last look at the validation split: the curves and the confusion matrix, into the folder of the run."""
+    """The final validation: writes the curves and the confusion matrix into the run's folder."""
     run = Path(options["project"]) / options["name"]
     same = {
         name: options[name] for name in ("data", "project", "name", "exist_ok", "device", "workers", "imgsz", "batch")
@@ -237,7 +237,7 @@ def look_at_best(options: dict[str, Any]) -> None:
 
 
 class InSinglePrecision:
-    """A loss that is not computed in bfloat16, whose eight bits would round a box's edge to a tenth of its stride."""
+    """Computes a loss in single precision: bfloat16's eight bits would round a box's edge to a tenth of its stride."""
 
     def __init__(self, loss: Any, device: str = "cpu") -> None:
         self._loss = loss
@@ -263,7 +263,7 @@ class _Watch:
 
 
 def _rng() -> np.random.Generator:
-    """From `random`, which the loader seeds in each of its processes."""
+    """A generator seeded from `random`, which the loader seeds in each of its processes."""
     return np.random.default_rng(random.getrandbits(64))
 
 
@@ -272,7 +272,7 @@ def _kept(piece: Any) -> Any:
 
 
 def _scaled(piece: Any, longer_px: int) -> Any:
-    """A copy with its longer side of so many pixels."""
+    """A copy scaled to this longer side in pixels."""
     scale = longer_px / max(piece.shape[:2])
     size = max(1, round(piece.shape[1] * scale)), max(1, round(piece.shape[0] * scale))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR

@@ -1,1 +1,1 @@
-"""What runs on a node, one request at a time: plain Python 3.9, sent over SSH; it imports nothing else of ours."""
+"""The code that runs on a node for a request: Python 3.9, sent over SSH; it imports none of our other packages."""

@@ -1,4 +1,4 @@
-"""Why a node would refuse a version: its signatures, its architecture."""
+"""A node's checks of a version: signatures and architecture."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from edge.node.messages import Refused
 
 
 def verify_signatures(signatures: list[dict[str, str]], digest: str, trusted: list[str]) -> None:
-    """Let OpenSSL say whether a trusted key signed this digest.
+    """Check with OpenSSL that a trusted key signed this digest.
 
     Args:
         signatures: `payload` and `value` of each, in Base64.
-        digest: Of the manifest.
-        trusted: Public keys in PEM.
+        digest: of the manifest.
+        trusted: public keys in PEM.
     """
     if not signatures:
         raise Refused(f"{digest[:19]}… is not signed: bongsu models sign NAME:VERSION")
@@ -29,11 +29,11 @@ def verify_signatures(signatures: list[dict[str, str]], digest: str, trusted: li
             continue
         if any(_is_signed(payload, base64.b64decode(signature["value"]), key) for key in trusted):
             return
-    raise Refused(f"{digest[:19]}… is signed by no key that is trusted ({len(trusted)} known)")
+    raise Refused(f"{digest[:19]}… is not signed by a trusted key ({len(trusted)} known)")
 
 
 def check_architecture(manifest: dict[str, Any]) -> None:
-    """Refuse a model that is made for other CPUs."""
+    """Check that a model is for this node's CPU."""
     wanted = manifest.get("annotations", {}).get("org.bongsu.model.architectures", "any").split(",")
     if "any" not in wanted and architecture() not in wanted:
         raise Refused(f"wrong architecture: the model is for {', '.join(wanted)}, this node is {architecture()}")

@@ -1,4 +1,4 @@
-"""What a node is: architecture, memory, disk, GPU and system, from the kernel's own files."""
+"""Facts about a node: architecture, memory, disk, GPU and system, from the kernel's files."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from edge.node.messages import HOME
 _CPUS = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm", "riscv64": "riscv64"}
 _RUNTIMES = ("k3s", "containerd", "docker", "podman")
 SEARCHED = os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/local/bin"
-"""A command that comes over SSH is given a short PATH."""
+"""Commands over SSH get a short PATH."""
 
 
 def read_facts(request: dict[str, Any]) -> dict[str, Any]:
-    """What this machine is."""
+    """The facts about this machine."""
     disk = shutil.disk_usage(_existing(HOME))
     return {
         "architecture": architecture(),
@@ -38,12 +38,12 @@ def read_facts(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def architecture() -> str:
-    """The CPU's architecture in Debian's words, which OCI has too."""
+    """The CPU's architecture by Debian's names, which OCI uses too."""
     return _CPUS.get(platform.machine(), platform.machine())
 
 
 def openssl_version() -> str:
-    """Such as `OpenSSL 3.0.17`; empty where there is none."""
+    """Such as `OpenSSL 3.0.17`; empty if it is not installed."""
     try:
         done = subprocess.run(["openssl", "version"], stdout=subprocess.PIPE, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,6 +1,6 @@
-"""How a node is now: CPU, memory, disk, temperature, GPU, network and clock, from the kernel's own files.
+"""The current state of a node: CPU, memory, disk, temperature, GPU, network and clock, from the kernel's files.
 
-node-exporter reads the same files for Prometheus; this needs no such service, so a bare node can be watched, too.
+node-exporter reads the same files for Prometheus; this needs no service, so it works on a bare node too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.node.facts import SEARCHED
-from edge.node.messages import HOME, say
+from edge.node.messages import HOME, send
 
 _SAMPLE_S = 0.25
 _GPU_QUERY = "utilization.gpu,memory.used,memory.total,temperature.gpu"
@@ -42,7 +42,7 @@ def read_health(request: dict[str, Any]) -> dict[str, Any]:
         "sent_bytes_per_s": max(0.0, (sent_later - sent) / lasted_s),
         "uptime_s": float(_read(_ROOT / "proc/uptime").split()[0]),
     }
-    say({"kind": "seen", "clock": time.time()})  # by itself, for it is compared when it arrives
+    send({"kind": "seen", "clock": time.time()})  # sent separately, because it is compared on arrival
     return sample
 
 
@@ -51,7 +51,7 @@ def _read(path: Path) -> str:
 
 
 def _cpu_times() -> tuple[int, int]:
-    """Idle and all time of all CPUs, in ticks."""
+    """Idle and total time of all CPUs, in ticks."""
     ticks = [int(value) for value in _read(_ROOT / "proc/stat").split("\n", 1)[0].split()[1:9]]
     return ticks[3] + ticks[4], sum(ticks)
 
@@ -62,7 +62,7 @@ def _memory() -> dict[str, int]:
 
 
 def _network_bytes() -> tuple[int, int]:
-    """Bytes received and sent by all interfaces but the loopback."""
+    """Bytes received and sent on all interfaces except the loopback."""
     received = sent = 0
     for line in _read(_ROOT / "proc/net/dev").splitlines()[2:]:
         name, _, rest = line.partition(":")
@@ -73,7 +73,7 @@ def _network_bytes() -> tuple[int, int]:
 
 
 def _temperature() -> float | None:
-    """The hottest sensor that the kernel knows."""
+    """The temperature of the hottest sensor of the kernel."""
     found = []
     for pattern in ("sys/class/thermal/thermal_zone*/temp", "sys/class/hwmon/hwmon*/temp*_input"):
         for file in _ROOT.glob(pattern):

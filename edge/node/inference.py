@@ -1,7 +1,7 @@
-"""Runs a version that this node keeps on pictures: `models.run` does it, in the node's own environment of Python.
+"""Runs a version that this node has on pictures, with `models.run` in the node's own Python environment.
 
-What runs on a node otherwise is the standard library alone; a network needs onnxruntime, OpenCV and numpy. Those are
-in `~/.bongsu/venv`, which the operator makes, for a Jetson, a GPU and a plain CPU need different builds of them.
+Everything else on a node needs only the standard library; a network needs onnxruntime, OpenCV and numpy. They are in
+`~/.bongsu/venv`, which the operator creates, because a Jetson, a GPU and a plain CPU need different builds.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _PATH = re.compile(r"[^\0]{1,4096}")
 
 
 def run_model(request: dict[str, Any]) -> dict[str, Any]:
-    """Look at pictures that come on stdin, or at those of a folder or a camera of this node; a `seen` for each."""
+    """Process pictures from stdin, or from a folder or camera of this node; sends a `seen` for each."""
     folder = HOME / "models" / checked(request["name"], NAME) / checked(request["digest"], DIGEST)[7:]
     if not folder.is_dir():
         raise Refused(f"{request['label']} is not on this node: bongsu models deploy {request['label']} --nodes …")
     if not PYTHON.exists():
-        raise Refused(f"there is no {PYTHON} here, and models run in it: {_FIX}")
+        raise Refused(f"there is no {PYTHON} here, which runs models: {_FIX}")
     order = {key: request[key] for key in ("labels", "thresholds", "threads")}
-    with tempfile.TemporaryFile() as said:
-        looking = _start("models.run", said, {**order, "weights": str(folder)}, subprocess.PIPE, subprocess.PIPE)
-        feed = _Feed(request, looking.stdin, said)
+    with tempfile.TemporaryFile() as stderr:
+        looking = _start("models.run", stderr, {**order, "weights": str(folder)}, subprocess.PIPE, subprocess.PIPE)
+        feed = _Feed(request, looking.stdin, stderr)
         feed.start()
         try:
             count = _pass_on(looking)
@@ -44,12 +44,12 @@ def run_model(request: dict[str, Any]) -> dict[str, Any]:
             status = looking.wait()
         feed.join(1)
         if status != 0 or feed.status != 0:
-            raise Refused(_last_line(said))
+            raise Refused(_last_line(stderr))
         return {"pictures": count}
 
 
 def _pass_on(looking: subprocess.Popen[bytes]) -> int:
-    """Send every line as it comes; the number of them."""
+    """Forward every line as it comes; returns their number."""
     count = 0
     assert looking.stdout is not None
     for line in looking.stdout:
@@ -62,15 +62,15 @@ def _pass_on(looking: subprocess.Popen[bytes]) -> int:
 
 
 class _Feed(threading.Thread):
-    """Gives pictures to what looks at them, from wherever the request says."""
+    """Feeds pictures from the source of the request to the network's process."""
 
-    def __init__(self, request: dict[str, Any], into: Any, said: Any) -> None:
+    def __init__(self, request: dict[str, Any], into: Any, stderr: Any) -> None:
         super().__init__(daemon=True)
-        self._request, self._into, self._said = request, into, said
+        self._request, self._into, self._stderr = request, into, stderr
         self.status = 0
 
     def run(self) -> None:
-        """Feed until there are no more pictures, or nobody looks."""
+        """Feed until there are no more pictures, or the process ended."""
         with contextlib.suppress(BrokenPipeError), self._into:
             request = self._request
             path = Path(checked(request["path"], _PATH)) if request.get("path") else None
@@ -79,7 +79,7 @@ class _Feed(threading.Thread):
             elif camera := request.get("camera") or request.get("path"):
                 settings = {key: request[key] for key in ("every_s", "count")}
                 order = {**settings, "camera": camera, "name": request["source"]}
-                self.status = _start("motion.snapshots", self._said, order, subprocess.PIPE, self._into).wait()
+                self.status = _start("motion.snapshots", self._stderr, order, subprocess.PIPE, self._into).wait()
             else:
                 self._pass_on_stdin()
 
@@ -88,7 +88,7 @@ class _Feed(threading.Thread):
         while chunk:
             self._into.write(chunk)
             self._into.flush()
-            chunk = os.read(0, CHUNK_BYTES)  # a thread that waits in sys.stdin could not be left at the end
+            chunk = os.read(0, CHUNK_BYTES)  # a thread that waits in sys.stdin would block the exit
 
 
 def _send_files(path: Path, into: BinaryIO) -> None:
@@ -105,11 +105,11 @@ def _send_files(path: Path, into: BinaryIO) -> None:
     into.flush()
 
 
-def _start(module: str, said: Any, order: dict[str, Any], stdin: Any, stdout: Any) -> subprocess.Popen[bytes]:
-    """Start one of our modules in the node's environment, and give it its order."""
+def _start(module: str, stderr: Any, order: dict[str, Any], stdin: Any, stdout: Any) -> subprocess.Popen[bytes]:
+    """Start one of our modules in the node's environment, and send it its order."""
     environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        [str(PYTHON), "-m", module], stdin=stdin, stdout=stdout, stderr=said, env=environ, cwd=str(HOME)
+        [str(PYTHON), "-m", module], stdin=stdin, stdout=stdout, stderr=stderr, env=environ, cwd=str(HOME)
     )
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):
@@ -118,11 +118,11 @@ def _start(module: str, said: Any, order: dict[str, Any], stdin: Any, stdout: An
     return process
 
 
-def _last_line(said: Any) -> str:
-    """The last line of what was said on stderr, with the fix where a package is missing."""
-    said.seek(0)
-    lines = [line for line in said.read().decode(errors="replace").splitlines() if line.strip()]
-    last = lines[-1].strip()[:400] if lines else "the network's process ended without a word"
+def _last_line(stderr: Any) -> str:
+    """The last line of stderr, with the fix if a package is missing."""
+    stderr.seek(0)
+    lines = [line for line in stderr.read().decode(errors="replace").splitlines() if line.strip()]
+    last = lines[-1].strip()[:400] if lines else "the network's process ended without a message"
     if "No module named" in last:
         return f"{last.partition(': ')[2] or last} in ~/.bongsu/venv: {_FIX}"
     return last.removeprefix("bongsu: ")

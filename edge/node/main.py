@@ -1,8 +1,8 @@
-"""What a node does when it is asked to; edge/ssh.py sends this package with each request, and nothing is left running.
+"""Handles a request on a node; edge/ssh.py sends this package with each request, and nothing keeps running.
 
-It needs Python 3.9 and the standard library alone. One line of JSON comes in on stdin; lines of JSON go out on stdout,
-any number of `progress`, `need` and `seen`, then one `result` or `error`. After a `need` the blob's bytes follow on
-stdin, after a `run` the pictures. All that it writes is below `~/.bongsu`.
+It needs only Python 3.9 and the standard library. It reads one line of JSON from stdin and writes lines of JSON to
+stdout: any number of `progress`, `need` and `seen`, then one `result` or `error`. After a `need` the blob's bytes
+follow on stdin, after a `run` the pictures. It writes only below `~/.bongsu`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 from edge.node.facts import read_facts
 from edge.node.health import read_health
 from edge.node.inference import run_model
-from edge.node.messages import HOME, Refused, fail, lock, say, say_os_error, write
+from edge.node.messages import HOME, Refused, describe_os_error, fail, lock, send, write
 from edge.node.versions import deploy, list_models, roll_back
 
 
 def main() -> None:
-    """Answer one request."""
+    """Handle one request."""
     try:
         request = json.loads(sys.stdin.buffer.readline())
         os.umask(0o077)
@@ -29,12 +29,12 @@ def main() -> None:
     except Refused as error:
         fail(str(error))
     except OSError as error:
-        fail(say_os_error(error))
-    say({"kind": "result", **result})
+        fail(describe_os_error(error))
+    send({"kind": "result", **result})
 
 
 def install_ca(request: dict[str, Any]) -> dict[str, Any]:
-    """Keep the certificate of the registry's authority."""
+    """Store the certificate of the registry's authority."""
     path = HOME / "registry/ca.pem"
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path, request["ca"].encode())
@@ -42,7 +42,7 @@ def install_ca(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def remove_all(request: dict[str, Any]) -> dict[str, Any]:
-    """Take everything of ours away: certificate, models, and parts of them."""
+    """Remove all our files: certificate, models, and partial downloads."""
     if HOME.exists():
         with lock():
             shutil.rmtree(HOME)

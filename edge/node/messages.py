@@ -1,4 +1,4 @@
-"""What a node says, and how it keeps its files; the other modules of this package use it."""
+"""A node's messages, and helpers for its files; the other modules of this package use them."""
 
 from __future__ import annotations
 
@@ -24,51 +24,51 @@ _PROGRESS_S = 0.25
 
 
 class Refused(Exception):
-    """The node will not do it; the message is one line for the operator."""
+    """The node refuses the request; the message is one line for the operator."""
 
 
 class Progress:
-    """Tells how far a transfer is, a few times a second."""
+    """Reports the progress of a transfer, a few times a second."""
 
     def __init__(self, total: int, done: int) -> None:
-        """Tell at once that `done` of `total` bytes are here already."""
+        """Report at once that `done` of `total` bytes are here already."""
         self._total, self._done = total, done
-        self.tell()
+        self.report()
 
     def add(self, count: int) -> None:
-        """Count bytes that came, and tell of them if it is time to."""
+        """Count received bytes, and report them if it is time to."""
         self._done += count
-        if time.monotonic() - self._told_at >= _PROGRESS_S:
-            self.tell()
+        if time.monotonic() - self._reported_at >= _PROGRESS_S:
+            self.report()
 
-    def tell(self) -> None:
-        """Tell now."""
-        self._told_at = time.monotonic()
-        say({"kind": "progress", "done": self._done, "total": self._total})
+    def report(self) -> None:
+        """Report now."""
+        self._reported_at = time.monotonic()
+        send({"kind": "progress", "done": self._done, "total": self._total})
 
 
-def say(message: dict[str, Any]) -> None:
-    """Send one message to whoever asked."""
+def send(message: dict[str, Any]) -> None:
+    """Send one message to the caller."""
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 
 
 def fail(reason: str) -> NoReturn:
-    """Send why nothing came of it, and end."""
-    say({"kind": "error", "reason": reason})
+    """Send the reason of a failure, and exit."""
+    send({"kind": "error", "reason": reason})
     sys.exit(1)
 
 
-def say_os_error(error: OSError) -> str:
-    """One line for an error of the system."""
+def describe_os_error(error: OSError) -> str:
+    """A system error as one line."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"disk full: {error.filename or HOME} could not be written; what came so far is kept for the next try"
+        return f"disk full: {error.filename or HOME} could not be written; the part received is kept for the next try"
     return f"{error.filename or 'the node'}: {error.strerror or error}"
 
 
 @contextlib.contextmanager
 def lock() -> Iterator[None]:
-    """One change at a time: a second one waits a minute."""
+    """Allow one change at a time: a second one waits for up to a minute."""
     HOME.mkdir(parents=True, exist_ok=True)
     handle = os.open(HOME / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
     end = time.monotonic() + _LOCK_S
@@ -79,9 +79,7 @@ def lock() -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > end:
-                    raise Refused(
-                        f"another deployment has been under way here for over {_LOCK_S} s: try again"
-                    ) from None
+                    raise Refused(f"another deployment has been running here for over {_LOCK_S} s: try again") from None
                 time.sleep(0.2)
         yield
     finally:
@@ -89,14 +87,14 @@ def lock() -> Iterator[None]:
 
 
 def checked(value: Any, allowed: re.Pattern[str]) -> str:
-    """A value of a request again, if it is of the form that is allowed for it."""
+    """Check that a value of a request has the allowed form, and return it."""
     if not isinstance(value, str) or allowed.fullmatch(value) is None or ".." in value:
-        raise Refused(f"the request holds {str(value)[:100]!r}, which is not allowed there")
+        raise Refused(f"the request has {str(value)[:100]!r}, which is not allowed there")
     return value
 
 
 def write(path: Path, content: bytes) -> None:
-    """Replace a file in one step."""
+    """Replace a file atomically."""
     new = path.with_name(f".{path.name}.new")
     with new.open("wb") as file:
         file.write(content)

@@ -1,4 +1,4 @@
-"""How the bytes of a version reach a node: from the registry, or over the connection that asks for them."""
+"""Transfers the blobs of a version to this node: from the registry, or over the SSH connection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from edge.node.messages import CHUNK_BYTES, DIGEST, HOME, Progress, Refused, checked, say
+from edge.node.messages import CHUNK_BYTES, DIGEST, HOME, Progress, Refused, checked, send
 
 BLOBS = HOME / "blobs/sha256"
 _SPARE_BYTES = 16 << 20
@@ -23,14 +23,14 @@ _HTTP_ATTEMPTS = 4
 
 
 def fetch_all(layers: list[dict[str, Any]], source: dict[str, Any] | None) -> int:
-    """Bring every blob that is not here, or is not what its name says.
+    """Fetch every blob that is missing here, or does not match its digest.
 
     Args:
-        layers: Descriptors of OCI.
+        layers: OCI descriptors.
         source: `url`, `authorization` and `ca` of the registry; None: the blobs come over stdin.
 
     Returns:
-        The bytes that were moved.
+        The number of transferred bytes.
     """
     BLOBS.mkdir(parents=True, exist_ok=True)
     total = sum(int(layer["size"]) for layer in layers)
@@ -45,7 +45,7 @@ def fetch_all(layers: list[dict[str, Any]], source: dict[str, Any] | None) -> in
     progress = Progress(total, total - needed)
     for layer in missing:
         _fetch(layer, source, progress)
-    progress.tell()
+    progress.report()
     return needed
 
 
@@ -64,7 +64,7 @@ def _is_here(digest: str) -> bool:
         return False
     if hash_file(blob) == digest[7:]:
         return True
-    blob.unlink()  # altered since: a link elsewhere keeps the altered bytes, and its version is made anew
+    blob.unlink()  # altered: links elsewhere keep the altered bytes, and their version is assembled again
     return False
 
 
@@ -93,7 +93,7 @@ def _fetch(layer: dict[str, Any], source: dict[str, Any] | None, progress: Progr
     if hashed.hexdigest() != digest[7:]:
         part.unlink()
         name = layer["annotations"]["org.cncf.model.filepath"]
-        raise Refused(f"{name} is not {digest[:19]}…: it was altered on its way or in the registry")
+        raise Refused(f"{name} is not {digest[:19]}…: it was altered in transfer or in the registry")
     part.chmod(0o400)
     part.replace(BLOBS / digest[7:])
 
@@ -101,12 +101,12 @@ def _fetch(layer: dict[str, Any], source: dict[str, Any] | None, progress: Progr
 def _take_from_stdin(digest: str, offset: int, size: int, take: Callable[[bytes], None]) -> None:
     if offset == size:
         return
-    say({"kind": "need", "digest": digest, "offset": offset})
+    send({"kind": "need", "digest": digest, "offset": offset})
     remaining = size - offset
     while remaining:
         chunk = sys.stdin.buffer.read(min(CHUNK_BYTES, remaining))
         if not chunk:
-            raise Refused("the transfer was cut off: the same command goes on from here")
+            raise Refused("the transfer was interrupted: the same command continues from here")
         take(chunk)
         remaining -= len(chunk)
 
@@ -124,13 +124,13 @@ def _take_from_registry(
             if isinstance(error, urllib.error.HTTPError) and error.code < 500:
                 raise Refused(f"the registry answered HTTP {error.code} for {digest[:19]}…") from None
             if isinstance(reason, ssl.SSLCertVerificationError):
-                raise Refused(f"the registry's certificate is not believed here: {reason.verify_message}") from None
+                raise Refused(f"the registry's certificate is not trusted here: {reason.verify_message}") from None
             if attempt == _HTTP_ATTEMPTS - 1:
                 address = source["url"].split("/v2/")[0]
                 raise Refused(f"the registry {address} cannot be reached from here: {reason}") from None
             time.sleep(0.5 * 2**attempt)
     if file.tell() < size:
-        raise Refused("the registry broke off every transfer: the same command goes on from here")
+        raise Refused("the registry interrupted every transfer: the same command continues from here")
 
 
 def _read_http(source: dict[str, Any], digest: str, offset: int, size: int, take: Callable[[bytes], None]) -> None:

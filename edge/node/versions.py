@@ -1,7 +1,7 @@
-"""The versions of models that a node keeps, and which of them is in use.
+"""The versions of models that a node keeps, and the one in use.
 
-`models/NAME/DIGEST/` holds links to `blobs/sha256/`, so that a file of two versions lies on the disk once; the symbolic
-link `models/NAME/current` is the version in use.
+`models/NAME/DIGEST/` has links to `blobs/sha256/`, so that a file in two versions is stored once; the symbolic link
+`models/NAME/current` is the version in use.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from edge.node.messages import DIGEST, FILE, HOME, NAME, Refused, checked, lock,
 from edge.node.transfer import BLOBS, fetch_all, hash_file
 
 SUMS = "SHA256SUMS"
-"""What models/registry.py checks weights against before it loads them."""
+"""The checksums with which models/registry.py checks weights before it loads them."""
 _MODELS = HOME / "models"
 _PART_DAYS = 7
 
 
 def list_models(request: dict[str, Any]) -> dict[str, Any]:
-    """What is in use, and what is kept."""
+    """The versions in use, and those that are kept."""
     models = []
     for link in sorted(_MODELS.glob("**/current")):
         folder = link.parent
@@ -43,11 +43,11 @@ def list_models(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def deploy(request: dict[str, Any]) -> dict[str, Any]:
-    """Fetch a version, check it, and put it in use in one step; versions before it stay for a rollback."""
+    """Fetch a version, check it, and activate it atomically; previous versions stay for a rollback."""
     digest, name = checked(request["digest"], DIGEST), checked(request["name"], NAME)
     content = base64.b64decode(request["manifest"])
     if hashlib.sha256(content).hexdigest() != digest[7:]:
-        raise Refused(f"the manifest is not {digest[:19]}…: it was altered on its way")
+        raise Refused(f"the manifest is not {digest[:19]}…: it was altered in transfer")
     if request["require_signature"]:
         verify_signatures(request["signatures"], digest, request["trusted"])
     manifest = json.loads(content)
@@ -67,7 +67,7 @@ def deploy(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def roll_back(request: dict[str, Any]) -> dict[str, Any]:
-    """Put the version before in use again."""
+    """Activate the previous version again."""
     folder = _MODELS / checked(request["name"], NAME)
     with lock():
         current = _current(folder)
@@ -75,13 +75,13 @@ def roll_back(request: dict[str, Any]) -> dict[str, Any]:
         if current is None or not earlier:
             raise Refused(f"no earlier version of {request['name']} is kept here: deploy one by its version")
         target = earlier[-1]
-        # The one that is left goes to the far end, so that a second rollback goes further back and not forth again.
+        # The current one moves to the end of the order, so that a second rollback goes further back, not forward again.
         _switch(folder, target, [current, *earlier])
     return {"digest": f"sha256:{target}", "before": f"sha256:{current}", "version": _version(folder / target)}
 
 
 def _is_whole(target: Path, layers: list[dict[str, Any]]) -> bool:
-    """Whether a version is here with every byte as it came."""
+    """Whether a version is here, complete and unaltered."""
     return all(
         (target / name).is_file() and hash_file(target / name) == digest for name, digest in _files(layers).items()
     )
@@ -105,12 +105,12 @@ def _assemble(layers: list[dict[str, Any]], content: bytes, target: Path) -> Non
 def _files(layers: list[dict[str, Any]]) -> dict[str, str]:
     """The sha256 of each file by its name."""
     files = {checked(layer["annotations"]["org.cncf.model.filepath"], FILE): layer["digest"][7:] for layer in layers}
-    files.pop(SUMS, None)  # that is written here
+    files.pop(SUMS, None)  # written here, not transferred
     return files
 
 
 def _switch(folder: Path, digest: str, kept: list[str]) -> None:
-    """Have `current` mean this version, from one instant to the next."""
+    """Point `current` at this version atomically."""
     write(folder / ".history", json.dumps([*(d for d in kept if d != digest), digest]).encode())
     new = folder / ".current.new"
     new.unlink(missing_ok=True)
@@ -119,7 +119,7 @@ def _switch(folder: Path, digest: str, kept: list[str]) -> None:
 
 
 def _prune(folder: Path, keep: int) -> list[str]:
-    """Delete all but the newest versions, and the blobs that no version holds."""
+    """Delete all but the newest versions, and blobs that no version uses."""
     kept = _kept(folder)
     gone = kept[:-keep]
     for digest in gone:
@@ -141,7 +141,7 @@ def _current(folder: Path) -> str | None:
 
 
 def _kept(folder: Path) -> list[str]:
-    """The digests that are here, in the order in which they were put in use."""
+    """The digests that are here, in the order of their activation."""
     try:
         known = [str(d) for d in json.loads((folder / ".history").read_text())]
     except (OSError, ValueError):

@@ -1,1 +1,1 @@
-"""Where models are kept: an OCI registry over HTTP, or a folder in the OCI image layout; edge/ alone uses it."""
+"""Storage of models: an OCI registry over HTTP, or a folder in the OCI image layout; only edge/ uses it."""

@@ -1,4 +1,4 @@
-"""How a registry asks who calls: Basic, or a Bearer token fetched where it says. The client of registries uses it."""
+"""Authentication at a registry: Basic, or a Bearer token from the issuer that it names; the registry client uses it."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ class _Token(msgspec.Struct):
 
 
 def basic(credentials: Credentials) -> str:
-    """The header `Authorization` of a user."""
+    """The `Authorization` header of a user."""
     return "Basic " + base64.b64encode(f"{credentials.user}:{credentials.password}".encode()).decode()
 
 
 async def answer_challenge(
     session: aiohttp.ClientSession, tls: ssl.SSLContext, challenge: str, credentials: Credentials | None, address: str
 ) -> str:
-    """The header `Authorization` that a `WWW-Authenticate` asks for.
+    """The `Authorization` header for a `WWW-Authenticate` challenge.
 
     Args:
-        session: To fetch a token with.
-        tls: Whose certificates are believed.
-        challenge: The header's value.
-        credentials: Who calls, if anybody in particular.
-        address: Of the registry, for errors.
+        session: the client for fetching a token.
+        tls: the trusted certificates.
+        challenge: the header's value.
+        credentials: the user, if there is one.
+        address: of the registry, for errors.
 
     Raises:
-        FleetError: nobody is named, or the token's issuer refuses.
+        FleetError: there is no user, or the token's issuer refuses.
     """
     scheme, _, rest = challenge.partition(" ")
     if scheme.lower() == "basic":
         if credentials is None:
-            raise FleetError(f"{address} asks for a user: set BONGSU_MODEL_REGISTRY_USER and …_PASSWORD_FILE")
+            raise FleetError(f"{address} needs a user: set BONGSU_MODEL_REGISTRY_USER and …_PASSWORD_FILE")
         return basic(credentials)
     facts = dict(_PARAMETER.findall(rest))
     if scheme.lower() != "bearer" or not facts.get("realm", "").startswith(address.partition("://")[0] + "://"):
-        raise FleetError(f"{address} asks for a sign-in of a kind that is not known: {challenge[:100]!r}")
+        raise FleetError(f"{address} asks for an unknown kind of authentication: {challenge[:100]!r}")
     query = {key: facts[key] for key in ("service", "scope") if key in facts}
     headers = {"Authorization": basic(credentials)} if credentials is not None else {}
     try:

@@ -1,4 +1,4 @@
-"""A folder in the OCI image layout as a registry: the embedded default; oras, skopeo and crane read the same folder."""
+"""A folder in the OCI image layout as a registry, the embedded default; oras, skopeo and crane can read it too."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Index(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class LayoutRegistry:
-    """One folder for all models, so that what two versions share is stored once.
+    """One folder for all models, so that blobs shared by versions are stored once.
 
     A manifest is named `NAME:TAG` in `index.json`, which the specification allows; one process writes at a time.
     """
@@ -61,10 +61,10 @@ class LayoutRegistry:
     async def read_manifest(self, name: str, reference: str) -> bytes:
         found = await self.resolve(name, reference)
         if found is None:
-            raise FleetError(f"no model {name}:{reference} in {self.address}: see bongsu models list")
+            raise FleetError(f"no model {name}:{reference} in {self.address}: bongsu models list shows them")
         content = self._read(found.digest)
         if digest_of(content) != found.digest:
-            raise FleetError(f"{self._blob(found.digest)} was altered: it is not what its name says; push it again")
+            raise FleetError(f"{self._blob(found.digest)} was altered: it does not match its digest; push it again")
         return content
 
     async def put_manifest(self, name: str, reference: str, content: bytes) -> str:
@@ -79,7 +79,7 @@ class LayoutRegistry:
             for blob in (manifest.config, *manifest.layers):
                 if not self._blob(blob.digest).is_file():
                     raise FleetError(
-                        f"{name}:{reference} names {blob.digest}, which is not in {self.address}: push again"
+                        f"{name}:{reference} refers to {blob.digest}, which is not in {self.address}: push again"
                     )
             others = [e for n, t, e in self._entries() if (n, t) != (name, tag) or (not tag and e.digest != digest)]
             self._write_index([*others, entry])
@@ -113,7 +113,7 @@ class LayoutRegistry:
             return await asyncio.to_thread(self._sweep)
 
     async def close(self) -> None:
-        """Nothing is open between calls."""
+        """Does nothing: nothing is open between calls."""
 
     def _sweep(self) -> int:
         kept: set[str] = set()
@@ -158,7 +158,7 @@ class LayoutRegistry:
         return self._folder / "blobs/sha256" / check_digest(digest).removeprefix("sha256:")
 
     def _entries(self) -> list[tuple[str, str, Descriptor]]:
-        """Name, tag and entry of each manifest that carries our kind of name."""
+        """Name, tag and entry of each manifest that has a name in our form."""
         found = []
         for entry in self._index().manifests:
             name, separator, tag = entry.annotations.get(_REF, "").rpartition(":")
@@ -174,7 +174,7 @@ class LayoutRegistry:
             return msgspec.json.decode(path.read_bytes(), type=_Index)
         except (msgspec.MsgspecError, OSError) as error:
             raise FleetError(
-                f"{path} is no OCI index ({error}): name another folder in BONGSU_MODEL_REGISTRY"
+                f"{path} is not an OCI index ({error}): name another folder in BONGSU_MODEL_REGISTRY"
             ) from None
 
     def _write_index(self, ours: list[Descriptor]) -> None:

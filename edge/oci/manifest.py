@@ -1,4 +1,4 @@
-"""The JSON of OCI: descriptors, manifests and digests, as the image specification 1.1 has them."""
+"""OCI's JSON: descriptors, manifests and digests, by the image specification 1.1."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 EMPTY = b"{}"
 MAX_MANIFEST_BYTES = 4 << 20
-"""What registries are asked to accept by the distribution specification."""
+"""The size that registries should accept, by the distribution specification."""
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -24,7 +24,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 class Descriptor(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What a manifest says of one blob."""
+    """A manifest's entry for one blob."""
 
     media_type: str
     digest: str
@@ -46,7 +46,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Its bytes: equal manifests have equal bytes, and so one digest."""
+    """The manifest's bytes; equal manifests have equal bytes, and so one digest."""
     return msgspec.json.encode(manifest, order="deterministic")
 
 
@@ -54,7 +54,7 @@ def decode_manifest(content: bytes) -> Manifest:
     """Read a manifest.
 
     Raises:
-        FleetError: it is none, or is larger than 4 MiB.
+        FleetError: it is not a manifest, or is larger than 4 MiB.
     """
     if len(content) > MAX_MANIFEST_BYTES:
         raise FleetError(f"a manifest of {len(content)} bytes is over the limit of {MAX_MANIFEST_BYTES}")
@@ -75,7 +75,7 @@ def digest_of(content: bytes) -> str:
 
 
 def digest_of_file(path: Path) -> tuple[str, int]:
-    """The digest of a file and its size in bytes."""
+    """The digest of a file, and its size in bytes."""
     total, size = hashlib.sha256(), 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
@@ -85,15 +85,15 @@ def digest_of_file(path: Path) -> tuple[str, int]:
 
 
 def is_digest(reference: str) -> bool:
-    """Whether a reference is a digest and not a tag."""
+    """Whether a reference is a digest, not a tag."""
     return _DIGEST.fullmatch(reference) is not None
 
 
 def check_digest(digest: str) -> str:
-    """The digest again.
+    """Check a digest, and return it.
 
     Raises:
-        FleetError: it is not a sha256 in the form of OCI.
+        FleetError: it is not a sha256 in OCI's form.
     """
     if not is_digest(digest):
         raise FleetError(f"a digest is sha256: and 64 hexadecimal digits, got {digest[:100]!r}")
@@ -101,7 +101,7 @@ def check_digest(digest: str) -> str:
 
 
 def check_name(name: str) -> str:
-    """The name of a repository again.
+    """Check the name of a repository, and return it.
 
     Raises:
         FleetError: OCI does not allow it.
@@ -112,7 +112,7 @@ def check_name(name: str) -> str:
 
 
 def check_reference(reference: str) -> str:
-    """A tag or digest again.
+    """Check a tag or digest, and return it.
 
     Raises:
         FleetError: it is neither.
@@ -126,11 +126,11 @@ def split_reference(given: str) -> tuple[str, str]:
     """`hazard:2026.11.1` or `hazard@sha256:…` as name and tag or digest.
 
     Raises:
-        FleetError: a part is missing or is not allowed.
+        FleetError: a part is missing or not allowed.
     """
     name, separator, reference = given.partition("@")
     if not separator:
         name, separator, reference = given.rpartition(":")
     if not separator or not name:
-        raise FleetError(f"say which version: NAME:VERSION or NAME@sha256:…, got {given!r}")
+        raise FleetError(f"a version is NAME:VERSION or NAME@sha256:…, got {given!r}")
     return check_name(name), check_reference(reference)

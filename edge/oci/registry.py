@@ -1,4 +1,4 @@
-"""What every place of models can do, and which one an address means; the commands open one here."""
+"""The protocol of model registries, and opening the one that an address names; the commands call it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge.oci.manifest import Descriptor
 from edge.settings import FleetSettings
 
 OnBytes = Callable[[int], None]
-"""Is told of each number of bytes that were sent or taken."""
+"""Called with each number of bytes that were sent or received."""
 
 
 class Registry(Protocol):
@@ -24,39 +24,39 @@ class Registry(Protocol):
         ...
 
     async def tags(self, name: str) -> list[str]:
-        """The tags of a repository, in order; none where there is no such repository."""
+        """The tags of a repository, in order; empty if there is no such repository."""
         ...
 
     async def resolve(self, name: str, reference: str) -> Descriptor | None:
-        """The manifest that a tag or digest means; None where there is none."""
+        """The descriptor of the manifest of a tag or digest; None if there is none."""
         ...
 
     async def read_manifest(self, name: str, reference: str) -> bytes:
-        """A manifest's bytes, checked against its digest where that is the reference."""
+        """A manifest's bytes, checked if the reference is a digest."""
         ...
 
     async def put_manifest(self, name: str, reference: str, content: bytes) -> str:
-        """Store a manifest under a tag or its digest; its digest."""
+        """Store a manifest under a tag or its digest; returns the digest."""
         ...
 
     async def has_blob(self, name: str, digest: str) -> bool:
-        """Whether a blob is there already."""
+        """Whether a blob exists already."""
         ...
 
     async def put_blob(self, name: str, digest: str, source: Path | bytes, on_bytes: OnBytes | None = None) -> None:
-        """Store a blob; an interrupted upload goes on where it stopped."""
+        """Store a blob; an interrupted upload continues where it stopped."""
         ...
 
     def read_blob(self, name: str, digest: str, offset: int = 0) -> AsyncIterator[bytes]:
-        """A blob from a byte on. The caller checks the digest of the whole."""
+        """A blob from an offset on. The caller checks the digest of the whole."""
         ...
 
     async def delete_manifest(self, name: str, digest: str) -> None:
-        """Take a manifest and all its tags away."""
+        """Delete a manifest and all its tags."""
         ...
 
     async def collect_garbage(self) -> int | None:
-        """Free what no manifest names; bytes freed, None where only the server itself can do it."""
+        """Delete blobs that no manifest uses; returns the freed bytes, None if only the server itself can do it."""
         ...
 
     async def close(self) -> None:
@@ -68,11 +68,11 @@ def open_registry(settings: FleetSettings) -> Registry:
     """The registry of the settings.
 
     Raises:
-        FleetError: the address is of no kind that is known.
+        FleetError: the address is of an unknown kind.
     """
     address = settings.registry
     if address.startswith(("https://", "http://")):
-        from edge.oci.remote import RemoteRegistry  # aiohttp costs 150 ms, and a folder needs none
+        from edge.oci.remote import RemoteRegistry  # importing aiohttp takes 150 ms, and a folder does not need it
 
         return RemoteRegistry(address, settings.registry_ca, settings.writer)
     if "://" in address:

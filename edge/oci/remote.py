@@ -1,7 +1,7 @@
-"""A registry over HTTP, by the OCI distribution specification 1.1: any of them, with a pinned authority or without.
+"""Any registry over HTTP by the OCI distribution specification 1.1, with or without a pinned authority.
 
-Written on aiohttp: the Python client there is (oras) is synchronous, holds no upload's offset and takes no Range, and
-interrupted transfers have to go on where they stopped.
+Written on aiohttp: the existing Python client (oras) is synchronous, keeps no upload offset and supports no Range, but
+interrupted transfers must continue where they stopped.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ class RemoteRegistry:
     """One registry and the prefix of our repositories in it."""
 
     def __init__(self, address: str, ca: Path | None = None, credentials: Credentials | None = None) -> None:
-        """Name a registry; see `Connection`."""
+        """Prepare; arguments as for `Connection`."""
         self._connection = Connection(address, ca, credentials)
         self._send = self._connection.send
         self.address = self._connection.address
         self._base = f"{self._connection.root}/v2/{self._connection.prefix}"
 
     def blobs_url(self, name: str) -> str:
-        """Where the blobs of a repository are, without the digest; nodes pull from there."""
+        """The address of a repository's blobs, without the digest; nodes pull from it."""
         return f"{self._base}{name}/blobs/"
 
     async def pull_authorization(self, name: str) -> str | None:
-        """A header `Authorization` with which a node may read a repository; None where none is asked for."""
+        """An `Authorization` header with which a node may read a repository; None if none is needed."""
         async with await self._send("GET", f"{self._base}{name}/tags/list", ok=(200, 404)):
             return self._connection.authorization(name)
 
@@ -84,7 +84,7 @@ class RemoteRegistry:
         url = self._manifest(name, reference)
         async with await self._send("GET", url, ok=(200, 404), headers=_ACCEPT) as answer:
             if answer.status == 404:
-                raise FleetError(f"no model {name}:{reference} in {self.address}: see bongsu models list")
+                raise FleetError(f"no model {name}:{reference} in {self.address}: bongsu models list shows them")
             content = await read_limited(answer, self.address)
         if is_digest(reference) and digest_of(content) != reference:
             raise FleetError(f"{self.address} answered {reference} with other content ({digest_of(content)})")
@@ -113,7 +113,7 @@ class RemoteRegistry:
                 break
             except RegistryLostError as error:
                 if attempt == _ATTEMPTS - 1:
-                    raise FleetError(f"{self.address} broke off an upload {_ATTEMPTS} times: {error}") from None
+                    raise FleetError(f"{self.address} interrupted an upload {_ATTEMPTS} times: {error}") from None
                 await asyncio.sleep(0.5 * 2**attempt)
                 location, offset = await self._uploaded(name, location)
         joint = "&" if "?" in location else "?"
@@ -127,7 +127,7 @@ class RemoteRegistry:
     async def _upload(
         self, location: str, source: Path | bytes, offset: int, size: int, on_bytes: OnBytes | None
     ) -> str:
-        """Send from `offset` on in chunks; where the last answer says that the upload goes on."""
+        """Send from `offset` on in chunks; returns the address at which the upload continues."""
         while offset < size:
             chunk = await asyncio.to_thread(_read_chunk, source, offset)
             if not chunk:
@@ -144,7 +144,7 @@ class RemoteRegistry:
         return location
 
     async def _uploaded(self, name: str, location: str) -> tuple[str, int]:
-        """Where an upload that broke off goes on, and from which byte; from the first where it is forgotten."""
+        """The address and offset at which an interrupted upload continues; the start if the registry dropped it."""
         async with await self._send("GET", location, ok=(204, 400, 404)) as answer:
             if answer.status == 204:
                 last = answer.headers.get("Range", "").rpartition("-")[2]
@@ -160,7 +160,7 @@ class RemoteRegistry:
                 return
             except RegistryLostError as error:
                 if attempt == _ATTEMPTS - 1:
-                    raise FleetError(f"{error}; the same command goes on from there") from None
+                    raise FleetError(f"{error}; the same command continues from there") from None
                 await asyncio.sleep(0.5 * 2**attempt)
 
     async def _read_blob(self, name: str, digest: str, offset: int) -> AsyncIterator[bytes]:
@@ -176,7 +176,7 @@ class RemoteRegistry:
                         yield kept
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise RegistryLostError(
-                    f"{self.address} broke off {digest[:19]}…: {error or 'no answer in time'}"
+                    f"{self.address} interrupted {digest[:19]}…: {error or 'no answer in time'}"
                 ) from None
 
     async def delete_manifest(self, name: str, digest: str) -> None:
@@ -199,7 +199,7 @@ class RemoteRegistry:
         try:
             return msgspec.json.decode(content, type=type_)
         except msgspec.MsgspecError as error:
-            raise FleetError(f"{self.address} is no registry: it answered {content[:60]!r} ({error})") from None
+            raise FleetError(f"{self.address} is not a registry: it answered {content[:60]!r} ({error})") from None
 
     async def _pages(self, first: str) -> AsyncIterator[bytes]:
         url: str | None = first

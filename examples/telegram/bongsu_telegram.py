@@ -1,6 +1,6 @@
 """A Telegram chat as a channel of the poster: one message for each incident, with its mosaicked picture.
 
-It is a package of its own, to show that a channel needs no change in Bongsu:
+It is a separate package, to show that a channel needs no change in Bongsu:
 
     pip install ./examples/telegram
     BONGSU_CHANNELS=feed,telegram BONGSU_TELEGRAM_TOKEN=… BONGSU_TELEGRAM_CHAT=@alerts python -m functions notify.post
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from store.records import Incident
 
 _LIMIT = 1024
-"""Most characters under a picture; without one it would be 4096, but the words are the same on every attempt."""
+"""The most characters under a picture. Without one it would be 4096, but the text is the same at every attempt."""
 
 
 class TelegramSettings(Environment, frozen=True):
-    """One bot, and the chat it writes in."""
+    """One bot, and the chat in which it posts."""
 
     telegram_token: Secret
-    """The bot's token, as @BotFather gave it."""
+    """The bot's token, from @BotFather."""
     telegram_chat: str = ""
     """Number of the chat, or @name of a public channel in which the bot may post."""
     telegram_api_url: Secret = Secret("https://api.telegram.org")
-    """Another server than Telegram's own: a Bot API server of yours."""
+    """Your own Bot API server, in place of Telegram's."""
 
     def __post_init__(self) -> None:
         require_address("BONGSU_TELEGRAM_API_URL", self.telegram_api_url)
@@ -48,7 +48,7 @@ class TelegramSettings(Environment, frozen=True):
 
 
 class Telegram:
-    """Telegram has no idempotency keys: a message whose answer is lost may be there twice, once for each attempt."""
+    """One chat. Telegram has no idempotency keys: if the answer is lost, the message may be posted twice."""
 
     name: ClassVar[str] = "telegram"
     Settings: ClassVar[type[Environment]] = TelegramSettings
@@ -62,13 +62,13 @@ class Telegram:
         self._wait = RateLimitWait()
 
     def fit(self, caption: Caption, incident_id: int) -> Caption:
-        """Both languages in what goes under a picture."""
+        """Fit both languages under a picture."""
         return fit_together(caption, self._languages, _LIMIT)
 
     async def post(
         self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str, location: Drawn | None = None
     ) -> str:
-        """Send the picture with the words under it, or the words alone where there is no picture or it is refused."""
+        """Send the picture with the text under it, or only the text if there is no picture or it is refused."""
         self._wait.check()
         words = join(text, self._languages)
         if snapshot is not None:
@@ -82,7 +82,7 @@ class Telegram:
 
     async def _send(self, method: str, **request: Any) -> Answer:
         answer = await ask(self._session, self._wait, "POST", f"{self._url}/{method}", **request)
-        # Telegram says how long to wait, and why, in its own words.
+        # Telegram has its own fields for the waiting time and the reason.
         parameters = answer.json.get("parameters")
         wait_s = parameters.get("retry_after") if isinstance(parameters, dict) else None
         headers = dict(answer.headers) if wait_s is None else {**answer.headers, "Retry-After": str(wait_s)}
@@ -93,6 +93,6 @@ class Telegram:
         result = answer.json.get("result")
         number = result.get("message_id") if isinstance(result, dict) else None
         if number is None:
-            # A proxy's own page, or an answer that was cut.
-            raise self._wait.failed(f"answer names no message: {answer.said}")
+            # A proxy's page, or a truncated answer.
+            raise self._wait.failed(f"the answer has no id of a message: {answer.error_text}")
         return f"{self._chat}/{number}"

@@ -1,4 +1,4 @@
-"""What every broker promises; `tests/functions/test_broker_contract.py` holds all of them to it."""
+"""The contract of every broker; `tests/functions/test_broker_contract.py` checks it for all of them."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from prometheus_client import Counter
 from functions.event import Message
 from functions.topology import Queue
 
-shed_total = Counter("bongsu_queue_dropped_total", "Messages that a queue shed, by its length or their age", ["queue"])
-"""Counted by the embedded brokers; RabbitMQ counts what it sheds in its own metrics."""
+shed_total = Counter("bongsu_queue_dropped_total", "Messages dropped from a full queue, or for their age", ["queue"])
+"""Counted by the embedded brokers; RabbitMQ counts what it drops in its own metrics."""
 
 
 class BrokerError(Exception):
-    """The broker could not do what was asked; the message names it and the fix. Safe to retry."""
+    """The broker could not do what was asked; the message says what, and the fix. Safe to retry."""
 
 
 class Unroutable(BrokerError):
-    """No queue takes this routing key, so the message would have been lost."""
+    """No queue is bound to this routing key, so the message would have been lost."""
 
 
 class NotPermitted(Unroutable):
-    """The user we sign in as may not publish this, so no queue will ever take it from us."""
+    """The user we sign in as may not publish with this routing key; a retry cannot help."""
 
 
 class TooLarge(BrokerError):
-    """The broker takes no message of this size; the same again would be of no use."""
+    """The broker refuses messages of this size; a retry cannot help."""
 
 
 class QueueDiffers(BrokerError):
-    """A queue exists with other limits than ours. It was kept and works; the message says what differs."""
+    """A queue exists with limits that differ from ours. It was kept and works; the message says what differs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What is in a queue; None where the broker does not tell."""
+    """What is in a queue; None where the broker does not report it."""
 
     ready: int
-    """Messages that wait."""
+    """Messages that wait for a consumer."""
     unacked: int | None
-    """Messages with a consumer."""
+    """Messages that a consumer holds."""
     published: int | None = None
-    """Messages that were ever put into it: what a reader who looks now and then would miss."""
+    """Messages ever put into it; unlike `ready`, it also shows those that came and went between two readings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +62,10 @@ class DeadLetter:
 
 
 def refuse_moving(queues: Iterable[Queue]) -> None:
-    """For the embedded brokers, which serve one machine.
+    """Refuse queues that hand their surplus to another queue; the embedded brokers, for one machine, cannot do that.
 
     Raises:
-        BrokerError: one of these queues moves what it sheds to another.
+        BrokerError: one of these queues moves what it drops to another.
     """
     for queue in queues:
         if queue.moves_to is not None:
@@ -73,7 +73,7 @@ def refuse_moving(queues: Iterable[Queue]) -> None:
 
 
 class Delivery(Protocol):
-    """One message in a consumer's hands. Exactly one of ack, retry, reject, release must be called."""
+    """One message that a consumer holds. Exactly one of ack, retry, reject, release must be called."""
 
     @property
     def queue(self) -> str:
@@ -89,7 +89,7 @@ class Delivery(Protocol):
 
     @property
     def deaths(self) -> int:
-        """How many of the deliveries before ended with their worker or its connection, as far as the broker tells."""
+        """Earlier deliveries that ended because the worker or its connection died, as far as the broker reports it."""
 
     async def ack(self) -> None:
         """Done: forget the message."""
@@ -101,20 +101,20 @@ class Delivery(Protocol):
         """Keep as a dead letter at once."""
 
     async def release(self) -> None:
-        """Give back unhandled, at once and uncounted: this consumer is leaving."""
+        """Give it back unhandled, at once; this does not count as a failed delivery."""
 
 
 class Consumer(Protocol):
     """A subscription to some queues."""
 
     def get_nowait(self) -> Delivery | None:
-        """A delivery that is here already; None says only that `get` has to be asked."""
+        """A delivery that has arrived already; None if there is none yet: then await `get`."""
 
     async def get(self, timeout_s: float | None = None) -> Delivery | None:
-        """The next delivery, oldest first; None if none came in `timeout_s` seconds (None waits for ever)."""
+        """The next delivery, oldest first; None if none came in `timeout_s` seconds (None: wait without a limit)."""
 
     async def resize(self, prefetch: int) -> None:
-        """Hold at most so many from now on, and give back those beyond that nobody has taken; 0: take none.
+        """Hold at most this many from now on, and give back any surplus not handed out yet; 0: take none.
 
         Raises:
             BrokerError: the connection was lost.
@@ -128,31 +128,31 @@ class Broker(Protocol):
         """Create these queues where they are missing. Idempotent.
 
         Raises:
-            BrokerError: one of them moves what it sheds, and this broker cannot do that.
+            BrokerError: one of them moves what it drops to another queue, and this broker cannot do that.
             QueueDiffers: some exist with other limits; they are kept as they are, the others were created.
         """
 
     async def ensure(self, queues: Iterable[Queue]) -> None:
-        """Create those of these queues that are missing; those that exist are left alone, whatever their limits.
+        """Create the queues that are missing; those that exist are left alone, whatever their limits.
 
-        A broker on which we may declare nothing is only asked whether they are there.
+        Where our user may not declare queues, this only checks that they exist.
 
         Raises:
-            BrokerError: one is missing and we may not create it, or it moves what it sheds and this broker cannot.
+            BrokerError: one is missing and we may not create it, or it moves what it drops and this broker cannot.
         """
 
     async def publish(self, *messages: Message) -> None:
-        """Hand over messages; on return they are kept, each in every queue bound to its routing key.
+        """Publish messages; on return each is stored in every queue bound to its routing key.
 
         Raises:
-            Unroutable: no queue takes a routing key; the others of this call may have been kept.
-            NotPermitted: we may not publish with a routing key; the others of this call may have been kept.
-            TooLarge: the broker takes no message of such a size; the others of this call may have been kept.
-            BrokerError: not kept, or not known to be; publish again (delivery is at least once).
+            Unroutable: no queue is bound to a routing key; the other messages of this call may have been stored.
+            NotPermitted: we may not publish with a routing key; the other messages may have been stored.
+            TooLarge: the broker refuses a message of that size; the other messages may have been stored.
+            BrokerError: not stored, or not known to be; publish again (delivery is at least once).
         """
 
     def consume(self, queues: Sequence[str], prefetch: int = 1) -> AbstractAsyncContextManager[Consumer]:
-        """Take from these queues, with at most `prefetch` unacknowledged. Leaving gives back what is unanswered.
+        """Consume from these queues, with at most `prefetch` unacknowledged; on exit, the unsettled are given back.
 
         Raises:
             BrokerError: a queue does not exist.
@@ -172,4 +172,4 @@ class Broker(Protocol):
         """Put dead letters back at the end of the queue they died in, attempts at zero; returns how many."""
 
     async def close(self) -> None:
-        """Let go of connections and files. Idempotent."""
+        """Close connections and files. Idempotent."""

@@ -1,4 +1,4 @@
-"""The broker for tests: everything in this process, the same promises; public, so that function authors can use it."""
+"""The broker for tests, within this process, with the same contract; public, so that function authors can use it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from functions.topology import Queue
 
 
 class MemoryBroker:
-    """A broker that lives and dies with its process."""
+    """A broker whose messages exist only in this process."""
 
     def __init__(self) -> None:
         """Start empty: no queues, no messages."""
@@ -32,7 +32,7 @@ class MemoryBroker:
         """Create the queues that are missing; one that exists takes the limits given here.
 
         Raises:
-            BrokerError: a queue moves what it sheds, which only RabbitMQ can do.
+            BrokerError: a queue moves what it drops to another, which only RabbitMQ can do.
         """
         queues = tuple(queues)
         refuse_moving(queues)
@@ -48,7 +48,7 @@ class MemoryBroker:
         """Put each message into every queue with its routing key.
 
         Raises:
-            Unroutable: no queue takes a routing key; then none of these messages was kept.
+            Unroutable: no queue is bound to a routing key; then none of these messages was stored.
         """
         for message in messages:
             if not self._bound(message):
@@ -97,7 +97,7 @@ class MemoryBroker:
         return len(letters)
 
     async def close(self) -> None:
-        """Nothing to close: the messages go with the object."""
+        """Nothing to close: the messages are only in this object."""
         return
 
     def _next(self) -> int:
@@ -114,7 +114,7 @@ class MemoryBroker:
     async def _put(self, queue: Queue, entry: _Entry) -> None:
         ready = self._ready[queue.name]
         ready.append(entry)
-        if len(ready) > 1 and ready[-2].serial > entry.serial:  # a retry goes back to its place in line
+        if len(ready) > 1 and ready[-2].serial > entry.serial:  # a retry goes back to its place in the order
             self._ready[queue.name] = deque(sorted(ready, key=lambda e: e.serial))
         while queue.max_length and len(self._ready[queue.name]) > queue.max_length:
             self._ready[queue.name].popleft()
@@ -211,7 +211,7 @@ class _MemoryDelivery:
 
 @dataclass(slots=True, eq=False)
 class _MemoryConsumer:
-    """Hands out one message at a time, so it has no use for a prefetch."""
+    """Hands out one message at a time, so it needs no prefetch."""
 
     broker: MemoryBroker
     queues: tuple[str, ...]

@@ -35,8 +35,8 @@ class RabbitBroker:
         """Connect and make sure that the exchanges and the queue of dead letters exist.
 
         Raises:
-            BrokerError: no answer, or the credentials are refused.
-            SettingsError: a value of the environment cannot be used.
+            BrokerError: the server does not answer, or refuses the credentials.
+            SettingsError: a variable of the environment has an invalid value.
         """
         broker = cls(url, replicates_motion=load().motion_replicated)
         await broker._connections.open_link()
@@ -53,7 +53,7 @@ class RabbitBroker:
             raise QueueDiffers("; ".join(differing))
 
     async def ensure(self, queues: Iterable[Queue]) -> None:
-        """Look for the queues, and declare those that are missing; a user who may not declare can still look."""
+        """Check that the queues exist, and declare those that do not; a user who may not declare can still check."""
         link = await self._connections.open_link()
         try:
             missing = await missing_queues(link.connection, queues)
@@ -63,10 +63,10 @@ class RabbitBroker:
         await self._declare(missing)
 
     async def publish(self, *messages: Message) -> None:
-        """Publish and wait for the server's confirms.
+        """Publish, and wait for the server's confirms.
 
         Raises:
-            Unroutable: the server returned a message, because no queue takes it.
+            Unroutable: the server returned a message, because no queue is bound to its routing key.
             TooLarge: a message is over the server's limit.
             BrokerError: not confirmed; publish again.
         """
@@ -94,7 +94,7 @@ class RabbitBroker:
             await consumer.leave()
 
     async def depth(self, queue: str) -> Depth:
-        """Messages ready; the server does not say over AMQP how many are unacked.
+        """Messages ready; over AMQP the server does not report how many are unacknowledged.
 
         Raises:
             BrokerError: the queue does not exist.
@@ -129,7 +129,7 @@ class RabbitBroker:
         return found
 
     async def replay(self, ids: Iterable[str]) -> int:
-        """Publish dead letters to the queues they died in, then let the old ones go; returns how many."""
+        """Publish dead letters to the queues they died in, then remove the originals; returns how many."""
         chosen, replayed = set(ids), 0
         async with self._dead_messages() as messages:
             async for message in messages:
@@ -145,7 +145,7 @@ class RabbitBroker:
         await self._connections.close()
 
     async def _declare(self, queues: Iterable[Queue]) -> list[str]:
-        """Create queues and the delays; those that differ, a line each."""
+        """Create the queues and the delays; returns a line for each queue that exists with other limits."""
         link = await self._connections.open_link()
         try:
             differing = await declare_queues(link.connection, queues, replicates_motion=self._replicates_motion)
@@ -157,7 +157,7 @@ class RabbitBroker:
 
     @asynccontextmanager
     async def _dead_messages(self) -> AsyncIterator[AsyncIterator[AbstractIncomingMessage]]:
-        """Look through the dead letters; what is not acknowledged goes back when the channel closes."""
+        """Read the dead letters; those that are not acknowledged go back when the channel closes."""
         link = await self._connections.open_link()
         try:
             channel = await link.connection.channel(publisher_confirms=False)

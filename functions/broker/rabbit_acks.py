@@ -1,4 +1,4 @@
-"""What a consumer answered on one channel, written to RabbitMQ in groups; each consumer has one."""
+"""The acknowledgements of one channel, written to RabbitMQ in batches; each consumer has an `AckBatcher`."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from aiormq.abc import AbstractChannel
 from functions.broker.base import BrokerError
 
 FAILURES = (AMQPError, ConnectionError, ChannelInvalidStateError, asyncio.TimeoutError, OSError, RuntimeError)
-"""What a lost or refused connection looks like, whichever layer notices it first."""
+"""The errors of a lost or refused connection, from whichever layer notices it first."""
 
 _GROUP_S = 0.005
-"""A handler that takes longer than this waits for each of its answers to be written."""
+"""Acknowledgements of a handler that takes longer than this are written at once, not batched."""
 _PAUSE_S = 0.001
-"""How long the answers of a quicker one are gathered."""
+"""How long the acknowledgements of a faster handler are collected."""
 
 
 def explain(error: BaseException) -> str:
-    """What a broker or a driver says of a failure, on one line.
+    """The error of a broker or its driver, on one line.
 
-    Of a refused virtual host the driver keeps only that another frame came than it expected, not what that frame says.
+    For a refused virtual host the driver reports only that it received an unexpected frame, not what that frame says.
     """
-    said = " ".join(str(getattr(part, "reply_text", part)) for part in error.args if not isinstance(part, int))
-    if "Connection.OpenOk" in said:
-        return "the virtual host is not there, or this user has no rights in it: check the path of the URL"
-    return " ".join(said.split()) or type(error).__name__
+    text = " ".join(str(getattr(part, "reply_text", part)) for part in error.args if not isinstance(part, int))
+    if "Connection.OpenOk" in text:
+        return "the virtual host does not exist, or this user has no rights in it: check the path of the URL"
+    return " ".join(text.split()) or type(error).__name__
 
 
 class AckBatcher:
-    """Acknowledgements of the messages of one channel: each is written once, in order, together with its neighbours.
+    """Batches the acknowledgements of one channel: each is written once, in order, with its neighbours in one frame.
 
     A message's tag is its number on the channel, 1 for the first.
     """
 
     def __init__(self, channel: AbstractChannel, lose: Callable[[str], None]) -> None:
-        """Write to this channel; `lose` is told why, once it is known to be gone."""
+        """Write to this channel; `lose` is called with the reason once the channel is known to be closed."""
         self._channel = channel
         self._lose = lose
         self.most = 1
-        """So many are not gathered any longer: the broker delivers no more before it hears of them."""
+        """When this many are collected they are written at once: the broker delivers no more until it gets them."""
         self._noted: list[tuple[int, bool]] = []
         self._ahead: set[int] = set()
-        """Answered tags, behind which an older one is still open."""
+        """Settled tags that cannot be written yet, because an older one is still open."""
         self._closed_to = 0
-        """The newest tag up to which all are answered."""
+        """The newest tag up to which all are settled."""
         self._written_at = time.monotonic()
         self._writing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -55,11 +55,11 @@ class AckBatcher:
 
     @property
     def unwritten(self) -> int:
-        """How many answers the broker has not been told."""
+        """How many acknowledgements have not been written to the broker."""
         return len(self._noted)
 
     async def note(self, tag: int, *, requeue: bool = False) -> None:
-        """Acknowledge, or requeue; returns once that is written, or at once if a group was written a moment ago.
+        """Acknowledge, or requeue; returns once that is written, or at once if a batch was written a moment ago.
 
         Raises:
             BrokerError: it cannot be written, so the message will be delivered again.
@@ -81,7 +81,7 @@ class AckBatcher:
         if self._noted:
             self._start()
         while self._writing is not None:
-            # Whoever waits may be cancelled; what is being written may not, or it would be half written.
+            # The caller may be cancelled; the write itself may not, or half a frame would go out.
             await asyncio.shield(self._writing)
         if self._failure:
             raise BrokerError(f"not acknowledged, will be delivered again: {self._failure}")
@@ -94,7 +94,7 @@ class AckBatcher:
             self._writing = asyncio.create_task(self._write())
 
     async def _write(self) -> None:
-        """The one writer: two at once could overtake each other, and RabbitMQ refuses a tag that was answered."""
+        """The only writer: two at once could overtake each other, and RabbitMQ refuses a tag that was acknowledged."""
         try:
             while self._noted:
                 await guarded(self._send(tuple(self._noted)))
@@ -114,8 +114,8 @@ class AckBatcher:
             self._ahead.discard(self._closed_to)
         for tag in requeued:
             await self._channel.basic_nack(tag, requeue=True, wait=not done)
-        # "All up to this tag" says it for a whole run of them, but never across one that is still open, and never
-        # without a new one in it: RabbitMQ closes the channel over an answer to nothing.
+        # `multiple` ("all up to this tag") covers a run of tags, but must not include one that is still open, and
+        # must include a new one: RabbitMQ closes the channel over an acknowledgement that covers nothing.
         run = [tag for tag in done if tag <= self._closed_to]
         for tag in (tag for tag in done if tag > self._closed_to):
             await self._channel.basic_ack(tag, wait=not run)
@@ -125,7 +125,7 @@ class AckBatcher:
 
 
 async def guarded(awaitable: Awaitable[object]) -> None:
-    """Wait for it; where the driver cancels it, or raises a bare Exception, the connection is gone: say so."""
+    """Await a call of the driver; where it is cancelled or raises a bare Exception, the connection is lost."""
     try:
         await awaitable
     except Exception as error:

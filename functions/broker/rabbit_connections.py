@@ -1,4 +1,4 @@
-"""The two connections of `RabbitBroker`, one to publish and one to consume; each is opened again once it is lost."""
+"""The two connections of `RabbitBroker`, one to publish and one to consume; a lost one is opened again."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from functions.broker.rabbit_link import Link, close_quietly
 connections_total = Counter("bongsu_broker_connections_total", "Connections opened to the broker", ["use"])
 
 for _driver in ("aio_pika", "aiormq"):
-    # What the driver has to say of a lost connection reaches our log as the reason of a BrokerError, once.
+    # The driver's own log lines about a lost connection are dropped: our log has it once, as a BrokerError's reason.
     logging.getLogger(_driver).setLevel(logging.CRITICAL)
 
 _CONNECT_S = 10.0
 _HEARTBEAT_S = 20
-"""A peer that vanished without a word is noticed after two to three of these; RabbitMQ itself would propose 60 s."""
+"""A peer that vanished silently is noticed after two to three heartbeats; RabbitMQ itself would propose 60 s."""
 
 
 class RabbitConnections:
-    """Opens the connections when they are needed, and forgets one that failed."""
+    """Opens the connections when they are needed, and drops one that failed."""
 
     def __init__(self, url: str) -> None:
         """Connections to the broker at `url`; none is open yet."""
@@ -37,20 +37,20 @@ class RabbitConnections:
         self.shown = str(address.with_query(None).with_user(None).with_password(None))
         """The address without its secrets, for messages."""
         self.user = self._url.user
-        """Who signs in."""
+        """The user name."""
         self.link: Link | None = None
-        """What was last opened to publish."""
+        """The connection last opened to publish."""
         # Under a resource alarm RabbitMQ stops reading from connections that publish. Acknowledgements must not wait
-        # behind that, or no consumer could ever empty the queues that raised the alarm: so they have their own.
+        # behind that, or no consumer could empty the queues that raised the alarm. So consumers have their own.
         self.consuming: AbstractConnection | None = None
-        """What was last opened to consume."""
+        """The connection last opened to consume."""
         self._lock = asyncio.Lock()
 
     async def open_link(self) -> Link:
-        """What we publish through, on a live connection.
+        """A link to publish through, on a live connection.
 
         Raises:
-            BrokerError: no answer, or this user may not declare what is missing.
+            BrokerError: the server does not answer, or this user may not declare what is missing.
         """
         link = self.link
         if link is not None and link.is_alive:
@@ -68,10 +68,10 @@ class RabbitConnections:
             return self.link
 
     async def open_consuming(self) -> AbstractConnection:
-        """The live connection that is kept for consuming.
+        """The connection for consuming, opened again if it was lost.
 
         Raises:
-            BrokerError: no answer, or the credentials are refused.
+            BrokerError: the server does not answer, or the credentials are refused.
         """
         async with self._lock:
             if self.consuming is None or self.consuming.is_closed:
@@ -79,14 +79,14 @@ class RabbitConnections:
             return self.consuming
 
     async def drop(self, link: Link) -> None:
-        """Forget a connection that failed us; whoever comes next opens another."""
+        """Drop a connection that failed; the next caller opens another."""
         if self.link is link:
             self.link = None
         await close_quietly(link.connection)
 
     async def drop_consuming(self, error: Exception) -> None:
-        """Forget the connection for consuming, if it is what failed."""
-        # A missing queue is no fault of the connection. Everything else is: closed by the broker, it may not say so.
+        """Drop the connection for consuming, if the connection is what failed."""
+        # A missing queue is not the connection's fault. Any other error may be: a closed connection may not look it.
         connection = self.consuming
         if connection is not None and not isinstance(error, ChannelNotFoundEntity):
             self.consuming = None
@@ -101,7 +101,7 @@ class RabbitConnections:
                 await connection.close()
 
     def undeclared(self, what: str, error: BaseException) -> BrokerError:
-        """What a failed declaration is to the user: it names who may declare, where this user may not."""
+        """The error for a failed declaration; where this user may not declare, it says what the operator must run."""
         if not isinstance(error, ChannelAccessRefused):
             return BrokerError(f"{self.shown}: {what}: {explain(error)}")
         return BrokerError(

@@ -26,13 +26,13 @@ log = structlog.get_logger()
 
 
 class Sender(Protocol):
-    """What a delivery needs of its broker: to publish to one queue, to a delay, or to the dead letters."""
+    """What a delivery needs from its broker: to publish to one queue, to a delay, or to the dead letters."""
 
     async def send_to(self, queue: str, message: aio_pika.Message) -> None:
         """Publish to one queue, by its name."""
 
     async def park(self, queue: str, message: aio_pika.Message, delay_s: int) -> None:
-        """Publish to the delay of so many seconds, from which the message comes back to the queue."""
+        """Publish to a delay queue, which returns the message to its queue after that many seconds."""
 
     async def bury(self, message: aio_pika.Message) -> None:
         """Publish to the dead letters."""
@@ -40,13 +40,13 @@ class Sender(Protocol):
 
 @dataclass(slots=True, eq=False)
 class RabbitDelivery:
-    """One message in hand."""
+    """One message that this consumer holds."""
 
     sender: Sender
     consumer: RabbitConsumer
     queue: str
     tag: int
-    """Its number on the consumer's channel."""
+    """Its delivery tag on the consumer's channel."""
     message: Message
     attempt: int
     deaths: int
@@ -71,7 +71,7 @@ class RabbitDelivery:
 
     async def release(self) -> None:
         """Requeue it, uncounted."""
-        if queue(self.queue).is_shedding:  # keeps our place; a replicated one may drop a burst that comes back 20 times
+        if queue(self.queue).is_shedding:  # keeps its place; a replicated queue may drop it after 20 times
             await self._finish(requeue=True)
             return
         # Requeueing counts against a quorum queue's delivery limit on RabbitMQ < 4.3; a fresh copy does not.
@@ -79,12 +79,12 @@ class RabbitDelivery:
         await self._finish()
 
     async def _finish(self, *, requeue: bool = False) -> None:
-        """Acknowledge last: a crash before this repeats the step above, and loses nothing."""
+        """Acknowledge last: after a crash before this, the step above is repeated and nothing is lost."""
         await self.consumer.answer(self, requeue=requeue)
 
 
 class RabbitConsumer:
-    """A subscription to some queues on a channel of its own."""
+    """A subscription to some queues, on its own channel."""
 
     def __init__(
         self,
@@ -99,9 +99,9 @@ class RabbitConsumer:
         self._queues = queues
         self._connection = connection
         self._channel = channel
-        # The driver's lower floor: above it, each message costs a second task and a copy of all its properties.
+        # The driver's lower layer: the one above costs, for each message, a second task and a copy of its properties.
         self._wire = wire
-        self._answers = AckBatcher(wire, self._lose)
+        self._acks = AckBatcher(wire, self._lose)
         self._arrived: deque[RabbitDelivery] = deque()
         self._unanswered: dict[int, RabbitDelivery] = {}
         self._wake = asyncio.Event()
@@ -154,7 +154,7 @@ class RabbitConsumer:
         return self.get_nowait()
 
     async def resize(self, prefetch: int) -> None:
-        """Subscribe again with another prefetch; what is in hand stays.
+        """Subscribe again with another prefetch; messages already delivered stay with this consumer.
 
         Raises:
             BrokerError: the connection was lost.
@@ -163,8 +163,8 @@ class RabbitConsumer:
             if prefetch == self._prefetch or self._lost:
                 return
             try:
-                # A prefetch holds for subscriptions that come after it, and quorum queues know no other kind. What the
-                # old ones still hold stays ours: a message belongs to its channel.
+                # A prefetch applies only to later subscriptions, and quorum queues support no other kind. Messages from
+                # the old subscriptions stay ours: a message belongs to its channel.
                 await self._unsubscribe()
                 surplus = [self._arrived.pop() for _ in range(len(self._arrived) - prefetch)]
                 await self._give_back(surplus[::-1])
@@ -174,16 +174,16 @@ class RabbitConsumer:
                 raise BrokerError(self._lost) from error
 
     async def leave(self) -> None:
-        """Unsubscribe, and give back what is unanswered. What cannot be given back the closed channel gives back."""
+        """Unsubscribe, and requeue what is unsettled; closing the channel requeues the rest."""
         async with self._resizing:
             with contextlib.suppress(BrokerError, *FAILURES):
                 if not self._lost:
-                    # First unsubscribe, or what we give back would come straight back to us.
+                    # Unsubscribe first, or what we give back would be delivered to us again.
                     await self._unsubscribe()
                     await self._give_back(list(self._unanswered.values()))
-                    await self._answers.flush()
+                    await self._acks.flush()
             with contextlib.suppress(*FAILURES):
-                # The connection stays, and would keep whatever it has to call.
+                # The connection stays open, and would keep a reference to the callbacks.
                 self._connection.close_callbacks.discard(self._closed)
                 if not self._channel.is_closed:
                     await guarded(self._channel.close())
@@ -196,15 +196,15 @@ class RabbitConsumer:
         """
         if self._unanswered.pop(delivery.tag, None) is None:
             raise BrokerError("not acknowledged, will be delivered again: the connection was lost")
-        await self._answers.note(delivery.tag, requeue=requeue)
+        await self._acks.note(delivery.tag, requeue=requeue)
 
     async def _subscribe(self, prefetch: int) -> None:
         self._prefetch = prefetch
-        if not prefetch:  # which RabbitMQ would take for "as many as there are"
+        if not prefetch:  # RabbitMQ reads 0 as "no limit"
             return
-        # Quorum queues know no prefetch across queues, so this holds for each queue by itself.
+        # Quorum queues support no prefetch across queues, so this applies to each queue by itself.
         await guarded(self._wire.basic_qos(prefetch_count=prefetch))
-        self._answers.most = max(1, prefetch // 2)
+        self._acks.most = max(1, prefetch // 2)
         for name in self._queues:
             tag = f"{name}-{uuid.uuid4().hex}"
             await guarded(self._wire.basic_consume(name, partial(self._receive, name), consumer_tag=tag))
@@ -232,8 +232,8 @@ class RabbitConsumer:
         self._lose("the connection was lost")
 
     def _lose(self, why: str) -> None:
-        """The channel is gone: what we held is delivered again, so nobody should start on it."""
-        if not self._lost and (unwritten := self._answers.unwritten):
+        """The channel is closed: the messages that we held are delivered again, so they must not be started."""
+        if not self._lost and (unwritten := self._acks.unwritten):
             log.warning("acknowledgements_lost", events=unwritten, reason=f"{why}: they will be delivered again")
         self._lost = self._lost or why
         self._unanswered.clear()

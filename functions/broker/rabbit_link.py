@@ -1,4 +1,4 @@
-"""What `RabbitBroker` publishes through: a connection, its channel, and the exchanges that were found there."""
+"""The publishing link of `RabbitBroker`: a connection, its channel, and the exchanges that were found there."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Link:
 
     @classmethod
     async def open(cls, connection: AbstractConnection) -> Link:
-        """A channel of this connection, once what all publish to is there.
+        """Open a channel on this connection, and make sure that the exchanges to publish to exist.
 
         Raises:
-            AMQPError: it is not, and this user may not declare it; or the connection was lost.
+            AMQPError: an exchange is missing and this user may not declare it, or the connection was lost.
         """
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
         await require_base(connection)
@@ -48,14 +48,14 @@ class Link:
         return not self.channel.is_closed and not self.connection.is_closed
 
     async def exchange(self, name: str) -> AbstractExchange:
-        """The exchange of that name; a delay, named by its seconds, is looked for at its first use."""
+        """The exchange of that name; a delay, named by its seconds, is checked at its first use."""
         if name not in self.exchanges:
             await require_delay(self.connection, int(name))
             self.exchanges[name] = await self.channel.get_exchange(retry_name(int(name)), ensure=False)
         return self.exchanges[name]
 
     def forget(self, name: str) -> bool:
-        """Look for a delay again before its next use, for somebody deleted its queue; whether it is a delay."""
+        """Check a delay again before its next use, because its queue was deleted; returns whether it is a delay."""
         if name in ("", DEAD, REQUEUE):
             return False
         self.exchanges.pop(name, None)
@@ -63,7 +63,7 @@ class Link:
 
 
 async def close_quietly(connection: AbstractConnection) -> None:
-    """Close what may be broken already, without waiting long for a peer that may be gone."""
+    """Close a connection that may be broken already, without waiting long for the peer."""
     try:
         async with asyncio.timeout(1):
             await guarded(connection.close())

@@ -1,4 +1,4 @@
-"""The sending side of RabbitMQ: windows of publishes, their confirms, and what a failure of one means."""
+"""The sending side of RabbitMQ: batches of publishes, their confirms, and how failures are handled."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from functions.broker.rabbit_connections import RabbitConnections
 from functions.broker.rabbit_link import Link, Parcel
 from functions.topology import DEAD, REQUEUE
 
-publishes_total = Counter("bongsu_broker_publishes_total", "Messages published, by what the broker said", ["outcome"])
+publishes_total = Counter("bongsu_broker_publishes_total", "Messages published, by the broker's response", ["outcome"])
 
 _WINDOW = 128
-"""Publishes that wait for their confirms together: enough to hide the disk of a quorum queue, 8 MB of snapshots."""
+"""Publishes that await confirms together: enough to hide a quorum queue's disk writes; 8 MB of snapshots."""
 _PATIENCE_S = 6.0
-"""How long a publish outlives a lost connection: most restarts of a node are over by then, its caller still waits."""
+"""How long a publish is tried again after a lost connection: most node restarts take less, and callers still wait."""
 _CONFIRM_S = 20.0
-"""A broker that is out of memory or disk stops reading: it confirms nothing and says nothing."""
+"""A broker that is out of memory or disk stops reading: it neither confirms nor refuses."""
 
 
 class RabbitPublisher:
-    """Publishes over the connection that is kept for it, until the server has confirmed."""
+    """Publishes over the publishing connection, and waits for the server's confirms."""
 
     def __init__(self, connections: RabbitConnections) -> None:
         """A publisher over these connections."""
         self._connections = connections
 
     async def send(self, parcels: Sequence[Parcel]) -> None:
-        """Publish until each is confirmed; what a lost connection leaves unconfirmed is published again.
+        """Publish until each is confirmed; messages left unconfirmed by a lost connection are published again.
 
         Raises:
-            Unroutable: the server returned a message, because no queue takes it.
+            Unroutable: the server returned a message, because no queue is bound to its routing key.
             TooLarge: a message is over the server's limit.
             BrokerError: not confirmed; publish again.
         """
@@ -61,14 +61,14 @@ class RabbitPublisher:
                     raise
                 await asyncio.sleep(pause_s)
 
-    # What a delivery does instead of an acknowledgement alone.
+    # How a delivery is settled when it is not just acknowledged.
 
     async def send_to(self, queue: str, message: aio_pika.Message) -> None:
         """Publish to one queue by its name."""
         await self.send([Parcel(REQUEUE, queue, message)])
 
     async def park(self, queue: str, message: aio_pika.Message, delay_s: int) -> None:
-        """Publish to one queue, in so many seconds."""
+        """Publish to one queue after a delay in seconds."""
         await self.send([Parcel(str(delay_s), queue, message)])
 
     async def bury(self, message: aio_pika.Message) -> None:
@@ -76,7 +76,7 @@ class RabbitPublisher:
         await self.send([Parcel(DEAD, "", message)])
 
     async def _send_window(self, link: Link, window: Sequence[Parcel]) -> tuple[list[Parcel], BrokerError | None]:
-        """Publish these together: which of them are not confirmed, and why."""
+        """Publish these together; returns those that were not confirmed, and why."""
         try:
             async with asyncio.timeout(_CONFIRM_S):
                 exchanges = [await link.exchange(parcel.exchange) for parcel in window]
@@ -87,8 +87,8 @@ class RabbitPublisher:
         except FAILURES as error:
             await self._connections.drop(link)
             publishes_total.labels("lost").inc(len(window))
-            said = "no confirm in time, the broker may be out of memory or disk" if _is_timeout(error) else str(error)
-            return list(window), BrokerError(f"{self._connections.shown}: not confirmed: {said}")
+            reason = "no confirm in time, the broker may be out of memory or disk" if _is_timeout(error) else str(error)
+            return list(window), BrokerError(f"{self._connections.shown}: not confirmed: {reason}")
         failed = [(p, e) for p, e in zip(window, results, strict=True) if isinstance(e, BaseException)]
         publishes_total.labels("confirmed").inc(len(window) - len(failed))
         return await self._judge(link, failed) if failed else ([], None)
@@ -96,7 +96,7 @@ class RabbitPublisher:
     async def _judge(
         self, link: Link, failed: Sequence[tuple[Parcel, BaseException]]
     ) -> tuple[list[Parcel], BrokerError | None]:
-        """What became of these: which are to be published again, and why."""
+        """Judge the results of a batch: which messages must be published again, and why."""
         for parcel, result in failed:
             if isinstance(result, PublishError):
                 publishes_total.labels("returned").inc()
@@ -105,7 +105,7 @@ class RabbitPublisher:
                         f"{self._connections.shown}: a delay's queue was deleted"
                     )
                 return [], Unroutable(f"no queue takes {parcel.key!r}: declare one (bongsu topology apply)")
-            # A driver whose connection is closed under it cancels what waits, or raises a bare Exception.
+            # A driver whose connection is closed meanwhile cancels its waiting calls, or raises a bare Exception.
             if link.is_alive and not isinstance(result, (DeliveryError, asyncio.CancelledError, *FAILURES)):
                 raise result
         _, first = failed[0]
@@ -116,8 +116,8 @@ class RabbitPublisher:
             return [p for p, _ in failed], NotPermitted(why)
         if isinstance(first, DeliveryError):
             publishes_total.labels("refused").inc(len(failed))
-            # A channel that first spoke to a quorum queue while it chose a leader is refused for as long as it lives
-            # (seen on 3.10): whoever tries again does so on another.
+            # A channel whose first use of a quorum queue falls into a leader election is refused for as long as it is
+            # open (seen on 3.10): the next try uses another channel.
             await self._connections.drop(link)
             return [p for p, _ in failed], BrokerError(f"{self._connections.shown}: refused by a queue: {first}")
         publishes_total.labels("lost").inc(len(failed))
@@ -131,7 +131,7 @@ class RabbitPublisher:
 
 
 def _is_too_large(error: BaseException) -> bool:
-    # RabbitMQ closes the channel for it (16 MiB and more, since 4.0), with the same code as for other refusals.
+    # RabbitMQ closes the channel over it (16 MiB and more, since 4.0), with the same code as for other refusals.
     return isinstance(error, ChannelPreconditionFailed) and "message size" in str(error)
 
 

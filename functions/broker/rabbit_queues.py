@@ -1,4 +1,4 @@
-"""What `functions/topology.py` says, as RabbitMQ wants to hear it: queue types, arguments, bindings."""
+"""Declares the queues of `functions/topology.py` on RabbitMQ: queue types, arguments, bindings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from functions.topology import DEAD, DELAYS_S, EXCHANGE, REQUEUE, Queue, delay_n
 
 log = structlog.get_logger()
 
-# Quorum queues hand dead letters on at most once unless told so, and at-least-once wants reject-publish.
+# Quorum queues forward dead letters at most once unless configured so, and at-least-once requires reject-publish.
 _KEPT: dict[str, Any] = {
     "x-queue-type": "quorum",
     "x-dead-letter-strategy": "at-least-once",
@@ -24,17 +24,17 @@ _KEPT: dict[str, Any] = {
 
 
 def arguments(q: Queue, *, is_replicated: bool = False) -> dict[str, Any]:
-    """The arguments of a queue: shedding and classic (quorum if it is to be replicated), or keeping and quorum."""
+    """The arguments of a queue: a shedding one is classic (quorum if it is to be replicated), any other is quorum."""
     if q.is_shedding:
-        # Classic: a quorum queue writes every burst to disk, on every node, for the half minute that it is worth. Where
-        # there are several nodes that is the price of detecting on while one of them is away.
+        # Classic: a quorum queue writes every burst to disk on every node, though a burst is useful for half a minute.
+        # With several nodes, that is the price of detecting while one of them is down.
         kind = "quorum" if is_replicated else "classic"
         shedding: dict[str, Any] = {"x-queue-type": kind, "x-overflow": "drop-head"}
         if q.max_length is not None:
             shedding["x-max-length"] = q.max_length
         if q.ttl_s is not None:
             shedding["x-message-ttl"] = int(q.ttl_s * 1000)
-        if q.moves_to is not None:  # by the exchange without a name, whose routing keys are names of queues
+        if q.moves_to is not None:  # by the default exchange, whose routing keys are names of queues
             shedding |= {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": q.moves_to}
         return shedding
     keeping = {**_KEPT, "x-dead-letter-exchange": DEAD, "x-dead-letter-routing-key": q.name}
@@ -44,7 +44,7 @@ def arguments(q: Queue, *, is_replicated: bool = False) -> dict[str, Any]:
 
 
 async def require_base(connection: AbstractConnection) -> None:
-    """Make sure that the exchanges and the queue of dead letters are there: look, which anybody may, then declare.
+    """Make sure that the exchanges and the dead letter queue exist: check, which any user may, then declare.
 
     Raises:
         ChannelAccessRefused: something is missing, and this user may not declare it.
@@ -55,16 +55,16 @@ async def require_base(connection: AbstractConnection) -> None:
         for name in (EXCHANGE, REQUEUE):
             await channel.declare_exchange(name, aio_pika.ExchangeType.TOPIC, durable=True)
         dead = await channel.declare_exchange(DEAD, aio_pika.ExchangeType.FANOUT, durable=True)
-        # Classic on purpose: looking through it counts as deliveries, and RabbitMQ 4 gives every quorum queue a
-        # delivery limit, after which a dead letter with nowhere to go would be dropped.
+        # Classic on purpose: browsing a quorum queue counts as deliveries, and RabbitMQ 4 gives every quorum queue a
+        # delivery limit, beyond which a dead letter would be dropped.
         kept = await channel.declare_queue(DEAD, durable=True, arguments={"x-queue-type": "classic"})
         await kept.bind(dead)
 
 
 async def require_delay(connection: AbstractConnection, delay_s: int) -> None:
-    """Make sure of the queue in which a retry waits so long, from where its TTL returns it to its routing key's queue.
+    """Make sure that a delay queue exists; its TTL returns a retry to the queue that its routing key names.
 
-    The exchange before it is a topic one only because rights by routing key are had on no other kind.
+    The exchange in front of it is a topic exchange because RabbitMQ has rights by routing key for no other kind.
 
     Raises:
         ChannelAccessRefused: it is missing, and this user may not declare it.
@@ -82,20 +82,20 @@ async def require_delay(connection: AbstractConnection, delay_s: int) -> None:
 
 
 async def require_delays(connection: AbstractConnection) -> None:
-    """All delays, before a retry needs one; each first use of a delay looks too, should somebody have deleted it.
+    """Create all delays before a retry needs one. The first use of each checks again, in case it was deleted.
 
-    A node that is killed within about a second after it created a quorum queue forgets that it is a member: what the
-    queue held, confirmed or not, is gone, and it has no leader any more (seen on 3.10, rabbitmq-server issue 15725).
-    The first retry would have been in such a queue.
+    A node that is killed within about a second after it created a quorum queue forgets that it is a member: the
+    queue's messages, confirmed or not, are lost, and it has no leader (seen on 3.10, rabbitmq-server issue 15725).
+    If delays were created on demand, the first retry would be in such a queue.
     """
-    # They are created in order, so the last is there only after the others: one question instead of fourteen.
+    # They are created in order, so the last exists only if the others do: one check instead of fourteen.
     if not await _are_there(connection, exchanges=(retry_name(DELAYS_S[-1]),)):
         for delay_s in DELAYS_S:
             await require_delay(connection, delay_s)
 
 
 async def missing_queues(connection: AbstractConnection, queues: Iterable[Queue]) -> list[Queue]:
-    """Those of these that do not exist."""
+    """Which of these queues do not exist."""
     missing = []
     channel = await connection.channel(publisher_confirms=False)
     try:
@@ -116,7 +116,7 @@ async def missing_queues(connection: AbstractConnection, queues: Iterable[Queue]
 async def _are_there(
     connection: AbstractConnection, *, exchanges: Sequence[str] = (), queues: Sequence[str] = ()
 ) -> bool:
-    """Whether all of these exist; asking takes no right, and on a channel of its own, for a "no" closes it."""
+    """Whether all of these exist. The check needs no permission, and its own channel: a "no" closes it."""
     try:
         async with _channel(connection) as channel:
             for name in exchanges:
@@ -129,7 +129,7 @@ async def _are_there(
 
 
 def _is_away(error: ChannelNotFoundEntity) -> bool:
-    """Whether a queue is there all the same: a classic one lives on one node of a cluster, and that node is away."""
+    """Whether a queue exists although it is unreachable: a classic one is on one node, and that node is down."""
     if "down or inaccessible" not in str(error):
         return False
     log.warning("queue_away", reason=str(error))
@@ -149,7 +149,7 @@ async def _channel(connection: AbstractConnection) -> AsyncIterator[AbstractChan
 async def declare_queues(
     connection: AbstractConnection, queues: Iterable[Queue], *, replicates_motion: bool = False
 ) -> list[str]:
-    """Create and bind queues; those that exist keep what they have. Returns what differs, a line for each."""
+    """Create and bind queues; existing ones keep their arguments. Returns a line for each that differs."""
     differing = []
     channel = await connection.channel(publisher_confirms=False)
     try:
@@ -175,7 +175,7 @@ async def declare_queues(
     return differing
 
 
-def _difference(told: str) -> str:
-    """RabbitMQ's own words, without what is the same for all: "'x-delivery-limit': received 8, but current is 5"."""
-    _, marker, rest = told.partition("inequivalent arg ")
-    return rest if marker else told
+def _difference(error: str) -> str:
+    """The part of RabbitMQ's error that names the difference: "'x-delivery-limit': received 8, but current is 5"."""
+    _, marker, rest = error.partition("inequivalent arg ")
+    return rest if marker else error

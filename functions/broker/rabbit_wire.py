@@ -1,4 +1,4 @@
-"""Messages of ours as AMQP messages, and back; what comes back may have been published by anybody."""
+"""Converts our messages to AMQP and back; a message that is read may have been published by anybody."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_ATTEMPTS = 10_000
 _MOST_REASON = 2_000
 _MOST_HEADERS = 32
 _MOST_HEADER = 500
-"""Characters. Headers travel in one frame of 128 KiB, and a broker that is sent a larger one ends the connection."""
+"""Characters. Headers travel in one frame of 128 KiB; a broker that receives a larger one closes the connection."""
 
 _unmarshal = ContentHeader.unmarshal
 
@@ -36,8 +36,8 @@ _unmarshal = ContentHeader.unmarshal
 def _unmarshal_what_can_be(header: ContentHeader, data: bytes) -> None:
     """Read a message's properties as far as they can be read.
 
-    The driver ends the connection over a time stamp of the year 60,000 or a table nested too deep, though where the
-    message ends is known by then. It would be delivered again and end the next, with all that its consumer had in hand.
+    The driver closes the connection over a time stamp of the year 60,000 or a table nested too deep, although it knows
+    by then where the message ends. The message would be delivered again and close the next connection too.
     """
     with contextlib.suppress(ValueError, OverflowError, OSError, RecursionError):
         _unmarshal(header, data)
@@ -47,7 +47,7 @@ ContentHeader.unmarshal = _unmarshal_what_can_be  # type: ignore[method-assign, 
 
 
 def outgoing(message: Message, extra: Mapping[str, Any] | None = None) -> aio_pika.Message:
-    """As it is published. With `extra`, its routing key is kept in a header: it goes to a queue by that one's name."""
+    """The message to publish. With `extra`, its routing key is kept in a header, as it goes to a queue by name."""
     headers: dict[str, Any] = {**message.headers, **extra, _KEY: message.routing_key} if extra else {**message.headers}
     return aio_pika.Message(
         message.body,
@@ -59,35 +59,35 @@ def outgoing(message: Message, extra: Mapping[str, Any] | None = None) -> aio_pi
 
 
 def buried(message: Message, queue: str, attempts: int, reason: str) -> aio_pika.Message:
-    """As it is kept among the dead letters."""
+    """The message as a dead letter."""
     facts = {ATTEMPTS: attempts, _REASON: reason[:_MOST_REASON], _QUEUE: queue}
     return outgoing(message, {**facts, _DEAD_AT: datetime.now(UTC).isoformat()})
 
 
 def read_message(headers: Mapping[str, Any], routing_key: str | None, body: bytes) -> Message:
-    """What was published, without what brokers and we have noted on it."""
+    """The message as published, without headers that brokers and we have added."""
     ours = ((k, v) for k, v in headers.items() if not k.startswith("x-"))
     kept = {k: str(v)[:_MOST_HEADER] for k, v in islice(ours, _MOST_HEADERS)}
     return Message(str(headers.get(_KEY, routing_key or ""))[:_MOST_HEADER], body, kept)
 
 
 def read_attempt(headers: Mapping[str, Any]) -> int:
-    """Which delivery this is, 1 at the first: our own retries, and what the queue counted since the last of them."""
+    """The number of this delivery, from 1: our own retries, plus the queue's count since the last of them."""
     return _count(headers.get(ATTEMPTS)) + read_deaths(headers) + 1
 
 
 def read_deaths(headers: Mapping[str, Any]) -> int:
-    """How often a quorum queue had this message back because its consumer was gone; a classic one does not tell."""
+    """How often a quorum queue got this message back because its consumer died; a classic one does not count."""
     return _count(headers.get("x-delivery-count"))
 
 
 def read_dead_letter(incoming: AbstractIncomingMessage) -> DeadLetter:
-    """A dead letter that we buried, that RabbitMQ did, or that somebody put there by hand."""
+    """A dead letter: put there by us, by RabbitMQ, or by hand."""
     headers: Mapping[str, Any] = incoming.headers
     queue, reason, dead_at = str(headers.get(_QUEUE, "")), str(headers.get(_REASON, "")), _time(headers.get(_DEAD_AT))
     attempts = _count(headers.get(ATTEMPTS))
     message = read_message(headers, incoming.routing_key, incoming.body)
-    if not queue:  # RabbitMQ itself gave up: its workers died with the message in hand
+    if not queue:  # RabbitMQ itself gave up, because the workers that held the message died
         death = _first_death(headers)
         queue = str(death.get("queue", incoming.routing_key or ""))
         why = death.get("reason")
@@ -108,7 +108,7 @@ def _first_death(headers: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _count(value: object) -> int:
-    """A count from a header, 0 where it is none: whoever publishes may write there what they like."""
+    """A count from a header; 0 if it is not a count, because a publisher can write anything there."""
     if value is None:
         return 0
     try:

@@ -1,4 +1,4 @@
-"""The embedded broker: one SQLite file shared by many processes of one machine; the default of `bongsu run`."""
+"""The embedded broker: one SQLite file shared by the processes of one machine; the default of `bongsu run`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from functions.topology import Queue
 
 
 class SqliteBroker:
-    """A broker in one file: WAL, leases that outlive no worker, delayed retry, dead letters, bounded queues.
+    """A broker in one file: WAL, leases that end with their worker, delayed retry, dead letters, bounded queues.
 
-    One thread of this process owns the connection and commits what is asked of it in groups. Durable against the death
-    of any process; an operating system crash may lose the last fraction of a second (`synchronous=NORMAL`).
+    One thread of this process owns the connection and commits requests in groups. No process that dies loses messages;
+    a crash of the operating system may lose the last fraction of a second (`synchronous=NORMAL`).
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +34,7 @@ class SqliteBroker:
         """Open the file, creating it where it is missing.
 
         Raises:
-            BrokerError: the file cannot be written or is no database.
+            BrokerError: the file cannot be written, or is not a database.
         """
         broker = cls(Path(path).absolute())
         await broker._thread.start()
@@ -44,7 +44,7 @@ class SqliteBroker:
         """Create the queues that are missing; one that exists takes the limits given here.
 
         Raises:
-            BrokerError: a queue moves what it sheds, or the file cannot be written.
+            BrokerError: a queue moves what it drops to another, or the file cannot be written.
         """
         queues = tuple(queues)
         refuse_moving(queues)
@@ -65,17 +65,17 @@ class SqliteBroker:
         await self.declare(queues)
 
     async def publish(self, *messages: Message) -> None:
-        """Write the messages in one transaction; a body that several queues take is kept once.
+        """Write the messages in one transaction; a body that goes to several queues is stored once.
 
         Raises:
-            Unroutable: no queue takes a routing key; then none of these messages was kept.
+            Unroutable: no queue is bound to a routing key; then none of these messages was stored.
             BrokerError: the file cannot be written.
         """
         await self._thread.do(lambda db: sql.publish(db, messages))
 
     @asynccontextmanager
     async def consume(self, queues: Sequence[str], prefetch: int = 1) -> AsyncIterator[SqliteConsumer]:
-        """Take from these queues by leases, which are renewed until a message is settled.
+        """Consume from these queues by leases, which are renewed until a message is settled.
 
         Raises:
             BrokerError: a queue was not declared.

@@ -14,11 +14,11 @@ from functions.event import Message
 
 @dataclass(slots=True)
 class SqliteDelivery:
-    """One message in hand, leased until it is settled."""
+    """One message that this consumer holds, leased until it is settled."""
 
     thread: SqliteThread
     consumer: SqliteConsumer
-    taken: sql.Taken
+    taken: sql.LeasedMessage
 
     @property
     def queue(self) -> str:
@@ -37,7 +37,7 @@ class SqliteDelivery:
 
     @property
     def deaths(self) -> int:
-        """How many workers died with this message in hand."""
+        """How many workers died while they held this message."""
         return self.taken.deaths
 
     async def ack(self) -> None:
@@ -45,7 +45,7 @@ class SqliteDelivery:
         await self._answer(sql.ack)
 
     async def retry(self, reason: str, after_s: float) -> None:
-        """Deliver it again after so many seconds, or bury it at the delivery limit."""
+        """Deliver it again after `after_s` seconds, or keep it as a dead letter at the delivery limit."""
         await self._answer(lambda db, id_: sql.retry(db, id_, reason, after_s))
 
     async def reject(self, reason: str) -> None:
@@ -72,17 +72,17 @@ class SqliteDelivery:
 
 @dataclass(slots=True)
 class SqliteConsumer:
-    """Takes from some queues by leases; `buffer` holds what is taken but not yet handed out."""
+    """Consumes from some queues by leases; `buffer` holds messages that are leased but not handed out yet."""
 
     thread: SqliteThread
     queues: tuple[str, ...]
     prefetch: int
-    buffer: list[sql.Taken] = field(default_factory=list)
+    buffer: list[sql.LeasedMessage] = field(default_factory=list)
     unanswered: dict[int, SqliteDelivery] = field(default_factory=dict)
     wait: Wait | None = None
 
     def get_nowait(self) -> SqliteDelivery | None:
-        """A delivery that is buffered already, or None."""
+        """A buffered delivery, or None."""
         return self.unanswered[self.buffer.pop(0).id] if self.buffer else None
 
     async def get(self, timeout_s: float | None = None) -> SqliteDelivery | None:
@@ -96,21 +96,21 @@ class SqliteConsumer:
         return self.unanswered[self.buffer.pop(0).id]
 
     async def resize(self, prefetch: int) -> None:
-        """Hold at most `prefetch` messages from now on; the surplus of the buffer goes back to its queue."""
+        """Hold at most `prefetch` messages from now on; the buffer's surplus goes back to its queue."""
         self.prefetch = prefetch
         surplus, self.buffer = self.buffer[prefetch:], self.buffer[:prefetch]
         for taken in surplus:
             await self.unanswered[taken.id].release()
 
     async def leave(self) -> None:
-        """Give back what is unanswered and stop taking."""
-        # A cancelled `get` may still be waiting; what is given to it before it is withdrawn is released below.
+        """Give back what is unsettled, and stop consuming."""
+        # A cancelled `get` may still be waiting; what it receives before it is withdrawn is released below.
         await self.thread.note(self._withdraw)
         try:
             for delivery in list(self.unanswered.values()):
                 await delivery.release()
         finally:
-            # What could not be given back is no longer renewed, so its lease runs out.
+            # Leases that could not be given back are no longer renewed, so they expire.
             await self.thread.note(lambda: self.thread.stop_renewing(self.unanswered))
 
     async def _fill(self, timeout_s: float | None) -> bool:
@@ -118,7 +118,7 @@ class SqliteConsumer:
         future: asyncio.Future[None] = loop.create_future()
         room = max(1, self.prefetch - len(self.unanswered))
 
-        def accept(taken: list[sql.Taken]) -> None:
+        def accept(taken: list[sql.LeasedMessage]) -> None:
             for t in taken:
                 self.unanswered[t.id] = SqliteDelivery(self.thread, self, t)
             self.buffer += taken

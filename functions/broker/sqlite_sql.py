@@ -16,7 +16,7 @@ from functions.topology import DELAYS_S
 LEASE_S = 10.0
 """A worker that stops renewing (killed, machine asleep) loses what it holds after this long."""
 OWNER_BITS = 20
-"""A lease's owner is a process id, and so many bits that tell apart two brokers of one process."""
+"""A lease's owner is a process id, plus this many bits to distinguish brokers of one process."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS queues (
@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS dead (
 CREATE INDEX IF NOT EXISTS dead_by_body ON dead (body_id);
 """
 
-# No retry is parked for longer, so one that seems to be was parked before the clock was set back: it is due.
+# No retry waits longer than the last delay; one that seems to was parked before the clock was set back: it is due.
 _IS_DUE = f"(ready_at <= ?2 OR ready_at > ?2 + {DELAYS_S[-1]})"
 
 _FORGET_BODY = """
@@ -51,11 +51,11 @@ MIGRATIONS = (
     "ALTER TABLE queues ADD COLUMN published INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE messages ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0",
 )
-"""What makes a file of version n one of version n + 1; `SCHEMA` is what comes out at the end."""
+"""Migrations: number n turns a file of version n into version n + 1; `SCHEMA` is the final result."""
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class LeasedMessage:
     """A message that was leased to a consumer."""
 
     id: int
@@ -66,7 +66,7 @@ class Taken:
 
 
 def prepare(db: sqlite3.Connection) -> None:
-    """Create the tables in a new file, bring those of an older one up to date; several processes may do so at once.
+    """Create the tables of a new file, or upgrade those of an older one; several processes may do so at once.
 
     Raises:
         BrokerError: the file is of a newer version.
@@ -87,7 +87,7 @@ def prepare(db: sqlite3.Connection) -> None:
 
 
 def require_queues(db: sqlite3.Connection, names: Sequence[str]) -> None:
-    """Refuse names of queues that were not declared.
+    """Check that these queues were declared.
 
     Raises:
         BrokerError: some were not; the message lists them.
@@ -99,7 +99,7 @@ def require_queues(db: sqlite3.Connection, names: Sequence[str]) -> None:
 
 
 def publish(db: sqlite3.Connection, messages: Sequence[Message]) -> None:
-    """Put each message into every queue with its routing key, its body kept once.
+    """Put each message into every queue with its routing key; its body is stored once.
 
     Raises:
         Unroutable: no queue takes a routing key.
@@ -139,7 +139,7 @@ def _drop_oldest(db: sqlite3.Connection, queue: str, max_length: int) -> None:
 
 
 def expire(db: sqlite3.Connection, queues: Iterable[str], now: float) -> None:
-    """Drop what waits for longer than its queue allows, and count it."""
+    """Drop and count the messages that have waited longer than their queue allows."""
     for queue in queues:
         expired = db.execute(
             "SELECT id FROM messages WHERE queue = ? AND lease_until IS NULL AND expires_at < ?", (queue, now)
@@ -156,7 +156,7 @@ def _drop(db: sqlite3.Connection, queue: str, ids: Sequence[int]) -> None:
 
 
 def has_work(db: sqlite3.Connection, queues: Sequence[str], now: float) -> bool:
-    """Whether anything is due, found by reading alone so that idle consumers never take the write lock."""
+    """Whether a message is due. It only reads, so that idle consumers never take the write lock."""
     return any(
         db.execute(
             f"SELECT 1 FROM messages WHERE queue = ?1 AND lease_until IS NULL AND {_IS_DUE} LIMIT 1", (queue, now)
@@ -172,7 +172,7 @@ def has_work(db: sqlite3.Connection, queues: Sequence[str], now: float) -> bool:
     )
 
 
-def take(db: sqlite3.Connection, queues: Sequence[str], limit: int, owner: int, now: float) -> list[Taken]:
+def take(db: sqlite3.Connection, queues: Sequence[str], limit: int, owner: int, now: float) -> list[LeasedMessage]:
     """Lease up to `limit` messages to `owner` (one broker of one process), oldest first.
 
     Args:
@@ -201,12 +201,12 @@ def take(db: sqlite3.Connection, queues: Sequence[str], limit: int, owner: int, 
         key, headers, body = db.execute(
             "SELECT routing_key, headers, body FROM bodies WHERE id = ?", (body_id,)
         ).fetchone()
-        taken.append(Taken(id_, queue, attempts + 1, deaths, Message(key, body, json.loads(headers))))
+        taken.append(LeasedMessage(id_, queue, attempts + 1, deaths, Message(key, body, json.loads(headers))))
     return taken
 
 
 def _reclaim(db: sqlite3.Connection, queue: str, limit: int | None, now: float) -> None:
-    """Take back what dead workers held; what has killed `limit` of them is a dead letter."""
+    """Take back the messages of dead workers; one that has killed `limit` workers becomes a dead letter."""
     leased = db.execute(
         "SELECT id, attempts, lease_until, lease_by FROM messages WHERE queue = ? AND lease_until IS NOT NULL", (queue,)
     ).fetchall()
@@ -222,7 +222,7 @@ def _reclaim(db: sqlite3.Connection, queue: str, limit: int | None, now: float) 
 
 
 def _is_alive(owner: int) -> bool:
-    """Whether the owner's process exists. A reused pid reads as alive; then the lease runs out instead."""
+    """Whether the owner's process exists. A reused pid looks alive; then the lease expires instead."""
     try:
         os.kill(owner >> OWNER_BITS, 0)
     except ProcessLookupError:
@@ -233,7 +233,7 @@ def _is_alive(owner: int) -> bool:
 
 
 def ack(db: sqlite3.Connection, id_: int) -> None:
-    """Forget a message that is done."""
+    """Delete a message that is done."""
     _forget(db, id_)
 
 
@@ -257,7 +257,7 @@ def retry(db: sqlite3.Connection, id_: int, reason: str, after_s: float) -> None
 
 
 def release(db: sqlite3.Connection, id_: int) -> None:
-    """Give a message back, as if it had not been delivered."""
+    """Give a message back as if it had not been delivered."""
     db.execute("UPDATE messages SET lease_until = NULL, lease_by = NULL, attempts = attempts - 1 WHERE id = ?", (id_,))
 
 

@@ -21,29 +21,29 @@ from functions.broker.base import BrokerError
 T = TypeVar("T")
 
 _BUSY_S = 10.0
-"""How long a transaction waits for that of another process."""
+"""How long a transaction waits for another process's transaction."""
 _RENEW_S = 3.0
 _POLL_S = 0.005
-"""How often a waiting consumer looks whether another process has committed: one cheap PRAGMA."""
+"""How often a waiting consumer checks whether another process has committed: one cheap PRAGMA."""
 _SWEEP_S = 0.25
 """How often it looks for messages that became due by time alone: delayed retries, expired leases."""
 _GROUP = 64
-"""Operations committed together, at most: a commit costs more than what is in it."""
+"""The most operations in one commit: a commit costs more than its operations."""
 
 
 @dataclass(slots=True, eq=False)
 class Wait:
-    """A consumer with empty hands."""
+    """A consumer that waits for a message."""
 
     queues: tuple[str, ...]
     limit: int
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[None]
-    deliver: Callable[[list[sql.Taken]], None]
+    deliver: Callable[[list[sql.LeasedMessage]], None]
 
 
 class SqliteThread:
-    """One thread of this process owns the connection and commits what is asked of it in groups."""
+    """The one thread of this process that owns the connection; it commits requests in groups."""
 
     def __init__(self, path: Path) -> None:
         """A thread for the file at `path`, once `start` is called."""
@@ -51,21 +51,21 @@ class SqliteThread:
         self._work: thread_queue.SimpleQueue[_Operation | None] = thread_queue.SimpleQueue()
         self._waiting: list[Wait] = []
         self._held: set[int] = set()
-        # Who leases: the pid tells others whether we live, the rest tells apart two brokers of one process.
+        # The owner of our leases: the pid shows others whether we are alive, the rest distinguishes our brokers.
         self._owner = os.getpid() << sql.OWNER_BITS | secrets.randbits(sql.OWNER_BITS)
         self._thread: threading.Thread | None = None
         self._closed = False
 
     @property
     def owner(self) -> int:
-        """Who leases what is taken here."""
+        """The owner of the leases that are taken here."""
         return self._owner
 
     async def start(self) -> None:
         """Open the file, creating it where it is missing.
 
         Raises:
-            BrokerError: the file cannot be written or is no database.
+            BrokerError: the file cannot be written, or is not a database.
         """
         opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         loop = asyncio.get_running_loop()
@@ -88,11 +88,11 @@ class SqliteThread:
             await asyncio.to_thread(self._thread.join)
 
     async def do(self, action: Callable[[sqlite3.Connection], T]) -> T:
-        """Have it done in a transaction."""
+        """Run an operation in a transaction on the thread."""
         return await self._ask(action, is_note=False)
 
     async def note(self, action: Callable[[], None]) -> None:
-        """Change what the thread knows of consumers: in no transaction, so a file that is locked cannot hinder it."""
+        """Change what the thread knows about consumers; outside any transaction, so a locked file cannot delay it."""
         await self._ask(lambda _: action(), is_note=True)
 
     async def _ask(self, action: Callable[[sqlite3.Connection], T], *, is_note: bool) -> T:
@@ -103,19 +103,19 @@ class SqliteThread:
         self._work.put(_Operation(action, is_note, loop, future))
         return await future
 
-    # What follows runs on the thread itself: within what `do` and `note` are given, or by its own loop.
+    # The methods below run on the thread itself: within an operation of `do` or `note`, or in its own loop.
 
     def enlist(self, wait: Wait) -> None:
-        """Serve this consumer as soon as there is something for it."""
+        """Serve this consumer as soon as there is a message for it."""
         self._waiting.append(wait)
 
     def withdraw(self, wait: Wait | None) -> None:
-        """Serve this consumer no longer, if it still waits."""
+        """Stop serving this consumer, if it still waits."""
         if wait in self._waiting:
             self._waiting.remove(wait)
 
     def stop_renewing(self, ids: Iterable[int]) -> None:
-        """Renew the leases of these messages no longer."""
+        """Stop renewing the leases of these messages."""
         self._held.difference_update(ids)
 
     def _serve(self, opened: Callable[[BrokerError | None], object]) -> None:
@@ -137,7 +137,7 @@ class SqliteThread:
                 batch, running = self._collect(first)
             try:
                 self._run(db, batch)
-                # The times in the file are those of the wall clock, which processes share, and which may be set back.
+                # Times in the file are by the wall clock, which all processes share; it may be set back.
                 ticks, now = time.monotonic(), time.time()
                 if self._held and ticks - renewed_at > _RENEW_S:
                     self._renew(db, now)
@@ -167,7 +167,7 @@ class SqliteThread:
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # For its owner alone: it holds frames that nobody has redacted. SQLite gives the WAL the same rights.
+        # Only its owner may read it, as it holds unredacted frames. SQLite gives the WAL the same mode.
         self._path.touch(mode=0o600)
         db = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
         db.execute("PRAGMA journal_mode = WAL")
@@ -238,7 +238,9 @@ class SqliteThread:
     def _explain(self, error: Exception) -> BrokerError:
         text = str(error)
         if "disk is full" in text:
-            return BrokerError(f"broker file {self._path}: the disk is full: free some space, nothing was lost so far")
+            return BrokerError(
+                f"broker file {self._path}: the disk is full: free some space; nothing has been lost so far"
+            )
         if "not a database" in text:
             return BrokerError(f"broker file {self._path} is not a broker database: move it away or set another path")
         return BrokerError(f"broker file {self._path}: {text}")
@@ -256,7 +258,7 @@ class _Operation:
 
 
 def settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
-    """End a future with a value or an error, unless it has ended; on its own loop."""
+    """Complete a future with a value or an error, on its own loop, unless it is done."""
     if future.done():
         return
     if error is not None:
@@ -266,6 +268,6 @@ def settle(future: asyncio.Future[Any], value: Any, error: BaseException | None)
 
 
 def _call(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *arguments: Any) -> None:
-    # The loop may have ended without closing its broker; leases then see to it that nothing is lost.
+    # The loop may have ended without closing its broker; nothing is lost, because the leases expire.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(callback, *arguments)

@@ -1,6 +1,6 @@
 """Every text of the page, the feeds and the alerts for machines, one file for each language in this folder.
 
-The files are in the format of Project Fluent, which the page reads too (docs/adr/0009-fluent.md, docs/translate.md).
+The files are in the format of Project Fluent, which the page reads too (docs/adr/0010-fluent.md, docs/translate.md).
 A process that says nothing from them imports nothing but this: reading needs the library `fluent.runtime`, of the
 extra `api`.
 """

@@ -1,4 +1,4 @@
-"""What travels: events, their parts and their wire form, under one name for every room that builds or reads them."""
+"""Events, their parts and their wire format; every room imports them from here."""
 
 from functions.event.custom import CustomEvent
 from functions.event.facts import (
@@ -14,13 +14,15 @@ from functions.event.facts import (
 )
 from functions.event.geometry import Box
 from functions.event.parts import Caption, Detection, Frame, Place, Stage, Zone
-from functions.event.wire import CONTENT_TYPE, DecodeError, Message, decode, encode
+from functions.event.requests import Answered, HttpRequest, Tick
+from functions.event.wire import CONTENT_TYPE, DecodeError, Message, class_of, decode, encode
 from functions.hazards import HAZARDS, Hazard
 
 __all__ = [
     "CONTENT_TYPE",
     "HAZARDS",
     "WIRE_VERSION",
+    "Answered",
     "Box",
     "CameraEvent",
     "CameraStatus",
@@ -33,11 +35,14 @@ __all__ = [
     "Frame",
     "Hazard",
     "HazardSeen",
+    "HttpRequest",
     "Message",
     "MotionBurst",
     "Place",
     "Stage",
+    "Tick",
     "Zone",
+    "class_of",
     "decode",
     "encode",
     "new_id",

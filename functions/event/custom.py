@@ -1,4 +1,4 @@
-"""Facts that Bongsu has no class for, and the one `Event` that version 1 had for all; function files build these."""
+"""Facts without a class of their own, and the single `Event` of version 1; function files build these."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from functions.hazards import Hazard
 
 
 class CustomEvent(CameraEvent, frozen=True, kw_only=True, tag=False):
-    """A fact of any other type about a camera, with what it may carry; a type of your own says more.
+    """A fact about a camera, of a type that has no class here. Your own class can have more precise fields.
 
-    Fields are as in the types above; `type` must match `[a-z][a-z0-9_-]{0,62}` and be none of theirs.
+    Fields are as in `functions/event/facts.py`; `type` must match `[a-z][a-z0-9_-]{0,62}` and have no class there.
     """
 
     type: str
@@ -40,7 +40,7 @@ class CustomEvent(CameraEvent, frozen=True, kw_only=True, tag=False):
 
     @property
     def confidence(self) -> float:
-        """Confidence [0, 1] of the first detection, 0 where there is none."""
+        """Confidence [0, 1] of the first detection, 0 if there is none."""
         return self.detections[0].confidence if self.detections else 0.0
 
     @property
@@ -50,17 +50,17 @@ class CustomEvent(CameraEvent, frozen=True, kw_only=True, tag=False):
 
 
 def event_of(*, type: str, **fields: Any) -> CameraEvent:  # noqa: A002
-    """The fact of that type, from the fields that one `Event` had for all types in version 1.
+    """Build a fact of a type from version 1's fields, when one `Event` had the fields of all types.
 
-    What the type has no field for is left out: the frames of a `captioned` event, all but the first of a hazard's.
+    Values without a field in the type are left out: the frames of `captioned`, all but the first frame of a hazard.
 
     Args:
         type: what happened; a hazard's name, "motion", "captioned", "camera", or any other.
-        fields: of version 1 or of the type itself.
+        fields: version 1's fields, or the type's own.
 
     Raises:
         ValueError: a field is out of its range; the message names it.
-        TypeError: a field is missing, or is in no type.
+        TypeError: a field is missing, or no type has it.
     """
     fact = FACTS.get(type, CustomEvent)
     if unknown := fields.keys() - _ALL_FIELDS:

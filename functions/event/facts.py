@@ -1,4 +1,4 @@
-"""The facts that travel, one type each, over a small envelope; every room and function builds and reads these."""
+"""The event types, one for each fact, over a small envelope; every room and function builds and reads these."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TYPE = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
 def require_type(type_: str) -> None:
-    """Refuse what cannot be a routing key.
+    """Check that a type can be a routing key.
 
     Raises:
         ValueError: it does not match `[a-z][a-z0-9_-]{0,62}`.
@@ -30,15 +30,15 @@ def require_type(type_: str) -> None:
 
 
 DECLARED: dict[str, type[Event]] = {}
-"""The class of each type that this process knows; the last one, where a function's file was loaded twice."""
+"""The class of each type that this process knows; the latest, if a function's file was loaded twice."""
 
 
 class _EventMeta(StructMeta):
-    """Checks the tag of each type where it is declared, and keeps `Event(type=…)` of version 1 working."""
+    """Checks each type's tag when the class is declared, and keeps version 1's `Event(type=…)` working."""
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **config: Any) -> None:  # noqa: N805
         super().__init__(name, bases, namespace, **config)
-        # Kept here since `__struct_config__` is built at each look. An envelope has no type of its own.
+        # Stored here because `__struct_config__` is built at each access. An envelope has no type of its own.
         cls._tag = None if name in ("Event", "CameraEvent") else cls.__struct_config__.tag
         for type_ in cls.types():  # type: ignore[attr-defined]
             require_type(type_)
@@ -48,7 +48,7 @@ class _EventMeta(StructMeta):
             DECLARED[type_] = cls  # type: ignore[assignment]
 
     def __call__(cls, *args: Any, **fields: Any) -> Any:  # noqa: N805
-        # Only calls from Python come here: decoding and `msgspec.structs.replace` build their instances in C.
+        # Only calls from Python get here: decoding and `msgspec.structs.replace` build instances in C.
         if cls is not Event or args:
             return super().__call__(*args, **fields)
         from functions.event.custom import event_of
@@ -59,14 +59,14 @@ class _EventMeta(StructMeta):
 class Event(Struct, frozen=True, kw_only=True, metaclass=_EventMeta, tag_field="type", tag=str.lower):
     """The envelope of every fact: an immutable event on the exchange.
 
-    Subclass it for a fact about something else than a camera (`subject` and `time` must then be defined), and
+    Subclass it for a fact that is not about a camera (`subject` and `time` must then be defined), and
     `CameraEvent` for one about a camera: `class Parked(CameraEvent, frozen=True, tag="parked")`. The tag is the event's
     `type` and its routing key. A process that does not know the class reads such an event as a `CustomEvent`.
 
-    `Event(type="parked", camera=…, …)`, as function files of version 1 have it, builds the type of that fact.
+    `Event(type="parked", camera=…, …)`, as in function files of version 1, builds an instance of that type's class.
 
     Raises:
-        ValueError: a field is out of its range; the message names it. (A `DecodeError` where it came by wire.)
+        ValueError: a field is out of its range; the message names it. (Decoding raises `DecodeError` instead.)
         TypeError: a field is missing or unknown.
     """
 
@@ -75,9 +75,9 @@ class Event(Struct, frozen=True, kw_only=True, metaclass=_EventMeta, tag_field="
     """The part of a CloudEvents `source` before the subject; "/cameras" for a fact about a camera."""
 
     id: str
-    """Given once, by motion, and kept through every stage; 1 to 64 characters."""
+    """Assigned by motion and kept through every stage; 1 to 64 characters."""
     late: bool = False
-    """Kept at the edge while the broker was away: it is true, but it is no news any more."""
+    """Buffered at the edge while the broker was unreachable: still recorded, but no longer news."""
     trace: tuple[Stage, ...] = ()
     """The stages the event has passed, oldest first."""
     version: int = WIRE_VERSION
@@ -90,17 +90,17 @@ class Event(Struct, frozen=True, kw_only=True, metaclass=_EventMeta, tag_field="
 
     @classmethod
     def types(cls) -> tuple[str, ...]:
-        """The event types (routing keys) of this class; none for a class that has no type of its own."""
+        """The event types (routing keys) of this class; empty for a class without a type of its own."""
         return () if cls._tag is None else (cls._tag,)
 
     @property
     def type(self) -> str:
-        """What happened: the routing key, and the type of the CloudEvent."""
+        """The fact's type: the routing key, and the CloudEvent's type."""
         return self._tag or ""
 
     @property
     def subject(self) -> str:
-        """What the event is about: the camera's id, for a fact about a camera."""
+        """What the event is about; for a fact about a camera, the camera's id."""
         raise NotImplementedError(f"{type(self).__name__} must define subject, or be a CameraEvent")
 
     @property
@@ -109,7 +109,7 @@ class Event(Struct, frozen=True, kw_only=True, metaclass=_EventMeta, tag_field="
         raise NotImplementedError(f"{type(self).__name__} must define time, or be a CameraEvent")
 
     def with_stage(self, name: str, got_at: datetime, done_at: datetime) -> Self:
-        """The same event, with one more stage at the end of its trace (times in UTC)."""
+        """A copy with one more stage at the end of its trace (times in UTC)."""
         return msgspec.structs.replace(self, trace=(*self.trace, Stage(name, got_at, done_at)))
 
 
@@ -125,7 +125,7 @@ class CameraEvent(Event, frozen=True, kw_only=True):
     """Capture time of the first frame of the burst (UTC)."""
 
     def __post_init__(self) -> None:
-        Event.__post_init__(self)  # `super()` costs more than the check, and this runs for each event
+        Event.__post_init__(self)  # `super()` costs more than the check, and this runs for every event
         if not self.camera or len(self.camera) > 128:
             raise ValueError(f"camera must have 1 to 128 characters, got {self.camera!r:.80}")
         require_utc("captured_at", self.captured_at)
@@ -147,11 +147,11 @@ class MotionBurst(CameraEvent, frozen=True, kw_only=True, tag="motion"):
     frames: tuple[Frame, ...]
     """At least one, oldest first."""
     moved: Box | None = None
-    """Where the largest thing moved while the burst was taken; the detector looks there closer."""
+    """The region of the largest motion during the burst; the detector may look closer there."""
     thresholds: dict[str, float] = field(default_factory=dict)
-    """This camera's minimum confidence [0, 1] by hazard, over the detector's own defaults."""
+    """This camera's minimum confidence [0, 1] by hazard; it overrides the detector's defaults."""
     zones: tuple[Zone, ...] = ()
-    """Named parts of this camera's picture, for the captioner."""
+    """Named parts of this camera's view, for the caption."""
 
     def __post_init__(self) -> None:
         CameraEvent.__post_init__(self)
@@ -160,17 +160,17 @@ class MotionBurst(CameraEvent, frozen=True, kw_only=True, tag="motion"):
 
 
 class HazardSeen(CameraEvent, frozen=True, kw_only=True, tag=False):
-    """A hazard was confirmed. Its `type` is the hazard's name: `@on(HazardSeen)` takes all, `@on("fire")` one."""
+    """A hazard was confirmed. Its `type` is the hazard's name: `@on(HazardSeen)` takes all, `@on("fire")` fires."""
 
     hazard: Hazard = field(name="type")
     frame: Frame | None = None
-    """The best frame of the burst, unredacted. None where there is no picture, as of an alarm button."""
+    """The best frame of the burst, unredacted. None if there is no picture, as from an alarm button."""
     detections: tuple[Detection, ...] = ()
-    """Boxes in `frame`: the hazard first, then what else is in the scene."""
+    """Boxes in `frame`: the hazard first, then other objects in the scene."""
     labels_searched: tuple[str, ...] = ()
-    """Labels the detector looked for. Redaction trusts `detections` for people only if "person" is in here."""
+    """Labels that the detector looked for. Redaction trusts `detections` for people only if it has "person"."""
     zones: tuple[Zone, ...] = ()
-    """Named parts of this camera's picture, for the captioner."""
+    """Named parts of this camera's view, for the caption."""
 
     @classmethod
     def types(cls) -> tuple[str, ...]:
@@ -184,12 +184,12 @@ class HazardSeen(CameraEvent, frozen=True, kw_only=True, tag=False):
 
     @property
     def confidence(self) -> float:
-        """Confidence [0, 1] of the hazard (the first detection), 0 where there is none."""
+        """Confidence [0, 1] of the hazard (the first detection), 0 if there is none."""
         return self.detections[0].confidence if self.detections else 0.0
 
     @property
     def frames(self) -> tuple[Frame, ...]:
-        """The frame as version 1 had it: a tuple of one, or of none."""
+        """The frame as in version 1: a tuple of one frame, or an empty one."""
         return () if self.frame is None else (self.frame,)
 
     @property
@@ -199,29 +199,29 @@ class HazardSeen(CameraEvent, frozen=True, kw_only=True, tag=False):
 
 
 class Captioned(CameraEvent, frozen=True, kw_only=True, tag="captioned"):
-    """A hazard as the public may see it. It has no field for a frame: what is here is mosaicked, or drawn."""
+    """A hazard as the public may see it. It has no field for a frame: its pictures are mosaicked, or drawn."""
 
     hazard: Hazard
     caption: Caption
     snapshot: bytes | None = None
-    """The mosaicked picture, as JPEG; None where redaction failed."""
+    """The mosaicked picture, as JPEG; None if redaction failed."""
     thumbnail: bytes | None = None
-    """The snapshot, small, as JPEG."""
+    """A smaller copy of the snapshot, as JPEG."""
     location: bytes | None = None
     """A drawn map of the place, as JPEG."""
     detections: tuple[Detection, ...] = ()
     """As in `HazardSeen`."""
     signature: bytes = b""
-    """The captioner's, over all but `trace` and `late` (functions/signature.py); without it no reader believes it."""
+    """The captioner's, over all fields but `trace` and `late` (functions/signature.py); readers refuse others."""
 
     @property
     def confidence(self) -> float:
-        """Confidence [0, 1] of the hazard (the first detection), 0 where there is none."""
+        """Confidence [0, 1] of the hazard (the first detection), 0 if there is none."""
         return self.detections[0].confidence if self.detections else 0.0
 
 
 class CameraStatus(CameraEvent, frozen=True, kw_only=True, tag="camera"):
-    """What became of a camera's stream; `captured_at` is when."""
+    """A camera's stream was opened or lost, at `captured_at`."""
 
     status: str
     """ "live", or "lost: <reason>"."""

@@ -32,21 +32,21 @@ class Box(Struct, frozen=True, array_like=True):
         return (self.x1 + self.x2) / 2, (self.y1 + self.y2) / 2
 
     def iou(self, other: Box) -> float:
-        """Intersection over union with `other`, 0 where they do not touch."""
+        """Intersection over union with `other`, 0 if they do not touch."""
         shared = self.shared(other)
         return shared / (self.area + other.area - shared) if shared else 0.0
 
     def shared(self, other: Box) -> float:
-        """Area that both cover, as a share of the frame."""
+        """The intersection's area, as a share of the frame."""
         width = min(self.x2, other.x2) - max(self.x1, other.x1)
         height = min(self.y2, other.y2) - max(self.y1, other.y1)
         return width * height if width > 0 and height > 0 else 0.0
 
     def grown(self, times: float) -> Box:
-        """A box so many times as wide and high around the same middle, cut off where the frame ends."""
+        """A box `factor` times as wide and high with the same centre, clipped to the frame."""
         (x, y), across, down = self.center, times * (self.x2 - self.x1) / 2, times * (self.y2 - self.y1) / 2
         return Box(max(0.0, x - across), max(0.0, y - down), min(1.0, x + across), min(1.0, y + down))
 
     def around(self, other: Box) -> Box:
-        """The least box that holds both."""
+        """The smallest box that holds both."""
         return Box(min(self.x1, other.x1), min(self.y1, other.y1), max(self.x2, other.x2), max(self.y2, other.y2))

@@ -56,20 +56,20 @@ class Place(Struct, frozen=True):
 
 
 class Caption(Struct, frozen=True):
-    """What an alert says, in the languages it is told in."""
+    """An alert's text, in each language."""
 
     en: str
     ko: str
 
 
 class Zone(Struct, frozen=True, array_like=True):
-    """A part of a camera's picture that people have a name for: a polygon of (x, y) in fractions of the frame."""
+    """A named part of a camera's view: a polygon of (x, y) in fractions [0, 1] of the frame."""
 
     name: Caption
     polygon: tuple[tuple[float, float], ...]
 
     def holds(self, x: float, y: float) -> bool:
-        """Whether a point lies within; on the edge either may come out."""
+        """Whether a point is inside; a point on the edge may count as either."""
         is_inside = False
         for (x1, y1), (x2, y2) in zip(self.polygon, (*self.polygon[1:], *self.polygon[:1]), strict=True):
             if (y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1):
@@ -78,7 +78,7 @@ class Zone(Struct, frozen=True, array_like=True):
 
 
 class Stage(Struct, frozen=True):
-    """One stop on an event's way: when the stage got it, and when it had published or finished it (UTC)."""
+    """One step of an event's way: when the stage got it, and when it had published or finished it (UTC)."""
 
     name: str
     got_at: datetime
@@ -90,10 +90,10 @@ class Stage(Struct, frozen=True):
 
 
 def require_utc(name: str, at: datetime) -> None:
-    """Refuse a time that is naive, or of another time zone.
+    """Check that a time is in UTC.
 
     Raises:
-        ValueError: it is; the message begins with `name`.
+        ValueError: it is naive, or in another time zone; the message begins with `name`.
     """
     offset = at.utcoffset()
     if offset is None or not math.isclose(offset.total_seconds(), 0):

@@ -1,4 +1,4 @@
-"""How an event travels: MessagePack with CloudEvents headers; version 1 is read too. The runtime calls this."""
+"""The wire format of events: MessagePack with CloudEvents headers; version 1 is read too. The runtime calls this."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from functions.event.custom import CustomEvent, event_of
 from functions.event.facts import DECLARED, WIRE_VERSION, Event
 from functions.event.geometry import Box
 from functions.event.parts import Caption, Detection, Frame, Place, Stage, Zone
+from functions.event.requests import FAMILIES
 from functions.hazards import Hazard
 
 CONTENT_TYPE = "application/msgpack"
@@ -26,7 +27,7 @@ class DecodeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a broker carries: a routing key, opaque bytes, and headers that tools can read without our code."""
+    """A broker's message: a routing key, opaque bytes, and headers that tools can read without our code."""
 
     routing_key: str
     body: bytes
@@ -34,14 +35,14 @@ class Message:
 
 
 class _Head(Struct):
-    """What says how to read the rest. Version 1 was allowed to leave its version out."""
+    """The fields that decide how the rest is read. Version 1 may leave its version out."""
 
     type: str
     version: int = 1
 
 
 class _Version1(Struct):
-    """The one event of version 1, which had a field for whatever any type carried."""
+    """Version 1's single event, with the fields of all types."""
 
     id: str
     type: str
@@ -87,13 +88,13 @@ def encode(event: Event) -> Message:
 
 
 def decode(body: bytes) -> Event:
-    """Read an event from its wire form, as the class of its type; of version 1 too, as the type that it is now.
+    """Read an event from its wire form, as the class of its type; one of version 1 as today's class.
 
     Returns:
-        A fact of ours, a type that a function in this process declared, or else a `CustomEvent`.
+        One of Bongsu's event types, a type that a function in this process declared, or else a `CustomEvent`.
 
     Raises:
-        DecodeError: the bytes are not MessagePack, or not an event of a version that is known here.
+        DecodeError: the bytes are not MessagePack, or not an event of a known version.
     """
     try:
         head = _head.decode(body)
@@ -101,10 +102,16 @@ def decode(body: bytes) -> Event:
             return _upgraded(_version_1.decode(body))
         if head.version != WIRE_VERSION:
             raise ValueError(f"version must be {WIRE_VERSION}, got {head.version}: upgrade this consumer")
-        event: Event = _decoder(DECLARED.get(head.type, CustomEvent)).decode(body)
+        event: Event = _decoder(class_of(head.type)).decode(body)
         return event
     except (msgspec.DecodeError, ValueError, TypeError, RecursionError, OverflowError) as error:
         raise DecodeError(f"not an event: {error}") from error
+
+
+def class_of(type_: str) -> type[Event]:
+    """What an event of this type is read as: its class, that of its family, or else `CustomEvent`."""
+    found = DECLARED.get(type_)
+    return found or next((kind for begin, kind in FAMILIES.items() if type_.startswith(begin)), CustomEvent)
 
 
 def _upgraded(old: _Version1) -> Event:

@@ -1,21 +1,22 @@
 """Backends run a network on pictures and return its raw outputs. `open_backend` picks one by suffix and device.
 
+Another runtime is one more module here, with an `open_network` as in `onnx.py`; its name is its device.
 A backend is imported only when it is used, so a replica loads only one, and services need not install torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 import numpy as np
 
+from models.facts import Facts
 from models.registry import ModelError, read_verified
 
-SIZE_KEY = "size_px"
-"""Metadata key of the picture size in training, as the shapes in an ONNX file are dynamic."""
 COPY_KEY = "copy_of"
 """Metadata key of the sha256 of the network that an int8 copy was made from."""
 
@@ -39,20 +40,17 @@ _MODULES: dict[tuple[str, Device], str] = {
 class Backend(Protocol):
     """A loaded network."""
 
-    size_px: int
-    """The longer side of the training pictures in pixels, a multiple of 32."""
-    classes: int
-    """Number of classes."""
+    facts: Facts
+    """What its file says of it."""
 
-    def infer(self, batch: Floats) -> tuple[Floats, Floats]:
+    def infer(self, batch: Floats) -> Sequence[Floats]:
         """Run the network.
 
         Args:
-            batch: RGB planes in [0, 1], shape (n, 3, height, width); the sides are multiples of 32.
+            batch: RGB planes in [0, 1], shape (n, 3, height, width), of a size that its head's `fit` gives.
 
         Returns:
-            The raw outputs of the head, which `models/head.py` decodes: box sides, shape (n, 64, cells), and class
-            scores as logits, shape (n, classes, cells).
+            The outputs in the order of `facts.outputs`, which `models/head.py` decodes.
         """
         ...
 
@@ -65,7 +63,7 @@ def open_backend(
     Args:
         path: `.onnx`, or a torch state dict as `.pt` (`detect.training.export state`).
         device: `auto` uses a GPU where the runtime was built for one; `openvino` is a CPU in its best fast precision,
-            and needs the extra `openvino`; `.pt` needs the extra `train`.
+            and needs the extra `openvino`; `.pt` needs the extra `train`; any other is the name of a module here.
         threads: threads of one inference on a CPU.
         int8: a quantized copy (`detect.training.export int8`), which onnxruntime runs instead if it exists and the CPU
             has VNNI.
@@ -75,7 +73,9 @@ def open_backend(
         ModelError: nothing here runs these weights on this device, or they cannot be loaded.
     """
     module = _MODULES.get((path.suffix, device))  # type: ignore[arg-type]
-    if module is None:
+    if module is None and device not in get_args(Device) and device.isidentifier():
+        module = device
+    if module is None or find_spec(f"{__name__}.{module}") is None:
         raise ModelError(
             f"nothing runs {path} on device {device!r}: weights must be .onnx or .pt, the device one of "
             f"{', '.join(get_args(Device))} (openvino: .onnx only)"
@@ -98,16 +98,3 @@ def read_whole(path: Path) -> bytes:
     if _ELSEWHERE in content:
         raise ModelError(f"{path} keeps tensors in another file, whose sha256 is unknown: save it as one file")
     return content
-
-
-def size_in(metadata: Mapping[str, str], path: Path) -> int:
-    """The longer side in pixels that an ONNX file was exported for.
-
-    Raises:
-        ModelError: the file's metadata lacks it.
-    """
-    if not metadata.get(SIZE_KEY, "").isdecimal():
-        raise ModelError(
-            f"{path} is not a network of this version: export it again with `python -m detect.training.export`"
-        )
-    return int(metadata[SIZE_KEY])

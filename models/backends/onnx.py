@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from models.backends import COPY_KEY, Floats, read_whole, size_in
+from models.backends import COPY_KEY, Floats, read_whole
+from models.facts import Facts, Shape, describe
 from models.registry import ModelError, recorded
 
 # Since 1.29 onnxruntime sends telemetry unless this is set before it is imported.
@@ -20,16 +22,16 @@ _VNNI = {"avx512_vnni", "avx_vnni"}
 class OnnxNetwork:
     """One session."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, size_px: int) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, facts: Facts) -> None:
         self._session = session
         self._input = session.get_inputs()[0].name
-        self.size_px = size_px
-        self.classes = {output.name: int(output.shape[1]) for output in session.get_outputs()}["classes"]
+        self._outputs = list(facts.outputs)
+        self.facts = facts
 
-    def infer(self, batch: Floats) -> tuple[Floats, Floats]:
+    def infer(self, batch: Floats) -> Sequence[Floats]:
         """See `Backend.infer`."""
-        sides, classes = self._session.run(["sides", "classes"], {self._input: batch})
-        return sides, classes
+        outputs: Sequence[Floats] = self._session.run(self._outputs, {self._input: batch})
+        return outputs
 
 
 def has_vnni() -> bool:
@@ -57,8 +59,8 @@ def open_network(path: Path, device: str, threads: int, int8: Path | None = None
     content = read_whole(copy or path)
     try:
         session = onnxruntime.InferenceSession(content, options, providers=providers)
-        said = session.get_modelmeta().custom_metadata_map
-        if copy and said.get(COPY_KEY) != recorded(path):
+        metadata = session.get_modelmeta().custom_metadata_map
+        if copy and metadata.get(COPY_KEY) != recorded(path):
             raise ModelError(
                 f"{copy} is not a copy of {path}: export it again with `python -m detect.training.export int8`"
             )
@@ -66,8 +68,22 @@ def open_network(path: Path, device: str, threads: int, int8: Path | None = None
             raise ModelError(
                 "this onnxruntime has no CUDA: install onnxruntime-gpu on a machine with a GPU, or use auto"
             )
-        return OnnxNetwork(session, size_in(said, path))
+        return OnnxNetwork(session, _describe(session, metadata, path))
     except ModelError:
         raise
     except Exception as error:  # onnxruntime's own exceptions have no common base class
         raise ModelError(f"{path} is not a usable network: {error}") from error
+
+
+def _describe(session: onnxruntime.InferenceSession, metadata: dict[str, str], path: Path) -> Facts:
+    first, *more = session.get_inputs()
+    if more or first.type != "tensor(float)":
+        inputs = ", ".join(f"{given.name} {given.type}" for given in (first, *more))
+        raise ModelError(f"{path} takes {inputs}, expected one input of tensor(float): export it with that alone")
+    outputs = {output.name: _shape(output.shape) for output in session.get_outputs()}
+    return describe(path, _shape(first.shape), outputs, metadata)
+
+
+def _shape(sides: Sequence[int | str | None]) -> Shape:
+    """A shape of onnxruntime's, in which a side of any size has a name or is None."""
+    return tuple(side if isinstance(side, int) else None for side in sides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import torch
 
 from models.backends import Floats
-from models.checkpoint import RawHead, read_checkpoint
+from models.checkpoint import RawHead, names_of, read_checkpoint
+from models.facts import NAMES_KEY, SIZE_KEY, Facts, describe
 from models.registry import ModelError
 
 _SIZE_PX = 640
@@ -19,13 +21,12 @@ _SIZE_PX = 640
 class TorchNetwork:
     """One network in evaluation mode."""
 
-    def __init__(self, network: Any, size_px: int, classes: int, device: str) -> None:
+    def __init__(self, network: Any, facts: Facts, device: str) -> None:
         self._network = network
         self._device = device
-        self.size_px = size_px
-        self.classes = classes
+        self.facts = facts
 
-    def infer(self, batch: Floats) -> tuple[Floats, Floats]:
+    def infer(self, batch: Floats) -> Sequence[Floats]:
         """See `Backend.infer`."""
         with torch.inference_mode():
             pictures = torch.from_numpy(batch).to(self._device)
@@ -46,5 +47,7 @@ def open_network(path: Path, device: str, threads: int, int8: Path | None = None
     torch.set_num_threads(threads)
     read = read_checkpoint(path)
     network = RawHead(read.network).to(device)
-    size_px, classes = read.size_px or _SIZE_PX, read.network.model[-1].nc
-    return TorchNetwork(network.half() if device == "cuda" else network, size_px, classes, device)
+    metadata = {SIZE_KEY: str(read.size_px or _SIZE_PX), NAMES_KEY: repr(names_of(read.network))}
+    outputs = {"sides": (None, 64, None), "classes": (None, int(read.network.model[-1].nc), None)}
+    facts = describe(path, (None, 3, None, None), outputs, metadata)
+    return TorchNetwork(network.half() if device == "cuda" else network, facts, device)

@@ -158,7 +158,7 @@ def _has_attributes(detection: Detection) -> bool:
 
 
 def _verified(path: Path) -> bytes:
-    """The file's bytes, checked against `SHA256SUMS` beside it: a network is code, so an unknown one is not run."""
+    """The file's bytes, checked against `SHA256SUMS` in its folder: a network is code, so an unknown one is not run."""
     sums = path.with_name("SHA256SUMS")
     try:
         content = path.read_bytes()

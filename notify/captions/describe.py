@@ -1,7 +1,7 @@
 """An optional sentence of an image-captioning network, used only if it is consistent and describes no person.
 
 Off unless BONGSU_CAPTION_MODEL names a model: a folder, or an id on the hub, of any network that transformers lists for
-"image to text" (BLIP, for one). It needs the extra `describe`. It is shown the mosaicked picture, never the frame.
+"image to text", such as BLIP. It needs the extra `describe`, and gets the mosaicked picture, never the frame.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def load_settings() -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        SettingsError: a value cannot be used.
+        SettingsError: a value is invalid.
     """
     return read(Settings)
 
@@ -105,19 +105,21 @@ def load_settings() -> Settings:
 async def remark_on(
     event: HazardSeen, picture: Redacted, counts: Mapping[str, int], describer: Describer, timeout_s: float
 ) -> str:
-    """The network's sentence for a caption; empty where it is late, fails, or contains words that are not allowed."""
+    """The network's sentence for a caption; empty if it is late, fails, or contains words that are not allowed."""
     try:
         # The thread cannot be stopped: a late sentence is discarded, and until then `describe` returns "".
         async with asyncio.timeout(timeout_s):
-            said = await asyncio.to_thread(describer.describe, picture)
+            sentence = await asyncio.to_thread(describer.describe, picture)
     except (DescribeError, TimeoutError) as error:
         log.warning("description_left_out", event_id=event.id, reason=str(error) or f"took more than {timeout_s:g} s")
         return ""
     labels = {detection.label for detection in event.detections}
-    return f"A captioning network sees: {said.rstrip('.').lower()}." if is_grounded(said, counts, labels) else ""
+    return (
+        f"A captioning network sees: {sentence.rstrip('.').lower()}." if is_grounded(sentence, counts, labels) else ""
+    )
 
 
-def is_grounded(said: str, counts: Mapping[str, int], labels: set[str]) -> bool:
+def is_grounded(sentence: str, counts: Mapping[str, int], labels: set[str]) -> bool:
     """Whether each word of a sentence is allowed, and each thing in it was detected in the number that it states.
 
     It is a list of allowed words, not of forbidden ones: words for sex, age, race or identity are not in it, in any
@@ -128,8 +130,8 @@ def is_grounded(said: str, counts: Mapping[str, int], labels: set[str]) -> bool:
         counts: how many of each thing were counted.
         labels: labels of the detections, hazards included.
     """
-    words = re.findall(r"\w+", said.lower())
-    if not 2 <= len(words) <= _WORDS_MAX or re.search(r"[^a-zA-Z ,.\-]", said):
+    words = re.findall(r"\w+", sentence.lower())
+    if not 2 <= len(words) <= _WORDS_MAX or re.search(r"[^a-zA-Z ,.\-]", sentence):
         return False
     return any(word in _THINGS for word in words) and all(_may_say(word, counts, labels) for word in words)
 

@@ -45,7 +45,7 @@ class LocationError(Exception):
     """The map could not be drawn; a post goes without it."""
 
 
-def tell_location(place: Place) -> Caption:
+def describe_location(place: Place) -> Caption:
     """Alternative text of the map, for people who cannot see it."""
     at = f"{abs(place.lat):.4f}°{'N' if place.lat >= 0 else 'S'}, {abs(place.lon):.4f}°{'E' if place.lon >= 0 else 'W'}"
     name, region = clean_name(place.name), clean_name(place.region)

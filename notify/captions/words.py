@@ -119,7 +119,7 @@ def compose(
         region_en=district.en if district is not None else clean_name(place.region),
         region_ko=district.ko if district is not None else clean_name(place.region),
         camera=clean_name(camera),
-        time=tell_time(captured_at, is_korea=district is not None),
+        time=format_time(captured_at, is_korea=district is not None),
         looks=describe_looks(detections, sure, counts, names),
         remark=remark,
     )
@@ -171,7 +171,7 @@ def _cut(text: str, limit: int) -> str:
     return f"{words or cut}…"[:limit]
 
 
-def tell_time(captured_at: datetime, *, is_korea: bool) -> str:
+def format_time(captured_at: datetime, *, is_korea: bool) -> str:
     """The time of day with its zone: KST in Korea, else UTC."""
     return captured_at.astimezone(_KST).strftime("%H:%M KST") if is_korea else captured_at.strftime("%H:%M UTC")
 

@@ -1,15 +1,15 @@
-"""Where an alert can be posted: one module for each channel, and what every channel promises.
+"""The channels on which an alert can be posted: one module for each, and the protocol that all implement.
 
 A channel is one class in `notify/channels/NAME.py`, or in another package that names it in the entry-point group
-`bongsu.channels`. It is imported only where `BONGSU_CHANNELS` names it.
+`bongsu.channels`. It is imported only if `BONGSU_CHANNELS` names it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from functions.event import Caption
+from functions.event import Caption, Hazard, Place
 from functions.settings import Environment
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ChannelError(Exception):
-    """The post did not go out, for certain; the message says why, and holds no secret."""
+    """The post certainly did not go out; the message has the reason, without secrets."""
 
     def __init__(self, reason: str, *, after_s: float = 30.0) -> None:
         super().__init__(reason)
@@ -30,15 +30,15 @@ class ChannelError(Exception):
 
 
 class UnknownOutcomeError(ChannelError):
-    """Nobody knows whether it went out: the answer was cut off, late, or a server's failure."""
+    """It is unknown whether the post went out: the answer was truncated, late, or a server error."""
 
 
 class ChannelContext:
-    """What channels are opened with."""
+    """Shared resources for opening channels."""
 
     def __init__(self, languages: Sequence[Language], session: aiohttp.ClientSession | None = None) -> None:
         self.languages = tuple(languages)
-        """What posts are said in, in the order they are said."""
+        """The languages of posts, in order."""
         self._session = session
 
     @property
@@ -49,12 +49,12 @@ class ChannelContext:
             ImportError: aiohttp is not installed (the extra `post`).
         """
         if self._session is None:
-            # Here, not above: the feed alone needs no HTTP client, which would double the cold start.
+            # Imported here: the feed needs no HTTP client, which would double the cold start.
             import aiohttp
 
             from notify.posting.http import TIMEOUT
 
-            # No cookies: nothing that one server sets is for another.
+            # No cookies: channels share the client, and must not share cookies.
             self._session = aiohttp.ClientSession(timeout=TIMEOUT, cookie_jar=aiohttp.DummyCookieJar())
         return self._session
 
@@ -65,47 +65,75 @@ class ChannelContext:
 
 
 class Channel(Protocol):
-    """One place where people read alerts."""
+    """One place where alerts are posted."""
 
     @property
     def name(self) -> str:
-        """Short and lower case. It never changes: the database keeps the channel's posts by it."""
+        """Short and lower case. Stable identifier: primary key of this channel's posts."""
 
     def fit(self, caption: Caption, incident_id: int) -> Caption:
-        """What the channel would say of a caption: cut to its limits; a language that it leaves out is empty."""
+        """The caption, shortened to the channel's limits; a language that it leaves out is empty."""
 
     async def post(
         self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str, location: Drawn | None = None
     ) -> str:
-        """Publish an alert, and return what the channel calls it.
+        """Publish an alert, and return the channel's id for the post.
 
         Args:
-            incident: what is told of.
-            text: what is said, as `fit` made it; on every attempt for the same alert the same.
-            snapshot: the mosaicked picture; None where it was withheld. If it alone fails, the words go out without it.
-            key: the same for the same alert, however often it is tried: after a crash nobody knows whether the first
-                attempt went out. A channel that takes idempotency keys gets it, another has to know its own post again.
+            incident: the incident to post.
+            text: the text from `fit`; the same at every attempt for an alert.
+            snapshot: the mosaicked picture; None if it was withheld. If only its upload fails, post the text alone.
+            key: the same at every attempt for an alert: after a crash it is unknown whether the first attempt went out.
+                Use it as the idempotency key if the server supports one; otherwise the channel must recognize its post.
             location: the drawn map of the place; the second picture, or the only one.
 
         Raises:
-            ChannelError: it did not go out; it is tried again later.
-            UnknownOutcomeError: it may have gone out; the same text and key are tried again later.
+            ChannelError: it did not go out; it will be retried.
+            UnknownOutcomeError: it may have gone out; it will be retried with the same text and key.
+        """
+
+
+@runtime_checkable
+class SelectiveChannel(Protocol):
+    """What a channel has too that is not for every alert."""
+
+    def wants(self, hazard: Hazard, place: Place) -> bool:
+        """Whether an alert of that class at that place is to be posted here. For one incident it never changes."""
+
+
+@runtime_checkable
+class PreparedChannel(Protocol):
+    """What a channel has too that must know its server's limits before it can fit a text."""
+
+    async def prepare(self) -> None:
+        """Ask the server, if it is time to; called before `fit`. It raises nothing: without an answer it goes on."""
+
+
+@runtime_checkable
+class ChannelFamily(Protocol):
+    """What the class of a channel has too that stands for several, each with a name of its own."""
+
+    def open_all(self, settings: Any, context: ChannelContext) -> Sequence[Channel]:
+        """Open all of them; in place of calling the class.
+
+        Raises:
+            SettingsError: a setting cannot be used.
         """
 
 
 class ChannelClass(Protocol):
-    """The class of a channel, as it is found and opened."""
+    """What a channel's class must provide."""
 
     name: ClassVar[str]
-    """As in `BONGSU_CHANNELS`; of a built-in channel also the name of its module."""
+    """The name in `BONGSU_CHANNELS`; for a built-in channel also the name of its module."""
     Settings: ClassVar[type[Environment]]
-    """What the channel reads from the environment; its secrets are of type `Secret`."""
+    """The channel's settings from the environment; secrets are of type `Secret`."""
     sends: ClassVar[bool]
-    """Whether a post leaves this system. One that does is replaced in a dry run, and then opened without secrets."""
+    """Whether posts leave this system. In a dry run such a channel is replaced, and opened without secrets."""
 
     def __call__(self, settings: Any, context: ChannelContext) -> Channel:
-        """Open it; it must not wait for a server.
+        """Open the channel, without waiting for a server.
 
         Raises:
-            SettingsError: a setting cannot be used.
+            SettingsError: a setting is invalid.
         """

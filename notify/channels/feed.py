@@ -1,4 +1,4 @@
-"""The built-in channel: what is posted there stands on the page and in the feeds of the map API."""
+"""The built-in channel: its posts are shown on the page and in the feeds of the map API."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class FeedSettings(Environment, frozen=True):
-    """The feed has none."""
+    """The feed has no settings."""
 
 
 class Feed:
-    """Its post is the row that the store keeps, so there is nothing to send."""
+    """A post is a row in the store, so nothing has to be sent."""
 
     name: ClassVar[str] = "feed"
     Settings: ClassVar[type[Environment]] = FeedSettings
@@ -28,14 +28,14 @@ class Feed:
     limit = 600
 
     def __init__(self, settings: FeedSettings | None = None, context: ChannelContext | None = None) -> None:
-        """Nothing to open."""
+        """Does nothing."""
 
     def fit(self, caption: Caption, incident_id: int) -> Caption:
-        """Each language cut for itself."""
+        """Shorten each language separately."""
         return Caption(en=fit(caption.en, self.limit), ko=fit(caption.ko, self.limit))
 
     async def post(
         self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str, location: Drawn | None = None
     ) -> str:
-        """Nothing to do: what is confirmed is posted."""
+        """Does nothing: the poster confirms the post in the store."""
         return key

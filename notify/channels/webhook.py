@@ -1,4 +1,4 @@
-"""Alerts as signed HTTP requests to a server of one's own, in the form of Standard Webhooks."""
+"""Alerts as signed HTTP requests to your own server, as in Standard Webhooks."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from store.records import Incident
 
 _LIMIT = 1000
-# The least that Standard Webhooks allows.
+# The minimum in Standard Webhooks.
 _SECRET_MIN = 24
 _CONVERT = """`printf 'whsec_%s\\n' "$(printf %s "$BONGSU_WEBHOOK_SECRET" | base64 -w0)"`"""
 _CREATE = '`echo "whsec_$(head -c 32 /dev/urandom | base64 -w0)"`'
 
 
 class WebhookSettings(Environment, frozen=True):
-    """One receiver of yours."""
+    """One of your receivers."""
 
     webhook_url: Secret
-    """Where alerts are sent."""
+    """The address to which alerts are sent."""
     webhook_secret: Secret
-    """What signs them: `whsec_` and the base64 of 24 bytes or more."""
+    """The signing secret: `whsec_` and the base64 of 24 bytes or more."""
 
     def __post_init__(self) -> None:
         require_address("BONGSU_WEBHOOK_URL", self.webhook_url)
@@ -45,7 +45,7 @@ class WebhookSettings(Environment, frozen=True):
 
 
 class Webhook:
-    """One receiver. Its `webhook-id` is the same on every attempt for an alert, so the receiver can tell it again.
+    """One receiver. The `webhook-id` is the same at every attempt for an alert, so the receiver can recognize repeats.
 
     Source: https://www.standardwebhooks.com
     """
@@ -61,13 +61,13 @@ class Webhook:
         self._pace = RateLimitWait()
 
     def fit(self, caption: Caption, incident_id: int) -> Caption:
-        """Each language cut for itself."""
+        """Shorten each language separately."""
         return Caption(en=fit(caption.en, _LIMIT), ko=fit(caption.ko, _LIMIT))
 
     async def post(
         self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str, location: Drawn | None = None
     ) -> str:
-        """Send the alert, its pictures within."""
+        """Send the alert with its pictures."""
         self._pace.check()
         body = msgspec.json.encode(describe(incident, text, snapshot, key, location))
         at = int(time.time())
@@ -82,23 +82,23 @@ class Webhook:
 
 
 def read_secret(given: Secret) -> bytes:
-    """The key that a secret stands for: base64, after `whsec_` or bare, as receivers read it; none for none.
+    """Decode a secret to its key: base64, with or without `whsec_`, as receivers do; empty for an empty secret.
 
     Raises:
-        ValueError: not base64, or too short a key. The message has the command that makes the form both sides use.
+        ValueError: it is not base64, or too short. The message has the command that makes a valid one.
     """
     text = given.reveal().strip()
     bare = text.removeprefix("whsec_").rstrip("=")
     try:
         secret = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
     except (binascii.Error, ValueError):
-        # Of a plain text the receiver's library would make another key than we do, and verify nothing.
+        # From plain text the receiver's library would derive another key than we do, and verification would fail.
         raise ValueError(
-            f"BONGSU_WEBHOOK_SECRET must be whsec_ and base64: {_CONVERT} prints the form for you and the receiver"
+            f"BONGSU_WEBHOOK_SECRET must be whsec_ and base64: {_CONVERT} prints it in the form for both sides"
         ) from None
     if text and len(secret) < _SECRET_MIN:
         raise ValueError(
-            f"BONGSU_WEBHOOK_SECRET must stand for {_SECRET_MIN} bytes or more, got {len(secret)}: {_CREATE} makes one"
+            f"BONGSU_WEBHOOK_SECRET must encode {_SECRET_MIN} bytes or more, got {len(secret)}: {_CREATE} makes one"
         )
     return secret
 

@@ -1,4 +1,4 @@
-"""Posts on X: text by tweepy, the picture by the media upload of API v2, which tweepy does not have."""
+"""Posts on X: the text through tweepy, the picture through API v2's media upload, which tweepy lacks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _UPLOAD_TIMEOUT = aiohttp.ClientTimeout(total=4, sock_connect=2)
 
 
 class XSettings(Environment, frozen=True):
-    """The four OAuth 1.0a values of an app and of the account that it posts for."""
+    """The four OAuth 1.0a values of an app and of the account for which it posts."""
 
     x_api_key: Secret
     """API key of the app (consumer key)."""
@@ -46,14 +46,14 @@ class XSettings(Environment, frozen=True):
     x_access_secret: Secret
     """Access secret of the account."""
     x_api_url: str = ""
-    """Another server than X's own, for tests."""
+    """A server in place of X's, for tests."""
 
 
 class X:
     """One account on X.
 
-    X knows no idempotency key, but it refuses a text that it has just published for the account. As the number of the
-    incident ends each text, no two alerts are alike, and the refusal tells us that an earlier attempt went out.
+    X has no idempotency keys, but refuses a text that the account has just published. Each text ends with the number of
+    the incident, so no two alerts are the same, and such a refusal shows that an earlier attempt went out.
     """
 
     name: ClassVar[str] = "x"
@@ -73,29 +73,29 @@ class X:
         self._client.session = _Elsewhere(session, URL(api_url)) if api_url else session
 
     def fit(self, caption: Caption, incident_id: int) -> Caption:
-        """Both languages in 280 as X counts, with room for the incident's number."""
+        """Fit both languages into 280 characters as X counts, with room for the incident's number."""
         return fit_for_x(caption, incident_id, self._languages)
 
     async def post(
         self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str, location: Drawn | None = None
     ) -> str:
-        """Upload the pictures with their descriptions, and post all."""
+        """Upload the pictures with their descriptions, then post."""
         self._pace.check()
         media = await upload_all(self._upload, snapshot, text, location, incident.place)
         words = join(text, self._languages) + _number(incident.id)
         answer = await self._tweet(words, media)
         if answer.status == 400 and media:
-            log.warning("picture_not_posted", channel=self.name, reason=answer.said)
+            log.warning("picture_not_posted", channel=self.name, reason=answer.error_text)
             answer = await self._tweet(words, [])
-        if answer.status == 403 and "duplicate" in answer.said.lower():
+        if answer.status == 403 and "duplicate" in answer.error_text.lower():
             log.info("post_was_out_already", channel=self.name, incident=incident.id)
             return f"duplicate:{key}"
         self._pace.judge(answer)
         data = answer.json.get("data")
         named = data.get("id") if isinstance(data, dict) else None
         if not named:
-            # A proxy's own page, or an answer that was cut.
-            raise self._pace.failed(f"answer names no post: {answer.said}")
+            # A proxy's page, or a truncated answer.
+            raise self._pace.failed(f"the answer has no id of a post: {answer.error_text}")
         return str(named)
 
     async def _tweet(self, words: str, media: list[str]) -> Answer:
@@ -105,21 +105,21 @@ class X:
         except HTTPException as refusal:
             return await _answer_of(refusal.response)
         except aiohttp.ContentTypeError as error:
-            # tweepy takes every refusal for JSON; a proxy's is HTML.
+            # tweepy parses every error as JSON; a proxy's is HTML.
             return Answer(error.status, error.headers or {}, {})
         except ValueError as error:
-            # Neither could tweepy read it, so nobody knows what it said.
+            # tweepy could not read it either, so its content is unknown.
             raise self._pace.failed("answer could not be read") from error
         except Exception as error:
             raise explain(error, self._pace) from error
 
     async def _upload(self, picture: Redacted | Drawn, text: Caption) -> str | None:
-        """The picture's id on X; None where it could not be uploaded: the words are more urgent."""
+        """The picture's id on X; None if it could not be uploaded: the text is more urgent."""
         require_public(picture)
         try:
             self._picture_pace.check()
             if len(picture.jpeg) > _PICTURE_MAX:
-                raise ChannelError(f"picture has {len(picture.jpeg)} bytes, X takes {_PICTURE_MAX}")
+                raise ChannelError(f"picture has {len(picture.jpeg)} bytes, the maximum on X is {_PICTURE_MAX}")
             form = aiohttp.FormData()
             form.add_field("media_category", "tweet_image")
             form.add_field("media", picture.jpeg, filename="snapshot.jpg", content_type="image/jpeg")
@@ -135,7 +135,7 @@ class X:
 
     async def _send(self, path: str, **request: Any) -> Answer:
         url = f"{self._upload_url}{path}"
-        # A multipart or JSON body is no part of an OAuth 1.0a signature.
+        # OAuth 1.0a does not sign multipart or JSON bodies.
         _, headers, _ = self._signer.sign(url, "POST")
         return await ask(
             self._session, self._picture_pace, "POST", url, headers=headers, timeout=_UPLOAD_TIMEOUT, **request
@@ -143,7 +143,7 @@ class X:
 
 
 def fit_for_x(caption: Caption, incident_id: int, languages: Sequence[Language]) -> Caption:
-    """Both languages in 280 as X counts, with room for the incident's number."""
+    """Fit both languages into 280 characters as X counts, with room for the incident's number."""
     return fit_together(caption, languages, _LIMIT - len(_number(incident_id)), weigh_for_x)
 
 
@@ -152,13 +152,13 @@ def _number(incident_id: int) -> str:
 
 
 async def _answer_of(response: aiohttp.ClientResponse) -> Answer:
-    """The answer that tweepy has read already."""
-    told = await response.json(content_type=None)
-    return Answer(response.status, response.headers, told if isinstance(told, dict) else {})
+    """Convert a response that tweepy has read already."""
+    content = await response.json(content_type=None)
+    return Answer(response.status, response.headers, content if isinstance(content, dict) else {})
 
 
 class _Elsewhere:
-    """Takes tweepy's requests, whose server is fixed, to another one."""
+    """Redirects tweepy's requests, whose server is fixed, to another one."""
 
     def __init__(self, session: aiohttp.ClientSession, base: URL) -> None:
         self._session = session

@@ -1,1 +1,1 @@
-"""What channels post with, and how they are found: HTTP, pictures, words that fit, settings, opening."""
+"""Shared by channels: HTTP, pictures, shortening texts, settings, and finding and opening channels."""

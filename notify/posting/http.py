@@ -1,4 +1,4 @@
-"""Talking to a channel's server: what each answer means for a post, and when the server may be asked again."""
+"""Requests to a channel's server: what each answer means for a post, and when to send the next request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import msgspec
 from functions.backoff import backoff_s
 from notify.channels import ChannelError, UnknownOutcomeError
 
-# A channel has 15 s in all (notify/post.py), most of which a picture may take.
+# A channel has 15 s in total (notify/post.py); a picture may take most of it.
 TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=4)
 _BODY_MAX = 65_536
 _REFUSED_AFTER_S = 300.0
@@ -25,7 +25,7 @@ _LONGEST_BACKOFF_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server said; `json` is empty where it was no JSON object, as with the HTML of a proxy."""
+    """A server's response; `json` is empty if the body is not a JSON object, such as a proxy's HTML."""
 
     status: int
     headers: Mapping[str, str]
@@ -33,20 +33,20 @@ class Answer:
 
     @property
     def is_ok(self) -> bool:
-        """Whether it did what it was asked."""
+        """Whether the request succeeded."""
         return 200 <= self.status < 300
 
     @property
-    def said(self) -> str:
-        """Its own words on a refusal, in short."""
-        words = next((self.json[name] for name in ("detail", "error", "title") if self.json.get(name)), "")
+    def error_text(self) -> str:
+        """The status and the server's error message, shortened."""
+        words = next((self.json[name] for name in ("detail", "message", "error", "title") if self.json.get(name)), "")
         return " ".join(f"{self.status} {words}".split())[:160]
 
 
 class RateLimitWait:
-    """When one server may be asked again: its rate limits, and a back-off that doubles while it fails.
+    """Decides when a server may be asked again: by its rate limits, and a back-off that doubles while it fails.
 
-    While it is blocked nothing is sent: an event waits in its queue, not at a server that has said no.
+    While it is blocked nothing is sent: events wait in their queue instead.
     """
 
     def __init__(self) -> None:
@@ -55,21 +55,21 @@ class RateLimitWait:
         self._failures = 0
 
     def check(self) -> None:
-        """Raise while the server may not be asked.
+        """Raise while the server is blocked.
 
         Raises:
-            ChannelError: not yet; it says how long.
+            ChannelError: it is blocked; the message says for how long.
         """
         left_s = self._blocked_until - time.time()
         if left_s > 0:
             raise ChannelError(self._reason, after_s=left_s * random.uniform(1.0, 1.2))
 
     def judge(self, answer: Answer) -> None:
-        """Learn from an answer to a post.
+        """Process the answer to a post.
 
         Raises:
             ChannelError: it was refused.
-            UnknownOutcomeError: the server failed, nobody knows at which point.
+            UnknownOutcomeError: the server failed, and it is unknown at which point.
         """
         limited_until = read_limit(answer)
         if limited_until is not None:
@@ -80,19 +80,19 @@ class RateLimitWait:
         if answer.status == 429:
             if limited_until is None:
                 self._block(time.time() + self._backoff(), "rate limit is used up")
-            raise ChannelError(f"refused: {answer.said}", after_s=self._left(1.0))
+            raise ChannelError(f"refused: {answer.error_text}", after_s=self._left(1.0))
         if answer.status >= 500:
-            raise self.failed(f"server failed: {answer.said}", read_retry_after(answer.headers))
-        # Credentials or rights: an operator has to act, so there is no hurry.
-        raise ChannelError(f"refused: {answer.said}", after_s=_REFUSED_AFTER_S)
+            raise self.failed(f"server failed: {answer.error_text}", read_retry_after(answer.headers))
+        # Credentials or permissions: an operator has to act, so retries may be slow.
+        raise ChannelError(f"refused: {answer.error_text}", after_s=_REFUSED_AFTER_S)
 
     def failed(self, reason: str, until: float | None = None) -> UnknownOutcomeError:
-        """Note a failure of the server or of the way to it; the error to raise if it may have taken the post."""
+        """Record a failure of the server or the network; returns the error to raise if the post may have gone out."""
         self._block(max(until or 0.0, time.time() + self._backoff()), reason)
         return UnknownOutcomeError(reason, after_s=self._left(1.0))
 
     def unreachable(self, reason: str) -> ChannelError:
-        """Note that nothing could be sent; the error to raise."""
+        """Record that nothing could be sent; returns the error to raise."""
         failure = self.failed(reason)
         return ChannelError(reason, after_s=failure.after_s)
 
@@ -105,7 +105,7 @@ class RateLimitWait:
         self._reason = reason
 
     def _left(self, least_s: float) -> float:
-        # Never before the server's own time, and not all replicas at once.
+        # Never before the server's own time, and with jitter, so that replicas do not all retry at once.
         return max(least_s, (self._blocked_until - time.time()) * random.uniform(1.0, 1.2))
 
 
@@ -114,10 +114,10 @@ async def ask(session: aiohttp.ClientSession, pace: RateLimitWait, method: str, 
 
     Raises:
         ChannelError: it was not sent.
-        UnknownOutcomeError: it was sent, and its answer did not come whole.
+        UnknownOutcomeError: it was sent, but the answer is incomplete.
     """
     try:
-        # A redirect would carry credentials or a signed body to where nobody meant to send them.
+        # A redirect would send credentials or a signed body to another server.
         async with session.request(method, url, allow_redirects=False, **request) as response:
             return await read_answer(response)
     except Exception as error:
@@ -125,9 +125,9 @@ async def ask(session: aiohttp.ClientSession, pace: RateLimitWait, method: str, 
 
 
 def explain(error: Exception, pace: RateLimitWait) -> Exception:
-    """An error of the HTTP client as what it means for the post; any other error as it is."""
+    """Translate an HTTP client's error to the outcome of the post; any other error is returned unchanged."""
     if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)):
-        # Its text would name the address.
+        # Its text would contain the address.
         return pace.unreachable(f"cannot connect: {type(error).__name__}")
     if isinstance(error, (aiohttp.ClientError, TimeoutError, OSError)):
         return pace.failed(f"no answer: {type(error).__name__}")
@@ -135,28 +135,28 @@ def explain(error: Exception, pace: RateLimitWait) -> Exception:
 
 
 async def read_answer(response: aiohttp.ClientResponse) -> Answer:
-    """The answer with its body, if that is a JSON object of a sensible size."""
+    """Read a response, with its body if that is a JSON object of a reasonable size."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > _BODY_MAX:
             break
     try:
-        told = msgspec.json.decode(body)
+        decoded = msgspec.json.decode(body)
     except msgspec.DecodeError:
-        told = None
-    return Answer(response.status, response.headers, told if isinstance(told, dict) else {})
+        decoded = None
+    return Answer(response.status, response.headers, decoded if isinstance(decoded, dict) else {})
 
 
 def read_limit(answer: Answer) -> float | None:
     """Until when (Unix time) a rate limit forbids the next request; None if it does not.
 
-    Understands `x-rate-limit-*` (X: Unix time; also its limit of 24 hours), `X-RateLimit-*` (Mastodon: ISO 8601) and
-    `Retry-After`.
+    Understands `x-rate-limit-*` (X: Unix time; also its limit of 24 hours), `X-RateLimit-*` (Mastodon: ISO 8601),
+    `RateLimit-*` (Bluesky: Unix time) and `Retry-After`.
     """
     headers = {name.lower(): value for name, value in answer.headers.items()}
     resets = []
-    for prefix in ("x-rate-limit", "x-user-limit-24hour", "x-app-limit-24hour", "x-ratelimit"):
+    for prefix in ("x-rate-limit", "x-user-limit-24hour", "x-app-limit-24hour", "x-ratelimit", "ratelimit"):
         reset = _read_time(headers.get(f"{prefix}-reset", ""))
         if reset is not None and headers.get(f"{prefix}-remaining", "0" if answer.status == 429 else "") == "0":
             resets.append(reset)

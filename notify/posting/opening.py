@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 import notify.channels
-from functions.event import Caption
+from functions.event import Caption, Hazard, Place
 from functions.settings import SettingsError, read
-from notify.channels import Channel, ChannelClass, ChannelContext
+from notify.channels import Channel, ChannelClass, ChannelContext, ChannelFamily, SelectiveChannel
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -30,11 +30,16 @@ GROUP = "bongsu.channels"
 
 
 class DryRun:
-    """Stands for a channel: writes what it would post into the log, and sends nothing."""
+    """Replaces a channel: logs what it would post, and sends nothing."""
 
-    def __init__(self, name: str, fit: Callable[[Caption, int], Caption]) -> None:
-        self.name = name
-        self.fit = fit
+    def __init__(self, channel: Channel) -> None:
+        self.name = channel.name
+        self.fit: Callable[[Caption, int], Caption] = channel.fit
+        self._channel = channel
+
+    def wants(self, hazard: Hazard, place: Place) -> bool:
+        """As the channel that it stands for."""
+        return not isinstance(self._channel, SelectiveChannel) or self._channel.wants(hazard, place)
 
     async def post(
         self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str, location: Drawn | None = None
@@ -50,23 +55,24 @@ class DryRun:
 
 @contextlib.asynccontextmanager
 async def open_channels(settings: Settings) -> AsyncIterator[Sequence[Channel]]:
-    """The channels that are on. No module of any other channel is imported.
+    """Open the enabled channels. Modules of other channels are not imported.
 
     Raises:
-        SettingsError: there is no such channel, a credential is missing or cannot be used, or a package is missing.
+        SettingsError: there is no such channel, a credential is missing or invalid, or a package is missing.
     """
     context = ChannelContext(settings.languages)
     try:
-        yield [_open(name, context, is_dry_run=settings.post_dry_run) for name in settings.names]
+        opened = [_open(name, context, is_dry_run=settings.post_dry_run) for name in settings.names]
+        yield [channel for channels in opened for channel in channels]
     finally:
         await context.close()
 
 
 def find_channel(name: str) -> ChannelClass:
-    """The class of a channel: ours, in `notify/channels/NAME.py`, or one that another package adds.
+    """Find the class of a channel: built in, in `notify/channels/NAME.py`, or added by another package.
 
     Raises:
-        SettingsError: there is none of that name, or it cannot be imported; the message lists those that there are.
+        SettingsError: there is none of that name, or it cannot be imported; the message lists the available ones.
     """
     try:
         if name in _built_in():
@@ -74,41 +80,46 @@ def find_channel(name: str) -> ChannelClass:
         if (added := _added().get(name)) is not None:
             return cast("ChannelClass", added.load())
     except ImportError as error:
-        raise SettingsError(f"channel {name}: {error}: pip install 'bongsu[post]'") from None
+        raise SettingsError(f"channel {name}: {error}: pip install 'bongsu[{_extra(name)}]'") from None
     raise SettingsError(f"BONGSU_CHANNELS must be some of {', '.join(list_channels())}, got {name!r}")
 
 
 def list_channels() -> tuple[str, ...]:
-    """The names of all channels: ours first, then those that other packages add."""
+    """The names of all channels: built-in ones first, then those of other packages."""
     return tuple(dict.fromkeys([*_built_in(), *sorted(_added())]))
 
 
 def _built_in() -> list[str]:
-    # Looked up by file, not by pkgutil: to import that is slower than all the rest here.
+    # Found by file, not by pkgutil, whose import is slower than everything else here.
     return [path.stem for folder in notify.channels.__path__ for path in sorted(Path(folder).glob("[a-z]*.py"))]
 
 
 def _added() -> dict[str, EntryPoint]:
-    # Here, not above: it is slow to import, and needed only for a channel that is not ours.
+    # Imported here, because it is slow to import, and only needed for channels of other packages.
     from importlib.metadata import entry_points
 
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
 def _class_in(module: str, name: str) -> ChannelClass:
-    """The class of that module which is the channel: the one with its name."""
+    """The channel's class in a module: the one with its name."""
     for value in vars(importlib.import_module(module)).values():
         if isinstance(value, type) and getattr(value, "name", None) == name:
             return cast("ChannelClass", value)
     raise SettingsError(f"{module} has no class with name = {name!r}")
 
 
-def _open(name: str, context: ChannelContext, *, is_dry_run: bool) -> Channel:
+def _open(name: str, context: ChannelContext, *, is_dry_run: bool) -> Sequence[Channel]:
     channel = find_channel(name)
     is_rehearsed = is_dry_run and channel.sends
     settings = read(channel.Settings, without_secrets=is_rehearsed)
     try:
-        opened = channel(settings, context)
+        family = channel.open_all(settings, context) if isinstance(channel, ChannelFamily) else None
+        opened = [channel(settings, context)] if family is None else family
     except ImportError as error:
-        raise SettingsError(f"channel {name}: {error}: pip install 'bongsu[post]'") from None
-    return DryRun(name, opened.fit) if is_rehearsed else opened
+        raise SettingsError(f"channel {name}: {error}: pip install 'bongsu[{_extra(name)}]'") from None
+    return [DryRun(one) for one in opened] if is_rehearsed else opened
+
+
+def _extra(name: str) -> str:
+    return f"post,{name}" if name == "apprise" else "post"

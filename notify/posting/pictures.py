@@ -1,4 +1,4 @@
-"""Which pictures a post has, in which order, and what is said of them to those who cannot see them."""
+"""The pictures of a post, in order, with their alternative texts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from functions.event import Caption, Place
-from notify.captions.location import tell_location
+from notify.captions.location import describe_location
 from notify.posting.text import defuse
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# The poster gives a channel 15 s, and the words need some of them: a server may be slow at each step of a picture.
+# The poster gives a channel 15 s, part of which the text needs: a server may be slow at each step of a picture.
 _SNAPSHOT_S = 8.0
 _MAP_S = 2.0
 
@@ -30,25 +30,25 @@ async def upload_all(
     location: Drawn | None,
     place: Place,
 ) -> list[str]:
-    """Upload the snapshot, then the map, each with its description; what could not be uploaded is left out.
+    """Upload the snapshot, then the map, each with its description; a picture whose upload fails is left out.
 
     Args:
-        upload: sends one picture with its description; None where that failed.
-        snapshot: described by what the post says. It is given so much time that the words still have some.
-        text: what the post says.
-        location: given little time: words and snapshot are more urgent.
-        place: what the map shows.
+        upload: sends one picture with its description; returns None if that failed.
+        snapshot: described by the post's text. Its time is limited, so that enough is left for the text.
+        text: the post's text.
+        location: its time is short: text and snapshot are more urgent.
+        place: the place on the map.
 
     Returns:
-        The ids of the pictures that are there, in their order.
+        The ids of the uploaded pictures, in order.
     """
     uploaded = []
     if snapshot is not None:
         uploaded.append(await _within(_SNAPSHOT_S, upload(snapshot, text), "snapshot"))
     if location is not None:
-        told = tell_location(place)
-        said = Caption(en=defuse(told.en), ko=defuse(told.ko))
-        uploaded.append(await _within(_MAP_S, upload(location, said), "map"))
+        where = describe_location(place)
+        description = Caption(en=defuse(where.en), ko=defuse(where.ko))
+        uploaded.append(await _within(_MAP_S, upload(location, description), "map"))
     return [media for media in uploaded if media is not None]
 
 

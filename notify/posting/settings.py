@@ -1,4 +1,4 @@
-"""Which channels are on and what they say; the settings of one channel are in its own module."""
+"""The enabled channels and the languages of posts; a channel's own settings are in its module."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from notify.posting.text import Language
 
 
 class Settings(Environment, frozen=True):
-    """What the poster reads for all channels."""
+    """The poster's settings for all channels."""
 
     channels: str = "feed"
-    """Channels that are on, separated by commas."""
+    """The enabled channels, separated by commas."""
     post_max_age_s: float = 600.0
-    """What was captured longer ago is not posted any more, only shown on the map; 0 posts whatever its age."""
+    """Incidents captured longer ago are not posted, only shown on the map; 0: no limit."""
     post_languages: str = "ko,en"
-    """Languages of a post on X and Mastodon, in the order they are said where both have to fit into one post."""
+    """Languages of a post on X, Mastodon, Bluesky and Apprise, in this order if both fit into one post."""
     post_dry_run: bool = False
-    """Write into the log what would be posted on other servers, and send nothing."""
+    """Log what would be posted on other servers, and send nothing."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The channels that are on, each once."""
+        """The enabled channels, each once."""
         return tuple(dict.fromkeys(split(self.channels)))
 
     @property
     def languages(self) -> tuple[Language, ...]:
-        """What posts are said in, in order."""
+        """The languages of posts, in order."""
         return cast("tuple[Language, ...]", tuple(part.strip() for part in self.post_languages.split(",")))
 
     def __post_init__(self) -> None:
@@ -44,17 +44,17 @@ def load() -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        SettingsError: a value cannot be used.
+        SettingsError: a value is invalid.
     """
     return read(Settings)
 
 
 def require_address(name: str, address: Secret) -> None:
-    """Refuse what is not the address of a server.
+    """Check that a setting is a server's address.
 
     Args:
-        name: the variable. The value is not repeated: the path of a webhook's address is often its password.
-        address: its value; one that is empty is left alone.
+        name: the variable. Messages do not contain the value: a webhook's path is often its password.
+        address: its value; an empty one is accepted.
 
     Raises:
         ValueError: it does not start with http:// or https://, or has no host.

@@ -1,4 +1,4 @@
-"""What a post may say on other people's servers: harmless, short enough as they count, and in the chosen languages."""
+"""Texts for posts on other servers: without active links, within their limits, in the chosen languages."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from notify.captions.words import fit
 Language = Literal["ko", "en"]
 Weigh = Callable[[str], int]
 
-# Less of a second language than this says nothing.
+# A second language shorter than this is useless.
 _WORTH_SAYING = 40
-# twitter-text's configuration 3: these code points weigh 1, all others (Hangul among them) 2.
+# twitter-text's configuration 3: these code points weigh 1, all others (such as Hangul) 2.
 _LIGHT = ((0, 4351), (8192, 8205), (8208, 8223), (8242, 8247))
 # A dot between a word and a letter makes a link on X ("gate.kr"), and a post with a link costs 13 times as much.
 _LINKING_DOT = re.compile(r"(?<=[^\W_])[.。．｡](?=[^\W\d_])")
@@ -26,7 +26,7 @@ _MENTION = re.compile(r"[@＠]")
 def weigh_for_x(text: str) -> int:
     """The length of a text as X counts it: Korean and emoji count 2.
 
-    X counts a whole joined emoji as one, 2; here each of its parts counts, so a text is never longer than was counted.
+    X counts a joined emoji as one character, 2; here each of its parts counts, so a text is never longer than counted.
 
     Source: https://docs.x.com/fundamentals/counting-characters
     """
@@ -35,19 +35,19 @@ def weigh_for_x(text: str) -> int:
 
 
 def defuse(text: str) -> str:
-    """The text without what other servers would act on: addresses, names that become links, mentions of accounts."""
+    """The text without anything that other servers act on: addresses, names that become links, mentions of accounts."""
     text = ADDRESS.sub("", text)
     return " ".join(_MENTION.sub("at ", _LINKING_DOT.sub("·", text)).split())
 
 
 def fit_together(caption: Caption, languages: Sequence[Language], limit: int, weigh: Weigh = len) -> Caption:
-    """Both languages in one post: the first has what it needs, the second what is left, or nothing.
+    """Fit both languages into one post: the first gets what it needs, the second the rest, or nothing.
 
     Args:
-        caption: what there is to say.
-        languages: in the order they are said.
-        limit: of all together, with a line break between them.
-        weigh: how the channel counts.
+        caption: the full text.
+        languages: in their order in the post.
+        limit: of the whole post, with a line break between languages.
+        weigh: the channel's way of counting.
     """
     said: dict[str, str] = {"en": "", "ko": ""}
     left = limit
@@ -63,7 +63,7 @@ def fit_together(caption: Caption, languages: Sequence[Language], limit: int, we
 
 
 def join(text: Caption, languages: Sequence[Language]) -> str:
-    """The languages that say something, a line for each."""
+    """The languages that have text, a line for each."""
     return "\n".join(filter(None, (getattr(text, language) for language in languages)))
 
 

@@ -1,4 +1,4 @@
-"""What a worker runs: one runner for each kind of session, opened by `open_runner` once per process."""
+"""The runners of workers, one for each kind of session; `open_runner` opens one per process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sessions.catalogue import file_of
 
 
 class InputError(ValueError):
-    """A request cannot be answered; the client is told why and what to send instead."""
+    """A request cannot be answered; the client gets the reason, and what to send instead."""
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(reason)
@@ -25,7 +25,7 @@ class Runner(Protocol):
         """Answer one request; called from one thread at a time.
 
         Args:
-            given: a row (numbers in the order of the model's inputs, or numbers by their names), or a JPEG's bytes.
+            given: a row (numbers in the order of the model's inputs, or by name), or a JPEG's bytes.
 
         Raises:
             InputError: it cannot be answered.
@@ -33,10 +33,10 @@ class Runner(Protocol):
 
 
 def open_runner(kind: str, model: str) -> Runner:
-    """Load a model; what other kinds need is not imported.
+    """Load a model; packages of other kinds are not imported.
 
     Raises:
-        ModelError: the file is missing, or is not the one that is recorded.
+        ModelError: the file is missing, or is not the recorded one.
     """
     path = file_of(kind, model)
     if kind == "scalar":

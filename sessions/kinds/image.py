@@ -1,4 +1,4 @@
-"""The kind `image`: a JPEG in, its class and one sentence out, composed of what both shipped networks see."""
+"""The kind `image`: for a JPEG, its class and one sentence, from the detections of both shipped networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functions import Detection
 from sessions.kinds.object import Detector
 
 _SURE = 0.4
-"""A scene object under it is not counted: the network keeps boxes from 0.2 for the sake of privacy, not of truth."""
+"""Minimum confidence of a scene object to count: the network keeps boxes from 0.2 for privacy, not for accuracy."""
 _PLURALS = {"person": "people", "bus": "buses"}
 
 

@@ -1,4 +1,4 @@
-"""The kind `object`: a JPEG in, boxes out, by the hazard network or the scene network as they are shipped."""
+"""The kind `object`: for a JPEG, boxes from the shipped hazard network or scene network."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Detector:
         Raises:
             ModelError: the network cannot be loaded.
         """
-        # One thread: a worker has one client, and its neighbours need the other cores.
+        # One thread: a worker has one client, and other workers need the other cores.
         self._network = Network(_spec(name), 1, device_from_environment())
 
     def detect(self, jpeg: bytes) -> list[Detection]:
-        """What is in a picture, most confident first.
+        """Detections in a picture, most confident first.
 
         Raises:
-            InputError: it is no usable JPEG.
+            InputError: it is not a usable JPEG.
         """
         try:
             image = decode_jpeg(jpeg, enough_px=self._network.size_px)
@@ -46,7 +46,7 @@ class Detector:
 
 
 def box_of(detection: Detection) -> dict[str, Any]:
-    """A detection as clients get it."""
+    """A detection as JSON for clients."""
     box = detection.box
     return {
         "label": detection.label,

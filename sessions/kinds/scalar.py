@@ -1,4 +1,4 @@
-"""The kind `scalar`: a row of numbers in, a class or a number out, by a linear model on products of the inputs."""
+"""The kind `scalar`: for a row of numbers, a class or a number, from a linear model on products of the inputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LinearModel(Struct, frozen=True):
     Attributes:
         inputs: names of the numbers in a row, in order.
         labels: of a classification, in the order of `weights`.
-        degree: 2 where the products of all pairs of standardised inputs follow these.
+        degree: 2 if the inputs are followed by the products of all pairs of standardised inputs.
         mean: of each input in training; with `scale` it standardises them.
         weights: a list for each output, in the order of the inputs and their products.
     """
@@ -40,12 +40,12 @@ class LinearModel(Struct, frozen=True):
         """Read a model.
 
         Raises:
-            ModelError: it is not the file that is recorded, or no such model.
+            ModelError: it is not the recorded file, or not such a model.
         """
         try:
             model = msgspec.json.decode(read_verified(path), type=cls)
         except msgspec.DecodeError as error:
-            raise ModelError(f"{path} is no linear model: {error}") from None
+            raise ModelError(f"{path} is not a linear model: {error}") from None
         n = len(model.inputs)
         terms = n + (n * (n + 1) // 2 if model.degree == 2 else 0)
         outputs = len(model.labels) if model.task == "classification" else 1

@@ -67,9 +67,9 @@ async def test_incident_is_a_geojson_feature(client, site, make_event):
     await tell(site, make_event)
     answer = await client.get("/api/incidents")
     assert answer.headers["content-type"] == "application/geo+json"
-    told = answer.json()
-    assert told["type"] == "FeatureCollection" and told["revision"] == await site.store.revisions.newest()
-    (feature,) = told["features"]
+    body = answer.json()
+    assert body["type"] == "FeatureCollection" and body["revision"] == await site.store.revisions.newest()
+    (feature,) = body["features"]
     properties = feature["properties"]
     pin_s = properties.pop("pin_s")
     assert isinstance(pin_s, float)
@@ -239,8 +239,8 @@ async def test_incident_tells_its_stages_and_whether_it_is_late(client, site, ma
     assert [stage["name"] for stage in properties["stages"]] == ["motion", "map", "post"]
     assert properties["stages"][0]["got_at"] == "2026-03-02T05:03:00.000Z"
     (sent,) = await site.store.posts.of_incident(1)
-    told = {"name": "post", "got_at": timestamp(sent.claimed_at), "done_at": timestamp(sent.posted_at)}
-    assert properties["stages"][-1] == told and sent.claimed_at <= sent.posted_at
+    body = {"name": "post", "got_at": timestamp(sent.claimed_at), "done_at": timestamp(sent.posted_at)}
+    assert properties["stages"][-1] == body and sent.claimed_at <= sent.posted_at
     (feature,) = (await client.get("/api/incidents")).json()["features"]
     assert "stages" not in feature["properties"] and feature["properties"]["late"] is True
 
@@ -279,9 +279,9 @@ async def test_answer_that_is_known_is_not_sent_again(client, site, make_event):
 
 async def test_pipeline_is_what_the_autoscaler_wrote(client, settings):
     assert (await client.get("/api/pipeline")).json() == {"at": None, "functions": []}
-    told = {"at": 1.5, "functions": [{"name": "detect", "replicas": 1}]}
-    Path(settings.scale_status).write_text(json.dumps(told))
-    assert (await client.get("/api/pipeline")).json() == told
+    body = {"at": 1.5, "functions": [{"name": "detect", "replicas": 1}]}
+    Path(settings.scale_status).write_text(json.dumps(body))
+    assert (await client.get("/api/pipeline")).json() == body
     Path(settings.scale_status).write_text('{"at": 1.5, "fun')
     assert (await client.get("/api/pipeline")).json() == {"at": None, "functions": []}
 

@@ -35,8 +35,8 @@ async def test_alert_missing_on_one_channel_is_counted_until_posted(store, make_
             while missing("mastodon") != 0:
                 await asyncio.sleep(0.01)
     assert (missing("feed"), missing("mastodon")) == (0, 0)
-    (told,) = [line for line in logs if line["event"] == "alerts_missing"]
-    assert (told["channel"], told["incidents"], told["log_level"]) == ("mastodon", [incident], "warning")
+    (line,) = [line for line in logs if line["event"] == "alerts_missing"]
+    assert (line["channel"], line["incidents"], line["log_level"]) == ("mastodon", [incident], "warning")
 
 
 async def test_a_database_that_is_away_does_not_end_the_audit(store, monkeypatch):

@@ -26,7 +26,7 @@ from store.records import Incident, Post, Review
 URL = "https://alerts.example.org"
 SITE = UUID("0f0e0d0c-0b0a-4908-8706-050403020100")
 NAME_OF_7 = "bongsu-0f0e0d0c0b0a-7"
-# OASIS's own schema: whoever reads CAP checks against it.
+# OASIS's own schema: readers of CAP check against it.
 SCHEMA = xmlschema.XMLSchema(Path(__file__).with_name("cap-1.2.xsd"))
 HOSTILE = 'gate <script>alert("1")</script> & \x00\x1b]]> \ud800 한강'
 ATOM = {"a": "http://www.w3.org/2005/Atom"}
@@ -107,12 +107,12 @@ def tell(incident: Incident, seconds: float = 1, url: str = URL) -> dict[str, st
 
 
 def test_first_message_is_an_alert_and_claims_little():
-    told = tell(make())
-    assert (told["msgType"], told["identifier"]) == ("Alert", f"{NAME_OF_7}.1")
-    assert (told["sender"], told["sent"]) == (f"bongsu@{SITE}", "2026-03-02T05:03:00-00:00")
-    assert (told["urgency"], told["severity"], told["certainty"]) == ("Immediate", "Moderate", "Likely")
-    assert "not confirmed by a person" in told["description"] and "Fire at Sinchon Market." in told["description"]
-    assert told["web"] == f"{URL}/?incident=7" and "references" not in told
+    alert = tell(make())
+    assert (alert["msgType"], alert["identifier"]) == ("Alert", f"{NAME_OF_7}.1")
+    assert (alert["sender"], alert["sent"]) == (f"bongsu@{SITE}", "2026-03-02T05:03:00-00:00")
+    assert (alert["urgency"], alert["severity"], alert["certainty"]) == ("Immediate", "Moderate", "Likely")
+    assert "not confirmed by a person" in alert["description"] and "Fire at Sinchon Market." in alert["description"]
+    assert alert["web"] == f"{URL}/?incident=7" and "references" not in alert
 
 
 def test_what_follows_names_the_alert():
@@ -124,20 +124,20 @@ def test_what_follows_names_the_alert():
         (make(review=Review("acknowledged", "kim", utc_now(), "")), 1, "Update"),
         (make(review=Review("false_alarm", "kim", utc_now(), "")), 1, "Cancel"),
     ):
-        told = tell(incident, seconds)
-        assert (told["msgType"], told["references"]) == (kind, reference)
-        assert told["identifier"] != alert["identifier"]
+        later = tell(incident, seconds)
+        assert (later["msgType"], later["references"]) == (kind, reference)
+        assert later["identifier"] != alert["identifier"]
 
 
 async def test_messages_of_an_incident_follow_each_other_in_time(client, make_event):
     store, now = client.site.store, utc_now()
     where = Map(store, client.site.snapshots)
-    told = []
+    sent = []
 
     async def tell_now() -> None:
-        said = read((await client.get("/cap/1.xml")).content)
-        assert datetime.fromisoformat(said["expires"]) > datetime.fromisoformat(said["sent"])
-        told.append((said["msgType"], said["identifier"], datetime.fromisoformat(said["sent"])))
+        message = read((await client.get("/cap/1.xml")).content)
+        assert datetime.fromisoformat(message["expires"]) > datetime.fromisoformat(message["sent"])
+        sent.append((message["msgType"], message["identifier"], datetime.fromisoformat(message["sent"])))
 
     await put_on_map(make_event("captioned", hazard="fire", captured_at=now - timedelta(seconds=90)), where)
     await tell_now()
@@ -149,9 +149,9 @@ async def test_messages_of_an_incident_follow_each_other_in_time(client, make_ev
     await tell_now()
     await store.reviews.withdraw(1)
     await tell_now()
-    assert [kind for kind, _, _ in told] == ["Alert", "Update", "Update", "Cancel", "Update"]
-    assert len({identifier for _, identifier, _ in told}) == 5
-    times = [at for _, _, at in told]
+    assert [kind for kind, _, _ in sent] == ["Alert", "Update", "Update", "Cancel", "Update"]
+    assert len({identifier for _, identifier, _ in sent}) == 5
+    times = [at for _, _, at in sent]
     assert times == sorted(times) and times[1] > times[0]
     assert await store.reviews.given() == []
 
@@ -160,8 +160,8 @@ def test_message_long_after_the_last_sighting_has_not_expired():
     incident = make()
     late = incident.last_seen + timedelta(hours=3)
     for verdict in ("acknowledged", "false_alarm"):
-        told = tell(replace(incident, review=Review(verdict, "kim", late, ""), reviewed_at=late), 10_801)
-        assert told["sent"] == "2026-03-02T08:03:00-00:00" and told["expires"] == "2026-03-02T08:05:00-00:00"
+        alert = tell(replace(incident, review=Review(verdict, "kim", late, ""), reviewed_at=late), 10_801)
+        assert alert["sent"] == "2026-03-02T08:03:00-00:00" and alert["expires"] == "2026-03-02T08:05:00-00:00"
     withdrawn = tell(replace(incident, reviewed_at=late), 10_801)
     assert (withdrawn["msgType"], withdrawn["sent"]) == ("Update", "2026-03-02T08:03:00-00:00")
 
@@ -170,8 +170,8 @@ def test_sender_is_whom_the_operator_names():
     document = cap.alert(
         make(sightings=2), base=URL, site=SITE, quiet_s=120, status="Test", sender="alerts@city.example"
     )
-    told = read(document)
-    assert told["sender"] == "alerts@city.example" and told["references"].startswith("alerts@city.example,")
+    alert = read(document)
+    assert alert["sender"] == "alerts@city.example" and alert["references"].startswith("alerts@city.example,")
     with pytest.raises(ValueError, match="BONGSU_CAP_SENDER must have no spaces"):
         Settings(cap_sender="the city")
 
@@ -248,8 +248,8 @@ async def test_index_leads_to_alerts_and_a_false_alarm_cancels(client, make_even
     assert (link.get("href"), link.get("type")) == (f"{URL}/cap/1.xml", "application/cap+xml")
     answer = await client.get("/cap/1.xml")
     assert answer.headers["content-type"] == "application/cap+xml"
-    told = read(answer.content)
-    assert (told["msgType"], told["status"]) == ("Alert", "Actual")
+    alert = read(answer.content)
+    assert (alert["msgType"], alert["status"]) == ("Alert", "Actual")
     first = entry.find("a:id", ATOM).text
     assert re.fullmatch(r"urn:uuid:[0-9a-f-]{36}", first)
     again = await client.get("/cap/1.xml", headers={"If-None-Match": answer.headers["etag"]})

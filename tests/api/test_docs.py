@@ -55,7 +55,7 @@ async def test_subscriber_resumes_after_a_server_restart(language, tmp_path, dat
         async with serve(kept, port) as (_, site):
             await site.store.sightings.record(make_event("gun", id_="b"))
             async with asyncio.timeout(40):
-                # Neither missed nor told twice.
+                # Neither missed nor sent twice.
                 assert await reading.stdout.readline() == b"gun 2\n"
     finally:
         if reading is not None:

@@ -35,14 +35,14 @@ async def reviewed(store, snapshots, make_event):
         Detection("fire", 0.5, Box(0.0, 0.0, 0.5, 0.25)),
         Detection("gun", 0.6, Box(0.1, 0.1, 0.2, 0.2)),
     )
-    told = {"hazard": "fire", "detections": boxes}
-    await put_on_map(make_event("captioned", id_="a", snapshot=shade(10), **told), where)
+    fields = {"hazard": "fire", "detections": boxes}
+    await put_on_map(make_event("captioned", id_="a", snapshot=shade(10), **fields), where)
     better = (Detection("fire", 0.9, Box(0.2, 0.2, 0.4, 0.4)),)
     await put_on_map(
         make_event("captioned", id_="b", seconds=9, snapshot=shade(20), hazard="fire", detections=better), where
     )
     # It shows nothing better, so its picture is not kept.
-    await put_on_map(make_event("captioned", id_="c", seconds=12, snapshot=shade(30), **told), where)
+    await put_on_map(make_event("captioned", id_="c", seconds=12, snapshot=shade(30), **fields), where)
     await put_on_map(make_event("captioned", id_="d", camera="gate-2", snapshot=shade(40), hazard="knife"), where)
     both = (Detection("gun", 0.6, Box(0.1, 0.1, 0.2, 0.2)), Detection("fire", 0.8, Box(0.5, 0.5, 1.0, 1.0)))
     await put_on_map(
@@ -71,7 +71,7 @@ async def test_export_is_a_folder_to_train_on(store, snapshots, reviewed, tmp_pa
         image = tmp_path / "out" / entry["image"]
         assert cv2.imread(str(image)).shape == (90, 160, 3)
         labels.append((tmp_path / "out/labels" / f"{image.stem}.txt").read_text().splitlines())
-    # People are no hazard, and nobody said that the gun is one.
+    # People are not a hazard, and nobody confirmed that the gun is one.
     assert labels[0] == ["1 0.500000 0.750000 0.500000 0.500000", "1 0.250000 0.125000 0.500000 0.250000"]
     assert labels[1] == ["1 0.300000 0.300000 0.200000 0.200000"]
     assert labels[2] == []

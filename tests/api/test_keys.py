@@ -117,8 +117,8 @@ async def test_session_survives_foreign_cookies(tmp_path, keys, foreign):
         ours = f"bongsu_session={client.cookies['bongsu_session']}"
         client.cookies.clear()
         for sent in (f"{foreign}; {ours}", f"{ours}; {foreign}"):
-            told = await client.get("/api/session", headers={"Cookie": sent.encode()})
-            assert told.json()["role"] == "operator", sent
+            shown = await client.get("/api/session", headers={"Cookie": sent.encode()})
+            assert shown.json()["role"] == "operator", sent
 
 
 async def test_cookie_is_secure_where_readers_come_by_https(tmp_path, keys):
@@ -148,8 +148,8 @@ async def test_guessing_is_soon_not_even_heard(tmp_path, keys, capfd):
             assert refused.status_code == 429 and 1 <= int(refused.headers["retry-after"]) <= 6
         # Who sends no key reads on.
         assert (await client.get("/api/incidents")).status_code == 200
-    told = "".join(capfd.readouterr())
-    assert "guess-" not in told and keys["operator"] not in told
+    shown = "".join(capfd.readouterr())
+    assert "guess-" not in shown and keys["operator"] not in shown
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_bad_line_is_refused_by_its_number_and_never_shown(line):
     with pytest.raises(KeyFileError, match=r"line 2 must be `name role sha256`") as refusal:
         parse_keys(f"# keys\n{line}\n", "keys")
     assert line.split()[-1] not in str(refusal.value)
-    with pytest.raises(KeyFileError, match="line 2: the name 'a' is there already"):
+    with pytest.raises(KeyFileError, match="line 2: the name 'a' is used twice"):
         parse_keys(f"a viewer {'0' * 64}\na viewer {'1' * 64}", "keys")
 
 
@@ -303,13 +303,13 @@ def test_half_written_file_locks_nobody_out(tmp_path, keys):
 
 def test_key_is_printed_once_with_the_line_to_add(tmp_path, capsys):
     assert run_command(cli.key, ["new", "fire-brigade", "--role", "operator"]) == 0
-    told = capsys.readouterr()
-    (line,) = told.out.splitlines()
+    shown = capsys.readouterr()
+    (line,) = shown.out.splitlines()
     name, role, digest = line.split()
-    (text,) = (word for word in told.err.split() if word.startswith("bongsu_"))
+    (text,) = (word for word in shown.err.split() if word.startswith("bongsu_"))
     assert (name, role, digest) == ("fire-brigade", "operator", digest_of(text))
     # Its output is the line alone, so that `>> keys` does what one hopes.
-    (tmp_path / "keys").write_text(told.out)
+    (tmp_path / "keys").write_text(shown.out)
     assert Keyring.open(str(tmp_path / "keys")).find(text).name == "fire-brigade"
     assert run_command(cli.key, ["new", "fire brigade", "--role", "viewer"]) == 1
     assert "'fire brigade'" in capsys.readouterr().err

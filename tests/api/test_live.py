@@ -16,13 +16,13 @@ from functions import Place
 
 async def take(socket: ClientConnection, count: int) -> list[dict]:
     """So many messages, `pipeline` left out."""
-    told = []
+    received = []
     async with asyncio.timeout(20):
-        while len(told) < count:
+        while len(received) < count:
             message = json.loads(await socket.recv())
             if message["event"] != "pipeline":
-                told.append(message)
-    return told
+                received.append(message)
+    return received
 
 
 @pytest.fixture
@@ -39,16 +39,16 @@ async def test_messages_are_the_events_of_the_stream_and_resume(live, make_event
     url, site = live
     await site.store.sightings.record(make_event(id_="a"))
     async with connect(f"{url}/api/incidents/ws?after=0") as socket:
-        (told,) = await take(socket, 1)
-        assert told["event"] == "incident" and told["data"]["properties"]["hazard"] == "fire"
-        last = told["id"]
+        (received,) = await take(socket, 1)
+        assert received["event"] == "incident" and received["data"]["properties"]["hazard"] == "fire"
+        last = received["id"]
         await site.store.sightings.record(make_event("gun", id_="b"))
-        (told,) = await take(socket, 1)
-        assert told["id"] > last and told["data"]["properties"]["hazard"] == "gun"
+        (received,) = await take(socket, 1)
+        assert received["id"] > last and received["data"]["properties"]["hazard"] == "gun"
     await site.store.cameras.record(make_event("camera"))
-    async with connect(f"{url}/api/incidents/ws?after={told['id']}") as socket:
-        (told,) = await take(socket, 1)
-        assert (told["event"], told["data"]["id"]) == ("camera", "gate-1")
+    async with connect(f"{url}/api/incidents/ws?after={received['id']}") as socket:
+        (received,) = await take(socket, 1)
+        assert (received["event"], received["data"]["id"]) == ("camera", "gate-1")
 
 
 async def test_only_what_was_asked_for_is_told(live, make_event):
@@ -65,8 +65,11 @@ async def test_only_what_was_asked_for_is_told(live, make_event):
         suva = Place(-17.8, 179.5, "Suva")
         await site.store.sightings.record(make_event("fire", id_="c", camera="suva", place=suva))
         await site.store.cameras.record(make_event("camera"))
-        assert [told["data"]["properties"].get("hazard") for told in await take(guns, 2)] == ["gun", None]
-        assert [told["data"]["properties"]["place"] for told in await take(pacific, 2)] == ["Suva", "Sinchon Market"]
+        assert [received["data"]["properties"].get("hazard") for received in await take(guns, 2)] == ["gun", None]
+        assert [received["data"]["properties"]["place"] for received in await take(pacific, 2)] == [
+            "Suva",
+            "Sinchon Market",
+        ]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ async def kept(snapshots, street, tmp_path):
     """Pictures of 0, 1, 2, 3 and 40 days ago; their keys."""
     keys = []
     for days in (0, 1, 2, 3, 40):
-        # What follows the end of a JPEG is no part of the picture, but makes it another file.
+        # Bytes after the end of a JPEG are not part of the picture, but make it another file.
         key = await snapshots.put(read_back(street + bytes([days])))
         at = time.time() - days * DAY
         os.utime(tmp_path / "snapshots" / key, (at, at))
@@ -134,8 +134,8 @@ class Bucket:
             self.deletions.append(len(keys))
             for key in keys:
                 self.files.pop(key, None)
-            told = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
-            return web.Response(text=f"<DeleteResult>{told}</DeleteResult>", content_type="application/xml")
+            entries = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
+            return web.Response(text=f"<DeleteResult>{entries}</DeleteResult>", content_type="application/xml")
         if "list-type" in request.query:
             return web.Response(text=self._list(request.query), content_type="application/xml")
         if path not in self.files:
@@ -153,8 +153,8 @@ class Bucket:
             for key in page
         )
         token = f"<NextContinuationToken>{page[-1]}</NextContinuationToken>" if more else ""
-        told = f"<KeyCount>{len(page)}</KeyCount><IsTruncated>{str(more).lower()}</IsTruncated>{token}{contents}"
-        return f"<ListBucketResult><Name>alerts</Name>{told}</ListBucketResult>"
+        entries = f"<KeyCount>{len(page)}</KeyCount><IsTruncated>{str(more).lower()}</IsTruncated>{token}{contents}"
+        return f"<ListBucketResult><Name>alerts</Name>{entries}</ListBucketResult>"
 
 
 @contextlib.asynccontextmanager

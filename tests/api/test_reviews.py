@@ -1,4 +1,4 @@
-"""What an operator says of an incident is kept, told live, and ends a false alarm."""
+"""An operator's review of an incident is stored, sent live, and ends a false alarm."""
 
 from __future__ import annotations
 
@@ -99,14 +99,14 @@ async def test_review_is_told_to_whoever_looks(tmp_path, database_url, keys, mak
     async with serve(settings) as (url, site), httpx.AsyncClient(base_url=url, timeout=20) as client:
         await site.store.sightings.record(make_event(captured_at=utc_now()))
         headers = {"Authorization": f"Bearer {keys['operator']}"}
-        told: list[dict] = []
+        received: list[dict] = []
 
         async def follow() -> None:
             async with client.stream("GET", "/api/incidents/stream?after=1") as answer:
                 async for line in answer.aiter_lines():
                     if line.startswith("data: ") and '"Feature"' in line:
-                        told.append(json.loads(line.removeprefix("data: "))["properties"])
-                    if len(told) == 2:
+                        received.append(json.loads(line.removeprefix("data: "))["properties"])
+                    if len(received) == 2:
                         return
 
         following = asyncio.create_task(follow())
@@ -120,13 +120,13 @@ async def test_review_is_told_to_whoever_looks(tmp_path, database_url, keys, mak
         review = properties["review"]
         assert (review["verdict"], review["by"], review["note"]) == ("false_alarm", "operator-1", "a <b>lamp</b>")
         assert review["at"].endswith("Z")
-        while not told:
+        while not received:
             await asyncio.sleep(0.01)
         answer = await client.delete("/api/incidents/1/review", headers=headers)
         assert (answer.json()["properties"]["status"], answer.json()["properties"]["review"]) == ("open", None)
         async with asyncio.timeout(20):
             await following
-        assert [one["status"] for one in told] == ["false_alarm", "open"]
+        assert [one["status"] for one in received] == ["false_alarm", "open"]
         for refused, status in (
             (await client.post("/api/incidents/9/review", json=said, headers=headers), 404),
             (await client.delete("/api/incidents/9/review", headers=headers), 404),

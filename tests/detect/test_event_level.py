@@ -56,8 +56,8 @@ def test_clip_plays_from_its_first_frame_and_fire_is_found() -> None:
 
 def test_pictures_and_clips_are_measured_with_the_same_weights() -> None:
     given = ["DATA=city", "CLIPS=clips", "WEIGHTS=runs/city.onnx"]
-    told = subprocess.run(["make", "-n", "evaluate", *given], cwd=ROOT, capture_output=True, text=True, check=True)
-    commands = [line for line in told.stdout.splitlines() if "training.evaluate" in line or "bench.confirm" in line]
+    done = subprocess.run(["make", "-n", "evaluate", *given], cwd=ROOT, capture_output=True, text=True, check=True)
+    commands = [line for line in done.stdout.splitlines() if "training.evaluate" in line or "bench.confirm" in line]
     assert len(commands) == 2
     assert all("--weights runs/city.onnx" in command for command in commands)
 
@@ -65,9 +65,9 @@ def test_pictures_and_clips_are_measured_with_the_same_weights() -> None:
 def test_a_folder_without_the_clips_is_told_in_one_line(tmp_path: Path) -> None:
     environment = {**os.environ, "BONGSU_DATA": str(tmp_path)}
     command = [sys.executable, "-m", "bench.confirm"]
-    told = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert told.returncode == 1
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
     assert (
-        told.stderr
+        done.stderr
         == f"{tmp_path}/video has no adith_cctv.mp4: CLIPS in bench/confirm.py lists the clips and what they show\n"
     )

@@ -98,8 +98,8 @@ async def test_an_undecodable_frame_is_skipped_and_the_rest_decide() -> None:
 
 async def test_last_frame_of_a_hopeless_burst_is_skipped() -> None:
     def looked_at() -> tuple[float, float]:
-        told = [REGISTRY.get_sample_value("bongsu_frames_detected_total", {"outcome": o}) for o in ("ok", "unneeded")]
-        return told[0] or 0.0, told[1] or 0.0
+        counts = [REGISTRY.get_sample_value("bongsu_frames_detected_total", {"outcome": o}) for o in ("ok", "unneeded")]
+        return counts[0] or 0.0, counts[1] or 0.0
 
     before = looked_at()
     async with detector() as opened:

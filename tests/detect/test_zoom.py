@@ -1,4 +1,4 @@
-"""The second look: where it is taken, and that what it finds is told in fractions of the whole frame."""
+"""The second look: where it is taken, and that its boxes are in fractions of the whole frame."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_box_found_in_a_crop_is_mapped_to_the_frame(shape: tuple[int, int, int])
         height, width = piece.shape[:2]
         found = Detection("gun", 0.5, Box(200 / width, 100 / height, 220 / width, 110 / height))
         y, x = np.nonzero(image[:, :, 0])
-        (believed_one,) = keep_overlapping([found], where, where)
-        box = believed_one.box
+        (kept_one,) = keep_overlapping([found], where, where)
+        box = kept_one.box
         wanted = [x.min() / 1280, y.min() / 720, (x.max() + 1) / 1280, (y.max() + 1) / 720]
         assert [box.x1, box.y1, box.x2, box.y2] == pytest.approx(wanted, abs=2 / 720)
 

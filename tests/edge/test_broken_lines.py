@@ -180,7 +180,7 @@ async def test_what_a_node_says_is_believed_only_in_its_form(said: bytes) -> Non
 
 
 class lying_server:  # noqa: N801 - reads as a function where it is used
-    """An SSH server that lets anybody in and talks as it is told."""
+    """An SSH server that accepts anybody and sends given bytes."""
 
     def __init__(self, talk: Callable[[asyncssh.SSHServerProcess[bytes]], Awaitable[None]]) -> None:
         self._talk = talk

@@ -108,7 +108,7 @@ def test_an_unsigned_or_altered_version_is_refused_by_the_node(
         if file.is_file() and file.stat().st_size == 300_000:
             file.chmod(0o600)
             file.write_bytes(bytes(300_000))
-    assert "was altered on its way or in the registry" in fleet.refused(
+    assert "was altered in transfer or in the registry" in fleet.refused(
         "models", "deploy", "hazard:1", "--nodes", "gate-1"
     )
     assert weights.exists()
@@ -162,7 +162,7 @@ def test_a_node_that_is_lost_in_the_middle_goes_on_from_there(
     out, errors = deploying.communicate(timeout=60)
     assert deploying.returncode == 1
     assert "node 'gate-1' was lost" in errors
-    assert "the same command goes on from there" in errors
+    assert "the same command continues from there" in errors
     assert "mill-1: hazard:1 in use" in out
 
     gate.start()

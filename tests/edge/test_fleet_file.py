@@ -67,9 +67,9 @@ def test_a_fleet_becomes_what_the_file_says_and_stays_so(
     write(tmp_path / "fleet.yaml", content)
     kept = fleet.run("fleet", "plan", file)
     assert kept.stdout == "change gate-1: labels site=harbour -> site=quay; drained false -> true\n"
-    assert "mill-1 is registered, and the file does not name it: --prune removes it" in kept.stderr
+    assert "mill-1 is registered, and it is not in the file: --prune removes it" in kept.stderr
     done = fleet.ok("fleet", "apply", file, "--prune")
-    assert done.splitlines()[1] == "remove mill-1: the file does not name it"
+    assert done.splitlines()[1] == "remove mill-1: it is not in the file"
     assert not (mill.user_home / ".bongsu").exists()
     assert "mill-1" not in fleet.ok("nodes", "list")
     assert "drained" in fleet.ok("nodes", "list")

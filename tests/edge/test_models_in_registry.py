@@ -75,7 +75,7 @@ def test_signed_altered_and_unsigned_are_told_apart(
     assert "is not signed" in fleet.refused("models", "verify", "hazard:1")
     fleet.ok("models", "sign", "hazard:1")
 
-    assert fleet.ok("models", "verify", "hazard:1").startswith("hazard:1 is what a trusted key signed: sha256:")
+    assert fleet.ok("models", "verify", "hazard:1").startswith("hazard:1 is signed by a trusted key: sha256:")
 
     stranger = Fleet(tmp_path / "stranger", fleet.key, dict(fleet.environment))
     if stored is None:
@@ -88,7 +88,7 @@ def test_signed_altered_and_unsigned_are_told_apart(
     weights.chmod(0o600)
     weights.write_bytes(b"x" + weights.read_bytes()[1:])
     assert "weights.onnx was altered" in fleet.refused("models", "verify", "hazard:1")
-    assert "was altered or cut off" in fleet.refused("models", "pull", "hazard:1", "--into", str(tmp_path / "p"))
+    assert "was altered or truncated" in fleet.refused("models", "pull", "hazard:1", "--into", str(tmp_path / "p"))
     assert not list((tmp_path / "p").glob("weights.onnx"))
 
 

@@ -75,11 +75,11 @@ def test_a_key_is_for_its_owner_and_is_never_overwritten(tmp_path: Path) -> None
 
 async def test_what_is_no_key_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "no.pem").write_text("hello")
-    with pytest.raises(FleetError, match="is no private key in PEM"):
+    with pytest.raises(FleetError, match="is not a private key in PEM"):
         await sign(LayoutRegistry(tmp_path), "hazard", DIGEST, tmp_path / "no.pem")
     with pytest.raises(FleetError, match="bongsu models keygen writes a key"):
         await sign(LayoutRegistry(tmp_path), "hazard", DIGEST, tmp_path / "none.pem")
-    with pytest.raises(FleetError, match="is no public key in PEM"):
+    with pytest.raises(FleetError, match="is not a public key in PEM"):
         read_public_keys(tmp_path)
 
 

@@ -153,3 +153,25 @@ async def test_report_of_a_night_has_each_camera_and_kind(monkeypatch, tmp_path)
     assert "Nothing was seen." in empty
     wrong = subprocess.run([*command, "yesterday"], capture_output=True, text=True)
     assert wrong.returncode == 1 and wrong.stderr == "nightly: the day must be like 2026-11-27, got 'yesterday'\n"
+
+
+async def test_report_of_a_night_is_written_at_six(tmp_path, monkeypatch):
+    monkeypatch.setenv("BONGSU_NIGHTLY_FILE", str(tmp_path / "nightly.db"))
+    monkeypatch.setenv("BONGSU_NIGHTLY_REPORTS", str(tmp_path / "reports"))
+    six = datetime(2026, 11, 27, 21, tzinfo=UTC)  # 06:00 of the 28th in Korea
+    seen = make_event("fire", captured_at=six - timedelta(hours=2))
+    assert len((await run_function(EXAMPLES / "nightly.py", seen)).handled) == 1
+    tick = make_event("tick-report", due_at=six)
+    outcome = await run_function(EXAMPLES / "nightly.py", tick, tick)
+    assert len(outcome.handled) == 2 and not outcome.retried
+    report = (tmp_path / "reports/2026-11-27.md").read_text()
+    assert "| Sinchon Market | gate-1 | fire | 1 | 19:00 | 19:00 |" in report
+
+
+async def test_lookout_answers_retries_and_rejects():
+    fire = make_event("fire")
+    events = (fire, make_event("fire", frame=None), make_event("fire", place=Place(1.0, 2.0, "")))
+    outcome = await run_function(EXAMPLES / "lookout.py", *events)
+    assert [(one.id, one.status) for one in outcome.published] == [(fire.id, "fire at Sinchon Market, 90%")]
+    rejected, given_up = (one.reason for one in outcome.dead)
+    assert rejected == "no picture" and "no place yet" in given_up

@@ -12,12 +12,19 @@ import pytest
 from functions.broker import Broker, connect
 from tests.servers import Rabbit, rabbit_tools
 
+GIVEN = os.environ.get("BONGSU_TEST_BROKER_URL")
+"""One more broker to hold to the contract, an empty one; `{tmp}` in it is a new folder for each test."""
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("rabbit", marks=pytest.mark.connected)])
+
+@pytest.fixture(
+    params=["memory", "sqlite", pytest.param("rabbit", marks=pytest.mark.connected), *(["given"] if GIVEN else [])]
+)
 async def broker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Broker]:
     """An empty broker of each kind."""
     if request.param == "rabbit":
         url = request.getfixturevalue("rabbit_url")
+    elif request.param == "given":
+        url = str(GIVEN).replace("{tmp}", str(tmp_path))
     else:
         url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/broker.db"
     opened = await connect(url)

@@ -82,7 +82,7 @@ def test_a_new_function_runs_its_own_test(tmp_path: Path) -> None:
     )
     assert "1 passed" in tested.stdout, tested.stdout + tested.stderr
     again = bongsu(tmp_path, "function", "new", "fire_brigade", "--on", "fire", "--into", str(tmp_path))
-    assert "is there already" in again.stderr
+    assert "exists already" in again.stderr
 
 
 def test_new_function_in_an_empty_folder_runs_its_own_test(tmp_path: Path) -> None:
@@ -107,25 +107,25 @@ def test_a_wrong_command_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_version_is_the_installed_one(tmp_path: Path) -> None:
-    told = bongsu(tmp_path, "--version")
-    assert (told.returncode, told.stdout) == (0, f"bongsu {version('bongsu')}\n")
+    done = bongsu(tmp_path, "--version")
+    assert (done.returncode, done.stdout) == (0, f"bongsu {version('bongsu')}\n")
 
 
 def test_help_describes_every_command_in_one_line(tmp_path: Path) -> None:
-    told = bongsu(tmp_path, "--help")
-    assert told.returncode == 0, told.stderr
-    lines = told.stdout.partition("Commands:\n")[2].splitlines()
+    done = bongsu(tmp_path, "--help")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.partition("Commands:\n")[2].splitlines()
     commands = {line.split()[0]: line for line in lines}
     assert len(commands) == len(lines)
     assert {"cameras", "db", "dead", "function", "key", "run", "topology", "trace"} <= set(commands)
-    assert all(line.endswith(".") and not line.endswith("...") for line in lines), told.stdout
+    assert all(line.endswith(".") and not line.endswith("...") for line in lines), done.stdout
 
 
 def test_call_without_a_command_shows_the_usage(tmp_path: Path) -> None:
     for arguments in ((), ("dead",), ("dead", "replay"), ("function", "new", "x"), ("run", "--what")):
-        told = bongsu(tmp_path, *arguments)
-        assert told.returncode == 2
-        assert told.stderr.startswith("Usage: bongsu")
+        done = bongsu(tmp_path, *arguments)
+        assert done.returncode == 2
+        assert done.stderr.startswith("Usage: bongsu")
 
 
 def test_shells_complete_commands_and_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,5 +157,5 @@ def test_overwritten_package_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) 
 
 def test_cold_start_of_a_function_does_not_import_click() -> None:
     code = "import sys, functions.__main__, functions.runtime, functions.broker.sqlite; print('click' in sys.modules)"
-    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert told.stdout == "False\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

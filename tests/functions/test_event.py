@@ -292,9 +292,9 @@ def test_a_tag_that_is_no_routing_key_is_refused_at_its_class() -> None:
 
 
 def test_event_of_version_1_builds_the_type() -> None:
-    told = Event(**COMMON, type="fire", hazard="fire", frames=(FRAME,), detections=(FIRE,), searched=("fire",))
-    assert told == HazardSeen(**COMMON, hazard="fire", frame=FRAME, detections=(FIRE,), labels_searched=("fire",))
-    assert (told.frames, told.searched) == ((FRAME,), ("fire",))
+    built = Event(**COMMON, type="fire", hazard="fire", frames=(FRAME,), detections=(FIRE,), searched=("fire",))
+    assert built == HazardSeen(**COMMON, hazard="fire", frame=FRAME, detections=(FIRE,), labels_searched=("fire",))
+    assert (built.frames, built.searched) == ((FRAME,), ("fire",))
     assert Event(**COMMON, type="parked", status="two hours") == CustomEvent(
         **COMMON, type="parked", status="two hours"
     )

@@ -40,14 +40,14 @@ def __getattr__(name):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "declares no handler"),
         ('@on("fire")\nasync def a(e): ...\n@on("fire")\nasync def b(e): ...\n', "two handlers for fire"),
     ],
 )
-def test_a_module_that_is_no_function_is_told_why(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(DeclarationError, match=told):
+def test_a_module_that_is_no_function_is_told_why(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DeclarationError, match=message):
         load_function(write(tmp_path / "broken.py", text))
 
 
@@ -83,7 +83,7 @@ def test_on_takes_types_and_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("types", [(HazardSeen, "fire"), (Captioned, Captioned), ("fire", "fire")])
 def test_on_refuses_a_type_twice(types: tuple[str | type[Event], ...]) -> None:
-    with pytest.raises(DeclarationError, match="asked for twice"):
+    with pytest.raises(DeclarationError, match="named twice"):
         on(*types)
 
 
@@ -97,10 +97,10 @@ def test_a_function_of_version_1_runs_on_a_hazard(tmp_path: Path) -> None:
 from functions import Event, Retry, on
 @on("fire")
 async def call(event: Event):
-    told = (event.type, event.camera, event.place.name, event.confidence, event.detections[0].label)
+    facts = (event.type, event.camera, event.place.name, event.confidence, event.detections[0].label)
     return Event(id=event.id, type="parked", camera=event.camera, place=event.place, captured_at=event.captured_at,
                  frames=event.frames, detections=event.detections, searched=event.searched,
-                 status=" ".join(map(str, told)))
+                 status=" ".join(map(str, facts)))
 """
     (tmp_path / "yesterday.py").write_text(text)
     (subscription,) = load_function(str(tmp_path / "yesterday.py")).subscriptions
@@ -109,5 +109,5 @@ async def call(event: Event):
         id="e", hazard="fire", camera="gate-1", place=Place(37.5, 127.0, "gate"), captured_at=at,
         frame=Frame(b"jpeg", at), detections=(Detection("fire", 0.9, Box(0, 0, 1, 1)),),
     )  # fmt: skip
-    told = asyncio.run(subscription.handler(fire))
-    assert (told.type, told.frames, told.status) == ("parked", (fire.frame,), "fire gate-1 gate 0.9 fire")
+    returned = asyncio.run(subscription.handler(fire))
+    assert (returned.type, returned.frames, returned.status) == ("parked", (fire.frame,), "fire gate-1 gate 0.9 fire")

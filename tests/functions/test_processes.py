@@ -202,18 +202,18 @@ async def test_silent_metrics_client_is_dropped(monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.parametrize(
-    ("environment", "told"),
+    ("environment", "message"),
     [
         ({"BONGSU_METRICS_PORT": "http"}, "BONGSU_METRICS_PORT"),
         ({"BONGSU_LOG_LEVEL": "loud"}, "BONGSU_LOG_LEVEL"),
     ],
 )
-def test_a_wrong_setting_is_one_clear_line(place: Path, environment: dict[str, str], told: str) -> None:
+def test_a_wrong_setting_is_one_clear_line(place: Path, environment: dict[str, str], message: str) -> None:
     with worker(place, **environment) as process:
         _, errors = process.communicate(timeout=10)
         assert process.returncode == 1
     (line,) = errors.strip().splitlines()
-    assert told in line
+    assert message in line
 
 
 async def test_a_file_that_is_no_broker_is_named(tmp_path: Path) -> None:

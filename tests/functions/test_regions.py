@@ -28,10 +28,10 @@ def test_only_listed_regions_have_their_own_queue() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"), [("Seoul City", "letters"), ("서울", "letters"), ("-a", "letters"), ("a,B,A", "twice")]
+    ("given", "message"), [("Seoul City", "letters"), ("서울", "letters"), ("-a", "letters"), ("a,B,A", "twice")]
 )
-def test_a_region_that_cannot_name_a_queue_is_refused(given: str, told: str) -> None:
-    with pytest.raises(SettingsError, match=f"BONGSU_REGIONS.*{told}"):
+def test_a_region_that_cannot_name_a_queue_is_refused(given: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=f"BONGSU_REGIONS.*{message}"):
         _ = Settings(broker_url=RABBIT, regions=given).region_names
 
 
@@ -72,8 +72,8 @@ def test_without_rabbitmq_a_worker_ends_with_one_line(tmp_path: Path, target: li
         timeout=60,
     )
     assert done.returncode == 1
-    told = "bongsu: BONGSU_REGIONS needs RabbitMQ (BONGSU_BROKER_URL=amqp://…), and this is sqlite://…\n"
-    assert done.stderr == told
+    message = "bongsu: BONGSU_REGIONS needs RabbitMQ (BONGSU_BROKER_URL=amqp://…), and this is sqlite://…\n"
+    assert done.stderr == message
 
 
 @pytest.mark.parametrize("scheme", ["memory://", "sqlite:///{}/broker.db"])

@@ -273,7 +273,7 @@ def names_a_file(_event: Event) -> None:
 
 
 @pytest.mark.parametrize(
-    ("handle", "told"),
+    ("handle", "reason"),
     [
         (cancels, "RuntimeError: handler was cancelled by itself"),
         (times_out, "TimeoutError: camera 5 did not answer"),
@@ -282,9 +282,9 @@ def names_a_file(_event: Event) -> None:
         (names_a_file, r"ValueError: no picture \udcff.jpg"),
     ],
 )
-async def test_whatever_a_handler_raises_is_told_and_counted(handle: Callable[..., Any], told: str) -> None:
+async def test_whatever_a_handler_raises_is_told_and_counted(handle: Callable[..., Any], reason: str) -> None:
     (dead,) = (await run_function(on("fire")(handle), event())).dead
-    assert dead.reason.startswith(told)
+    assert dead.reason.startswith(reason)
     assert dead.attempts == 8
 
 

@@ -21,7 +21,7 @@ OVERLAYS = sorted(path.parent.name for path in (ROOT / "k8s/overlays").glob("*/k
 
 
 def load_script(path: Path) -> ModuleType:
-    """A script of k8s/, which is no package."""
+    """A script of k8s/, which is not a package."""
     spec = importlib.util.spec_from_file_location(f"k8s_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None

@@ -136,7 +136,7 @@ async def test_what_was_confirmed_outlives_the_loss_of_any_one_node(
     with contextlib.suppress(Exception):
         await broker.close()
     broker = await connect(two.url)
-    # Until a new leader is chosen a quorum queue refuses, and whoever publishes tries again.
+    # Until a new leader is chosen a quorum queue refuses, and publishers try again.
     async with asyncio.timeout(30):
         while not await was_taken(broker, 50):
             await asyncio.sleep(0.5)

@@ -47,7 +47,7 @@ def settings(cluster: Cluster) -> dict[str, str]:
     return dict(cluster.kind("ConfigMap")["bongsu-settings"]["data"])
 
 
-# Valid for whoever is to accept it
+# Valid for those who have to accept it
 
 
 def test_the_overlays_are_there() -> None:
@@ -485,13 +485,13 @@ def test_what_needs_the_broker_or_the_database_is_let_in(cluster: Cluster) -> No
 
 def test_metrics_are_served_where_they_are_scraped(cluster: Cluster) -> None:
     for name, pod in cluster.pods.items():
-        told = pod["metadata"].get("annotations", {}).get("prometheus.io/port")
-        if told is None:
+        scraped = pod["metadata"].get("annotations", {}).get("prometheus.io/port")
+        if scraped is None:
             continue
         (container,) = pod["spec"]["containers"]
-        assert int(told) in {port["containerPort"] for port in container["ports"]}, name
+        assert int(scraped) in {port["containerPort"] for port in container["ports"]}, name
         if "metrics" in {port["name"] for port in container["ports"]} and container["image"].startswith("bongsu/"):
-            assert settings(cluster)["BONGSU_METRICS_PORT"] == told
+            assert settings(cluster)["BONGSU_METRICS_PORT"] == scraped
     assert all("prometheus.io/port" in cluster.pods[f"Deployment/{n}"]["metadata"]["annotations"] for n in SCALED)
 
 

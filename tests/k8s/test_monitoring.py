@@ -268,7 +268,7 @@ tests:
           - exp_labels: {severity: page}
             exp_annotations:
               summary: >-
-                2 cameras are read by nobody: their edge node is away, and so is every other of their region.
+                2 cameras are read by nobody: their edge node is down, and so is every other of their region.
       - eval_time: 6m
         alertname: KedaErrors
         exp_alerts:
@@ -295,7 +295,7 @@ tests:
           - exp_labels: {severity: page}
             exp_annotations:
               summary: >-
-                RabbitMQ has not answered for a minute; motion keeps its newest bursts and nobody is told of anything.
+                RabbitMQ has not answered for a minute; motion keeps its newest bursts and no alert goes out.
       - eval_time: 6m
         alertname: CameraSilent
         exp_alerts:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from functions import Detection
+from models import backends
 from models.backends import Floats, onnx, open_backend
 from models.letterbox import Image
 from models.network import HAZARD, SCENE, Network, Spec
@@ -159,13 +160,13 @@ def test_an_int8_file_that_is_no_copy_of_the_weights_is_refused(
     other.write_bytes(b"altered")
     with pytest.raises(ModelError, match="differs from its sha256"):
         open_backend(HAZARD.path, "cpu", int8=other)
-    assert open_backend(HAZARD.path, "cpu", int8=tmp_path / "none.onnx").size_px == 320
+    assert open_backend(HAZARD.path, "cpu", int8=tmp_path / "none.onnx").facts.size_px == 320
     # Without VNNI the copy is not even read.
     for flags in ("fpu avx2", ""):
         (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
-        assert open_backend(HAZARD.path, "cpu", int8=other).size_px == 320
+        assert open_backend(HAZARD.path, "cpu", int8=other).facts.size_px == 320
     monkeypatch.setattr(onnx, "CPUINFO", tmp_path / "nothing")
-    assert open_backend(HAZARD.path, "cpu", int8=other).size_px == 320
+    assert open_backend(HAZARD.path, "cpu", int8=other).facts.size_px == 320
 
 
 @pytest.mark.torch
@@ -219,6 +220,38 @@ def test_what_nothing_runs_is_one_clear_error(tmp_path: Path, name: str, device:
         open_backend(tmp_path / name, device)
 
 
+_OPENCV = """
+import cv2
+import numpy as np
+from models.backends import read_whole
+from models.facts import describe
+
+class OpenCvNetwork:
+    def __init__(self, content, facts):
+        self._network, self.facts = cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8)), facts
+
+    def infer(self, batch):
+        self._network.setInput(batch)
+        return [self._network.forward()]
+
+def open_network(path, device, threads, int8=None, lanes=1):
+    metadata = {"names": "{0: 'smoke', 1: 'gun', 2: 'fire'}"}
+    return OpenCvNetwork(read_whole(path), describe(path, (1, 3, 64, 64), {"output0": (1, 7, 4)}, metadata))
+"""
+
+
+def test_another_runtime_is_one_more_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "opencv.py").write_text(_OPENCV)
+    monkeypatch.setattr(backends, "__path__", [*backends.__path__, str(tmp_path)])
+    path = tmp_path / "yolo_raw.onnx"
+    path.write_bytes((ROOT / "tests/models/networks" / path.name).read_bytes())
+    record(path)
+    image = np.full((128, 128, 3), 90, np.uint8)
+    image[:64, 64:] = (255, 0, 0)
+    (found,) = Network(replace(HAZARD, path=path, int8=None), 1, "opencv").detect([image])
+    assert [(d.label, d.box.x1, d.box.y2) for d in found if d.confidence > 0.5] == [("fire", 0.5, 0.5)]
+
+
 def test_cuda_without_a_gpu_is_one_clear_error() -> None:
     import onnxruntime
 
@@ -244,7 +277,7 @@ def test_a_network_that_does_not_say_its_size_is_one_clear_error(tmp_path: Path,
         pytest.importorskip("openvino")
     (tmp_path / "net.onnx").write_bytes(HAZARD.path.read_bytes().replace(b"size_px", b"size_xp"))
     record(tmp_path / "net.onnx")
-    with pytest.raises(ModelError, match="not a network of this version"):
+    with pytest.raises(ModelError, match="does not say the size"):
         open_backend(tmp_path / "net.onnx", device)
 
 

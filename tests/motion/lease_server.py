@@ -21,7 +21,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
 class LeaseServer:
-    """Keeps Leases; may be told to be away, or to allow less."""
+    """Keeps Leases; can be set to be down, or to allow less."""
 
     def __init__(self) -> None:
         self.leases: dict[str, dict[str, Any]] = {}

@@ -77,7 +77,7 @@ def watch_crossing(
         if i / 20 >= moves_s:
             x = int((i / 20 - moves_s) * 200) % 560
             image[150:220, x : x + 70] = 240
-        watch.see(picture(image, 100 + i / 20))
+        watch.add_picture(picture(image, 100 + i / 20))
     return watch, taken
 
 

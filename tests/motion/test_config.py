@@ -101,7 +101,7 @@ def test_the_environment_names_the_file(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"sensitivty": 1}, "camera 'gate-1': unknown key 'sensitivty': did you mean 'sensitivity'?"),
         ({"sensitivity": 2}, "camera 'gate-1': sensitivity: must be less than or equal to 1, got 2"),
@@ -138,24 +138,24 @@ def test_the_environment_names_the_file(monkeypatch: pytest.MonkeyPatch) -> None
         ({"url": "webcam:front"}, "url: must be webcam: and the number of the camera, as in webcam:0"),
         ({"url": "rtsp://${NOT_SET_ANYWHERE}@x/"}, "url: ${NOT_SET_ANYWHERE} is not set: export NOT_SET_ANYWHERE"),
         ({"url": "rtsp://${not-a-name}@x/"}, "url: a variable must be written ${NAME}"),
-        ({"url": "~nobody-of-this-name/a.mp4"}, "url: ~ names no home here: write the whole path of the file"),
+        ({"url": "~nobody-of-this-name/a.mp4"}, "url: ~ has no home directory here: write the full path of the file"),
         ({"node": 3}, "node: must be a valid string, got 3"),
         ({"sensitivity": SECRET}, "got 'rtsp://…'"),
     ],
 )
-def test_wrong_camera_is_refused_in_one_line(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
-    assert told in refusal(tmp_path, {"cameras": [camera(**changes)]})
+def test_wrong_camera_is_refused_in_one_line(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    assert message in refusal(tmp_path, {"cameras": [camera(**changes)]})
 
 
 @pytest.mark.parametrize(
-    ("document", "told"),
+    ("document", "message"),
     [
-        ("", "must hold a list 'cameras:'"),
-        ("cameras:\n", "must hold a list 'cameras:'"),
-        ("- a\n- b\n", "must hold a list 'cameras:'"),
+        ("", "must have a list 'cameras:'"),
+        ("cameras:\n", "must have a list 'cameras:'"),
+        ("- a\n- b\n", "must have a list 'cameras:'"),
         ({"cameras": ["gate"]}, "camera number 1 must be a mapping"),
         ({"cameras": [], "camera": []}, "unknown key 'camera': did you mean 'cameras'?"),
-        ({"cameras": [camera(), camera()]}, "camera 'gate-1' is there twice"),
+        ({"cameras": [camera(), camera()]}, "camera 'gate-1' appears twice"),
         ({"cameras": [], "defaults": {"frames": 3}}, "defaults: unknown key 'frames': known are node, masks"),
         ({"cameras": [], "defaults": [3]}, "defaults: must be a mapping, got [3]"),
         ({"cameras": [], "defaults": {"url": SECRET}}, "defaults: unknown key 'url'"),
@@ -170,8 +170,8 @@ def test_wrong_camera_is_refused_in_one_line(tmp_path: Path, changes: dict[str, 
         ("cameras: !!timestamp soon", "is not YAML"),
     ],
 )
-def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, document: Any, told: str) -> None:
-    assert told in refusal(tmp_path, document)
+def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, document: Any, message: str) -> None:
+    assert message in refusal(tmp_path, document)
 
 
 def test_missing_or_binary_file_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -64,11 +64,11 @@ class Watched:
         place = Place(lat=37.5, lon=127.0, name="Gate")
         camera = Camera(id="gate-1", url=SecretStr("clip"), place=place, burst=burst or Burst())
         self.recorder = BurstRecorder(camera, self.bursts.append)
-        self.decoder: Decoder = watch_file(str(path), self.recorder, self._see, max_latency_s)
+        self.decoder: Decoder = watch_file(str(path), self.recorder, self._add, max_latency_s)
 
-    def _see(self, picture: Picture) -> None:
+    def _add(self, picture: Picture) -> None:
         self.decoded.append(picture.at_s)
-        self.recorder.see(picture)
+        self.recorder.add_picture(picture)
 
     def at_s(self, burst: CapturedBurst) -> float:
         return (burst.got_at - START_AT).total_seconds()

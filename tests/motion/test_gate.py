@@ -35,12 +35,12 @@ class Camera:
         self.at_s = 100.0
         self.rng = np.random.default_rng(7)
 
-    def see(self, scene: NDArray[np.float64]) -> list[Box]:
+    def detect(self, scene: NDArray[np.float64]) -> list[Box]:
         self.at_s += LOOK_S
-        return self.gate.see(shown(scene, self.noise, self.rng), self.at_s)
+        return self.gate.detect(shown(scene, self.noise, self.rng), self.at_s)
 
     def watch(self, scene: NDArray[np.float64], seconds: float) -> list[list[Box]]:
-        return [self.see(scene) for _ in range(round(seconds / LOOK_S))]
+        return [self.detect(scene) for _ in range(round(seconds / LOOK_S))]
 
 
 def with_block(scene: NDArray[np.float64], x: int, y: int, side: int = 24, level: float = 240.0) -> NDArray[np.float64]:
@@ -50,7 +50,7 @@ def with_block(scene: NDArray[np.float64], x: int, y: int, side: int = 24, level
 
 
 def crossing(camera: Camera, scene: NDArray[np.float64], looks: int = 12) -> list[list[Box]]:
-    return [camera.see(with_block(scene, 40 + 12 * i, 90)) for i in range(looks)]
+    return [camera.detect(with_block(scene, 40 + 12 * i, 90)) for i in range(looks)]
 
 
 def test_a_quiet_noisy_scene_is_quiet() -> None:
@@ -60,7 +60,7 @@ def test_a_quiet_noisy_scene_is_quiet() -> None:
 
 def test_gate_reports_nothing_while_calibrating() -> None:
     camera = Camera()
-    camera.see(street())
+    camera.detect(street())
     assert camera.gate.is_calibrating
     camera.watch(street(), CALIBRATION_S)
     assert not camera.gate.is_calibrating
@@ -82,7 +82,7 @@ def test_regions_come_largest_first() -> None:
     camera = Camera()
     camera.watch(street(), 3)
     for i in range(3):
-        boxes = camera.see(with_block(with_block(street(), 20 + 9 * i, 20, 16), 200 + 9 * i, 120, 40))
+        boxes = camera.detect(with_block(with_block(street(), 20 + 9 * i, 20, 16), 200 + 9 * i, 120, 40))
     assert [box.area for box in boxes] == sorted((box.area for box in boxes), reverse=True)
     assert boxes[0].center[0] > 0.5
 
@@ -90,14 +90,14 @@ def test_regions_come_largest_first() -> None:
 def test_something_seen_only_once_is_not_motion() -> None:
     camera = Camera()
     camera.watch(street(), 3)
-    assert camera.see(with_block(street(), 100, 60)) == []
+    assert camera.detect(with_block(street(), 100, 60)) == []
     assert not any(camera.watch(street(), 2))
 
 
 def test_something_too_small_is_not_motion() -> None:
     camera = Camera()
     camera.watch(street(), 3)
-    assert not any(camera.see(with_block(street(), 40 + 4 * i, 60, side=3)) for i in range(10))
+    assert not any(camera.detect(with_block(street(), 40 + 4 * i, 60, side=3)) for i in range(10))
 
 
 def test_a_sensitive_gate_sees_what_a_dull_one_does_not() -> None:
@@ -106,7 +106,7 @@ def test_a_sensitive_gate_sees_what_a_dull_one_does_not() -> None:
         camera = Camera(GateSettings(sensitivity))
         camera.watch(np.full(SIZE, 100.0), 3)
         moves = [with_block(np.full(SIZE, 100.0), 40 + 8 * i, 60, 9, 122) for i in range(8)]
-        found[sensitivity] = any(camera.see(scene) for scene in moves)
+        found[sensitivity] = any(camera.detect(scene) for scene in moves)
     assert found == {0.0: False, 1.0: True}
 
 
@@ -120,7 +120,7 @@ def test_light_change_is_not_motion() -> None:
 def test_light_that_fades_is_not_motion() -> None:
     camera = Camera()
     camera.watch(street(), 3)
-    assert not any(camera.see(street() * (1 - 0.006 * i)) for i in range(75))
+    assert not any(camera.detect(street() * (1 - 0.006 * i)) for i in range(75))
 
 
 def test_inverted_picture_is_not_motion() -> None:
@@ -132,15 +132,15 @@ def test_inverted_picture_is_not_motion() -> None:
 def test_a_scene_that_keeps_changing_as_a_whole_is_let_through() -> None:
     camera = Camera()
     camera.watch(street(), 6)
-    assert any(camera.see(street(seed=100 + i)) for i in range(40))
+    assert any(camera.detect(street(seed=100 + i)) for i in range(40))
 
 
 def test_what_is_masked_is_not_looked_at() -> None:
     left = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
     camera = Camera(GateSettings(masks=(left,)))
     camera.watch(street(), 3)
-    assert not any(camera.see(with_block(street(), 10 + 8 * i, 90)) for i in range(10))
-    assert any(camera.see(with_block(street(), 190 + 8 * i, 90)) for i in range(6))
+    assert not any(camera.detect(with_block(street(), 10 + 8 * i, 90)) for i in range(10))
+    assert any(camera.detect(with_block(street(), 190 + 8 * i, 90)) for i in range(6))
 
 
 def clock(scene: NDArray[np.float64], second: int) -> NDArray[np.float64]:
@@ -152,16 +152,16 @@ def clock(scene: NDArray[np.float64], second: int) -> NDArray[np.float64]:
 
 def test_clock_overlay_is_learned_and_motion_beside_it_seen() -> None:
     camera = Camera()
-    seen = [bool(camera.see(clock(street(), int(i * LOOK_S)))) for i in range(300)]
+    seen = [bool(camera.detect(clock(street(), int(i * LOOK_S)))) for i in range(300)]
     assert sum(seen[200:]) == 0
-    moving = [camera.see(clock(with_block(street(), 60 + 8 * i, 90), 60)) for i in range(8)]
+    moving = [camera.detect(clock(with_block(street(), 60 + 8 * i, 90), 60)) for i in range(8)]
     assert any(moving)
 
 
 def test_a_busy_street_is_not_taken_for_a_clock() -> None:
     camera = Camera()
     camera.watch(street(), 2)
-    found = [bool(camera.see(with_block(street(), (20 * i) % 290, 90, 28))) for i in range(300)]
+    found = [bool(camera.detect(with_block(street(), (20 * i) % 290, 90, 28))) for i in range(300)]
     assert sum(found[-50:]) > 30
 
 
@@ -173,7 +173,7 @@ def test_a_swaying_tree_is_mostly_ignored() -> None:
     for i in range(200):
         scene = street()
         scene[40:120, 150:250] = np.roll(leaves, (round(2 * np.sin(i * 0.9)), round(3 * np.sin(i * 0.7))), (0, 1))
-        seen.append(bool(camera.see(scene)))
+        seen.append(bool(camera.detect(scene)))
     assert sum(seen[50:]) < 15
 
 
@@ -200,7 +200,7 @@ def test_what_leaves_after_it_was_known_leaves_no_ghost() -> None:
     crossing(camera, street())
     camera.watch(with_block(street(), 172, 90), STANDING_S + 5)
     for i in range(8):
-        camera.see(with_block(street(), 172 + 14 * i, 90))
+        camera.detect(with_block(street(), 172 + 14 * i, 90))
     assert not any(camera.watch(street(), 10)[8:])
 
 
@@ -212,7 +212,7 @@ def test_a_far_person_at_night_is_seen(contrast: float, noise: float) -> None:
         if i / 5 > QUIET_S + PERSON_S + 6:
             break
         luma = frame.to_ndarray()[: frame.height : 2, ::2]
-        seen[i / 5] = bool(gate.see(np.ascontiguousarray(luma), i / 5))
+        seen[i / 5] = bool(gate.detect(np.ascontiguousarray(luma), i / 5))
     there = [moved for at_s, moved in seen.items() if QUIET_S <= at_s < QUIET_S + PERSON_S]
     assert any(there[:6]), "within a second"
     assert sum(there) > len(there) * (0.3 if contrast == 10 else 0.9)
@@ -223,7 +223,7 @@ def test_a_far_person_at_night_is_seen(contrast: float, noise: float) -> None:
 def test_glance_ignores_noise_and_known_clock() -> None:
     camera = Camera()
     for i in range(150):
-        camera.see(clock(street(), int(i * LOOK_S)))
+        camera.detect(clock(street(), int(i * LOOK_S)))
     for second in range(30, 50, 2):
         camera.at_s += 2
         assert not camera.gate.glance(shown(clock(street(), second), 3.0, camera.rng), camera.at_s)
@@ -243,12 +243,12 @@ def test_what_was_left_out_is_listed_with_its_reason() -> None:
 def test_a_changed_size_or_a_long_pause_starts_over() -> None:
     camera = Camera()
     camera.watch(street(), 3)
-    assert camera.gate.see(np.zeros((216, 384), np.uint8), camera.at_s + 0.2) == []
+    assert camera.gate.detect(np.zeros((216, 384), np.uint8), camera.at_s + 0.2) == []
     assert camera.gate.is_calibrating
     camera = Camera()
     camera.watch(street(), 3)
     camera.at_s += 60
-    assert camera.see(with_block(street(), 90, 90)) == []
+    assert camera.detect(with_block(street(), 90, 90)) == []
     assert camera.gate.is_calibrating
 
 
@@ -256,10 +256,10 @@ def test_a_changed_size_or_a_long_pause_starts_over() -> None:
 def test_any_shape_of_picture_is_taken(shape: tuple[int, int]) -> None:
     gate = Gate()
     for i in range(8):
-        for box in gate.see(np.full(shape, 30 * i, np.uint8), i * LOOK_S):
+        for box in gate.detect(np.full(shape, 30 * i, np.uint8), i * LOOK_S):
             assert 0 <= box.x1 < box.x2 <= 1
 
 
 def test_a_picture_that_is_not_luma_is_refused_by_its_shape() -> None:
     with pytest.raises(ValueError, match=r"\(4, 4, 3\)"):
-        Gate().see(np.zeros((4, 4, 3), np.uint8), 0.0)
+        Gate().detect(np.zeros((4, 4, 3), np.uint8), 0.0)

@@ -10,7 +10,7 @@ import pytest
 from functions.settings import SettingsError
 from motion.leases import Leases
 from motion.settings import Settings, load
-from motion.sharing import NeighboursUnheard
+from motion.sharing import NeighboursUnavailable
 from tests.motion.lease_server import LeaseServer
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -97,7 +97,7 @@ async def test_while_nobody_answers_nobody_is_away_for_it(site: Site) -> None:
     site.server.is_away = True
     for _ in range(30):
         site.now_s += 5
-        with pytest.raises(NeighboursUnheard, match="no answer from the API server"):
+        with pytest.raises(NeighboursUnavailable, match="no answer from the API server"):
             await two.look()
     site.server.is_away = False
     assert "edge-1" in await live(two)
@@ -119,7 +119,7 @@ async def test_lease_changed_by_another_is_renewed(site: Site) -> None:
 async def test_a_missing_right_is_named_with_its_fix(site: Site, verb: str) -> None:
     site.server.verbs.discard(verb)
     one = site.node("edge-1")
-    with pytest.raises(NeighboursUnheard, match="403: the ServiceAccount may not: apply the Role"):
+    with pytest.raises(NeighboursUnavailable, match="403: the ServiceAccount may not: apply the Role"):
         await one.look()
         await one.look()
 
@@ -129,7 +129,7 @@ async def test_a_token_that_is_renewed_is_read_anew(site: Site, tmp_path: Path) 
     token = tmp_path / "account/token"
     fresh = token.read_text()
     token.write_text("an old one")
-    with pytest.raises(NeighboursUnheard, match="401: the token is not known"):
+    with pytest.raises(NeighboursUnavailable, match="401: the token is not known"):
         await one.look()
     token.write_text(fresh)
     assert await live(one) == {"edge-1": False}
@@ -141,7 +141,7 @@ def test_an_account_that_is_not_mounted_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"BONGSU_LEASE_S": "soon"}, "BONGSU_LEASE_S: got 'soon'"),
         ({"BONGSU_LEASE_S": "60"}, "must be from 2 to 50 seconds, got 60"),
@@ -150,11 +150,11 @@ def test_an_account_that_is_not_mounted_is_one_line(tmp_path: Path) -> None:
     ],
 )
 def test_settings_that_cannot_be_are_refused_by_name(
-    given: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
+    given: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError, match=told):
+    with pytest.raises(SettingsError, match=message):
         load()
 
 

@@ -220,7 +220,7 @@ def looks(noise: float, clock: bool, seconds: int = 200) -> Iterator[tuple[Any, 
 def test_frozen_picture_is_told_from_a_quiet_scene() -> None:
     for noise, clock, is_frozen in ((0.0, False, True), (0.0, True, True), (1.0, False, False)):
         watch = FrozenPicture(after_s=120)
-        found = [watch.see(luma, at_s) for luma, at_s in looks(noise, clock)]
+        found = [watch.update(luma, at_s) for luma, at_s in looks(noise, clock)]
         assert not any(found[:119])
         assert found[-1] is is_frozen
-    assert not any(FrozenPicture(after_s=0).see(luma, at_s) for luma, at_s in looks(0.0, False))
+    assert not any(FrozenPicture(after_s=0).update(luma, at_s) for luma, at_s in looks(0.0, False))

@@ -45,7 +45,7 @@ def test_region_wholly_away_is_reported_by_one_node() -> None:
     live = nodes("edge-1", "edge-2")
     shares = [share(SEOUL + INCHEON, name, live, ()) for name in ("edge-1", "edge-2")]
     assert all([c.id for c in found.unread] == ["bridge-1"] for found in shares)
-    assert sum(len(found.to_tell) for found in shares) == 1
+    assert sum(len(found.to_report) for found in shares) == 1
 
 
 def test_a_spare_node_serves_the_region_that_it_names() -> None:
@@ -83,7 +83,7 @@ def test_new_node_takes_over_only_cameras_for_any() -> None:
     cameras = [camera("a", "edge-1"), camera("b", "edge-2"), camera("x")]
     assert mine(cameras, "edge-1", [new]) == {"a", "x"}
     assert mine(cameras, "edge-1", [new], reading=["b"]) == {"a", "b", "x"}
-    # Whoever has been there for longer comes first.
+    # The node that has been there for longer comes first.
     for each in (f"c{i}" for i in range(8)):
         assert mine([camera(each, "gone"), camera("d", "edge-3")], "edge-3", [new, Node("edge-3")]) == {each, "d"}
 
@@ -102,8 +102,8 @@ def test_each_camera_has_one_reader_or_is_reported_once(live: set[str], homes: l
     shares = [share(cameras, name, nodes(*sorted(live)), ()) for name in live]
     for each in cameras:
         readers = sum(each in found.mine for found in shares)
-        tellers = sum(each in found.to_tell for found in shares)
-        assert readers + tellers == 1
+        reporters = sum(each in found.to_report for found in shares)
+        assert readers + reporters == 1
         assert all((each in found.unread) == (readers == 0) for found in shares)
 
 
@@ -123,4 +123,6 @@ def test_a_camera_is_let_go_when_its_taker_says_that_it_reads_it() -> None:
     assert mine(cameras, "edge-1", [Node("edge-1"), unaware], ["gate-1"]) == {"gate-1"}
     assert mine(cameras, "edge-1", [Node("edge-1"), aware], ["gate-1"]) == set()
     older = Node("edge-2")
-    assert mine(cameras, "edge-1", [Node("edge-1"), older], ["gate-1"]) == set(), "one that does not say is believed"
+    assert mine(cameras, "edge-1", [Node("edge-1"), older], ["gate-1"]) == set(), (
+        "a node that does not report is trusted"
+    )

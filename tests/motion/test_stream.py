@@ -25,7 +25,7 @@ from tests.motion.rtsp_camera import RtspCamera, Viewer, encoded
 
 
 class Seen:
-    """What a stream told."""
+    """What a stream reported."""
 
     def __init__(self, slow_s: float = 0.0) -> None:
         self.pictures: list[tuple[float, Any, tuple[int, int]]] = []
@@ -90,7 +90,7 @@ def test_a_slow_consumer_drops_frames_and_never_lags(draw_clip: Any, start: Stre
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "message"),
     [
         ("{folder}/none.mp4", "no such file or device"),
         ("{folder}", "is a folder, not a video"),
@@ -99,7 +99,7 @@ def test_a_slow_consumer_drops_frames_and_never_lags(draw_clip: Any, start: Stre
         ("rtsp://user:hunter2@127.0.0.1:{closed}/x", "connection refused: is the camera on, and the port right?"),
     ],
 )
-def test_what_is_no_camera_is_told_in_one_line_without_its_url(tmp_path: Path, url: str, told: str) -> None:
+def test_what_is_no_camera_is_told_in_one_line_without_its_url(tmp_path: Path, url: str, message: str) -> None:
     (tmp_path / "text.mp4").write_text("this is not a video\n" * 100)
     (tmp_path / "sound.wav").write_bytes(sound())
     with socket.socket() as unused:
@@ -107,7 +107,7 @@ def test_what_is_no_camera_is_told_in_one_line_without_its_url(tmp_path: Path, u
         port = unused.getsockname()[1]
     with pytest.raises(StreamError) as caught:
         probe(url.format(folder=tmp_path, closed=port))
-    assert str(caught.value) == told
+    assert str(caught.value) == message
 
 
 def sound() -> bytes:
@@ -120,11 +120,11 @@ def sound() -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize(("size", "told"), [((1, 1), "1x1: too small"), ((7680, 4320), "7680x4320: too big")])
-def test_a_picture_of_a_useless_size_is_told_in_one_line(tmp_path: Path, size: tuple[int, int], told: str) -> None:
+@pytest.mark.parametrize(("size", "message"), [((1, 1), "1x1: too small"), ((7680, 4320), "7680x4320: too big")])
+def test_a_picture_of_a_useless_size_is_told_in_one_line(tmp_path: Path, size: tuple[int, int], message: str) -> None:
     path = tmp_path / "odd.png"
     cv2.imwrite(str(path), np.zeros((size[1], size[0], 3), np.uint8))
-    with pytest.raises(StreamError, match=told):
+    with pytest.raises(StreamError, match=message):
         probe(str(path))
 
 
@@ -235,12 +235,12 @@ def test_rtsp_camera_recovers_beside_a_live_neighbour(
     rtsp_server.kill()
     died_s = time.monotonic()
     until(lambda: seen.states[-1] != LIVE, 10)
-    told_s = time.monotonic()
+    reported_s = time.monotonic()
     rtsp_server.start()
     read = len(seen.pictures)
     until(lambda: seen.states[-1] == LIVE and len(seen.pictures) > read + 5, 15)
     assert neighbour.states == [LIVE]
-    gaps = np.diff([at_s for at_s, _, _ in neighbour.pictures if died_s - 1 < at_s < told_s + 1])
+    gaps = np.diff([at_s for at_s, _, _ in neighbour.pictures if died_s - 1 < at_s < reported_s + 1])
     assert gaps.max() < 2
 
 
@@ -264,7 +264,7 @@ def test_a_frozen_stream_is_lost_and_live_again_after_it(
 
 
 def camera_without_whole_pictures() -> RtspCamera:
-    """Plays for ever, and never a picture that does not need the one before it."""
+    """Plays without end, and every picture needs the one before it."""
     frames = encoded(50, key_every=50)
 
     def play(viewer: Viewer) -> None:

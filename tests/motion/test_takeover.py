@@ -80,13 +80,13 @@ async def until(is_so: Any, within_s: float = 15.0) -> None:
         await asyncio.sleep(0.05)
 
 
-async def told(broker: MemoryBroker, wanted: dict[str, str]) -> None:
-    """Wait until these are the last states that were told of these cameras."""
+async def await_states(broker: MemoryBroker, wanted: dict[str, str]) -> None:
+    """Wait until these are the last reported states of these cameras."""
     last: dict[str, str] = {}
     async with broker.consume(["camera.map"]) as consumer:
         while not wanted.items() <= last.items():
             delivery = await consumer.get(10)
-            assert delivery is not None, f"only {last} was told"
+            assert delivery is not None, f"only {last} was reported"
             event = decode(delivery.message.body)
             last[event.camera] = event.status
             await delivery.ack()
@@ -99,16 +99,16 @@ async def test_cameras_move_when_a_node_goes_and_returns(server: LeaseServer, tm
     async with site.node("edge-2") as two:
         async with site.node("edge-1") as one:
             await until(lambda: reads(one) == {"a", "c"} and reads(two) == {"b"})
-            unread = "lost: its edge node is away, and so is every other of its region"
-            await told(site.broker, {"a": "live", "b": "live", "c": "live", "far": unread})
+            unread = "lost: its edge node is down, and so is every other of its region"
+            await await_states(site.broker, {"a": "live", "b": "live", "c": "live", "far": unread})
         await until(lambda: reads(two) == {"a", "b", "c"})
         assert REGISTRY.get_sample_value("bongsu_cameras_taken_over") == 2
         assert REGISTRY.get_sample_value("bongsu_cameras_unread") == 1
-        await told(site.broker, {"a": "live", "c": "live"})
+        await await_states(site.broker, {"a": "live", "c": "live"})
         async with site.node("edge-1") as one:
             await until(lambda: reads(one) == {"a", "c"})
             assert reads(two) == {"a", "b", "c"}  # until the other has settled
-            await told(site.broker, {"a": "live", "c": "live"})
+            await await_states(site.broker, {"a": "live", "c": "live"})
             await until(lambda: reads(two) == {"b"})
             # Handed over is not lost, neither for the public nor for an alert.
             assert REGISTRY.get_sample_value("bongsu_cameras_taken_over") == 0

@@ -15,8 +15,8 @@ import yaml
 
 from functions.broker import Broker, BrokerError, TooLarge, connect
 from functions.broker.memory import MemoryBroker
+from functions.buffer import EventBuffer
 from functions.event import Event, Message, decode
-from functions.spool import Spool
 from functions.topology import queues
 from motion import outbox as outbox_module
 from motion.burst import CapturedBurst
@@ -50,7 +50,7 @@ class FlakyBroker(MemoryBroker):
     async def publish(self, *messages: Message) -> None:
         self.tries += 1
         if self.is_away:
-            raise BrokerError("the broker is away")
+            raise BrokerError("the broker is unreachable")
         await super().publish(*messages)
 
 
@@ -128,11 +128,11 @@ async def test_bad_camera_does_not_disturb_the_good_one(tmp_path: Path, draw_cli
     )
     broker = MemoryBroker()
     async with running(path, broker):
-        told = {e.camera: e for e in await events(broker, "camera.map", 2)}
-    assert told["good"].status == "live"
-    assert told["bad"].status == "lost: connection refused: is the camera on, and the port right?"
-    assert told["bad"].type == "camera"
-    assert told["bad"].place.name == "Gate"
+        states = {e.camera: e for e in await events(broker, "camera.map", 2)}
+    assert states["good"].status == "live"
+    assert states["bad"].status == "lost: connection refused: is the camera on, and the port right?"
+    assert states["bad"].type == "camera"
+    assert states["bad"].place.name == "Gate"
     assert (await broker.depth("motion")).ready == 0
 
 
@@ -144,11 +144,11 @@ async def test_changed_file_restarts_only_what_changed(tmp_path: Path, draw_clip
         await events(broker, "camera.map", 3)
         before = {key: stream for key, (_, stream) in worker._running.items()}
         write(path, entry("kept", clip), entry("changed", clip, sensitivity="high"), entry("added", clip))
-        told = [(e.camera, e.status) for e in await events(broker, "camera.map", 3)]
-        assert sorted(told) == [
+        states = [(e.camera, e.status) for e in await events(broker, "camera.map", 3)]
+        assert sorted(states) == [
             ("added", "live"),
             ("changed", "live"),
-            ("removed", "lost: removed from the file of cameras"),
+            ("removed", "lost: removed from the camera file"),
         ]
         after = {key: stream for key, (_, stream) in worker._running.items()}
         assert sorted(after) == ["added", "changed", "kept"]
@@ -321,15 +321,15 @@ async def test_a_burst_that_fails_holds_up_no_other(tmp_path: Path) -> None:
 async def test_only_the_oversized_burst_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "cameras.yaml", entry("wide", "a.mp4"))
     broker = IllBroker("wide", TooLarge("takes no message of 17000348 bytes"))
-    outbox = Outbox(always(broker), Spool(tmp_path / "buffer", max_bytes=1_000_000, max_age_s=600))
+    outbox = Outbox(always(broker), EventBuffer(tmp_path / "buffer", max_bytes=1_000_000, max_age_s=600))
     lost = outbox_module.LOST.labels("wide")
     outbox.put_burst(taken(write(tmp_path / "well.yaml", entry("well", "b.mp4"))))
     outbox.put_burst(taken(path))
     await outbox.flush()
     assert [event.camera for event in await events(broker, "motion", 1)] == ["well"]
     assert lost._value.get() == 1
-    told = capsys.readouterr().out
-    assert "takes no message of 17000348 bytes: lower this camera's jpeg.width" in told
+    output = capsys.readouterr().out
+    assert "takes no message of 17000348 bytes: lower this camera's jpeg.width" in output
 
 
 async def test_buffered_bursts_follow_in_order_marked_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,13 +337,13 @@ async def test_buffered_bursts_follow_in_order_marked_late(tmp_path: Path, monke
     path = write(tmp_path / "cameras.yaml", entry("gate-1", "clip.mp4"))
     broker = FlakyBroker()
     broker.is_away = True
-    outbox = Outbox(always(broker), Spool(tmp_path / "buffer", max_bytes=1_000_000, max_age_s=600))
+    outbox = Outbox(always(broker), EventBuffer(tmp_path / "buffer", max_bytes=1_000_000, max_age_s=600))
     late = [taken(path, age_s) for age_s in (60, 50, 40)]
     for burst in late:
         outbox.put_burst(burst)
     publishing = asyncio.create_task(outbox.run())
     async with asyncio.timeout(10):
-        while broker.tries < 2 and len(outbox._spool or []) != 3:
+        while broker.tries < 2 and len(outbox._buffer or []) != 3:
             await asyncio.sleep(0.02)
     fresh = taken(path)
     outbox.put_burst(fresh)
@@ -357,7 +357,7 @@ async def test_buffered_bursts_follow_in_order_marked_late(tmp_path: Path, monke
 
 async def test_what_could_not_be_published_outlives_the_worker(tmp_path: Path) -> None:
     path = write(tmp_path / "cameras.yaml", entry("gate-1", "clip.mp4"))
-    kept = Spool(tmp_path / "buffer", max_bytes=1_000_000, max_age_s=600)
+    kept = EventBuffer(tmp_path / "buffer", max_bytes=1_000_000, max_age_s=600)
     outbox = Outbox(always(FlakyBroker()), kept)
     outbox.put_burst(taken(path))
     outbox.keep()
@@ -388,7 +388,7 @@ def start_process(folder: Path, **environment: str) -> subprocess.Popen[str]:
 
 async def test_process_ends_on_sigterm_with_a_hung_camera(tmp_path: Path, draw_clip: Any) -> None:
     fifo = tmp_path / "hangs.mp4"
-    os.mkfifo(fifo)  # opening it blocks for ever, and no timeout of FFmpeg's ends that
+    os.mkfifo(fifo)  # opening it blocks, and no timeout of FFmpeg's ends that
     clip = draw_clip(seconds=6, moves_s=1.5)
     path = write(tmp_path / "cameras.yaml", entry("gate-1", clip), entry("stuck", fifo))
     process = start_process(tmp_path, BONGSU_CAMERAS=str(path))
@@ -408,13 +408,13 @@ async def test_process_ends_on_sigterm_with_a_hung_camera(tmp_path: Path, draw_c
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [("cameras: [", "cameras.yaml: is not YAML"), ("cameras:\n- id: a\n  urll: b\n", "unknown key 'urll'")],
 )
-def test_the_process_refuses_a_wrong_file_in_one_line(tmp_path: Path, text: str, told: str) -> None:
+def test_the_process_refuses_a_wrong_file_in_one_line(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path / "cameras.yaml", text=text)
     process = start_process(tmp_path, BONGSU_CAMERAS=str(path))
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 1
-    assert told in errors
+    assert message in errors
     assert len(errors.strip().splitlines()) == 1

@@ -98,7 +98,7 @@ def desk_of(store, snapshots):
 
 
 def forget(channel):
-    """As a replica does that starts anew: it knows nothing of limits and failures."""
+    """As a restarted replica: it does not know limits and failures."""
     channel._pace = RateLimitWait()
 
 
@@ -178,7 +178,7 @@ async def test_failure_in_mid_post_ends_in_one_post(pair, store, snapshots, capt
     assert len(await store.posts.newest(channel.name)) == 1
 
 
-@pytest.mark.parametrize("refusal", ["rate limit", "away", "told to wait"])
+@pytest.mark.parametrize("refusal", ["rate limit", "away", "asked to wait"])
 async def test_retried_post_keeps_its_words(pair, desk_of, captioned, monkeypatch, refusal):
     channel, double = pair
     desk = desk_of(channel)
@@ -187,7 +187,7 @@ async def test_retried_post_keeps_its_words(pair, desk_of, captioned, monkeypatc
     with pytest.raises(Retry):
         await post(captioned(), desk)
     # That the second attempt did not go out says nothing of the first.
-    if refusal != "told to wait":
+    if refusal != "asked to wait":
         forget(channel)
     if refusal == "rate limit":
         double.faults = [double.limited(60)]
@@ -238,11 +238,11 @@ async def test_crash_after_post_leaves_one_post_for_other_events(pair, store, sn
 async def test_refusal_releases_the_claim_and_leaks_no_secret(session, store, snapshots, captioned, pair):
     channel, double = pair
     double.faults = [(401, {})]
-    with capture_logs() as logs, pytest.raises(Retry, match="401 as told") as retry:
+    with capture_logs() as logs, pytest.raises(Retry, match="401 as set") as retry:
         await post(captioned(), PosterResources(store, snapshots, (channel,)))
     assert retry.value.after_s == 300
-    told = f"{retry.value} {retry.value.__cause__!r} {logs}"
-    assert not any(secret in told for secret in (*KEYS, TOKEN, SECRET))
+    texts = f"{retry.value} {retry.value.__cause__!r} {logs}"
+    assert not any(secret in texts for secret in (*KEYS, TOKEN, SECRET))
     await post(captioned(id_="event-2", seconds=5), PosterResources(store, snapshots, (channel,)))
     assert len(double.posts) == 1
 
@@ -353,7 +353,7 @@ async def test_words_go_out_alone_where_x_has_lost_the_picture(session, x_server
 async def test_mastodon_posts_without_a_picture_that_never_gets_ready(
     session, mastodon_server, desk_of, captioned, monkeypatch
 ):
-    monkeypatch.setattr(mastodon, "_PROCESSING_WAITS_S", (0.01,) * 4)
+    monkeypatch.setattr(mastodon, "_PROCESSING_WAITS_S", (0.01,) * 6)
     channel = open_channel("mastodon", session, mastodon_server)
     mastodon_server.looks_until_ready = 2
     await post(captioned(), desk_of(channel))
@@ -361,6 +361,38 @@ async def test_mastodon_posts_without_a_picture_that_never_gets_ready(
     mastodon_server.looks_until_ready = 99
     await post(captioned(id_="later", seconds=1000), desk_of(channel))
     assert mastodon_server.posts[1]["media"] == []
+
+
+async def test_mastodon_posts_as_much_as_its_server_takes(session, mastodon_server, desk_of, captioned):
+    long = Caption(en="Smoke is seen. " * 60, ko="연기가 보입니다. " * 60)
+    mastodon_server.limits = {"statuses": {"max_characters": 1200}, "media_attachments": {"image_size_limit": 1000}}
+    desk = desk_of(open_channel("mastodon", session, mastodon_server))
+    await post(captioned(caption=long), desk)
+    await post(captioned(id_="later", seconds=1000, caption=long), desk)
+    assert all(1000 < len(out["text"]) <= 1200 and out["media"] == [] for out in mastodon_server.posts)
+    assert mastodon_server.instance_requests == 1 and mastodon_server.media == {}
+
+
+async def test_old_mastodon_has_the_usual_limits(session, mastodon_server, desk_of, captioned):
+    long = Caption(en="Smoke is seen. " * 60, ko="연기가 보입니다. " * 60)
+    desk = desk_of(open_channel("mastodon", session, mastodon_server))
+    await post(captioned(caption=long), desk)
+    await post(captioned(id_="later", seconds=1000, caption=long), desk)
+    assert all(400 < len(out["text"]) <= 500 for out in mastodon_server.posts) and len(mastodon_server.posts) == 2
+    assert mastodon_server.instance_requests == 1
+
+
+def test_limits_that_make_no_sense_are_passed_over():
+    odd = {"statuses": {"max_characters": -1}, "media_attachments": "none"}
+    assert mastodon.read_limits({"configuration": odd}) == mastodon.read_limits({}) == mastodon.Limits()
+
+
+async def test_mastodon_posts_without_a_picture_that_is_broken(session, mastodon_server, desk_of, captioned):
+    mastodon_server.looks_until_ready, mastodon_server.is_broken_media = 2, True
+    drawn = draw_location(captioned().place, None).jpeg
+    await post(captioned(location=drawn), desk_of(open_channel("mastodon", session, mastodon_server)))
+    # The words are not sent in vain first: such a post would be refused.
+    assert mastodon_server.requests == 1 and mastodon_server.posts[0]["media"] == []
 
 
 async def test_words_go_out_alone_when_mastodon_is_slow(session, mastodon_server, desk_of, captioned, monkeypatch):
@@ -431,8 +463,8 @@ async def test_channels_read_environment_and_secret_files(clean, tmp_path):
     clean.setenv("BONGSU_WEBHOOK_URL", "https://hook.example/in/secret-path")
     clean.setenv("BONGSU_WEBHOOK_SECRET", f"whsec_{SECRET}")
     assert read(XSettings) == XSettings(*map(Secret, KEYS))
-    told = (read(XSettings), read(MastodonSettings), read(WebhookSettings), environment.load())
-    shown = " ".join(map(str, told))
+    texts = (read(XSettings), read(MastodonSettings), read(WebhookSettings), environment.load())
+    shown = " ".join(map(str, texts))
     assert not any(secret in shown for secret in (*KEYS, TOKEN, SECRET, "secret-path"))
     async with open_channels(environment.load()) as channels:
         assert [channel.name for channel in channels] == ["feed", "x", "mastodon", "webhook"]
@@ -441,7 +473,7 @@ async def test_channels_read_environment_and_secret_files(clean, tmp_path):
 @pytest.mark.parametrize(
     ("given", "refusal"),
     [
-        ({"BONGSU_CHANNELS": "feed,facebook"}, "some of feed, mastodon, webhook, x"),
+        ({"BONGSU_CHANNELS": "feed,facebook"}, "some of apprise, bluesky, feed, mastodon, webhook, x"),
         ({"BONGSU_CHANNELS": "x"}, "BONGSU_X_API_KEY is not set"),
         ({"BONGSU_CHANNELS": "x", "BONGSU_X_API_KEY_FILE": "/nowhere/key"}, "cannot read '/nowhere/key'"),
         ({"BONGSU_CHANNELS": "x", "BONGSU_X_API_KEY_FILE": "a", "BONGSU_X_API_KEY": "b"}, "keep one"),
@@ -520,7 +552,9 @@ async def test_channel_of_another_package_posts(clean, desk_of, captioned):
     async with open_channels(environment.load()) as channels:
         await post(captioned(), desk := desk_of(*channels))
     assert (await desk.store.posts.newest("telegraph"))[0].reference == "wired:Fire at Sinchon Market."
-    with pytest.raises(SettingsError, match="some of feed, mastodon, webhook, x, telegraph, got 'telex'"):
+    with pytest.raises(
+        SettingsError, match="some of apprise, bluesky, feed, mastodon, webhook, x, telegraph, got 'telex'"
+    ):
         find_channel("telex")
 
 
@@ -528,7 +562,7 @@ def test_channel_is_one_file_in_the_folder_of_channels(tmp_path, monkeypatch):
     (tmp_path / "telegraph.py").write_text(TELEGRAPH)
     monkeypatch.setattr("notify.channels.__path__", [*channels.__path__, str(tmp_path)])
     assert find_channel("telegraph").Settings.__name__ == "TelegraphSettings"
-    assert list_channels() == ("feed", "mastodon", "webhook", "x", "telegraph")
+    assert list_channels() == ("apprise", "bluesky", "feed", "mastodon", "webhook", "x", "telegraph")
 
 
 def test_only_configured_channels_are_imported():
@@ -537,7 +571,8 @@ def test_only_configured_channels_are_imported():
         "from notify.posting.opening import open_channels\nfrom notify.posting.settings import load\n"
         "async def main():\n    async with open_channels(load()) as channels: print([c.name for c in channels])\n"
         "asyncio.run(main())\n"
-        "print([m for m in ('aiohttp', 'tweepy', 'notify.channels.x', 'notify.channels.webhook') if m in sys.modules])"
+        "print([m for m in ('aiohttp', 'tweepy', 'apprise', 'yaml', 'notify.channels.x', 'notify.channels.webhook') "
+        "if m in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout == "['feed']\n[]\n"
@@ -545,14 +580,14 @@ def test_only_configured_channels_are_imported():
 
 def test_poster_ends_with_one_line_where_a_setting_is_wrong(tmp_path, caption_keys):
     root = str(Path(__file__).parents[2])
-    for name, value, told in (
+    for name, value, texts in (
         ("BONGSU_CHANNELS", "x", "BONGSU_X_API_KEY is not set"),
         ("BONGSU_DATABASE_URL", "nonsense://x", "BONGSU_DATABASE_URL must start"),
     ):
         environ = {**caption_keys, "PATH": os.environ["PATH"], "PYTHONPATH": root, name: value}
         command = [sys.executable, "-m", "functions", "notify.post"]
         ended = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-        assert ended.returncode == 1 and told in ended.stderr and "Traceback" not in ended.stderr
+        assert ended.returncode == 1 and texts in ended.stderr and "Traceback" not in ended.stderr
 
 
 async def test_dry_run_needs_no_credentials_and_sends_nothing(clean, store, snapshots, captioned):
@@ -648,16 +683,16 @@ async def test_poster_that_is_killed_in_mid_post_leaves_one_post(pair, captioned
         while not double.posts:
             await asyncio.sleep(0.05)
         poster.kill()
-        told = await poster.stderr.read()
+        texts = await poster.stderr.read()
         second = await start()
         store = await Store.open(database_url)
         while not await store.posts.newest(name):
             await asyncio.sleep(0.05)
         second.terminate()
-        told += await second.stderr.read()
+        texts += await second.stderr.read()
         await asyncio.gather(poster.wait(), second.wait())
     await store.close()
     assert second.returncode == 0 and double.requests == 2 and len(double.posts) == 1
     assert list(await broker.dead_letters()) == []
     await broker.close()
-    assert not any(secret.encode() in told for secret in (*KEYS, TOKEN, SECRET))
+    assert not any(secret.encode() in texts for secret in (*KEYS, TOKEN, SECRET))

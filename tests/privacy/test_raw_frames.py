@@ -12,10 +12,10 @@ import yaml
 
 from functions import Frame, HazardSeen, MotionBurst, Place, new_id, utc_now
 from functions.broker import connect
+from functions.buffer import EventBuffer
 from functions.event.facts import FACTS
 from functions.permissions import OPERATOR, TOPOLOGY
 from functions.settings import Settings
-from functions.spool import Spool
 from functions.topology import DEAD, DELAYS_S, REGION_WAIT_S, queue, queues
 
 ROOT = Path(__file__).parents[2]
@@ -95,7 +95,7 @@ def open_umask() -> object:
 def test_buffer_folder_is_private_even_if_it_was_open(tmp_path: Path) -> None:
     for folder in (tmp_path / "new", tmp_path / "open"):
         (tmp_path / "open").mkdir(exist_ok=True)
-        assert Spool(folder, max_bytes=1_000_000, max_age_s=60).put(hazard())
+        assert EventBuffer(folder, max_bytes=1_000_000, max_age_s=60).put(hazard())
         (kept,) = folder.glob("*.event")
         assert is_for_its_owner_alone(kept)
     assert is_for_its_owner_alone(tmp_path / "new")

@@ -219,7 +219,7 @@ def free_port() -> int:
 
 
 def ask(base: str, kind: str = "scalar", client: str = "car-1", **more: Any) -> httpx.Response:
-    """POST /sessions; what is no header is of the body."""
+    """POST /sessions; keywords that are not headers go into the body."""
     headers = more.pop("headers", {})
     return httpx.post(f"{base}/sessions", json={"kind": kind, "client": client, **more}, headers=headers, timeout=40)
 

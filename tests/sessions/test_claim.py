@@ -57,7 +57,7 @@ def test_200_claims_at_once_on_two_servers(on: str) -> None:
                 session = answer.json()
                 with connect(url_of(session)) as ws:
                     assert msgspec.json.decode(ws.recv())["session"] == session["id"]
-        # Asked again, all are told the same, and nothing is made anew.
+        # A repeated request gets the same answer everywhere, and starts nothing.
         again = asyncio.run(_ask_all(bases[::-1], CLAIMS))
         assert [a.json()["id"] for a in again] == [a.json()["id"] for a in answers]
         # Who leaves makes place for the first in line.

@@ -25,7 +25,7 @@ def test_an_operator_lists_shows_and_ends(
     assert run_command(sessions, ["--url", base, "end", session["id"]]) == 0
     assert capsys.readouterr().out == f"ended {session['id']}\n"
     assert run_command(sessions, ["--url", base, "show", session["id"]]) == 1
-    assert "see bongsu sessions list" in capsys.readouterr().err
+    assert "bongsu sessions list shows them" in capsys.readouterr().err
 
 
 def test_what_cannot_be_done_is_said_in_one_line(
@@ -33,6 +33,8 @@ def test_what_cannot_be_done_is_said_in_one_line(
 ) -> None:
     monkeypatch.setenv("BONGSU_SESSIONS_STATE", "/nowhere")
     assert run_command(sessions, ["--url", base, "end", "nothing"]) == 1
-    assert capsys.readouterr().err.startswith("bongsu sessions: no session 'nothing': it has ended, or never was: ask")
+    assert capsys.readouterr().err.startswith(
+        "bongsu sessions: no session 'nothing': it has ended, or never existed: ask"
+    )
     assert run_command(sessions, ["--url", f"http://127.0.0.1:{free_port()}", "list"]) == 1
     assert "is it running? --url names another" in capsys.readouterr().err

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 
 import httpx
 import msgspec
 import pytest
-from websockets.sync.client import connect
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 
 from sessions.offload import Upstreams, read_via
 from tests.sessions.cluster import Cluster, ask, free_port, running_cluster, url_of
@@ -78,6 +80,60 @@ def test_a_session_that_ended_upstream_is_forgotten_here(centre: Cluster, edge: 
         assert time.monotonic() < end
         time.sleep(0.2)
     httpx.delete(f"{base}/sessions/{here['id']}", headers=_token(here))
+
+
+def test_a_session_comes_home_without_losing_a_request(centre: Cluster, edge: Cluster) -> None:
+    base = f"http://127.0.0.1:{edge.ports[0]}"
+    here, away = ask(base, client="here").json(), ask(base, client="away", migrate=True).json()
+    assert away["where"] == "data-centre"
+    answered: list[int] = []
+    with connect(url_of(away)) as ws:
+        assert msgspec.json.decode(ws.recv())["type"] == "hello"
+        _send_row(ws, 1)
+        assert httpx.delete(f"{base}/sessions/{here['id']}", headers=_token(here)).status_code == 204
+        sent = 1
+        while (message := msgspec.json.decode(ws.recv(timeout=20)))["type"] == "result":
+            answered.append(message["n"])
+            sent += 1
+            # It may be closed by now, and `moving` is still to be read.
+            with contextlib.suppress(ConnectionClosed):
+                _send_row(ws, sent)
+        with pytest.raises(ConnectionClosed) as closed:
+            ws.recv(timeout=5)
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1012
+    assert message["type"] == "moving" and f":{edge.ports[0]}/s/{away['id']}" in message["url"]
+    with connect(message["url"], additional_headers={"Authorization": f"Bearer {message['token']}"}) as ws:
+        assert msgspec.json.decode(ws.recv())["type"] == "hello"
+        for n in range(len(answered) + 1, sent + 3):
+            _send_row(ws, n)
+            answered.append(msgspec.json.decode(ws.recv(timeout=20))["n"])
+    assert answered == list(range(1, sent + 3))
+    # Both tokens are its client's, and the upstream server forgets it.
+    for token in (away["token"], message["token"]):
+        found = httpx.get(f"{base}/sessions/{away['id']}", headers={"Session-Token": token}).json()
+        assert (found["where"], found["state"]) == ("edge", "ready")
+    end = time.monotonic() + 20
+    while centre.list_all()["sessions"]:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    httpx.delete(f"{base}/sessions/{away['id']}", headers=_token(away))
+
+
+def test_a_move_without_a_client_is_refused(edge: Cluster) -> None:
+    base = f"http://127.0.0.1:{edge.ports[0]}"
+    session = ask(base, client="absent").json()
+    url = f"{base}/sessions/{session['id']}/move"
+    to = {"url": "ws://127.0.0.1:1/s/x", "token": "t"}
+    refused = httpx.post(url, json=to, headers=_token(session))
+    assert (refused.status_code, refused.json()["reason"]) == (409, "not_connected")
+    bad = httpx.post(url, json={"url": "file:///etc", "token": "t"}, headers=_token(session))
+    assert bad.status_code == 422 and "must start with ws://" in bad.json()["detail"]
+    assert httpx.post(url, json=to).status_code == 404
+    httpx.delete(f"{base}/sessions/{session['id']}", headers=_token(session))
+
+
+def _send_row(ws: ClientConnection, n: int) -> None:
+    ws.send(msgspec.json.encode({"n": n, "row": [0.5, 0.5, 0.2, 0.3]}).decode())
 
 
 def _token(session: dict[str, str]) -> dict[str, str]:

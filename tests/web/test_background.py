@@ -6,7 +6,7 @@ import asyncio
 
 import structlog
 
-from web.background import alongside
+from web.background import in_background
 
 
 async def test_failed_background_task_is_reported():
@@ -14,12 +14,12 @@ async def test_failed_background_task_is_reported():
         raise OverflowError("date value out of range")
 
     with structlog.testing.capture_logs() as logs:
-        async with alongside("pruning", fail()), asyncio.timeout(10):
+        async with in_background("pruning", fail()), asyncio.timeout(10):
             while not logs:
                 await asyncio.sleep(0.01)
-    (told,) = logs
-    assert (told["event"], told["task"], told["log_level"]) == ("background_task_failed", "pruning", "error")
-    assert told["reason"] == "OverflowError: date value out of range"
+    (line,) = logs
+    assert (line["event"], line["task"], line["log_level"]) == ("background_task_failed", "pruning", "error")
+    assert line["reason"] == "OverflowError: date value out of range"
 
 
 async def test_work_ends_with_what_it_is_beside_and_that_is_no_fault():
@@ -32,7 +32,7 @@ async def test_work_ends_with_what_it_is_beside_and_that_is_no_fault():
             ended.set()
 
     with structlog.testing.capture_logs() as logs:
-        async with alongside("audit", go_on()):
+        async with in_background("audit", go_on()):
             await asyncio.sleep(0)
         assert ended.is_set()
     assert logs == []

@@ -2,8 +2,8 @@
 
 python -m tools.gpu.pack CORPUS... --out FOLDER [--size 640] [--share 1.0] [--python 3.11] [--without-wheels]
 
-Pictures are scaled to the size and coded again, so the packed manifest holds the sha256 of what is packed.
-`tools.gpu.run` unpacks what this writes. The wheels are those that a machine with torch, OpenCV and matplotlib lacks.
+Pictures are scaled and encoded again, so the packed manifest has the sha256 of the packed files. `tools.gpu.run`
+unpacks them. The wheels are those that a machine with torch, OpenCV and matplotlib lacks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import cv2
 from detect.training.corpus import CorpusError, Sample, read_corpus, read_image
 
 MOST_BYTES = 55_000_000
-"""Of one part, under the 60 MB that it may have with the tar file's own headers."""
+"""Size of a part: under the limit of 60 MB, which includes the tar file's headers."""
 WHEELS = (
     "ultralytics-opencv-headless",
     "ultralytics-thop",
@@ -52,8 +52,10 @@ def main() -> None:
     parser.add_argument("corpora", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True, help="the folder for the parts")
     parser.add_argument("--size", type=int, default=640, help="longer side of the pictures, in px")
-    parser.add_argument("--share", type=float, default=1.0, help="of the pictures, for a rehearsal")
-    parser.add_argument("--python", default=f"{sys.version_info.major}.{sys.version_info.minor}", help="of the wheels")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the pictures, for a dry run")
+    parser.add_argument(
+        "--python", default=f"{sys.version_info.major}.{sys.version_info.minor}", help="Python version of the wheels"
+    )
     parser.add_argument("--without-wheels", action="store_true")
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
@@ -69,9 +71,9 @@ def main() -> None:
 
 
 def write_parts(files: Iterable[tuple[str, bytes]], out: Path, name: str, most: int = MOST_BYTES) -> list[Path]:
-    """Write files into `NAME-00.tar`, `NAME-01.tar`, ..., each of at most so many bytes of content.
+    """Write files into `NAME-00.tar`, `NAME-01.tar`, ..., each with at most that many bytes of content.
 
-    Parts of an earlier packing are removed: two packings in one folder would be unpacked as one corpus.
+    Parts of an earlier packing are removed, as two packings in one folder would be unpacked as one corpus.
     """
     for old in out.glob(f"{name}-[0-9][0-9].tar"):
         old.unlink()
@@ -120,7 +122,7 @@ def _scaled(sample: Sample, size_px: int) -> bytes:
 
 
 def _some(samples: Sequence[Sample], share: float) -> Sequence[Sample]:
-    """A share of the pictures, of each split and label some."""
+    """A share of the pictures of each split and label."""
     groups: dict[tuple[str, str], list[Sample]] = {}
     for sample in random.Random(0).sample(samples, len(samples)):
         groups.setdefault((sample.split, sample.label), []).append(sample)

@@ -3,9 +3,9 @@
 python -m tools.gpu.run PACKED --out FOLDER [--minutes 13] [--device 0] [--network s --size 640] [--looks weapons_cctv]
 
 The first corpus (`--data`) trains with its train split and is validated with its val split; the train splits of the
-others are added, but for those of `--unseen`. How many epochs fit is measured first, so that the rate falls to its end
-in time. What the run has is copied to FOLDER each minute, whole files only: a machine that is taken away takes a minute
-with it. Where the run is continued on the same machine, the same command goes on from its last epoch.
+others are added, except those of `--unseen`. The number of epochs that fit is measured first, so that the learning rate
+reaches its end in time. The run's files are copied to FOLDER each minute, only complete ones: if the machine is lost,
+so is at most a minute of work. On the same machine, the same command continues from the last epoch.
 """
 
 from __future__ import annotations
@@ -24,26 +24,28 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _AFTER_S = 150.0
-"""Kept for measuring and exporting, at a GPU's speed."""
+"""Time reserved for measuring and exporting, at a GPU's speed."""
 _KEPT = ("weights/best.pt", "weights/last.pt", "weights/SHA256SUMS", "results.csv", "recipe.json", "card.md")
 
 
 def main() -> None:
-    """All of it; each step is one line with the seconds since the beginning."""
+    """Run all steps; each prints a line with the seconds since the start."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("packed", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=13.0, help="for everything")
-    parser.add_argument("--device", default="0", help="the number of the GPU, or cpu for a rehearsal")
-    parser.add_argument("--data", default="hazard4", help="the corpus that is validated with")
-    parser.add_argument("--unseen", nargs="*", default=["hazard4_extra"], help="corpora that are only measured with")
+    parser.add_argument("--device", default="0", help="the number of the GPU, or cpu for a dry run")
+    parser.add_argument("--data", default="hazard4", help="the corpus for validation")
+    parser.add_argument("--unseen", nargs="*", default=["hazard4_extra"], help="corpora used only for measuring")
     parser.add_argument("--looks", nargs="*", default=["weapons_cctv"], help="corpora whose looks are compared")
     parser.add_argument(
-        "--network", choices=["n", "s", "m"], help="begin untrained, of this size; else the shipped one"
+        "--network",
+        choices=["n", "s", "m"],
+        help="begin with an untrained network of this size instead of the shipped one",
     )
     parser.add_argument("--size", type=int, default=320)
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--pictures", type=int, default=6400, help="of one epoch")
+    parser.add_argument("--pictures", type=int, default=6400, help="pictures in one epoch")
     parser.add_argument("--lr", type=float, default=0.001)
     parser.add_argument("--workers", type=int, default=14)
     chosen = parser.parse_args()
@@ -53,7 +55,7 @@ def main() -> None:
     work = chosen.packed / "work"
     chosen.out.mkdir(parents=True, exist_ok=True)
     _install(chosen.packed / "wheels")
-    _tell(begun, f"unpacked {unpack(chosen.packed, work)}")
+    _report(begun, f"unpacked {unpack(chosen.packed, work)}")
     command = _training(chosen, work)
     recipe = {"size_px": chosen.size, "batch": chosen.batch, "lr": chosen.lr, "zoom": 0.3, "pictures": chosen.pictures}
     run = work / "run"
@@ -61,24 +63,24 @@ def main() -> None:
         each_s = _measure_speed(command, work, recipe)
         left_s = ends - time.monotonic() - _AFTER_S * (chosen.device != "cpu")
         epochs = max(2, int(0.9 * left_s / (each_s * chosen.pictures)))
-        _tell(begun, f"{1 / each_s:.0f} pictures/s: {epochs} epochs of {chosen.pictures}")
+        _report(begun, f"{1 / each_s:.0f} pictures/s: {epochs} epochs of {chosen.pictures}")
         (work / "recipe.json").write_text(json.dumps({**recipe, "epochs": epochs, "look_every": max(1, epochs // 8)}))
     with Copying(run, chosen.out):
         hours = max(0.0, (ends - time.monotonic() - 60) / 3600)
         _python(*command, "--recipe", str(work / "recipe.json"), "--run", str(run), "--hours", f"{hours:.4f}")
-    _tell(begun, "trained")
+    _report(begun, "trained")
     _export(run, chosen.out)
-    _tell(begun, "exported")
+    _report(begun, "exported")
     _python(*_measuring(chosen, work, run), check=False)
-    _tell(begun, f"measured; all is in {chosen.out}")
+    _report(begun, f"measured; all is in {chosen.out}")
 
 
 def unpack(packed: Path, work: Path) -> str:
-    """Unpack all parts; those that were unpacked before are left."""
+    """Unpack all parts that have not been unpacked yet."""
     work.mkdir(exist_ok=True)
     parts = sorted(packed.glob("*.tar"))
     if not parts:
-        sys.exit(f"{packed} holds no .tar: make them with `python -m tools.gpu.pack`")
+        sys.exit(f"{packed} has no .tar files: make them with `python -m tools.gpu.pack`")
     for part in parts:
         done = work / f"{part.name}.done"
         if not done.is_file():
@@ -89,7 +91,7 @@ def unpack(packed: Path, work: Path) -> str:
 
 
 class Copying:
-    """Copies what a run has to another folder every so many seconds, and at its end."""
+    """Copies a run's files to another folder at intervals, and at its end."""
 
     def __init__(self, run: Path, out: Path, every_s: float = 60.0) -> None:
         self._run, self._out, self._every_s = run, out, every_s
@@ -121,7 +123,7 @@ class Copying:
 
 
 def _install(wheels: Path) -> None:
-    """What this Python lacks, of the packed wheels; what it has stays."""
+    """Install the packed wheels that this Python lacks."""
     try:
         import msgspec  # noqa: F401
         import simplejpeg  # noqa: F401
@@ -141,7 +143,7 @@ def _training(chosen: argparse.Namespace, work: Path) -> list[str]:
 
 
 def _measure_speed(command: Sequence[str], work: Path, recipe: dict[str, object]) -> float:
-    """Seconds for a picture, by the second epoch of a run of two small ones."""
+    """Seconds for a picture, from the second of two short epochs."""
     trial = work / "trial"
     shutil.rmtree(trial, ignore_errors=True)
     batch = int(str(recipe["batch"]))
@@ -175,7 +177,7 @@ def _python(*command: str, check: bool = True) -> None:
     subprocess.run([sys.executable, *command], cwd=ROOT, check=check)
 
 
-def _tell(begun: float, what: str) -> None:
+def _report(begun: float, what: str) -> None:
     print(f"[{time.monotonic() - begun:5.0f} s] {what}", flush=True)
 
 

@@ -14,13 +14,13 @@ export class Refused extends Error {
  * The JSON at `url`, null where the answer is empty.
  * @throws {Refused} any status but 2xx
  */
-export async function fetchJson(url, { method = "GET", body, headers: more = {} } = {}) {
+export async function fetchJson(url, { method = "GET", body, headers: more = {}, patience_ms = PATIENCE_MS } = {}) {
   // By this header the server knows a script, and does not have the browser ask for a password in a window of its own.
   const isOurs = new URL(url, document.baseURI).origin === location.origin;
   const headers = { ...(isOurs && { "X-Requested-With": "XMLHttpRequest" }), ...more };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const sent = body === undefined ? undefined : JSON.stringify(body);
-  const response = await fetch(url, { method, headers, body: sent, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+  const response = await fetch(url, { method, headers, body: sent, cache: "no-store", signal: AbortSignal.timeout(patience_ms) });
   if (!response.ok) throw new Refused(response.status, await reasonOf(response));
   return response.status === 204 ? null : response.json();
 }

@@ -1,7 +1,7 @@
-"""Writes the Grafana dashboards beside this file: `python3 k8s/components/monitoring/dashboards.py`.
+"""Writes the Grafana dashboards into this file's folder: `python3 k8s/components/monitoring/dashboards.py`.
 
-A dashboard is a list of panels, a panel a title, a unit and its queries; its place is counted here. What functions
-counted is read with max_over_time and summed over replicas, for the reason that rules.yaml gives.
+A dashboard is a list of panels; a panel has a title, a unit and queries, and its position is computed here. Counters of
+functions are read with max_over_time and summed over replicas, for the reason in rules.yaml.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ RELAY = (
         "From the start of the process to its first handler call; the pod's own start comes before.",
     ),
     Panel(
-        "Events by what became of them",
+        "Events by outcome",
         "short",
         ((_total("bongsu_events_handled_total", "function, outcome"), "{{function}} {{outcome}}"),),
     ),

@@ -165,7 +165,7 @@ class Server(ThreadingHTTPServer):
                 continue
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that closes a page leaves broken pipes behind; they are no news."""
+        """A browser that closes a page leaves broken pipes, which are not worth logging."""
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""The page in a real browser, against a stand-in for the map API: what it makes of what it is told."""
+"""The page in a real browser, against a stand-in for the map API: what it shows for given answers."""
 
 from __future__ import annotations
 

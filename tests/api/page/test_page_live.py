@@ -89,9 +89,9 @@ def test_stale_answer_does_not_undo_the_live_stream(server: Server, open_page: O
     server.world.push_incident(incident(1, "fire", "Gwangjang Market, east gate", 126.9997, 37.5701, sightings=99))
     expect(page.locator(".facts")).to_contain_text("99")
     (route, answer), *_ = held
-    told = answer.json()
-    told["properties"]["stages"] = told["properties"]["stages"][:2]
-    route.fulfill(json=told)
+    feature = answer.json()
+    feature["properties"]["stages"] = feature["properties"]["stages"][:2]
+    route.fulfill(json=feature)
     # What only the answer tells is taken from it.
     expect(page.locator(".stage")).to_have_count(2)
     # At once: this stand-in sends no beat, so that the page would soon take the line for dead and ask for everything.

@@ -145,7 +145,7 @@ def test_sighting_becomes_a_pin_then_gets_its_picture_and_words(
     site.see(captioned)
     expect(page.locator("#detail")).to_contain_text("Fire at Sinchon Market.")
     expect(page.locator(".stage-name", has_text="Post")).to_have_count(0)
-    # How long the post took is told as soon as it is out.
+    # How long the post took is shown as soon as it is out.
     site.post(captioned)
     expect(page.locator(".stage-name", has_text="Post")).to_have_count(1)
     expect(page.locator(".detail-picture img")).to_have_js_property("complete", True)

@@ -1,4 +1,4 @@
-"""The hub: who is told what, from the log or from the store, and what happens to those who are slow."""
+"""The hub: what each reader gets, from the log or from the store, and what happens to slow readers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from store import Store, StoreError
 async def incidents_of(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The events `incident` of a reader: a chunk may hold several, and others."""
     async for chunk in chunks:
-        for told in chunk.split(b"\n\n"):
-            if b"event: incident" in told:
-                yield told
+        for event in chunk.split(b"\n\n"):
+            if b"event: incident" in event:
+                yield event
 
 
 async def test_quiet_incident_is_reported_closed(database_url, make_event):
@@ -30,9 +30,9 @@ async def test_quiet_incident_is_reported_closed(database_url, make_event):
         await store.sightings.record(make_event(captured_at=utc_now()))
         statuses = []
         async with asyncio.timeout(20):
-            async for told in incidents_of(hub.read(reader, 0)):
-                data = json.loads(told.partition(b"data: ")[2])
-                statuses.append((data["properties"]["status"], told.startswith(b"id: ")))
+            async for event in incidents_of(hub.read(reader, 0)):
+                data = json.loads(event.partition(b"data: ")[2])
+                statuses.append((data["properties"]["status"], event.startswith(b"id: ")))
                 if len(statuses) == 2:
                     break
     await store.close()
@@ -47,8 +47,8 @@ async def test_slow_reader_is_dropped_and_the_others_are_served(store, make_even
         heard: list[bytes] = []
 
         async def listen_on() -> None:
-            async for told in incidents_of(hub.read(quick, 0)):
-                heard.append(told)
+            async for event in incidents_of(hub.read(quick, 0)):
+                heard.append(event)
                 if len(heard) == 20:
                     return
 
@@ -60,8 +60,8 @@ async def test_slow_reader_is_dropped_and_the_others_are_served(store, make_even
             await listening
         assert slow.is_dropped
         async with asyncio.timeout(20):
-            late = [told async for told in incidents_of(hub.read(slow, 0))]
-    # It is told what it can resume from, and its stream ends instead of skipping over what was dropped.
+            late = [event async for event in incidents_of(hub.read(slow, 0))]
+    # It gets the notices that it can resume after, and its stream ends instead of skipping dropped ones.
     assert len(late) == 20
 
 
@@ -80,8 +80,8 @@ async def test_reader_that_comes_back_at_once_is_served_from_the_log(store, make
         for after in (1, 2):
             stream = incidents_of(hub.read(hub.open(), after))
             async with asyncio.timeout(20):
-                told = [await anext(stream) for _ in range(3 - after)]
-            assert [int(one.partition(b"\n")[0].removeprefix(b"id: ")) for one in told] == list(range(after + 1, 4))
+                events = [await anext(stream) for _ in range(3 - after)]
+            assert [int(one.partition(b"\n")[0].removeprefix(b"id: ")) for one in events] == list(range(after + 1, 4))
 
 
 async def test_reader_before_the_first_change_misses_nothing(store, make_event, monkeypatch):
@@ -98,17 +98,17 @@ async def test_reader_before_the_first_change_misses_nothing(store, make_event, 
     async with hub.running():
         stream = incidents_of(hub.read(hub.open(), 0))
         async with asyncio.timeout(20):
-            told = [await anext(stream)]
+            events = [await anext(stream)]
             following = asyncio.create_task(anext(stream))
             # Until it has read all that there is, and waits.
             while not hub._news._waiters:
                 await asyncio.sleep(0.01)
             await store.sightings.record(make_event(id_="event-2", camera="gate-2"))
             has_answer.set()
-            told.append(await following)
+            events.append(await following)
             await store.sightings.record(make_event(id_="event-3", camera="gate-3"))
-            told.append(await anext(stream))
-    assert [one.partition(b"\n")[0] for one in told] == [b"id: 1", b"id: 2", b"id: 3"]
+            events.append(await anext(stream))
+    assert [one.partition(b"\n")[0] for one in events] == [b"id: 1", b"id: 2", b"id: 3"]
 
 
 async def test_readers_share_what_they_are_told(store, make_event):

@@ -22,13 +22,13 @@ from functions import Caption
 
 
 @dataclass
-class Told:
+class StreamEvent:
     name: str
     id: int | None
     data: dict
 
 
-async def read_stream(client: httpx.AsyncClient, query: str = "", **headers: str) -> AsyncIterator[Told]:
+async def read_stream(client: httpx.AsyncClient, query: str = "", **headers: str) -> AsyncIterator[StreamEvent]:
     """Server-sent events as a browser would take them, `pipeline` left out."""
     async with client.stream("GET", f"/api/incidents/stream{query}", headers=headers) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -40,11 +40,11 @@ async def read_stream(client: httpx.AsyncClient, query: str = "", **headers: str
                 continue
             if "data" in fields and fields["event"] != "pipeline":
                 number = int(fields["id"]) if "id" in fields else None
-                yield Told(fields["event"], number, json.loads(fields["data"]))
+                yield StreamEvent(fields["event"], number, json.loads(fields["data"]))
             fields = {}
 
 
-async def take(stream: AsyncIterator[Told], count: int) -> list[Told]:
+async def take(stream: AsyncIterator[StreamEvent], count: int) -> list[StreamEvent]:
     async with asyncio.timeout(20):
         return [await anext(stream) for _ in range(count)]
 
@@ -83,12 +83,12 @@ async def test_new_reader_is_told_what_happens_from_now_on(client, site, make_ev
         await site.store.cameras.record(make_event("camera"))
         await site.store.posts.claim(1, "feed", "before")
         await site.store.posts.confirm(1, "feed", text=Caption("Fire.", "화재."), snapshot_key=None, reference="1")
-        told = await first
-    assert [one.name for one in told] == ["incident", "camera", "post"]
-    assert told[0].data["properties"]["hazard"] == "gun"
-    assert told[1].data["properties"]["status"] == "live"
-    assert told[2].data["_bongsu"]["incident"] == 1
-    assert [one.id for one in told] == sorted(one.id for one in told)
+        received = await first
+    assert [one.name for one in received] == ["incident", "camera", "post"]
+    assert received[0].data["properties"]["hazard"] == "gun"
+    assert received[1].data["properties"]["status"] == "live"
+    assert received[2].data["_bongsu"]["incident"] == 1
+    assert [one.id for one in received] == sorted(one.id for one in received)
 
 
 async def test_returning_reader_gets_each_change_once(client, site, make_event):
@@ -111,10 +111,10 @@ async def test_returning_reader_gets_each_change_once(client, site, make_event):
             else read_stream(client, f"?after={last}")
         )
         async with contextlib.aclosing(stream):
-            for told in await take(stream, min(7, count - len(cameras))):
-                assert told.id > last
-                last = told.id
-                cameras.append(told.data["properties"]["camera"])
+            for received in await take(stream, min(7, count - len(cameras))):
+                assert received.id > last
+                last = received.id
+                cameras.append(received.data["properties"]["camera"])
     await writing
     assert cameras == [f"gate-{number}" for number in range(count)]
 
@@ -125,8 +125,8 @@ async def test_incident_changed_twice_while_away_comes_once(client, site, make_e
     await site.store.sightings.record(make_event(id_="end", camera="gate-2"))
     stream = read_stream(client, "?after=0")
     async with contextlib.aclosing(stream):
-        told = await take(stream, 2)
-    assert [(one.data["properties"]["camera"], one.data["properties"]["sightings"]) for one in told] == [
+        received = await take(stream, 2)
+    assert [(one.data["properties"]["camera"], one.data["properties"]["sightings"]) for one in received] == [
         ("gate-1", 2),
         ("gate-2", 1),
     ]
@@ -136,8 +136,8 @@ async def test_reader_of_another_database_is_told_everything(client, site, make_
     await site.store.sightings.record(make_event())
     stream = read_stream(client, "?after=5000")
     async with contextlib.aclosing(stream):
-        (told,) = await take(stream, 1)
-    assert told.data["properties"]["id"] == 1
+        (received,) = await take(stream, 1)
+    assert received.data["properties"]["id"] == 1
 
 
 async def test_pipeline_is_told_every_second(client):

@@ -69,7 +69,7 @@ def test_a_manifest_that_a_spreadsheet_wrote_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("was", "now", "told"),
+    ("was", "now", "message"),
     [
         (",train,", ",training,", "line 2: split must be train, val or test, got 'training'"),
         (",fire,", ",Fire,", "line 2: classes must be one of .*, negative, got 'Fire'"),
@@ -77,10 +77,10 @@ def test_a_manifest_that_a_spreadsheet_wrote_is_read(tmp_path: Path) -> None:
         ("x,train", "\udcff,train", "must be UTF-8"),
     ],
 )
-def test_a_row_that_is_none_is_named(tmp_path: Path, was: str, now: str, told: str) -> None:
+def test_a_row_that_is_none_is_named(tmp_path: Path, was: str, now: str, message: str) -> None:
     manifest = corpus(tmp_path, ("a", "x", "train", "fire", "s1")) / "manifest.csv"
     manifest.write_text(manifest.read_text().replace(was, now), errors="surrogateescape")
-    with pytest.raises(CorpusError, match=told):
+    with pytest.raises(CorpusError, match=message):
         read_corpus(tmp_path)
 
 
@@ -94,9 +94,9 @@ def test_a_picture_that_cannot_be_decoded_is_told_in_one_line(tmp_path: Path, mo
     manifest = folder / "manifest.csv"
     manifest.write_text(manifest.read_text().replace(was, hashlib.sha256(b"no picture").hexdigest()))
     command = [sys.executable, "-m", f"detect.training.{module}", str(folder), "--out", str(tmp_path / "out")]
-    told = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True)
-    assert told.returncode == 2
-    assert told.stderr.splitlines()[-1].endswith("a.png cannot be decoded")
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("a.png cannot be decoded")
 
 
 def test_a_changed_label_changes_the_digest(tmp_path: Path) -> None:

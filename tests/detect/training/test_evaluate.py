@@ -45,8 +45,8 @@ def test_command_writes_tables_of_the_shipped_weights(tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == (tmp_path / "out.md").read_text()
-    for told in ("| val | fire | 1 |", "| unseen: other | fire | 1 |", "| infrared |", "Reliability"):
-        assert told in ran.stdout
+    for expected in ("| val | fire | 1 |", "| unseen: other | fire | 1 |", "| infrared |", "Reliability"):
+        assert expected in ran.stdout
 
 
 def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from detect.training.corpus import CorpusError, read_corpus, read_hard, sampling_weights
-from detect.training.hard_examples import mine
+from detect.training.hard_examples import find_worst_error
 from functions import Box, Detection
 from models.letterbox import Image
 from tests.detect.pictures import corpus
@@ -26,16 +26,16 @@ def test_picture_with_a_false_detection_is_hard(tmp_path: Path) -> None:
     fire, empty = read_corpus(
         corpus(tmp_path, ("a", "x", "train", "fire", "s1"), ("b", "y", "train", "negative", "s2"))
     )
-    told = mine(fire, lambda images: [tells("gun") for _ in images], 0)
-    assert told is not None
-    assert (told.label, told.confidence) == ("gun", 0.8)
-    assert mine(empty, lambda images: [tells("fire") for _ in images], 0) is not None
-    assert mine(empty, lambda images: [[] for _ in images], 0) is None
+    worst = find_worst_error(fire, lambda images: [tells("gun") for _ in images], 0)
+    assert worst is not None
+    assert (worst.label, worst.confidence) == ("gun", 0.8)
+    assert find_worst_error(empty, lambda images: [tells("fire") for _ in images], 0) is not None
+    assert find_worst_error(empty, lambda images: [[] for _ in images], 0) is None
 
 
 def test_labelled_hazard_is_no_error_however_framed(tmp_path: Path) -> None:
     (fire,) = read_corpus(corpus(tmp_path, ("a", "x", "train", "fire", "s1"), labels="1 0.5 0.5 0.9 0.9\n"))
-    assert mine(fire, lambda images: [tells("fire") for _ in images], 0) is None
+    assert find_worst_error(fire, lambda images: [tells("fire") for _ in images], 0) is None
 
 
 def test_crop_is_evaluated_without_labels_outside_it(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_crop_is_evaluated_without_labels_outside_it(tmp_path: Path) -> None:
         sizes.extend(image.shape for image in images)
         return [tells("fire") for _ in images]
 
-    assert any(mine(fire, finder, seed) for seed in range(20))
+    assert any(find_worst_error(fire, finder, seed) for seed in range(20))
     assert sizes[0] == (48, 64, 3)
     assert len(sizes) % 3 == 0
     assert min(sizes) < (48, 64, 3)
@@ -76,5 +76,5 @@ def test_hard_pictures_are_drawn_more_often(tmp_path: Path) -> None:
 def test_a_list_that_is_none_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("name\na.png\n")
     for name in ("missing.csv", "other.csv"):
-        with pytest.raises(CorpusError, match=f"{name} is no list of hard pictures"):
+        with pytest.raises(CorpusError, match=f"{name} is not a list of hard pictures"):
             read_hard(tmp_path / name)

@@ -9,10 +9,10 @@ from detect.training.scores import (
     at_threshold,
     average_precision,
     calibration_error,
+    count_detected,
     count_weapons,
     match,
     reliability,
-    told,
 )
 from functions import HAZARDS, Box, Detection
 
@@ -65,7 +65,7 @@ def test_flame_framed_with_its_car_matches_at_iou_10() -> None:
 def test_a_picture_counts_once_however_many_boxes_tell_of_it() -> None:
     found = [[fire(0.9), fire(0.8, 0.6)], [fire(0.3)], [fire(0.9)], []]
     truths = [[Truth(FIRE, box(0.1))], [Truth(FIRE, box(0.1))], [], []]
-    assert told(found, truths, FIRE, 0.5) == (1, 2, 1, 2)
+    assert count_detected(found, truths, FIRE, 0.5) == (1, 2, 1, 2)
 
 
 def test_other_hazards_and_missed_boxes() -> None:
@@ -86,7 +86,7 @@ def test_reliability_compares_what_is_told_with_what_is_true() -> None:
 def test_gun_at_unknown_weapon_is_neither_right_nor_wrong() -> None:
     found, truths = [[Detection("gun", 0.9, box(0.4))]], [[Truth(WEAPON, box(0.4))]]
     assert len(match(found, truths, GUN).confidence) == 0
-    assert told(found, truths, GUN, 0.5) == (0, 0, 0, 0)
+    assert count_detected(found, truths, GUN, 0.5) == (0, 0, 0, 0)
     assert count_weapons(found, truths, {"gun": 0.5, "knife": 0.5}) == (1, 1, 0, 0)
     beside = [[Truth(WEAPON, Box(0, 0, 0.1, 0.1))]]
     assert len(match(found, beside, GUN).confidence) == 1

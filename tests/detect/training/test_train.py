@@ -66,8 +66,8 @@ def test_a_card_says_how_from_what_and_how_well(tmp_path: Path) -> None:
     head = "epoch,time,train/box_loss,train/cls_loss,metrics/mAP50(B),metrics/mAP50-95(B)"
     (run / "results.csv").write_text(f"{head}\n1,9,1.5,2.5,0,0\n2,19,1.4,2.4,0.61,0.33\n3,29,1.3,2.3,0.61,0.33\n")
     card = write_card(run).read_text()
-    for told in ("start.pt", "| size_px | 384 |", "| gate, fire | 3 |", "| 2 | 1.40 | 2.40 | 0.610 | 0.330 |"):
-        assert told in card
+    for expected in ("start.pt", "| size_px | 384 |", "| gate, fire | 3 |", "| 2 | 1.40 | 2.40 | 0.610 | 0.330 |"):
+        assert expected in card
     assert card.count("0.610") == 1
 
 
@@ -261,11 +261,11 @@ def test_a_corpus_that_cannot_be_trained_on_is_one_clear_error(tmp_path: Path) -
     corpus(tmp_path / "data")
     corpus(tmp_path / "more")
     samples = read_corpus(tmp_path / "data")
-    for given, told in (
-        ([s for s in samples if s.split == "train"], "no picture is of the split 'val'"),
-        ([*samples, *read_corpus(tmp_path / "more")], "2 pictures of the split 'train' are called '0'"),
+    for given, expected in (
+        ([s for s in samples if s.split == "train"], "no picture is in the split 'val'"),
+        ([*samples, *read_corpus(tmp_path / "more")], "2 pictures in the split 'train' are named '0'"),
     ):
-        with pytest.raises(CorpusError, match=told):
+        with pytest.raises(CorpusError, match=expected):
             train(given, Recipe(), WEIGHTS / "hazard4_320.pt", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -20,7 +20,7 @@ needs_transformers = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize(
-    ("said", "is_used"),
+    ("sentence", "is_used"),
     [
         ("a car parked on the street at night", True),
         ("two cars on the street", False),
@@ -44,8 +44,8 @@ needs_transformers = pytest.mark.skipif(
         ("car " * 40, False),
     ],
 )
-def test_only_grounded_neutral_sentences_are_kept(said, is_used):
-    assert is_grounded(said, {"person": 1, "car": 1}, {"fire", "person", "car"}) is is_used
+def test_only_grounded_neutral_sentences_are_kept(sentence, is_used):
+    assert is_grounded(sentence, {"person": 1, "car": 1}, {"fire", "person", "car"}) is is_used
 
 
 def test_it_is_off_unless_a_model_is_named(monkeypatch):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from functions import Place
 from notify.captions.districts import find_district
-from notify.captions.location import draw_location, tell_location
+from notify.captions.location import describe_location, draw_location
 from privacy.drawn import Drawn, drawn_of
 
 SINCHON = Place(37.5585, 126.9370, "신촌시장")
@@ -54,7 +54,7 @@ def test_the_same_place_is_drawn_once():
 
 
 def test_map_is_described_for_those_who_cannot_see_it():
-    description = tell_location(Place(-33.86, 151.2, "Harbour", "Sydney"))
+    description = describe_location(Place(-33.86, 151.2, "Harbour", "Sydney"))
     assert description.en == "Map with a pin at Harbour (Sydney): 33.8600°S, 151.2000°E."
     assert description.ko == "Harbour (Sydney)의 위치를 표시한 지도: 33.8600°S, 151.2000°E."
 

@@ -1,4 +1,5 @@
-"""The edge's buffer: what cannot be published while the broker is away, in files, bounded by age and size."""
+"""The edge's buffer: events that cannot be published while the broker is unreachable, in files, bounded by age and
+size."""
 
 from __future__ import annotations
 
@@ -20,24 +21,24 @@ from functions.settings import Settings, SettingsError
 log = structlog.get_logger()
 
 _STAMP = "[0-9]" * 20
-"""Nanoseconds of capture, with which our files begin; what else lies in the folder is not ours."""
+"""Our files' names begin with the nanoseconds of capture; other files in the folder are not ours."""
 LATE_S = 30.0
-"""An event published so long after its capture is late."""
+"""An event published this long after its capture is marked late."""
 _WRITING_S = 60.0
-"""No process takes so long to write one event."""
+"""Writing one event never takes this long."""
 
-kept_total = Counter("bongsu_buffer_kept_total", "Events put into the buffer because the broker was away")
+kept_total = Counter("bongsu_buffer_kept_total", "Events put into the buffer because the broker was unreachable")
 dropped_total = Counter("bongsu_buffer_dropped_total", "Events lost from the buffer", ["reason"])
 waiting = Gauge("bongsu_buffer_events", "Events that wait in the buffer", multiprocess_mode="mostrecent")
 waiting_bytes = Gauge("bongsu_buffer_bytes", "Size of what waits in the buffer", multiprocess_mode="mostrecent")
 
 
-class Spool:
-    """A folder of events, in the order of their capture. It outlives its process, not a power cut."""
+class EventBuffer:
+    """A folder of events, in the order of their capture. It survives its process, but not a power cut."""
 
     def __init__(self, folder: Path, *, max_bytes: int, max_age_s: float) -> None:
-        """Use this folder; what an earlier process left in it is still there."""
-        # Its frames are unredacted: nobody else on this machine may read them.
+        """Use this folder; events that an earlier process left in it are kept."""
+        # Its frames are unredacted: no other user of this machine may read them.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._max_bytes = max_bytes
@@ -45,8 +46,8 @@ class Spool:
         self._measure()
 
     @classmethod
-    def of(cls, settings: Settings) -> Spool | None:
-        """The buffer that the environment names, if it names one.
+    def of(cls, settings: Settings) -> EventBuffer | None:
+        """The buffer that the settings name, if they name one.
 
         Raises:
             SettingsError: the folder cannot be used.
@@ -63,18 +64,18 @@ class Spool:
         return len(self._files())
 
     def put(self, event: Event) -> bool:
-        """Keep an event; the same event again replaces the first. Whether it could be kept."""
+        """Keep an event; the same event again replaces the first. Returns whether it could be kept."""
         mark = hashlib.sha256(f"{event.type} {event.id}".encode()).hexdigest()[:16]
         known = next(self._folder.glob(f"*-{mark}.event"), None)
         path = known or self._folder / f"{max(0, int(event.time.timestamp() * 1e9)):020d}-{mark}.event"
         partial = path.with_suffix(".partial")
         try:
-            # Written beside and renamed: a reader never sees half of an event.
+            # Written under another name, then renamed: a reader never sees half an event.
             partial.touch(mode=0o600)
             partial.write_bytes(encode(event).body)
             partial.replace(path)
         except OSError as error:
-            # Half an event counts for nothing, not even for the size of the buffer, so it must not stay.
+            # Half an event is useless, and its size would not be counted, so it must not stay.
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
             dropped_total.labels("disk").inc()
@@ -85,7 +86,7 @@ class Spool:
         return True
 
     def prune(self) -> None:
-        """Drop what is too old, and the oldest while there is too much."""
+        """Drop events that are too old, then the oldest while the buffer is too large."""
         files = self._files()
         sizes = {path: _size(path) for path in files}
         total = sum(sizes.values())
@@ -98,18 +99,18 @@ class Spool:
                 break
             total -= sizes[path]
         for partial in self._folder.glob(f"{_STAMP}-*.partial"):
-            # Left by a process that was killed, unless another that shares the folder is writing it just now.
+            # Left by a process that was killed, unless another process that shares the folder is writing it now.
             if time.time() - _written_at(partial) > _WRITING_S:
                 partial.unlink(missing_ok=True)
         self._measure()
 
     async def flush(self, broker: Broker, limit: int | None = None) -> int:
-        """Publish what waits, oldest first, at most `limit`; each is let go once the broker has it. Returns how many.
+        """Publish events, oldest first, at most `limit`; each is removed once the broker has it. Returns how many.
 
-        What no queue takes stays, and holds up nothing else.
+        Events without a queue stay in the buffer, and do not delay the others.
 
         Raises:
-            BrokerError: the broker went away again; the rest stays.
+            BrokerError: the broker became unreachable again; the rest stays.
         """
         self.prune()
         published = 0
@@ -127,7 +128,7 @@ class Spool:
                 log.warning("buffer_held_back", event_type=event.type, reason=str(error))
                 continue
             except TooLarge as error:
-                # It would be refused for ever, and all the rest behind it.
+                # It would be refused at every try, and block the events behind it.
                 log.error("event_lost", event_id=event.id, event_type=event.type, reason=f"buffer: {error}")
                 self._drop(path, "too_large")
                 continue

@@ -1,0 +1,38 @@
+/** The words of the page for cameras, beside those that it shares with the map. */
+
+export const SETUP = {
+  en: {
+    setupTitle: "Cameras", setupNew: "New camera", setupAddress: "Address", setupId: "Id", setupUrl: "Stream", setupUser: "User name",
+    setupPassword: "Password", setupLook: "See its picture", setupKept: "As in the file; fill in to change it", setupPicture: "Picture",
+    setupDrawMask: "Draw a mask", setupDrawZone: "Draw a zone", setupDrawing: "Click the corners; click the first one again to finish. Escape takes the last corner back.",
+    setupMask: "Mask", setupZone: "Zone", setupZoneEn: "Name in English, as in: the crossing", setupZoneKo: "Name in Korean", setupRemove: "Remove",
+    setupPlace: "Place", setupPlaceName: "Name of the place", setupLat: "Latitude", setupLon: "Longitude", setupPlaceHint: "Click the map where the camera stands.",
+    setupGate: "Motion", setupSensitivity: "Sensitivity", setupTune: "Test for 20 seconds", setupSave: "Save",
+    setupLooking: "Opening the camera …", setupTuning: "Watching for motion …", setupSaving: "Saving …",
+    setupFacts: (codec, width, height, fps) => `${codec}, ${width}x${height}${fps ? `, ${fps} pictures a second` : ""}. Faces are mosaicked.`,
+    setupWithheld: "The picture was withheld: people in it could not be mosaicked for certain.",
+    setupSaved: (id, file) => `${id} is saved in ${file}. Motion takes it up within seconds.`,
+    setupLooks: (looks, outcomes) => `${looks} checks: ${outcomes || "nothing differed"}.`,
+    setupCluster: "On a cluster cameras.yaml is a ConfigMap: this page opens no camera there. Fill in the form and paste the entry into the overlay's cameras.yaml.",
+    setupSignIn: "Sign in with an operator's key to add cameras.", setupFile: (file) => `Cameras of ${file}`,
+    outcome_moving: "reported: moving", outcome_standing: "reported: standing", "outcome_too small": "left out: too small", "outcome_seen once": "left out: seen once",
+    outcome_light: "left out: light", outcome_overlay: "left out: overlay", outcome_sway: "left out: swaying", outcome_still: "left out: still",
+  },
+  ko: {
+    setupTitle: "카메라", setupNew: "새 카메라", setupAddress: "주소", setupId: "식별자", setupUrl: "스트림", setupUser: "사용자 이름",
+    setupPassword: "비밀번호", setupLook: "화면 보기", setupKept: "파일에 있는 주소를 씁니다. 바꾸려면 입력하세요", setupPicture: "화면",
+    setupDrawMask: "마스크 그리기", setupDrawZone: "구역 그리기", setupDrawing: "모서리를 차례로 클릭하고 첫 모서리를 다시 클릭하면 끝납니다. Esc는 마지막 모서리를 지웁니다.",
+    setupMask: "마스크", setupZone: "구역", setupZoneEn: "영어 이름(예: the crossing)", setupZoneKo: "한국어 이름(예: 횡단보도)", setupRemove: "지우기",
+    setupPlace: "장소", setupPlaceName: "장소 이름", setupLat: "위도", setupLon: "경도", setupPlaceHint: "지도에서 카메라가 있는 곳을 클릭하세요.",
+    setupGate: "움직임", setupSensitivity: "민감도", setupTune: "20초 동안 시험", setupSave: "저장",
+    setupLooking: "카메라를 여는 중 …", setupTuning: "움직임을 살피는 중 …", setupSaving: "저장하는 중 …",
+    setupFacts: (codec, width, height, fps) => `${codec}, ${width}x${height}${fps ? `, 초당 ${fps}장` : ""}. 얼굴은 모자이크됩니다.`,
+    setupWithheld: "사람을 확실히 모자이크할 수 없어 화면을 보여 주지 않습니다.",
+    setupSaved: (id, file) => `${id}: ${file}에 저장했습니다. 몇 초 안에 감시를 시작합니다.`,
+    setupLooks: (looks, outcomes) => `${looks}회 확인: ${outcomes || "달라진 것 없음"}.`,
+    setupCluster: "클러스터에서 cameras.yaml은 ConfigMap이므로 이 페이지가 카메라를 열지 않습니다. 양식을 채우고 아래 항목을 오버레이의 cameras.yaml에 붙여 넣으세요.",
+    setupSignIn: "카메라를 추가하려면 운영자 키로 로그인하세요.", setupFile: (file) => `${file}의 카메라`,
+    outcome_moving: "보고함: 움직임", outcome_standing: "보고함: 서 있음", "outcome_too small": "제외: 너무 작음", "outcome_seen once": "제외: 한 번만 보임",
+    outcome_light: "제외: 빛", outcome_overlay: "제외: 화면 글자", outcome_sway: "제외: 흔들림", outcome_still: "제외: 정지",
+  },
+};

@@ -1,0 +1,37 @@
+"""When a session whose client has not connected is ended."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
+
+from sessions.dial import Status
+from sessions.keeper import is_abandoned
+from sessions.records import Session
+
+NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+BOUND = Session(
+    id="a", kind="scalar", model="", owner="key x", client="car-1", created_at=NOW, expires_at=NOW, asked_at=NOW,
+    worker="w", bound_at=NOW - timedelta(seconds=61),
+)  # fmt: skip
+ALONE = Status("", False, 0, 0, 0, None, None, idle_s=61.0)
+
+
+def test_a_client_that_never_came_loses_its_worker() -> None:
+    assert is_abandoned(BOUND, ALONE, NOW, 60.0)
+    assert not is_abandoned(BOUND, replace(ALONE, session="a"), NOW, 60.0)
+    assert not is_abandoned(BOUND, None, NOW, 60.0)
+
+
+def test_a_worker_of_the_pool_waits_from_its_claim_on() -> None:
+    claimed = replace(BOUND, bound_at=NOW - timedelta(seconds=5))
+    assert not is_abandoned(claimed, replace(ALONE, idle_s=3600.0), NOW, 60.0)
+
+
+def test_a_restarted_container_waits_from_its_start_on() -> None:
+    assert not is_abandoned(BOUND, replace(ALONE, idle_s=2.0), NOW, 60.0)
+
+
+def test_a_session_elsewhere_is_not_abandoned_here() -> None:
+    assert not is_abandoned(replace(BOUND, upstream="http://centre"), ALONE, NOW, 60.0)
