@@ -200,7 +200,7 @@ async def test_question_that_cannot_be_answered_is_a_400(client):
         ("limit=0", "limit must be a whole number of 1 or more, got '0'"),
         ("hazard=flood", "hazard must be some of accident"),
         ("status=false_alarm", "status must be some of open, closed"),
-        ("cursor=x", "cursor must be the `next`"),
+        ("cursor=x", "cursor must be the unchanged `next`"),
         ("crs=EPSG:5179", "'crs' cannot be asked here: use f, bbox, datetime, limit, cursor"),
         ("f=html", "f must be json, got 'html'"),
     ):
