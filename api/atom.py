@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID, uuid5
 
-from api import cap, views
+from api import cap, views, words
 from api.markup import Element, add, render
+from functions import catalogue
 from functions.event import utc_now
-from functions.hazards import list_plurals
 from store.records import Incident, Post
 
 _ATOM = "http://www.w3.org/2005/Atom"
@@ -17,7 +17,9 @@ _ATOM = "http://www.w3.org/2005/Atom"
 _NEVER = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def feed(posts: Sequence[Post], base: str, site: UUID, sizes: Mapping[str, int] | None = None) -> bytes:
+def feed(
+    posts: Sequence[Post], base: str, site: UUID, sizes: Mapping[str, int] | None = None, language: str = "en"
+) -> bytes:
     """Posts, newest first.
 
     Args:
@@ -25,13 +27,15 @@ def feed(posts: Sequence[Post], base: str, site: UUID, sizes: Mapping[str, int] 
         base: the prefix of all addresses.
         site: name of the database, a part of all identifiers.
         sizes: sizes of pictures in bytes, by key.
+        language: the language of titles.
     """
     updated = max((post.posted_at for post in posts), default=_NEVER)
-    root = _feed("Bongsu alerts", "posts", updated, address=f"{base}/feed.atom", site=site)
-    add(root, "subtitle", f"{list_plurals().capitalize()} seen by cameras. Faces are mosaicked.")
+    root = _feed(catalogue.say(language, "feed-title"), "posts", updated, address=f"{base}/feed.atom", site=site)
+    root.set("xml:lang", language)
+    add(root, "subtitle", catalogue.say(language, "feed-subtitle", hazards=words.list_hazards(language)))
     for post in posts:
         incident = post.incident
-        entry = _entry(root, views.title(incident), f"post-{post.id}", post.posted_at, site)
+        entry = _entry(root, views.title(incident, language), f"post-{post.id}", post.posted_at, site)
         add(entry, "published", views.timestamp(post.posted_at))
         add(entry, "link", rel="alternate", type="text/html", href=f"{base}/?incident={incident.id}")
         if post.snapshot_key is not None:

@@ -7,12 +7,15 @@ confirmed by a person are "Observed".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
+from api import words
 from api.markup import Element, add, render
+from functions import catalogue
 from functions.event import utc_now
 from functions.hazards import KINDS
 from store.records import Incident
@@ -23,14 +26,8 @@ MsgType = Literal["Alert", "Update", "Cancel"]
 NAMESPACE = "urn:oasis:names:tc:emergency:cap:1.2"
 # The radius that a camera covers, which is also about the accuracy of its position.
 _RADIUS_KM = 0.2
-_LANGUAGES = ("en-US", "ko-KR")
-# The texts below are in the order of the languages.
-_UNCONFIRMED = (
-    "Detected by a camera, not confirmed by a person.",
-    "카메라가 자동으로 감지했으며, 사람이 확인하지 않았습니다.",
-)
-_CONFIRMED = ("Detected by a camera and confirmed by a person.", "카메라가 감지하고 사람이 확인했습니다.")
-_CANCELLED = ("A person looked: it was a false alarm.", "사람이 확인한 결과 오경보입니다.")
+_REGIONS = {"en": "en-US", "ko": "ko-KR"}
+"""What alerts have called these languages from the first; others are called by their code."""
 _AWAITS_WORDS = timedelta(seconds=30)
 
 
@@ -56,7 +53,7 @@ def sent_at(incident: Incident) -> datetime:
 
 def identify(incident: Incident, site: UUID, is_open: bool) -> Message:
     """The incident's current message; `site` is the name of the database."""
-    name = _name(incident, site)
+    name = name_of(incident, site)
     if incident.is_false_alarm:
         return Message("Cancel", f"{name}.{incident.revision}", sent_at(incident))
     # A withdrawn review was sent already, so its withdrawal is an Update.
@@ -75,9 +72,10 @@ def alert(
     quiet_s: float,
     status: Status,
     sender: str = "",
+    languages: Sequence[str] = ("en", "ko"),
     now: datetime | None = None,
 ) -> bytes:
-    """One incident as a CAP 1.2 alert, in Korean and English.
+    """One incident as a CAP 1.2 alert, with an info block in each language.
 
     Args:
         incident: the incident.
@@ -86,6 +84,7 @@ def alert(
         quiet_s: seconds after which an unseen hazard is over.
         status: "Actual" only if the operator configured it.
         sender: the sender; derived from `site` if empty.
+        languages: languages of the info blocks, in their order.
         now: the current time, which decides whether the incident is over.
     """
     is_open = incident.is_open(now or utc_now(), quiet_s)
@@ -99,11 +98,11 @@ def alert(
     add(root, "msgType", message.kind)
     add(root, "scope", "Public")
     if message.kind == "Cancel":
-        add(root, "note", _CANCELLED[0])
+        add(root, "note", catalogue.say("en", "cap-cancelled"))
     if message.kind != "Alert":
-        add(root, "references", f"{sender},{_name(incident, site)}.1,{_time(incident.first_seen)}")
-    add(root, "incidents", _name(incident, site))
-    for language in _LANGUAGES:
+        add(root, "references", f"{sender},{name_of(incident, site)}.1,{_time(incident.first_seen)}")
+    add(root, "incidents", name_of(incident, site))
+    for language in languages:
         # A review may come long after the last sighting, and a message must not expire before it is sent.
         expires = _time(message.sent_at + timedelta(seconds=quiet_s))
         _add_info(root, incident, language, base=base, expires=expires, is_open=is_open)
@@ -111,12 +110,11 @@ def alert(
 
 
 def _add_info(root: Element, incident: Incident, language: str, *, base: str, expires: str, is_open: bool) -> None:
-    number, kind = _LANGUAGES.index(language), KINDS[incident.hazard]
+    kind, event = KINDS[incident.hazard], words.event_of(incident.hazard, language)
     info = add(root, "info")
-    add(info, "language", language)
+    add(info, "language", _REGIONS.get(language, language))
     for category in kind.cap_categories:
         add(info, "category", category)
-    event = (kind.event.en, kind.event.ko)[number]
     add(info, "event", event)
     urgency, severity, certainty = judge(incident, is_open)
     add(info, "urgency", urgency)
@@ -128,13 +126,13 @@ def _add_info(root: Element, incident: Incident, language: str, *, base: str, ex
     add(info, "senderName", "Bongsu")
     where = incident.place.name.strip() or f"{incident.place.lat:.5f}, {incident.place.lon:.5f}"
     add(info, "headline", f"{event}: {where}"[:160])
-    add(info, "description", _describe(incident, number))
+    add(info, "description", _describe(incident, language))
     add(info, "web", f"{base}/?incident={incident.id}")
     _add_pair(info, "parameter", "bongsu:camera", incident.camera)
     _add_pair(info, "parameter", "bongsu:confidence", f"{incident.confidence:.2f}")
     if incident.snapshot_key is not None and not incident.is_false_alarm:
         resource = add(info, "resource")
-        add(resource, "resourceDesc", ("Picture, faces mosaicked", "얼굴을 가린 사진")[number])
+        add(resource, "resourceDesc", catalogue.say(language, "cap-picture"))
         add(resource, "mimeType", "image/jpeg")
         add(resource, "uri", f"{base}/api/incidents/{incident.id}/snapshot")
     area = add(info, "area")
@@ -161,15 +159,17 @@ def judge(incident: Incident, is_open: bool) -> tuple[str, str, str]:
     return urgency, detected, "Likely" if incident.confidence > 0.5 else "Possible"
 
 
-def _describe(incident: Incident, number: int) -> str:
-    caption = "" if incident.caption is None else (incident.caption.en, incident.caption.ko)[number]
+def _describe(incident: Incident, language: str) -> str:
     if incident.is_false_alarm:
-        return _CANCELLED[number]
-    known = _UNCONFIRMED if incident.review is None else _CONFIRMED
-    return " ".join(filter(None, (caption, known[number])))
+        return catalogue.say(language, "cap-cancelled")
+    # A caption is in English and Korean; a block in another language says what is known without it.
+    said = "" if incident.caption is None else getattr(incident.caption, language, "")
+    known = catalogue.say(language, "cap-unconfirmed" if incident.review is None else "cap-confirmed")
+    return " ".join(filter(None, (said, known)))
 
 
-def _name(incident: Incident, site: UUID) -> str:
+def name_of(incident: Incident, site: UUID) -> str:
+    """An incident's name, which no other site uses; `site` is the name of the database."""
     return f"bongsu-{site.hex[:12]}-{incident.id}"
 
 

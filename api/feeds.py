@@ -7,7 +7,7 @@ from datetime import timedelta
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import HTTPException
 
-from api import atom, cap, filters, schemas, views
+from api import atom, cap, filters, schemas, views, words
 from api.openapi import answers
 from api.pictures import Jpeg, picture
 from api.site import AtBase, AtSite, Site
@@ -48,7 +48,8 @@ async def show_feed(site: AtSite, base: AtBase, request: Request) -> Response:
     """The posts of the built-in channel, newest first, as a JSON Feed 1.1."""
     posts = await site.store.posts.newest("feed", _LENGTH)
     sizes = await site.snapshots.sizes(post.location_key for post in posts if post.location_key)
-    return answer_json(request, site, views.feed(posts, base, sizes), FeedJson.media_type)
+    content = views.feed(posts, base, sizes, words.language_for(request, site))
+    return words.varying(answer_json(request, site, content, FeedJson.media_type))
 
 
 @router.get("/feed.atom", response_class=AtomXml, responses=answers(200, 304, 401, 429, 503))
@@ -56,7 +57,8 @@ async def show_atom_feed(site: AtSite, base: AtBase, request: Request) -> Respon
     """The posts of the built-in channel, newest first, as an Atom feed."""
     posts = await site.store.posts.newest("feed", _LENGTH)
     sizes = await site.snapshots.sizes(post.snapshot_key for post in posts if post.snapshot_key)
-    return answer_text(request, site, atom.feed(posts, base, site.identity, sizes), AtomXml.media_type)
+    body = atom.feed(posts, base, site.identity, sizes, words.language_for(request, site))
+    return words.varying(answer_text(request, site, body, AtomXml.media_type))
 
 
 @router.get("/cap.xml", response_class=AtomXml, responses=answers(200, 304, 401, 429, 503))
@@ -77,7 +79,13 @@ async def show_cap_alert(site: AtSite, base: AtBase, request: Request, incident_
         raise HTTPException(404, f"there is no alert of incident {incident_id}")
     kept = site.settings
     body = cap.alert(
-        incident, base=base, site=site.identity, quiet_s=kept.quiet_s, status=kept.cap_status, sender=kept.cap_sender
+        incident,
+        base=base,
+        site=site.identity,
+        quiet_s=kept.quiet_s,
+        status=kept.cap_status,
+        sender=kept.cap_sender,
+        languages=kept.language_codes,
     )
     return answer_text(request, site, body, CapXml.media_type)
 

@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import schemas, views
 from api.openapi import answers
 from api.site import AtSite, Site
-from web.answers import answer_json
+from functions import catalogue
+from web.answers import answer_json, answer_text
 
 PAGE = Path(__file__).with_name("page")
 CLIP = "/clip.mp4"
@@ -50,7 +51,18 @@ def filled_page(name: str, site: Site) -> Response:
     page = page.replace(f'{empty} data-clip=""', f'{filled} data-clip="{clip}"')
     if site.fleet.is_there:
         page = page.replace('name="bongsu-fleet" content=""', 'name="bongsu-fleet" content="here"')
+    offered = 'name="bongsu-languages" content="'
+    page = page.replace(f'{offered}en,ko"', f'{offered}{",".join(site.settings.language_codes)}"')
     return HTMLResponse(page, headers={"Cache-Control": "no-cache"})
+
+
+@router.get("/words/{language}.ftl", include_in_schema=False)
+async def show_words(site: AtSite, request: Request, language: str) -> Response:
+    """The words of a language, for the page."""
+    path = catalogue.path_of(language)
+    if path is None:
+        raise HTTPException(404, f"there are no words in {language[:40]!r}: use {', '.join(catalogue.languages())}")
+    return answer_text(request, site, path.read_bytes(), "text/plain; charset=utf-8")
 
 
 @router.get(CLIP, include_in_schema=False)
@@ -65,7 +77,7 @@ async def show_clip(site: AtSite) -> Response:
 @router.get("/hazards.json", response_model=schemas.Hazards, responses=answers(200, 304))
 async def show_hazards(site: AtSite, request: Request) -> Response:
     """All hazards: their names, colours, shapes and glyphs, in the page's order."""
-    return answer_json(request, site, views.hazard_table(), "application/json")
+    return answer_json(request, site, views.hazard_table(site.settings.language_codes), "application/json")
 
 
 @router.get("/healthz", response_model=schemas.Health, responses=answers(503))

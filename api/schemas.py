@@ -86,6 +86,14 @@ class Words(TypedDict):
     ko: str
 
 
+@with_config(ConfigDict(extra="allow"))
+class Titles(TypedDict):
+    """A name in English, Korean and the other languages of the site."""
+
+    en: str
+    ko: str
+
+
 class Review(TypedDict):
     """What an operator reported about an incident."""
 
@@ -205,7 +213,7 @@ class HazardKind(TypedDict):
     """A hazard: its names and its look."""
 
     name: Hazard
-    title: Words
+    title: Titles
     look: Look
 
 
@@ -276,6 +284,35 @@ class Feed(TypedDict):
     version: str
     title: str
     description: str
+    language: str
     home_page_url: str
     feed_url: str
     items: list[FeedItem]
+
+
+class CifsIncident(TypedDict):
+    """An incident on a road, as Waze's CIFS has it."""
+
+    id: str
+    type: Literal["ACCIDENT", "HAZARD"]
+    subtype: NotRequired[str]
+    polyline: Annotated[str, Field(description="Latitude longitude, of two points or more.")]
+    street: str
+    direction: Literal["ONE_DIRECTION", "BOTH_DIRECTIONS"]
+    creationtime: Time
+    updatetime: Time
+    starttime: Time
+    endtime: Time
+    description: str
+
+
+class CifsItem(TypedDict):
+    """An incident in its wrapper."""
+
+    incident: CifsIncident
+
+
+class Cifs(TypedDict):
+    """Incidents on roads, as Waze's CIFS."""
+
+    incidents: list[CifsItem]

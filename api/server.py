@@ -29,10 +29,13 @@ from api.audit import auditing
 from api.fleet_status import FleetStatusFile
 from api.gateway import HookGateway
 from api.live import Live
+from api.ogc import endpoints as ogc
 from api.pages import PAGE, SecureHeaders
 from api.paths import Methods, SubPath
 from api.pipeline import PipelineFile
 from api.retention import pruning
+from api.roads import endpoints as roads
+from api.roads.stretches import Roads, RoadsError
 from api.settings import Settings
 from api.site import Site
 from api.stream import Hub
@@ -51,11 +54,11 @@ __all__ = ["Server", "Site", "create_app", "listen", "main", "open_site", "serve
 
 log = structlog.get_logger()
 
-GUARDED = ("/api/", "/hooks/", "/feed.json", "/feed.atom", "/cap.xml", "/cap/")
+GUARDED = ("/api/", "/hooks/", "/feed.json", "/feed.atom", "/cap.xml", "/cap/", "/cifs.json", "/datex.xml", "/ogc")
 """Prefixes of the paths that show incidents; the page itself has no data, and users sign in there."""
 
-BASIC = ("/feed.json", "/feed.atom", "/cap.xml", "/cap/")
-"""Those for feed readers and dispatch systems; not pictures on the page, for which a browser would open a dialog."""
+BASIC = GUARDED[2:]
+"""Those for feed readers, dispatch systems and GIS programs; not for pictures, for which a browser opens a dialog."""
 
 _STALLED_MS = 30_000
 _OTHER_FILES = 256
@@ -76,7 +79,7 @@ def create_app(site: Site) -> ASGIApp:
         servers=[{"url": site.prefix}] if site.prefix else None,
     )
     app.state.site = site
-    for noun in (signin, incidents, cameras, camera_setup, fleet, feeds, hooks, pages):
+    for noun in (signin, incidents, cameras, camera_setup, fleet, feeds, roads, ogc, hooks, pages):
         app.include_router(noun.router)
     app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
     app.add_exception_handler(RequestValidationError, _refuse_query)
@@ -109,10 +112,11 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
 
     Raises:
         KeyFileError: the key file cannot be used.
+        RoadsError: the file of roads cannot be used.
         StoreError: the database cannot be opened.
         SnapshotError: the snapshots cannot be opened.
     """
-    keys = Keyring.open(settings.api_keys)
+    keys, stretches = Keyring.open(settings.api_keys), Roads.open(settings.roads)
     store = await Store.open(settings.database_url, quiet_s=settings.quiet_s)
     try:
         pipeline = PipelineFile(settings.scale_status)
@@ -128,8 +132,8 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         async with hub.running(), pruning(snapshots, settings), auditing(store), gateway.running():
             identity = await store.identity.read()
             yield Site(
-                settings, store, snapshots, pipeline, hub, gateway, keys, requests, failures, proxies, identity,
-                fleet_status,
+                settings, store, snapshots, pipeline, hub, gateway, keys, requests, failures, proxies, stretches,
+                identity, fleet_status,
             )  # fmt: skip
     finally:
         await store.close()
@@ -198,6 +202,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
 
     Raises:
         KeyFileError: the key file cannot be used.
+        RoadsError: the file of roads cannot be used.
         StoreError: the database cannot be opened.
         SnapshotError: the snapshots cannot be opened.
     """
@@ -227,7 +232,7 @@ def main() -> int:
         telemetry.start("api")
         with listen(settings.http_host, settings.http_port) as listener:
             asyncio.run(serve(settings, listener))
-    except (SettingsError, KeyFileError, StoreError, SnapshotError, OSError) as error:
+    except (SettingsError, KeyFileError, RoadsError, StoreError, SnapshotError, OSError) as error:
         print(f"bongsu api: {error}", file=sys.stderr)
         return 1
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from functions import catalogue
 from functions.hook import read_hooks
 from functions.settings import read, split
 from store.settings import StoreSettings
@@ -45,9 +46,15 @@ class Settings(StoreSettings, frozen=True):
     streams_max: int = 5000
     """The most readers of the live stream in one API process; each takes about 12 KB and a file."""
     cap_status: Literal["Actual", "Exercise", "System", "Test"] = "Test"
-    """Status of CAP alerts. Emergency services act on "Actual", so it must be set deliberately."""
+    """Status of CAP alerts and DATEX II. Emergency services act on "Actual", so it must be set deliberately."""
     cap_sender: str = ""
     """Sender of CAP alerts, such as `alerts@city.example`; by default derived from the database's name."""
+    languages: str = "en,ko"
+    """Languages of page, feeds and CAP, the preferred one first, separated by commas (docs/translate.md)."""
+    roads: str = ""
+    """GeoJSON file of the roads that cameras overlook (docs/city.md); without it there are no road feeds."""
+    country: str = "KR"
+    """Whose road feeds these are: two letters of ISO 3166."""
     api_keys: str = ""
     """The API's key file, with a line for each key: `name role sha256`; `bongsu key new` prints such a line."""
     api_read: Literal["open", "key"] = "open"
@@ -62,6 +69,11 @@ class Settings(StoreSettings, frozen=True):
     """Requests a minute from one address or key; a stream counts once. 0 means unlimited."""
     trusted_proxies: str = ""
     """Addresses or networks of our own proxies, separated by commas: only their Forwarded headers are trusted."""
+
+    @property
+    def language_codes(self) -> tuple[str, ...]:
+        """The languages, the preferred one first."""
+        return tuple(dict.fromkeys(split(self.languages)))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,7 +104,16 @@ class Settings(StoreSettings, frozen=True):
             raise ValueError(f"BONGSU_CAP_SENDER must have no spaces, commas, < or &, got {self.cap_sender!r}")
         if not 0 <= self.http_port <= 65_535:
             raise ValueError(f"BONGSU_HTTP_PORT must be 0 to 65535, got {self.http_port}")
+        self._check_audience()
         self._check_addresses()
+
+    def _check_audience(self) -> None:
+        unknown = [language for language in self.language_codes if language not in catalogue.languages()]
+        if unknown or not self.language_codes:
+            known = ", ".join(catalogue.languages())
+            raise ValueError(f"BONGSU_LANGUAGES must be some of {known}, separated by commas, got {self.languages!r}")
+        if not re.fullmatch(r"[A-Z]{2}", self.country):
+            raise ValueError(f"BONGSU_COUNTRY must be two capital letters like KR, got {self.country!r}")
 
     def _check_addresses(self) -> None:
         if self.public_url and not _PUBLIC.fullmatch(self.public_url):

@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 from api.fleet_status import FleetStatusFile
 from api.gateway import HookGateway
 from api.pipeline import PipelineFile
+from api.roads.stretches import Roads
 from api.settings import Settings
 from api.stream import Hub
 from store import Store, StoreError
@@ -39,6 +40,8 @@ class Site:
     failures: Buckets
     """Tokens for wrong keys; a client without tokens is refused before its key is checked."""
     proxies: Proxies
+    roads: Roads
+    """Which roads the cameras overlook."""
     identity: UUID
     """Name of the database, a part of the identifiers that other systems store."""
     fleet: FleetStatusFile

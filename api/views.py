@@ -10,8 +10,10 @@ from urllib.parse import quote
 
 import msgspec
 
+from api import words
+from functions import catalogue
 from functions.event import Caption, Stage, utc_now
-from functions.hazards import HAZARDS, KINDS, list_plurals
+from functions.hazards import HAZARDS, KINDS
 from store.records import Camera, Incident, Post, Review
 
 Json = dict[str, Any]
@@ -20,10 +22,11 @@ Json = dict[str, Any]
 _STAGES = ("motion", "detect", "map", "caption")
 
 
-def hazard_table() -> Json:
-    """All hazards: their names, and how the page draws them."""
+def hazard_table(languages: Sequence[str]) -> Json:
+    """All hazards: their names in English, Korean and these languages, and how the page draws them."""
     names = [
-        {"name": hazard, "title": asdict(KINDS[hazard].title), "look": asdict(KINDS[hazard].look)} for hazard in HAZARDS
+        {"name": hazard, "title": words.titles_of(hazard, languages), "look": asdict(KINDS[hazard].look)}
+        for hazard in HAZARDS
     ]
     return {"hazards": names}
 
@@ -110,24 +113,25 @@ def collection(features: list[Json], **members: Any) -> Json:
     return {"type": "FeatureCollection", "features": features, **members}
 
 
-def title(incident: Incident) -> str:
+def title(incident: Incident, language: str = "en") -> str:
     """The title of an alert in a list."""
-    return " · ".join(filter(None, (KINDS[incident.hazard].title.en, incident.place.name)))
+    return " · ".join(filter(None, (words.title_of(incident.hazard, language), incident.place.name)))
 
 
-def feed_item(post: Post, base: str, sizes: Mapping[str, int] | None = None) -> Json:
+def feed_item(post: Post, base: str, sizes: Mapping[str, int] | None = None, language: str = "en") -> Json:
     """A post as an item of a JSON Feed 1.1.
 
     Args:
         post: the post.
         base: the prefix of its addresses.
         sizes: sizes of pictures in bytes, by key.
+        language: the language of its title.
     """
     incident = post.incident
     item: Json = {
         "id": f"bongsu-post-{post.id}",
         "url": f"{base}/?incident={incident.id}",
-        "title": title(incident),
+        "title": title(incident, language),
         "content_text": f"{post.text.en}\n{post.text.ko}",
         "date_published": timestamp(post.posted_at),
         "tags": [incident.hazard],
@@ -144,22 +148,23 @@ def feed_item(post: Post, base: str, sizes: Mapping[str, int] | None = None) -> 
         item["image"] = f"{base}/api/posts/{post.id}/snapshot"
     if post.location_key is not None:
         map_url = f"{base}/api/posts/{post.id}/location"
-        attached: Json = {"url": map_url, "mime_type": "image/jpeg", "title": "Where it is"}
+        attached: Json = {"url": map_url, "mime_type": "image/jpeg", "title": catalogue.say(language, "feed-map")}
         if (size := (sizes or {}).get(post.location_key)) is not None:
             attached["size_in_bytes"] = size
         item["attachments"] = [attached]
     return item
 
 
-def feed(posts: Sequence[Post], base: str, sizes: Mapping[str, int] | None = None) -> Json:
+def feed(posts: Sequence[Post], base: str, sizes: Mapping[str, int] | None = None, language: str = "en") -> Json:
     """Posts, newest first, as a JSON Feed 1.1; arguments as for `feed_item`."""
     return {
         "version": "https://jsonfeed.org/version/1.1",
-        "title": "Bongsu alerts",
-        "description": f"{list_plurals().capitalize()} seen by cameras. Faces are mosaicked.",
+        "title": catalogue.say(language, "feed-title"),
+        "description": catalogue.say(language, "feed-subtitle", hazards=words.list_hazards(language)),
+        "language": language,
         "home_page_url": f"{base}/",
         "feed_url": f"{base}/feed.json",
-        "items": [feed_item(post, base, sizes) for post in posts],
+        "items": [feed_item(post, base, sizes, language) for post in posts],
     }
 
 

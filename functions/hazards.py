@@ -40,6 +40,22 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class Road:
+    """What feeds for drivers and traffic centres call a hazard on a road."""
+
+    cifs_type: str
+    """Waze's CIFS `type`."""
+    cifs_subtype: str
+    """Its `subtype`; empty where a camera cannot tell them apart."""
+    datex_record: str
+    """DATEX II v3: the type of the situation record, …"""
+    datex_field: str
+    """… the element that only this type has, …"""
+    datex_value: str
+    """… and what it says."""
+
+
+@dataclass(frozen=True, slots=True)
 class Kind:
     """Everything about one hazard that is not its detection."""
 
@@ -62,6 +78,8 @@ class Kind:
     cap_severity: tuple[str, str]
     """CAP 1.2 `severity`: as detected, and once a person has confirmed it."""
     look: Look
+    road: Road | None = None
+    """For feeds of road hazards; None where traffic is not concerned."""
     other_names: tuple[str, ...] = ()
     """Names that the class of this hazard has in other detection networks, in lower case."""
     is_held: bool = False
@@ -81,6 +99,7 @@ KINDS: Mapping[Hazard, Kind] = {
         claims=("accident", "crash", "crashed"),
         cap_categories=("Transport", "Safety"),
         cap_severity=("Moderate", "Severe"),
+        road=Road("ACCIDENT", "", "Accident", "accidentType", "accident"),
         is_movable=False,
         other_names=("car accident", "traffic accident", "crash", "car crash"),
         look=Look(
@@ -105,6 +124,7 @@ KINDS: Mapping[Hazard, Kind] = {
         claims=("fire", "flames", "smoke", "burning"),
         cap_categories=("Fire", "Safety"),
         cap_severity=("Moderate", "Severe"),
+        road=Road("HAZARD", "HAZARD_ON_ROAD", "PoorEnvironmentConditions", "poorEnvironmentType", "nearbyFire"),
         other_names=("flame", "flames"),
         look=Look(
             ink=("#c81e1e", "#ff8378"),

@@ -36,10 +36,21 @@ def answer_json(request: Request, site: Site, content: Any, media_type: str = Ge
     return answer_text(request, site, msgspec.json.encode(content), media_type)
 
 
-def answer_text(request: Request, site: Site, body: bytes, media_type: str, *, is_lasting: bool = False) -> Response:
-    """A body with an ETag; 304 if the client has it already. `is_lasting` as in `caching`."""
-    etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-    headers = {"ETag": etag, **caching(site, is_lasting=is_lasting)}
+def answer_text(
+    request: Request, site: Site, body: bytes, media_type: str, *, is_lasting: bool = False, same: bytes | None = None
+) -> Response:
+    """A body under an ETag; 304 where the client has it already.
+
+    Args:
+        request: what is answered.
+        site: whose answer.
+        body: what is sent.
+        media_type: what it is.
+        is_lasting: as in `caching`.
+        same: what stays the same of a body that says when it was sent: the (weak) ETag is made from it.
+    """
+    etag = f'"{hashlib.blake2b(body if same is None else same, digest_size=12).hexdigest()}"'
+    headers = {"ETag": etag if same is None else f"W/{etag}", **caching(site, is_lasting=is_lasting)}
     if _is_known(request.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type=media_type, headers=headers)

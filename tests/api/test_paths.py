@@ -21,6 +21,7 @@ PATHS = (
     *("/", "/feed", "/static/js/main.js", "/hazards.json", "/healthz", "/openapi.json", "/feed.json", "/feed.atom"),
     *("/cap.xml", "/cap/1.xml", "/api/incidents", "/api/incidents/1", "/api/incidents/1/snapshot", "/api/cameras"),
     *("/api/cameras/gate-1/snapshot", "/api/pipeline", "/api/session", "/api/posts/1/snapshot"),
+    *("/ogc", "/ogc/", "/ogc/api", "/ogc/collections/incidents/items", "/ogc/collections/incidents/items/1"),
 )
 
 

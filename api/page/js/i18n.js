@@ -25,6 +25,11 @@ export function t(key, ...values) {
   return typeof word === "function" ? word(...values) : (word ?? key);
 }
 
+/** A word in a language that is not the reader's, such as the name of the next one. */
+export function inLanguage(other, key) {
+  return WORDS[other]?.[key] ?? key;
+}
+
 /** The name of a hazard or function, or the name itself where the page has no word for it. */
 export function nameOf(key) {
   const title = titleOf(key);
@@ -33,7 +38,7 @@ export function nameOf(key) {
   return typeof word === "string" ? word : key;
 }
 
-/** The reader's text of a `{en, ko}` pair; the other language is better than nothing. */
+/** The reader's text of one in several languages (`{en, ko, …}`); another language is better than nothing. */
 export function pick(pair) {
   if (pair === null || typeof pair !== "object") return "";
   const text = pair[language] || pair.en || pair.ko;
@@ -84,5 +89,5 @@ function firstLanguage() {
   const remembered = recall("language");
   if (LANGUAGES.includes(remembered)) return remembered;
   const spoken = (navigator.languages ?? [navigator.language]).map((tag) => String(tag).slice(0, 2).toLowerCase());
-  return spoken.find((tag) => LANGUAGES.includes(tag)) ?? "en";
+  return spoken.find((tag) => LANGUAGES.includes(tag)) ?? LANGUAGES[0];
 }

@@ -1,7 +1,7 @@
 /** The frame of the page: fixed words, language, theme, views, the sign of the live link, the folding of the relay strip, short notices. */
 
 import { setText } from "./dom.js";
-import { clock, currentLanguage, duration, LANGUAGES, setLanguage, t } from "./i18n.js";
+import { clock, currentLanguage, duration, inLanguage, LANGUAGES, setLanguage, t } from "./i18n.js";
 import { recall, remember } from "./memory.js";
 import { MINUTES } from "./relay.js";
 
@@ -26,7 +26,7 @@ export class Shell {
     this.#act = act;
     this.#on("theme", () => this.#nextTheme());
     this.#on("language", () => {
-      setLanguage(this.#otherLanguage());
+      setLanguage(this.#nextLanguage());
       this.translate();
     });
     this.#on("relay-fold", () => this.#foldRelay(!page.body.classList.contains("is-relay-folded"), true));
@@ -55,9 +55,11 @@ export class Shell {
     for (const node of page.querySelectorAll("[data-text]")) setText(node, t(node.dataset.text));
     for (const node of page.querySelectorAll("[data-label]")) node.setAttribute("aria-label", t(node.dataset.label));
     const language = this.#byId("language");
-    setText(this.#byId("language-text"), this.#otherLanguage() === "ko" ? "한국어" : "English");
-    language.setAttribute("aria-label", t("toLanguage"));
-    language.setAttribute("lang", this.#otherLanguage());
+    const next = this.#nextLanguage();
+    language.hidden = LANGUAGES.length < 2;
+    setText(this.#byId("language-text"), inLanguage(next, "languageName"));
+    language.setAttribute("aria-label", inLanguage(next, "viewInThis"));
+    language.setAttribute("lang", next);
     setText(this.#byId("legend-span"), t("lastMinutes", MINUTES));
     this.#sayLink();
     this.#sayTheme();
@@ -114,8 +116,8 @@ export class Shell {
     this.#byId(id).addEventListener("click", press);
   }
 
-  #otherLanguage() {
-    return LANGUAGES.find((language) => language !== currentLanguage());
+  #nextLanguage() {
+    return LANGUAGES[(LANGUAGES.indexOf(currentLanguage()) + 1) % LANGUAGES.length];
   }
 
   #sayLink() {

@@ -1,148 +1,53 @@
-/** Every word of the page, in English and Korean; i18n.js picks from it. */
+/** Every word of the page, from the catalogues of the languages that the server names; i18n.js picks from it. */
 
-export const WORDS = {
-  en: {
-    skip: "Skip to the alerts", brand: "Bongsu", brandAlso: "봉수", title: "Bongsu: live alerts",
-    views: "Views", viewMap: "Map", viewFeed: "Feed", viewRelay: "Relay",
-    filters: "Filters", hazards: "Hazards", spans: "Time", moreFilters: "More filters",
-    hour: "1 hour", day: "24 hours", week: "7 days", all: "All", range: "Range",
-    rangeFrom: "From", rangeTo: "To", rangeWrong: "The range must begin before it ends.",
-    status: "Status", any: "Any status", open: "Ongoing", closed: "Over", acknowledged: "Acknowledged", false_alarm: "False alarms",
-    area: "In this map view", reset: "Show all", hidden: (n) => `${n} hidden by filters`,
-    other: "Alert",
-    mapArea: "Map of alerts", feedTitle: "Alerts", subscribe: "Subscribe", subscribeTo: "Subscribe to the alerts",
-    feedAtom: "Atom feed", feedJson: "JSON Feed", feedCap: "CAP 1.2 alerts", feedGeo: "GeoJSON",
-    count: (n) => (n === 1 ? "1 alert" : `${n} alerts`), older: "Older alerts", olderFailed: "Older alerts could not be loaded. Try again.",
-    quiet: "All quiet", watching: (n) => (n === 1 ? "1 camera is watching. When it sees a hazard, it appears here by itself." : `${n} cameras are watching. When one sees a hazard, it appears here by itself.`),
-    nobodyWatching: "No camera has reported yet. Cameras are listed in cameras.yaml.",
-    noMatch: "Nothing matches these filters", noMatchHint: "Widen the time or the area, or show everything.", waitingFeed: "Loading …",
-    connecting: "Connecting", live: "Live", lost: "Connection lost, retrying", lostSince: (at) => `No connection since ${at}, retrying`, locked: "Key needed",
-    toLanguage: "한국어로 보기", theme: (name) => `Theme: ${name}`, themeAuto: "as the system", themeLight: "light", themeDark: "dark",
-    camera: "Camera", firstSeen: "First seen", lastSeen: "Last seen", confidence: "Confidence", sightings: "Sightings",
-    pinTime: "Camera to map", seconds: (s) => `${s} s`, milliseconds: (s) => `${s} ms`,
-    close: "Close", previous: "Newer alert", next: "Older alert", enlarge: "Enlarge the picture",
-    loneCaption: "No description yet.", noPicture: "No picture to show", pictureNote: "Faces are mosaicked",
-    alsoHere: "Also at this place", pictureOf: (what, where) => `Camera picture: ${what}, ${where}`, locationOf: (where) => `Map of ${where}`,
-    copyLink: "Copy link", copied: "Link copied", copyFailed: "The link could not be copied: copy it from the address bar.", capAlert: "CAP",
-    late: "Published late", lateWhy: "The message broker was unreachable when this was seen, so it was published late.",
-    tagFalse: "False alarm", tagAcknowledged: "Acknowledged",
-    reviewedBy: (what, who, when) => `${what} by ${who}, ${when}`, takeBack: "Take back", acknowledge: "Acknowledge", markFalse: "False alarm …",
-    confirmFalse: "Mark as false alarm", cancel: "Cancel", note: "Note (optional)", noteHint: "What was it instead?",
-    signInToReview: "Sign in to review", reviewTitle: "Review", reviewFailed: (why) => `Not saved: ${why}`,
-    signIn: "Sign in", signOut: "Sign out", signedInAs: (name, role) => `${name}, ${role}`, viewer: "viewer", operator: "operator",
-    key: "Key", keyHint: "An operator's key lets you acknowledge alerts and mark false alarms.", keyNeeded: "This map is read with a key. Ask its operator for one.",
-    keyWrong: "This key is not known here.", keyTooMany: "Too many tries. Wait a minute.", signInFailed: "Signing in did not work. Try again.",
-    stageTitle: "From camera to map", stage: (name, took, from) => `${name}: ${took}, begun after ${from}`,
-    pin: (what, where, when) => `${what}, ${where}, ${when}`, pins: (n) => `${n} alerts here`, cluster: (n, kinds) => `${n} alerts close together (${kinds}), zoom in`,
-    announce: (what, where) => `New alert: ${what}, ${where}`, announceMany: (n, kinds) => `${n} new alerts: ${kinds}`,
-    relayTitle: "The relay", relayNote: "Each beacon is a function. It wakes when messages wait for it, and sleeps when they are done.",
-    showRelay: "Show the relay", hideRelay: "Hide the relay", pinMedian: (s) => `camera to map ${s}`,
-    cameras: "Cameras", motion: "Motion", alwaysOn: "always on", camerasLive: (n) => `${n} live`, camerasLost: (n) => `${n} lost`,
-    cameraLive: "live", cameraLost: "lost", cameraUnknown: "not heard yet", noCameras: "No cameras yet.", cameraPicture: (where) => `Last mosaicked picture of ${where}`,
-    detect: "Detect", map: "Map", caption: "Caption", post: "Post",
-    asleep: "asleep", replicas: (n, max) => `${n} of ${max} awake`, waiting: (n) => `${n} waiting`, dead: (n) => (n === 1 ? "1 dead letter" : `${n} dead letters`),
-    starting: "waking", noPipeline: "No word from the relay yet.", lastMinutes: (n) => `last ${n} min`, legendReplicas: "replicas", legendWaiting: "messages waiting",
-    took: (s) => `takes ${s}`, functionState: (name, n, max, waiting) => `${name}: ${n} of at most ${max} replicas, ${waiting} messages waiting`,
-    viewNodes: "Nodes", nodesTitle: "Nodes", nodesCount: (n) => (n === 1 ? "1 node" : `${n} nodes`), nodesAllWell: "all well", nodesBad: (n) => (n === 1 ? "1 needs attention" : `${n} need attention`), nodesNone: "No node is registered yet: bongsu nodes add.",
-    node_ok: "well", node_warning: "needs attention", node_down: "does not answer", node_drained: "drained", node_unknown: "not asked yet",
-    alert_NodeHot: "Hotter than 85 °C", alert_NodeDiskFull: "Less than a tenth of the disk is free", alert_NodeClockWrong: "The clock is wrong",
-    nodeHere: "this machine", nodeCpus: (n) => (n === 1 ? "1 CPU" : `${n} CPUs`), nodeCpu: "CPU", nodeMemory: "Memory", nodeDisk: "Disk", nodeGpu: "GPU", nodeTemperature: (c) => `${c} °C`, nodeLatency: (s) => `answers in ${s}`,
-    nodeDrift: (s) => `clock off by ${s}`, nodeSampled: (when) => `asked ${when}`, nodeNotSampled: "not asked yet", nodeAbout: "drawn in the middle of its cameras",
-    nodesModels: "Models", modelVersion: "Version", modelNodes: "Runs on", modelSize: "Size", modelSignature: "Signature", modelScores: "Scores", modelSigned: "signed", modelUnsigned: "not signed", modelNowhere: "no node",
-    nodesRunning: "Under way", nodesPast: "Last deployments", deployTo: (model, version) => `${model} ${version} deployed`, deployBack: (model, version) => `${model} rolled back to ${version || "the version before"}`,
-    deploy_running: "under way", deploy_done: "done", deploy_failed: "failed", deploy_interrupted: "interrupted", deployBy: (who) => `by ${who}`, deployBytes: (done, all) => `${done} of ${all}`,
-    progress_waiting: "waiting", progress_connecting: "connecting", progress_pulling: "pulling", "progress_in use": "in use", progress_failed: "failed", progress_lost: "lost", progress_observed: "watched", "progress_rolled back": "rolled back", deployBursts: (n, all) => `${n} of ${all} bursts`,
-    nodesAudit: "Who changed what",
-    viewSessions: "Sessions", sessionsTitle: "Sessions", sessionsNote: "A client asks for a model and gets a worker of its own. What does not fit here waits in line, or goes to an upstream server.",
-    sessionsClient: "Client", sessionsModel: "Model", sessionsWhere: "Where", sessionsState: "State", sessionsSince: "Asked for", sessionsSpeed: "Answers",
-    sessionsUsed: (cores, allCores, mb, allMb) => `${cores} of ${allCores} cores and ${mb} of ${allMb} MB reserved`, sessionsIdle: (n) => `${n} idle and ready`,
-    sessionsUpstream: (url) => `upstream ${url}`, sessionsUpstreamAway: (url) => `upstream ${url} does not answer`,
-    sessionsEmpty: "Nobody has a session now.", where_edge: "edge", "where_data-centre": "data centre", sessionsOffloaded: "offloaded",
-    sessionsWaiting: (place, s) => `waiting, place ${place}, at most ${s} s`, sessionsConnected: "connected", sessionsReady: "ready, not connected",
-    sessionsUntil: (ago, until) => `${ago}, until ${until}`, sessionsNoAnswer: "none yet",
-    sessionsLatency: (n, p50, p99) => `${n}, each in ${p50} ms (p50), ${p99} ms (p99)`, sessionsDropped: (n) => `${n} dropped`,
-    sessionsKey: "Operator's key", sessionsShow: "Show", sessionsKeyNeeded: "The list is read with an operator's key.", sessionsOperator: "This key is not an operator's: the list is for operators.",
-    sessionsAway: "The receive server does not answer. Trying again.", sessionsRefused: (why) => `The receive server refused: ${why}`,
-    trialTitle: "Try one", trialNote: "Pictures go to a worker of your own, which answers with boxes. It keeps none of them.", trialModel: "Model",
-    trialModel_hazard: "hazards", trialModel_scene: "people and vehicles", trialCamera: "Use my camera", trialClip: "Play the clip", trialStop: "Stop", trialScreen: "The last picture, with boxes around what was found",
-    trialIdle: "Not running.", trialOpening: "Opening …", trialStarting: "A worker starts …", trialWaiting: (place, s) => `Waiting for a worker: place ${place}, at most ${s} s`,
-    trialRunning: (where, node) => `Running at the ${where} (${node})`, trialSpeed: (rate, took, inferred) => `${rate} pictures a second · ${took} ms from picture to boxes, ${inferred} ms of it in the model`,
-    trialLost: "Connection lost, resuming …", trialEnded: "The session has ended.", trialNoCamera: "There is no camera that this page may use.",
-    trialInsecure: "a browser lends its camera to pages over HTTPS or from this machine alone", trialElsewhere: "there was no room here, and this page may not connect to the upstream server: try again later",
-    trialFailed: (why) => `It did not work: ${why}`,
-    unknownPlace: "unknown place", zoomIn: "Zoom in", zoomOut: "Zoom out",
-    incidentGone: "This alert is not on the map.",
-  },
-  ko: {
-    skip: "경보로 건너뛰기", brand: "봉수", brandAlso: "Bongsu", title: "봉수: 실시간 경보",
-    views: "보기", viewMap: "지도", viewFeed: "피드", viewRelay: "중계",
-    filters: "필터", hazards: "위험 종류", spans: "기간", moreFilters: "필터 더 보기",
-    hour: "1시간", day: "24시간", week: "7일", all: "전체", range: "기간 지정",
-    rangeFrom: "시작", rangeTo: "끝", rangeWrong: "시작이 끝보다 앞서야 합니다.",
-    status: "상태", any: "모든 상태", open: "진행 중", closed: "종료", acknowledged: "확인됨", false_alarm: "오경보",
-    area: "현재 지도 영역", reset: "모두 보기", hidden: (n) => `필터로 ${n}건 숨김`,
-    other: "경보",
-    mapArea: "경보 지도", feedTitle: "경보", subscribe: "구독", subscribeTo: "경보 구독",
-    feedAtom: "Atom 피드", feedJson: "JSON 피드", feedCap: "CAP 1.2 경보", feedGeo: "GeoJSON",
-    count: (n) => `${n}건`, older: "이전 경보", olderFailed: "이전 경보를 불러오지 못했습니다. 다시 시도하세요.",
-    quiet: "이상 없음", watching: (n) => `카메라 ${n}대가 지켜보고 있습니다. 위험이 포착되면 자동으로 나타납니다.`,
-    nobodyWatching: "아직 소식을 보낸 카메라가 없습니다. 카메라는 cameras.yaml에 적습니다.",
-    noMatch: "조건에 맞는 경보가 없습니다", noMatchHint: "기간이나 영역을 넓히거나 모두 보기를 누르세요.", waitingFeed: "불러오는 중 …",
-    connecting: "연결 중", live: "실시간", lost: "연결 끊김, 재시도 중", lostSince: (at) => `${at}부터 연결 끊김, 재시도 중`, locked: "키 필요",
-    toLanguage: "View in English", theme: (name) => `테마: ${name}`, themeAuto: "시스템 설정", themeLight: "밝게", themeDark: "어둡게",
-    camera: "카메라", firstSeen: "처음 포착", lastSeen: "마지막 포착", confidence: "신뢰도", sightings: "포착 횟수",
-    pinTime: "카메라→지도", seconds: (s) => `${s}초`, milliseconds: (s) => `${s}ms`,
-    close: "닫기", previous: "더 최근 경보", next: "더 오래된 경보", enlarge: "사진 확대",
-    loneCaption: "아직 설명이 없습니다.", noPicture: "표시할 사진 없음", pictureNote: "얼굴 모자이크 처리됨",
-    alsoHere: "같은 장소의 다른 경보", pictureOf: (what, where) => `카메라 사진: ${what}, ${where}`, locationOf: (where) => `${where} 지도`,
-    copyLink: "링크 복사", copied: "링크를 복사했습니다", copyFailed: "링크를 복사하지 못했습니다. 주소창에서 복사하세요.", capAlert: "CAP",
-    late: "늦게 게시됨", lateWhy: "포착 당시 메시지 브로커에 연결할 수 없어 늦게 게시되었습니다.",
-    tagFalse: "오경보", tagAcknowledged: "확인됨",
-    reviewedBy: (what, who, when) => `${what} · ${who}, ${when}`, takeBack: "되돌리기", acknowledge: "확인", markFalse: "오경보 …",
-    confirmFalse: "오경보로 표시", cancel: "취소", note: "메모 (선택)", noteHint: "실제로는 무엇이었나요?",
-    signInToReview: "로그인하여 검토", reviewTitle: "검토", reviewFailed: (why) => `저장되지 않음: ${why}`,
-    signIn: "로그인", signOut: "로그아웃", signedInAs: (name, role) => `${name}, ${role}`, viewer: "열람자", operator: "운영자",
-    key: "키", keyHint: "운영자 키가 있으면 경보를 확인하거나 오경보로 표시할 수 있습니다.", keyNeeded: "이 지도는 키가 있어야 볼 수 있습니다. 운영자에게 요청하세요.",
-    keyWrong: "등록되지 않은 키입니다.", keyTooMany: "시도가 너무 많습니다. 잠시 후 다시 하세요.", signInFailed: "로그인하지 못했습니다. 다시 시도하세요.",
-    stageTitle: "카메라에서 지도까지", stage: (name, took, from) => `${name}: ${took}, ${from} 후 시작`,
-    pin: (what, where, when) => `${what}, ${where}, ${when}`, pins: (n) => `이곳의 경보 ${n}건`, cluster: (n, kinds) => `가까운 경보 ${n}건 (${kinds}), 확대`,
-    announce: (what, where) => `새 경보: ${what}, ${where}`, announceMany: (n, kinds) => `새 경보 ${n}건: ${kinds}`,
-    relayTitle: "중계 상태", relayNote: "봉화 하나가 함수 하나입니다. 메시지가 쌓이면 깨어나고, 처리를 마치면 잠듭니다.",
-    showRelay: "중계 상태 보기", hideRelay: "중계 상태 접기", pinMedian: (s) => `카메라→지도 ${s}`,
-    cameras: "카메라", motion: "움직임", alwaysOn: "상시 가동", camerasLive: (n) => `정상 ${n}`, camerasLost: (n) => `끊김 ${n}`,
-    cameraLive: "정상", cameraLost: "끊김", cameraUnknown: "소식 없음", noCameras: "아직 카메라가 없습니다.", cameraPicture: (where) => `${where}의 마지막 모자이크 사진`,
-    detect: "탐지", map: "지도", caption: "설명", post: "게시",
-    asleep: "잠듦", replicas: (n, max) => `${n}/${max} 깨어 있음`, waiting: (n) => `대기 ${n}`, dead: (n) => `처리 불가 ${n}건`,
-    starting: "깨어나는 중", noPipeline: "아직 중계 소식이 없습니다.", lastMinutes: (n) => `최근 ${n}분`, legendReplicas: "복제본", legendWaiting: "대기 메시지",
-    took: (s) => `처리 ${s}`, functionState: (name, n, max, waiting) => `${name}: 복제본 ${n}개(최대 ${max}개), 대기 메시지 ${waiting}개`,
-    viewNodes: "노드", nodesTitle: "노드", nodesCount: (n) => `노드 ${n}대`, nodesAllWell: "모두 정상", nodesBad: (n) => `확인 필요 ${n}대`, nodesNone: "등록된 노드가 없습니다: bongsu nodes add.",
-    node_ok: "정상", node_warning: "확인 필요", node_down: "응답 없음", node_drained: "작업 제외됨", node_unknown: "아직 확인 전",
-    alert_NodeHot: "85°C를 넘었습니다", alert_NodeDiskFull: "디스크 여유가 10분의 1도 안 됩니다", alert_NodeClockWrong: "시계가 맞지 않습니다",
-    nodeHere: "이 컴퓨터", nodeCpus: (n) => `CPU ${n}개`, nodeCpu: "CPU", nodeMemory: "메모리", nodeDisk: "디스크", nodeGpu: "GPU", nodeTemperature: (c) => `${c}°C`, nodeLatency: (s) => `응답 ${s}`,
-    nodeDrift: (s) => `시계 오차 ${s}`, nodeSampled: (when) => `${when} 확인`, nodeNotSampled: "아직 확인 전", nodeAbout: "카메라들의 가운데에 표시",
-    nodesModels: "모델", modelVersion: "버전", modelNodes: "실행 노드", modelSize: "크기", modelSignature: "서명", modelScores: "점수", modelSigned: "서명됨", modelUnsigned: "서명 없음", modelNowhere: "없음",
-    nodesRunning: "진행 중", nodesPast: "최근 배포", deployTo: (model, version) => `${model} ${version} 배포`, deployBack: (model, version) => `${model} ${version || "이전 버전"}(으)로 되돌림`,
-    deploy_running: "진행 중", deploy_done: "완료", deploy_failed: "실패", deploy_interrupted: "중단됨", deployBy: (who) => `${who} 실행`, deployBytes: (done, all) => `${all} 중 ${done}`,
-    progress_waiting: "대기", progress_connecting: "연결 중", progress_pulling: "받는 중", "progress_in use": "사용 중", progress_failed: "실패", progress_lost: "연결 끊김", progress_observed: "관찰 중", "progress_rolled back": "되돌림", deployBursts: (n, all) => `버스트 ${all}개 중 ${n}개`,
-    nodesAudit: "변경 기록",
-    viewSessions: "세션", sessionsTitle: "세션", sessionsNote: "클라이언트가 모델을 요청하면 전용 워커를 받습니다. 자리가 없으면 순서를 기다리거나 상위 서버로 넘어갑니다.",
-    sessionsClient: "클라이언트", sessionsModel: "모델", sessionsWhere: "위치", sessionsState: "상태", sessionsSince: "요청", sessionsSpeed: "응답",
-    sessionsUsed: (cores, allCores, mb, allMb) => `코어 ${cores}/${allCores}, 메모리 ${mb}/${allMb}MB 예약됨`, sessionsIdle: (n) => `대기 중인 워커 ${n}개`,
-    sessionsUpstream: (url) => `상위 서버 ${url}`, sessionsUpstreamAway: (url) => `상위 서버 ${url} 응답 없음`,
-    sessionsEmpty: "지금은 세션이 없습니다.", where_edge: "엣지", "where_data-centre": "데이터 센터", sessionsOffloaded: "오프로드됨",
-    sessionsWaiting: (place, s) => `대기 ${place}번째, 최대 ${s}초`, sessionsConnected: "연결됨", sessionsReady: "준비됨, 연결 안 됨",
-    sessionsUntil: (ago, until) => `${ago}, ${until}까지`, sessionsNoAnswer: "아직 없음",
-    sessionsLatency: (n, p50, p99) => `${n}건, 건당 ${p50}ms (p50), ${p99}ms (p99)`, sessionsDropped: (n) => `${n}건 버려짐`,
-    sessionsKey: "운영자 키", sessionsShow: "보기", sessionsKeyNeeded: "목록을 보려면 운영자 키가 필요합니다.", sessionsOperator: "운영자 키가 아닙니다. 목록은 운영자만 볼 수 있습니다.",
-    sessionsAway: "수신 서버가 응답하지 않습니다. 다시 시도하는 중입니다.", sessionsRefused: (why) => `수신 서버가 거부했습니다: ${why}`,
-    trialTitle: "직접 해 보기", trialNote: "사진이 전용 워커로 전송되고, 찾은 물체의 상자가 돌아옵니다. 사진은 저장되지 않습니다.", trialModel: "모델",
-    trialModel_hazard: "위험", trialModel_scene: "사람과 차량", trialCamera: "내 카메라 사용", trialClip: "영상 재생", trialStop: "중지", trialScreen: "마지막 사진과 찾은 물체의 상자",
-    trialIdle: "실행 중이 아닙니다.", trialOpening: "여는 중 …", trialStarting: "워커를 시작하는 중 …", trialWaiting: (place, s) => `워커 대기 중: ${place}번째, 최대 ${s}초`,
-    trialRunning: (where, node) => `${where}에서 실행 중 (${node})`, trialSpeed: (rate, took, inferred) => `초당 ${rate}장 · 사진에서 상자까지 ${took}ms, 그중 모델 ${inferred}ms`,
-    trialLost: "연결 끊김, 다시 잇는 중 …", trialEnded: "세션이 끝났습니다.", trialNoCamera: "사용할 수 있는 카메라가 없습니다.",
-    trialInsecure: "브라우저는 HTTPS나 이 컴퓨터의 페이지에만 카메라를 허용합니다", trialElsewhere: "이곳에 자리가 없고 이 페이지는 상위 서버에 연결할 수 없습니다. 나중에 다시 시도하세요",
-    trialFailed: (why) => `실패했습니다: ${why}`,
-    unknownPlace: "알 수 없는 장소", zoomIn: "확대", zoomOut: "축소",
-    incidentGone: "지도에 없는 경보입니다.",
-  },
-};
+import { FluentBundle } from "../vendor/fluent/bundle.js";
+import { FluentResource } from "../vendor/fluent/resource.js";
+
+/** What says a word that another language lacks, and gives its values their order. */
+const SOURCE = "en";
+
+const named = document.querySelector('meta[name="bongsu-languages"]')?.content || "en,ko";
+const offered = named.split(",").map((language) => language.trim());
+const opened = await Promise.allSettled([...new Set([SOURCE, ...offered])].map(open));
+const bundles = new Map(opened.filter((one) => one.status === "fulfilled").map((one) => one.value));
+for (const { reason } of opened.filter((one) => one.status === "rejected")) console.error(String(reason));
+// A language that could not be loaded is not offered; without English there is no order of values, hence no page.
+if (!bundles.has(SOURCE)) throw new Error("the words of the page could not be loaded: load it again");
+const here = offered.filter((language) => bundles.has(language));
+const languages = here.length > 0 ? here : [SOURCE];
+
+/** Words by language and key: a text, or a function of the values that the English text names, in that order. */
+export const WORDS = Object.fromEntries(languages.map((language) => [language, wordsOf(language)]));
+
+async function open(language) {
+  const answer = await fetch(`words/${language}.ftl`);
+  if (!answer.ok) throw new Error(`words/${language}.ftl: ${answer.status}`);
+  // Without the invisible marks around values: names of places stand in titles and labels.
+  const bundle = new FluentBundle(language, { useIsolating: false });
+  const resource = new FluentResource(await answer.text());
+  const errors = bundle.addResource(resource);
+  if (errors.length > 0) console.warn(`words/${language}.ftl`, errors);
+  return [language, { bundle, messages: resource.body.filter((entry) => entry.value !== null && !entry.id.startsWith("-")) }];
+}
+
+function wordsOf(language) {
+  const words = {};
+  const [own, source] = [bundles.get(language).bundle, bundles.get(SOURCE)];
+  for (const { id: key, value } of source.messages) {
+    const bundle = own.hasMessage(key) ? own : source.bundle;
+    const names = variablesOf(value);
+    const say = (values) => bundle.formatPattern(bundle.getMessage(key).value, values);
+    words[key] =
+      names.length === 0 ? say({}) : (...values) => say(Object.fromEntries(names.map((name, at) => [name, values[at]])));
+  }
+  return words;
+}
+
+/** The names of a text's values, in the order in which they first come. */
+function variablesOf(part, found = new Set()) {
+  if (Array.isArray(part)) for (const one of part) variablesOf(one, found);
+  else if (part?.type === "var") found.add(part.name);
+  else if (part?.type === "select") variablesOf([part.selector, ...part.variants.map((one) => one.value)], found);
+  else if (part?.type === "func") variablesOf(part.args, found);
+  return [...found];
+}

@@ -25,6 +25,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 from api.views import hazard_table
 
 PAGE = Path(__file__).parents[3] / "api" / "page"
+WORDS = Path(__file__).parents[3] / "functions" / "catalogue"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -217,12 +218,14 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         world = self.server.world
         url = urlsplit(self.path)
-        is_open = url.path in {"/", "/feed", "/hazards.json", "/api/session"} or url.path.startswith("/static/")
+        is_open = url.path in {"/", "/feed", "/hazards.json", "/api/session"} or url.path.startswith(
+            ("/static/", "/words/")
+        )
         if world.read == "key" and self._who is None and not is_open:
             self._json({"detail": "reading needs a key"}, 401)
             return
         plain = {
-            "/hazards.json": hazard_table,
+            "/hazards.json": lambda: hazard_table(("en", "ko")),
             "/api/session": self._session,
             "/api/pipeline": lambda: world.pipeline,
         }
@@ -242,6 +245,8 @@ class Handler(BaseHTTPRequestHandler):
                 self._json({"type": "FeatureCollection", "features": [*world.cameras.values()]})
             case "/api/incidents/stream":
                 self._stream(int(parse_qs(url.query).get("after", ["0"])[0]))
+            case path if path.startswith("/words/"):
+                self._file(WORDS / path.removeprefix("/words/"))
             case path if path.startswith("/static/"):
                 self._file(PAGE / path.removeprefix("/static/"))
             case path if path.startswith("/api/incidents/") and path.split("/")[-1].isdigit():
@@ -256,7 +261,7 @@ class Handler(BaseHTTPRequestHandler):
         """Quiet: what a test prints should be about the test."""
 
     def _file(self, path: Path) -> None:
-        inside = path.resolve().is_relative_to(PAGE.resolve()) and path.is_file()
+        inside = any(path.resolve().is_relative_to(folder.resolve()) for folder in (PAGE, WORDS)) and path.is_file()
         if inside:
             self._answer(path.read_bytes(), TYPES.get(path.suffix, "application/octet-stream"))
         else:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from api.settings import Settings
+from tests.api.test_openapi import fill
+from tests.stores import MakeEvent, serving_in_thread
 
 from .conftest import Open
 from .fixture_server import Server, World, camera, incident, pipeline, post
@@ -43,6 +49,24 @@ def test_language_follows_the_browser_and_a_switch_is_remembered(server: Server,
     expect(page.locator(".card-text").first).to_contain_text("Flames")
     page.reload()
     expect(page.locator("#feed-title")).to_have_text("Alerts")
+
+
+def test_third_language_is_one_file_and_a_setting(tmp_path: Path, open_page: Open, make_event: MakeEvent) -> None:
+    kept = Settings(
+        database_url=f"sqlite+aiosqlite:///{tmp_path}/a.db", snapshot_url=str(tmp_path / "s"), languages="en,ko,ja"
+    )
+    with serving_in_thread(kept, lambda site: fill(site, make_event)) as url:
+        page = open_page(SimpleNamespace(url=url), locale="ja-JP")
+        expect(page.locator("html")).to_have_attribute("lang", "ja")
+        expect(page.locator("#feed-title")).to_have_text("警報")
+        expect(page.locator(".chip", has_text="火災")).to_be_visible()
+        # The button leads through all of them, each by its own name.
+        for name, title in (("English", "Alerts"), ("한국어", "경보"), ("日本語", "警報")):
+            expect(page.locator("#language-text")).to_have_text(name)
+            page.locator("#language").click()
+            expect(page.locator("#feed-title")).to_have_text(title)
+        # The post that `fill` makes names a picture that is not there.
+        assert not [one for one in page.complaints if "404" not in one]
 
 
 def test_theme_can_be_chosen_and_is_remembered(server: Server, open_page: Open) -> None:

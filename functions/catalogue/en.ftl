@@ -1,0 +1,236 @@
+# Every text in English, in the format of Project Fluent (https://projectfluent.org/fluent/guide).
+#
+# To add a language, copy this file to `<language>.ftl`, named by its code of BCP 47, and translate what stands after
+# each `=`. Values in braces stay as they are, in any order. BONGSU_LANGUAGES then names it. docs/translate.md has more.
+
+## The language itself
+
+languageName = English
+# Shown to those who read another language.
+viewInThis = View in English
+
+## The page. It gives values in the order in which the English text first names them.
+
+skip = Skip to the alerts
+brand = Bongsu
+brandAlso = 봉수
+title = Bongsu: live alerts
+views = Views
+viewMap = Map
+viewFeed = Feed
+viewRelay = Relay
+filters = Filters
+hazards = Hazards
+spans = Time
+moreFilters = More filters
+hour = 1 hour
+day = 24 hours
+week = 7 days
+all = All
+range = Range
+rangeFrom = From
+rangeTo = To
+rangeWrong = The range must begin before it ends.
+status = Status
+any = Any status
+open = Ongoing
+closed = Over
+acknowledged = Acknowledged
+false_alarm = False alarms
+area = In this map view
+reset = Show all
+hidden = { $n } hidden by filters
+other = Alert
+mapArea = Map of alerts
+feedTitle = Alerts
+subscribe = Subscribe
+subscribeTo = Subscribe to the alerts
+feedAtom = Atom feed
+feedJson = JSON Feed
+feedCap = CAP 1.2 alerts
+feedGeo = GeoJSON
+count = { $n ->
+    [one] { $n } alert
+   *[other] { $n } alerts
+}
+older = Older alerts
+olderFailed = Older alerts could not be loaded. Try again.
+quiet = All quiet
+watching = { $n ->
+    [one] { $n } camera is watching. When it sees a hazard, it appears here by itself.
+   *[other] { $n } cameras are watching. When one sees a hazard, it appears here by itself.
+}
+nobodyWatching = No camera has reported yet. Cameras are listed in cameras.yaml.
+noMatch = Nothing matches these filters
+noMatchHint = Widen the time or the area, or show everything.
+waitingFeed = Loading …
+connecting = Connecting
+live = Live
+lost = Connection lost, retrying
+lostSince = No connection since { $at }, retrying
+locked = Key needed
+theme = Theme: { $name }
+themeAuto = as the system
+themeLight = light
+themeDark = dark
+camera = Camera
+firstSeen = First seen
+lastSeen = Last seen
+confidence = Confidence
+sightings = Sightings
+pinTime = Camera to map
+seconds = { $s } s
+milliseconds = { $s } ms
+close = Close
+previous = Newer alert
+next = Older alert
+enlarge = Enlarge the picture
+loneCaption = No description yet.
+noPicture = No picture to show
+pictureNote = Faces are mosaicked
+alsoHere = Also at this place
+pictureOf = Camera picture: { $what }, { $where }
+locationOf = Map of { $where }
+copyLink = Copy link
+copied = Link copied
+copyFailed = The link could not be copied: copy it from the address bar.
+capAlert = CAP
+late = Published late
+lateWhy = The message broker was unreachable when this was seen, so it was published late.
+tagFalse = False alarm
+tagAcknowledged = Acknowledged
+reviewedBy = { $what } by { $who }, { $when }
+takeBack = Take back
+acknowledge = Acknowledge
+markFalse = False alarm …
+confirmFalse = Mark as false alarm
+cancel = Cancel
+note = Note (optional)
+noteHint = What was it instead?
+signInToReview = Sign in to review
+reviewTitle = Review
+reviewFailed = Not saved: { $why }
+signIn = Sign in
+signOut = Sign out
+signedInAs = { $name }, { $role }
+viewer = viewer
+operator = operator
+key = Key
+keyHint = An operator's key lets you acknowledge alerts and mark false alarms.
+keyNeeded = This map is read with a key. Ask its operator for one.
+keyWrong = This key is not known here.
+keyTooMany = Too many tries. Wait a minute.
+signInFailed = Signing in did not work. Try again.
+stageTitle = From camera to map
+stage = { $name }: { $took }, begun after { $from }
+pin = { $what }, { $where }, { $when }
+pins = { $n } alerts here
+cluster = { $n } alerts close together ({ $kinds }), zoom in
+announce = New alert: { $what }, { $where }
+announceMany = { $n } new alerts: { $kinds }
+relayTitle = The relay
+relayNote = Each beacon is a function. It wakes when messages wait for it, and sleeps when they are done.
+showRelay = Show the relay
+hideRelay = Hide the relay
+pinMedian = camera to map { $s }
+cameras = Cameras
+motion = Motion
+alwaysOn = always on
+camerasLive = { $n } live
+camerasLost = { $n } lost
+cameraLive = live
+cameraLost = lost
+cameraUnknown = not heard yet
+noCameras = No cameras yet.
+cameraPicture = Last mosaicked picture of { $where }
+detect = Detect
+map = Map
+caption = Caption
+post = Post
+asleep = asleep
+replicas = { $n } of { $max } awake
+waiting = { $n } waiting
+dead = { $n ->
+    [one] { $n } dead letter
+   *[other] { $n } dead letters
+}
+starting = waking
+noPipeline = No word from the relay yet.
+lastMinutes = last { $n } min
+legendReplicas = replicas
+legendWaiting = messages waiting
+took = takes { $s }
+functionState = { $name }: { $n } of at most { $max } replicas, { $waiting } messages waiting
+viewSessions = Sessions
+sessionsTitle = Sessions
+sessionsNote = A client asks for a model and gets a worker of its own. What does not fit here waits in line, or goes to an upstream server.
+sessionsClient = Client
+sessionsModel = Model
+sessionsWhere = Where
+sessionsState = State
+sessionsSince = Asked for
+sessionsSpeed = Answers
+sessionsUsed = { $cores } of { $allCores } cores and { $mb } of { $allMb } MB reserved
+sessionsIdle = { $n } idle and ready
+sessionsUpstream = upstream { $url }
+sessionsUpstreamAway = upstream { $url } does not answer
+sessionsEmpty = Nobody has a session now.
+where_edge = edge
+where_data-centre = data centre
+sessionsOffloaded = offloaded
+sessionsWaiting = waiting, place { $place }, at most { $s } s
+sessionsConnected = connected
+sessionsReady = ready, not connected
+sessionsUntil = { $ago }, until { $until }
+sessionsNoAnswer = none yet
+sessionsLatency = { $n }, each in { $p50 } ms (p50), { $p99 } ms (p99)
+sessionsDropped = { $n } dropped
+sessionsKey = Operator's key
+sessionsShow = Show
+sessionsKeyNeeded = The list is read with an operator's key.
+sessionsOperator = This key is not an operator's: the list is for operators.
+sessionsAway = The receive server does not answer. Trying again.
+sessionsRefused = The receive server refused: { $why }
+trialTitle = Try one
+trialNote = Pictures go to a worker of your own, which answers with boxes. It keeps none of them.
+trialModel = Model
+trialModel_hazard = hazards
+trialModel_scene = people and vehicles
+trialCamera = Use my camera
+trialClip = Play the clip
+trialStop = Stop
+trialScreen = The last picture, with boxes around what was found
+trialIdle = Not running.
+trialOpening = Opening …
+trialStarting = A worker starts …
+trialWaiting = Waiting for a worker: place { $place }, at most { $s } s
+trialRunning = Running at the { $where } ({ $node })
+trialSpeed = { $rate } pictures a second · { $took } ms from picture to boxes, { $inferred } ms of it in the model
+trialLost = Connection lost, resuming …
+trialEnded = The session has ended.
+trialNoCamera = There is no camera that this page may use.
+trialInsecure = a browser lends its camera to pages over HTTPS or from this machine alone
+trialElsewhere = there was no room here, and this page may not connect to the upstream server: try again later
+trialFailed = It did not work: { $why }
+unknownPlace = unknown place
+zoomIn = Zoom in
+zoomOut = Zoom out
+incidentGone = This alert is not on the map.
+
+## Feeds
+
+feed-title = Bongsu alerts
+feed-subtitle = { $hazards } seen by cameras. Faces are mosaicked.
+feed-map = Where it is
+
+## CAP alerts
+
+cap-unconfirmed = Detected by a camera, not confirmed by a person.
+cap-confirmed = Detected by a camera and confirmed by a person.
+cap-cancelled = A person looked: it was a false alarm.
+cap-picture = Picture, faces mosaicked
+
+## Road feeds. Waze shows about forty characters.
+
+road-unconfirmed = { $event } (camera, unconfirmed)
+road-confirmed = { $event } (camera, confirmed)
