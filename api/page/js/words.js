@@ -49,7 +49,7 @@ export const WORDS = {
     nodeHere: "this machine", nodeCpus: (n) => (n === 1 ? "1 CPU" : `${n} CPUs`), nodeCpu: "CPU", nodeMemory: "Memory", nodeDisk: "Disk", nodeGpu: "GPU", nodeTemperature: (c) => `${c} °C`, nodeLatency: (s) => `answers in ${s}`,
     nodeDrift: (s) => `clock off by ${s}`, nodeSampled: (when) => `asked ${when}`, nodeNotSampled: "not asked yet", nodeAbout: "drawn in the middle of its cameras",
     nodesModels: "Models", modelVersion: "Version", modelNodes: "Runs on", modelSize: "Size", modelSignature: "Signature", modelScores: "Scores", modelSigned: "signed", modelUnsigned: "not signed", modelNowhere: "no node",
-    nodesRunning: "Under way", nodesPast: "Last deployments", deployTo: (model, version) => `${model} ${version} deployed`, deployBack: (model, version) => `${model} rolled back to ${version || "the version before"}`,
+    nodesRunning: "Under way", nodesPast: "Last deployments", deployTo: (model, version) => `Deployment of ${model} ${version}`, deployBack: (model, version) => `${model} rolled back to ${version || "the version before"}`,
     deploy_running: "under way", deploy_done: "done", deploy_failed: "failed", deploy_interrupted: "interrupted", deployBy: (who) => `by ${who}`, deployBytes: (done, all) => `${done} of ${all}`,
     progress_waiting: "waiting", progress_connecting: "connecting", progress_pulling: "pulling", "progress_in use": "in use", progress_failed: "failed", progress_lost: "lost", progress_observed: "watched", "progress_rolled back": "rolled back", deployBursts: (n, all) => `${n} of ${all} bursts`,
     nodesAudit: "Who changed what",
