@@ -161,6 +161,71 @@ legendReplicas = replicas
 legendWaiting = messages waiting
 took = takes { $s }
 functionState = { $name }: { $n } of at most { $max } replicas, { $waiting } messages waiting
+viewNodes = Nodes
+nodesTitle = Nodes
+nodesCount = { $n ->
+    [one] { $n } node
+   *[other] { $n } nodes
+}
+nodesAllWell = all well
+nodesBad = { $n ->
+    [one] { $n } needs attention
+   *[other] { $n } need attention
+}
+nodesNone = No node is registered yet: bongsu nodes add.
+node_ok = well
+node_warning = needs attention
+node_down = does not answer
+node_drained = drained
+node_unknown = not asked yet
+alert_NodeHot = Hotter than 85 °C
+alert_NodeDiskFull = Less than a tenth of the disk is free
+alert_NodeClockWrong = The clock is wrong
+nodeHere = this machine
+nodeCpus = { $n ->
+    [one] { $n } CPU
+   *[other] { $n } CPUs
+}
+nodeCpu = CPU
+nodeMemory = Memory
+nodeDisk = Disk
+nodeGpu = GPU
+nodeTemperature = { $c } °C
+nodeLatency = answers in { $s }
+nodeDrift = clock off by { $s }
+nodeSampled = asked { $when }
+nodeNotSampled = not asked yet
+nodeAbout = drawn in the middle of its cameras
+nodesModels = Models
+modelVersion = Version
+modelNodes = Runs on
+modelSize = Size
+modelSignature = Signature
+modelScores = Scores
+modelSigned = signed
+modelUnsigned = not signed
+modelNowhere = no node
+nodesRunning = Under way
+nodesPast = Last deployments
+deployTo = Deployment of { $model } { $version }
+deployBack = { $model } rolled back to { $version }
+deployBefore = { $model } rolled back to the version before
+deploy_running = under way
+deploy_done = done
+deploy_failed = failed
+deploy_interrupted = interrupted
+deployBy = by { $who }
+deployBytes = { $done } of { $all }
+progress_waiting = waiting
+progress_connecting = connecting
+progress_pulling = pulling
+progress_in_use = in use
+progress_failed = failed
+progress_lost = lost
+progress_observed = watched
+progress_rolled_back = rolled back
+deployBursts = { $n } of { $all } bursts
+nodesAudit = Who changed what
 viewSessions = Sessions
 sessionsTitle = Sessions
 sessionsNote = A client asks for a model and gets a worker of its own. What does not fit here waits in line, or goes to an upstream server.

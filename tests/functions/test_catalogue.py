@@ -24,8 +24,9 @@ class Found(Visitor):
         self.values.add(node.id.name)
 
     def visit_Variant(self, node: syntax.Variant) -> None:  # noqa: N802
-        assert isinstance(node.key, syntax.Identifier)
-        self.variants.add(node.key.name)
+        # `[0]` is that very number, in every language.
+        if isinstance(node.key, syntax.Identifier):
+            self.variants.add(node.key.name)
         self.generic_visit(node)
 
 

@@ -141,15 +141,17 @@ function modelCard(model) {
 const COLUMNS = ["modelVersion", "modelNodes", "modelSize", "modelSignature", "modelScores"];
 
 function deploymentCard(deployment) {
-  const what = t(deployment.action === "rollback" ? "deployBack" : "deployTo", deployment.model, deployment.version);
+  const what = t(textOf(deployment), deployment.model, deployment.version);
   const at = Date.parse(deployment.begun_at);
   const said = [t(`deploy_${deployment.state}`), ago(at), deployment.by ? t("deployBy", deployment.by) : "", deployment.reason ?? ""];
   const rows = deployment.nodes.map((row) => {
     const share = row.total_bursts > 0 ? row.bursts / row.total_bursts : row.total_bytes > 0 ? row.done_bytes / row.total_bytes : 0;
-    const known = t(`progress_${row.state}`);
+    // Keys of texts have no spaces: "in use" is `progress_in_use`.
+    const key = `progress_${row.state.replaceAll(" ", "_")}`;
+    const known = t(key);
     const bytes = row.total_bytes > 0 && row.state === "pulling" ? t("deployBytes", megabytes(row.done_bytes), megabytes(row.total_bytes)) : "";
     const bursts = row.total_bursts > 0 ? t("deployBursts", row.bursts, row.total_bursts) : "";
-    const words = [known === `progress_${row.state}` ? row.state : known, bytes, bursts, row.error ?? ""].filter(Boolean).join(" · ");
+    const words = [known === key ? row.state : known, bytes, bursts, row.error ?? ""].filter(Boolean).join(" · ");
     const bar = deployment.state === "running" ? el("progress", { max: 1, value: row.state === "in use" ? 1 : share, "aria-label": row.node }) : null;
     return el("li", { class: ["failed", "lost", "rolled back"].includes(row.state) ? "is-bad" : "" }, el("span", { class: "deploy-node", text: row.node }), bar, el("span", { text: words }));
   });
@@ -160,6 +162,12 @@ function deploymentCard(deployment) {
     el("p", { class: "node-card-facts", title: fullMoment(at), text: said.filter(Boolean).join(" · ") }),
     el("ul", { class: "deploy-nodes" }, ...rows),
   );
+}
+
+/** The key of the text about a deployment; one that goes back may not know yet to which version. */
+function textOf({ action, version }) {
+  if (action !== "rollback") return "deployTo";
+  return version ? "deployBack" : "deployBefore";
 }
 
 function auditTable(entries) {
