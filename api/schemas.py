@@ -257,3 +257,15 @@ class Feed(TypedDict):
     home_page_url: str
     feed_url: str
     items: list[FeedItem]
+
+
+class PushOffer(TypedDict):
+    """Whether warnings are sent from here by Web Push."""
+
+    key: Annotated[str | None, Field(description="The `applicationServerKey`; null where none are.")]
+
+
+class PushState(TypedDict):
+    """What became of a subscription."""
+
+    is_new: Annotated[bool, Field(description="Whether the endpoint was not subscribed before.")]

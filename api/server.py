@@ -22,7 +22,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from api import cameras, feeds, filters, incidents, openapi, pages, signin
+from api import cameras, feeds, filters, incidents, openapi, pages, push, signin
 from api import settings as environment
 from api.audit import auditing
 from api.live import Live
@@ -33,6 +33,7 @@ from api.retention import pruning
 from api.settings import Settings
 from api.site import Site
 from api.stream import Hub
+from api.withdrawals import withdrawing
 from functions import telemetry
 from functions.settings import SettingsError, split
 from store import Store, StoreError
@@ -71,7 +72,7 @@ def create_app(site: Site) -> ASGIApp:
         servers=[{"url": site.prefix}] if site.prefix else None,
     )
     app.state.site = site
-    for noun in (signin.router, incidents.router, cameras.router, feeds.router, pages.router):
+    for noun in (signin.router, incidents.router, cameras.router, feeds.router, push.router, pages.router):
         app.include_router(noun)
     app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
     app.add_exception_handler(RequestValidationError, _refuse_query)
@@ -115,9 +116,12 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         snapshots = Snapshots.open(settings.snapshot_url)
         requests, failures = Buckets(settings.rate_limit), Buckets(WRONG_KEYS_A_MINUTE)
         proxies = Proxies(split(settings.trusted_proxies))
-        async with hub.running(), pruning(snapshots, settings), auditing(store):
+        subscribers = Buckets(settings.push_per_address / 1440, holds=settings.push_per_address)
+        async with hub.running(), pruning(snapshots, settings), auditing(store), withdrawing(store, settings):
             identity = await store.identity.read()
-            yield Site(settings, store, snapshots, pipeline, hub, keys, requests, failures, proxies, identity)
+            yield Site(
+                settings, store, snapshots, pipeline, hub, keys, requests, failures, proxies, identity, subscribers
+            )
     finally:
         await store.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -38,6 +38,8 @@ class Site:
     proxies: Proxies
     identity: UUID
     """Name of the database, which identifiers that others remember are made from."""
+    subscribers: Buckets = field(default_factory=lambda: Buckets(0))
+    """Tokens for subscriptions to Web Push: few, as each is kept in the database."""
 
     @property
     def public_url(self) -> str:

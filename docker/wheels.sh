@@ -37,7 +37,7 @@ PY
 
 look motion motion
 look detect detect
-look function notify post mysql
+look function notify post push mysql
 look caption caption notify mysql
 look api notify api mysql
 exit $failed

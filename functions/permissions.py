@@ -9,9 +9,9 @@ from typing import Any
 
 from functions.topology import DEAD, DELAYS_S, EXCHANGE, MOTION, REQUEUE, retry_name
 
-TOPOLOGY, OPERATOR, KEDA, EDGE = "topology", "operator", "keda", "motion"
-"""The users that are not functions: for declarations, dead letters, counts and cameras."""
-_RESERVED = (TOPOLOGY, OPERATOR, KEDA, EDGE, "guest", "administrator")
+TOPOLOGY, OPERATOR, KEDA, EDGE, API = "topology", "operator", "keda", "motion", "api"
+"""The users that are not functions: for declarations, dead letters, counts, cameras and reviews."""
+_RESERVED = (TOPOLOGY, OPERATOR, KEDA, EDGE, API, "guest", "administrator")
 _VHOST = "/"
 _NOTHING, _EVERYTHING = "^$", ".*"
 _TAGS = {KEDA: ["management"]}
@@ -30,6 +30,7 @@ class Service:
 
 
 EDGE_SERVICE = Service(EDGE, publishes=(MOTION, "camera"))
+API_SERVICE = Service(API, publishes=("reviewed",))
 
 
 def definitions(functions: Iterable[Service]) -> dict[str, list[dict[str, Any]]]:
@@ -44,8 +45,8 @@ def definitions(functions: Iterable[Service]) -> dict[str, list[dict[str, Any]]]
     Raises:
         ValueError: a function has the name of a user that is there already.
     """
-    services = [EDGE_SERVICE, *functions]
-    for service in services[1:]:
+    services = [EDGE_SERVICE, API_SERVICE, *functions]
+    for service in services[2:]:
         if service.user in _RESERVED:
             raise ValueError(f"a function cannot be called {service.user!r}: that broker user is another's. Rename it")
     users = [*(s.user for s in services), TOPOLOGY, OPERATOR, KEDA]

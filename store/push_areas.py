@@ -57,13 +57,13 @@ Area = Circle | Route
 
 
 def encode_area(area: Area) -> str:
-    """The area as text, with coordinates to four decimals (11 m): a subscription need not say where exactly one lives."""
-    told = msgspec.to_builtins(area)
+    """The area as text, with coordinates rounded to 11 m: a subscription need not say where one lives."""
+    built = msgspec.to_builtins(area)
     if isinstance(area, Circle):
-        told |= {"lat": round(area.lat, 4), "lon": round(area.lon, 4)}
+        built |= {"lat": round(area.lat, 4), "lon": round(area.lon, 4)}
     else:
-        told["points"] = [(round(lat, 4), round(lon, 4)) for lat, lon in area.points]
-    return msgspec.json.encode(told).decode()
+        built["points"] = [(round(lat, 4), round(lon, 4)) for lat, lon in area.points]
+    return msgspec.json.encode(built).decode()
 
 
 def decode_area(text: str) -> Area:

@@ -7,8 +7,6 @@ A subscription is bound to that key anyway, so no further key has to be kept.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import ipaddress
 from collections.abc import Collection
@@ -18,11 +16,11 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
+from functions.push_keys import decode_base64, encode_base64
+
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-PRIVATE, PUBLIC = "bongsu-push-private-", "bongsu-push-public-"
-"""What the two halves of a key begin with, so that neither is taken for the other."""
 _CONTEXT = hashlib.sha256(b"bongsu push subscription").digest()[:16]
 _HTTPS = 443
 
@@ -64,8 +62,12 @@ class Endpoint(Struct, frozen=True):
                 found = 0
             if found != length:
                 raise ValueError(f"keys.{name} must be {length} bytes in base64url: subscribe again in the browser")
-        if decode_base64(self.p256dh)[0] != 4:
-            raise ValueError("keys.p256dh must be an uncompressed point of P-256: subscribe again in the browser")
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        try:
+            ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), decode_base64(self.p256dh))
+        except ValueError:
+            raise ValueError("keys.p256dh must be a point of P-256: subscribe again in the browser") from None
 
 
 def require_address(url: str, allowed: Collection[str] = ()) -> None:
@@ -104,48 +106,6 @@ def is_public(host: str) -> bool:
 _PRIVATE_ZONES = ("local", "internal", "localhost", "lan", "home", "arpa")
 
 
-def new_key() -> tuple[str, str]:
-    """A key pair as text: private and public."""
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    raw = key.private_numbers().private_value.to_bytes(32, "big")
-    return f"{PRIVATE}{encode_base64(raw)}", f"{PUBLIC}{encode_base64(public_bytes(key))}"
-
-
-def read_private(text: str) -> EllipticCurvePrivateKey:
-    """The private key of its text.
-
-    Raises:
-        ValueError: it is not one; the message does not repeat it.
-    """
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    raw = decode_base64(text.removeprefix(PRIVATE)) if text.startswith(PRIVATE) else b""
-    if len(raw) != 32:
-        raise ValueError(f"BONGSU_PUSH_KEY must be {PRIVATE}…: make one with `bongsu key push`")
-    return ec.derive_private_key(int.from_bytes(raw, "big"), ec.SECP256R1())
-
-
-def read_public(text: str) -> bytes:
-    """The public key of its text, as 65 bytes: what a browser subscribes with.
-
-    Raises:
-        ValueError: it is not one.
-    """
-    raw = decode_base64(text.removeprefix(PUBLIC)) if text.startswith(PUBLIC) else b""
-    if len(raw) != 65 or raw[0] != 4:
-        raise ValueError(f"BONGSU_PUSH_PUBLIC_KEY must be {PUBLIC}…: make one with `bongsu key push`, got {text!r:.40}")
-    return raw
-
-
-def public_bytes(key: EllipticCurvePrivateKey) -> bytes:
-    """The public half as an uncompressed point."""
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    return key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-
-
 def seal(endpoint: Endpoint, public: bytes) -> str:
     """Encrypt an endpoint for the holder of the private key.
 
@@ -155,9 +115,11 @@ def seal(endpoint: Endpoint, public: bytes) -> str:
     import http_ece
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    told = msgspec.json.encode(endpoint)
+    plain = msgspec.json.encode(endpoint)
     once = ec.generate_private_key(ec.SECP256R1())
-    return encode_base64(http_ece.encrypt(told, private_key=once, dh=public, auth_secret=_CONTEXT, version="aes128gcm"))
+    return encode_base64(
+        http_ece.encrypt(plain, private_key=once, dh=public, auth_secret=_CONTEXT, version="aes128gcm")
+    )
 
 
 def open_sealed(sealed: str, key: EllipticCurvePrivateKey) -> Endpoint:
@@ -169,24 +131,7 @@ def open_sealed(sealed: str, key: EllipticCurvePrivateKey) -> Endpoint:
     import http_ece
 
     try:
-        told = http_ece.decrypt(decode_base64(sealed), private_key=key, auth_secret=_CONTEXT, version="aes128gcm")
+        plain = http_ece.decrypt(decode_base64(sealed), private_key=key, auth_secret=_CONTEXT, version="aes128gcm")
     except http_ece.ECEException as error:
         raise ValueError("the subscription was made for another BONGSU_PUSH_KEY") from error
-    return msgspec.json.decode(told, type=Endpoint)
-
-
-def encode_base64(raw: bytes) -> str:
-    """base64url without padding."""
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-
-
-def decode_base64(text: str) -> bytes:
-    """The bytes of base64url, padded or not.
-
-    Raises:
-        ValueError: it is not base64url.
-    """
-    try:
-        return base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), altchars=b"-_", validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"not base64url: {error}") from error
+    return msgspec.json.decode(plain, type=Endpoint)

@@ -1,4 +1,4 @@
-"""What each subscriber was told of each incident: claimed before it is sent, so that the same is told once."""
+"""What each subscriber was sent of each incident: claimed before it is sent, so that the same is sent once."""
 
 from __future__ import annotations
 
@@ -34,32 +34,35 @@ class PushNotices:
         Args:
             incident_id: the incident.
             subscribers: whom it concerns.
-            content: digest of what is to be told, or `WITHDRAWN`.
-            changed_before: who was told something else later than this is not told again yet.
+            content: digest of what is to be sent, or `WITHDRAWN`.
+            changed_before: who was sent something else later than this is not sent more yet.
         """
-        told = await self._of(incident_id)
+        rows = await self._of(incident_id)
         return [
             subscriber
             for subscriber in sorted(subscribers)
-            if (row := told.get(subscriber)) is None
+            if (row := rows.get(subscriber)) is None
             or row.state != "sent"
             or (row.content not in (content, WITHDRAWN) and row.claimed_at < changed_before)
         ]
 
     @persistent
-    async def told(self, incident_id: int) -> list[int]:
-        """Those who were told of an incident, or may have been, and not yet that it was a false alarm."""
+    async def informed(self, incident_id: int) -> list[int]:
+        """Those who were informed of an incident, or may have been, and not yet that it was a false alarm."""
         rows = await self._of(incident_id)
         return sorted(id_ for id_, row in rows.items() if row.content != WITHDRAWN or row.state != "sent")
 
     @persistent
     async def claim(
         self, incident_id: int, subscribers: Sequence[int], content: str, *, by: str, stale_s: float = 60.0
-    ) -> list[int]:
-        """Claim the right to tell these subscribers this content; those whom nobody else tells or has told.
+    ) -> dict[int, bool]:
+        """Claim the right to send these subscribers this content; those to whom nobody else sends or has sent it.
+
+        Returns:
+            For each of them, whether something about the incident was sent before: then it is an update.
 
         A claim whose worker died is taken over: at once by a redelivery of the same message (`by`), and by any other
-        once it is `stale_s` old. What then may be told twice replaces itself on the device, by its tag.
+        once it is `stale_s` old. What then may be sent twice replaces itself on the device, by its tag.
 
         Raises:
             StoreError: the database is not available.
@@ -72,18 +75,20 @@ class PushNotices:
             kept = schema.push_subscriptions.c.id
             alive = set((await connection.execute(select(kept).where(kept.in_(subscribers)))).scalars())
             ours = [id_ for id_ in subscribers if id_ in alive and _is_free(held.get(id_), content, by, now, stale_s)]
-            values = {"content": content, "state": "claimed", "claimed_at": now, "claimed_by": by}
-            if old := [id_ for id_ in ours if id_ in held]:
-                this = and_(table.c.incident_id == incident_id, table.c.subscription_id.in_(old))
-                await connection.execute(update(table).where(this).values(**values))
+            values = {"content": content, "claimed_at": now, "claimed_by": by}
+            claimed = {id_: id_ in held and held[id_].state != "claimed" for id_ in ours}
+            for state, is_update in (("claimed", False), ("changing", True)):
+                if old := [id_ for id_ in ours if id_ in held and claimed[id_] == is_update]:
+                    this = and_(table.c.incident_id == incident_id, table.c.subscription_id.in_(old))
+                    await connection.execute(update(table).where(this).values(state=state, **values))
             if new := [id_ for id_ in ours if id_ not in held]:
-                rows = [{"incident_id": incident_id, "subscription_id": id_, **values} for id_ in new]
-                await connection.execute(insert(table), rows)
-            return ours
+                fresh = {"incident_id": incident_id, "state": "claimed", **values}
+                await connection.execute(insert(table), [{"subscription_id": id_, **fresh} for id_ in new])
+            return claimed
 
     @persistent
     async def confirm(self, incident_id: int, subscribers: Sequence[int], content: str) -> None:
-        """Record that these were told. Idempotent."""
+        """Record that these were informed. Idempotent."""
         if not subscribers:
             return
         table = schema.push_notices
@@ -93,7 +98,7 @@ class PushNotices:
 
     @persistent
     async def to_withdraw(self, since: datetime, limit: int = 100) -> Sequence[Incident]:
-        """False alarms, reviewed then or later, of which somebody was told and does not know yet that they were."""
+        """False alarms, reviewed then or later, of which somebody was informed and does not know yet that they were."""
         incidents, table = schema.incidents, schema.push_notices
         owed = table.c.incident_id == incidents.c.id, (table.c.content != WITHDRAWN) | (table.c.state != "sent")
         query = (

@@ -24,7 +24,7 @@ _BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a subscriber wants to be told."""
+    """What a subscriber wants to know."""
 
     hazards: tuple[str, ...]
     area: Area
@@ -32,7 +32,7 @@ class Wish:
     quiet: QuietHours | None = None
 
     def wants(self, hazard: str, lat: float, lon: float) -> bool:
-        """Whether a hazard at a place is to be told."""
+        """Whether a hazard at a place concerns the subscriber."""
         return hazard in self.hazards and self.area.holds(lat, lon)
 
     def is_quiet(self, now: datetime) -> bool:
@@ -90,7 +90,7 @@ class PushSubscriptions:
 
     @persistent
     async def remove(self, digest: str) -> bool:
-        """Delete the subscription of an endpoint and what it was told; whether there was one."""
+        """Delete the subscription of an endpoint and what it was sent; whether there was one."""
         table = schema.push_subscriptions
         async with self._database.write() as (connection, _):
             found = await connection.execute(select(table.c.id).where(table.c.endpoint_digest == digest))
@@ -100,7 +100,7 @@ class PushSubscriptions:
 
     @persistent
     async def delete(self, ids: Iterable[int]) -> None:
-        """Delete subscriptions, which their push service no longer knows, and what they were told."""
+        """Delete subscriptions, which their push service no longer knows, and what they were sent."""
         wanted = list(ids)
         if wanted:
             async with self._database.write() as (connection, _):
@@ -133,7 +133,7 @@ class PushSubscriptions:
 
     @persistent
     async def around(self, hazard: str, lat: float, lon: float) -> Sequence[PushSubscription]:
-        """Those who want to be told of a hazard at a place, oldest first."""
+        """Those who want to know of a hazard at a place, oldest first."""
         table = schema.push_subscriptions
         inside = (table.c.south <= lat, table.c.north >= lat, table.c.west <= lon, table.c.east >= lon)
         async with self._database.read() as connection:

@@ -178,7 +178,7 @@ push_notices = Table(
     metadata,
     Column("incident_id", BigInteger, primary_key=True, autoincrement=False),
     Column("subscription_id", BigInteger, primary_key=True, autoincrement=False),
-    # What was told, as a digest: the same is not told twice.
+    # What was sent, as a digest: the same is not sent twice.
     Column("content", String(32), nullable=False),
     Column("state", String(16), nullable=False),
     Column("claimed_at", Moment, nullable=False),

@@ -23,7 +23,7 @@ from functions.event import facts  # noqa: E402
 from functions.function import load_function  # noqa: E402
 from functions.hazards import HAZARDS  # noqa: E402
 
-PIPELINE = ("detect", "map", "caption", "post")
+PIPELINE = ("detect", "map", "caption", "post", "push")
 """Functions of Bongsu itself, in the order of the topology; others follow by name."""
 PUBLISHES = "bongsu/publishes"
 """The annotation of a Deployment that names what its function may publish."""

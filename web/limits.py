@@ -22,14 +22,17 @@ _CLIENTS_MAX = 50_000
 class Buckets:
     """A bucket of tokens for each client: a request takes one, and time fills them again."""
 
-    def __init__(self, per_minute: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, per_minute: float, clock: Callable[[], float] = time.monotonic, *, holds: float | None = None
+    ) -> None:
         """Begin with nobody known.
 
         Args:
-            per_minute: tokens that come back in a minute, and that a full bucket holds; 0 is no limit.
+            per_minute: tokens that come back in a minute; 0 is no limit.
             clock: seconds, never backwards.
+            holds: tokens in a full bucket; by default those of a minute.
         """
-        self._most = max(per_minute, 1.0)
+        self._most = max(per_minute if holds is None else holds, 1.0)
         self._rate = per_minute / 60
         self._clock = clock
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()

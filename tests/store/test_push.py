@@ -1,4 +1,4 @@
-"""Push subscriptions: found by area, sealed at rest, told once of each content, and gone when they are gone."""
+"""Push subscriptions: found by area, sealed at rest, sent each content once, and gone when they are gone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from functions import push_keys
 from functions.event import utc_now
 from store import push_endpoints
 from store.push_areas import Circle, Route
@@ -60,20 +61,21 @@ async def test_content_is_claimed_once_per_subscriber(store):
     ids = [await subscribe(store, name) for name in "abc"]
     notices, long_ago = store.push_notices, utc_now() - timedelta(hours=1)
     assert await notices.due(7, ids, "one", changed_before=long_ago) == ids
-    assert await notices.claim(7, ids, "one", by="x") == ids
-    assert await notices.claim(7, ids, "one", by="y") == []
-    assert await notices.claim(7, ids, "one", by="x") == ids
+    assert await notices.claim(7, ids, "one", by="x") == dict.fromkeys(ids, False)
+    assert await notices.claim(7, ids, "one", by="y") == {}
+    assert await notices.claim(7, ids, "one", by="x") == dict.fromkeys(ids, False)
     await notices.confirm(7, ids[:2], "one")
-    assert await notices.claim(7, ids, "one", by="x") == ids[2:]
+    assert await notices.claim(7, ids, "one", by="x") == {ids[2]: False}
     assert await notices.due(7, ids, "one", changed_before=utc_now()) == ids[2:]
     # Other words are an update, but not at once.
     assert await notices.due(7, ids, "two", changed_before=long_ago) == ids[2:]
     assert await notices.due(7, ids, "two", changed_before=utc_now()) == ids
-    assert await notices.claim(7, ids, "two", by="z", stale_s=0) == ids
-    assert await notices.claim(8, ids, "one", by="y") == ids
+    assert await notices.claim(7, ids, "two", by="z", stale_s=0) == dict(zip(ids, [True, True, False], strict=True))
+    assert (await notices.claim(7, ids, "two", by="z"))[ids[0]]
+    assert list(await notices.claim(8, ids, "one", by="y")) == ids
 
 
-async def test_withdrawal_is_owed_until_told(store, make_event):
+async def test_withdrawal_is_owed_until_sent(store, make_event):
     incident = await store.sightings.record(make_event())
     ids = [await subscribe(store, name) for name in "ab"]
     await store.push_notices.claim(incident, ids, "one", by="x")
@@ -82,13 +84,13 @@ async def test_withdrawal_is_owed_until_told(store, make_event):
     assert await store.push_notices.to_withdraw(since) == []
     await store.reviews.give(incident, "false_alarm", by="kim")
     assert [each.id for each in await store.push_notices.to_withdraw(since)] == [incident]
-    assert await store.push_notices.told(incident) == ids
+    assert await store.push_notices.informed(incident) == ids
     await store.push_subscriptions.delete(ids[:1])
-    assert await store.push_notices.claim(incident, ids, WITHDRAWN, by="y") == ids[1:]
+    assert await store.push_notices.claim(incident, ids, WITHDRAWN, by="y") == {ids[1]: True}
     await store.push_notices.confirm(incident, ids[1:], WITHDRAWN)
     assert await store.push_notices.to_withdraw(since) == []
-    assert await store.push_notices.told(incident) == []
-    assert await store.push_notices.claim(incident, ids[1:], "two", by="z") == []
+    assert await store.push_notices.informed(incident) == []
+    assert await store.push_notices.claim(incident, ids[1:], "two", by="z") == {}
 
 
 async def test_unrenewed_subscriptions_expire(store):
@@ -97,19 +99,19 @@ async def test_unrenewed_subscriptions_expire(store):
     assert await store.push_subscriptions.expire(utc_now() - timedelta(days=1)) == 0
     assert await store.push_subscriptions.expire(utc_now() + timedelta(days=1)) == 1
     assert await store.push_subscriptions.of(ids) == []
-    assert await store.push_notices.told(7) == []
+    assert await store.push_notices.informed(7) == []
 
 
 def test_endpoint_is_read_by_the_sender_alone():
-    private, public = push_endpoints.new_key()
+    private, public = push_keys.new_key()
     endpoint = Endpoint("https://push.example.org/v2/abc", "key", "secret")
-    sealed = push_endpoints.seal(endpoint, push_endpoints.read_public(public))
-    assert "push.example" not in sealed and sealed != push_endpoints.seal(endpoint, push_endpoints.read_public(public))
-    assert push_endpoints.open_sealed(sealed, push_endpoints.read_private(private)) == endpoint
+    sealed = push_endpoints.seal(endpoint, push_keys.read_public(public))
+    assert "push.example" not in sealed and sealed != push_endpoints.seal(endpoint, push_keys.read_public(public))
+    assert push_endpoints.open_sealed(sealed, push_keys.read_private(private)) == endpoint
     with pytest.raises(ValueError, match="another BONGSU_PUSH_KEY"):
-        push_endpoints.open_sealed(sealed, push_endpoints.read_private(push_endpoints.new_key()[0]))
+        push_endpoints.open_sealed(sealed, push_keys.read_private(push_keys.new_key()[0]))
     with pytest.raises(ValueError, match="make one with `bongsu key push`") as refusal:
-        push_endpoints.read_private("hunter2")
+        push_keys.read_private("hunter2")
     assert "hunter2" not in str(refusal.value)
 
 
@@ -119,11 +121,12 @@ def test_endpoint_is_read_by_the_sender_alone():
         "http://push.example.org/a", "https://127.0.0.1/a", "https://[::1]/a", "https://10.1.2.3/a", "https://localhost/a",
         "https://2130706433/a", "https://0x7f.1/a", "https://[::ffff:10.0.0.1]/a", "https://169.254.169.254/latest",
         "https://push.example.org:8443/a", "https://u@push.example.org/a", "https://rabbitmq/a", "https://api.bongsu.svc.local/a",
-        "https://push.example.org\n/a", "https:///a", "https://[fe80::1]/a", "https://224.0.0.1/a", "file:///etc/passwd", "https://x:y/",
+        "https://push.example.org\n/a", "https:///a", "https://[fe80::1]/a", "https://224.0.0.1/a", "file:///etc/passwd",
+        "https://x:y/",
     ],
 )  # fmt: skip
 def test_address_that_is_not_public_https_is_refused(url):
-    with pytest.raises(ValueError, match="^endpoint must be") as refusal:
+    with pytest.raises(ValueError, match=r"^endpoint must be") as refusal:
         push_endpoints.require_address(url)
     assert "/a" not in str(refusal.value)
 
@@ -146,5 +149,5 @@ def test_quiet_hours_follow_the_readers_clock():
         datetime(2026, 1, 1, 10, 30, tzinfo=UTC)
     )
     for begin, end, zone in (("22:00", "07:00", "Mars/Base"), ("22:00", "22:00", "UTC"), ("1:00", "2:00", "../etc")):
-        with pytest.raises(ValueError, match="timezone|another time"):
+        with pytest.raises(ValueError, match=r"timezone|another time"):
             QuietHours(begin, end, zone)

@@ -1,4 +1,4 @@
-"""Subscriptions to Web Push, and what each was told of which incident."""
+"""Subscriptions to Web Push, and what each was sent of which incident."""
 
 from __future__ import annotations
 
