@@ -40,8 +40,7 @@ def write_secrets(folder: Path) -> list[Path]:
         path = example.with_suffix("")
         if _PASSWORD.search(text) or _KEY.search(text):
             text = _PASSWORD.sub(lambda match: _password(passwords, match), text)
-            make = {"caption": _caption_key, "push": _push_key}
-            text = _KEY.sub(lambda match: make[match[2]](passwords, is_private=match[1] == "private"), text)
+            text = _KEY.sub(lambda match: _key(passwords, match), text)
         elif path.exists():
             continue
         if not path.exists() or path.read_text() != text:
@@ -76,6 +75,11 @@ def _password(passwords: dict[str, str], match: re.Match[str]) -> str:
     value = passwords.setdefault(match[2], secrets.token_urlsafe(24))
     # The salt is made from the password, so that the same password gives the same file.
     return hashed(value, hashlib.sha256(b"bongsu" + value.encode()).digest()[:4]) if match[1] else value
+
+
+def _key(passwords: dict[str, str], match: re.Match[str]) -> str:
+    make = {"caption": _caption_key, "push": _push_key}[match[2]]
+    return make(passwords, is_private=match[1] == "private")
 
 
 def _caption_key(passwords: dict[str, str], *, is_private: bool) -> str:
