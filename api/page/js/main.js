@@ -5,12 +5,14 @@ import { Announcer } from "./announce.js";
 import { Archive } from "./archive.js";
 import { Detail } from "./detail.js";
 import { BASE } from "./dom.js";
+import { DriveView } from "./drive.js";
 import { Feed } from "./feed.js";
 import { FilterBar } from "./filterbar.js";
 import { currentLanguage, t } from "./i18n.js";
 import { Insight } from "./insight.js";
 import { Live } from "./live.js";
 import { AlertMap } from "./map.js";
+import { install, renew } from "./push.js";
 import { Relay } from "./relay.js";
 import { ReviewBox } from "./review.js";
 import { Session } from "./session.js";
@@ -18,6 +20,7 @@ import { SessionsView } from "./sessions.js";
 import { Shell } from "./shell.js";
 import { SignIn } from "./signin.js";
 import { Store } from "./store.js";
+import { WarnDialog } from "./warn.js";
 
 const TICK_MS = 10_000;
 const RENDER_MS = 16;
@@ -26,6 +29,7 @@ const byId = (id) => document.getElementById(id);
 const phone = matchMedia("(max-width: 759px)");
 
 const start = readAddress();
+const wantsWarnings = new URLSearchParams(location.search).has("warn");
 const store = new Store();
 store.filters = start.filters;
 const session = new Session();
@@ -35,6 +39,8 @@ const bar = new FilterBar(document, store, () => map.area);
 const feed = new Feed(byId("cards"), byId("feed-count"), byId("feed-empty"), open);
 const relay = new Relay(byId("chain"));
 const sessions = new SessionsView(byId("sessions"), byId("sessions-link"));
+const drive = new DriveView(byId("drive"), store);
+const warn = new WarnDialog(byId("warn"), byId("warn-dialog"), { view: () => map.area, toast: (text) => shell.toast(text) });
 const signIn = new SignIn(session, byId("account"), byId("signin"));
 const reviewBox = new ReviewBox(session, (feature) => store.putIncident(feature, true), () => signIn.open());
 const detail = new Detail(byId("detail"), byId("lightbox"), reviewBox, { close, go: open, copyLink });
@@ -68,6 +74,7 @@ function render() {
   bar.show(all.length - cards.length);
   byId("older").hidden = !archive.hasMore;
   renderDetail(incidents);
+  drive.render();
 }
 
 /** Many events in one moment (a busy night, a resumed stream) are drawn together. */
@@ -97,7 +104,7 @@ function renderDetail(incidents) {
 function open(id) {
   const isStep = selected !== null;
   selected = id;
-  if (view === "sessions" || (phone.matches && view !== "map")) setView("map");
+  if (view === "sessions" || view === "drive" || (phone.matches && view !== "map")) setView("map");
   // Going from one to the next is one visit: "back" leads to where the reader was before.
   writeAddress(isStep ? "replaceState" : "pushState");
   follow();
@@ -150,6 +157,7 @@ function setView(next) {
   view = isMissing ? "map" : next;
   shell.showView(view);
   sessions.show(view === "sessions");
+  drive.show(view === "drive");
 }
 
 function writeAddress(how) {
@@ -198,6 +206,8 @@ function translate() {
   bar.translate();
   signIn.relabel();
   sessions.relabel();
+  warn.relabel();
+  drive.relabel();
   map.relabel();
   renderCameras();
   relay.show(store.pipeline);
@@ -262,6 +272,7 @@ store.addEventListener("cameras", renderCameras);
 store.addEventListener("pipeline", () => relay.show(store.pipeline));
 session.addEventListener("change", () => {
   renderSoon();
+  warn.look();
   if (session.needsKey && session.role !== null && wasLocked) {
     wasLocked = false;
     live.connect();
@@ -276,4 +287,17 @@ writeAddress("replaceState");
 shell.translate();
 relay.show(null);
 setInterval(render, TICK_MS);
-session.load().finally(() => live.connect());
+session.load().finally(() => {
+  live.connect();
+  warn.look();
+});
+install().then((worker) => {
+  if (worker === null) return;
+  renew().catch((error) => console.warn("the subscription to warnings was not renewed", error));
+  // A notification was touched while the page was open.
+  navigator.serviceWorker.addEventListener("message", ({ data }) => {
+    const id = new URLSearchParams(String(data?.open ?? "")).get("incident");
+    if (id !== null) open(id);
+  });
+});
+if (wantsWarnings) warn.open();

@@ -26,7 +26,7 @@ from api.views import hazard_table
 
 PAGE = Path(__file__).parents[3] / "api" / "page"
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; manifest-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 TYPES = {
@@ -36,6 +36,7 @@ TYPES = {
     ".svg": "image/svg+xml",
     ".png": "image/png",
     ".geojson": "application/geo+json",
+    ".webmanifest": "application/manifest+json",
 }
 Json = dict[str, Any]
 
@@ -49,6 +50,7 @@ class World:
     read = "open"
     keys: dict[str, tuple[str, str]] = KEYS
     list_length = 200
+    push_key: str | None = None
 
     def __init__(self) -> None:
         self.revision = 0
@@ -217,7 +219,15 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         world = self.server.world
         url = urlsplit(self.path)
-        is_open = url.path in {"/", "/feed", "/hazards.json", "/api/session"} or url.path.startswith("/static/")
+        is_open = url.path in {
+            "/",
+            "/feed",
+            "/drive",
+            "/sw.js",
+            "/manifest.webmanifest",
+            "/hazards.json",
+            "/api/session",
+        } or url.path.startswith("/static/")
         if world.read == "key" and self._who is None and not is_open:
             self._json({"detail": "reading needs a key"}, 401)
             return
@@ -225,12 +235,15 @@ class Handler(BaseHTTPRequestHandler):
             "/hazards.json": hazard_table,
             "/api/session": self._session,
             "/api/pipeline": lambda: world.pipeline,
+            "/api/push": lambda: {"key": world.push_key},
         }
         if url.path in plain:
             self._json(plain[url.path]())
             return
         match url.path:
-            case "/" | "/feed":
+            case "/sw.js" | "/manifest.webmanifest":
+                self._file(PAGE / url.path[1:])
+            case "/" | "/feed" | "/drive":
                 self._file(PAGE / "index.html")
             case "/api/incidents":
                 self._json(world.page(parse_qs(url.query)))
