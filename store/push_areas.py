@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -68,7 +68,7 @@ def encode_area(area: Area) -> str:
 
 def decode_area(text: str) -> Area:
     """The area of such a text."""
-    return msgspec.json.decode(text, type=Area)
+    return cast(Area, msgspec.json.decode(text, type=Area))
 
 
 def _distance_m(lat: float, lon: float, begin: tuple[float, float], end: tuple[float, float]) -> float:

@@ -121,5 +121,5 @@ def _is_free(row: Row[Any] | None, content: str, by: str, now: datetime, stale_s
     if row is None:
         return True
     if row.state == "sent":
-        return row.content not in (content, WITHDRAWN)
-    return row.claimed_by == by or now - row.claimed_at >= timedelta(seconds=stale_s)
+        return bool(row.content not in (content, WITHDRAWN))
+    return bool(row.claimed_by == by or now - row.claimed_at >= timedelta(seconds=stale_s))

@@ -108,8 +108,21 @@ export class AreaMap {
       for (const point of this.#points) this.#shapes.addLayer(L.circle(point, { radius: this.#metres, ...shape("watch-area") }));
     } else if (this.#points.length > 0) {
       for (const point of this.#points) this.#shapes.addLayer(L.circle(point, { radius: this.#metres, ...shape("watch-reach") }));
+      for (const [index, end] of this.#points.slice(1).entries()) {
+        this.#shapes.addLayer(L.polygon(corridor(this.#points[index], end, this.#metres), shape("watch-reach")));
+      }
       this.#shapes.addLayer(L.polyline(this.#points, shape("watch-route")));
     }
     for (const point of this.#points) this.#shapes.addLayer(L.circleMarker(point, { radius: 5, ...shape("watch-point") }));
   }
+}
+
+/** The corners of what lies within `metres` to either side of a leg. */
+function corridor([lat1, lon1], [lat2, lon2], metres) {
+  const degree = 111_195;
+  const narrow = Math.cos((((lat1 + lat2) / 2) * Math.PI) / 180);
+  const [east, north] = [(lon2 - lon1) * narrow, lat2 - lat1];
+  const long = Math.hypot(east, north) || 1;
+  const [dLat, dLon] = [((east / long) * metres) / degree, ((-north / long) * metres) / (degree * narrow)];
+  return [[lat1 + dLat, lon1 + dLon], [lat2 + dLat, lon2 + dLon], [lat2 - dLat, lon2 - dLon], [lat1 - dLat, lon1 - dLon]];
 }
