@@ -97,6 +97,9 @@ class PushSender:
             async with self._session.post(endpoint.url, data=body, headers=headers, allow_redirects=False) as response:
                 return self._judge(origin, response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if isinstance(getattr(error, "os_error", None), NotPublicError):
+                # Nobody's push service: it was subscribed to reach into our network.
+                return Delivery("gone", reason="not at a public address")
             # Its text would name the address.
             return Delivery("later", _BLOCKED_S, type(error).__name__)
 
@@ -137,6 +140,10 @@ class PushSender:
         return token
 
 
+class NotPublicError(OSError):
+    """A name means no public address."""
+
+
 class PublicResolver(AbstractResolver):
     """Resolves names to public addresses only, so that no endpoint leads into our own network.
 
@@ -156,7 +163,7 @@ class PublicResolver(AbstractResolver):
             return found
         public = [each for each in found if is_public(each["host"])]
         if not public:
-            raise OSError(None, "a push service must have a public address")
+            raise NotPublicError(None, "a push service must have a public address")
         return public
 
     async def close(self) -> None:
