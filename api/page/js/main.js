@@ -12,7 +12,7 @@ import { currentLanguage, t } from "./i18n.js";
 import { Insight } from "./insight.js";
 import { Live } from "./live.js";
 import { AlertMap } from "./map.js";
-import { install, renew } from "./push.js";
+import { install } from "./push.js";
 import { Relay } from "./relay.js";
 import { ReviewBox } from "./review.js";
 import { Session } from "./session.js";
@@ -291,13 +291,5 @@ session.load().finally(() => {
   live.connect();
   warn.look();
 });
-install().then((worker) => {
-  if (worker === null) return;
-  renew().catch((error) => console.warn("the subscription to warnings was not renewed", error));
-  // A notification was touched while the page was open.
-  navigator.serviceWorker.addEventListener("message", ({ data }) => {
-    const id = new URLSearchParams(String(data?.open ?? "")).get("incident");
-    if (id !== null) open(id);
-  });
-});
+install(open);
 if (wantsWarnings) warn.open();

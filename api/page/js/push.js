@@ -13,14 +13,21 @@ export function obstacle() {
   return "standalone" in navigator && !navigator.standalone ? "install" : "unsupported";
 }
 
-/** Register the service worker; null where the browser has none. Never throws: the page works without. */
-export async function install() {
-  if (!isSecureContext || !("serviceWorker" in navigator)) return null;
+/**
+ * Register the service worker, and renew the subscription. Never throws: the page works without.
+ * @param {(incident: string) => void} open called when a notification is touched while the page is open
+ */
+export async function install(open) {
+  if (!isSecureContext || !("serviceWorker" in navigator)) return;
+  navigator.serviceWorker.addEventListener("message", ({ data }) => {
+    const id = new URLSearchParams(String(data?.open ?? "")).get("incident");
+    if (id !== null) open(id);
+  });
   try {
-    return await navigator.serviceWorker.register(`${BASE}sw.js`, { scope: BASE, updateViaCache: "none" });
+    await navigator.serviceWorker.register(`${BASE}sw.js`, { scope: BASE, updateViaCache: "none" });
+    await renew();
   } catch (error) {
-    console.warn("the page cannot be kept for offline use", error);
-    return null;
+    console.warn("the page is not kept for offline use, or its subscription to warnings was not renewed", error);
   }
 }
 
@@ -66,7 +73,7 @@ export async function unsubscribe() {
 }
 
 /** Tell the server once a day that this browser is still there, and again where the site's key was replaced. */
-export async function renew() {
+async function renew() {
   const wish = await currentWish();
   if (wish === null || Notification.permission !== "granted") return;
   const kept = await (await caches.open(WISH)).match(new URL("wish", document.baseURI));
