@@ -34,7 +34,7 @@ EDGE_SERVICE = Service(EDGE, publishes=(MOTION, "camera"))
 
 
 def api_service(hooks: Iterable[Hook]) -> Service:
-    """The API as a broker user: it publishes reviews, and requests where functions answer them, and reads the answers."""
+    """The API as a broker user: it publishes reviews and the requests of hooks, and reads the answers to these."""
     types = tuple(hook.type for hook in hooks)
     return Service(API, (RESULTS,) if types else (), ("reviewed", *types))
 

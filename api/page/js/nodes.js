@@ -145,7 +145,7 @@ function deploymentCard(deployment) {
   const at = Date.parse(deployment.begun_at);
   const said = [t(`deploy_${deployment.state}`), ago(at), deployment.by ? t("deployBy", deployment.by) : "", deployment.reason ?? ""];
   const rows = deployment.nodes.map((row) => {
-    const share = row.total_bytes > 0 ? row.done_bytes / row.total_bytes : 0;
+    const share = row.total_bursts > 0 ? row.bursts / row.total_bursts : row.total_bytes > 0 ? row.done_bytes / row.total_bytes : 0;
     const known = t(`progress_${row.state}`);
     const bytes = row.total_bytes > 0 && row.state === "pulling" ? t("deployBytes", megabytes(row.done_bytes), megabytes(row.total_bytes)) : "";
     const bursts = row.total_bursts > 0 ? t("deployBursts", row.bursts, row.total_bursts) : "";
