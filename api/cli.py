@@ -132,7 +132,7 @@ def snapshots_prune(days: float | None, gb: float | None, rehearse: bool) -> int
 
 @click.group()
 def key() -> None:
-    """Make keys of the map API (BONGSU_API_KEYS)."""
+    """Make keys of the map API (BONGSU_API_KEYS) and of Web Push (BONGSU_PUSH_KEY)."""
 
 
 @key.command("new")
@@ -152,6 +152,24 @@ def key_new(name: str, role: Role) -> int:
     print(f"The key, shown this once: {text}\nAdd this line to the file of BONGSU_API_KEYS:", file=sys.stderr)
     sys.stderr.flush()
     print(f"{made.name} {made.role} {made.digest}")
+    return 0
+
+
+@key.command("push")
+def key_push() -> int:
+    """Print a new key pair for warnings by Web Push, as two lines for the environment.
+
+    The first is secret and for the function `push` alone. A new pair ends all subscriptions: a browser is bound to the
+    key it subscribed with, and subscribes again when its page is next opened.
+    """
+    from functions.push_keys import new_key as new_push_key
+
+    try:
+        private, public = new_push_key()
+    except ImportError as error:
+        print(f"bongsu key: {error}: pip install 'bongsu[push]'", file=sys.stderr)
+        return 1
+    print(f"BONGSU_PUSH_KEY={private}\nBONGSU_PUSH_PUBLIC_KEY={public}")
     return 0
 
 

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Path, Query
 from pydantic import BeforeValidator
@@ -208,6 +208,7 @@ CursorQuery = Annotated[
     str | None, BeforeValidator(_check_cursor), Query(description="The unchanged `next` of the previous page.")
 ]
 VersionQuery = Annotated[str | None, Query(description="Identifies the picture, so that its address may be cached.")]
+SizeQuery = Annotated[Literal["small"] | None, Query(description="A thumbnail, 320 pixels wide.")]
 IncidentId = Annotated[int, BeforeValidator(parse_id), Path(ge=1, le=_ID_MAX, description="Number of the incident.")]
 PostId = Annotated[int, BeforeValidator(parse_id), Path(ge=1, le=_ID_MAX, description="Number of the post.")]
 CameraId = Annotated[str, Path(description="The camera, percent-encoded.")]

@@ -111,13 +111,18 @@ async def show_incident(site: AtSite, request: Request, incident_id: filters.Inc
     "/api/incidents/{incident_id}/snapshot", response_class=Jpeg, responses=answers(200, 304, 401, 404, 422, 429, 503)
 )
 async def show_snapshot(
-    site: AtSite, request: Request, incident_id: filters.IncidentId, v: filters.VersionQuery = None
+    site: AtSite,
+    request: Request,
+    incident_id: filters.IncidentId,
+    v: filters.VersionQuery = None,
+    size: filters.SizeQuery = None,
 ) -> Response:
     """The incident's mosaicked picture. Its address in the incident names the picture, and may be cached."""
     incident = await _find(site, incident_id)
     if incident.snapshot_key is None:
         raise HTTPException(404, f"incident {incident_id} has no picture: it was withheld, or is not ready yet")
-    return await picture(request, site, incident.snapshot_key, is_lasting=v == str(incident.revision))
+    is_lasting = v == str(incident.revision)
+    return await picture(request, site, incident.snapshot_key, is_lasting=is_lasting, is_small=size == "small")
 
 
 @router.post(

@@ -22,7 +22,7 @@ _CACHED: dict[int | str, Json] = {
     200: {"headers": {"ETag": {"schema": _TEXT, "description": "Send it back as `If-None-Match`."}}},
     304: {"description": "The client has it already (`If-None-Match`)."},
 }
-_OPEN = {"/healthz", "/hazards.json", "/api/session"}
+_OPEN = {"/healthz", "/hazards.json", "/api/session", "/push/unsubscribe"}
 _STREAM = "/api/incidents/stream"
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import hashlib
 import html
+import json
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,11 +24,15 @@ from web.answers import answer_json, answer_text
 
 PAGE = Path(__file__).with_name("page")
 CLIP = "/clip.mp4"
+_FRESH = {"Cache-Control": "no-cache"}
+_KEPT = {".js", ".css", ".svg", ".png", ".geojson"}
+"""What the page needs without a network."""
 router = APIRouter(tags=["process"])
 
 
 @router.get("/", include_in_schema=False)
 @router.get("/feed", include_in_schema=False)
+@router.get("/drive", include_in_schema=False)
 @router.get("/sessions", include_in_schema=False)
 @router.get("/nodes", include_in_schema=False)
 async def show_page(site: AtSite) -> Response:
@@ -63,6 +70,32 @@ async def show_words(site: AtSite, request: Request, language: str) -> Response:
     if path is None:
         raise HTTPException(404, f"there are no words in {language[:40]!r}: use {', '.join(catalogue.languages())}")
     return answer_text(request, site, path.read_bytes(), "text/plain; charset=utf-8")
+
+
+@router.get("/manifest.webmanifest", include_in_schema=False)
+async def show_manifest() -> Response:
+    """What the page is called and looks like where it is installed as an app."""
+    return FileResponse(PAGE / "manifest.webmanifest", media_type="application/manifest+json", headers=_FRESH)
+
+
+@router.get("/sw.js", include_in_schema=False)
+async def show_worker() -> Response:
+    """The service worker with the names of the page's files, from the page's own path, which becomes its scope."""
+    return Response(await asyncio.to_thread(_worker), media_type="text/javascript", headers=_FRESH)
+
+
+@functools.cache
+def _worker() -> str:
+    files = sorted(path for path in PAGE.rglob("*") if path.suffix in _KEPT)
+    digest = hashlib.sha256()
+    for path in (*files, PAGE / "index.html", PAGE / "sw.js"):
+        digest.update(path.read_bytes())
+    names = json.dumps([f"static/{path.relative_to(PAGE)}" for path in files if path.name != "sw.js"])
+    text = (PAGE / "sw.js").read_text("utf-8")
+    version = digest.hexdigest()[:12]
+    return text.replace("const FILES = [];", f"const FILES = {names};").replace(
+        'VERSION = "0"', f'VERSION = "{version}"'
+    )
 
 
 @router.get(CLIP, include_in_schema=False)
@@ -108,7 +141,8 @@ def policy(tile_url: str, sessions_url: str = "") -> str:
     media = "media-src 'self'; " if sessions_url else ""
     return (
         f"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'{sessions}; font-src 'self'; "
-        f"{media}img-src 'self'{tiles}; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+        f"{media}img-src 'self'{tiles}; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'self'"
     )
 
 

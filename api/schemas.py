@@ -316,3 +316,15 @@ class Cifs(TypedDict):
     """Incidents on roads, as Waze's CIFS."""
 
     incidents: list[CifsItem]
+
+
+class PushOffer(TypedDict):
+    """Whether warnings are sent from here by Web Push."""
+
+    key: Annotated[str | None, Field(description="The `applicationServerKey`; null where none are.")]
+
+
+class PushState(TypedDict):
+    """What became of a subscription."""
+
+    is_new: Annotated[bool, Field(description="Whether the endpoint was not subscribed before.")]

@@ -23,7 +23,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from api import camera_setup, cameras, feeds, filters, fleet, hooks, incidents, openapi, pages, signin
+from api import camera_setup, cameras, feeds, filters, fleet, hooks, incidents, openapi, pages, push, signin
 from api import settings as environment
 from api.audit import auditing
 from api.fleet_status import FleetStatusFile
@@ -39,6 +39,7 @@ from api.roads.stretches import Roads, RoadsError
 from api.settings import Settings
 from api.site import Site
 from api.stream import Hub
+from api.withdrawals import withdrawing
 from functions import telemetry
 from functions.hook import read_hooks
 from functions.settings import SettingsError, split
@@ -79,7 +80,7 @@ def create_app(site: Site) -> ASGIApp:
         servers=[{"url": site.prefix}] if site.prefix else None,
     )
     app.state.site = site
-    for noun in (signin, incidents, cameras, camera_setup, fleet, feeds, roads, ogc, hooks, pages):
+    for noun in (signin, incidents, cameras, camera_setup, fleet, feeds, roads, ogc, hooks, push, pages):
         app.include_router(noun.router)
     app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
     app.add_exception_handler(RequestValidationError, _refuse_query)
@@ -129,11 +130,15 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         proxies = Proxies(split(settings.trusted_proxies))
         keep = timedelta(hours=settings.hook_keep_hours)
         gateway = HookGateway(read_hooks(settings.hooks), store, load_settings().broker_url, keep)
-        async with hub.running(), pruning(snapshots, settings), auditing(store), gateway.running():
+        subscribers = Buckets(settings.push_per_address / 1440, holds=settings.push_per_address)
+        async with (
+            hub.running(), pruning(snapshots, settings), auditing(store), gateway.running(),
+            withdrawing(store, settings),
+        ):  # fmt: skip
             identity = await store.identity.read()
             yield Site(
                 settings, store, snapshots, pipeline, hub, gateway, keys, requests, failures, proxies, stretches,
-                identity, fleet_status,
+                identity, fleet_status, subscribers,
             )  # fmt: skip
     finally:
         await store.close()

@@ -7,6 +7,7 @@ from typing import Literal
 
 from functions import catalogue
 from functions.hook import read_hooks
+from functions.push_keys import read_public
 from functions.settings import read, split
 from store.settings import StoreSettings
 
@@ -69,6 +70,14 @@ class Settings(StoreSettings, frozen=True):
     """Requests a minute from one address or key; a stream counts once. 0 means unlimited."""
     trusted_proxies: str = ""
     """Addresses or networks of our own proxies, separated by commas: only their Forwarded headers are trusted."""
+    push_public_key: str = ""
+    """Public key of `bongsu key push`, with which browsers subscribe to warnings; without it the page offers none."""
+    push_subscriptions_max: int = 20_000
+    """Most subscriptions to Web Push."""
+    push_per_address: float = 20.0
+    """Subscriptions that one address may make or change in a day; 0 means unlimited."""
+    push_allow: str = ""
+    """Push services without https or at private addresses, as `host` or `host:port`, separated by commas; for tests."""
 
     @property
     def language_codes(self) -> tuple[str, ...]:
@@ -106,6 +115,7 @@ class Settings(StoreSettings, frozen=True):
             raise ValueError(f"BONGSU_HTTP_PORT must be 0 to 65535, got {self.http_port}")
         self._check_audience()
         self._check_addresses()
+        self._check_push()
 
     def _check_audience(self) -> None:
         unknown = [language for language in self.language_codes if language not in catalogue.languages()]
@@ -122,6 +132,18 @@ class Settings(StoreSettings, frozen=True):
         for name, address in (("TILE", self.tile_url), ("SESSIONS", self.sessions_url)):
             if address and not address.startswith(("http://", "https://")):
                 raise ValueError(f"BONGSU_{name}_URL must start with http:// or https://, got {address!r}")
+
+    def _check_push(self) -> None:
+        for name, limit in (("SUBSCRIPTIONS_MAX", self.push_subscriptions_max), ("PER_ADDRESS", self.push_per_address)):
+            if not 0 <= limit < 1e9:
+                raise ValueError(f"BONGSU_PUSH_{name} must be 0 or more, got {limit}")
+        if self.push_public_key:
+            # Here, as most sites have no push, and nothing else of the API needs the package.
+            from importlib.util import find_spec
+
+            read_public(self.push_public_key)
+            if find_spec("http_ece") is None:
+                raise ValueError("BONGSU_PUSH_PUBLIC_KEY needs the package http-ece: pip install 'bongsu[push]'")
 
 
 def load() -> Settings:

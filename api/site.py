@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -45,6 +45,8 @@ class Site:
     identity: UUID
     """Name of the database, a part of the identifiers that other systems store."""
     fleet: FleetStatusFile
+    subscribers: Buckets = field(default_factory=lambda: Buckets(0))
+    """Tokens for subscriptions to Web Push: few, as each is kept in the database."""
 
     @property
     def public_url(self) -> str:

@@ -34,9 +34,9 @@ INCIDENT_S = 180.0
 
 # Seconds of work on one message: the detector's from docs/benchmarks.md. The others' are upper bounds, as a tenth of a
 # second is negligible against the cooldown, for which a replica stays.
-WORK_S = {"detect": 0.13, "map": 0.1, "caption": 0.2, "post": 0.1}
+WORK_S = {"detect": 0.13, "map": 0.1, "caption": 0.2, "post": 0.1, "push": 0.1}
 # A replica's memory at work, by docker/smoke_test.py.
-MEMORY_MIB = {"detect": 159, "map": 48, "caption": 132, "post": 44}
+MEMORY_MIB = {"detect": 159, "map": 48, "caption": 132, "post": 44, "push": 80}
 READY_S = 2
 """From the decision until the first message is handled: 1.4 s on a real cluster, rounded up to a step of the replay."""
 
@@ -91,7 +91,7 @@ def replay(workloads: Iterable[Workload], bursts: Iterable[tuple[int, str | None
         while coming and coming[0][0] <= now:
             hazards.append(coming.popleft()[1])
             _put(running, "motion", now)
-        for name in ("detect", "map", "caption", "post"):
+        for name in ("detect", "map", "caption", "post", "push"):
             for _ in range(_work(running[name], now)):
                 hazard = hazards.popleft() if name == "detect" else None
                 if name == "detect" and hazard is not None:
@@ -100,6 +100,7 @@ def replay(workloads: Iterable[Workload], bursts: Iterable[tuple[int, str | None
                 elif name == "caption":
                     _put(running, "captioned.map", now)
                     _put(running, "captioned.post", now)
+                    _put(running, "captioned.push", now)
         waiting = Counter(queue for one in running.values() for _, queue in one.waiting)
         for one in running.values():
             _scale(one, waiting, now)

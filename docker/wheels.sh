@@ -22,7 +22,8 @@ import sys, tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 wanted = list(project["dependencies"])
 for extra in sys.argv[1:]:
-    wanted += project["optional-dependencies"][extra]
+    # http-ece is a source package of Python alone, which builds anywhere; pip cannot resolve such a one for another machine.
+    wanted += [one for one in project["optional-dependencies"][extra] if not one.startswith("http-ece")]
 print("\n".join(wanted))
 PY
     if "$PYTHON" -m pip install --quiet --dry-run --ignore-installed --disable-pip-version-check --target "$work/none" \
@@ -37,7 +38,7 @@ PY
 
 look motion motion
 look detect detect
-look function notify post mysql
+look function notify post push mysql
 look caption caption notify mysql
-look api notify api mysql
+look api notify api push mysql
 exit $failed

@@ -10,11 +10,9 @@ from typing import Any
 from functions.hook import RESULTS, Hook
 from functions.topology import DEAD, DELAYS_S, EXCHANGE, MOTION, REQUEUE, retry_name
 
-TOPOLOGY, OPERATOR, KEDA, EDGE = "topology", "operator", "keda", "motion"
-"""The users that are not functions: for declarations, dead letters, counts and cameras."""
-API = "api"
-"""The user of the API, where functions answer requests; without such functions there is none."""
-_RESERVED = (TOPOLOGY, OPERATOR, KEDA, EDGE, "guest", "administrator")
+TOPOLOGY, OPERATOR, KEDA, EDGE, API = "topology", "operator", "keda", "motion", "api"
+"""The users that are not functions: for declarations, dead letters, counts, cameras and the API."""
+_RESERVED = (TOPOLOGY, OPERATOR, KEDA, EDGE, API, "guest", "administrator")
 _VHOST = "/"
 _NOTHING, _EVERYTHING = "^$", ".*"
 _TAGS = {KEDA: ["management"]}
@@ -36,15 +34,17 @@ EDGE_SERVICE = Service(EDGE, publishes=(MOTION, "camera"))
 
 
 def api_service(hooks: Iterable[Hook]) -> Service:
-    """The API as the broker knows it: it publishes requests, and reads what is answered."""
-    return Service(API, (RESULTS,), tuple(hook.type for hook in hooks))
+    """The API as a broker user: it publishes reviews and the requests of hooks, and reads the answers to these."""
+    types = tuple(hook.type for hook in hooks)
+    return Service(API, (RESULTS,) if types else (), ("reviewed", *types))
 
 
-def definitions(functions: Iterable[Service]) -> dict[str, list[dict[str, Any]]]:
+def definitions(functions: Iterable[Service], hooks: Iterable[Hook] = ()) -> dict[str, list[dict[str, Any]]]:
     """RabbitMQ's definitions of all users, with `<hash of USER-password>` where the password hash goes.
 
     Args:
-        functions: the functions, in the order in which their users are listed, and `api_service`, if it has hooks.
+        functions: the functions, in the order in which their users are listed.
+        hooks: the addresses at which functions answer requests.
 
     Returns:
         `users`, `vhosts`, `permissions` and `topic_permissions`, as `load_definitions` reads them.
@@ -52,9 +52,9 @@ def definitions(functions: Iterable[Service]) -> dict[str, list[dict[str, Any]]]
     Raises:
         ValueError: a function has the name of one of our other users.
     """
-    services = [EDGE_SERVICE, *functions]
-    for service in services[1:]:
-        if service.user in _RESERVED or (service.user == API and RESULTS not in service.queues):
+    services = [EDGE_SERVICE, api_service(hooks), *functions]
+    for service in services[2:]:
+        if service.user in _RESERVED:
             raise ValueError(
                 f"a function cannot be called {service.user!r}: that broker user exists for another purpose. Rename it"
             )

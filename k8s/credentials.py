@@ -16,11 +16,14 @@ from pathlib import Path
 
 # As functions/signature.py spells them: this file needs no package of ours, so that it runs where none is installed.
 PRIVATE, PUBLIC = "bongsu-caption-private-", "bongsu-caption-public-"
+PUSH_PRIVATE, PUSH_PUBLIC = "bongsu-push-private-", "bongsu-push-public-"  # as functions/push_keys.py
 OVERLAYS = Path(__file__).resolve().parent / "overlays"
 _PASSWORD = re.compile(r"<(hash of )?([a-z0-9_]+)-password>")
-_KEY = re.compile(r"<(private|public) caption key>")
+_KEY = re.compile(r"<(private|public) (caption|push) key>")
 _CAPTION_KEY = "caption_key"
 """The key that the captioner signs with. Readers accept it and every other key whose name begins like it."""
+_PUSH_KEY = "push_key"
+"""The key that warnings by Web Push are signed with. There is one: a browser is bound to the key it subscribed with."""
 _BLANK = re.compile(r"<[^>\n]+>")
 
 
@@ -37,7 +40,7 @@ def write_secrets(folder: Path) -> list[Path]:
         path = example.with_suffix("")
         if _PASSWORD.search(text) or _KEY.search(text):
             text = _PASSWORD.sub(lambda match: _password(passwords, match), text)
-            text = _KEY.sub(lambda match: _caption_key(passwords, is_private=match[1] == "private"), text)
+            text = _KEY.sub(lambda match: _key(passwords, match), text)
         elif path.exists():
             continue
         if not path.exists() or path.read_text() != text:
@@ -74,6 +77,11 @@ def _password(passwords: dict[str, str], match: re.Match[str]) -> str:
     return hashed(value, hashlib.sha256(b"bongsu" + value.encode()).digest()[:4]) if match[1] else value
 
 
+def _key(passwords: dict[str, str], match: re.Match[str]) -> str:
+    make = {"caption": _caption_key, "push": _push_key}[match[2]]
+    return make(passwords, is_private=match[1] == "private")
+
+
 def _caption_key(passwords: dict[str, str], *, is_private: bool) -> str:
     """The key that captions are signed with, or the public keys that readers accept."""
     own = passwords.setdefault(_CAPTION_KEY, secrets.token_urlsafe(32))
@@ -83,15 +91,35 @@ def _caption_key(passwords: dict[str, str], *, is_private: bool) -> str:
     return ",".join(_public(name, passwords[name]) for name in names)
 
 
+def _push_key(passwords: dict[str, str], *, is_private: bool) -> str:
+    """The key that warnings are signed with, or its public half."""
+    own = passwords.setdefault(_PUSH_KEY, secrets.token_urlsafe(32))
+    if is_private:
+        return f"{PUSH_PRIVATE}{own}"
+    try:
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    except ImportError:
+        raise ValueError("the key of push needs the package cryptography: pip install cryptography") from None
+    # Any 32 bytes are a key, but for one in 2^32: that one cannot be used, and is refused here.
+    key = ec.derive_private_key(int.from_bytes(_raw(_PUSH_KEY, own), "big"), ec.SECP256R1()).public_key()
+    point = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return f"{PUSH_PUBLIC}{base64.urlsafe_b64encode(point).decode().rstrip('=')}"
+
+
+def _raw(name: str, key: str) -> bytes:
+    raw = base64.urlsafe_b64decode(key + "=" * (-len(key) % 4))
+    if len(raw) != 32:
+        raise ValueError(f"passwords.env: {name}: must be 43 characters of base64: remove it, and one is made")
+    return raw
+
+
 def _public(name: str, key: str) -> str:
     try:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     except ImportError:
         raise ValueError("the captioner's key needs the package cryptography: pip install cryptography") from None
-    raw = base64.urlsafe_b64decode(key + "=" * (-len(key) % 4))
-    if len(raw) != 32:
-        raise ValueError(f"passwords.env: {name}: must be 43 characters of base64: remove it, and one is made")
-    public = Ed25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw()
+    public = Ed25519PrivateKey.from_private_bytes(_raw(name, key)).public_key().public_bytes_raw()
     return f"{PUBLIC}{base64.urlsafe_b64encode(public).decode().rstrip('=')}"
 
 

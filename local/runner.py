@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from functions.broker import BrokerError, connect
@@ -21,7 +22,7 @@ from local.process.fork_server import ForkServer
 from local.process.output import Output
 from local.process.service import Command, Service
 from local.sessions import sessions_environment, sessions_services
-from local.state import State, StateError, caption_keys, open_state
+from local.state import State, StateError, caption_keys, open_state, push_keys
 from local.ticker import Ticker
 
 _API_READY_S = 10.0
@@ -201,6 +202,7 @@ def _environment(options: Options, state: State) -> Mapping[str, str]:
         "BONGSU_SNAPSHOT_URL": str(state.snapshots),
         "BONGSU_CAPTION_KEY": private,
         "BONGSU_CAPTION_PUBLIC_KEYS": public,
+        **_push_environment(state),
         "BONGSU_SCALE_STATUS": str(state.status_file),
         "BONGSU_HTTP_HOST": options.host,
         "BONGSU_HTTP_PORT": str(options.port),
@@ -216,6 +218,17 @@ def _environment(options: Options, state: State) -> Mapping[str, str]:
         "OPENBLAS_NUM_THREADS": "1",
         "ORT_DISABLE_TELEMETRY": "1",
     }
+
+
+def _push_environment(state: State) -> Mapping[str, str]:
+    """The keys that warnings by Web Push are signed with: those of the environment, else this machine's own."""
+    given = {"BONGSU_PUSH_KEY", "BONGSU_PUSH_KEY_FILE", "BONGSU_PUSH_PUBLIC_KEY"} & os.environ.keys()
+    if given or find_spec("http_ece") is None:
+        return {}
+    private, public = push_keys(state)
+    # Apple's push service refuses such a contact; the others take it, and from this machine alone few need more.
+    contact = os.environ.get("BONGSU_PUSH_CONTACT") or "mailto:bongsu@localhost"
+    return {"BONGSU_PUSH_KEY": private, "BONGSU_PUSH_PUBLIC_KEY": public, "BONGSU_PUSH_CONTACT": contact}
 
 
 async def _declare(state: State, workloads: list[Workload]) -> None:

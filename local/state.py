@@ -5,16 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from functions.settings import SettingsError
+from functions.push_keys import new_key as new_push_key
+from functions.push_keys import public_of
 from functions.signature import new_private_key, public_key_of
 
 _NEEDED_BYTES = 100_000_000
 _FOLDERS = ("snapshots", "logs", "prometheus", "sessions", "fleet")
-_FILES = ("broker.db", "bongsu.db", "run.lock", "scale.json", "caption.key")
+_FILES = ("broker.db", "bongsu.db", "run.lock", "scale.json", "caption.key", "push.key")
 """Prefixes of our files' names: SQLite adds further files beside its own."""
 
 
@@ -51,6 +53,10 @@ class State:
     @property
     def caption_key(self) -> Path:
         return self.root / "caption.key"
+
+    @property
+    def push_key(self) -> Path:
+        return self.root / "push.key"
 
     @property
     def status_file(self) -> Path:
@@ -101,16 +107,28 @@ def caption_keys(state: State) -> tuple[str, str]:
     Raises:
         StateError: the file cannot be used.
     """
-    path = state.caption_key
+    return _key_pair(state.caption_key, new_private_key, public_key_of)
+
+
+def push_keys(state: State) -> tuple[str, str]:
+    """This machine's key pair for warnings by Web Push, made at the first run: the private key, then the public one.
+
+    Raises:
+        StateError: the file cannot be used.
+    """
+    return _key_pair(state.push_key, lambda: new_push_key()[0], public_of)
+
+
+def _key_pair(path: Path, make: Callable[[], str], public_of: Callable[[str], str]) -> tuple[str, str]:
     try:
         if not path.exists():
             partial = path.with_suffix(".partial")
             partial.touch(mode=0o600)
-            partial.write_text(new_private_key() + "\n", encoding="ascii")
+            partial.write_text(make() + "\n", encoding="ascii")
             partial.replace(path)
         private = path.read_text(encoding="ascii").strip()
-        return private, public_key_of(private)
-    except (OSError, UnicodeDecodeError, SettingsError) as error:
+        return private, public_of(private)
+    except (OSError, ValueError) as error:
         raise StateError(f"{path}: {error}: delete it, and a new key is made") from None
 
 

@@ -1,4 +1,4 @@
-"""Incidents, sightings, posts, cameras, requests and sign-ins in one database; only this package speaks SQL.
+"""Incidents, sightings, posts, cameras, requests, sign-ins and push subscriptions in one database.
 
 The functions, the API and the command line open a `Store`, which has one data-access class for each noun, in the file
 of the same name. `database.py` opens the database and serializes writers, so every method of these classes may rely on
@@ -17,6 +17,8 @@ from store.failures import SchemaError, StoreError, StoreUrlError
 from store.identity import Identity
 from store.incidents import Incidents
 from store.posts import Posts
+from store.push_notices import PushNotices
+from store.push_subscriptions import PushSubscriptions
 from store.queries import Wanted
 from store.requests import Requests
 from store.reviews import Reviews
@@ -43,6 +45,8 @@ class Store:
         self.cameras = Cameras(database)
         self.requests = Requests(database)
         self.signins = SignIns(database)
+        self.push_subscriptions = PushSubscriptions(database)
+        self.push_notices = PushNotices(database)
         self.revisions = Revisions(database)
         self.identity = Identity(database)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, func, select, update
 
 from functions.event import Captioned, utc_now
 from store import schema
@@ -55,12 +55,14 @@ class Captions:
         """
         incident_id = await self._sightings.record(captioned, by=by, got_at=got_at)
         incidents, cameras, sightings = schema.incidents, schema.cameras, schema.sightings
+        passed = encode_trace(staged(captioned, by, got_at, utc_now()))
         async with self._database.write() as (connection, revision):
             await connection.execute(
                 update(sightings)
                 .where(sightings.c.event_id == captioned.id, sightings.c.hazard == captioned.hazard)
                 .values(
-                    caption_trace=encode_trace(staged(captioned, by, got_at, utc_now())),
+                    # Who adds no stage of its own keeps the stages that another function has added.
+                    caption_trace=passed if got_at else func.coalesce(sightings.c.caption_trace, passed),
                     **({} if snapshot_key is None else {"snapshot_key": snapshot_key}),
                 )
             )

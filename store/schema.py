@@ -41,7 +41,7 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else EPOCH + timedelta(microseconds=value)
 
 
-VERSION = "0005"
+VERSION = "0006"
 """The last migration in `migrations/` that this schema includes."""
 
 metadata = MetaData()
@@ -171,6 +171,43 @@ requests = Table(
     Column("reason", Text),
     UniqueConstraint("once", name="one_request_per_key"),
     Index("requests_by_expiry", "expires_at"),
+    **_EXACT,
+)
+
+push_subscriptions = Table(
+    "push_subscriptions",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    # The endpoint's digest finds it again; the endpoint itself is sealed, and only the sender can open it.
+    Column("endpoint_digest", String(64), nullable=False),
+    Column("sealed", Text, nullable=False),
+    Column("language", String(8), nullable=False),
+    Column("hazards", String(255), nullable=False),
+    Column("area", Text, nullable=False),
+    Column("south", Float(53), nullable=False),
+    Column("west", Float(53), nullable=False),
+    Column("north", Float(53), nullable=False),
+    Column("east", Float(53), nullable=False),
+    Column("quiet_hours", String(128)),
+    Column("renewed_at", Moment, nullable=False),
+    UniqueConstraint("endpoint_digest", name="one_subscription_per_endpoint"),
+    Index("push_subscriptions_by_box", "south", "north", "west", "east"),
+    Index("push_subscriptions_by_age", "renewed_at"),
+    **_EXACT,
+)
+
+push_notices = Table(
+    "push_notices",
+    metadata,
+    Column("incident_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("subscription_id", BigInteger, primary_key=True, autoincrement=False),
+    # What was sent, as a digest: the same is not sent twice.
+    Column("content", String(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("claimed_at", Moment, nullable=False),
+    Column("claimed_by", String(64), nullable=False),
+    Index("push_notices_by_subscription", "subscription_id"),
+    Index("push_notices_by_age", "claimed_at"),
     **_EXACT,
 )
 

@@ -103,7 +103,7 @@ def hazards(relay: Relay) -> dict[str, dict[str, Any]]:
 
 def went_up_and_down(relay: Relay) -> bool:
     functions = {f["name"]: [sample[1] for sample in f["history"]] for f in relay.get("/api/pipeline")["functions"]}
-    if set(functions) != {"detect", "map", "caption", "post"}:
+    if set(functions) != {"detect", "map", "caption", "post", "push"}:
         return False
     return all(max(replicas, default=0) >= 1 and replicas[-1] == 0 for replicas in functions.values())
 

@@ -27,7 +27,7 @@ from functions.hazards import HAZARDS  # noqa: E402
 from functions.hook import RESULTS, Hook, one_each, show_hooks  # noqa: E402
 from functions.topology import queue_name  # noqa: E402
 
-PIPELINE = ("detect", "map", "caption", "post")
+PIPELINE = ("detect", "map", "caption", "post", "push")
 """Functions of Bongsu itself, in the order of the topology; others follow by name."""
 _HOOKS_ENV = "# The addresses that functions answer requests at; written by `make generate` from their @on.http.\n"
 READS = "bongsu/reads"
@@ -48,12 +48,9 @@ def generate(root: Path) -> dict[Path, str]:
     for path, before in (("k8s/base/topology.yaml", "args:\n"), ("docker/compose.yaml", "      - apply\n")):
         files[root / path] = _write_list((root / path).read_text(), before, names)
     services = [_service(manifests[root / "keda" / f"{function}.yaml"], queues) for function in _in_order(queues)]
-    if hooks:
-        # Where there are none, the API has no part in the broker.
-        services.append(permissions.api_service(hooks))
     files[root / "k8s/base/hooks.env"] = f"{_HOOKS_ENV}BONGSU_HOOKS={show_hooks(hooks)}\n"
     for overlay in sorted((root / "k8s/overlays").glob("*/kustomization.yaml")):
-        files |= _write_users(overlay, services)
+        files |= _write_users(overlay, services, hooks)
     hazards = f"<!-- hazards -->{', '.join(f'`{hazard}`' for hazard in HAZARDS)}<!-- /hazards -->"
     for path in sorted((root / "docs").glob("*.md")):
         files[path] = _MARKED.sub(hazards, path.read_text())
@@ -122,9 +119,9 @@ def _types(name: str) -> tuple[str, ...]:
     return found.types() if isinstance(found, type) and issubclass(found, facts.Event) else (name,)
 
 
-def _write_users(overlay: Path, services: list[permissions.Service]) -> dict[Path, str]:
+def _write_users(overlay: Path, services: list[permissions.Service], hooks: tuple[Hook, ...]) -> dict[Path, str]:
     """The broker's users of one overlay: their permissions, each service's file, and the Secret made from it."""
-    wanted = permissions.definitions(services)
+    wanted = permissions.definitions(services, hooks)
     secrets = overlay.parent / "secrets"
     lists = (f'  "{key}": [\n' + ",\n".join(f"    {json.dumps(v)}" for v in wanted[key]) + "\n  ]" for key in wanted)
     files = {secrets / "definitions.json.example": "{\n" + ",\n".join(lists) + "\n}\n"}

@@ -22,14 +22,17 @@ _CLIENTS_MAX = 50_000
 class Buckets:
     """A token bucket for each client: a request takes a token, and time refills the bucket."""
 
-    def __init__(self, per_minute: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, per_minute: float, clock: Callable[[], float] = time.monotonic, *, holds: float | None = None
+    ) -> None:
         """Start without any buckets.
 
         Args:
-            per_minute: tokens refilled in a minute, and the capacity of a bucket; 0 means unlimited.
+            per_minute: tokens refilled in a minute; 0 means unlimited.
             clock: seconds, monotonic.
+            holds: capacity of a bucket; by default the tokens of a minute.
         """
-        self._most = max(per_minute, 1.0)
+        self._most = max(per_minute if holds is None else holds, 1.0)
         self._rate = per_minute / 60
         self._clock = clock
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()

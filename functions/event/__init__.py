@@ -9,6 +9,7 @@ from functions.event.facts import (
     Event,
     HazardSeen,
     MotionBurst,
+    Reviewed,
     new_id,
     utc_now,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "Message",
     "MotionBurst",
     "Place",
+    "Reviewed",
     "Stage",
     "Tick",
     "Zone",

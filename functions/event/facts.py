@@ -227,10 +227,37 @@ class CameraStatus(CameraEvent, frozen=True, kw_only=True, tag="camera"):
     """ "live", or "lost: <reason>"."""
 
 
+class Reviewed(Event, frozen=True, kw_only=True, tag="reviewed"):
+    """What an operator found of an incident, for those who were warned of it. It does not say who reviewed it."""
+
+    origin: ClassVar[str] = "/incidents"
+
+    incident: int
+    """Its id in the database."""
+    verdict: str
+    """ "acknowledged" or "false_alarm"."""
+    reviewed_at: datetime
+    """When (UTC)."""
+
+    def __post_init__(self) -> None:
+        Event.__post_init__(self)
+        require_utc("reviewed_at", self.reviewed_at)
+
+    @property
+    def subject(self) -> str:
+        """The incident's id."""
+        return str(self.incident)
+
+    @property
+    def time(self) -> datetime:
+        """When it was reviewed (UTC)."""
+        return self.reviewed_at
+
+
 FACTS: Mapping[str, type[CameraEvent]] = {
     type_: fact for fact in (MotionBurst, HazardSeen, Captioned, CameraStatus) for type_ in fact.types()
 }
-"""The class of each type that Bongsu itself publishes."""
+"""The class of each type about a camera that Bongsu itself publishes."""
 
 
 def new_id() -> str:

@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from api import settings as settings_of_api
-from functions import permissions
+from functions import permissions, push_keys
 from functions import settings as settings_of_functions
 from functions.signature import public_key_of
 from functions.topology import burst_queue, queues, read_regions
@@ -373,21 +373,23 @@ def test_each_service_signs_in_to_the_broker_as_itself(cluster: Cluster) -> None
         own[name.rpartition("/")[2]] = [secret for secret in named if secret.startswith("bongsu-broker")]
     # A region's detector is the detector.
     wanted = {name: [f"bongsu-broker-{name.partition('-')[0]}"] for name in own if name.startswith("detect")}
-    # The API does where a function answers requests; none of Bongsu's own does, so its Secret may be missing.
     wanted |= {name: [f"bongsu-broker-{name}"] for name in ("motion", "topology", "api", *SCALED)}
-    assert "bongsu-broker-api" not in cluster.kind("Secret")
     assert {name: secrets for name, secrets in own.items() if secrets} == wanted
 
 
 def test_only_captioner_signs_and_readers_verify(cluster: Cluster) -> None:
-    holders: dict[str, set[str]] = {"bongsu-caption-key": set(), "bongsu-caption-public": set()}
+    names = ("bongsu-caption-key", "bongsu-caption-public", "bongsu-push-key", "bongsu-push-public")
+    holders: dict[str, set[str]] = {name: set() for name in names}
     for name, pod in cluster.pods.items():
         for source in (s for c in containers(pod) for s in c.get("envFrom", [])):
             if (held := source.get("secretRef", {}).get("name")) in holders:
                 holders[held].add(name.rpartition("/")[2])
-    assert holders == {"bongsu-caption-key": {"caption"}, "bongsu-caption-public": {"map", "post"}}
+    readers = {"bongsu-caption-key": {"caption"}, "bongsu-caption-public": {"map", "post", "push"}}
+    assert holders == readers | {"bongsu-push-key": {"push"}, "bongsu-push-public": {"api"}}
     private = secret(cluster, "bongsu-caption-key")["BONGSU_CAPTION_KEY"].strip()
     assert secret(cluster, "bongsu-caption-public")["BONGSU_CAPTION_PUBLIC_KEYS"].strip() == public_key_of(private)
+    private = secret(cluster, "bongsu-push-key")["BONGSU_PUSH_KEY"].strip()
+    assert secret(cluster, "bongsu-push-public")["BONGSU_PUSH_PUBLIC_KEY"].strip() == push_keys.public_of(private)
 
 
 def test_keda_may_count_and_nothing_else(cluster: Cluster) -> None:
@@ -514,7 +516,7 @@ def test_public_way_in_leads_to_no_metrics(cluster: Cluster) -> None:
 
 def test_snapshots_lie_where_map_post_and_api_all_reach_them(cluster: Cluster) -> None:
     url = settings(cluster)["BONGSU_SNAPSHOT_URL"]
-    for name in ("map", "post", "api"):
+    for name in ("map", "post", "push", "api"):
         (container,) = containers(cluster.pods[f"Deployment/{name}"])
         mounts = {m["mountPath"]: m["name"] for m in container["volumeMounts"]}
         if "://" in url:

@@ -24,7 +24,13 @@ def test_one_burst_costs_its_cooldown_and_little_more() -> None:
 
 def test_a_hazard_wakes_every_function_and_is_handled_by_each() -> None:
     spent = savings.replay(WORKLOADS, [(1000, "fire")])
-    assert {name: one.handled for name, one in spent.items()} == {"detect": 1, "caption": 1, "map": 2, "post": 1}
+    assert {name: one.handled for name, one in spent.items()} == {
+        "detect": 1,
+        "caption": 1,
+        "map": 2,
+        "post": 1,
+        "push": 1,
+    }
 
 
 def test_motion_all_day_is_as_much_as_always_on() -> None:

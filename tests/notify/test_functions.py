@@ -70,7 +70,7 @@ def test_functions_drain_the_queues_of_their_manifests():
     assert load_function("notify.post").queues == ("captioned.post",)
 
 
-@pytest.mark.parametrize("module", ["notify.map", "notify.post", "notify.caption"])
+@pytest.mark.parametrize("module", ["notify.map", "notify.post", "notify.push", "notify.caption"])
 def test_module_of_a_function_is_light_and_starts_nothing(module):
     code = (
         f"import sys, threading; from functions.function import load_function; load_function({module!r});"

@@ -24,8 +24,8 @@ MAKER = ROOT / "privacy/redact.py"
 # Modules that may treat a picture as public without having redacted or drawn it; reasons in docs/privacy.md.
 TRUSTED = {
     "read_back": {"store/snapshots.py"},
-    "redacted_of": {"notify/map.py", "notify/post.py"},
-    "thumbnail_of": {"notify/map.py"},
+    "redacted_of": {"notify/map.py", "notify/post.py", "notify/push.py"},
+    "thumbnail_of": {"notify/map.py", "notify/push.py"},
     "shrink": {"notify/caption.py"},
     "redact": {"notify/caption.py"},
     "seal_drawing": {"notify/captions/location.py"},

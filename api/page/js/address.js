@@ -4,7 +4,7 @@ import { BASE } from "./dom.js";
 import { Filters } from "./filters.js";
 
 /** Views that have a path of their own. */
-const PATHS = ["feed", "nodes", "sessions"];
+const PATHS = ["feed", "nodes", "drive", "sessions"];
 
 /** What an address asks for. The form `#incident=12` of older links is read too. */
 export function readAddress({ pathname, search, hash } = location) {

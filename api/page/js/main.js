@@ -5,6 +5,7 @@ import { Announcer } from "./announce.js";
 import { Archive } from "./archive.js";
 import { Detail } from "./detail.js";
 import { BASE } from "./dom.js";
+import { DriveView } from "./drive.js";
 import { Feed } from "./feed.js";
 import { Fleet, positionOf } from "./fleet.js";
 import { FilterBar } from "./filterbar.js";
@@ -13,6 +14,7 @@ import { Insight } from "./insight.js";
 import { Live } from "./live.js";
 import { AlertMap } from "./map.js";
 import { NodesView, stateOf } from "./nodes.js";
+import { install } from "./push.js";
 import { Relay } from "./relay.js";
 import { ReviewBox } from "./review.js";
 import { Session } from "./session.js";
@@ -20,6 +22,7 @@ import { SessionsView } from "./sessions.js";
 import { Shell } from "./shell.js";
 import { SignIn } from "./signin.js";
 import { Store } from "./store.js";
+import { WarnDialog } from "./warn.js";
 
 const TICK_MS = 10_000;
 const RENDER_MS = 16;
@@ -28,6 +31,7 @@ const byId = (id) => document.getElementById(id);
 const phone = matchMedia("(max-width: 759px)");
 
 const start = readAddress();
+const wantsWarnings = new URLSearchParams(location.search).has("warn");
 const store = new Store();
 store.filters = start.filters;
 const session = new Session();
@@ -39,6 +43,8 @@ const relay = new Relay(byId("chain"));
 const fleet = new Fleet();
 const nodes = new NodesView(byId("nodes"), byId("nodes-link"), fleet, loadFleet);
 const sessions = new SessionsView(byId("sessions"), byId("sessions-link"));
+const drive = new DriveView(byId("drive"), store);
+const warn = new WarnDialog(byId("warn"), byId("warn-dialog"), { view: () => map.area, toast: (text) => shell.toast(text) });
 const signIn = new SignIn(session, byId("account"), byId("signin"));
 const reviewBox = new ReviewBox(session, (feature) => store.putIncident(feature, true), () => signIn.open());
 const detail = new Detail(byId("detail"), byId("lightbox"), reviewBox, { close, go: open, copyLink });
@@ -72,6 +78,7 @@ function render() {
   bar.show(all.length - cards.length);
   byId("older").hidden = !archive.hasMore;
   renderDetail(incidents);
+  drive.render();
 }
 
 /** Many events in one moment (a busy night, a resumed stream) are drawn together. */
@@ -101,7 +108,7 @@ function renderDetail(incidents) {
 function open(id) {
   const isStep = selected !== null;
   selected = id;
-  if (view === "sessions" || view === "nodes" || (phone.matches && view !== "map")) setView("map");
+  if (view === "sessions" || view === "nodes" || view === "drive" || (phone.matches && view !== "map")) setView("map");
   // Going from one to the next is one visit: "back" leads to where the reader was before.
   writeAddress(isStep ? "replaceState" : "pushState");
   follow();
@@ -155,6 +162,7 @@ function setView(next) {
   shell.showView(view);
   sessions.show(view === "sessions");
   nodes.show(view === "nodes");
+  drive.show(view === "drive");
 }
 
 function writeAddress(how) {
@@ -204,6 +212,8 @@ function translate() {
   signIn.relabel();
   sessions.relabel();
   nodes.relabel();
+  warn.relabel();
+  drive.relabel();
   map.relabel();
   renderCameras();
   relay.show(store.pipeline);
@@ -280,6 +290,7 @@ store.addEventListener("pipeline", () => relay.show(store.pipeline));
 session.addEventListener("change", () => {
   loadFleet();
   renderSoon();
+  warn.look();
   if (session.needsKey && session.role !== null && wasLocked) {
     wasLocked = false;
     live.connect();
@@ -294,4 +305,9 @@ writeAddress("replaceState");
 shell.translate();
 relay.show(null);
 setInterval(render, TICK_MS);
-session.load().finally(() => live.connect());
+session.load().finally(() => {
+  live.connect();
+  warn.look();
+});
+install(open);
+if (wantsWarnings) warn.open();

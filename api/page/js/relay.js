@@ -4,7 +4,7 @@ import { el, setText, svg } from "./dom.js";
 import { CameraTiles } from "./cameras.js";
 import { duration, nameOf, t } from "./i18n.js";
 
-const ORDER = ["detect", "caption", "map", "post"];
+const ORDER = ["detect", "caption", "map", "post", "push"];
 export const MINUTES = 3;
 const WIDTH = 200;
 const HEIGHT = 40;

@@ -41,10 +41,14 @@ def open_page(browser: Any) -> Iterator[Open]:
     """Opens the page at a path; `page.complaints` holds what the browser's console complained about."""
     contexts = []
 
-    def open_page(server: Any, path: str = "/", *, state: str = "live", width: int = 1280, **other: Any) -> Any:
+    def open_page(
+        server: Any, path: str = "/", *, state: str = "live", width: int = 1280, init: str = "", **other: Any
+    ) -> Any:
         settings = {"locale": "en-US", "viewport": {"width": width, "height": 800}, "reduced_motion": "reduce"}
         context = browser.new_context(**settings | other)
         context.set_default_timeout(PATIENCE_MS)
+        if init:
+            context.add_init_script(init)
         contexts.append(context)
         page = context.new_page()
         page.complaints = []

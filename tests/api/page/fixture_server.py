@@ -25,9 +25,11 @@ from urllib.parse import parse_qs, quote, urlsplit
 from api.views import hazard_table
 
 PAGE = Path(__file__).parents[3] / "api" / "page"
+OPEN = {"/", "/feed", "/drive", "/sw.js", "/manifest.webmanifest", "/hazards.json", "/api/session"}
+"""Paths that take no key."""
 WORDS = Path(__file__).parents[3] / "functions" / "catalogue"
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; manifest-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 TYPES = {
@@ -37,6 +39,7 @@ TYPES = {
     ".svg": "image/svg+xml",
     ".png": "image/png",
     ".geojson": "application/geo+json",
+    ".webmanifest": "application/manifest+json",
 }
 Json = dict[str, Any]
 
@@ -50,6 +53,7 @@ class World:
     read = "open"
     keys: dict[str, tuple[str, str]] = KEYS
     list_length = 200
+    push_key: str | None = None
 
     def __init__(self) -> None:
         self.revision = 0
@@ -218,22 +222,24 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         world = self.server.world
         url = urlsplit(self.path)
-        is_open = url.path in {"/", "/feed", "/hazards.json", "/api/session"} or url.path.startswith(
-            ("/static/", "/words/")
-        )
+        is_open = url.path in OPEN or url.path.startswith(("/static/", "/words/"))
         if world.read == "key" and self._who is None and not is_open:
             self._json({"detail": "reading needs a key"}, 401)
             return
         plain = {
+            "/api/cameras": lambda: {"type": "FeatureCollection", "features": [*world.cameras.values()]},
             "/hazards.json": lambda: hazard_table(("en", "ko")),
             "/api/session": self._session,
             "/api/pipeline": lambda: world.pipeline,
+            "/api/push": lambda: {"key": world.push_key},
         }
         if url.path in plain:
             self._json(plain[url.path]())
             return
         match url.path:
-            case "/" | "/feed":
+            case "/sw.js" | "/manifest.webmanifest":
+                self._file(PAGE / url.path[1:])
+            case "/" | "/feed" | "/drive":
                 self._file(PAGE / "index.html")
             case "/api/incidents":
                 self._json(world.page(parse_qs(url.query)))
@@ -241,8 +247,6 @@ class Handler(BaseHTTPRequestHandler):
                 self._json(
                     {"version": "https://jsonfeed.org/version/1.1", "title": "Bongsu", "items": [*world.posts.values()]}
                 )
-            case "/api/cameras":
-                self._json({"type": "FeatureCollection", "features": [*world.cameras.values()]})
             case "/api/incidents/stream":
                 self._stream(int(parse_qs(url.query).get("after", ["0"])[0]))
             case path if path.startswith("/words/"):

@@ -58,6 +58,25 @@ def test_axe_passes_dialogs_filters_and_empty_feed(server: Server, open_page: Op
     page.get_by_role("button", name="Range").click()
     page.get_by_text("Subscribe", exact=True).click()
     assert findings(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_passes_the_warnings_and_the_driving_view(server: Server, open_page: Open, scheme: str) -> None:
+    server.world.push_key = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
+    near = {"latitude": 37.5640, "longitude": 126.9960}
+    page = open_page(
+        server, "/drive", width=390, color_scheme=scheme, bypass_csp=True, permissions=["geolocation"], geolocation=near
+    )
+    page.get_by_role("button", name="Start").click()
+    expect(page.locator(".drive-card")).to_have_count(3)
+    page.context.set_geolocation({"latitude": 37.5650, "longitude": 126.9970})
+    expect(page.locator(".drive-card.is-ahead").first).to_contain_text("ahead")
+    assert findings(page) == []
+    page.get_by_role("button", name="Warn me").click()
+    page.get_by_label("Quiet hours").check()
+    page.get_by_role("button", name="My location").click()
+    expect(page.locator(".watch-area")).to_be_attached()
+    assert findings(page) == []
     server.world = World()
     empty = open_page(server, "/", color_scheme=scheme, bypass_csp=True)
     expect(empty.locator("#feed-empty")).to_contain_text("All quiet")

@@ -1,0 +1,1 @@
+"""How a warning reaches a browser: its settings, its words, and the sender that speaks Web Push; for `notify.push`."""
