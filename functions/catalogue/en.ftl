@@ -19,6 +19,7 @@ views = Views
 viewMap = Map
 viewFeed = Feed
 viewRelay = Relay
+viewDrive = Drive
 filters = Filters
 hazards = Hazards
 spans = Time
@@ -281,6 +282,68 @@ unknownPlace = unknown place
 zoomIn = Zoom in
 zoomOut = Zoom out
 incidentGone = This alert is not on the map.
+push = Warn
+metres = { $n } m
+kilometres = { $n } km
+noPosition = Your position could not be found. Allow it in the browser's settings.
+warnMe = Warn me
+warnOn = Warnings are on
+warnHint = Your device shows an alert, even while this page is closed. Only the area and the browser's push address are stored, and no name.
+warnWhere = Where
+warnAround = Around a place
+warnAlong = Along a route
+warnMap = Map: touch it to choose where
+warnTapPlace = { $n ->
+    [0] Touch the map where you want to be warned.
+   *[other] Touch elsewhere to move the circle.
+}
+warnTapRoute = { $n ->
+    [0] Touch the map where the route begins, then where it bends, to its end.
+    [1] Touch the map where the route begins, then where it bends, to its end.
+   *[other] { $n } points.
+}
+warnRadius = Within
+warnWidth = To either side
+warnHere = My location
+warnUndo = Remove last point
+warnQuiet = Quiet hours
+warnStart = Warn me
+warnChange = Change
+warnStop = Stop warnings
+warnStarted = You will be warned.
+warnStopped = No more warnings.
+warnNoHazard = Choose at least one hazard.
+warnNoArea = Touch the map to choose where.
+warnDenied = Notifications are blocked for this site. Allow them in the browser's settings.
+warnFailed = It did not work: { $why }
+warn_insecure = Browsers warn only for pages over HTTPS, or on this machine.
+warn_install = On an iPhone or iPad, first add this page to the home screen (Share, Add to Home Screen), then open it from there.
+warn_unsupported = This browser cannot show warnings.
+driveTitle = Driving view
+driveNote = Shows and says the nearest hazards ahead, and keeps the screen on. Your position stays on this device. Start it before you drive.
+driveStart = Start
+driveStop = Stop
+driveMute = Mute
+driveUnmute = Speak
+driveStarted = The driving view is on.
+driveLocating = Finding your position …
+driveClear = No hazard within { $reach }.
+driveMore = { $n } more
+ahead = ahead
+behind = behind
+left = left
+right = right
+# These are spoken.
+spokenMetres = { $n ->
+    [one] { $n } metre
+   *[other] { $n } metres
+}
+spokenKilometres = { $n ->
+    [one] { $n } kilometre
+   *[other] { $n } kilometres
+}
+driveSay = { $what }, { $far }. { $place }
+driveSayAhead = { $what }, { $far } ahead. { $place }
 
 ## Feeds
 

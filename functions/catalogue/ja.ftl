@@ -15,6 +15,7 @@ views = 表示
 viewMap = 地図
 viewFeed = フィード
 viewRelay = 中継
+viewDrive = 運転
 filters = フィルター
 hazards = 危険の種類
 spans = 期間
@@ -259,6 +260,62 @@ unknownPlace = 不明な場所
 zoomIn = 拡大
 zoomOut = 縮小
 incidentGone = この警報は地図にありません。
+push = 通知
+metres = { $n } m
+kilometres = { $n } km
+noPosition = 現在地を取得できませんでした。ブラウザーの設定で位置情報を許可してください。
+warnMe = 通知を受け取る
+warnOn = 通知はオンです
+warnHint = このページを閉じていても、端末に警報が表示されます。保存されるのは範囲とブラウザーのプッシュ用アドレスだけで、名前は保存されません。
+warnWhere = 場所
+warnAround = ある地点の周辺
+warnAlong = 経路に沿って
+warnMap = 地図: 通知を受け取る場所をタップしてください
+warnTapPlace = { $n ->
+    [0] 通知を受け取る場所を地図でタップしてください。
+   *[other] 別の場所をタップすると円が移動します。
+}
+warnTapRoute = { $n ->
+    [0] 経路の始点、曲がる所、終点の順に地図をタップしてください。
+    [1] 経路の始点、曲がる所、終点の順に地図をタップしてください。
+   *[other] 地点{ $n }か所。
+}
+warnRadius = 半径
+warnWidth = 両側
+warnHere = 現在地
+warnUndo = 最後の地点を削除
+warnQuiet = 通知しない時間帯
+warnStart = 通知を受け取る
+warnChange = 変更
+warnStop = 通知を止める
+warnStarted = 通知をお送りします。
+warnStopped = 通知を止めました。
+warnNoHazard = 危険の種類を一つ以上選んでください。
+warnNoArea = 地図をタップして場所を選んでください。
+warnDenied = このサイトの通知はブロックされています。ブラウザーの設定で許可してください。
+warnFailed = うまくいきませんでした: { $why }
+warn_insecure = ブラウザーは、HTTPSまたはこのコンピューターのページにだけ通知を許可します。
+warn_install = iPhoneやiPadでは、まずこのページをホーム画面に追加し（共有、ホーム画面に追加）、そこから開いてください。
+warn_unsupported = このブラウザーは通知を表示できません。
+driveTitle = 運転画面
+driveNote = 前方の近い危険を表示して読み上げ、画面をつけたままにします。現在地はこの端末の外に送られません。運転を始める前に開始してください。
+driveStart = 開始
+driveStop = 終了
+driveMute = 音声オフ
+driveUnmute = 音声オン
+driveStarted = 運転画面を開始します。
+driveLocating = 現在地を取得中 …
+driveClear = { $reach }以内に危険はありません。
+driveMore = ほか{ $n }件
+ahead = 前方
+behind = 後方
+left = 左
+right = 右
+# 読み上げられます。
+spokenMetres = { $n }メートル
+spokenKilometres = { $n }キロメートル
+driveSay = { $far }、{ $what }。{ $place }
+driveSayAhead = 前方{ $far }、{ $what }。{ $place }
 
 ## Feeds
 

@@ -15,6 +15,7 @@ views = 보기
 viewMap = 지도
 viewFeed = 피드
 viewRelay = 중계
+viewDrive = 운전
 filters = 필터
 hazards = 위험 종류
 spans = 기간
@@ -259,6 +260,62 @@ unknownPlace = 알 수 없는 장소
 zoomIn = 확대
 zoomOut = 축소
 incidentGone = 지도에 없는 경보입니다.
+push = 알림
+metres = { $n }m
+kilometres = { $n }km
+noPosition = 현재 위치를 찾지 못했습니다. 브라우저 설정에서 위치를 허용하세요.
+warnMe = 알림 받기
+warnOn = 알림 켜짐
+warnHint = 이 페이지를 닫아도 기기에 경보가 표시됩니다. 지역과 브라우저의 푸시 주소만 저장하며 이름은 저장하지 않습니다.
+warnWhere = 지역
+warnAround = 한 지점 주변
+warnAlong = 경로를 따라
+warnMap = 지도: 알림 받을 곳을 누르세요
+warnTapPlace = { $n ->
+    [0] 알림을 받을 곳을 지도에서 누르세요.
+   *[other] 다른 곳을 누르면 원이 옮겨집니다.
+}
+warnTapRoute = { $n ->
+    [0] 경로의 시작점부터 꺾이는 곳, 끝점까지 차례로 누르세요.
+    [1] 경로의 시작점부터 꺾이는 곳, 끝점까지 차례로 누르세요.
+   *[other] 지점 { $n }개.
+}
+warnRadius = 반경
+warnWidth = 양옆
+warnHere = 현재 위치
+warnUndo = 마지막 지점 지우기
+warnQuiet = 방해 금지 시간
+warnStart = 알림 받기
+warnChange = 변경
+warnStop = 알림 끄기
+warnStarted = 알림을 보내 드립니다.
+warnStopped = 알림을 껐습니다.
+warnNoHazard = 위험 종류를 하나 이상 고르세요.
+warnNoArea = 지도를 눌러 지역을 고르세요.
+warnDenied = 이 사이트의 알림이 차단되어 있습니다. 브라우저 설정에서 허용하세요.
+warnFailed = 실패했습니다: { $why }
+warn_insecure = 브라우저는 HTTPS나 이 컴퓨터의 페이지에만 알림을 허용합니다.
+warn_install = iPhone이나 iPad에서는 먼저 이 페이지를 홈 화면에 추가한 뒤(공유, 홈 화면에 추가) 그 아이콘으로 여세요.
+warn_unsupported = 이 브라우저는 알림을 표시할 수 없습니다.
+driveTitle = 운전 화면
+driveNote = 앞쪽의 가까운 위험을 보여 주고 말해 주며 화면을 켜 둡니다. 위치는 이 기기를 벗어나지 않습니다. 출발하기 전에 시작하세요.
+driveStart = 시작
+driveStop = 끝내기
+driveMute = 음성 끄기
+driveUnmute = 음성 켜기
+driveStarted = 운전 화면을 시작합니다.
+driveLocating = 위치를 찾는 중 …
+driveClear = { $reach } 안에 위험이 없습니다.
+driveMore = { $n }건 더 있음
+ahead = 앞
+behind = 뒤
+left = 왼쪽
+right = 오른쪽
+# 소리 내어 읽습니다.
+spokenMetres = { $n }미터
+spokenKilometres = { $n }킬로미터
+driveSay = { $far }, { $what }. { $place }
+driveSayAhead = 전방 { $far }, { $what }. { $place }
 
 ## Feeds
 

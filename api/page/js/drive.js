@@ -164,7 +164,8 @@ export class DriveView {
       const passed = SPOKEN_M.filter((metres) => one.metres <= metres).length;
       if (passed <= (this.#spoken.get(one.incident.id) ?? 0)) continue;
       this.#spoken.set(one.incident.id, passed);
-      this.#speak(t("driveSay", nameOf(kind(one.incident.hazard)), spokenLength(one.metres), one.side === null ? "" : t("ahead"), one.incident.place));
+      const key = one.side === null ? "driveSay" : "driveSayAhead";
+      this.#speak(t(key, nameOf(kind(one.incident.hazard)), spokenLength(one.metres), one.incident.place));
     }
   }
 
