@@ -88,9 +88,11 @@ async def show_worker() -> Response:
 def _worker() -> str:
     files = sorted(path for path in PAGE.rglob("*") if path.suffix in _KEPT)
     digest = hashlib.sha256()
-    for path in (*files, PAGE / "index.html", PAGE / "sw.js"):
+    words = [path for language in catalogue.languages() if (path := catalogue.path_of(language)) is not None]
+    for path in (*files, *words, PAGE / "index.html", PAGE / "sw.js"):
         digest.update(path.read_bytes())
-    names = json.dumps([f"static/{path.relative_to(PAGE)}" for path in files if path.name != "sw.js"])
+    kept = [f"static/{path.relative_to(PAGE)}" for path in files if path.name != "sw.js"]
+    names = json.dumps(kept + [f"words/{path.name}" for path in words])
     text = (PAGE / "sw.js").read_text("utf-8")
     version = digest.hexdigest()[:12]
     return text.replace("const FILES = [];", f"const FILES = {names};").replace(
