@@ -172,7 +172,9 @@ export class DriveView {
   #speak(text) {
     if (this.#isMute || !("speechSynthesis" in window)) return;
     const said = new SpeechSynthesisUtterance(text);
-    said.lang = currentLanguage() === "ko" ? "ko-KR" : "en-US";
+    // Voices are named with their region: "ja" is ja-JP.
+    const { language, region } = new Intl.Locale(currentLanguage()).maximize();
+    said.lang = `${language}-${region}`;
     window.speechSynthesis.speak(said);
   }
 }

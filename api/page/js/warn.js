@@ -182,7 +182,8 @@ export class WarnDialog {
     }
     const quiet = form.get("quiet") === null ? null : { from: form.get("from"), until: form.get("until"), timezone: Intl.DateTimeFormat().resolvedOptions().timeZone };
     await this.#do(event.submitter, async () => {
-      const wish = { hazards, area, language: currentLanguage(), quiet };
+      // Warnings quote captions, which are in English and Korean.
+      const wish = { hazards, area, language: currentLanguage() === "ko" ? "ko" : "en", quiet };
       await subscribe(wish);
       this.#wish = wish;
       this.#act.toast(t("warnStarted"));

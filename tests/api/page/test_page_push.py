@@ -238,7 +238,8 @@ def test_driver_hears_of_what_is_ahead(server: Server, open_page: Open) -> None:
     expect(page.locator(".drive-card").last).to_contain_text("behind")
     page.context.set_geolocation({"latitude": 37.5640, "longitude": 126.95})
     expect(page.locator(".drive-card").first).to_contain_text("650 m")
-    spoken = [text for _, text in page.evaluate("window.spoken")]
+    languages, spoken = zip(*page.evaluate("window.spoken"), strict=True)
+    assert set(languages) == {"en-US"}
     assert spoken[0] == "The driving view is on."
     assert "Fire, 650 metres ahead. North bridge" in spoken and len([s for s in spoken if "North bridge" in s]) == 2
     assert page.evaluate("window.locks") == ["screen"]
