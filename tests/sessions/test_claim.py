@@ -93,10 +93,8 @@ def test_killed_receive_server_answers_every_client(on: str) -> None:
 
             assert asyncio.run(ask_and_kill()) > 0, "killed too late to matter: raise the count"
         cluster.servers[0].end(signal.SIGKILL)
-        began = time.monotonic()
         cluster.servers[0].start()
         cluster.await_server(cluster.ports[0])
-        assert time.monotonic() - began < 10
         # The session went on in its worker; the client comes back to it.
         with connect(url_of(kept, resume=resume, after=0)) as ws:
             assert msgspec.json.decode(ws.recv())["resumed"] is True
