@@ -25,11 +25,13 @@ fi
 echo "packages ..."
 mkdir "$work/context" "$work/context/wheels"
 "$PYTHON" -m pip download --quiet --dest "$work/context/wheels" --constraint constraints.txt --only-binary :all: \
-    setuptools==84.2.1 $("$PYTHON" - <<'PY'
+    --no-binary http-ece setuptools==84.2.1 $("$PYTHON" - <<'PY'
 import tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 wanted = list(project["dependencies"])
-for extra in ("motion", "detect", "notify", "api", "post", "caption", "mysql", "originals"):
+for extra in (
+    "motion", "detect", "notify", "api", "post", "push", "mqtt", "caption", "mysql", "originals", "fleet", "sessions"
+):
     wanted += project["optional-dependencies"][extra]
 print("\n".join(w.replace(" ", "") for w in wanted))
 PY
