@@ -132,7 +132,7 @@ def snapshots_prune(days: float | None, gb: float | None, rehearse: bool) -> int
 
 @click.group()
 def key() -> None:
-    """Make keys of the map API (BONGSU_API_KEYS) and of Web Push (BONGSU_PUSH_KEY)."""
+    """Make keys of the map API and of Web Push."""
 
 
 @key.command("new")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -36,8 +37,24 @@ def answers(*statuses: int) -> dict[int | str, Json]:
 def json_body(kind: type[msgspec.Struct], example: Json) -> Json:
     """The description of a body that an endpoint parses itself."""
     _, found = msgspec.json.schema_components([kind])
-    content = {"schema": found[kind.__name__], "example": example}
+    content = {"schema": _inline(found[kind.__name__], found), "example": example}
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def _inline(schema: Any, found: Mapping[str, Any]) -> Any:
+    """A schema with the schemas that it refers to in their places."""
+    if isinstance(schema, list):
+        return [_inline(each, found) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inline(found[schema["$ref"].rpartition("/")[2]], found)
+    # The discriminator only points to the alternatives, each of which says its own kind.
+    inlined = {name: _inline(value, found) for name, value in schema.items() if name != "discriminator"}
+    if "prefixItems" in inlined:
+        # Generators of clients know lists of one type, and no tuples.
+        inlined["items"] = inlined.pop("prefixItems")[0]
+    return inlined
 
 
 def describe(app: FastAPI) -> Json:

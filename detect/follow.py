@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 from prometheus_client import Counter
 
-from models.network import Spec, hazard_spec
+from models.network import HAZARD, Spec, hazard_spec
 from models.registry import ModelError
 
 log = structlog.get_logger()
@@ -49,7 +49,8 @@ async def follow_weights(detector: Follower, period_s: float = _PERIOD_S) -> Non
         await asyncio.sleep(period_s)
         try:
             spec = hazard_spec()
-            if spec.path in (detector.weights, refused):
+            # The shipped network serves until the first deployment; once one was made, it never replaces that.
+            if spec.path in (HAZARD.path, detector.weights, refused):
                 continue
             refused, begun = spec.path, time.perf_counter()
             await asyncio.to_thread(detector.switch, spec)

@@ -235,7 +235,7 @@ def write_function(
     }
     for file in files:
         if file.exists():
-            raise ValueError(f"{file} is there already: choose another name, or remove it")
+            raise ValueError(f"{file} exists already: choose another name, or remove it")
     for file, text in files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOMS = ("functions", "motion", "detect", "models", "store", "privacy", "notify", "api", "edge", "sessions", "local")
 DIRECT = {
+    "BONGSU_CAMERA_PASSWORD": ("", "Password of the cameras that `bongsu cameras discover` asks (motion)."),
     "BONGSU_CAMERAS": ("cameras.yaml", "File that lists the cameras (motion)."),
     "BONGSU_DETECT_WEIGHTS": ("", "ONNX file of another hazard network than the shipped one (detect)."),
     "BONGSU_DETECT_DEVICE": ("auto", "Device of networks: auto, cpu, cuda or another of the backend (detect)."),
@@ -40,6 +41,8 @@ DIRECT = {
 }
 """Variables that are read without an `Environment` class, with their defaults and meaning."""
 INTERNAL = (
+    "BONGSU_NODE_HOME",
+    "BONGSU_NODE_PYTHON",
     "BONGSU_MODEL_REGISTRY_PASSWORD_FILE",
     "BONGSU_MODEL_REGISTRY_READER_PASSWORD_FILE",
     "BONGSU_DEMO_RTSP_PORT",

@@ -114,7 +114,7 @@ def test_what_hinders_a_run_is_one_line(fleet: Fleet, node: SshNode, tmp_path: P
     assert "differs from its sha256" in fleet.refused(*run_it, str(fire))
     shutil.rmtree(node.user_home / ".bongsu/venv")
     refused = fleet.refused(*run_it, str(fire))
-    assert "models run in it: python3 -m venv ~/.bongsu/venv" in refused
+    assert "which runs models: python3 -m venv ~/.bongsu/venv" in refused
     shutil.rmtree(current)
     assert "bongsu models deploy hazard:2026.11.1" in fleet.refused(*run_it, str(fire))
 

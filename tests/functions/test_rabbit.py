@@ -120,7 +120,9 @@ async def test_a_consumer_whose_queue_is_deleted_says_so(rabbit_url: str) -> Non
 
 
 async def test_a_virtual_host_that_is_not_there_is_named_in_one_line(rabbit_url: str) -> None:
-    with pytest.raises(BrokerError, match=r"/no-such-vhost: cannot connect: the virtual host is not there") as refusal:
+    with pytest.raises(
+        BrokerError, match=r"/no-such-vhost: cannot connect: the virtual host does not exist"
+    ) as refusal:
         await connect(f"{rabbit_url.rpartition('/')[0]}/no-such-vhost")
     assert not re.search(r"\n|object at|[<>(){}]", str(refusal.value)), str(refusal.value)
 

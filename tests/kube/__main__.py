@@ -46,7 +46,8 @@ def add_node(store: Store, text: str) -> None:
             "allocatable": room, "capacity": room, "conditions": [{"type": "Ready", "status": "True"}],
             "nodeInfo": {
                 "architecture": "amd64", "osImage": "Debian GNU/Linux 13 (trixie)", "kernelVersion": "6.12.0",
-                "containerRuntimeVersion": "containerd://2.1.4",
+                "containerRuntimeVersion": "containerd://2.1.4", "operatingSystem": "linux", "bootID": f"boot-{name}",
+                "kubeletVersion": "v1.36.2", "kubeProxyVersion": "v1.36.2", "machineID": name, "systemUUID": name,
             },
         },
     })  # fmt: skip

@@ -27,7 +27,7 @@ TRUSTED = {
     "redacted_of": {"notify/map.py", "notify/post.py", "notify/push.py"},
     "thumbnail_of": {"notify/map.py", "notify/push.py"},
     "shrink": {"notify/caption.py"},
-    "redact": {"notify/caption.py"},
+    "redact": {"notify/caption.py", "privacy/preview.py"},
     "seal_drawing": {"notify/captions/location.py"},
     "drawn_of": {"notify/post.py"},
 }
