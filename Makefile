@@ -90,7 +90,7 @@ clean: ## Remove the virtual environment, caches and the state of `make run`
 	rm -rf $(VENV) $(TRAIN) $(DOCS) state build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # constraints.txt pins every version, so that each machine gets what was tested and none gets torch with CUDA.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): Makefile pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): Python packages, a minute or two the first time ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian, apt-get install python3-venv"; exit 1; }
