@@ -90,10 +90,11 @@ def test_a_full_machine_keeps_a_line(base: str) -> None:
 
 
 def test_who_does_not_ask_loses_the_place(base: str) -> None:
-    for n in range(2):
-        ask(base, client=f"keeps-{n}", ttl_s=15)
-    session = ask(base, client="forgets", ttl_s=60).json()
-    _await_gone(base, session, within_s=12)
+    kept = [ask(base, client=f"keeps-{n}", ttl_s=120).json() for n in range(2)]
+    session = ask(base, client="forgets", ttl_s=120).json()
+    _await_gone(base, session)
+    for one in kept:
+        httpx.delete(f"{base}/sessions/{one['id']}", headers={"Session-Token": one["token"]})
 
 
 def test_a_client_gets_no_more_than_its_quota_even_at_once(base: str) -> None:
@@ -150,7 +151,7 @@ _UPGRADE = {
 }
 
 
-def _await_gone(base: str, session: dict[str, str], within_s: float = 15.0) -> None:
+def _await_gone(base: str, session: dict[str, str], within_s: float = 60.0) -> None:
     headers = {"Session-Token": session["token"]}
     end = time.monotonic() + within_s
     # By the list: to ask after a session would keep its place in line.

@@ -58,7 +58,7 @@ class Subscriber:
         self.heard: list[tuple[str, bytes]] = []
 
     async def until(self, condition):
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(45):
             while not condition(self.topics):
                 await asyncio.sleep(0.02)
 

@@ -37,6 +37,8 @@ async def test_incident_turns_its_sensor_on_with_caption_and_picture(bridged, su
         await subscriber.until_state(FIRE, b"ON")
         await happen(now_event("captioned", hazard="fire"))
         await subscriber.until_state(SNAPSHOT, street)
+        # The picture is published before the attributes.
+        await subscriber.until(lambda topics: b"Fire at Sinchon Market." in topics[f"{FIRE}/attributes"])
         reported = json.loads(subscriber.topics[f"{FIRE}/attributes"])
         assert reported["caption_en"] == "Fire at Sinchon Market." and reported["caption_ko"] == "신촌시장에서 화재."
         assert (
