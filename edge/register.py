@@ -67,11 +67,7 @@ async def add_ssh(
         place=place,
         labels=labels or {},
     )
-    facts = await ssh.ask(node, {"command": "facts"}, Facts)
-    _check_facts(name, facts)
-    if settings.registry_ca is not None:
-        await ssh.ask(node, {"command": "install-ca", "ca": settings.registry_ca.read_text()}, _Done)
-    node = msgspec.structs.replace(node, facts=facts)
+    node = await _inspect(settings, node)
     _register(file, node)
     audit.record(settings.folder, "node_added", name, ssh=str(address), host_key=shown)
     return node
@@ -91,11 +87,7 @@ async def add_here(
         raise FleetError(f"this machine is registered already, as {known!r}")
     home = (settings.folder / "here").absolute()
     node = Node(name=name, added_at=datetime.now(UTC), here=str(home), place=place, labels=labels or {})
-    facts = await ssh.ask(node, {"command": "facts"}, Facts)
-    _check_facts(name, facts)
-    if settings.registry_ca is not None:
-        await ssh.ask(node, {"command": "install-ca", "ca": settings.registry_ca.read_text()}, _Done)
-    node = msgspec.structs.replace(node, facts=facts)
+    node = await _inspect(settings, node)
     _register(file, node)
     audit.record(settings.folder, "node_added", name, here=str(home))
     return node
@@ -160,6 +152,15 @@ def _register(file: NodeFile, node: Node) -> None:
         nodes[node.name] = node
 
     file.change(add)
+
+
+async def _inspect(settings: FleetSettings, node: Node) -> Node:
+    """The node with the facts of its machine, after the registry's certificate was brought to it."""
+    facts = await ssh.ask(node, {"command": "facts"}, Facts)
+    _check_facts(node.name, facts)
+    if settings.registry_ca is not None:
+        await ssh.ask(node, {"command": "install-ca", "ca": settings.registry_ca.read_text()}, _Done)
+    return msgspec.structs.replace(node, facts=facts)
 
 
 def _check_facts(name: str, facts: Facts) -> None:

@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from edge.settings import FleetSettings, read_settings
 from edge.status import read_camera_nodes, read_models, write_status
 from edge.watch import History, Sample, sample_nodes
 from functions import telemetry
+from functions.stopping import stop_event
 from web.fleet import ModelStatus
 
 log = structlog.get_logger()
@@ -167,9 +167,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 async def serve(settings: FleetSettings, every_s: float, is_here: bool = False) -> None:
     """Watch a fleet until SIGTERM or SIGINT."""
-    stopping = asyncio.Event()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
+    stopping = stop_event()
     log.info("fleet_watched", folder=str(settings.folder), every_s=every_s)
     watching = asyncio.create_task(FleetService(settings, every_s, is_here).run())
     ended = asyncio.create_task(stopping.wait())

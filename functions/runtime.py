@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from functions.buffer import EventBuffer
 from functions.function import DeclarationError, Function, load_function
 from functions.handler_metrics import HandlerMetrics
 from functions.settings import Settings, SettingsError, load
+from functions.stopping import stop_event
 from functions.subscription_worker import StartError, SubscriptionWorker, reconnect_s
 from functions.topology import MOTION, queues
 
@@ -58,10 +58,7 @@ def main(target: str, started_at: float | None = None) -> None:
 async def _main(
     function: Function, settings: Settings, buffer: EventBuffer | None, started_at: float, bursts: str
 ) -> None:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stopping.set)
+    stopping = stop_event()
     broker = await _connect(settings.broker_url, stopping)
     if broker is None:
         return

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 
 from functions import telemetry
 from functions.broker import connect
 from functions.buffer import EventBuffer
 from functions.settings import Settings, SettingsError, load
+from functions.stopping import stop_event
 from motion import settings as motion_settings
 from motion.config import ConfigError, cameras_path
 from motion.leases import Leases
@@ -18,10 +18,7 @@ from motion.worker import Worker
 
 
 async def _run(settings: Settings) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
+    stop = stop_event()
     own = motion_settings.load()
     neighbours = Leases(own) if own.lease_url else None
     worker = Worker(

@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import signal
 import socket
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import structlog
 
 from functions import telemetry
 from functions.settings import SettingsError, split
+from functions.stopping import stop_event
 from local.process.output import Output
 from sessions import frames, settings
 from sessions.backend import View
@@ -233,9 +233,7 @@ def _memory_mb() -> float:
 
 
 async def _serve(config: Settings) -> None:
-    stopping = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
+    stopping = stop_event()
     async with running(config) as machine:
         capacity = await machine.capacity()
         log.info("agent_started", cores=capacity.cores, memory_mb=round(capacity.memory_mb), socket=str(config.socket))

@@ -12,6 +12,8 @@ from typing import Literal, get_args
 
 import structlog
 
+from web.changed_file import ChangedFile
+
 log = structlog.get_logger()
 
 Role = Literal["viewer", "operator"]
@@ -48,9 +50,8 @@ class Keyring:
     """The keys of the file; a changed file is read again, so that a key can be revoked without a restart."""
 
     def __init__(self, path: str) -> None:
-        self._path = Path(path) if path else None
+        self._file = ChangedFile(Path(path)) if path else None
         self._keys: tuple[Key, ...] = ()
-        self._read_at: tuple[int, int] | None = None
 
     @classmethod
     def open(cls, path: str) -> Keyring:
@@ -94,18 +95,17 @@ class Keyring:
         return self._keys
 
     def _refresh(self) -> None:
-        if self._path is None:
+        if self._file is None:
             return
+        path = self._file.path
         try:
-            stat = self._path.stat()
-            if self._read_at == (stat.st_mtime_ns, stat.st_ino):
+            if (content := self._file.read()) is None:
                 return
-            text = self._path.read_text("utf-8")
+            text = content.decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not text"
-            raise KeyFileError(f"BONGSU_API_KEYS: cannot read {self._path}: {reason}") from error
-        self._read_at = stat.st_mtime_ns, stat.st_ino
-        self._keys = parse_keys(text, str(self._path))
+            raise KeyFileError(f"BONGSU_API_KEYS: cannot read {path}: {reason}") from error
+        self._keys = parse_keys(text, str(path))
 
 
 def parse_keys(text: str, name: str) -> tuple[Key, ...]:

@@ -11,6 +11,8 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from web.changed_file import ChangedFile
+
 log = structlog.get_logger()
 
 Direction = Literal["one", "both"]
@@ -58,8 +60,7 @@ class Roads:
     """The stretch of each camera. A changed file is noticed at once; one that cannot be read changes nothing."""
 
     def __init__(self, path: str) -> None:
-        self._path = Path(path) if path else None
-        self._read_at: tuple[int, int] | None = None
+        self._file = ChangedFile(Path(path)) if path else None
         self._stretches: Mapping[str, Stretch] = {}
 
     @classmethod
@@ -76,7 +77,7 @@ class Roads:
     @property
     def is_given(self) -> bool:
         """Whether there is a file."""
-        return self._path is not None
+        return self._file is not None
 
     def now(self) -> Mapping[str, Stretch]:
         """By the camera's id, as the file says now."""
@@ -87,18 +88,14 @@ class Roads:
         return self._stretches
 
     def _refresh(self) -> None:
-        if self._path is None:
+        if self._file is None:
             return
         try:
-            stat = self._path.stat()
-            if self._read_at == (stat.st_mtime_ns, stat.st_ino):
-                return
-            text = self._path.read_bytes()
+            content = self._file.read()
         except OSError as error:
-            raise RoadsError(f"BONGSU_ROADS: cannot read {self._path}: {error.strerror}") from error
-        # A file that cannot be used is complained of once, not with each request.
-        self._read_at = stat.st_mtime_ns, stat.st_ino
-        self._stretches = parse(text, str(self._path))
+            raise RoadsError(f"BONGSU_ROADS: cannot read {self._file.path}: {error.strerror}") from error
+        if content is not None:
+            self._stretches = parse(content, str(self._file.path))
 
 
 def parse(text: bytes, name: str) -> dict[str, Stretch]:

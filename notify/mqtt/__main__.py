@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 
 from functions import telemetry
 from functions.settings import SettingsError
+from functions.stopping import stop_event
 from notify.mqtt import settings as environment
 from notify.mqtt.settings import MqttSettings
 
@@ -42,9 +42,7 @@ async def bridge(settings: MqttSettings) -> None:
     from notify.mqtt.topics import Topics
     from notify.resources import open_stores
 
-    stopping = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
+    stopping = stop_event()
     async with open_stores() as (store, snapshots):
         topics = Topics(settings.mqtt_prefix, settings.discovery_prefix)
         site = Site(topics, store.quiet_s, settings.public_url.rstrip("/"))
