@@ -345,6 +345,56 @@ spokenKilometres = { $n ->
 driveSay = { $what }, { $far }. { $place }
 driveSayAhead = { $what }, { $far } ahead. { $place }
 
+## The page for cameras
+
+setupTitle = Cameras
+setupNew = New camera
+setupAddress = Address
+setupId = Id
+setupUrl = Stream
+setupUser = User name
+setupPassword = Password
+setupLook = See its picture
+setupKept = As in the file; fill in to change it
+setupPicture = Picture
+setupDrawMask = Draw a mask
+setupDrawZone = Draw a zone
+setupDrawing = Click the corners; click the first one again to finish. Escape takes the last corner back.
+setupMask = Mask
+setupZone = Zone
+setupZoneEn = Name in English, as in: the crossing
+setupZoneKo = Name in Korean
+setupRemove = Remove
+setupPlace = Place
+setupPlaceName = Name of the place
+setupLat = Latitude
+setupLon = Longitude
+setupPlaceHint = Click the map where the camera stands.
+setupGate = Motion
+setupSensitivity = Sensitivity
+setupTune = Test for 20 seconds
+setupSave = Save
+setupLooking = Opening the camera …
+setupTuning = Watching for motion …
+setupSaving = Saving …
+setupFacts = { $codec }, { $size }. Faces are mosaicked.
+setupFactsWithRate = { $codec }, { $size }, { $fps } pictures a second. Faces are mosaicked.
+setupWithheld = The picture was withheld: people in it could not be mosaicked for certain.
+setupSaved = { $id } is saved in { $file }. Motion takes it up within seconds.
+setupLooks = { $looks } checks: { $outcomes }.
+setupLooksAlike = { $looks } checks: nothing differed.
+setupCluster = On a cluster cameras.yaml is a ConfigMap: this page opens no camera there. Fill in the form and paste the entry into the overlay's cameras.yaml.
+setupSignIn = Sign in with an operator's key to add cameras.
+setupFile = Cameras of { $file }
+outcome_moving = reported: moving
+outcome_standing = reported: standing
+outcome_too_small = left out: too small
+outcome_seen_once = left out: seen once
+outcome_light = left out: light
+outcome_overlay = left out: overlay
+outcome_sway = left out: swaying
+outcome_still = left out: still
+
 ## Feeds
 
 feed-title = Bongsu alerts

@@ -317,6 +317,56 @@ spokenKilometres = { $n }キロメートル
 driveSay = { $far }、{ $what }。{ $place }
 driveSayAhead = 前方{ $far }、{ $what }。{ $place }
 
+## The page for cameras
+
+setupTitle = カメラ
+setupNew = 新しいカメラ
+setupAddress = アドレス
+setupId = ID
+setupUrl = ストリーム
+setupUser = ユーザー名
+setupPassword = パスワード
+setupLook = 映像を見る
+setupKept = ファイルのアドレスを使います。変えるときだけ入力してください
+setupPicture = 映像
+setupDrawMask = マスクを描く
+setupDrawZone = ゾーンを描く
+setupDrawing = 角を順にクリックし、最初の角をもう一度クリックすると終わります。Escで最後の角を取り消します。
+setupMask = マスク
+setupZone = ゾーン
+setupZoneEn = 英語の名前(例: the crossing)
+setupZoneKo = 韓国語の名前
+setupRemove = 削除
+setupPlace = 場所
+setupPlaceName = 場所の名前
+setupLat = 緯度
+setupLon = 経度
+setupPlaceHint = 地図でカメラのある場所をクリックしてください。
+setupGate = 動き
+setupSensitivity = 感度
+setupTune = 20秒間テストする
+setupSave = 保存
+setupLooking = カメラを開いています …
+setupTuning = 動きを調べています …
+setupSaving = 保存しています …
+setupFacts = { $codec }、{ $size }。顔はモザイク処理されます。
+setupFactsWithRate = { $codec }、{ $size }、毎秒 { $fps } 枚。顔はモザイク処理されます。
+setupWithheld = 人物を確実にモザイク処理できないため、映像を表示しません。
+setupSaved = { $id } を { $file } に保存しました。数秒以内に監視を始めます。
+setupLooks = { $looks } 回確認: { $outcomes }。
+setupLooksAlike = { $looks } 回確認: 違いはありません。
+setupCluster = クラスターでは cameras.yaml は ConfigMap なので、このページはカメラを開きません。フォームに入力し、下の項目をオーバーレイの cameras.yaml に貼り付けてください。
+setupSignIn = カメラを追加するには、オペレーターのキーでログインしてください。
+setupFile = { $file } のカメラ
+outcome_moving = 報告: 動いている
+outcome_standing = 報告: 立っている
+outcome_too_small = 除外: 小さすぎる
+outcome_seen_once = 除外: 一度しか見えない
+outcome_light = 除外: 光
+outcome_overlay = 除外: 画面の文字
+outcome_sway = 除外: 揺れ
+outcome_still = 除外: 静止
+
 ## Feeds
 
 feed-title = ポンス警報

@@ -317,6 +317,56 @@ spokenKilometres = { $n }킬로미터
 driveSay = { $far }, { $what }. { $place }
 driveSayAhead = 전방 { $far }, { $what }. { $place }
 
+## The page for cameras
+
+setupTitle = 카메라
+setupNew = 새 카메라
+setupAddress = 주소
+setupId = 식별자
+setupUrl = 스트림
+setupUser = 사용자 이름
+setupPassword = 비밀번호
+setupLook = 화면 보기
+setupKept = 파일에 있는 주소를 씁니다. 바꾸려면 입력하세요
+setupPicture = 화면
+setupDrawMask = 마스크 그리기
+setupDrawZone = 구역 그리기
+setupDrawing = 모서리를 차례로 클릭하고 첫 모서리를 다시 클릭하면 끝납니다. Esc는 마지막 모서리를 지웁니다.
+setupMask = 마스크
+setupZone = 구역
+setupZoneEn = 영어 이름(예: the crossing)
+setupZoneKo = 한국어 이름(예: 횡단보도)
+setupRemove = 지우기
+setupPlace = 장소
+setupPlaceName = 장소 이름
+setupLat = 위도
+setupLon = 경도
+setupPlaceHint = 지도에서 카메라가 있는 곳을 클릭하세요.
+setupGate = 움직임
+setupSensitivity = 민감도
+setupTune = 20초 동안 시험
+setupSave = 저장
+setupLooking = 카메라를 여는 중 …
+setupTuning = 움직임을 살피는 중 …
+setupSaving = 저장하는 중 …
+setupFacts = { $codec }, { $size }. 얼굴은 모자이크됩니다.
+setupFactsWithRate = { $codec }, { $size }, 초당 { $fps }장. 얼굴은 모자이크됩니다.
+setupWithheld = 사람을 확실히 모자이크할 수 없어 화면을 보여 주지 않습니다.
+setupSaved = { $id }: { $file }에 저장했습니다. 몇 초 안에 감시를 시작합니다.
+setupLooks = { $looks }회 확인: { $outcomes }.
+setupLooksAlike = { $looks }회 확인: 달라진 것 없음.
+setupCluster = 클러스터에서 cameras.yaml은 ConfigMap이므로 이 페이지가 카메라를 열지 않습니다. 양식을 채우고 아래 항목을 오버레이의 cameras.yaml에 붙여 넣으세요.
+setupSignIn = 카메라를 추가하려면 운영자 키로 로그인하세요.
+setupFile = { $file }의 카메라
+outcome_moving = 보고함: 움직임
+outcome_standing = 보고함: 서 있음
+outcome_too_small = 제외: 너무 작음
+outcome_seen_once = 제외: 한 번만 보임
+outcome_light = 제외: 빛
+outcome_overlay = 제외: 화면 글자
+outcome_sway = 제외: 흔들림
+outcome_still = 제외: 정지
+
 ## Feeds
 
 feed-title = 봉수 경보

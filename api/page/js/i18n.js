@@ -19,6 +19,11 @@ export function setLanguage(next) {
   remember("language", next);
 }
 
+/** The language that the button switches to. */
+export function nextLanguage() {
+  return LANGUAGES[(LANGUAGES.indexOf(language) + 1) % LANGUAGES.length];
+}
+
 /** The word or sentence for `key`; sentences with numbers or names take them as `values`. */
 export function t(key, ...values) {
   const word = WORDS[language][key];

@@ -3,14 +3,10 @@
 import { ATTRIBUTION, drawBase, KOREA } from "./basemap.js";
 import { el, setText } from "./dom.js";
 import { fetchJson } from "./http.js";
-import { currentLanguage, LANGUAGES, setLanguage, t } from "./i18n.js";
+import { currentLanguage, inLanguage, nextLanguage, setLanguage, t } from "./i18n.js";
 import { Polygons } from "./polygons.js";
 import { Session } from "./session.js";
-import { SETUP } from "./setupwords.js";
 import { SignIn } from "./signin.js";
-import { WORDS } from "./words.js";
-
-for (const language of LANGUAGES) Object.assign(WORDS[language], SETUP[language] ?? SETUP.en);
 
 const FOCUS_ZOOM = 12;
 const byId = (id) => document.getElementById(id);
@@ -128,15 +124,20 @@ async function look() {
 async function tune() {
   const found = await attempt("tune", "setupTuning", { ...entered(), seconds: 20 });
   if (found === null) return;
-  const counts = Object.entries(found.outcomes).map(([outcome, n]) => `${n} × ${t(`outcome_${outcome}`)}`);
-  setText(byId("outcomes"), t("setupLooks", found.looks, counts.join(", ")));
+  const counts = Object.entries(found.outcomes).map(([outcome, n]) => `${n} × ${nameOutcome(outcome)}`);
+  setText(byId("outcomes"), counts.length > 0 ? t("setupLooks", found.looks, counts.join(", ")) : t("setupLooksAlike", found.looks));
   const tiles = found.moments.map(async ({ at_s, outcome, box }, i) => {
     const picture = el("canvas", { width: 480, height: 270 });
     await paint(picture, found.pictures[i]);
     frame(picture, box, outcome === "moving" || outcome === "standing");
-    return el("li", {}, el("figure", {}, picture, el("figcaption", { text: `${at_s.toFixed(1)} s · ${t(`outcome_${outcome}`)}` })));
+    return el("li", {}, el("figure", {}, picture, el("figcaption", { text: `${at_s.toFixed(1)} s · ${nameOutcome(outcome)}` })));
   });
   byId("strip").replaceChildren(...(await Promise.all(tiles)));
+}
+
+/** A gate's outcome, such as "too small", in the reader's language. */
+function nameOutcome(outcome) {
+  return t(`outcome_${outcome.replaceAll(" ", "_")}`);
 }
 
 async function save(event) {
@@ -203,17 +204,22 @@ function listShapes() {
   setText(byId("draw-hint"), shapes.kind === null ? "" : t("setupDrawing"));
 }
 
+function describe({ codec, width, height, fps }) {
+  const size = `${width}x${height}`;
+  return fps ? t("setupFactsWithRate", codec, size, fps) : t("setupFacts", codec, size);
+}
+
 function translate() {
   const language = currentLanguage();
   document.documentElement.lang = language;
   for (const node of document.querySelectorAll("[data-text]")) setText(node, t(node.dataset.text));
   for (const node of document.querySelectorAll("[data-label]")) node.setAttribute("aria-label", t(node.dataset.label));
   document.title = `${t("brand")}: ${t("setupTitle")}`;
-  setText(byId("language-text"), language === "ko" ? "English" : "한국어");
+  setText(byId("language-text"), inLanguage(nextLanguage(), "languageName"));
   setText(byId("sensitivity-shown"), field("sensitivity").value);
   field("url").placeholder = current === null ? "rtsp://192.0.2.10:554/stream1" : t("setupKept");
   screen.setAttribute("aria-label", t("setupPicture"));
-  if (facts !== null) setText(byId("facts"), facts.pictures[0] === null ? t("setupWithheld") : t("setupFacts", facts.codec, facts.width, facts.height, facts.fps));
+  if (facts !== null) setText(byId("facts"), facts.pictures[0] === null ? t("setupWithheld") : describe(facts));
   for (const name of ["look", "tune"]) byId(name).hidden = file === null;
   if (session.canReview) setText(byId("note"), file === null ? t("setupCluster") : t("setupFile", file));
   const entry = (camera, text) => el("button", { type: "button", class: "button", "aria-current": camera?.id === current?.id ? "true" : null, text, onclick: () => choose(camera) });
@@ -231,7 +237,7 @@ field("sensitivity").addEventListener("input", () => setText(byId("sensitivity-s
 for (const kind of ["mask", "zone"]) byId(`draw-${kind}`).addEventListener("click", () => shapes.draw(shapes.kind === kind ? null : kind));
 shapes.addEventListener("change", listShapes);
 byId("language").addEventListener("click", () => {
-  setLanguage(LANGUAGES[(LANGUAGES.indexOf(currentLanguage()) + 1) % LANGUAGES.length]);
+  setLanguage(nextLanguage());
   translate();
 });
 translate();

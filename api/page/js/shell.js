@@ -1,7 +1,7 @@
 /** The frame of the page: fixed words, language, theme, views, the sign of the live link, the folding of the relay strip, short notices. */
 
 import { setText } from "./dom.js";
-import { clock, currentLanguage, duration, inLanguage, LANGUAGES, setLanguage, t } from "./i18n.js";
+import { clock, currentLanguage, duration, inLanguage, LANGUAGES, nextLanguage, setLanguage, t } from "./i18n.js";
 import { recall, remember } from "./memory.js";
 import { MINUTES } from "./relay.js";
 
@@ -26,7 +26,7 @@ export class Shell {
     this.#act = act;
     this.#on("theme", () => this.#nextTheme());
     this.#on("language", () => {
-      setLanguage(this.#nextLanguage());
+      setLanguage(nextLanguage());
       this.translate();
     });
     this.#on("relay-fold", () => this.#foldRelay(!page.body.classList.contains("is-relay-folded"), true));
@@ -55,7 +55,7 @@ export class Shell {
     for (const node of page.querySelectorAll("[data-text]")) setText(node, t(node.dataset.text));
     for (const node of page.querySelectorAll("[data-label]")) node.setAttribute("aria-label", t(node.dataset.label));
     const language = this.#byId("language");
-    const next = this.#nextLanguage();
+    const next = nextLanguage();
     language.hidden = LANGUAGES.length < 2;
     setText(this.#byId("language-text"), inLanguage(next, "languageName"));
     language.setAttribute("aria-label", inLanguage(next, "viewInThis"));
@@ -114,10 +114,6 @@ export class Shell {
 
   #on(id, press) {
     this.#byId(id).addEventListener("click", press);
-  }
-
-  #nextLanguage() {
-    return LANGUAGES[(LANGUAGES.indexOf(currentLanguage()) + 1) % LANGUAGES.length];
   }
 
   #sayLink() {
