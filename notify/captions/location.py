@@ -17,6 +17,7 @@ import msgspec
 from functions.event import Caption, Place
 from notify.captions.districts import District
 from notify.captions.words import clean_name
+from notify.polygon import is_inside
 from privacy.drawn import Drawn, seal_drawing
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class _Outline(msgspec.Struct):
     geometry: _Geometry
 
     def holds(self, lon: float, lat: float) -> bool:
-        return any(_is_inside(lon, lat, rings[0]) for rings in self.geometry.coordinates)
+        return any(is_inside(lon, lat, rings[0]) for rings in self.geometry.coordinates)
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -209,11 +210,3 @@ def _font() -> Any:
     import cv2
 
     return cv2.FontFace("uni")
-
-
-def _is_inside(x: float, y: float, ring: Ring) -> bool:
-    is_inside = False
-    for (x1, y1), (x2, y2) in zip(ring, (*ring[1:], ring[0]), strict=True):
-        if (y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1):
-            is_inside = not is_inside
-    return is_inside

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from functions.event import Place
+from notify.polygon import is_inside
 
 
 class Circle(Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,13 +40,4 @@ class Area(Struct, frozen=True, forbid_unknown_fields=True):
         if self.circle is None and not self.polygon and not self.regions:
             return True
         near = self.circle is not None and place.distance_m(self.circle.lat, self.circle.lon) <= self.circle.radius_m
-        return near or place.region in self.regions or _is_inside(place.lat, place.lon, self.polygon)
-
-
-def _is_inside(lat: float, lon: float, corners: tuple[tuple[float, float], ...]) -> bool:
-    """Whether a line from the point to the north crosses the polygon's sides an odd number of times."""
-    inside = False
-    for (lat1, lon1), (lat2, lon2) in zip(corners, (*corners[1:], *corners[:1]), strict=True):
-        if (lon1 > lon) != (lon2 > lon) and lat < lat1 + (lat2 - lat1) * (lon - lon1) / (lon2 - lon1):
-            inside = not inside
-    return inside
+        return near or place.region in self.regions or is_inside(place.lat, place.lon, self.polygon)
