@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from functions.broker import Broker, BrokerError, Depth, connect
+from functions.files import replace_file
 from local.manifest import Workload
 from local.process.output import Output
 from local.rules import HPA_SYNC_S, Load, Scaler
@@ -202,12 +202,8 @@ def write_status(path: Path, at: int, functions: Sequence[dict[str, object]]) ->
     Raises:
         OSError: the disk is full or the folder is missing.
     """
-    part = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        part.write_text(json.dumps({"at": at, "functions": functions}, separators=(",", ":")), encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    content = json.dumps({"at": at, "functions": functions}, separators=(",", ":"))
+    replace_file(path, content.encode(), is_synced=False)
 
 
 def _status(watched: _Watched) -> dict[str, object]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -15,6 +13,7 @@ from zoneinfo import ZoneInfo
 from functions.backoff import backoff_s
 from functions.broker import BrokerError, connect
 from functions.event import encode, utc_now
+from functions.files import replace_file
 from functions.schedule import Schedule, tick
 from local.checks import RunError
 from local.process.output import Output
@@ -140,8 +139,5 @@ class Ticker:
             return {}
 
     def _write(self) -> None:
-        part = self._memory.with_suffix(f".{os.getpid()}.part")
-        with contextlib.ExitStack() as stack:
-            stack.callback(part.unlink, missing_ok=True)
-            part.write_text(json.dumps({name: at.isoformat() for name, at in self._last.items()}), "utf-8")
-            part.replace(self._memory)
+        content = json.dumps({name: at.isoformat() for name, at in self._last.items()})
+        replace_file(self._memory, content.encode(), is_synced=False)

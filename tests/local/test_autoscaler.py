@@ -125,7 +125,7 @@ async def test_status_file_says_what_the_page_shows(tmp_path: Path) -> None:
     at, replicas, waiting = history[-1]
     assert (replicas, waiting) == (1, 1)
     assert abs(at - datetime.now(UTC).timestamp()) < 60
-    assert [path.name for path in tmp_path.glob("*.part")] == []
+    assert [path.name for path in tmp_path.glob(".scale.json.*")] == []
 
 
 async def test_broker_that_cannot_be_read_is_told_once_and_tried_again(tmp_path: Path) -> None:
