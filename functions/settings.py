@@ -179,9 +179,13 @@ def unknown_variables() -> dict[str, str]:
 
 
 def _declared(kind: type[Environment]) -> set[str]:
-    names = set()
-    for field in msgspec.structs.fields(kind):
-        names |= {field.encode_name, f"{field.encode_name}_FILE"} if field.type is Secret else {field.encode_name}
+    """The variables of a class and its subclasses. Annotations are compared as they are written, not resolved: a
+    function's module may have been replaced since by another of the same name."""
+    names = set(kind.__struct_encode_fields__)
+    encoded = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
+    for field, annotation in kind.__annotations__.items():
+        if field in encoded and (annotation is Secret or str(annotation).rpartition(".")[2] == "Secret"):
+            names.add(f"{encoded[field]}_FILE")
     return names.union(*map(_declared, kind.__subclasses__()))
 
 

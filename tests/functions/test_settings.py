@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,20 @@ def test_unknown_variable_has_its_nearest_name(monkeypatch: pytest.MonkeyPatch) 
     found = unknown_variables()
     assert found["BONGSU_BROKER_ULR"] == "BONGSU_BROKER_URL" and found["BONGSU_SIREN"] == ""
     assert not {"BONGSU_OWN_NUMBER", "BONGSU_OWN_TOKEN_FILE"} & found.keys()
+
+
+def test_a_class_whose_module_was_replaced_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "from functions.settings import Environment, Secret\n\nclass {}(Environment):\n    {}: Secret\n"
+    kept = []
+    for kind, field in (("First", "first_token"), ("Second", "second_token")):
+        module = types.ModuleType("replaced")
+        monkeypatch.setitem(sys.modules, "replaced", module)
+        exec("from __future__ import annotations\n" + code.format(kind, field), module.__dict__)
+        kept.append(module.__dict__.pop(kind))
+        del module.__dict__["Secret"]
+    monkeypatch.setenv("BONGSU_FIRST_TOKEN_FILE", "x")
+    monkeypatch.setenv("BONGSU_SIREN", "x")
+    assert unknown_variables().keys() == {"BONGSU_SIREN"} and len(kept) == 2
 
 
 def test_every_variable_that_a_room_reads_itself_is_known() -> None:

@@ -210,11 +210,17 @@ def running_cluster(on: str = "machine", **settings: str) -> Iterator[Cluster]:
 
 def free_port() -> int:
     """A port from 24000 to 24999 that nobody uses now; processes side by side begin at different ones."""
-    start = 24_000 + (os.getpid() * 37 + int(time.monotonic() * 1000)) % 900
-    for port in range(start, start + 100):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+    return free_ports(1, 24_000)[0]
+
+
+def free_ports(count: int, lowest: int) -> list[int]:
+    """Ports one after the other that nobody uses now, of the thousand from `lowest`."""
+    start = lowest + (os.getpid() * 37 + int(time.monotonic() * 1000)) % 900
+    for first in range(start, start + 100 - count):
+        with contextlib.ExitStack() as probes, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return list(range(first, first + count))
     raise AssertionError("no free port")
 
 

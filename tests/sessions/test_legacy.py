@@ -11,15 +11,15 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from tests.sessions.cluster import Cluster, free_port, running_cluster
+from tests.sessions.cluster import Cluster, free_ports, running_cluster
 
 ROW = {"x_center": 0.5, "y_center": 0.5, "width": 0.2, "height": 0.3, "Class": "A"}
 
 
 @pytest.fixture(scope="module")
 def ports() -> dict[str, int]:
-    scalar = free_port()
-    return {"scalar": scalar, "image": scalar + 1, "object": scalar + 2}
+    # Of another range than the receive server's own port, which is chosen later.
+    return dict(zip(("scalar", "image", "object"), free_ports(3, 23_000), strict=True))
 
 
 @pytest.fixture(scope="module")
