@@ -113,5 +113,5 @@ $(DOCS)/.ready: docs/requirements.txt
 $(TRAIN)/.ready: pyproject.toml constraints.txt
 	@echo "Setting up $(TRAIN): torch and ultralytics, some minutes the first time ..."
 	@test -x $(TRAIN)/bin/python || $(PYTHON) -m venv $(TRAIN) || { echo "python3 -m venv failed: on Debian, apt-get install python3-venv"; exit 1; }
-	@$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,detect,openvino,train]' pytest pytest-asyncio pytest-timeout
+	@$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,detect,openvino,train]' pytest pytest-asyncio pytest-timeout cryptography
 	@touch $@

@@ -105,8 +105,8 @@ def _measure(chosen: argparse.Namespace) -> list[str]:
     """Lines of all requested tables."""
     sets = {split: [s for s in read_corpus(chosen.data) if s.split == split] for split in ("val", "test")}
     sets |= {f"unseen: {folder.name}": _unseen(read_corpus(folder)) for folder in chosen.unseen}
-    network = _network(chosen.weights, chosen.threads, chosen.device)
-    other = _network(chosen.against, chosen.threads, chosen.device) if chosen.against else None
+    network = open_network(chosen.weights, chosen.threads, chosen.device)
+    other = open_network(chosen.against, chosen.threads, chosen.device) if chosen.against else None
     lines = [f"Weights `{chosen.weights.name}` at {network.size_px} px, measured by `make evaluate`."]
     looked = {name: look(samples, network.detect) for name, samples in sets.items()}
     lines += ["", *_sets_table(looked), "", *_sources_table(looked), "", *_reliability_table(looked)]
@@ -149,7 +149,8 @@ def mean_ap(matched: Sequence[Matched]) -> tuple[float, float]:
     return (float(np.mean([s[0] for s in scores])), float(np.mean(scores))) if scores else (float("nan"),) * 2
 
 
-def _network(path: Path, threads: int, device: str) -> Network:
+def open_network(path: Path, threads: int = 2, device: str = "auto") -> Network:
+    """The hazard network in a file, which returns boxes of any confidence, as average precision needs them."""
     return Network(replace(HAZARD, path=path, int8=None, min_confidence=_LEAST), threads, device)
 
 

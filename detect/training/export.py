@@ -4,9 +4,11 @@ python -m detect.training.export hazard RUN/weights/best.pt detect/weights/hazar
 python -m detect.training.export scene  yolov8n_coco_init.pt detect/weights/scene_640.onnx
 python -m detect.training.export state  RUN/weights/best.pt RUN/hazard4_320.pt
 python -m detect.training.export blend  RUN/weights/best.pt RUN/blend.pt --start START.pt --share 0.5 --also MORE.pt
+python -m detect.training.export temper RUN/blend.pt RUN/tempered.pt --data CORPUS
 python -m detect.training.export int8   detect/weights/hazard4_320.onnx RUN/hazard4_320_int8.onnx --data CORPUS
 
-`state` is for the torch backend: only tensors, which cannot run code; `blend` writes the same kind. Each command
+`state` is for the torch backend: only tensors, which cannot run code; `blend` writes the same kind. `temper` calibrates
+the confidences of such a file on the validation split of corpora (`detect/training/temperature.py`). Each command
 records the sha256 of its output in the `SHA256SUMS` of that folder; a checkpoint is read only if it is recorded.
 """
 
@@ -23,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from detect.training.corpus import CorpusError
+from functions import HAZARDS
 from models.backends import COPY_KEY, Floats
 from models.facts import NAMES_KEY, SIZE_KEY, size_in
 from models.letterbox import Image, fit, letterbox
@@ -41,13 +44,15 @@ _SILU_IS_NOTHING = np.float32(-6.5)
 def main() -> None:
     """Export one network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["hazard", "scene", "state", "blend", "int8"])
+    parser.add_argument("what", choices=["hazard", "scene", "state", "blend", "temper", "int8"])
     parser.add_argument(
         "source", type=Path, help="a .pt file: a checkpoint, or a state dict of YOLOv8n on COCO; for int8 an .onnx file"
     )
     parser.add_argument("target", type=Path)
     parser.add_argument("--size", type=int, help="longer side of the input in px, if not as in training")
-    parser.add_argument("--data", type=Path, help="for int8: a corpus, whose training pictures calibrate it")
+    parser.add_argument(
+        "--data", type=Path, nargs="*", default=[], help="for int8: training pictures of these corpora; for temper: val"
+    )
     parser.add_argument("--start", type=Path, help="for blend: the weights that the run started from")
     parser.add_argument(
         "--share", type=float, default=0.5, help="for blend: share of the source, 0 to 1; the rest is the start"
@@ -59,6 +64,8 @@ def main() -> None:
     try:
         if chosen.what == "int8":
             quantise(chosen.source, chosen.target, chosen.data or parser.error("int8 needs --data CORPUS"))
+        elif chosen.what == "temper":
+            export_tempered(chosen.source, chosen.target, chosen.data or parser.error("temper needs --data CORPUS"))
         elif chosen.what == "state":
             export_state(chosen.source, chosen.target, chosen.size)
         elif chosen.what == "blend":
@@ -141,7 +148,27 @@ def export_blend(runs: Sequence[Path], start: Path, share: float, target: Path, 
     write_state(blended, size_px or ended[0].size_px or SIZES["hazard"], target)
 
 
-def quantise(source: Path, target: Path, data: Path) -> None:
+def export_tempered(source: Path, target: Path, data: Sequence[Path]) -> None:
+    """Write a network with calibrated confidences: the temperatures are fitted on the validation splits and printed.
+
+    Raises:
+        CorpusError: a corpus cannot be read.
+        ModelError: the weights are not the recorded ones.
+    """
+    from detect.training.corpus import read_corpus
+    from detect.training.evaluate import look, open_network
+    from detect.training.temperature import fit_temperatures, temper
+    from models.checkpoint import read_checkpoint, write_state
+
+    samples = [s for folder in data for s in read_corpus(folder) if s.split == "val"]
+    temperatures = fit_temperatures(look(samples, open_network(source).detect).matched())
+    print("Temperatures: " + ", ".join(f"{h} {t:.2f}" for h, t in zip(HAZARDS, temperatures, strict=True)))
+    read = read_checkpoint(source)
+    temper(read.network, temperatures)
+    write_state(read.network, read.size_px or SIZES["hazard"], target)
+
+
+def quantise(source: Path, target: Path, data: Sequence[Path]) -> None:
     """Write an int8 copy of ONNX weights for onnxruntime on a CPU, with ranges calibrated on training pictures.
 
     Raises:
@@ -152,7 +179,7 @@ def quantise(source: Path, target: Path, data: Path) -> None:
 
     from detect.training.corpus import read_corpus, read_image
 
-    samples = [s for s in read_corpus(data) if s.split == "train"]
+    samples = [s for folder in data for s in read_corpus(folder) if s.split == "train"]
     chosen = samples[:: max(1, len(samples) // _CALIBRATION)]
     content = read_verified(source)
     model = onnx.load_from_string(content)
