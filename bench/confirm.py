@@ -1,6 +1,6 @@
 """Hazards found, how soon, and false alerts, on labelled clips played through gate, burst, network and confirmation.
 
-    BONGSU_DATA=FOLDER python -m bench.confirm [--weights FILE] [--starts 8] [--out FILE.md]
+    BONGSU_DATA=FOLDER python -m bench.confirm [--weights FILE] [--starts 8] [--variants FOLDER] [--out FILE.md]
 
 FOLDER/video holds the clips. Each is read as motion reads a camera: its first picture is repeated while the gate learns
 the scene, then every frame goes to a `BurstRecorder`, and each burst to the detector.
@@ -11,24 +11,36 @@ false; false bursts of one hazard less than the quiet period apart are one alert
 docs/detector.md lists the detector's numbers that were tuned on these clips.
 
 A camera takes a burst every two seconds, at random frames. With `--starts N` each clip is played N times, each time a
-quarter of a second later.
+quarter of a second later. With `--variants FOLDER` each clip is also played as the synthetic variants of
+bench/variants.py show it, by night, in rain and so on, as it is and mirrored; those are made in FOLDER once, and are
+reported apart.
+
+Plays of one clip are not independent. Intervals of 95 % are therefore the wider of two: by resampling clips, and as if
+each had been played once (Wilson's for shares, Poisson's for counts). They say what other clips of the same kind might
+have given, not what another city would.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import statistics
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import av
+import numpy as np
 import structlog
 
+from bench.intervals import resampled, upper_bound, wider, wilson
+from bench.variants import VARIANTS, make
 from detect.detector import HazardDetector
 from detect.worker import detect
 from functions import HAZARDS, Hazard, MotionBurst
@@ -78,11 +90,22 @@ class Outcome:
     false_alerts: int
 
 
+class ClipTally(NamedTuple):
+    """All plays of one clip: hazards found, hazards shown, false alerts, hours watched, and how often it was played."""
+
+    found: float
+    shown: float
+    false: float
+    hours: float
+    plays: int
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, help="weights other than the shipped ones")
     parser.add_argument("--starts", type=int, default=1, help="how often each clip is played")
+    parser.add_argument("--variants", type=Path, help="also play synthetic variants, kept in this folder")
     parser.add_argument("--out", type=Path, help="a file to which the tables are added")
     chosen = parser.parse_args()
     folder = (
@@ -97,61 +120,93 @@ def main() -> None:
     detector = HazardDetector()
     lines = ["| clip | seconds | bursts | hazard | confirmed it | found | first alert after, worst | false alerts |"]
     lines.append("|---|---|---|---|---|---|---|---|")
-    found = shown = false = 0
-    watched_s = 0.0
+    groups: dict[str, list[ClipTally]] = defaultdict(list)
     for name, labels in CLIPS.items():
         plays = [play(folder / name, detector, i * _STEP_S) for i in range(chosen.starts)]
-        outcomes = {h: [judge(bursts, h, labels.get(h)) for _, bursts in plays] for h in HAZARDS}
+        outcomes = score(plays, labels)
         lines += rows(name, plays, outcomes)
-        every = [o for of_hazard in outcomes.values() for o in of_hazard]
-        found += sum(o.confirmed > 0 for o in every if o.shown)
-        shown += sum(o.shown for o in every)
-        false += sum(o.false_alerts for o in every)
-        watched_s += sum(length_s for length_s, _ in plays)
-    hours = watched_s / 3600
-    # Plays of the same clip from other starts are not independent, so the bound holds for one start only.
-    bound = f"; with 95 % confidence under {upper_bound(false) / hours:.0f}" if chosen.starts == 1 else ""
-    lines += [
-        "",
-        f"Found {found} of {shown} hazards. {false} false alerts in {watched_s:.0f} s of video ({hours:.3f} "
-        f"camera-hours): {false / hours:.1f} a camera-hour{bound}. Weights `{os.path.relpath(hazard_spec().path)}`.",
-    ]
+        groups["real"].append(tallied(plays, outcomes))
+        for variant in VARIANTS if chosen.variants else ():
+            made = make(folder / name, variant, chosen.variants)
+            plays = [play(made, detector, mirrored=mirrored) for mirrored in (False, True)]
+            groups[f"synthetic: {variant}"].append(tallied(plays, score(plays, labels)))
+    lines += ["", *summary(groups), "", f"Weights `{os.path.relpath(hazard_spec().path)}`."]
     print("\n".join(lines))
     if chosen.out:
         with chosen.out.open("a") as file:
             file.write("\n" + "\n".join(lines) + "\n")
 
 
-def play(path: Path, detector: HazardDetector, skip_s: float = 0.0) -> tuple[float, list[Burst]]:
+def score(
+    plays: list[tuple[float, list[Burst]]], labels: dict[Hazard, tuple[float, float]]
+) -> dict[Hazard, list[Outcome]]:
+    """The outcome of each play of a clip for each hazard."""
+    return {h: [judge(bursts, h, labels.get(h)) for _, bursts in plays] for h in HAZARDS}
+
+
+def tallied(plays: list[tuple[float, list[Burst]]], outcomes: dict[Hazard, list[Outcome]]) -> ClipTally:
+    """All plays of a clip in one line."""
+    every = [o for of_hazard in outcomes.values() for o in of_hazard]
+    shown = [o for o in every if o.shown]
+    found, false = sum(o.confirmed > 0 for o in shown), sum(o.false_alerts for o in every)
+    return ClipTally(found, len(shown), false, sum(length_s for length_s, _ in plays) / 3600, len(plays))
+
+
+def summary(groups: Mapping[str, Sequence[ClipTally]]) -> list[str]:
+    """Lines of a table with a row for each group of clips and one for all that are synthetic."""
+    synthetic = [t for name, clips in groups.items() if name != "real" for t in clips]
+    together = {**groups, **({"all synthetic": synthetic} if synthetic else {})}
+    lines = [
+        "| clips | camera-hours | hazards found, 95 % | false alerts | a camera-hour, 95 % |",
+        "|---|---|---|---|---|",
+    ]
+    for name, clips in together.items():
+        found, shown, false, hours, _ = (sum(values) for values in zip(*clips, strict=True))
+        once = sum(t.hours / t.plays for t in clips) / hours
+        low, high = wider(resampled([(t.found, t.shown) for t in clips]), wilson(found * once, shown * once))
+        least, most = resampled([(t.false, t.hours) for t in clips])
+        most = max(most, upper_bound(math.ceil(false * once)) / (hours * once))
+        lines.append(
+            f"| {name} | {hours:.2f} | {found:.0f} of {shown:.0f}, {low:.0%} to {high:.0%} | {false:.0f} "
+            f"| {false / hours:.1f}, {least:.1f} to {most:.1f} |"
+        )
+    return lines
+
+
+def play(
+    path: Path, detector: HazardDetector, skip_s: float = 0.0, *, mirrored: bool = False
+) -> tuple[float, list[Burst]]:
     """Seconds of a clip that were played, and its bursts in order.
 
     Args:
         path: the clip.
         detector: the detector's networks.
         skip_s: seconds to skip at its beginning.
+        mirrored: whether left and right are exchanged.
     """
     taken: list[CapturedBurst] = []
     camera = Camera.model_validate({"id": "clip", "url": "rtsp://127.0.0.1/clip", "place": PLACE})
     watch = BurstRecorder(camera, taken.append)
     last_s = 0.0
-    for picture in pictures(path, skip_s):
+    for picture in pictures(path, skip_s, mirrored=mirrored):
         watch.add_picture(picture)
         last_s = picture.at_s
     watch.lost()
     return float(last_s - skip_s), [_confirm(burst, detector) for burst in taken]
 
 
-def pictures(path: Path, skip_s: float = 0.0) -> Iterator[Picture]:
+def pictures(path: Path, skip_s: float = 0.0, *, mirrored: bool = False) -> Iterator[Picture]:
     """The frames of a clip from `skip_s` on, preceded by copies of the first one at earlier times."""
     with av.open(str(path)) as container:
         watched = (frame for frame in container.decode(video=0) if (frame.time or 0.0) >= skip_s)
         for i, frame in enumerate(watched):
             at_s = frame.time or 0.0
+            shown = _mirror(frame) if mirrored else frame
             if i == 0:
                 held = round((CALIBRATION_S + 1) / 0.1)
                 for step in range(held, 0, -1):
-                    yield _picture(frame, at_s - step * 0.1)
-            yield _picture(frame, at_s)
+                    yield _picture(shown, at_s - step * 0.1)
+            yield _picture(shown, at_s)
 
 
 def judge(bursts: list[Burst], hazard: Hazard, label: tuple[float, float] | None) -> Outcome:
@@ -181,21 +236,9 @@ def rows(name: str, plays: list[tuple[float, list[Burst]]], outcomes: dict[Hazar
     return [f"| {name} | {length_s:.0f} | {bursts} | {rest} |" for rest in lines or ["none | | | | 0"]]
 
 
-def upper_bound(events: int) -> float:
-    """Upper 95 % confidence bound of a Poisson mean with this many observed events, by bisection."""
-    low, high = 0.0, 10.0 + 4.0 * events
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _poisson_at_most(events, middle) > 0.05 else (low, middle)
-    return high
-
-
-def _poisson_at_most(count: int, mean: float) -> float:
-    term = total = 2.718281828459045**-mean
-    for i in range(1, count + 1):
-        term *= mean / i
-        total += term
-    return total
+def _mirror(frame: av.VideoFrame) -> av.VideoFrame:
+    turned = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame.to_ndarray(format="bgr24")[:, ::-1]), format="bgr24")
+    return turned.reformat(format="yuv420p")
 
 
 def _picture(frame: av.VideoFrame, at_s: float) -> Picture:

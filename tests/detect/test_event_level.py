@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.confirm import Burst, judge, pictures, play, upper_bound
+from bench.confirm import Burst, ClipTally, judge, pictures, play, summary
+from bench.intervals import resampled, upper_bound, wilson
 from detect.detector import HazardDetector
 from functions import Hazard
 
@@ -40,9 +41,32 @@ def test_alert_at_the_wrong_place_is_false_and_counted_once() -> None:
     assert judge(bursts, "fire", None).false_alerts == 0
 
 
+def test_interval_is_as_wide_as_clips_differ() -> None:
+    assert resampled([(4, 8)] * 5) == (0.5, 0.5)
+    low, high = resampled([(8, 8), (0, 8)] * 3)
+    assert low < 0.25 and high > 0.75
+    assert resampled([(0, 0)]) == (0.0, 1.0)
+
+
+def test_synthetic_clips_are_summed_apart() -> None:
+    lines = summary({"real": [ClipTally(3, 4, 1, 0.5, 1)], "synthetic: rain": [ClipTally(0, 0, 0, 0.5, 2)]})
+    assert lines[2] == "| real | 0.50 | 3 of 4, 30% to 95% | 1 | 2.0, 2.0 to 9.5 |"
+    # None in a quarter of an hour that was watched twice may still be 12 an hour.
+    assert lines[3] == "| synthetic: rain | 0.50 | 0 of 0, 0% to 100% | 0 | 0.0, 0.0 to 12.0 |"
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| real", "| synthetic: rain", "| all synthetic"]
+
+
 def test_no_event_seen_still_allows_three() -> None:
     assert upper_bound(0) == pytest.approx(3.0, abs=0.01)
     assert upper_bound(3) == pytest.approx(7.75, abs=0.01)
+    low, high = wilson(5, 5)
+    assert low == pytest.approx(0.57, abs=0.01) and high == 1
+
+
+def test_mirrored_clip_has_its_right_side_left() -> None:
+    plain, turned = (next(pictures(MEDIA / "fire.mp4", mirrored=m)).frame for m in (False, True))
+    one, other = (frame.to_ndarray(format="gray").astype(int) for frame in (plain, turned))
+    assert abs(one[:, ::-1] - other).mean() < 4 < abs(one - other).mean()
 
 
 def test_clip_plays_from_its_first_frame_and_fire_is_found() -> None:
