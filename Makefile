@@ -94,7 +94,7 @@ $(STAMP): Makefile pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): Python packages, a minute or two the first time ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian, apt-get install python3-venv"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,discover,detect,notify,api,post,push,caption,fleet,sessions,local]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,discover,detect,notify,api,post,push,mqtt,caption,fleet,sessions,local]'
 	@touch $@
 
 $(DEV): $(STAMP)
