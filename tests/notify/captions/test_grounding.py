@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from functions import HAZARDS, Box, Caption, Detection, Place, Zone
 from notify.captions.attributes import Look
 from notify.captions.districts import District
-from notify.captions.words import compose, count_things, find_zone, where
+from notify.captions.words import compose, count_things, find_zone, fit, where
 from notify.channels.feed import Feed
 from notify.channels.x import fit_for_x
 from notify.posting.text import fit_together, join, weigh_for_x
@@ -150,6 +150,26 @@ def test_scene_is_told_fluently_in_both_languages():
         "승용차 2대가 함께 보입니다. 14:03 KST. 사람은 어두운 상의, 긴소매를 입고 모자나 헬멧을 쓴 모습입니다. "
         "승용차 가운데 1대는 밝은색, 1대는 빨간색입니다."
     )
+
+
+def test_scene_is_told_in_japanese():
+    spot = Box(0.1, 0.3, 0.3, 0.8)
+    found = [Detection(label, 0.8, spot) for label in ("fire", "person", "person", "car", "gun")]
+    looks = {
+        1: Look(worn=frozenset({"long_sleeves", "hat"}), dark_top=True), 2: Look(dark_top=True), 3: Look(colour="red")
+    }  # fmt: skip
+    crossing = Zone(Caption("the crossing", "횡단보도", {"ja": "横断歩道"}), ((0, 0.5), (1, 0.5), (1, 1), (0, 1)))
+    place = Place(37.5585, 126.937, "Sinchon")
+    composed = compose(
+        "fire", found, place, AT, district=SEODAEMUN, camera="a", zones=[crossing], looks=looks, languages=("ja", "en")
+    )
+    assert list(composed.texts) == ["en", "ko", "ja"] and "near the crossing" in composed.en
+    assert composed.text("ja") == (
+        "Sinchon（Seodaemun-gu, Seoul）で火災を検知しました。画面の左側、横断歩道の付近に炎、ほかに人物2人、"
+        "乗用車1台が見えます。銃器も検知しました。14:03 KST。そのうち2人は暗い色の上着を着用して、1人は長袖を着用して、"
+        "1人は帽子かヘルメットをかぶっています。乗用車は赤色です。"
+    )
+    assert fit(composed.text("ja"), 100).endswith("14:03 KST。")
 
 
 def test_what_the_networks_do_not_agree_on_is_a_vehicle():
