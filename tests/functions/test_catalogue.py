@@ -50,15 +50,16 @@ def read(language: str) -> dict[str, Found]:
     return messages
 
 
-# English and Korean words for hazards are with the hazards.
+# English and Korean words for hazards are in functions/hazards.py; those of other languages are these.
 PARTS = ("", ".event", ".headline", ".subject", ".mention")
-OF_HAZARDS = {f"hazard-{hazard}{part}" for hazard in HAZARDS for part in PARTS}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_language_has_every_text(language):
-    wanted = set(read("en")) | (OF_HAZARDS if language not in ("en", "ko") else set())
-    found = set(read(language))
+    wanted, found = set(read("en")), set(read(language))
+    # A hazard that was added since the language is called by its English name; one that is there has all words.
+    named = {hazard for hazard in HAZARDS if f"hazard-{hazard}" in found} if language not in catalogue.OWN else set()
+    wanted |= {f"hazard-{hazard}{part}" for hazard in named for part in PARTS}
     assert not wanted - found, f"{language}.ftl lacks {sorted(wanted - found)}"
     assert not found - wanted, f"{language}.ftl has what en.ftl has not: {sorted(found - wanted)}"
 

@@ -59,7 +59,7 @@ WAITING = base64.b64decode(
 ITS_KEY = "bongsu-caption-public-A6EHv_POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg"
 
 
-def test_event_that_waited_since_before_further_languages_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_of_the_release_with_two_languages_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     waited = decode(WAITING)
     assert isinstance(waited, Captioned) and waited.caption == Caption("Fire at gate 1.", "1번 문에서 화재.")
     assert encode(waited).body == WAITING
