@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions import HAZARDS, Box, Caption, Detection, Place, Zone
+from functions.hazards import KINDS
 from notify.captions.attributes import Look
 from notify.captions.districts import District
 from notify.captions.words import compose, count_things, find_zone, fit, where
@@ -63,11 +64,20 @@ def say(hazard, scene, zones=(), remark=""):
 # The allowed words of a caption: none of them identifies a person.
 GLUE = re.findall(
     r"\w+",
-    "a an accident also and are at bicycle bicycles bottom bus buses car cars centre fire flames gun in is knife left "
-    "lower middle motorcycle motorcycles near of on people person picture right seen the top truck trucks upper "
-    "vehicle vehicles view kst",
+    "a an also and are at bicycle bicycles bottom bus buses car cars centre in is left lower middle motorcycle "
+    "motorcycles near of on people person picture right seen the top truck trucks upper vehicle vehicles view kst",
 )
-ENGLISH = {*GLUE, *" ".join(en for en, _ in (*COLOURS.values(), *CLOTHES.values())).replace("-", " ").split()}
+OF_HAZARDS = {
+    word
+    for kind in KINDS.values()
+    for said in (kind.headline, kind.subject, kind.mention)
+    for word in said.en.lower().split()
+}
+ENGLISH = {
+    *GLUE,
+    *OF_HAZARDS,
+    *" ".join(en for en, _ in (*COLOURS.values(), *CLOTHES.values())).replace("-", " ").split(),
+}
 NAMES = {"sinchon", "seodaemun", "gu", "seoul", "crossing", "gate"}
 KOREAN_SEX_AND_AGE = ("남성", "여성", "남자", "여자", "소년", "소녀", "아이", "노인", "청년", "외국인")
 
