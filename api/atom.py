@@ -44,7 +44,7 @@ def feed(
             length = {} if size is None else {"length": str(size)}
             add(entry, "link", rel="enclosure", type="image/jpeg", href=address, **length)
         add(entry, "category", term=incident.hazard)
-        add(entry, "content", f"{post.text.en}\n{post.text.ko}", type="text")
+        add(entry, "content", views.said(post.text, language), type="text")
     return render(root)
 
 

@@ -162,8 +162,8 @@ def judge(incident: Incident, is_open: bool) -> tuple[str, str, str]:
 def _describe(incident: Incident, language: str) -> str:
     if incident.is_false_alarm:
         return catalogue.say(language, "cap-cancelled")
-    # A caption is in English and Korean; a block in another language says what is known without it.
-    said = "" if incident.caption is None else getattr(incident.caption, language, "")
+    # A caption from before the language was added has no text in it: the block says what is known without it.
+    said = "" if incident.caption is None else incident.caption.text(language)
     known = catalogue.say(language, "cap-unconfirmed" if incident.review is None else "cap-confirmed")
     return " ".join(filter(None, (said, known)))
 

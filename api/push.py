@@ -13,13 +13,14 @@ from msgspec import Meta, Struct
 from api import schemas
 from api.openapi import answers, json_body
 from api.site import AtSite, Site
+from functions import catalogue
 from functions.event import Hazard
 from functions.push_keys import encode_base64, read_public
 from functions.settings import split
 from store.push_areas import Area
 from store.push_endpoints import Endpoint, seal
 from store.push_hours import QuietHours
-from store.push_subscriptions import Language, TooManyError, Wish
+from store.push_subscriptions import TooManyError, Wish
 from web import guard
 from web.answers import caching, read_body
 
@@ -47,7 +48,7 @@ class PushBody(Struct, frozen=True, forbid_unknown_fields=True):
     keys: Keys
     hazards: Annotated[tuple[Hazard, ...], Meta(min_length=1, max_length=20)]
     area: Area
-    language: Language = "en"
+    language: Annotated[str, Meta(min_length=2, max_length=8)] = "en"
     quiet: QuietHours | None = None
 
 
@@ -88,6 +89,8 @@ async def subscribe(site: AtSite, request: Request) -> Response:
         raise HTTPException(404, "no warnings are sent from here: the operator has not set BONGSU_PUSH_PUBLIC_KEY")
     body = await read_body(request, PushBody, '{"endpoint": "https://…", "keys": {…}, "hazards": […], "area": {…}}')
     endpoint = Endpoint(body.endpoint, body.keys.p256dh, body.keys.auth)
+    if body.language not in (known := (*catalogue.OWN, *site.settings.language_codes)):
+        raise HTTPException(422, f"language must be one of {', '.join(dict.fromkeys(known))}, got {body.language!r}")
     try:
         endpoint.require_usable(frozenset(split(site.settings.push_allow)))
         sealed = seal(endpoint, read_public(site.settings.push_public_key))

@@ -79,8 +79,9 @@ class Point(TypedDict):
     coordinates: Annotated[list[float], Field(min_length=2, max_length=2, description="Longitude, latitude.")]
 
 
+@with_config(ConfigDict(extra="allow"))
 class Words(TypedDict):
-    """A text in both languages."""
+    """A text in English, Korean and the other languages of the site."""
 
     en: str
     ko: str

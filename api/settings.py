@@ -51,7 +51,7 @@ class Settings(StoreSettings, frozen=True):
     cap_sender: str = ""
     """Sender of CAP alerts, such as `alerts@city.example`; by default derived from the database's name."""
     languages: str = "en,ko"
-    """Languages of page, feeds and CAP, the preferred one first, separated by commas (docs/translate.md)."""
+    """Languages of page, feeds, CAP and warnings, the preferred one first, separated by commas (docs/translate.md)."""
     roads: str = ""
     """GeoJSON file of the roads that cameras overlook (docs/city.md); without it there are no road feeds."""
     country: str = "KR"
@@ -82,7 +82,7 @@ class Settings(StoreSettings, frozen=True):
     @property
     def language_codes(self) -> tuple[str, ...]:
         """The languages, the preferred one first."""
-        return tuple(dict.fromkeys(split(self.languages)))
+        return catalogue.parse_languages("BONGSU_LANGUAGES", self.languages)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -118,10 +118,7 @@ class Settings(StoreSettings, frozen=True):
         self._check_push()
 
     def _check_audience(self) -> None:
-        unknown = [language for language in self.language_codes if language not in catalogue.languages()]
-        if unknown or not self.language_codes:
-            known = ", ".join(catalogue.languages())
-            raise ValueError(f"BONGSU_LANGUAGES must be some of {known}, separated by commas, got {self.languages!r}")
+        catalogue.parse_languages("BONGSU_LANGUAGES", self.languages)
         if not re.fullmatch(r"[A-Z]{2}", self.country):
             raise ValueError(f"BONGSU_COUNTRY must be two capital letters like KR, got {self.country!r}")
 

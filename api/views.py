@@ -118,6 +118,12 @@ def title(incident: Incident, language: str = "en") -> str:
     return " · ".join(filter(None, (words.title_of(incident.hazard, language), incident.place.name)))
 
 
+def said(text: Caption, language: str) -> str:
+    """A post's text for a reader of that language: in English and Korean, or in another one if it has it."""
+    own = "" if language in catalogue.OWN else text.text(language)
+    return own or f"{text.en}\n{text.ko}"
+
+
 def feed_item(post: Post, base: str, sizes: Mapping[str, int] | None = None, language: str = "en") -> Json:
     """A post as an item of a JSON Feed 1.1.
 
@@ -125,14 +131,14 @@ def feed_item(post: Post, base: str, sizes: Mapping[str, int] | None = None, lan
         post: the post.
         base: the prefix of its addresses.
         sizes: sizes of pictures in bytes, by key.
-        language: the language of its title.
+        language: the reader's.
     """
     incident = post.incident
     item: Json = {
         "id": f"bongsu-post-{post.id}",
         "url": f"{base}/?incident={incident.id}",
         "title": title(incident, language),
-        "content_text": f"{post.text.en}\n{post.text.ko}",
+        "content_text": said(post.text, language),
         "date_published": timestamp(post.posted_at),
         "tags": [incident.hazard],
         "_bongsu": {
@@ -182,4 +188,4 @@ def _review(review: Review) -> Json:
 
 
 def _caption(caption: Caption) -> Json:
-    return {"en": caption.en, "ko": caption.ko}
+    return caption.texts

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastapi import Request, Response
 
 from functions import catalogue
-from functions.hazards import HAZARDS, KINDS, Hazard, list_plurals
+from functions.hazards import HAZARDS, Hazard, list_plurals
 
 if TYPE_CHECKING:
     # The site has a stream, which shows what `views` writes, which takes words from here.
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 def title_of(hazard: Hazard, language: str) -> str:
     """The name of a hazard, as on a chip."""
-    return _of_hazard(hazard, language, "title")
+    return catalogue.name_hazard(hazard, language, "title")
 
 
 def event_of(hazard: Hazard, language: str) -> str:
     """What an alert calls the event."""
-    return _of_hazard(hazard, language, "event")
+    return catalogue.name_hazard(hazard, language, "event")
 
 
 def titles_of(hazard: Hazard, languages: Sequence[str]) -> dict[str, str]:
@@ -46,14 +46,3 @@ def varying(response: Response) -> Response:
     """An answer that depends on the reader's language, which caches must know."""
     response.headers.add_vary_header("Accept-Language")
     return response
-
-
-def _of_hazard(hazard: Hazard, language: str, what: str) -> str:
-    # Those of captions are with the hazard itself: a function that says nothing else reads no catalogue.
-    words = getattr(KINDS[hazard], what)
-    if language in ("en", "ko"):
-        return str(getattr(words, language))
-    try:
-        return catalogue.say(language, f"hazard-{hazard}.event" if what == "event" else f"hazard-{hazard}")
-    except KeyError:
-        return str(words.en)

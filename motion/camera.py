@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
-from functions import event
+from functions import catalogue, event
 from functions.event import Hazard
 from motion.problems import SCHEME, shown
 
@@ -112,10 +112,20 @@ class Place(_Model):
 
 
 class ZoneName(_Model):
-    """A zone's name, as it follows "near" in English and precedes "부근" in Korean."""
+    """A zone's name, as it follows "near" in English and precedes "부근" in Korean; further languages may follow."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, ZoneText]
 
     en: ZoneText
     ko: ZoneText
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if unknown := sorted(self.__pydantic_extra__.keys() - set(catalogue.languages())):
+            known = ", ".join(catalogue.languages())
+            raise ValueError(f"must be in languages of captions, {known}, got {shown(unknown[0])}")
+        return self
 
 
 class Zone(_Model):
@@ -127,7 +137,7 @@ class Zone(_Model):
     @property
     def wire(self) -> event.Zone:
         """The same zone as an event carries it."""
-        return event.Zone(event.Caption(en=self.name.en, ko=self.name.ko), self.polygon)
+        return event.Zone(event.Caption.of(self.name.model_dump()), self.polygon)
 
 
 class Burst(_Model):

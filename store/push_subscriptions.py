@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from sqlalchemy import Row, func, insert, select, update
@@ -17,7 +17,6 @@ from store.failures import persistent
 from store.push_areas import Area, decode_area, encode_area
 from store.push_hours import QuietHours
 
-Language = Literal["en", "ko"]
 _BATCH = 500
 """Ids in one statement: SQLite takes 32,766 variables, MariaDB reads long lists slowly."""
 
@@ -28,7 +27,7 @@ class Wish:
 
     hazards: tuple[str, ...]
     area: Area
-    language: Language
+    language: str
     quiet: QuietHours | None = None
 
     def wants(self, hazard: str, lat: float, lon: float) -> bool:

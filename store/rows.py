@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -13,10 +14,9 @@ from store.records import Camera, Incident, Post, Review, Sighting
 
 def read_incident(row: Row[Any], prefix: str = "") -> Incident:
     of = {name.removeprefix(prefix): value for name, value in row._mapping.items() if name.startswith(prefix)}
-    caption = None if of["caption_en"] is None else Caption(en=of["caption_en"], ko=of["caption_ko"])
     return Incident(
         place=Place(lat=of["lat"], lon=of["lon"], name=of["place"], region=of["region"]),
-        caption=caption,
+        caption=read_text(of, "caption"),
         review=_read_review(of),
         reviewed_at=of["reviewed_at"],
         **{name: of[name] for name in _INCIDENT_FIELDS},
@@ -43,7 +43,7 @@ def read_post(row: Row[Any]) -> Post:
         event_id=row.claimed_by,
         claimed_at=row.claimed_at,
         posted_at=row.posted_at,
-        text=Caption(en=row.text_en, ko=row.text_ko),
+        text=read_text(row._asdict(), "text") or Caption("", ""),
         snapshot_key=row.snapshot_key,
         reference=row.reference,
         revision=row.revision,
@@ -77,6 +77,20 @@ def read_sighting(row: Row[Any]) -> Sighting:
         detections=msgspec.json.decode(row.detections or "[]", type=tuple[Detection, ...]),
         snapshot_key=row.snapshot_key,
     )
+
+
+def read_text(row: Mapping[str, Any], name: str) -> Caption | None:
+    """The text of a row's columns `name_en`, `name_ko` and `name_others`; None before there is one."""
+    if row[f"{name}_en"] is None:
+        return None
+    others = msgspec.json.decode(row[f"{name}_others"] or "{}", type=dict[str, str])
+    return Caption(row[f"{name}_en"], row[f"{name}_ko"], others)
+
+
+def text_columns(name: str, text: Caption) -> dict[str, str | None]:
+    """The columns that `read_text` reads."""
+    others = msgspec.json.encode(text.others).decode() if text.others else None
+    return {f"{name}_en": text.en, f"{name}_ko": text.ko, f"{name}_others": others}
 
 
 def encode_trace(trace: tuple[Stage, ...]) -> str:

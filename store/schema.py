@@ -41,7 +41,7 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else EPOCH + timedelta(microseconds=value)
 
 
-VERSION = "0006"
+VERSION = "0007"
 """The last migration in `migrations/` that this schema includes."""
 
 metadata = MetaData()
@@ -65,6 +65,8 @@ incidents = Table(
     Column("pin_s", Float(53), nullable=False),
     Column("caption_en", Text),
     Column("caption_ko", Text),
+    # JSON, by language; NULL where there are no others.
+    Column("caption_others", Text),
     Column("caption_confidence", Float(53)),
     Column("snapshot_key", String(128)),
     Column("revision", BigInteger, nullable=False),
@@ -114,6 +116,7 @@ posts = Table(
     Column("posted_at", Moment),
     Column("text_en", Text),
     Column("text_ko", Text),
+    Column("text_others", Text),
     Column("snapshot_key", String(128)),
     Column("reference", String(255)),
     Column("location_key", String(128)),

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from api.server import Server, Site, listen, open_site
 from api.settings import Settings
-from functions import Box, Caption, Detection, Event, Frame, Place, Stage
+from functions import HAZARDS, Box, Caption, Detection, Event, Frame, Place, Stage
 from store import Store
 from store.snapshots import Snapshots
 from tests.servers import MariaDB, ServerError
@@ -67,7 +67,7 @@ def make_event(street: bytes) -> MakeEvent:
 
     def make(type_: str = "fire", *, id_: str = "event-1", seconds: float = 0.0, **fields: object) -> Event:
         at = START + timedelta(seconds=seconds)
-        hazard = fields.get("hazard") or (type_ if type_ in ("accident", "fire", "gun", "knife") else None)
+        hazard = fields.get("hazard") or (type_ if type_ in HAZARDS else None)
         given: dict[str, object] = {
             "camera": "gate-1",
             "place": Place(lat=37.5585, lon=126.9370, name="Sinchon Market"),

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 import event_schema  # noqa: E402
+import plural_rules  # noqa: E402
 import settings_page  # noqa: E402
 
 from functions import permissions  # noqa: E402
@@ -55,6 +56,7 @@ def generate(root: Path) -> dict[Path, str]:
     for path in sorted((root / "docs").glob("*.md")):
         files[path] = _MARKED.sub(hazards, path.read_text())
     files |= {root / f"docs/schema/{name}.json": text for name, text in event_schema.schemas().items()}
+    files[root / "functions/catalogue/plurals.json"] = plural_rules.write_rules()
     groups = settings_page.read_groups(root)
     files[root / settings_page.PAGE] = settings_page.write_page(groups)
     files[root / settings_page.NAMES] = settings_page.write_names(groups)

@@ -105,6 +105,7 @@ def incident(found: Incident, base: str, quiet_s: float, now: datetime) -> Json:
             "confirmed": found.review is not None and not found.is_false_alarm,
             "caption_en": None if caption is None else caption.en,
             "caption_ko": None if caption is None else caption.ko,
+            **{f"caption_{language}": text for language, text in (caption.others if caption else {}).items()},
             "snapshot": kept["snapshot"],
             "page": f"{base}/?incident={found.id}",
         },

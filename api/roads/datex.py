@@ -16,7 +16,8 @@ from uuid import UUID
 from api import cap
 from api.markup import Element, add, render
 from api.roads.stretches import Stretch
-from functions.hazards import KINDS, Words
+from functions.event import Caption
+from functions.hazards import KINDS
 from store.records import Incident
 
 _SCHEMA = "http://datex2.eu/schema/3"
@@ -83,7 +84,7 @@ def _add_record(
     add(record, "sit:probabilityOfOccurrence", _probability(incident))
     add(record, "sit:safetyRelatedMessage", "true")
     source = add(record, "sit:source")
-    _add_words(source, "com:sourceName", Words("Bongsu", "봉수"))
+    _add_words(source, "com:sourceName", Caption("Bongsu", "봉수"))
     add(source, "com:sourceType", "videoProcessingMonitoringStation")
     validity = add(record, "sit:validity")
     add(validity, "com:validityStatus", "active")
@@ -91,7 +92,7 @@ def _add_record(
     add(period, "com:overallStartTime", _time(incident.first_seen))
     add(period, "com:overallEndTime", _time(incident.last_seen + timedelta(seconds=quiet_s)))
     comment = add(record, "sit:generalPublicComment")
-    said = kind.event if incident.caption is None else Words(incident.caption.en, incident.caption.ko)
+    said = Caption(kind.event.en, kind.event.ko) if incident.caption is None else incident.caption
     _add_words(comment, "sit:comment", said)
     add(comment, "sit:commentType", "description")
     link = add(record, "sit:urlLink")
@@ -108,16 +109,16 @@ def _add_location(record: Element, incident: Incident, stretch: Stretch) -> None
     add(display, "loc:longitude", f"{incident.place.lon:.6f}")
     described = add(location, "loc:supplementaryPositionalDescription")
     if name := incident.place.name.strip():
-        _add_words(described, "loc:locationDescription", Words(name, name))
+        _add_words(described, "loc:locationDescription", Caption(name, name))
     add(add(described, "loc:roadInformation"), "loc:roadName", stretch.street[:_TEXT_MAX])
     line = add(location, "loc:gmlLineString", srsDimension="2", srsName="urn:ogc:def:crs:EPSG::4326")
     # In the order of that reference system: latitude first.
     add(line, "loc:posList", " ".join(f"{lat:.6f} {lon:.6f}" for lon, lat in stretch.line))
 
 
-def _add_words(parent: Element, name: str, said: Words) -> None:
+def _add_words(parent: Element, name: str, said: Caption) -> None:
     values = add(add(parent, name), "com:values")
-    for language, text in (("en", said.en), ("ko", said.ko)):
+    for language, text in said.texts.items():
         add(values, "com:value", text[:_TEXT_MAX], lang=language)
 
 

@@ -62,7 +62,7 @@ class Telegram:
         self._wait = RateLimitWait()
 
     def fit(self, caption: Caption, incident_id: int) -> Caption:
-        """Fit both languages under a picture."""
+        """Fit the languages under a picture."""
         return fit_together(caption, self._languages, _LIMIT)
 
     async def post(

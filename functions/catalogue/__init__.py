@@ -1,8 +1,8 @@
-"""Every text of the page, the feeds and the alerts for machines, one file for each language in this folder.
+"""Every text of page, captions, feeds, posts and warnings, one file for each language in this folder.
 
 The files are in the format of Project Fluent, which the page reads too (docs/adr/0010-fluent.md, docs/translate.md).
-A process that says nothing from them imports nothing but this: reading needs the library `fluent.runtime`, of the
-extra `api`.
+A process that says nothing from them imports nothing but this: reading needs the library `fluent.syntax`, of the
+extras `notify` and `api`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,24 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+
+from functions.hazards import KINDS, Hazard
+from functions.settings import split
 
 if TYPE_CHECKING:
-    from fluent.runtime import FluentBundle
+    from functions.catalogue.messages import Messages
+
+log = structlog.get_logger()
 
 _FOLDER = Path(__file__).parent
 SOURCE = "en"
 """The language that the others are translated from; it says what another lacks."""
+Word = Literal["title", "event", "headline", "subject", "mention"]
+OWN = ("en", "ko")
+"""The languages that every caption has, and that `functions/hazards.py` names each hazard in."""
 
 
 @functools.cache
@@ -42,18 +52,57 @@ def say(language: str, key: str, **values: object) -> str:
 
     Raises:
         KeyError: no language has that text.
+        ValueError: the English text cannot be read, or names a value that was not given.
     """
     name, _, attribute = key.partition(".")
-    for one in (language, SOURCE):
-        bundle = _bundle(one)
-        if not bundle.has_message(name):
-            continue
-        message = bundle.get_message(name)
-        pattern = message.attributes.get(attribute) if attribute else message.value
-        if pattern is not None:
-            said, _ = bundle.format_pattern(pattern, dict(values))
-            return str(said)
+    if language != SOURCE:
+        try:
+            said = _messages(language).format(name, attribute, values)
+        except ValueError as error:
+            # A translator's mistake must not hold back an alert.
+            log.warning("text_in_english", reason=str(error))
+            said = None
+        if said is not None:
+            return said
+    said = _messages(SOURCE).format(name, attribute, values)
+    if said is not None:
+        return said
     raise KeyError(f"no text {key!r} in {_FOLDER.name}/{language}.ftl or {SOURCE}.ftl: add it")
+
+
+def name_hazard(
+    hazard: Hazard, language: str, what: Literal["title", "event", "headline", "subject", "mention"]
+) -> str:
+    """What a language calls a hazard; in English where it has no word for it.
+
+    Args:
+        hazard: the hazard.
+        language: one of `languages()`.
+        what: as in `functions.hazards.Kind`, where English and Korean are: a new hazard is one entry there.
+    """
+    words = getattr(KINDS[hazard], what)
+    if language in OWN:
+        return str(getattr(words, language))
+    try:
+        return say(language, f"hazard-{hazard}" if what == "title" else f"hazard-{hazard}.{what}")
+    except KeyError:
+        return str(words.en)
+
+
+def parse_languages(name: str, value: str) -> tuple[str, ...]:
+    """The languages that a setting names, each once.
+
+    Args:
+        name: the variable.
+        value: its value: codes separated by commas.
+
+    Raises:
+        ValueError: it names none, or one that has no file.
+    """
+    named = tuple(dict.fromkeys(split(value)))
+    if not named or not set(named) <= set(languages()):
+        raise ValueError(f"{name} must be some of {', '.join(languages())}, separated by commas, got {value!r}")
+    return named
 
 
 def negotiate(accepted: str, offered: Iterable[str]) -> str:
@@ -77,10 +126,7 @@ def negotiate(accepted: str, offered: Iterable[str]) -> str:
 
 
 @functools.cache
-def _bundle(language: str) -> FluentBundle:
-    from fluent.runtime import FluentBundle, FluentResource
+def _messages(language: str) -> Messages:
+    from functions.catalogue.messages import Messages
 
-    # Without the invisible marks that isolate values from a text of the other direction: feeds show them.
-    bundle = FluentBundle([language], use_isolating=False)
-    bundle.add_resource(FluentResource((_FOLDER / f"{language}.ftl").read_text("utf-8")))
-    return bundle
+    return Messages(language, (_FOLDER / f"{language}.ftl").read_text("utf-8"))

@@ -395,6 +395,119 @@ outcome_overlay = left out: overlay
 outcome_sway = left out: swaying
 outcome_still = left out: still
 
+## Captions. Sentences are put together from parts; `what` of thing-… begins a sentence about one of them, `of` about some.
+
+caption-site = { $name }, { $region }
+caption-camera = camera { $id }
+caption-alert = { $headline } at { $site }.
+caption-alert-view = { $headline } at { $site }: { $things } in view.
+caption-alert-spot = { $headline } at { $site }: { $spot }.
+caption-alert-spot-view = { $headline } at { $site }: { $spot }, { $things } in view.
+caption-spot = { $subject }{ $where } of the picture
+caption-spot-zone = { $subject }near { $zone }, { $where } of the picture
+caption-also = Also seen: { $hazards }.
+caption-time = { $time }.
+# Two sentences, one after the other.
+caption-then = { $text } { $next }
+# A list of two or more: the last joint, and each one before it.
+list-last = { $list } and { $next }
+list-more = { $list }, { $next }
+where-left-upper = in the upper left
+where-left-middle = on the left
+where-left-lower = in the lower left
+where-centre-upper = at the top
+where-centre-middle = in the middle
+where-centre-lower = at the bottom
+where-right-upper = in the upper right
+where-right-middle = on the right
+where-right-lower = in the lower right
+thing-person = { $n ->
+    [one] { $n } person
+   *[other] { $n } people
+}
+    .what = The person
+    .of = Of the people
+thing-car = { $n ->
+    [one] { $n } car
+   *[other] { $n } cars
+}
+    .what = The car
+    .of = Of the cars
+thing-truck = { $n ->
+    [one] { $n } truck
+   *[other] { $n } trucks
+}
+    .what = The truck
+    .of = Of the trucks
+thing-bus = { $n ->
+    [one] { $n } bus
+   *[other] { $n } buses
+}
+    .what = The bus
+    .of = Of the buses
+thing-motorcycle = { $n ->
+    [one] { $n } motorcycle
+   *[other] { $n } motorcycles
+}
+    .what = The motorcycle
+    .of = Of the motorcycles
+thing-bicycle = { $n ->
+    [one] { $n } bicycle
+   *[other] { $n } bicycles
+}
+    .what = The bicycle
+    .of = Of the bicycles
+# What the networks disagree on: a car, a truck or a bus.
+thing-vehicle = { $n ->
+    [one] { $n } vehicle
+   *[other] { $n } vehicles
+}
+    .what = The vehicle
+    .of = Of the vehicles
+look-person = { $what } is in { $worn }.
+look-people = { $of }, { $parts }.
+look-people-part = { $n ->
+    [one] { $n } is in { $worn }
+   *[other] { $n } are in { $worn }
+}
+look-vehicle = { $what } is { $colour }.
+look-vehicles = { $of }, { $parts }.
+look-vehicles-part = { $n ->
+    [one] { $n } is { $colour }
+   *[other] { $n } are { $colour }
+}
+# What is worn: clothes, something on the head, or both, where the clothes are the beginning of a list.
+look-clothes = { $clothes }
+look-hat = { $hat }
+look-clothes-hat = { $clothes } and { $hat }
+clothes-dark-top = a dark top
+clothes-long-sleeves = long sleeves
+clothes-long-trousers = long trousers
+clothes-hat = a hat or helmet
+# Silver, cream and light green are seen as white too.
+colour-white = light-coloured
+colour-gray = grey
+colour-yellow = yellow
+colour-red = red
+colour-green = green
+colour-blue = blue
+colour-black = black
+# The description of a drawn map, for people who cannot see it; `at` is a coordinate.
+map-pin = Map with a pin at { $at }.
+map-pin-named = Map with a pin at { $where }: { $at }.
+map-where = { $name } ({ $region })
+
+## Warnings to phones
+
+push-withdrawn = False alarm
+push-withdrawn-body = An operator has checked this alert and withdrawn it.
+push-no-caption = A camera has seen it just now.
+
+## Home Assistant
+
+mqtt-snapshot = Snapshot
+mqtt-stream = Stream
+
 ## Feeds
 
 feed-title = Bongsu alerts

@@ -367,6 +367,87 @@ outcome_overlay = 除外: 画面の文字
 outcome_sway = 除外: 揺れ
 outcome_still = 除外: 静止
 
+## Captions
+
+caption-site = { $name }（{ $region }）
+caption-camera = カメラ{ $id }
+caption-alert = { $site }で{ $headline }。
+caption-alert-view = { $site }で{ $headline }。画面に{ $things }が見えます。
+caption-alert-spot = { $site }で{ $headline }。{ $spot }が見えます。
+caption-alert-spot-view = { $site }で{ $headline }。{ $spot }、ほかに{ $things }が見えます。
+caption-spot = 画面の{ $where }に{ $subject }
+caption-spot-zone = 画面の{ $where }、{ $zone }の付近に{ $subject }
+caption-also = { $hazards }も検知しました。
+caption-time = { $time }。
+caption-then = { $text }{ $next }
+list-last = { $list }、{ $next }
+list-more = { $list }、{ $next }
+where-left-upper = 左上
+where-left-middle = 左側
+where-left-lower = 左下
+where-centre-upper = 上側
+where-centre-middle = 中央
+where-centre-lower = 下側
+where-right-upper = 右上
+where-right-middle = 右側
+where-right-lower = 右下
+thing-person = 人物{ $n }人
+    .what = 人物は
+    .of = そのうち
+thing-car = 乗用車{ $n }台
+    .what = 乗用車は
+    .of = 乗用車のうち
+thing-truck = トラック{ $n }台
+    .what = トラックは
+    .of = トラックのうち
+thing-bus = バス{ $n }台
+    .what = バスは
+    .of = バスのうち
+thing-motorcycle = オートバイ{ $n }台
+    .what = オートバイは
+    .of = オートバイのうち
+thing-bicycle = 自転車{ $n }台
+    .what = 自転車は
+    .of = 自転車のうち
+thing-vehicle = 車両{ $n }台
+    .what = 車両は
+    .of = 車両のうち
+look-person = { $what }{ $worn }います。
+look-people = { $of }{ $parts }います。
+look-people-part = { $n }人は{ $worn }
+look-vehicle = { $what }{ $colour }です。
+look-vehicles = { $of }{ $parts }です。
+look-vehicles-part = { $n }台は{ $colour }
+# 服は着用し、帽子はかぶります。
+look-clothes = { $clothes }を着用して
+look-hat = { $hat }をかぶって
+look-clothes-hat = { $clothes }を着用し、{ $hat }をかぶって
+clothes-dark-top = 暗い色の上着
+clothes-long-sleeves = 長袖
+clothes-long-trousers = 長ズボン
+clothes-hat = 帽子かヘルメット
+colour-white = 明るい色
+colour-gray = 灰色
+colour-yellow = 黄色
+colour-red = 赤色
+colour-green = 緑色
+colour-blue = 青色
+colour-black = 黒色
+map-pin = 位置を示す地図: { $at }。
+map-pin-named = { $where }の位置を示す地図: { $at }。
+map-where = { $name }（{ $region }）
+
+## Warnings to phones
+
+push-withdrawn = 誤報
+push-withdrawn-body = 運用者が確認し、この警報を取り消しました。
+push-no-caption = カメラがたった今検知しました。
+
+## Home Assistant
+
+mqtt-snapshot = 画像
+mqtt-stream = 映像
+
 ## Feeds
 
 feed-title = ポンス警報
@@ -385,13 +466,27 @@ cap-picture = 顔をモザイク処理した画像
 road-unconfirmed = { $event }（カメラ、未確認）
 road-confirmed = { $event }（カメラ、確認済み）
 
-## Hazards. Those in English and Korean are in functions/hazards.py, as captions need them.
+## Hazards. Those in English and Korean are in functions/hazards.py, as a new hazard is one entry there.
+# The attributes: the event in a CAP alert; a caption's beginning; the subject of "… is seen on the left"; a part of
+# "… are seen too".
 
 hazard-accident = 事故
     .event = 交通事故
+    .headline = 事故を検知しました
+    .subject = 事故現場
+    .mention = 事故
 hazard-fire = 火災
     .event = 火災
+    .headline = 火災を検知しました
+    .subject = 炎
+    .mention = 火災
 hazard-gun = 銃器
     .event = 銃器の発見
+    .headline = 銃器を検知しました
+    .subject = 銃器
+    .mention = 銃器
 hazard-knife = 刃物
     .event = 刃物の発見
+    .headline = 刃物を検知しました
+    .subject = 刃物
+    .mention = 刃物

@@ -367,6 +367,87 @@ outcome_overlay = 제외: 화면 글자
 outcome_sway = 제외: 흔들림
 outcome_still = 제외: 정지
 
+## Captions
+
+caption-site = { $name }({ $region })
+caption-camera = 카메라 { $id }
+caption-alert = { $site }에서 { $headline }.
+caption-alert-view = { $site }에서 { $headline }. 화면에 { PARTICLE($things, pair: "이/가") } 보입니다.
+caption-alert-spot = { $site }에서 { $headline }. { $spot } 보입니다.
+caption-alert-spot-view = { $site }에서 { $headline }. { $spot } 보이고, { PARTICLE($things, pair: "이/가") } 함께 보입니다.
+caption-spot = 화면 { $where }에 { PARTICLE($subject, pair: "이/가") }
+caption-spot-zone = 화면 { $where }, { $zone } 부근에서 { PARTICLE($subject, pair: "이/가") }
+caption-also = { $hazards }도 함께 감지되었습니다.
+caption-time = { $time }.
+caption-then = { $text } { $next }
+list-last = { $list }, { $next }
+list-more = { $list }, { $next }
+where-left-upper = 왼쪽 위
+where-left-middle = 왼쪽
+where-left-lower = 왼쪽 아래
+where-centre-upper = 위쪽
+where-centre-middle = 가운데
+where-centre-lower = 아래쪽
+where-right-upper = 오른쪽 위
+where-right-middle = 오른쪽
+where-right-lower = 오른쪽 아래
+thing-person = 사람 { $n }명
+    .what = 사람은
+    .of = 사람 가운데
+thing-car = 승용차 { $n }대
+    .what = 승용차는
+    .of = 승용차 가운데
+thing-truck = 트럭 { $n }대
+    .what = 트럭은
+    .of = 트럭 가운데
+thing-bus = 버스 { $n }대
+    .what = 버스는
+    .of = 버스 가운데
+thing-motorcycle = 오토바이 { $n }대
+    .what = 오토바이는
+    .of = 오토바이 가운데
+thing-bicycle = 자전거 { $n }대
+    .what = 자전거는
+    .of = 자전거 가운데
+thing-vehicle = 차량 { $n }대
+    .what = 차량은
+    .of = 차량 가운데
+look-person = { $what } { $worn } 모습입니다.
+look-people = { $of } { $parts }입니다.
+look-people-part = { $n }명은 { $worn } 모습
+look-vehicle = { $what } { $colour }입니다.
+look-vehicles = { $of } { $parts }입니다.
+look-vehicles-part = { $n }대는 { $colour }
+# 옷은 입고, 모자는 씁니다.
+look-clothes = { PARTICLE($clothes, pair: "을/를") } 입은
+look-hat = { PARTICLE($hat, pair: "을/를") } 쓴
+look-clothes-hat = { PARTICLE($clothes, pair: "을/를") } 입고 { PARTICLE($hat, pair: "을/를") } 쓴
+clothes-dark-top = 어두운 상의
+clothes-long-sleeves = 긴소매
+clothes-long-trousers = 긴바지
+clothes-hat = 모자나 헬멧
+colour-white = 밝은색
+colour-gray = 회색
+colour-yellow = 노란색
+colour-red = 빨간색
+colour-green = 초록색
+colour-blue = 파란색
+colour-black = 검은색
+map-pin = 위치를 표시한 지도: { $at }.
+map-pin-named = { $where }의 위치를 표시한 지도: { $at }.
+map-where = { $name } ({ $region })
+
+## Warnings to phones
+
+push-withdrawn = 오경보
+push-withdrawn-body = 운영자가 확인하여 이 경보를 취소했습니다.
+push-no-caption = 카메라에 방금 포착되었습니다.
+
+## Home Assistant
+
+mqtt-snapshot = 사진
+mqtt-stream = 영상
+
 ## Feeds
 
 feed-title = 봉수 경보

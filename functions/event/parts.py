@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import datetime
 
 from msgspec import Struct
@@ -55,11 +56,28 @@ class Place(Struct, frozen=True):
         return 2 * _EARTH_M * math.asin(math.sqrt(min(1.0, half)))
 
 
-class Caption(Struct, frozen=True):
+class Caption(Struct, frozen=True, omit_defaults=True):
     """An alert's text, in each language."""
 
     en: str
     ko: str
+    others: dict[str, str] = {}
+    """In further languages, by their codes (BCP 47); left out of the wire form where there are none."""
+
+    def text(self, language: str) -> str:
+        """The text in a language; empty if there is none."""
+        return self.texts.get(language, "")
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Every language's text, English and Korean first."""
+        return {"en": self.en, "ko": self.ko, **self.others}
+
+    @staticmethod
+    def of(texts: Mapping[str, str]) -> Caption:
+        """The caption with these texts, by language; English or Korean are empty where missing."""
+        others = {language: text for language, text in texts.items() if language not in ("en", "ko")}
+        return Caption(texts.get("en", ""), texts.get("ko", ""), others)
 
 
 class Zone(Struct, frozen=True, array_like=True):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from functions import catalogue
 from functions.event import Caption, Place
 from notify.captions.districts import District
 from notify.captions.words import clean_name
@@ -46,15 +47,20 @@ class LocationError(Exception):
     """The map could not be drawn; a post goes without it."""
 
 
-def describe_location(place: Place) -> Caption:
+def describe_location(place: Place, languages: Sequence[str] = catalogue.OWN) -> Caption:
     """Alternative text of the map, for people who cannot see it."""
     at = f"{abs(place.lat):.4f}°{'N' if place.lat >= 0 else 'S'}, {abs(place.lon):.4f}°{'E' if place.lon >= 0 else 'W'}"
+    return Caption.of({language: _describe(place, at, language) for language in languages})
+
+
+def _describe(place: Place, at: str, language: str) -> str:
     name, region = clean_name(place.name), clean_name(place.region)
-    where = f"{name} ({region})" if name and region and region not in name else name or region
-    return Caption(
-        en=f"Map with a pin at {where}: {at}." if where else f"Map with a pin at {at}.",
-        ko=f"{where}의 위치를 표시한 지도: {at}." if where else f"위치를 표시한 지도: {at}.",
-    )
+    where = name or region
+    if name and region and region not in name:
+        where = catalogue.say(language, "map-where", name=name, region=region)
+    if where:
+        return catalogue.say(language, "map-pin-named", where=where, at=at)
+    return catalogue.say(language, "map-pin", at=at)
 
 
 @lru_cache(maxsize=64)

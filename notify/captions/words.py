@@ -1,6 +1,6 @@
-"""The text of an alert, in English and Korean: composed from detections and settings alone.
+"""The text of an alert, in each language: composed from detections and settings alone, in the words of the catalogue.
 
-Every word comes from the event: hazard, labels and boxes from its detections, clothing and colours from its frame
+Every fact comes from the event: hazard, labels and boxes from its detections, clothing and colours from its frame
 (`attributes.py`), zones, place and time as the camera's settings and clock give them, the district from the
 coordinates. A caption never mentions labels that the detector cannot find, and never says that something was not found:
 not found does not mean not there.
@@ -13,40 +13,25 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial, reduce
 
+from functions import catalogue
 from functions.event import HAZARDS, Box, Caption, Detection, Hazard, Place, Zone
-from functions.hazards import KINDS
 from notify.captions.attributes import Look
 from notify.captions.districts import District
-from notify.captions.looks import describe_looks, kind_of
-from notify.captions.particles import attach
+from notify.captions.looks import SeenLooks, count_looks, describe_look, kind_of, list_all
 
 # Korea has had one offset, without summer time, since 1988; a zone name would need a time zone database in each image.
 _KST = timezone(timedelta(hours=9), "KST")
 _NAME_LENGTH_MAX = 80
+# Japanese and Chinese have no space after a sentence.
+_SENTENCE_END = re.compile(r"[.!?](?=\s)|[。！？]")
 # The scene network reports people from 0.2, so that no head is left uncovered; a caption needs more confidence.
 _SURE = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class _Thing:
-    """Words for a kind of thing: singular and plural in English, noun and counting word in Korean."""
-
-    one: str
-    many: str
-    ko: str
-    counter: str
-
-
-_THINGS = {
-    "person": _Thing("person", "people", "사람", "명"),
-    "car": _Thing("car", "cars", "승용차", "대"),
-    "truck": _Thing("truck", "trucks", "트럭", "대"),
-    "bus": _Thing("bus", "buses", "버스", "대"),
-    "motorcycle": _Thing("motorcycle", "motorcycles", "오토바이", "대"),
-    "bicycle": _Thing("bicycle", "bicycles", "자전거", "대"),
-    "vehicle": _Thing("vehicle", "vehicles", "차량", "대"),
-}
+_THINGS = ("person", "car", "truck", "bus", "motorcycle", "bicycle", "vehicle")
+"""What a caption counts, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +44,11 @@ class _Scene:
     counts: dict[str, int]
     others: Sequence[Hazard]
     name: str
-    region_en: str
-    region_ko: str
+    region: Caption
     camera: str
     time: str
-    looks: Sequence[Caption]
+    looks: Sequence[SeenLooks]
     remark: str
-
-
-_WHERE = {
-    ("left", "upper"): ("in the upper left", "왼쪽 위"),
-    ("left", "middle"): ("on the left", "왼쪽"),
-    ("left", "lower"): ("in the lower left", "왼쪽 아래"),
-    ("centre", "upper"): ("at the top", "위쪽"),
-    ("centre", "middle"): ("in the middle", "가운데"),
-    ("centre", "lower"): ("at the bottom", "아래쪽"),
-    ("right", "upper"): ("in the upper right", "오른쪽 위"),
-    ("right", "middle"): ("on the right", "오른쪽"),
-    ("right", "lower"): ("in the lower right", "오른쪽 아래"),
-}
 
 
 def compose(
@@ -91,8 +62,9 @@ def compose(
     zones: Sequence[Zone] = (),
     looks: Mapping[int, Look] | None = None,
     remark: str = "",
+    languages: Sequence[str] = (),
 ) -> Caption:
-    """The caption of one hazard event.
+    """The caption of one hazard event, in English, Korean and further languages.
 
     Args:
         hazard: the hazard of the event.
@@ -104,10 +76,11 @@ def compose(
         zones: named parts of the picture; the first that contains the foot of the hazard's box is named.
         looks: clear attributes of a detection, by its index in `detections`.
         remark: an English sentence that `describe.py` has checked; it comes last.
+        languages: of `functions/catalogue/`; English and Korean need not be among them.
     """
     sure = {place: look for place, look in (looks or {}).items() if detections[place].confidence >= _SURE}
     counts = count_things(detections, sure)
-    names = {kind: (thing.one, thing.many, thing.ko, thing.counter) for kind, thing in _THINGS.items()}
+    region = clean_name(place.region)
     box = next((d.box for d in detections if d.label == hazard), None)
     scene = _Scene(
         hazard=hazard,
@@ -116,21 +89,21 @@ def compose(
         counts=counts,
         others=[other for other in HAZARDS if other != hazard and any(d.label == other for d in detections)],
         name=clean_name(place.name),
-        region_en=district.en if district is not None else clean_name(place.region),
-        region_ko=district.ko if district is not None else clean_name(place.region),
+        region=Caption(region, region) if district is None else Caption(district.en, district.ko),
         camera=clean_name(camera),
         time=format_time(captured_at, is_korea=district is not None),
-        looks=describe_looks(detections, sure, counts, names),
+        looks=count_looks(detections, sure, counts),
         remark=remark,
     )
-    return Caption(en=_english(scene), ko=_korean(scene))
+    spoken = dict.fromkeys((*catalogue.OWN, *languages))
+    return Caption.of({language: _say(scene, language) for language in spoken})
 
 
 def count_things(detections: Sequence[Detection], looks: Mapping[int, Look] | None = None) -> dict[str, int]:
     """How many of each thing a caption mentions, people first; only confident detections count."""
     seen = enumerate(detections)
     counts = Counter(kind_of(d.label, (looks or {}).get(place)) for place, d in seen if d.confidence >= _SURE)
-    return {label: counts[label] for label in _THINGS if counts[label]}
+    return {thing: counts[thing] for thing in _THINGS if counts[thing]}
 
 
 def where(box: Box) -> tuple[str, str]:
@@ -146,7 +119,7 @@ def find_zone(box: Box | None, zones: Sequence[Zone]) -> Caption | None:
         return None
     foot = (box.x1 + box.x2) / 2, box.y2
     found = next((zone.name for zone in zones if zone.holds(*foot)), None)
-    return None if found is None else Caption(en=clean_name(found.en), ko=clean_name(found.ko))
+    return None if found is None else Caption.of({name: clean_name(text) for name, text in found.texts.items()})
 
 
 def fit(text: str, limit: int) -> str:
@@ -156,8 +129,8 @@ def fit(text: str, limit: int) -> str:
     """
     if len(text) <= limit:
         return text
-    ends = [match.end(1) for match in re.finditer(r"([.!?])\s", text[: limit + 1])]
-    if ends and limit / 2 <= ends[-1] <= limit:
+    ends = [match.end() for match in _SENTENCE_END.finditer(text[: limit + 1]) if match.end() <= limit]
+    if ends and limit / 2 <= ends[-1]:
         return text[: ends[-1]]
     return _cut(text, limit)
 
@@ -176,54 +149,48 @@ def format_time(captured_at: datetime, *, is_korea: bool) -> str:
     return captured_at.astimezone(_KST).strftime("%H:%M KST") if is_korea else captured_at.strftime("%H:%M UTC")
 
 
-def _english(scene: _Scene) -> str:
-    name, region = scene.name, scene.region_en
-    site = f"{name}, {region}" if name and region and region not in name else name or region
-    headline = f"{KINDS[scene.hazard].headline.en} at {site or f'camera {scene.camera}'}"
-    facts = []
+def _say(scene: _Scene, language: str) -> str:
+    say = partial(catalogue.say, language)
+    facts: dict[str, str] = {}
     if scene.box is not None:
-        near = f"near {scene.zone.en}, " if scene.zone is not None and scene.zone.en else ""
-        facts.append(f"{KINDS[scene.hazard].subject.en}{near}{_WHERE[where(scene.box)][0]} of the picture")
+        facts["spot"] = _spot(scene, scene.box, language)
     if scene.counts:
-        facts.append(f"{_list_english([_count(label, n) for label, n in scene.counts.items()])} in view")
-    sentences = [f"{headline}: {', '.join(facts)}." if facts else f"{headline}."]
+        facts["things"] = list_all(language, [say(f"thing-{thing}", n=n) for thing, n in scene.counts.items()])
+    key = f"caption-alert{'-spot' if 'spot' in facts else ''}{'-view' if 'things' in facts else ''}"
+    headline = catalogue.name_hazard(scene.hazard, language, "headline")
+    sentences = [say(key, headline=headline, site=_site(scene, language), **facts)]
     if scene.others:
-        sentences.append(f"Also seen: {_list_english([KINDS[other].mention.en for other in scene.others])}.")
+        mentions = [catalogue.name_hazard(other, language, "mention") for other in scene.others]
+        sentences.append(say("caption-also", hazards=list_all(language, mentions)))
     # The least important sentences come last: a channel with a short limit drops them first.
-    details = [look.en for look in scene.looks]
-    return " ".join([*sentences, f"{scene.time}.", *details, *filter(None, [scene.remark])])
+    sentences += [say("caption-time", time=scene.time), *(describe_look(look, language) for look in scene.looks)]
+    if scene.remark and language == "en":
+        sentences.append(scene.remark)
+    return reduce(lambda text, following: say("caption-then", text=text, next=following), sentences)
 
 
-def _korean(scene: _Scene) -> str:
-    name, region = scene.name, scene.region_ko
-    site = f"{name}({region})" if name and region and region not in name else name or region
-    # "에서" has the same form after any name, unlike the particles that depend on its last sound.
-    sentences = [f"{site or f'카메라 {scene.camera}'}에서 {KINDS[scene.hazard].headline.ko}."]
-    things = ", ".join(f"{_THINGS[label].ko} {n}{_THINGS[label].counter}" for label, n in scene.counts.items())
-    spot = ""
-    if scene.box is not None:
-        near = f", {scene.zone.ko} 부근에서" if scene.zone is not None and scene.zone.ko else "에"
-        spot = f"화면 {_WHERE[where(scene.box)][1]}{near} {attach(KINDS[scene.hazard].subject.ko, '이/가')}"
-    if spot and things:
-        sentences.append(f"{spot} 보이고, {attach(things, '이/가')} 함께 보입니다.")
-    elif spot:
-        sentences.append(f"{spot} 보입니다.")
-    elif things:
-        sentences.append(f"화면에 {attach(things, '이/가')} 보입니다.")
-    if scene.others:
-        sentences.append(f"{', '.join(KINDS[other].mention.ko for other in scene.others)}도 함께 감지되었습니다.")
-    return " ".join([*sentences, f"{scene.time}.", *(look.ko for look in scene.looks)])
+def _spot(scene: _Scene, box: Box, language: str) -> str:
+    """Where in the picture the hazard is."""
+    spot = {
+        "subject": catalogue.name_hazard(scene.hazard, language, "subject"),
+        "where": catalogue.say(language, f"where-{'-'.join(where(box))}"),
+    }
+    zone = "" if scene.zone is None else _named(scene.zone, language)
+    if zone:
+        return catalogue.say(language, "caption-spot-zone", **spot, zone=zone)
+    return catalogue.say(language, "caption-spot", **spot)
 
 
-def _count(label: str, n: int) -> str:
-    thing = _THINGS[label]
-    return f"{n} {thing.one if n == 1 else thing.many}"
+def _site(scene: _Scene, language: str) -> str:
+    name, region = scene.name, _named(scene.region, language)
+    if name and region and region not in name:
+        return catalogue.say(language, "caption-site", name=name, region=region)
+    return name or region or catalogue.say(language, "caption-camera", id=scene.camera)
 
 
-def _list_english(items: Sequence[str]) -> str:
-    if len(items) < 2:
-        return "".join(items)
-    return f"{', '.join(items[:-1])} and {items[-1]}"
+def _named(name: Caption, language: str) -> str:
+    """A name in a language; the English one for a further language that it has none in."""
+    return name.text(language) if language in catalogue.OWN else name.text(language) or name.en
 
 
 def clean_name(name: str) -> str:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
+from functions import catalogue
 from functions.event import Caption, Hazard, Place
 from functions.settings import Environment
 
 if TYPE_CHECKING:
     import aiohttp
 
-    from notify.posting.text import Language
     from privacy.drawn import Drawn
     from privacy.redact import Redacted
     from store.records import Incident
@@ -36,9 +36,17 @@ class UnknownOutcomeError(ChannelError):
 class ChannelContext:
     """Shared resources for opening channels."""
 
-    def __init__(self, languages: Sequence[Language], session: aiohttp.ClientSession | None = None) -> None:
+    def __init__(
+        self,
+        languages: Sequence[str],
+        session: aiohttp.ClientSession | None = None,
+        *,
+        written: Sequence[str] = catalogue.OWN,
+    ) -> None:
         self.languages = tuple(languages)
         """The languages of posts, in order."""
+        self.written = tuple(written)
+        """All languages that captions are in."""
         self._session = session
 
     @property

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import structlog
 
+from functions import catalogue
 from functions.event import Caption, Hazard, Place
-from functions.hazards import KINDS
 from functions.settings import Environment, Secret, SettingsError
 from notify.channels import ChannelContext
 from notify.posting.http import Answer, RateLimitWait
+from notify.posting.settings import require_written
 from notify.posting.targets import Target, read_targets
 from notify.posting.text import defuse, fit_together, join
 from privacy.drawn import require_public
@@ -63,6 +64,10 @@ class Apprise:
         if target is not None:
             self.name = f"apprise-{target.name}"  # type: ignore[misc]
         self._languages = self._target.languages or context.languages
+        try:
+            require_written(f"target {self._target.name}: languages", self._languages, context.written)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
         self._pace = RateLimitWait()
         asset = apprise.AppriseAsset(app_id="Bongsu", app_desc="Bongsu", secure_logging=True)
         self._client = apprise.Apprise(asset=asset)
@@ -113,7 +118,7 @@ class Apprise:
                 # apprise's own types stop short of this class.
                 memory: Any = AttachMemory
                 attached.add(memory(content=picture.jpeg, name=name, mimetype="image/jpeg"))
-        title = " · ".join(getattr(KINDS[incident.hazard].title, language) for language in self._languages)
+        title = " · ".join(catalogue.name_hazard(incident.hazard, language, "title") for language in self._languages)
         failures: list[str] = []
         token = _failures.set(failures)
         try:

@@ -108,7 +108,7 @@ class Bluesky:
         record: dict[str, Any] = {
             "$type": _COLLECTION,
             "createdAt": utc_now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "langs": [name for name in self._languages if getattr(text, name)],
+            "langs": [name for name in self._languages if text.text(name)] or ["en"],
         }
         if link is not None:
             shown, url = link

@@ -32,7 +32,7 @@ class Feed:
 
     def fit(self, caption: Caption, incident_id: int) -> Caption:
         """Shorten each language separately."""
-        return Caption(en=fit(caption.en, self.limit), ko=fit(caption.ko, self.limit))
+        return Caption.of({language: fit(text, self.limit) for language, text in caption.texts.items()})
 
     async def post(
         self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str, location: Drawn | None = None

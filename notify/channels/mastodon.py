@@ -87,7 +87,7 @@ class Mastodon:
         self._pace, self._picture_pace = RateLimitWait(), RateLimitWait()
 
     def fit(self, caption: Caption, incident_id: int) -> Caption:
-        """Fit both languages into the server's limit."""
+        """Fit the languages into the server's limit."""
         return fit_together(caption, self._languages, self._limit or self._limits.characters)
 
     async def prepare(self) -> None:
@@ -133,7 +133,7 @@ class Mastodon:
         status: dict[str, Any] = {
             "status": join(text, self._languages),
             "visibility": self._visibility,
-            "language": next((name for name in self._languages if getattr(text, name)), self._languages[0]),
+            "language": next((name for name in self._languages if text.text(name)), "en"),
         }
         if media:
             status["media_ids"] = media

@@ -62,7 +62,7 @@ class Webhook:
 
     def fit(self, caption: Caption, incident_id: int) -> Caption:
         """Shorten each language separately."""
-        return Caption(en=fit(caption.en, _LIMIT), ko=fit(caption.ko, _LIMIT))
+        return Caption.of({language: fit(text, _LIMIT) for language, text in caption.texts.items()})
 
     async def post(
         self, incident: Incident, text: Caption, snapshot: Redacted | None, key: str, location: Drawn | None = None
@@ -119,7 +119,7 @@ def describe(
     return {
         "type": "alert",
         "id": key,
-        "text": {"en": text.en, "ko": text.ko},
+        "text": text.texts,
         "incident": {
             "id": incident.id,
             "hazard": incident.hazard,

@@ -17,7 +17,7 @@ from functions.settings import Environment, Secret
 from notify.channels import ChannelContext, ChannelError
 from notify.posting.http import Answer, RateLimitWait, ask, explain
 from notify.posting.pictures import upload_all
-from notify.posting.text import Language, fit_together, join, weigh_for_x
+from notify.posting.text import fit_together, join, weigh_for_x
 from privacy.drawn import require_public
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class X:
         self._client.session = _Elsewhere(session, URL(api_url)) if api_url else session
 
     def fit(self, caption: Caption, incident_id: int) -> Caption:
-        """Fit both languages into 280 characters as X counts, with room for the incident's number."""
+        """Fit the languages into 280 characters as X counts, with room for the incident's number."""
         return fit_for_x(caption, incident_id, self._languages)
 
     async def post(
@@ -142,8 +142,8 @@ class X:
         )
 
 
-def fit_for_x(caption: Caption, incident_id: int, languages: Sequence[Language]) -> Caption:
-    """Fit both languages into 280 characters as X counts, with room for the incident's number."""
+def fit_for_x(caption: Caption, incident_id: int, languages: Sequence[str]) -> Caption:
+    """Fit the languages into 280 characters as X counts, with room for the incident's number."""
     return fit_together(caption, languages, _LIMIT - len(_number(incident_id)), weigh_for_x)
 
 

@@ -45,7 +45,7 @@ async def bridge(settings: MqttSettings) -> None:
     stopping = stop_event()
     async with open_stores() as (store, snapshots):
         topics = Topics(settings.mqtt_prefix, settings.discovery_prefix)
-        site = Site(topics, store.quiet_s, settings.public_url.rstrip("/"))
+        site = Site(topics, store.quiet_s, settings.public_url.rstrip("/"), settings.language)
         await Bridge(settings, site, Follower(store, snapshots, site)).run(stopping)
 
 

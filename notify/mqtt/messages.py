@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from functions import catalogue
 from functions.event import HAZARDS, Hazard, Place
-from functions.hazards import KINDS
 from notify.mqtt.topics import Topics, attributes, slug
 from privacy.redact import Redacted, require_redacted
 from store.records import Camera, Incident
@@ -46,6 +46,8 @@ class Site:
     quiet_s: float
     public_url: str = ""
     """Without a slash at its end; empty where there are no links."""
+    language: str = "en"
+    """Of the names that Home Assistant shows."""
 
 
 def compose(view: View, site: Site, now: datetime) -> dict[str, bytes]:
@@ -88,6 +90,7 @@ def describe(incident: Incident, site: Site, now: datetime) -> dict[str, Any]:
     content |= {
         "caption_en": caption.en if caption else None,
         "caption_ko": caption.ko if caption else None,
+        **{f"caption_{language}": text for language, text in (caption.others if caption else {}).items()},
         "place": place.name,
         "region": place.region,
         "latitude": place.lat,
@@ -120,19 +123,20 @@ def discover(view: View, site: Site) -> dict[str, Any]:
     return {
         "device": device,
         "origin": {"name": "Bongsu", "sw_version": _version()},
-        "components": dict(_entities(view.id, own, topics)),
+        "components": dict(_entities(view.id, own, site)),
         "availability": [{"topic": topics.status}],
         "availability_mode": "all",
         "qos": 1,
     }
 
 
-def _entities(camera: str, own: str, topics: Topics) -> Mapping[str, dict[str, Any]]:
+def _entities(camera: str, own: str, site: Site) -> Mapping[str, dict[str, Any]]:
+    topics, language = site.topics, site.language
     content: dict[str, dict[str, Any]] = {
         hazard: {
             "platform": "binary_sensor",
             "unique_id": f"{own}_{hazard}",
-            "name": KINDS[hazard].title.en,
+            "name": catalogue.name_hazard(hazard, language, "title"),
             "device_class": "problem",
             "state_topic": topics.hazard(camera, hazard),
             "json_attributes_topic": attributes(topics.hazard(camera, hazard)),
@@ -142,14 +146,14 @@ def _entities(camera: str, own: str, topics: Topics) -> Mapping[str, dict[str, A
     content["snapshot"] = {
         "platform": "image",
         "unique_id": f"{own}_snapshot",
-        "name": "Snapshot",
+        "name": catalogue.say(language, "mqtt-snapshot"),
         "image_topic": topics.snapshot(camera),
         "content_type": "image/jpeg",
     }
     content["status"] = {
         "platform": "sensor",
         "unique_id": f"{own}_status",
-        "name": "Stream",
+        "name": catalogue.say(language, "mqtt-stream"),
         "device_class": "enum",
         "options": list(STATES),
         "entity_category": "diagnostic",

@@ -6,6 +6,7 @@ import re
 import ssl
 from urllib.parse import urlsplit
 
+from functions import catalogue
 from functions.settings import Environment, Secret, SettingsError, read
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -29,6 +30,8 @@ class MqttSettings(Environment, frozen=True):
     """Discovery prefix of Home Assistant's MQTT integration; `none` publishes no discovery."""
     mqtt_poll_s: float = 1.0
     """Seconds between two looks at the database."""
+    languages: str = "en,ko"
+    """The site's languages, separated by commas: names in Home Assistant are in the first (docs/translate.md)."""
     public_url: str = ""
     """Address under which readers reach the map; links lead there, and without it there are none."""
 
@@ -50,8 +53,14 @@ class MqttSettings(Environment, frozen=True):
                 raise ValueError(f"BONGSU_MQTT_{name} must be of letters, digits, _, - and /, got {prefix!r}")
         if not 0.1 <= self.mqtt_poll_s <= 60:
             raise ValueError(f"BONGSU_MQTT_POLL_S must be 0.1 to 60 seconds, got {self.mqtt_poll_s}")
+        catalogue.parse_languages("BONGSU_LANGUAGES", self.languages)
         if self.public_url and not self.public_url.startswith(("https://", "http://")):
             raise ValueError(f"BONGSU_PUBLIC_URL must start with https:// or http://, got {self.public_url!r}")
+
+    @property
+    def language(self) -> str:
+        """The language of names."""
+        return catalogue.parse_languages("BONGSU_LANGUAGES", self.languages)[0]
 
     @property
     def host(self) -> str:

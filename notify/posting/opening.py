@@ -46,7 +46,7 @@ class DryRun:
     ) -> str:
         """Log it."""
         log.info(
-            "post_held_back", channel=self.name, incident=incident.id, en=text.en, ko=text.ko,
+            "post_held_back", channel=self.name, incident=incident.id, **text.texts,
             picture_bytes=None if snapshot is None else len(snapshot.jpeg),
             map_bytes=None if location is None else len(location.jpeg),
         )  # fmt: skip
@@ -60,7 +60,7 @@ async def open_channels(settings: Settings) -> AsyncIterator[Sequence[Channel]]:
     Raises:
         SettingsError: there is no such channel, a credential is missing or invalid, or a package is missing.
     """
-    context = ChannelContext(settings.languages)
+    context = ChannelContext(settings.of_posts, written=settings.written)
     try:
         opened = [_open(name, context, is_dry_run=settings.post_dry_run) for name in settings.names]
         yield [channel for channels in opened for channel in channels]

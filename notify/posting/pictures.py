@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from functions import catalogue
 from functions.event import Caption, Place
 from notify.captions.location import describe_location
 from notify.posting.text import defuse
@@ -46,8 +47,8 @@ async def upload_all(
     if snapshot is not None:
         uploaded.append(await _within(_SNAPSHOT_S, upload(snapshot, text), "snapshot"))
     if location is not None:
-        where = describe_location(place)
-        description = Caption(en=defuse(where.en), ko=defuse(where.ko))
+        where = describe_location(place, (*catalogue.OWN, *text.others))
+        description = Caption.of({language: defuse(said) for language, said in where.texts.items()})
         uploaded.append(await _within(_MAP_S, upload(location, description), "map"))
     return [media for media in uploaded if media is not None]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from functions import catalogue
 from functions.settings import Environment, Secret, read, split
-from notify.posting.text import Language
 
 
 class Settings(Environment, frozen=True):
@@ -17,7 +17,9 @@ class Settings(Environment, frozen=True):
     post_max_age_s: float = 600.0
     """Incidents captured longer ago are not posted, only shown on the map; 0: no limit."""
     post_languages: str = "ko,en"
-    """Languages of a post on X, Mastodon, Bluesky and Apprise, in this order if both fit into one post."""
+    """Languages of a post on X, Mastodon, Bluesky and Apprise, in this order, as far as they fit into one post."""
+    languages: str = "en,ko"
+    """The site's languages, separated by commas; captions are in these, English and Korean (docs/translate.md)."""
     post_dry_run: bool = False
     """Log what would be posted on other servers, and send nothing."""
 
@@ -27,15 +29,19 @@ class Settings(Environment, frozen=True):
         return tuple(dict.fromkeys(split(self.channels)))
 
     @property
-    def languages(self) -> tuple[Language, ...]:
+    def written(self) -> tuple[str, ...]:
+        """The languages that captions are in."""
+        return (*catalogue.OWN, *catalogue.parse_languages("BONGSU_LANGUAGES", self.languages))
+
+    @property
+    def of_posts(self) -> tuple[str, ...]:
         """The languages of posts, in order."""
-        return cast("tuple[Language, ...]", tuple(part.strip() for part in self.post_languages.split(",")))
+        return catalogue.parse_languages("BONGSU_POST_LANGUAGES", self.post_languages)
 
     def __post_init__(self) -> None:
         if not self.names:
             raise ValueError(f"BONGSU_CHANNELS must name a channel, such as feed, got {self.channels!r}")
-        if not set(self.languages) <= {"ko", "en"} or len(set(self.languages)) != len(self.languages):
-            raise ValueError(f"BONGSU_POST_LANGUAGES must be ko, en or both, got {self.post_languages!r}")
+        require_written("BONGSU_POST_LANGUAGES", self.of_posts, self.written)
         if self.post_max_age_s < 0:
             raise ValueError(f"BONGSU_POST_MAX_AGE_S must be 0 or more, got {self.post_max_age_s}")
 
@@ -47,6 +53,21 @@ def load() -> Settings:
         SettingsError: a value is invalid.
     """
     return read(Settings)
+
+
+def require_written(name: str, languages: Sequence[str], written: Sequence[str]) -> None:
+    """Check that captions are in all languages of a target.
+
+    Args:
+        name: what names the languages.
+        languages: what it names.
+        written: the languages that captions are in.
+
+    Raises:
+        ValueError: no caption is in one of them.
+    """
+    if missing := [language for language in languages if language not in written]:
+        raise ValueError(f"{name} has {missing[0]}, in which no caption is written: add it to BONGSU_LANGUAGES")
 
 
 def require_address(name: str, address: Secret) -> None:

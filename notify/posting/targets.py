@@ -11,10 +11,10 @@ import msgspec
 import yaml
 from msgspec import Struct
 
+from functions import catalogue
 from functions.event import HAZARDS, Hazard, Place
 from functions.settings import Secret
 from notify.posting.areas import Area
-from notify.posting.text import Language
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -29,7 +29,7 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True):
     """Apprise's address of it, with its credentials."""
     classes: tuple[Hazard, ...] = HAZARDS
     area: Area = Area()
-    languages: tuple[Language, ...] = ()
+    languages: tuple[str, ...] = ()
     """In the order they are said; by default BONGSU_POST_LANGUAGES."""
 
     def __post_init__(self) -> None:
@@ -37,6 +37,8 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"name must be 1 to 24 lower case letters, digits and -, got {self.name!r}")
         if not self.url:
             raise ValueError(f"target {self.name}: url is empty")
+        if self.languages:
+            catalogue.parse_languages(f"target {self.name}: languages", ",".join(self.languages))
 
     def wants(self, hazard: Hazard, place: Place) -> bool:
         """Whether an alert is for it."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import Literal
 
+from functions import catalogue
 from functions.event import Caption
 from functions.reasons import ADDRESS
 from notify.captions.words import fit
 
-Language = Literal["ko", "en"]
 Weigh = Callable[[str], int]
 
 # A second language shorter than this is useless.
@@ -40,31 +39,32 @@ def defuse(text: str) -> str:
     return " ".join(_MENTION.sub("at ", _LINKING_DOT.sub("·", text)).split())
 
 
-def fit_together(caption: Caption, languages: Sequence[Language], limit: int, weigh: Weigh = len) -> Caption:
-    """Fit both languages into one post: the first gets what it needs, the second the rest, or nothing.
+def fit_together(caption: Caption, languages: Sequence[str], limit: int, weigh: Weigh = len) -> Caption:
+    """Fit the languages into one post: the first gets what it needs, each further one the rest, or nothing.
 
     Args:
-        caption: the full text.
+        caption: the full text. One from before a language was added has no text in it; where it has none in any of
+            `languages`, the post is in English.
         languages: in their order in the post.
         limit: of the whole post, with a line break between languages.
         weigh: the channel's way of counting.
     """
-    said: dict[str, str] = {"en": "", "ko": ""}
+    said: dict[str, str] = {}
     left = limit
-    for language in languages:
-        text = defuse(getattr(caption, language))
+    for language in [name for name in languages if caption.text(name)] or [catalogue.SOURCE]:
+        text = defuse(caption.text(language))
         if left < limit:
             left -= 1
             if left < min(_WORTH_SAYING, weigh(text)):
                 break
         said[language] = _fit_weight(text, left, weigh)
         left -= weigh(said[language])
-    return Caption(en=said["en"], ko=said["ko"])
+    return Caption.of(said)
 
 
-def join(text: Caption, languages: Sequence[Language]) -> str:
-    """The languages that have text, a line for each."""
-    return "\n".join(filter(None, (getattr(text, language) for language in languages)))
+def join(text: Caption, languages: Sequence[str]) -> str:
+    """The languages that have text, a line for each; English where none of them has."""
+    return "\n".join(filter(None, map(text.text, languages))) or text.en
 
 
 def _fit_weight(text: str, limit: int, weigh: Weigh) -> str:

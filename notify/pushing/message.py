@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
-from functions.hazards import KINDS
-from store.push_subscriptions import Language
+from functions import catalogue
 from store.records import Incident
 
 State = Literal["alert", "update", "withdrawn"]
-_WITHDRAWN = {"en": "False alarm", "ko": "오경보"}
-_WITHDRAWN_BODY = {
-    "en": "An operator has checked this alert and withdrawn it.",
-    "ko": "운영자가 확인하여 이 경보를 취소했습니다.",
-}
-_NO_CAPTION = {"en": "A camera has seen it just now.", "ko": "카메라에 방금 포착되었습니다."}
 # Push services must take 4,096 bytes of ciphertext (RFC 8030), and Korean takes three bytes a letter.
 _TITLE_MAX, _BODY_MAX = 120, 500
 
@@ -29,7 +23,7 @@ class Payload(Struct, frozen=True, omit_defaults=True):
     tag: str
     """The same for all messages about an incident: each replaces the one before."""
     state: State
-    lang: Language
+    lang: str
     title: str
     body: str
     at: int
@@ -41,18 +35,20 @@ class Payload(Struct, frozen=True, omit_defaults=True):
 
 def content_of(incident: Incident) -> str:
     """Digest of what a warning says about an incident: when it changes, the warning is out of date."""
-    words = "" if incident.caption is None else f"{incident.caption.en}\n{incident.caption.ko}"
+    words = "" if incident.caption is None else "\n".join(incident.caption.texts.values())
     has_picture = incident.snapshot_key is not None
     return hashlib.blake2b(f"{has_picture}\n{words}".encode(), digest_size=12).hexdigest()
 
 
-def compose(incident: Incident, language: Language, state: State) -> bytes:
+def compose(incident: Incident, language: str, state: State) -> bytes:
     """The payload for a subscriber of that language, as JSON."""
-    title = " · ".join(filter(None, (getattr(KINDS[incident.hazard].title, language), incident.place.name)))
-    body = _NO_CAPTION[language] if incident.caption is None else getattr(incident.caption, language)
+    say, caption = partial(catalogue.say, language), incident.caption
+    title = " · ".join(filter(None, (catalogue.name_hazard(incident.hazard, language, "title"), incident.place.name)))
+    # A caption from before the language was added has no text in it.
+    body = say("push-no-caption") if caption is None else caption.text(language) or caption.en
     has_picture = incident.snapshot_key is not None and state != "withdrawn"
     if state == "withdrawn":
-        title, body = f"{_WITHDRAWN[language]}: {title}", _WITHDRAWN_BODY[language]
+        title, body = f"{say('push-withdrawn')}: {title}", say("push-withdrawn-body")
     payload = Payload(
         tag=f"incident-{incident.id}",
         state=state,

@@ -8,6 +8,9 @@ from fluent.syntax import ast as syntax
 from fluent.syntax.visitor import Visitor
 
 from functions import catalogue
+from functions.catalogue.messages import Messages
+from functions.catalogue.particles import attach
+from functions.catalogue.plurals import category_of
 from functions.hazards import HAZARDS
 
 LANGUAGES = catalogue.languages()
@@ -47,14 +50,16 @@ def read(language: str) -> dict[str, Found]:
     return messages
 
 
-# English and Korean names of hazards are with the hazards, for captions.
-OF_HAZARDS = {f"hazard-{hazard}{part}" for hazard in HAZARDS for part in ("", ".event")}
+# English and Korean words for hazards are in functions/hazards.py; those of other languages are these.
+PARTS = ("", ".event", ".headline", ".subject", ".mention")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_language_has_every_text(language):
-    wanted = set(read("en")) | (OF_HAZARDS if language not in ("en", "ko") else set())
-    found = set(read(language))
+    wanted, found = set(read("en")), set(read(language))
+    # A hazard that was added since the language is called by its English name; one that is there has all words.
+    named = {hazard for hazard in HAZARDS if f"hazard-{hazard}" in found} if language not in catalogue.OWN else set()
+    wanted |= {f"hazard-{hazard}{part}" for hazard in named for part in PARTS}
     assert not wanted - found, f"{language}.ftl lacks {sorted(wanted - found)}"
     assert not found - wanted, f"{language}.ftl has what en.ftl has not: {sorted(found - wanted)}"
 
@@ -74,6 +79,52 @@ def test_plurals_name_categories_that_the_language_has(language):
     known = {*Locale.parse(language).plural_form.tags, "other"}
     for key, found in read(language).items():
         assert found.variants <= known, f"{language}.ftl: {key} has {found.variants - known}, the language {known}"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_texts_read_as_the_reference_library_reads_them(language):
+    from fluent.runtime import FluentBundle, FluentResource
+
+    path = catalogue.path_of(language)
+    assert path is not None
+    functions = {"PARTICLE": lambda noun, *, pair: attach(str(noun), str(pair))}
+    bundle = FluentBundle([language], functions=functions, use_isolating=False)
+    bundle.add_resource(FluentResource(path.read_text("utf-8")))
+    for key, found in read(language).items():
+        name, _, attribute = key.partition(".")
+        message = bundle.get_message(name)
+        for n in (0, 1, 2, 5, 11, 21):
+            values = {value: n if value == "n" else f"{value} 문 {n}" for value in found.values}
+            expected, errors = bundle.format_pattern(
+                message.attributes[attribute] if attribute else message.value, values
+            )
+            assert (catalogue.say(language, key, **values), errors) == (str(expected), [])
+
+
+def test_plural_categories_are_those_of_cldr():
+    from babel import Locale
+
+    for language in ("en", "ko", "ja", "de", "fr", "pt", "pt-PT", "ru", "pl", "ar", "cy", "he", "lt", "xx"):
+        rule = Locale.parse(language, sep="-").plural_form if language != "xx" else lambda n: "other"
+        for n in (*range(125), 1_000, 1_000_000):
+            assert category_of(language, n) == rule(n), (language, n)
+
+
+def test_what_cannot_be_read_or_said_is_named():
+    source = "good = Yes, { brand }\nbad = { $n\nbrand = Bongsu\n    .long = The { brand }\nneeds = { $n }\n"
+    texts = Messages("xx", source)
+    assert (texts.format("good", "", {}), texts.format("brand", "long", {})) == ("Yes, Bongsu", "The Bongsu")
+    assert texts.format("none", "", {}) is texts.format("good", "none", {}) is None
+    for name, why in (("bad", "bad cannot be read"), ("needs", "needs names n, which it is not given")):
+        with pytest.raises(ValueError, match=f"xx.ftl: {why}"):
+            texts.format(name, "", {})
+
+
+def test_text_that_cannot_be_said_is_said_in_english(monkeypatch):
+    monkeypatch.setattr(
+        catalogue, "_messages", {"xx": Messages("xx", "count = { $m }"), "en": catalogue._messages("en")}.get
+    )
+    assert catalogue.say("xx", "count", n=2) == "2 alerts"
 
 
 def test_plurals_follow_the_rules_of_the_language():

@@ -18,7 +18,7 @@ from aio_pika.abc import AbstractChannel
 from aiormq.exceptions import ChannelAccessRefused
 
 from functions.broker import BrokerError, NotPermitted, connect
-from functions.event import Message
+from functions.event import HAZARDS, Message
 from functions.permissions import Service, definitions, secret_name
 from functions.topology import DEAD, EXCHANGE, REQUEUE, delay_name, queues, retry_name
 from tests.k8s.conftest import ROOT, copy_of_the_manifests, load_script
@@ -26,7 +26,6 @@ from tests.servers import Rabbit, rabbit_tools
 
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(600)]
 
-HAZARDS = ("accident", "fire", "gun", "knife")
 QUEUES = (
     "motion", "motion.seoul", "camera.map", "captioned.map", "captioned.post",
     *(f"{hazard}.{function}" for hazard in HAZARDS for function in ("map", "caption")),

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from functions import Answered, CustomEvent, Place, Zone, encode, utc_now
-from functions.event import Caption
+from functions.event import HAZARDS, Caption
 from functions.testing import make_event
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,4 +68,4 @@ def test_schema_says_what_is_binary_and_what_a_time():
     hazard = schema("hazard")
     assert hazard["properties"]["captured_at"]["x-msgpack"] == "timestamp"
     assert hazard["$defs"]["Frame"]["properties"]["jpeg"]["x-msgpack"] == "bin"
-    assert hazard["properties"]["type"]["enum"] == ["accident", "fire", "gun", "knife"]
+    assert hazard["properties"]["type"]["enum"] == [*HAZARDS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -46,6 +47,34 @@ def test_what_the_captioner_signed_is_accepted_after_its_journey(monkeypatch: py
     verifier(monkeypatch).require(travelled(signer(monkeypatch).sign(captioned())))
 
 
+# Published and signed by the release before captions had further languages.
+WAITING = base64.b64decode(
+    "j6R0eXBlqWNhcHRpb25lZKJpZLAwMTIzNDU2Nzg5YWJjZGVmpGxhdGXCpXRyYWNlkYOkbmFtZadjYXB0aW9upmdvdF9hdNb/awlwwadkb25lX2"
+    "F01v9rCXDCp3ZlcnNpb24CpmNhbWVyYaZnYXRlLTGlcGxhY2WEo2xhdMtAQscnuy/sV6Nsb27LQF+79If8uSSkbmFtZa5TaW5jaG9uIE1hcmtl"
+    "dKZyZWdpb26gq2NhcHR1cmVkX2F01/8dbzegawlwwKZoYXphcmSkZmlyZadjYXB0aW9ugqJlbq9GaXJlIGF0IGdhdGUgMS6ia2+2MeuyiCDrrL"
+    "jsl5DshJwg7ZmU7J6sLqhzbmFwc2hvdMQBU6l0aHVtYm5haWzAqGxvY2F0aW9uwKpkZXRlY3Rpb25zkYOlbGFiZWykZmlyZapjb25maWRlbmNl"
+    "yz/szMzMzMzNo2JveJTLP7mZmZmZmZrLP8mZmZmZmZrLP9MzMzMzMzPLP9mZmZmZmZqpc2lnbmF0dXJlxEAlMY3N2jt5X+8RuQihYmzwDTXt3u"
+    "QCFJDZqzI7aJ7/y6V4+TIcXHzAQ0B9JRQLYOsuXMHUONNswMzwVb2xv+YE"
+)
+ITS_KEY = "bongsu-caption-public-A6EHv_POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg"
+
+
+def test_event_of_the_release_with_two_languages_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = decode(WAITING)
+    assert isinstance(waited, Captioned) and waited.caption == Caption("Fire at gate 1.", "1번 문에서 화재.")
+    assert encode(waited).body == WAITING
+    monkeypatch.setenv("BONGSU_CAPTION_PUBLIC_KEYS", ITS_KEY)
+    Verifier.from_environment().require(waited)
+
+
+def test_caption_in_further_languages_is_signed_and_travels(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = msgspec.structs.replace(captioned(), caption=Caption("Fire", "화재", {"ja": "火災", "de": "Feuer"}))
+    got = travelled(signer(monkeypatch).sign(given))
+    verifier(monkeypatch).require(got)
+    assert got.caption.texts == {"en": "Fire", "ko": "화재", "ja": "火災", "de": "Feuer"}
+    assert (got.caption.text("ja"), got.caption.text("fr")) == ("火災", "")
+
+
 def test_what_nobody_signed_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SignatureError, match="no signature of the captioner"):
         verifier(monkeypatch).require(travelled(captioned()))
@@ -56,6 +85,7 @@ def test_what_nobody_signed_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None
     [
         {"id": "another"}, {"hazard": "gun"}, {"camera": "gate-2"}, {"snapshot": b"\xff\xd8 a face"},
         {"snapshot": None}, {"thumbnail": b"x"}, {"location": b"x"}, {"caption": Caption("All is well", "이상 없음")},
+        {"caption": Caption("Fire at gate 1", "1번 문 화재", {"ja": "異常なし"})},
         {"place": Place(0, 0, "elsewhere")}, {"detections": ()},
         {"captured_at": datetime(2026, 11, 27, 12, 0, 0, 123_458, UTC) + timedelta(days=1)},
     ],

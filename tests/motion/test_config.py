@@ -191,10 +191,13 @@ CORNER = [[0, 0.5], [0.5, 0.5], [0.5, 1]]
 
 
 def test_zones_travel_with_their_names_in_both_languages(tmp_path: Path) -> None:
-    zones = [{"name": {"en": "the crossing", "ko": "횡단보도"}, "polygon": CORNER}, {"name": "A동", "polygon": CORNER}]
+    zones = [
+        {"name": {"en": "the crossing", "ko": "횡단보도", "ja": "横断歩道"}, "polygon": CORNER},
+        {"name": "A동", "polygon": CORNER},
+    ]
     (read,) = load_cameras(write(tmp_path, {"cameras": [camera(zones=zones)]})).cameras
     first, second = (zone.wire for zone in read.zones)
-    assert (first.name.en, first.name.ko) == ("the crossing", "횡단보도")
+    assert first.name.texts == {"en": "the crossing", "ko": "횡단보도", "ja": "横断歩道"}
     assert (second.name.en, second.name.ko) == ("A동", "A동")
     assert first.holds(0.4, 0.6) and not first.holds(0.1, 0.9) and not first.holds(0.6, 0.9)
 
@@ -207,7 +210,10 @@ def test_zones_travel_with_their_names_in_both_languages(tmp_path: Path) -> None
         ({"name": "a\nb", "polygon": CORNER}, "zones.0.name.en: must be a name on one line"),
         ({"name": "", "polygon": CORNER}, "zones.0.name.en: must have at least 1 character"),
         ({"name": {"en": "a"}, "polygon": CORNER}, "zones.0.name.ko: must be as in zones: [{name: {en: …, ko: …}"),
-        ({"name": {"en": "a", "ko": "b", "kr": "c"}, "polygon": CORNER}, "zones.0.name.kr: must be as in zones"),
+        (
+            {"name": {"en": "a", "ko": "b", "kr": "c"}, "polygon": CORNER},
+            "zones.0.name: must be in languages of captions, en, ja, ko, got 'kr'",
+        ),
         ({"name": 5, "polygon": CORNER}, "zones.0.name: must be as in zones"),
         ("gate", "zones.0: must be as in zones: [{name: {en: …, ko: …}, polygon: [[x, y], …]}], got 'gate'"),
     ],

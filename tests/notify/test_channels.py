@@ -489,7 +489,8 @@ async def test_channels_read_environment_and_secret_files(clean, tmp_path):
             {"BONGSU_CHANNELS": "webhook", "BONGSU_WEBHOOK_URL": "https://h.example", "BONGSU_WEBHOOK_SECRET": "c2hv"},
             "24 bytes or more, got 3",
         ),
-        ({"BONGSU_POST_LANGUAGES": "ko,de"}, "ko, en or both"),
+        ({"BONGSU_POST_LANGUAGES": "ko,xx"}, "BONGSU_POST_LANGUAGES must be some of en, ja, ko"),
+        ({"BONGSU_POST_LANGUAGES": "ja"}, "has ja, in which no caption is written: add it to BONGSU_LANGUAGES"),
         ({"BONGSU_POST_MAX_AGE_S": "soon"}, "BONGSU_POST_MAX_AGE_S"),
     ],
 )

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from functions import Caption, Detection, Frame, Retry, Zone, encode, utc_now
+from functions import HAZARDS, Caption, Detection, Frame, Retry, Zone, encode, utc_now
 from functions.broker.memory import MemoryBroker
 from functions.function import load_function
 from functions.runtime import run
@@ -58,15 +58,9 @@ def captioned_event(make_event, **fields):
 
 
 def test_functions_drain_the_queues_of_their_manifests():
-    assert load_function("notify.map").queues == (
-        "accident.map", "fire.map", "gun.map", "knife.map", "captioned.map", "camera.map",
-    )  # fmt: skip
-    assert load_function("notify.caption").queues == (
-        "accident.caption",
-        "fire.caption",
-        "gun.caption",
-        "knife.caption",
-    )
+    by_hazard = [f"{hazard}.map" for hazard in HAZARDS]
+    assert load_function("notify.map").queues == (*by_hazard, "captioned.map", "camera.map")
+    assert load_function("notify.caption").queues == tuple(f"{hazard}.caption" for hazard in HAZARDS)
     assert load_function("notify.post").queues == ("captioned.post",)
 
 

@@ -265,6 +265,19 @@ async def test_message_fits_however_long_the_caption_is(make_event, resources, s
     assert len(compose(incident, "ko", "alert")) < 3000
 
 
+async def test_warning_is_in_the_language_of_the_subscriber(make_event, resources, service):
+    browser = service.browser("a")
+    await subscribe(resources, browser, language="ja")
+    await warn(fire(make_event, caption=Caption("Fire.", "화재.", {"ja": "火災を検知しました。"})), resources)
+    (message,) = browser.received
+    assert (message["title"], message["body"]) == ("火災 · Sinchon Market", "火災を検知しました。")
+    incident = await resources.store.incidents.get(1)
+    assert "誤報: 火災" in compose(incident, "ja", "withdrawn").decode()
+    # A caption from before the language was added.
+    assert '"body":"Fire."' in compose(replace(incident, caption=Caption("Fire.", "화재.")), "ja", "alert").decode()
+    assert "たった今" in compose(replace(incident, caption=None), "ja", "alert").decode()
+
+
 def test_encryption_matches_the_example_of_the_rfc():
     """RFC 8291, appendix A."""
     import http_ece

@@ -48,6 +48,15 @@ def test_second_language_is_cut_before_the_first():
     assert said == Caption(en="", ko=KO)
 
 
+def test_language_without_a_caption_is_left_out_or_english():
+    caption = Caption(en=EN, ko=KO, others={"ja": "火災です。"})
+    assert join(fit_together(caption, ("ja", "ko"), 500), ("ja", "ko")) == f"火災です。\n{KO}"
+    # An event that waited since before the language was added.
+    old = Caption(en=EN, ko=KO)
+    assert join(fit_together(old, ("ja", "ko"), 500), ("ja", "ko")) == KO
+    assert join(fit_together(old, ("ja",), 500), ("ja",)) == EN
+
+
 def test_language_that_is_not_asked_for_is_not_said():
     assert fit_together(Caption(en=EN, ko=KO), ("en",), 500) == Caption(en=EN, ko="")
 

@@ -23,6 +23,17 @@ async def test_caption_and_picture_of_the_best_sighting_are_shown(store, make_ev
     assert (incident.caption.en, incident.snapshot_key, incident.sightings) == ("better picture", "key-c", 4)
 
 
+async def test_caption_and_post_keep_all_languages(store, make_event):
+    text = Caption("Fire.", "화재.", {"ja": "火災。"})
+    incident = await store.captions.add(make_event("captioned", hazard="fire", caption=text), None)
+    assert (await store.incidents.get(incident)).caption == text
+    await store.posts.claim(incident, "x", "event-1", text)
+    assert (await store.posts.claim(incident, "x", "event-1")).text == text
+    await store.posts.confirm(incident, "x", text=text, snapshot_key=None, reference="1")
+    (post,) = await store.posts.of_incident(incident)
+    assert post.text == post.incident.caption == text
+
+
 async def test_caption_again_leaves_what_is_shown(store, make_event):
     captioned = make_event("captioned", hazard="fire")
     incident_id = await store.captions.add(captioned, "key")

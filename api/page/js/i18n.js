@@ -93,6 +93,10 @@ export function decimal(value, digits = 1) {
 function firstLanguage() {
   const remembered = recall("language");
   if (LANGUAGES.includes(remembered)) return remembered;
-  const spoken = (navigator.languages ?? [navigator.language]).map((tag) => String(tag).slice(0, 2).toLowerCase());
-  return spoken.find((tag) => LANGUAGES.includes(tag)) ?? LANGUAGES[0];
+  for (const tag of (navigator.languages ?? [navigator.language]).map((one) => String(one).toLowerCase())) {
+    // `de-AT` is served by `de`.
+    const found = LANGUAGES.find((one) => tag === one.toLowerCase() || tag.startsWith(`${one.toLowerCase()}-`));
+    if (found !== undefined) return found;
+  }
+  return LANGUAGES[0];
 }

@@ -182,8 +182,7 @@ export class WarnDialog {
     }
     const quiet = form.get("quiet") === null ? null : { from: form.get("from"), until: form.get("until"), timezone: Intl.DateTimeFormat().resolvedOptions().timeZone };
     await this.#do(event.submitter, async () => {
-      // Warnings quote captions, which are in English and Korean.
-      const wish = { hazards, area, language: currentLanguage() === "ko" ? "ko" : "en", quiet };
+      const wish = { hazards, area, language: currentLanguage(), quiet };
       await subscribe(wish);
       this.#wish = wish;
       this.#act.toast(t("warnStarted"));

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions import HAZARDS, Box, Caption, Detection, Place, Zone
+from functions.hazards import KINDS
 from notify.captions.attributes import Look
 from notify.captions.districts import District
-from notify.captions.words import compose, count_things, find_zone, where
+from notify.captions.words import compose, count_things, find_zone, fit, where
 from notify.channels.feed import Feed
 from notify.channels.x import fit_for_x
 from notify.posting.text import fit_together, join, weigh_for_x
@@ -63,11 +64,20 @@ def say(hazard, scene, zones=(), remark=""):
 # The allowed words of a caption: none of them identifies a person.
 GLUE = re.findall(
     r"\w+",
-    "a an accident also and are at bicycle bicycles bottom bus buses car cars centre fire flames gun in is knife left "
-    "lower middle motorcycle motorcycles near of on people person picture right seen the top truck trucks upper "
-    "vehicle vehicles view kst",
+    "a an also and are at bicycle bicycles bottom bus buses car cars centre in is left lower middle motorcycle "
+    "motorcycles near of on people person picture right seen the top truck trucks upper vehicle vehicles view kst",
 )
-ENGLISH = {*GLUE, *" ".join(en for en, _ in (*COLOURS.values(), *CLOTHES.values())).replace("-", " ").split()}
+OF_HAZARDS = {
+    word
+    for kind in KINDS.values()
+    for said in (kind.headline, kind.subject, kind.mention)
+    for word in said.en.lower().split()
+}
+ENGLISH = {
+    *GLUE,
+    *OF_HAZARDS,
+    *" ".join(en for en, _ in (*COLOURS.values(), *CLOTHES.values())).replace("-", " ").split(),
+}
 NAMES = {"sinchon", "seodaemun", "gu", "seoul", "crossing", "gate"}
 KOREAN_SEX_AND_AGE = ("남성", "여성", "남자", "여자", "소년", "소녀", "아이", "노인", "청년", "외국인")
 
@@ -150,6 +160,26 @@ def test_scene_is_told_fluently_in_both_languages():
         "승용차 2대가 함께 보입니다. 14:03 KST. 사람은 어두운 상의, 긴소매를 입고 모자나 헬멧을 쓴 모습입니다. "
         "승용차 가운데 1대는 밝은색, 1대는 빨간색입니다."
     )
+
+
+def test_scene_is_told_in_japanese():
+    spot = Box(0.1, 0.3, 0.3, 0.8)
+    found = [Detection(label, 0.8, spot) for label in ("fire", "person", "person", "car", "gun")]
+    looks = {
+        1: Look(worn=frozenset({"long_sleeves", "hat"}), dark_top=True), 2: Look(dark_top=True), 3: Look(colour="red")
+    }  # fmt: skip
+    crossing = Zone(Caption("the crossing", "횡단보도", {"ja": "横断歩道"}), ((0, 0.5), (1, 0.5), (1, 1), (0, 1)))
+    place = Place(37.5585, 126.937, "Sinchon")
+    composed = compose(
+        "fire", found, place, AT, district=SEODAEMUN, camera="a", zones=[crossing], looks=looks, languages=("ja", "en")
+    )
+    assert list(composed.texts) == ["en", "ko", "ja"] and "near the crossing" in composed.en
+    assert composed.text("ja") == (
+        "Sinchon（Seodaemun-gu, Seoul）で火災を検知しました。画面の左側、横断歩道の付近に炎、ほかに人物2人、"
+        "乗用車1台が見えます。銃器も検知しました。14:03 KST。そのうち2人は暗い色の上着を着用して、1人は長袖を着用して、"
+        "1人は帽子かヘルメットをかぶっています。乗用車は赤色です。"
+    )
+    assert fit(composed.text("ja"), 100).endswith("14:03 KST。")
 
 
 def test_what_the_networks_do_not_agree_on_is_a_vehicle():

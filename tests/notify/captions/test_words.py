@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions import HAZARDS, Box, Detection, Place
+from functions.hazards import KINDS
 from notify.captions.districts import District
 from notify.captions.words import clean_name, compose, count_things, fit, where
 
@@ -91,7 +92,7 @@ def test_every_position_and_hazard_is_backed_by_a_detection(hazard, scene):
         assert (across in spot) == (across != "centre")
         assert ("upper" in spot or "top" in spot) == (down == "upper")
         assert ("lower" in spot or "bottom" in spot) == (down == "lower")
-    names = {"accident": "accident", "fire": "fire", "gun": "gun", "knife": "knife"}
+    names = {other: KINDS[other].title.en.lower() for other in HAZARDS}
     said = {other for other, name in names.items() if re.search(rf"\b{name}\b", composed.en.lower())}
     assert said == {hazard} | {d.label for d in scene if d.label in HAZARDS}
 

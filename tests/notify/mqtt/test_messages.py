@@ -144,6 +144,16 @@ def test_discovery_holds_only_documented_keys(public_url):
         assert len({entity["unique_id"] for entity in entities}) == len(entities) == len(HAZARDS) + 2
 
 
+def test_names_and_captions_are_in_the_language_of_the_site():
+    site = Site(SITE.topics, 120.0, language="ja")
+    names = {key: entity["name"] for key, entity in discover(View("gate-1", PLACE), site)["components"].items()}
+    assert {key: names[key] for key in ("accident", "fire", "gun", "knife", "snapshot", "status")} == {
+        "accident": "事故", "fire": "火災", "gun": "銃器", "knife": "刃物", "snapshot": "画像", "status": "映像",
+    }  # fmt: skip
+    seen = describe(incident(caption=Caption("Fire.", "화재.", {"ja": "火災。"})), site, utc_now())
+    assert (seen["caption_en"], seen["caption_ko"], seen["caption_ja"]) == ("Fire.", "화재.", "火災。")
+
+
 def test_schema_of_the_test_refuses_a_misspelt_key():
     message = discover(View("gate-1", PLACE), SITE)
     message["components"]["fire"]["json_attribute_topic"] = "a"

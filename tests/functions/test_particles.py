@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from notify.captions.particles import attach
+from functions.catalogue.particles import attach
 
 
 @pytest.mark.parametrize(

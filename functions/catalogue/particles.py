@@ -1,10 +1,9 @@
-"""Korean particles, which depend on the last sound of the word before them: 이 or 가, 은 or 는, 을 or 를."""
+"""Korean particles, which depend on the last sound of the word before them: 이 or 가, 은 or 는, 을 or 를.
+
+A text of the catalogue has them by `{ PARTICLE($noun, pair: "이/가") }`.
+"""
 
 from __future__ import annotations
-
-from typing import Literal
-
-Pair = Literal["이/가", "은/는", "을/를"]
 
 # Read aloud as 영 일 이 삼 사 오 육 칠 팔 구; 십, 백, 천 and 만 end in a consonant like 영.
 _DIGITS = {digit: digit in "013678" for digit in "0123456789"}
@@ -12,8 +11,12 @@ _DIGITS = {digit: digit in "013678" for digit in "0123456789"}
 _CONSONANT_LETTERS = "LMNR"
 
 
-def attach(noun: str, pair: Pair) -> str:
-    """The noun with the right particle of a pair; with both, as "이(가)", where its last sound is unknown."""
+def attach(noun: str, pair: str) -> str:
+    """The noun with the right particle of a pair such as "이/가"; with both, "이(가)", where its last sound is unknown.
+
+    Raises:
+        ValueError: the pair is not of two.
+    """
     with_consonant, with_vowel = pair.split("/")
     ends = _ends_in_consonant(noun)
     if ends is None:
