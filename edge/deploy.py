@@ -19,6 +19,7 @@ from edge.errors import FleetError, NodeLostError
 from edge.nodes import Deployed, Node, NodeFile
 from edge.oci.registry import Registry
 from edge.progress import ProgressView
+from edge.pull_source import Source, pull_source, source_for
 from edge.request import Blobs
 from edge.settings import FleetSettings
 from edge.signing import Signature
@@ -96,7 +97,7 @@ class Deployer:
         Returns:
             The result for each node, in order.
         """
-        source = await self._source(plan.version)
+        source = await pull_source(self._settings, plan.version)
         first, rest = nodes[: plan.canary], nodes[plan.canary :]
         with self._begin("deploy", plan.version.name, plan.version.card.version, nodes) as record:
 
@@ -183,9 +184,7 @@ class Deployer:
 
         return list(await asyncio.gather(*(one(node) for node in nodes)))
 
-    async def _deploy_one(
-        self, plan: Plan, node: Node, source: dict[str, str | None] | None, record: Recorder
-    ) -> Outcome:
+    async def _deploy_one(self, plan: Plan, node: Node, source: Source | None, record: Recorder) -> Outcome:
         _check_node(plan.version, node)
         version = plan.version
         record.state(node.name, "connecting")
@@ -200,7 +199,7 @@ class Deployer:
                 for s in plan.signatures
             ],
             "trusted": [key.decode() for key in plan.trusted],
-            "source": source,
+            "source": source_for(node, source),
             "keep": plan.keep,
         }
         done = await ssh.ask(
@@ -235,24 +234,6 @@ class Deployer:
 
         return read
 
-    async def _source(self, version: Version) -> dict[str, str | None] | None:
-        """The registry from which nodes pull by themselves; None if blobs are sent over SSH."""
-        if not self._settings.registry.startswith(("https://", "http://")):
-            return None
-        from edge.oci.remote import RemoteRegistry
-
-        reader = RemoteRegistry(self._settings.registry, self._settings.registry_ca, self._settings.reader)
-        try:
-            authorization = await reader.pull_authorization(version.name)
-        finally:
-            await reader.close()
-        ca = self._settings.registry_ca
-        return {
-            "url": reader.blobs_url(version.name),
-            "authorization": authorization,
-            "ca": ca.read_text() if ca is not None else None,
-        }
-
     def _remember(self, node: Node, model: str, version: str, digest: str) -> None:
         deployed = Deployed(version, digest, datetime.now(UTC))
 
@@ -272,6 +253,8 @@ def _check_node(version: Version, node: Node) -> None:
     """Check a node against the register before connecting; the node checks again."""
     if node.is_drained:
         raise FleetError(f"node {node.name!r} is drained: bongsu nodes drain {node.name} --undo")
+    if node.revoked_at is not None:
+        raise FleetError(f"node {node.name!r} was revoked, and gets nothing: bongsu nodes remove {node.name}")
     if not node.is_reached:
         raise FleetError(f"node {node.name!r} is the cluster's: pods take models as image volumes (docs/fleet.md)")
     wanted = version.manifest.annotations.get(ARCHITECTURES, "any").split(",")

@@ -131,6 +131,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         place: where it stands.
         labels: what selectors match.
         is_drained: whether it gets no work now.
+        revoked_at: since when it is shut out: nothing connects to it any more.
         facts: reported by the machine when it was added.
         models: the versions that it uses, by model name.
     """
@@ -145,13 +146,19 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     place: Place | None = None
     labels: dict[str, str] = {}
     is_drained: bool = False
+    revoked_at: datetime | None = None
     facts: Facts | None = None
     models: dict[str, Deployed] = {}
 
     @property
     def is_reached(self) -> bool:
         """Whether requests can be sent to it: a node of a cluster gets its work from Kubernetes."""
-        return self.ssh is not None or self.here is not None
+        return self.revoked_at is None and (self.ssh is not None or self.here is not None)
+
+    @property
+    def takes_work(self) -> bool:
+        """Whether it is neither drained nor revoked."""
+        return not self.is_drained and self.revoked_at is None
 
     @property
     def address(self) -> str:

@@ -124,6 +124,8 @@ def _node(node: Node, sample: Sample | None, cameras: Sequence[str]) -> NodeStat
 
 
 def _state(node: Node, sample: Sample | None) -> NodeState:
+    if node.revoked_at is not None:
+        return "revoked"
     if sample is not None and "NodeDown" in sample.alerts:
         return "down"
     if node.is_drained:
