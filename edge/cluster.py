@@ -58,12 +58,11 @@ def shut_out(name: str) -> None:
         FleetError: there is no kubectl, or it may not change nodes.
     """
     described = _node(name)
-    taints = [one for one in described.get("spec", {}).get("taints", []) if one.get("key") != _REVOKED["key"]]
-    change = {
-        "metadata": {"resourceVersion": described.get("metadata", {}).get("resourceVersion")},
-        "spec": {"unschedulable": True, "taints": [*taints, _REVOKED]},
-    }
-    _kubectl(name, "patch", "node", name, "--type=merge", f"--patch={json.dumps(change)}")
+    spec = described.setdefault("spec", {})
+    others = [taint for taint in spec.get("taints", []) if taint.get("key") != _REVOKED["key"]]
+    spec |= {"unschedulable": True, "taints": [*others, _REVOKED]}
+    # With the version that was read: if somebody changed the node meanwhile, the cluster refuses, and says so.
+    _kubectl(name, "replace", "--raw", f"/api/v1/nodes/{name}", "-f", "-", content=json.dumps(described).encode())
 
 
 def quantity(given: str) -> float:
@@ -91,11 +90,13 @@ def _node(name: str) -> dict[str, Any]:
     return described
 
 
-def _kubectl(name: str, *arguments: str) -> bytes:
+def _kubectl(name: str, *arguments: str, content: bytes = b"") -> bytes:
     if shutil.which("kubectl") is None:
         raise FleetError("kubectl is not installed here, and a cluster's nodes are reached with it")
     try:
-        done = subprocess.run(["kubectl", *arguments], capture_output=True, timeout=_KUBECTL_S, check=False)
+        done = subprocess.run(
+            ["kubectl", *arguments], input=content, capture_output=True, timeout=_KUBECTL_S, check=False
+        )
     except subprocess.TimeoutExpired:
         raise FleetError(f"the cluster did not answer kubectl in {_KUBECTL_S} s") from None
     if done.returncode:
