@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edge.cli_bootstrap import bootstrap
 from edge.cli_deploy import deploy, rollback
 from edge.cli_fleet import fleet
 from edge.cli_learn import learn
@@ -15,7 +16,7 @@ models.add_command(deploy)
 models.add_command(rollback)
 models.add_command(run)
 models.add_command(learn)
-for command in (watch, history, logs, prometheus, token, revoke):
+for command in (watch, history, logs, prometheus, token, revoke, bootstrap):
     nodes.add_command(command)
 
 __all__ = ["fleet", "models", "nodes"]

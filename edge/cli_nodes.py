@@ -93,7 +93,7 @@ async def _show(*, name: str, now: bool) -> int:
     shown = msgspec.to_builtins(node)
     if now:
         from edge import ssh
-        from edge.nodes import Facts, NodeModels
+        from edge.facts import Facts, NodeModels
 
         shown["facts"] = await ssh.ask(node, {"command": "facts"}, Facts)
         shown["on_node"] = (await ssh.ask(node, {"command": "models"}, NodeModels)).models

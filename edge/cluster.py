@@ -8,7 +8,7 @@ import subprocess
 from typing import Any
 
 from edge.errors import FleetError
-from edge.nodes import Facts
+from edge.facts import Facts
 
 _KUBECTL_S = 30
 _REVOKED = {"key": "bongsu.org/revoked", "value": "yes", "effect": "NoExecute"}

@@ -10,7 +10,8 @@ import msgspec
 
 from edge import audit, cluster, ssh
 from edge.errors import FleetError
-from edge.nodes import Facts, Node, NodeFile, Place, SshAddress, check_node_name
+from edge.facts import Facts
+from edge.nodes import Node, NodeFile, Place, SshAddress, check_node_name
 from edge.reports import ReportFolder
 from edge.settings import FleetSettings
 from edge.tokens import TokenFile
@@ -132,6 +133,7 @@ async def remove(settings: FleetSettings, name: str, *, is_forced: bool = False)
     left = None
     if node.is_reached:
         try:
+            await _undo_bootstrap(settings, node)
             await ssh.ask(node, {"command": "remove"}, _Done)
         except FleetError as error:
             if not is_forced:
@@ -147,6 +149,13 @@ async def remove(settings: FleetSettings, name: str, *, is_forced: bool = False)
     ReportFolder(settings.folder).forget(name)
     audit.record(settings.folder, "node_removed", name, not_cleaned=left)
     return left
+
+
+async def _undo_bootstrap(settings: FleetSettings, node: Node) -> None:
+    if node.runtime is not None:
+        from edge.bootstrap import Run, undo
+
+        await undo(settings, node, Run(lambda _: None))
 
 
 def _check_free(file: NodeFile, name: str) -> None:
