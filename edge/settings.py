@@ -38,6 +38,7 @@ class FleetSettings:
         gateway: address of `bongsu fleet gateway` as nodes reach it; `BONGSU_FLEET_GATEWAY`. None: nodes pull from the
             registry itself, with the reader's password for the time of a pull.
         gateway_ca: PEM file of the authority that signed the gateway's certificate; `BONGSU_FLEET_GATEWAY_CA`.
+        status_file: what the API reads; `BONGSU_FLEET_STATUS`. None: `status.json` in `folder`.
         reader: the user on nodes; `BONGSU_MODEL_REGISTRY_READER` and `…_READER_PASSWORD_FILE`. None: `writer`.
     """
 
@@ -48,6 +49,7 @@ class FleetSettings:
     reader: Credentials | None = None
     gateway: str | None = None
     gateway_ca: Path | None = None
+    status_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> FleetSettings:
         reader=reader or writer,
         gateway=gateway,
         gateway_ca=gateway_ca,
+        status_file=Path(environ["BONGSU_FLEET_STATUS"]) if environ.get("BONGSU_FLEET_STATUS") else None,
     )
 
 

@@ -48,7 +48,7 @@ def write_status(
         deployments=read_deployments(settings.folder),
         audit=read_newest(settings.folder, _AUDIT_SHOWN),
     )
-    write_private(settings.folder / STATUS_FILE, msgspec.json.encode(status))
+    write_private(settings.status_file or settings.folder / STATUS_FILE, msgspec.json.encode(status))
     return status
 
 
