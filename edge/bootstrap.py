@@ -112,8 +112,10 @@ async def undo(settings: FleetSettings, node: Node, run: Run) -> int:
 
 
 def _variables(settings: FleetSettings, node: Node, wanted: Wanted) -> dict[str, Any]:
+    if node.ssh is None or node.host_key is None:
+        raise FleetError(f"node {node.name!r} is not reached over SSH, and is not prepared from here")
     is_remote = settings.registry.startswith(("https://", "http://"))
-    address = SshAddress.parse(node.ssh or "")
+    address = SshAddress.parse(node.ssh)
     home = "/root" if address.user == "root" else f"/home/{address.user}"
     return {
         "bongsu_runtime": wanted.runtime,
@@ -131,8 +133,6 @@ def _variables(settings: FleetSettings, node: Node, wanted: Wanted) -> dict[str,
 async def _play(playbook: str, node: Node, variables: dict[str, Any], run: Run) -> int:
     if find_spec("ansible") is None:
         raise FleetError("Ansible is not installed here: pip install 'bongsu[bootstrap]'")
-    if node.ssh is None or node.host_key is None:
-        raise FleetError(f"node {node.name!r} is not reached over SSH, and is not prepared from here")
     with tempfile.TemporaryDirectory(prefix="bongsu-") as made:
         at = Path(made)
         inventory, values = _write_inventory(at, node), _write_variables(at, variables)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -23,6 +25,7 @@ from edge.pull_source import Source, pull_source, source_for
 from edge.request import Blobs
 from edge.settings import FleetSettings
 from edge.signing import Signature
+from edge.verdicts import find_canary, watch_verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Plan:
         keep: how many versions a node keeps.
         max_parallel: how many nodes at a time.
         canary: how many nodes come first; the rest follow only if all of those succeed.
-        watch: for how many bursts those are watched before they count as a success.
+        watch: for how many bursts and verdicts those are watched before they count as a success.
     """
 
     version: Version
@@ -122,7 +125,12 @@ class Deployer:
         async def judge(node: Node) -> str | FleetError | None:
             record.state(node.name, "observed")
             try:
-                return await watch(node, model, how, lambda bursts: record.count(node.name, bursts, how.bursts))
+                why = None
+                if how.bursts:
+                    why = await watch(node, model, how, lambda done: record.count(node.name, done, how.bursts))
+                if why is None and how.verdicts:
+                    why = await self._watch_verdicts(plan, node, how, record)
+                return why
             except FleetError as error:
                 return error
 
@@ -137,6 +145,12 @@ class Deployer:
             ]
         reason = f"{worse[0].name} was worse with {model}:{plan.version.card.version}: {worse[1]}"
         return [await self._put_back(node, model, reason, record) for node in nodes]
+
+    async def _watch_verdicts(self, plan: Plan, node: Node, how: Watch, record: Recorder) -> str | None:
+        nodes, cameras = self._nodes.read(), os.environ.get("BONGSU_CAMERAS")
+        at = Path(cameras) if cameras else None
+        canary = find_canary(self._settings.folder, nodes, node.name, plan.version, at)
+        return await watch_verdicts(canary, how, lambda done: record.count(node.name, done, how.verdicts))
 
     async def _put_back(self, node: Node, model: str, reason: str, record: Recorder) -> Outcome:
         try:
@@ -238,7 +252,10 @@ class Deployer:
         deployed = Deployed(version, digest, datetime.now(UTC))
 
         def note(nodes: dict[str, Node]) -> None:
-            if (known := nodes.get(node.name)) is not None:
+            known = nodes.get(node.name)
+            before = known.models.get(model) if known is not None else None
+            # What is deployed again has been in use since it was first: its alarms are counted from then on.
+            if known is not None and (before is None or before.digest != digest):
                 nodes[node.name] = msgspec.structs.replace(known, models={**known.models, model: deployed})
 
         self._nodes.change(note)

@@ -54,7 +54,7 @@ def test_bootstrap_is_checked_applied_repeated_and_undone(fleet: Fleet, machine:
     checked = fleet.run(*command, "--check")
     assert checked.returncode == 0, checked.stderr
     assert "would change: Install " in checked.stdout and "podman" in checked.stdout
-    assert "systemd does not run here" in checked.stderr and "no GPU of NVIDIA here" in checked.stderr
+    assert "systemd does not run here" in checked.stderr and "there is no GPU of NVIDIA" in checked.stderr
     assert not any(path.exists() for path in certificates)
 
     applied = fleet.ok(*command)
