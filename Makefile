@@ -99,7 +99,7 @@ $(STAMP): Makefile pyproject.toml constraints.txt
 
 $(DEV): $(STAMP)
 	@echo "Setting up $(VENV): tools for tests and checks ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,discover,detect,openvino,notify,api,post,push,mqtt,caption,fleet,sessions,local,mysql,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[motion,discover,detect,openvino,notify,api,post,push,mqtt,caption,fleet,sessions,local,mysql,bootstrap,dev]'
 	@touch $@
 
 # The site's generator and its theme are needed by nothing else.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,7 +20,7 @@ from web.keys import ROLES, Role, new_key
 
 if TYPE_CHECKING:
     from api.feedback import Exported
-    from store.records import Post, Sighting
+    from store.records import Incident, Post, Sighting
 
 
 @click.command()
@@ -198,6 +199,36 @@ def feedback_export(folder: Path, since: str | None) -> int:
         f"left out {done.gone} whose picture is no longer kept, {done.unclear} whose labels are unclear"
     )
     return 0
+
+
+@feedback.command("verdicts")
+@click.option("--since", metavar="TIME", required=True, help="Only incidents that began then or later.")
+def feedback_verdicts(since: str) -> int:
+    """Print a line of JSON for each reviewed incident: camera, hazard, first_seen, verdict."""
+    from api.filters import named, parse_time
+    from store import StoreError
+
+    try:
+        at = named("--since", parse_time, since)
+        assert at is not None
+        for incident in asyncio.run(_verdicts(at)):
+            verdict = incident.review.verdict if incident.review is not None else ""
+            line = {"camera": incident.camera, "hazard": incident.hazard, "verdict": verdict}
+            print(json.dumps({**line, "first_seen": incident.first_seen.isoformat()}))
+    except (ValueError, StoreError) as error:
+        print(f"bongsu feedback: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _verdicts(since: datetime) -> Sequence[Incident]:
+    from store import Store
+
+    store = await Store.open(environment.load().database_url)
+    try:
+        return await store.reviews.of_incidents(since)
+    finally:
+        await store.close()
 
 
 async def _export(folder: Path, since: datetime | None) -> Exported:

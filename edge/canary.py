@@ -28,11 +28,13 @@ class Watch:
 
     Attributes:
         bursts: how many the new version must have looked at.
+        verdicts: how many of its alarms operators must have judged, after that.
         within_s: for how long that is waited for.
         every_s: between two looks.
     """
 
     bursts: int
+    verdicts: int = 0
     within_s: float = 1800.0
     every_s: float = 5.0
 
@@ -94,7 +96,7 @@ def compare(new: Usage, before: Usage | None) -> str | None:
         return None
     for name in ("errors", "alarms"):
         of_new, of_old = min(getattr(new, name), new.bursts), min(getattr(before, name), before.bursts)
-        if _bounds(of_new, new.bursts)[0] > _bounds(of_old, before.bursts)[1]:
+        if bounds(of_new, new.bursts)[0] > bounds(of_old, before.bursts)[1]:
             return (
                 f"{name} in {of_new} of {new.bursts} bursts ({of_new / new.bursts:.1%}); the version before had "
                 f"{of_old} in {before.bursts} ({of_old / before.bursts:.1%})"
@@ -102,7 +104,7 @@ def compare(new: Usage, before: Usage | None) -> str | None:
     return None
 
 
-def _bounds(count: int, of: int) -> tuple[float, float]:
+def bounds(count: int, of: int) -> tuple[float, float]:
     """The bounds of a share by Wilson's score; the whole range where nothing was counted."""
     if not of:
         return 0.0, 1.0

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 @click.option("--nodes", "selector", metavar="SELECTOR", required=True, help="Names, region=Seoul, KEY=VALUE, or all.")
 @click.option("--canary", type=click.IntRange(0), default=0, help="So many nodes first; the rest if those succeed.")
 @click.option("--bursts", type=click.IntRange(0), default=0, help="Watch those for so many bursts before the rest.")
-@click.option("--within", type=click.FloatRange(0.01), default=30.0, show_default=True, help="Minutes for --bursts.")
+@click.option("--verdicts", type=click.IntRange(0), default=0, help="And until operators judged so many alarms.")
+@click.option("--within", type=click.FloatRange(0.01), default=30.0, show_default=True, help="Minutes for each.")
 @click.option("--max-parallel", type=click.IntRange(1), default=4, show_default=True, help="So many nodes at a time.")
 @click.option("--keep", type=click.IntRange(1), default=3, show_default=True, help="So many versions stay on a node.")
 @click.option("--allow-unsigned", is_flag=True, help="Take a version that no trusted key signed.")
@@ -37,6 +38,7 @@ async def deploy(
     selector: str,
     canary: int,
     bursts: int,
+    verdicts: int,
     within: float,
     max_parallel: int,
     keep: int,
@@ -47,8 +49,8 @@ async def deploy(
     from edge.deploy import Deployer, Plan  # asyncssh costs half a second, and most commands need none
     from edge.signing import read_public_keys, read_signatures, verify
 
-    if bursts and not canary:
-        raise click.UsageError("--bursts watches canaries: say --canary 1, too")
+    if (bursts or verdicts) and not canary:
+        raise click.UsageError("--bursts and --verdicts watch canaries: say --canary 1, too")
     settings = read_settings()
     chosen = choose(NodeFile(settings.folder).read(), selector)
     trusted = read_public_keys(settings.folder / "trusted")
@@ -57,8 +59,9 @@ async def deploy(
         signatures = await read_signatures(registry, version.name, version.digest)
         if not allow_unsigned:
             verify(signatures, version.digest, trusted)
-        keep = max(keep, 2) if bursts else keep  # to go back to
-        watch = Watch(bursts, within * 60) if bursts else None
+        is_watched = bool(bursts or verdicts)
+        keep = max(keep, 2) if is_watched else keep  # to go back to
+        watch = Watch(bursts, verdicts, within * 60) if is_watched else None
         plan = Plan(version, signatures, trusted, allow_unsigned, keep, max_parallel, canary, watch)
         view = ProgressView([node.name for node in chosen])
         outcomes = await Deployer(settings, registry, view).deploy(plan, chosen)

@@ -81,6 +81,19 @@ def _close(plan: FleetPlan, message: str) -> None:
     print(message if plan.steps else "nothing to do", file=sys.stderr)
 
 
+@fleet.command("gateway")
+@fleet_command
+async def _gateway() -> int:
+    """Let nodes pull models and report, each with its own token, until Ctrl-C."""
+    from edge.gateway import serve
+    from edge.settings import read_gateway_settings
+
+    settings = read_settings()
+    settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    await serve(settings, read_gateway_settings())
+    return 0
+
+
 @fleet.command("serve")
 @click.option("--every", metavar="TIME", default="10s", show_default=True, help="Between two samples of a node.")
 @click.option("--here", "is_here", is_flag=True, help="Make this machine a node with the shipped hazard model.")

@@ -74,7 +74,7 @@ async def _list(*, selector: str, as_json: bool) -> int:
         return 0
     rows = [
         [n.name, n.address, n.place.region if n.place else "", n.facts.architecture if n.facts else "?",
-         " ".join(f"{m}:{d.version}" for m, d in sorted(n.models.items())), "drained" if n.is_drained else "",
+         " ".join(f"{m}:{d.version}" for m, d in sorted(n.models.items())), _state(n),
          " ".join(f"{k}={v}" for k, v in sorted(n.labels.items()))]
         for n in chosen
     ]  # fmt: skip
@@ -93,7 +93,7 @@ async def _show(*, name: str, now: bool) -> int:
     shown = msgspec.to_builtins(node)
     if now:
         from edge import ssh
-        from edge.nodes import Facts, NodeModels
+        from edge.facts import Facts, NodeModels
 
         shown["facts"] = await ssh.ask(node, {"command": "facts"}, Facts)
         shown["on_node"] = (await ssh.ask(node, {"command": "models"}, NodeModels)).models
@@ -185,6 +185,10 @@ async def _export(*, selector: str) -> int:
 
     print(write_inventory(select(NodeFile(read_settings().folder).read().values(), selector)), end="")
     return 0
+
+
+def _state(node: Node) -> str:
+    return "revoked" if node.revoked_at is not None else "drained" if node.is_drained else ""
 
 
 def _confirm(question: str) -> bool:

@@ -8,9 +8,10 @@ import subprocess
 from typing import Any
 
 from edge.errors import FleetError
-from edge.nodes import Facts
+from edge.facts import Facts
 
 _KUBECTL_S = 30
+_REVOKED = {"key": "bongsu.org/revoked", "value": "yes", "effect": "NoExecute"}
 
 
 def read_facts(name: str) -> Facts:
@@ -50,6 +51,20 @@ def check_ready(name: str) -> None:
         raise FleetError(f"node {name!r} is not ready: {why}")
 
 
+def shut_out(name: str) -> None:
+    """Let nothing run on a node of the cluster any more: no new pod is placed there, and those that run are evicted.
+
+    Raises:
+        FleetError: there is no kubectl, or it may not change nodes.
+    """
+    described = _node(name)
+    spec = described.setdefault("spec", {})
+    others = [taint for taint in spec.get("taints", []) if taint.get("key") != _REVOKED["key"]]
+    spec |= {"unschedulable": True, "taints": [*others, _REVOKED]}
+    # With the version that was read: if somebody changed the node meanwhile, the cluster refuses, and says so.
+    _kubectl(name, "replace", "--raw", f"/api/v1/nodes/{name}", "-f", "-", content=json.dumps(described).encode())
+
+
 def quantity(given: str) -> float:
     """A quantity of Kubernetes as a number: `16Gi`, `3900m`, `4`.
 
@@ -64,21 +79,27 @@ def quantity(given: str) -> float:
 
 
 def _node(name: str) -> dict[str, Any]:
-    if shutil.which("kubectl") is None:
-        raise FleetError("kubectl is not installed here, and a cluster's nodes are read with it")
     # Not `get node`: that first asks the cluster for everything it has.
-    command = ["kubectl", "get", "--raw", f"/api/v1/nodes/{name}"]
+    answer = _kubectl(name, "get", "--raw", f"/api/v1/nodes/{name}")
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_KUBECTL_S, check=False)
+        described = json.loads(answer)
+    except ValueError:
+        described = None
+    if not isinstance(described, dict):
+        raise FleetError(f"node {name!r}: the cluster answered with what is not a node: {answer[:80]!r}")
+    return described
+
+
+def _kubectl(name: str, *arguments: str, content: bytes = b"") -> bytes:
+    if shutil.which("kubectl") is None:
+        raise FleetError("kubectl is not installed here, and a cluster's nodes are reached with it")
+    try:
+        done = subprocess.run(
+            ["kubectl", *arguments], input=content, capture_output=True, timeout=_KUBECTL_S, check=False
+        )
     except subprocess.TimeoutExpired:
         raise FleetError(f"the cluster did not answer kubectl in {_KUBECTL_S} s") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or [f"status {done.returncode}"]
         raise FleetError(f"node {name!r}: kubectl: {said[-1][:300]}")
-    try:
-        described = json.loads(done.stdout)
-    except ValueError:
-        described = None
-    if not isinstance(described, dict):
-        raise FleetError(f"node {name!r}: the cluster answered with what is not a node: {done.stdout[:80]!r}")
-    return described
+    return done.stdout

@@ -60,7 +60,8 @@ def choose(nodes: dict[str, Node], selector: str) -> list[Node]:
         FleetError: it matches none, or only drained ones.
     """
     chosen = select(nodes.values(), selector)
-    awake = [node for node in chosen if not node.is_drained]
+    awake = [node for node in chosen if node.takes_work]
     if not awake:
-        raise FleetError(f"every node of {selector!r} is drained: bongsu nodes drain {chosen[0].name} --undo")
+        hint = f"bongsu nodes drain {chosen[0].name} --undo"
+        raise FleetError(f"every node of {selector!r} is drained or revoked: {hint}")
     return awake

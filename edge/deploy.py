@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -19,9 +21,11 @@ from edge.errors import FleetError, NodeLostError
 from edge.nodes import Deployed, Node, NodeFile
 from edge.oci.registry import Registry
 from edge.progress import ProgressView
+from edge.pull_source import Source, pull_source, source_for
 from edge.request import Blobs
 from edge.settings import FleetSettings
 from edge.signing import Signature
+from edge.verdicts import find_canary, watch_verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class Plan:
         keep: how many versions a node keeps.
         max_parallel: how many nodes at a time.
         canary: how many nodes come first; the rest follow only if all of those succeed.
-        watch: for how many bursts those are watched before they count as a success.
+        watch: for how many bursts and verdicts those are watched before they count as a success.
     """
 
     version: Version
@@ -96,7 +100,7 @@ class Deployer:
         Returns:
             The result for each node, in order.
         """
-        source = await self._source(plan.version)
+        source = await pull_source(self._settings, plan.version)
         first, rest = nodes[: plan.canary], nodes[plan.canary :]
         with self._begin("deploy", plan.version.name, plan.version.card.version, nodes) as record:
 
@@ -121,7 +125,12 @@ class Deployer:
         async def judge(node: Node) -> str | FleetError | None:
             record.state(node.name, "observed")
             try:
-                return await watch(node, model, how, lambda bursts: record.count(node.name, bursts, how.bursts))
+                why = None
+                if how.bursts:
+                    why = await watch(node, model, how, lambda done: record.count(node.name, done, how.bursts))
+                if why is None and how.verdicts:
+                    why = await self._watch_verdicts(plan, node, how, record)
+                return why
             except FleetError as error:
                 return error
 
@@ -136,6 +145,12 @@ class Deployer:
             ]
         reason = f"{worse[0].name} was worse with {model}:{plan.version.card.version}: {worse[1]}"
         return [await self._put_back(node, model, reason, record) for node in nodes]
+
+    async def _watch_verdicts(self, plan: Plan, node: Node, how: Watch, record: Recorder) -> str | None:
+        nodes, cameras = self._nodes.read(), os.environ.get("BONGSU_CAMERAS")
+        at = Path(cameras) if cameras else None
+        canary = find_canary(self._settings.folder, nodes, node.name, plan.version, at)
+        return await watch_verdicts(canary, how, lambda done: record.count(node.name, done, how.verdicts))
 
     async def _put_back(self, node: Node, model: str, reason: str, record: Recorder) -> Outcome:
         try:
@@ -183,9 +198,7 @@ class Deployer:
 
         return list(await asyncio.gather(*(one(node) for node in nodes)))
 
-    async def _deploy_one(
-        self, plan: Plan, node: Node, source: dict[str, str | None] | None, record: Recorder
-    ) -> Outcome:
+    async def _deploy_one(self, plan: Plan, node: Node, source: Source | None, record: Recorder) -> Outcome:
         _check_node(plan.version, node)
         version = plan.version
         record.state(node.name, "connecting")
@@ -200,7 +213,7 @@ class Deployer:
                 for s in plan.signatures
             ],
             "trusted": [key.decode() for key in plan.trusted],
-            "source": source,
+            "source": source_for(node, source),
             "keep": plan.keep,
         }
         done = await ssh.ask(
@@ -235,29 +248,14 @@ class Deployer:
 
         return read
 
-    async def _source(self, version: Version) -> dict[str, str | None] | None:
-        """The registry from which nodes pull by themselves; None if blobs are sent over SSH."""
-        if not self._settings.registry.startswith(("https://", "http://")):
-            return None
-        from edge.oci.remote import RemoteRegistry
-
-        reader = RemoteRegistry(self._settings.registry, self._settings.registry_ca, self._settings.reader)
-        try:
-            authorization = await reader.pull_authorization(version.name)
-        finally:
-            await reader.close()
-        ca = self._settings.registry_ca
-        return {
-            "url": reader.blobs_url(version.name),
-            "authorization": authorization,
-            "ca": ca.read_text() if ca is not None else None,
-        }
-
     def _remember(self, node: Node, model: str, version: str, digest: str) -> None:
         deployed = Deployed(version, digest, datetime.now(UTC))
 
         def note(nodes: dict[str, Node]) -> None:
-            if (known := nodes.get(node.name)) is not None:
+            known = nodes.get(node.name)
+            before = known.models.get(model) if known is not None else None
+            # What is deployed again has been in use since it was first: its alarms are counted from then on.
+            if known is not None and (before is None or before.digest != digest):
                 nodes[node.name] = msgspec.structs.replace(known, models={**known.models, model: deployed})
 
         self._nodes.change(note)
@@ -272,6 +270,8 @@ def _check_node(version: Version, node: Node) -> None:
     """Check a node against the register before connecting; the node checks again."""
     if node.is_drained:
         raise FleetError(f"node {node.name!r} is drained: bongsu nodes drain {node.name} --undo")
+    if node.revoked_at is not None:
+        raise FleetError(f"node {node.name!r} was revoked, and gets nothing: bongsu nodes remove {node.name}")
     if not node.is_reached:
         raise FleetError(f"node {node.name!r} is the cluster's: pods take models as image volumes (docs/fleet.md)")
     wanted = version.manifest.annotations.get(ARCHITECTURES, "any").split(",")

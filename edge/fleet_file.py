@@ -119,7 +119,7 @@ def wanted_models(file: FleetFile, nodes: dict[str, Node]) -> list[tuple[ModelEn
     taken: dict[tuple[str, str], str] = {}
     for model in file.models:
         name, _ = split_reference(model.version)
-        chosen = [node.name for node in select(nodes.values(), model.nodes) if not node.is_drained]
+        chosen = [node.name for node in select(nodes.values(), model.nodes) if node.takes_work]
         for node in chosen:
             if (other := taken.setdefault((node, name), model.version)) != model.version:
                 raise FleetError(f"{node} would use both {other} and {model.version}: narrow `nodes` of one of them")

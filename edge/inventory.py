@@ -82,8 +82,8 @@ def read_inventory(path: Path) -> Inventory:
 
 def write_inventory(nodes: Iterable[Node]) -> str:
     """The SSH nodes as an inventory, with each label as a group and without secrets."""
-    known = [node for node in nodes if node.ssh is not None]
-    lines = ["# Written by bongsu nodes export; nodes of a cluster are not in it.", "[bongsu]"]
+    known = [node for node in nodes if node.ssh is not None and node.revoked_at is None]
+    lines = ["# Written by bongsu nodes export; nodes of a cluster and revoked ones are not in it.", "[bongsu]"]
     groups: dict[str, list[str]] = {}
     for node in known:
         address = SshAddress.parse(node.ssh or "")

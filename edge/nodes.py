@@ -17,6 +17,7 @@ import msgspec
 import yaml
 
 from edge.errors import FleetError
+from edge.facts import Facts
 from edge.state_file import locked, write_private
 from functions.settings import split
 
@@ -26,7 +27,6 @@ _SSH = re.compile(
 )
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 _Word = Annotated[str, msgspec.Meta(max_length=200)]
-_Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,37 +79,6 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ) from None
 
 
-class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Facts that a machine reports about itself; values are limited, because the node may be compromised."""
-
-    architecture: _Word
-    cpus: _Count
-    memory_bytes: _Count
-    disk_bytes: _Count
-    disk_free_bytes: _Count
-    system: _Word = ""
-    kernel: _Word = ""
-    python: _Word = ""
-    openssl: _Word = ""
-    gpu: _Word = ""
-    container_runtime: _Word = ""
-
-
-class NodeModel(msgspec.Struct, frozen=True):
-    """A machine's report about one model: the version in use, and the digests that it keeps."""
-
-    name: _Word
-    digest: _Word
-    version: _Word
-    kept: list[_Word]
-
-
-class NodeModels(msgspec.Struct, frozen=True):
-    """A machine's report about all models."""
-
-    models: list[NodeModel]
-
-
 class Deployed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The version of a model that a node last reported to use."""
 
@@ -131,6 +100,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         place: where it stands.
         labels: what selectors match.
         is_drained: whether it gets no work now.
+        runtime: the container runtime that `bongsu nodes bootstrap` prepared; None: it was not run.
+        revoked_at: since when it is shut out: nothing connects to it any more.
         facts: reported by the machine when it was added.
         models: the versions that it uses, by model name.
     """
@@ -145,13 +116,20 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     place: Place | None = None
     labels: dict[str, str] = {}
     is_drained: bool = False
+    runtime: str | None = None
+    revoked_at: datetime | None = None
     facts: Facts | None = None
     models: dict[str, Deployed] = {}
 
     @property
     def is_reached(self) -> bool:
         """Whether requests can be sent to it: a node of a cluster gets its work from Kubernetes."""
-        return self.ssh is not None or self.here is not None
+        return self.revoked_at is None and (self.ssh is not None or self.here is not None)
+
+    @property
+    def takes_work(self) -> bool:
+        """Whether it is neither drained nor revoked."""
+        return not self.is_drained and self.revoked_at is None
 
     @property
     def address(self) -> str:

@@ -26,7 +26,7 @@ def targets(nodes: Sequence[Node], port: int) -> list[dict[str, Any]]:
     """A group for Prometheus' file service discovery, for each SSH node."""
     groups = []
     for node in nodes:
-        if node.ssh is None:
+        if node.ssh is None or node.revoked_at is not None:
             continue
         host = SshAddress.parse(node.ssh).host
         labels = {"job": JOB, "node": node.name}

@@ -10,8 +10,12 @@ import msgspec
 
 from edge import audit, cluster, ssh
 from edge.errors import FleetError
-from edge.nodes import Facts, Node, NodeFile, Place, SshAddress, check_node_name
+from edge.facts import Facts
+from edge.nodes import Node, NodeFile, Place, SshAddress, check_node_name
+from edge.reports import ReportFolder
 from edge.settings import FleetSettings
+from edge.tokens import TokenFile
+from edge.trust import give_token
 
 Confirm = Callable[[str], bool]
 """Called to confirm a host key's fingerprint."""
@@ -68,7 +72,12 @@ async def add_ssh(
         labels=labels or {},
     )
     node = await _inspect(settings, node)
-    _register(file, node)
+    await give_token(settings, node)
+    try:
+        _register(file, node)
+    except FleetError:
+        TokenFile(settings.folder).revoke(name)
+        raise
     audit.record(settings.folder, "node_added", name, ssh=str(address), host_key=shown)
     return node
 
@@ -111,7 +120,7 @@ def add_kubernetes(
 
 
 async def remove(settings: FleetSettings, name: str, *, is_forced: bool = False) -> str | None:
-    """Remove all our files from a node, then remove it from the register.
+    """Remove all our files from a node, then remove it from the register, and revoke its token.
 
     Returns:
         The reason for which it was not cleaned, if `is_forced` and it could not be reached; None if it is clean.
@@ -124,6 +133,7 @@ async def remove(settings: FleetSettings, name: str, *, is_forced: bool = False)
     left = None
     if node.is_reached:
         try:
+            await _undo_bootstrap(settings, node)
             await ssh.ask(node, {"command": "remove"}, _Done)
         except FleetError as error:
             if not is_forced:
@@ -135,8 +145,17 @@ async def remove(settings: FleetSettings, name: str, *, is_forced: bool = False)
         nodes.pop(name, None)
 
     file.change(drop)
+    TokenFile(settings.folder).revoke(name)
+    ReportFolder(settings.folder).forget(name)
     audit.record(settings.folder, "node_removed", name, not_cleaned=left)
     return left
+
+
+async def _undo_bootstrap(settings: FleetSettings, node: Node) -> None:
+    if node.runtime is not None:
+        from edge.bootstrap import Run, undo
+
+        await undo(settings, node, Run(lambda _: None))
 
 
 def _check_free(file: NodeFile, name: str) -> None:

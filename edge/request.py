@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
+import zipfile
 from collections.abc import AsyncIterator, Callable
 from functools import cache
 from importlib.resources import files
@@ -17,7 +19,7 @@ import msgspec
 from edge.errors import FleetError, NodeLostError, NodeRefusedError
 from edge.nodes import Node
 
-_MODULES = ("messages", "facts", "health", "checks", "transfer", "versions", "usage", "inference", "main")
+_MODULES = ("messages", "facts", "health", "gateway", "checks", "transfer", "versions", "usage", "inference", "main")
 """In the order in which they import each other."""
 BOOTSTRAP = (
     "import sys,types,json;"
@@ -26,6 +28,12 @@ BOOTSTRAP = (
     "[exec(compile(s,n,'exec'),sys.modules.setdefault(n,types.ModuleType(n)).__dict__) for n,s in sources];"
     "sys.modules['edge.node.main'].main()"
 )
+_REPORTER = """
+import os, sys
+os.environ["BONGSU_NODE_HOME"] = os.path.dirname(os.path.dirname(os.path.abspath(sys.argv[0])))
+from edge.node.gateway import report
+sys.exit(report())
+"""
 _ANSWER_S = 300
 """Until a node says anything more: it hashes and waits for its disk without a word."""
 _END_S = 10
@@ -194,6 +202,19 @@ async def _explain_end(node: Node, process: Process) -> FleetError:
 def clean(text: str) -> str:
     """What a node said, fit for a terminal: one line, no control characters, 500 at most."""
     return "".join(c if c.isprintable() else " " for c in text[:500]).strip()
+
+
+@cache
+def reporter() -> bytes:
+    """The package edge/node as a zip that Python runs: it sends one report (edge/node/gateway.py)."""
+    made, package = io.BytesIO(), files("edge.node")
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("__main__.py", _REPORTER)
+        archive.writestr("edge/__init__.py", "")
+        archive.writestr("edge/node/__init__.py", "")
+        for name in ("messages", "facts", "health", "gateway"):
+            archive.writestr(f"edge/node/{name}.py", (package / f"{name}.py").read_bytes())
+    return made.getvalue()
 
 
 @cache

@@ -20,6 +20,7 @@ from edge import metrics
 from edge.errors import FleetError
 from edge.nodes import Node, NodeFile
 from edge.oci.registry import opened
+from edge.reports import ReportFolder
 from edge.settings import FleetSettings, read_settings
 from edge.status import read_camera_nodes, read_models, write_status
 from edge.watch import History, Sample, sample_nodes
@@ -33,6 +34,10 @@ _LOOK_S = 0.25
 """Between two looks whether files have changed: a deployment writes as often."""
 _MODELS_S = 60.0
 """A registry elsewhere tells nobody that it has changed."""
+
+
+_REPORTS = 6
+"""Turns for which a node's own report stands: cron sends one a minute."""
 
 
 class FleetService:
@@ -51,6 +56,7 @@ class FleetService:
         self._is_here = is_here
         self._nodes = NodeFile(settings.folder)
         self._history = History(settings.folder)
+        self._reports = ReportFolder(settings.folder)
         self._samples: dict[str, Sample] = {}
         self._models: list[ModelStatus] = []
         self._shown: set[str] = set()
@@ -100,15 +106,26 @@ class FleetService:
                 await asyncio.sleep(1.0)
 
     async def _sample(self, nodes: Mapping[str, Node]) -> None:
-        for sample in await sample_nodes(list(nodes.values())):
+        for sample in map(self._or_reported, await sample_nodes(list(nodes.values()))):
             before = self._samples.get(sample.node)
             if sample.error and (before is None or not before.error):
                 log.warning("node_lost", node=sample.node, reason=sample.error)
             self._samples[sample.node] = sample
             self._history.add(sample)
-        self._samples = {name: sample for name, sample in self._samples.items() if name in nodes}
+        awake = {name for name, node in nodes.items() if node.revoked_at is None}
+        self._samples = {name: sample for name, sample in self._samples.items() if name in awake}
         metrics.show(self._samples, self._shown - self._samples.keys())
         self._shown = set(self._samples)
+
+    def _or_reported(self, sample: Sample) -> Sample:
+        """A sample, or what the node itself reported lately where SSH does not reach it."""
+        if not sample.error:
+            return sample
+        try:
+            return self._reports.newest(sample.node, within_s=_REPORTS * self._every_s) or sample
+        except FleetError as error:
+            log.warning("report_not_read", node=sample.node, reason=str(error))
+            return sample
 
     async def _look_at_models(self) -> None:
         is_folder = not self._settings.registry.startswith(("https://", "http://"))

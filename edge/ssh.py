@@ -49,6 +49,8 @@ async def connected(node: Node) -> AsyncIterator[asyncssh.SSHClientConnection]:
         NodeLostError: it cannot be reached, or the connection broke.
         FleetError: the host key changed, or the node does not accept our key.
     """
+    if node.revoked_at is not None:
+        raise FleetError(f"node {node.name!r} was revoked on {node.revoked_at:%Y-%m-%d}: nothing connects to it")
     if node.ssh is None or node.host_key is None:
         raise FleetError(f"node {node.name!r} is not reached over SSH: it was adopted from a cluster")
     address = SshAddress.parse(node.ssh)

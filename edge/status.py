@@ -48,7 +48,7 @@ def write_status(
         deployments=read_deployments(settings.folder),
         audit=read_newest(settings.folder, _AUDIT_SHOWN),
     )
-    write_private(settings.folder / STATUS_FILE, msgspec.json.encode(status))
+    write_private(settings.status_file or settings.folder / STATUS_FILE, msgspec.json.encode(status))
     return status
 
 
@@ -124,6 +124,8 @@ def _node(node: Node, sample: Sample | None, cameras: Sequence[str]) -> NodeStat
 
 
 def _state(node: Node, sample: Sample | None) -> NodeState:
+    if node.revoked_at is not None:
+        return "revoked"
     if sample is not None and "NodeDown" in sample.alerts:
         return "down"
     if node.is_drained:

@@ -97,14 +97,14 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 async def sample_nodes(nodes: Sequence[Node]) -> list[Sample]:
-    """A sample of each node, in their order; of a cluster's node, whether it is ready."""
+    """A sample of each node that was not revoked, in their order; of a cluster's node, whether it is ready."""
     turn = asyncio.Semaphore(_PARALLEL)
 
     async def one(node: Node) -> Sample:
         async with turn:
             return await _sample(node)
 
-    return list(await asyncio.gather(*(one(node) for node in nodes)))
+    return list(await asyncio.gather(*(one(node) for node in nodes if node.revoked_at is None)))
 
 
 async def _sample(node: Node) -> Sample:

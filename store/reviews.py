@@ -65,6 +65,20 @@ class Reviews:
                 found.append((read_incident(row), [read_sighting(one) for one in rows]))
         return found
 
+    @persistent
+    async def of_incidents(self, since: datetime) -> Sequence[Incident]:
+        """Reviewed incidents that began then or later, oldest first.
+
+        Raises:
+            StoreError: the database is not available.
+        """
+        table = schema.incidents
+        # The second follows from the first, and has an index.
+        judged = select(table).where(table.c.first_seen >= since, table.c.last_seen >= since, table.c.verdict != "")
+        async with self._database.read() as connection:
+            rows = (await connection.execute(judged.order_by(table.c.first_seen, table.c.id))).all()
+        return [read_incident(row) for row in rows]
+
     async def _judge(self, incident_id: int, review: Mapping[str, str | None], at: datetime) -> Incident | None:
         table = schema.incidents
         this = select(table).where(table.c.id == incident_id)

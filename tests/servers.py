@@ -28,6 +28,7 @@ class Server:
     """One server process that can be stopped, killed and started again on the same folder and port."""
 
     name = "server"
+    host = "127.0.0.1"
 
     def __init__(self, home: Path) -> None:
         home.mkdir(parents=True, exist_ok=True)
@@ -51,7 +52,7 @@ class Server:
         while True:
             if self._process.poll() is not None:
                 raise ServerError(f"{self.name} ended: {(self.home / 'out.log').read_text()[-2000:]}")
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.5):
+            with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), 0.5):
                 break
             if time.monotonic() > end:
                 raise ServerError(f"{self.name} did not listen within {_START_S} s: see {self.home / 'out.log'}")

@@ -19,6 +19,11 @@ DIRECT = {
     "BONGSU_DETECT_PEOPLE": ("0", "The most people of a burst to inspect for weapons; 0: none (detect)."),
     "BONGSU_DETECT_THREADS": ("2", "CPU threads of each network (detect)."),
     "BONGSU_FLEET": ("state/fleet", "Folder of a fleet: nodes.yaml, keys, the audit log (edge)."),
+    "BONGSU_FLEET_GATEWAY": ("", "`https://host[:port]` of `bongsu fleet gateway` as nodes reach it (edge)."),
+    "BONGSU_FLEET_GATEWAY_CA": ("", "PEM file of the authority that signed the gateway's certificate (edge)."),
+    "BONGSU_GATEWAY_LISTEN": ("127.0.0.1:8094", "`host:port` of `bongsu fleet gateway` (edge)."),
+    "BONGSU_GATEWAY_CERTIFICATE": ("", "PEM file of the gateway's certificate, with the chain (edge)."),
+    "BONGSU_GATEWAY_KEY": ("", "PEM file of the key of that certificate (edge)."),
     "BONGSU_MODEL_REGISTRY": (
         "",
         "`https://host[:port][/prefix]`, or a folder in OCI layout; `models` in the fleet's folder.",

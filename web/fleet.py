@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-NodeState = Literal["ok", "warning", "down", "drained", "unknown"]
+NodeState = Literal["ok", "warning", "down", "drained", "revoked", "unknown"]
 Stage = Literal["running", "done", "failed", "interrupted"]
 
 

@@ -20,6 +20,13 @@ _ROOT = Path("/")
 
 
 def read_health(request: dict[str, Any]) -> dict[str, Any]:
+    """One sample, with the clock before it, because that is compared on arrival."""
+    sample = take_sample()
+    send({"kind": "seen", "clock": time.time()})
+    return sample
+
+
+def take_sample() -> dict[str, Any]:
     """One sample: sizes in bytes, shares from 0 to 1, temperatures in degrees Celsius or null without a sensor."""
     before, began = _cpu_times(), time.monotonic()
     received, sent = _network_bytes()
@@ -29,7 +36,7 @@ def read_health(request: dict[str, Any]) -> dict[str, Any]:
     memory = _memory()
     disk = shutil.disk_usage(HOME if HOME.exists() else _ROOT)
     total = after[1] - before[1]
-    sample = {
+    return {
         "cpu": 1 - (after[0] - before[0]) / total if total > 0 else 0.0,
         "load": float(_read(_ROOT / "proc/loadavg").split()[0]),
         "memory_bytes": memory["MemTotal"],
@@ -42,8 +49,6 @@ def read_health(request: dict[str, Any]) -> dict[str, Any]:
         "sent_bytes_per_s": max(0.0, (sent_later - sent) / lasted_s),
         "uptime_s": float(_read(_ROOT / "proc/uptime").split()[0]),
     }
-    send({"kind": "seen", "clock": time.time()})  # sent separately, because it is compared on arrival
-    return sample
 
 
 def _read(path: Path) -> str:

@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 from edge.node.facts import read_facts
+from edge.node.gateway import install_token
 from edge.node.health import read_health
 from edge.node.inference import run_model
 from edge.node.messages import HOME, Refused, describe_os_error, fail, lock, send, write
@@ -53,6 +54,7 @@ def remove_all(request: dict[str, Any]) -> dict[str, Any]:
 _COMMANDS = {
     "facts": read_facts,
     "install-ca": install_ca,
+    "install-token": install_token,
     "remove": remove_all,
     "models": list_models,
     "deploy": deploy,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import shutil
 import ssl
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from edge.node.gateway import own_authorization
 from edge.node.messages import CHUNK_BYTES, DIGEST, HOME, Progress, Refused, checked, send
 
 BLOBS = HOME / "blobs/sha256"
@@ -119,10 +121,10 @@ def _take_from_registry(
             return
         try:
             _read_http(source, digest, file.tell(), size, take)
-        except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             reason = getattr(error, "reason", error)
             if isinstance(error, urllib.error.HTTPError) and error.code < 500:
-                raise Refused(f"the registry answered HTTP {error.code} for {digest[:19]}…") from None
+                raise Refused(_explain(error, source, digest)) from None
             if isinstance(reason, ssl.SSLCertVerificationError):
                 raise Refused(f"the registry's certificate is not trusted here: {reason.verify_message}") from None
             if attempt == _HTTP_ATTEMPTS - 1:
@@ -133,9 +135,17 @@ def _take_from_registry(
         raise Refused("the registry interrupted every transfer: the same command continues from here")
 
 
+def _explain(error: urllib.error.HTTPError, source: dict[str, Any], digest: str) -> str:
+    if source.get("is_gateway") and error.code in (401, 403):
+        return f"the gateway does not accept this node's token (HTTP {error.code}): bongsu nodes token NAME"
+    return f"the registry answered HTTP {error.code} for {digest[:19]}…"
+
+
 def _read_http(source: dict[str, Any], digest: str, offset: int, size: int, take: Callable[[bytes], None]) -> None:
     headers = {"Range": f"bytes={offset}-"} if offset else {}
-    if source.get("authorization"):
+    if source.get("is_gateway"):
+        headers["Authorization"] = own_authorization(source["url"])
+    elif source.get("authorization"):
         headers["Authorization"] = source["authorization"]
     request = urllib.request.Request(source["url"] + digest, headers=headers)
     context = ssl.create_default_context(cadata=source.get("ca"))

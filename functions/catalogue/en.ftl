@@ -178,6 +178,7 @@ node_ok = well
 node_warning = needs attention
 node_down = does not answer
 node_drained = drained
+node_revoked = revoked
 node_unknown = not asked yet
 alert_NodeHot = Hotter than 85 °C
 alert_NodeDiskFull = Less than a tenth of the disk is free

@@ -159,6 +159,7 @@ node_ok = 正常
 node_warning = 要確認
 node_down = 応答なし
 node_drained = 割り当て停止中
+node_revoked = アクセス停止済み
 node_unknown = 未確認
 alert_NodeHot = 85°Cを超えています
 alert_NodeDiskFull = ディスクの空きが10分の1を下回っています

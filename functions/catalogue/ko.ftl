@@ -159,6 +159,7 @@ node_ok = 정상
 node_warning = 확인 필요
 node_down = 응답 없음
 node_drained = 작업 제외됨
+node_revoked = 접근 차단됨
 node_unknown = 아직 확인 전
 alert_NodeHot = 85°C를 넘었습니다
 alert_NodeDiskFull = 디스크 여유가 10분의 1도 안 됩니다

@@ -18,7 +18,8 @@ import pytest
 
 from edge import ssh
 from edge.errors import FleetError
-from edge.nodes import Facts, Node
+from edge.facts import Facts
+from edge.nodes import Node
 from tests.edge.conftest import Fleet
 from tests.edge.servers import OciRegistry, SshNode
 from tests.edge.test_deploy_to_nodes import BIG, add, current, push, wait_for_part

@@ -64,6 +64,11 @@ def test_nodes_of_a_cluster_are_adopted_and_watched(cluster: httpx.Client, tmp_p
     assert states == {"edge-1": "ok", "gpu-1": "down"}
     said = fleet.refused("models", "deploy", "hazard:1", "--nodes", "edge-1", "--allow-unsigned")
     assert "no model" in said or "cluster" in said
+    said = fleet.run("nodes", "revoke", "edge-1").stderr
+    assert "kubectl delete node edge-1" in said and "not evicted" not in said, said
+    spec = cluster.get("/api/v1/nodes/edge-1").json()["spec"]
+    assert spec["unschedulable"] is True
+    assert {"key": "bongsu.org/revoked", "value": "yes", "effect": "NoExecute"} in spec["taints"]
     fleet.ok("nodes", "remove", "edge-1")
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from edge.errors import FleetError
-from edge.nodes import Facts, Node, NodeFile, Place, SshAddress, check_node_name, parse_label, select
+from edge.facts import Facts
+from edge.nodes import Node, NodeFile, Place, SshAddress, check_node_name, parse_label, select
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 

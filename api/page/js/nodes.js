@@ -6,7 +6,7 @@ import { ago, duration, fullMoment, percent, t } from "./i18n.js";
 const REFRESH_MS = 10_000;
 const SHOWN_DEPLOYMENTS = 5;
 const SHOWN_AUDIT = 30;
-const RANK = { down: 0, warning: 1, unknown: 2, drained: 3, ok: 4 };
+const RANK = { down: 0, warning: 1, unknown: 2, drained: 3, revoked: 3, ok: 4 };
 
 export class NodesView {
   #root;
