@@ -12,19 +12,16 @@ from typing import ParamSpec
 
 import click
 
+from functions.sealing import PRIVATE, PUBLIC, read_key, write_key
 from functions.settings import SettingsError
 from privacy.originals import (
-    PRIVATE,
-    PUBLIC,
     SUFFIX,
     OriginalsError,
     import_nacl,
     load,
     open_store,
     prune,
-    read_key,
     unseal,
-    write_key,
 )
 
 _P = ParamSpec("_P")

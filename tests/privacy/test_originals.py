@@ -15,7 +15,8 @@ from functions.cli import run_command
 from functions.settings import SettingsError
 from notify.caption import caption, open_captioner
 from privacy.cli import originals
-from privacy.originals import PRIVATE, Originals, load, open_originals, write_key
+from functions.sealing import PRIVATE, write_key
+from privacy.originals import Originals, load, open_originals
 
 
 @pytest.fixture
