@@ -1,4 +1,4 @@
-"""Clips: short videos of what a camera sent around a burst, sealed on its edge node. Their names, and how they are sealed.
+"""Clips, short videos of what a camera sent around a burst: how they are named, and sealed on the edge node.
 
 The edge worker makes them, the map API stores them and hands them out, and neither can open them.
 """

@@ -54,7 +54,7 @@ class ClipSettings(Environment, frozen=True):
     """Hours after which a clip in the folder is deleted."""
     clip_api: str = ""
     """Address of the map API that is sent the clips of incidents; without it they stay in the folder."""
-    clip_api_key: Secret = Secret()
+    clip_api_key: Secret = Secret("")
     """Key for the map API with the role `node`."""
 
     def __post_init__(self) -> None:

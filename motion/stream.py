@@ -215,8 +215,7 @@ class _Reader(threading.Thread):
             else:
                 live_clock.require_pace(self.heard_at_s)
             arrival = Arrival(packet, utc_now(), time.monotonic())
-            if self.stream.clips is not None:
-                self.stream.clips.add(stream, arrival)
+            self._pass_on(stream, arrival)
             for picture in decoder.feed(arrival):
                 self._note_picture(picture)
                 # Kept packets are older than the clock allows, but wanted nevertheless.
@@ -235,6 +234,10 @@ class _Reader(threading.Thread):
         if self._is_file or self.stopping.is_set():
             return
         raise StreamError("the stream ended")
+
+    def _pass_on(self, stream: Any, arrival: Arrival) -> None:
+        if self.stream.clips is not None:
+            self.stream.clips.add(stream, arrival)
 
     def _forget_picture(self) -> None:
         self._size, self._shown_at_s = None, time.monotonic()

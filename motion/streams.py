@@ -44,9 +44,7 @@ class CameraStreams:
         url = camera.url.get_secret_value()
         if camera.detect_url is None:
             add, latency_s = watch.add_picture, camera.max_latency_s
-            main = Stream(
-                camera.id, url, add, self._reporter("url"), watch, max_latency_s=latency_s, clips=self._clips
-            )
+            main = Stream(camera.id, url, add, self._reporter("url"), watch, max_latency_s=latency_s, clips=self._clips)
             self._streams = [main]
         else:
             small, latency_s = camera.detect_url.get_secret_value(), camera.max_latency_s
@@ -76,6 +74,11 @@ class CameraStreams:
         """Ask the threads to end; returns at once."""
         for stream in self._streams:
             stream.stop()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the threads of both stopped streams, for at most this long each; one that hangs is left behind."""
+        for stream in self._streams:
+            stream.join(timeout_s)
 
     def forget(self) -> None:
         """Remove a stopped camera from the metrics."""

@@ -22,7 +22,7 @@ from prometheus_client import Counter
 from functions.event import Frame, HazardSeen, utc_now
 from functions.sealing import PRIVATE, PUBLIC, read_key
 from functions.settings import Environment, SettingsError, read
-from privacy.buckets import BucketError, delete_all, explain, folder_of, open_bucket
+from privacy.buckets import BucketError, delete_all, explain, is_within, open_bucket
 
 if TYPE_CHECKING:
     from nacl.public import PublicKey, SealedBox
@@ -80,7 +80,7 @@ class Settings(Environment, frozen=True):
         if bool(self.originals_url) != bool(self.originals_key):
             missing, given_one = ("KEY", "URL") if self.originals_url else ("URL", "KEY")
             raise ValueError(f"BONGSU_ORIGINALS_{missing} is missing, though BONGSU_ORIGINALS_{given_one} is set")
-        if self.originals_url and _is_within(self.originals_url, self.snapshot_url):
+        if self.originals_url and is_within(self.originals_url, self.snapshot_url):
             raise ValueError("BONGSU_ORIGINALS_URL and BONGSU_SNAPSHOT_URL must not contain each other: one is public")
 
 
@@ -225,13 +225,6 @@ def _name_of(event: HazardSeen) -> str:
     # An event's id comes from the wire and could contain path separators: use its digest.
     name = re.sub(r"[^\w-]", "_", f"{event.id}-{event.hazard}", flags=re.ASCII)
     return f"{event.captured_at:%Y-%m-%d}/{name}{SUFFIX}"
-
-
-def _is_within(one: str, other: str) -> bool:
-    first, second = folder_of(one), folder_of(other)
-    if first is None or second is None:
-        return one.rstrip("/").startswith(other.rstrip("/")) or other.rstrip("/").startswith(one.rstrip("/"))
-    return first.resolve().is_relative_to(second.resolve()) or second.resolve().is_relative_to(first.resolve())
 
 
 def _failures() -> tuple[type[Exception], ...]:

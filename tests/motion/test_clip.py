@@ -48,7 +48,9 @@ class Camera:
                 yield at_s
 
 
-def record(path: Path, limits: ClipLimits, bursts: tuple[float, ...], before: Callable[[Any], None] = lambda p: None) -> list[Clip]:
+def record(
+    path: Path, limits: ClipLimits, bursts: tuple[float, ...], before: Callable[[Any], None] = lambda p: None
+) -> list[Clip]:
     """The clips of a camera whose bursts of a second end at these times."""
     camera, left = Camera(limits), list(bursts)
     with camera.plays(path, before) as packets:
