@@ -93,7 +93,7 @@ def create_app(site: Site) -> ASGIApp:
     inner = Guard(Live(app, site), site, guarded=GUARDED, sign_in=signin.PATH, basic=BASIC)
     outer: ASGIApp = SecureHeaders(
         SubPath(Methods(inner, app.routes), site.prefix),
-        pages.policy(site.settings.tile_url, site.settings.sessions_url),
+        pages.policy(site.settings.tile_url, site.settings.sessions_url, has_clips=site.clips is not None),
     )
     origins = split(site.settings.cors_origins)
     if not origins:
