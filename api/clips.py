@@ -12,7 +12,7 @@ from typing import Annotated
 from urllib.parse import quote
 
 import structlog
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.exceptions import HTTPException
 from fastapi.responses import JSONResponse
 from prometheus_client import Counter
@@ -90,6 +90,7 @@ def _require(caller: Caller, role: str, why: str) -> Caller:
 
 AsOperator = Annotated[Caller, Depends(operator)]
 AsNode = Annotated[Caller, Depends(node)]
+ClipFile = Annotated[str, Path(description="The last part of the clip's address.")]
 
 
 @router.get(
@@ -120,7 +121,7 @@ async def list_clips(site: AtSite, incident_id: filters.IncidentId, caller: AsOp
     response_class=Sealed,
     responses=answers(401, 403, 404, 422, 429, 503),
 )
-async def fetch_clip(site: AtSite, incident_id: filters.IncidentId, file: str, caller: AsOperator) -> Response:
+async def fetch_clip(site: AtSite, incident_id: filters.IncidentId, file: ClipFile, caller: AsOperator) -> Response:
     """One sealed clip. `bongsu originals decrypt` or the page opens it with the private key."""
     incident = await _find(site, incident_id)
     name = ClipName.parse(f"{incident.camera}/{file}")

@@ -38,7 +38,7 @@ async def prune(snapshots: Snapshots, settings: Settings, *, is_rehearsal: bool 
 
 
 @contextlib.asynccontextmanager
-async def pruning(snapshots: Snapshots, clips: Clips | None, settings: Settings) -> AsyncIterator[None]:
+async def pruning(snapshots: Snapshots, settings: Settings, clips: Clips | None = None) -> AsyncIterator[None]:
     """Prune every hour while this context is open; several processes may do so at once."""
     async with contextlib.AsyncExitStack() as stack:
         if settings.snapshot_keep_days or settings.snapshot_keep_gb:

@@ -136,7 +136,7 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         gateway = HookGateway(read_hooks(settings.hooks), store, load_settings().broker_url, keep)
         subscribers = Buckets(settings.push_per_address / 1440, holds=settings.push_per_address)
         async with (
-            hub.running(), pruning(snapshots, sealed, settings), auditing(store), gateway.running(),
+            hub.running(), pruning(snapshots, settings, sealed), auditing(store), gateway.running(),
             withdrawing(store, settings),
         ):  # fmt: skip
             identity = await store.identity.read()

@@ -75,18 +75,24 @@ class ClipWriter:
         self._longest_step = max(1, round(_LONGEST_STEP_S / stream.time_base))
         self._shift: int | None = None
         self._last = 0
+        self._previous = b""
         self.size = 0
         """Bytes of the packets so far."""
 
     def add(self, packet: Any) -> None:
         """Copy a packet; its times are shifted so that the file begins at 0 and never goes back."""
-        copy = av.Packet(bytes(packet))
+        content = bytes(packet)
+        if content == self._previous:
+            # Some RTSP servers send a packet twice when they are late; browsers stop at the second.
+            return
+        self._previous = content
+        copy = av.Packet(content)
         copy.dts = self._decoded_at(packet.pts if packet.dts is None else packet.dts)
         late = packet.pts - packet.dts if packet.pts is not None and packet.dts is not None else 0
         copy.pts = copy.dts + max(0, late)
         copy.time_base, copy.is_keyframe, copy.stream = packet.time_base, packet.is_keyframe, self._out
         self._container.mux(copy)
-        self.size += packet.size
+        self.size += len(content)
 
     def finish(self) -> bytes:
         """Close the file, and return it."""

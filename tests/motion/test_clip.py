@@ -92,6 +92,21 @@ def test_packets_are_copied_and_not_encoded_again(street: Path) -> None:
         assert [bytes(packet) for packet in other.demux(video=0)] == original
 
 
+def test_packets_that_come_twice_are_copied_once(street: Path) -> None:
+    camera = Camera(ClipLimits(before_s=100, after_s=100))
+    with av.open(str(street)) as container:
+        stream = container.streams.video[0]
+        camera.recorder.connect(stream)
+        camera.recorder.trigger(at(0), at(1))
+        for packet in (p for p in container.demux(stream) if p.size):
+            at_s = float(packet.pts * packet.time_base)
+            for _ in range(1 + (round(at_s * 10) % 7 == 0)):
+                camera.recorder.add(stream, Arrival(packet, at(at_s), at_s))
+        camera.recorder.disconnect(stream)
+    times = frames(camera.clips[0])
+    assert len(times) == 200 and times[-1] == pytest.approx(19.9)
+
+
 def test_long_motion_is_cut_into_several_clips(street: Path) -> None:
     clips = record(street, ClipLimits(before_s=1, after_s=1.5, longest_s=5), tuple(float(s) for s in range(2, 20)))
     assert len(clips) == 4

@@ -79,7 +79,7 @@ def test_operator_plays_a_clip_with_the_private_key(site_url: str, keys: dict[An
     page.locator(".clips .buttons button").first.click()
     video = page.locator(".clips video")
     expect(video).to_be_visible()
-    page.wait_for_function("document.querySelector('.clips video').readyState >= 2")
+    expect(video).to_have_js_property("readyState", 4)
     assert video.evaluate("video => [video.videoWidth, Math.round(video.duration)]") == [64, 2]
     assert page.complaints == []
     # What no browser plays can be saved.
