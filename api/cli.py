@@ -138,7 +138,12 @@ def key() -> None:
 
 @key.command("new")
 @click.argument("name")
-@click.option("--role", required=True, type=click.Choice(ROLES), help="A viewer reads; an operator reviews too.")
+@click.option(
+    "--role",
+    required=True,
+    type=click.Choice(ROLES),
+    help="A viewer reads; an operator reviews too; a node sends clips.",
+)
 def key_new(name: str, role: Role) -> int:
     """Print a new key once, and the line to add to the key file.
 

@@ -95,8 +95,9 @@ def _correct(status: str, content: Json) -> None:
     if status >= "400":
         for media in list(content):
             content["application/json"] = content.pop(media)
-    elif "image/jpeg" in content:
-        content["image/jpeg"]["schema"] = {"type": "string", "format": "binary"}
+    for media in ("image/jpeg", "application/octet-stream"):
+        if media in content:
+            content[media]["schema"] = {"type": "string", "format": "binary"}
 
 
 def _describe_stream() -> Json:

@@ -130,17 +130,18 @@ async def show_life() -> dict[str, str]:
     return {"status": "ok"}
 
 
-def policy(tile_url: str, sessions_url: str = "") -> str:
+def policy(tile_url: str, sessions_url: str = "", *, has_clips: bool = False) -> str:
     """Content-Security-Policy of the page.
 
-    It allows its own files (the video for trying a session is one), and, if configured, pictures from the tile server
-    and connections to the receive server of sessions.
+    It allows its own files (the video for trying a session is one), and, if configured, pictures from the tile server,
+    connections to the receive server of sessions, and clips that the page has opened itself.
     """
     # Leaflet's `{s}` is a subdomain, in the policy `*`.
     tiles = f" {_origin(tile_url).replace('{s}', '*')}" if tile_url else ""
     # HTTP for the list, WebSocket for a session: for the policy these are two origins.
     sessions = f" {_origin(sessions_url)} ws{_origin(sessions_url).removeprefix('http')}" if sessions_url else ""
-    media = "media-src 'self'; " if sessions_url else ""
+    videos = [source for source, is_used in (("'self'", sessions_url), ("blob:", has_clips)) if is_used]
+    media = f"media-src {' '.join(videos)}; " if videos else ""
     return (
         f"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'{sessions}; font-src 'self'; "
         f"{media}img-src 'self'{tiles}; manifest-src 'self'; base-uri 'none'; form-action 'none'; "

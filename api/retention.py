@@ -1,14 +1,16 @@
-"""Deletes old pictures: the API does so every hour, `bongsu snapshots prune` at once."""
+"""Deletes old pictures and clips: the API does so every hour, `bongsu snapshots prune` at once for pictures."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
 import structlog
 
 from api.settings import Settings
+from store.clips import ClipError, Clips
 from store.snapshots import Pruned, SnapshotError, Snapshots
 from web.background import in_background
 
@@ -35,22 +37,38 @@ async def prune(snapshots: Snapshots, settings: Settings, *, is_rehearsal: bool 
     )
 
 
-def pruning(snapshots: Snapshots, settings: Settings) -> AbstractAsyncContextManager[None]:
+@contextlib.asynccontextmanager
+async def pruning(snapshots: Snapshots, settings: Settings, clips: Clips | None = None) -> AsyncIterator[None]:
     """Prune every hour while this context is open; several processes may do so at once."""
-    return in_background("pruning", _prune_repeatedly(snapshots, settings))
+    async with contextlib.AsyncExitStack() as stack:
+        if settings.snapshot_keep_days or settings.snapshot_keep_gb:
+            work = _prune_repeatedly("snapshots", lambda: prune(snapshots, settings))
+            await stack.enter_async_context(in_background("pruning", work))
+        if clips is not None:
+            work = _prune_repeatedly("clips", lambda: prune_clips(clips, settings))
+            await stack.enter_async_context(in_background("pruning clips", work))
+        yield
 
 
-async def _prune_repeatedly(snapshots: Snapshots, settings: Settings) -> None:
-    if not (settings.snapshot_keep_days or settings.snapshot_keep_gb):
-        return
+async def prune_clips(clips: Clips, settings: Settings) -> Pruned:
+    """Delete clips beyond the limits of the settings.
+
+    Raises:
+        ClipError: they cannot be listed or deleted now.
+    """
+    max_age = timedelta(days=settings.clip_keep_days)
+    return await clips.prune(max_age=max_age, max_bytes=int(settings.clip_keep_gb * _GB))
+
+
+async def _prune_repeatedly(what: str, delete: Callable[[], Awaitable[Pruned]]) -> None:
     wait_s = _FIRST_AFTER_S
     while True:
         await asyncio.sleep(wait_s)
         wait_s = _EVERY_S
         try:
-            done = await prune(snapshots, settings)
-        except SnapshotError as error:
-            log.warning("snapshots_not_pruned", reason=str(error))
+            done = await delete()
+        except (SnapshotError, ClipError) as error:
+            log.warning(f"{what}_not_pruned", reason=str(error))
             continue
         if done.deleted:
-            log.info("snapshots_pruned", deleted=done.deleted, freed_bytes=done.freed_bytes, kept=done.kept)
+            log.info(f"{what}_pruned", deleted=done.deleted, freed_bytes=done.freed_bytes, kept=done.kept)

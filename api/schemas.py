@@ -191,6 +191,7 @@ class Session(TypedDict):
     role: Role | None
     read: Literal["open", "key"]
     reviews: NotRequired[Annotated[bool, Field(description="Whether any key may review.")]]
+    clips: NotRequired[Annotated[bool, Field(description="Whether the caller may fetch sealed clips.")]]
 
 
 @with_config(ConfigDict(extra="allow"))

@@ -23,7 +23,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from api import camera_setup, cameras, feeds, filters, fleet, hooks, incidents, openapi, pages, push, signin
+from api import camera_setup, cameras, clips, feeds, filters, fleet, hooks, incidents, openapi, pages, push, signin
 from api import settings as environment
 from api.audit import auditing
 from api.fleet_status import FleetStatusFile
@@ -45,6 +45,7 @@ from functions.hook import read_hooks
 from functions.settings import SettingsError, split
 from functions.settings import load as load_settings
 from store import Store, StoreError
+from store.clips import ClipError, Clips
 from store.snapshots import SnapshotError, Snapshots
 from web import serving
 from web.guard import WRONG_KEYS_A_MINUTE, Guard, RefusedError
@@ -80,18 +81,19 @@ def create_app(site: Site) -> ASGIApp:
         servers=[{"url": site.prefix}] if site.prefix else None,
     )
     app.state.site = site
-    for noun in (signin, incidents, cameras, camera_setup, fleet, feeds, roads, ogc, hooks, push, pages):
+    for noun in (signin, incidents, clips, cameras, camera_setup, fleet, feeds, roads, ogc, hooks, push, pages):
         app.include_router(noun.router)
     app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
     app.add_exception_handler(RequestValidationError, _refuse_query)
     app.add_exception_handler(RefusedError, _refuse)
     app.add_exception_handler(StoreError, _apologise)
     app.add_exception_handler(SnapshotError, _apologise)
+    app.add_exception_handler(ClipError, _apologise)
     app.openapi = functools.partial(openapi.describe, app)  # type: ignore[method-assign]
     inner = Guard(Live(app, site), site, guarded=GUARDED, sign_in=signin.PATH, basic=BASIC)
     outer: ASGIApp = SecureHeaders(
         SubPath(Methods(inner, app.routes), site.prefix),
-        pages.policy(site.settings.tile_url, site.settings.sessions_url),
+        pages.policy(site.settings.tile_url, site.settings.sessions_url, has_clips=site.clips is not None),
     )
     origins = split(site.settings.cors_origins)
     if not origins:
@@ -116,6 +118,7 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         RoadsError: the file of roads cannot be used.
         StoreError: the database cannot be opened.
         SnapshotError: the snapshots cannot be opened.
+        ClipError: the clips cannot be opened.
     """
     keys, stretches = Keyring.open(settings.api_keys), Roads.open(settings.roads)
     store = await Store.open(settings.database_url, quiet_s=settings.quiet_s)
@@ -126,19 +129,20 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
             store, pipeline, fleet_status, public_url=settings.public_url.rstrip("/"), readers_max=settings.streams_max
         )
         snapshots = Snapshots.open(settings.snapshot_url)
+        sealed = Clips.open(settings.clip_url) if settings.clip_url else None
         requests, failures = Buckets(settings.rate_limit), Buckets(WRONG_KEYS_A_MINUTE)
         proxies = Proxies(split(settings.trusted_proxies))
         keep = timedelta(hours=settings.hook_keep_hours)
         gateway = HookGateway(read_hooks(settings.hooks), store, load_settings().broker_url, keep)
         subscribers = Buckets(settings.push_per_address / 1440, holds=settings.push_per_address)
         async with (
-            hub.running(), pruning(snapshots, settings), auditing(store), gateway.running(),
+            hub.running(), pruning(snapshots, settings, sealed), auditing(store), gateway.running(),
             withdrawing(store, settings),
         ):  # fmt: skip
             identity = await store.identity.read()
             yield Site(
                 settings, store, snapshots, pipeline, hub, gateway, keys, requests, failures, proxies, stretches,
-                identity, fleet_status, subscribers,
+                identity, fleet_status, subscribers, sealed,
             )  # fmt: skip
     finally:
         await store.close()
@@ -210,6 +214,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
         RoadsError: the file of roads cannot be used.
         StoreError: the database cannot be opened.
         SnapshotError: the snapshots cannot be opened.
+        ClipError: the clips cannot be opened.
     """
     async with open_site(settings) as site:
         server = Server(site)
@@ -237,7 +242,7 @@ def main() -> int:
         telemetry.start("api")
         with listen(settings.http_host, settings.http_port) as listener:
             asyncio.run(serve(settings, listener))
-    except (SettingsError, KeyFileError, RoadsError, StoreError, SnapshotError, OSError) as error:
+    except (SettingsError, KeyFileError, RoadsError, StoreError, SnapshotError, ClipError, OSError) as error:
         print(f"bongsu api: {error}", file=sys.stderr)
         return 1
     return 0

@@ -9,6 +9,7 @@ from functions import catalogue
 from functions.hook import read_hooks
 from functions.push_keys import read_public
 from functions.settings import read, split
+from privacy.buckets import is_within
 from store.settings import StoreSettings
 
 # A host, optionally a port and a path of plain characters: it is used unchanged in addresses and a cookie.
@@ -22,6 +23,14 @@ class Settings(StoreSettings, frozen=True):
     """Pictures older than this are deleted; 0 keeps them forever."""
     snapshot_keep_gb: float = 20.0
     """The oldest pictures are deleted when all together have more (10^9 bytes); 0 means unlimited."""
+    clip_url: str = ""
+    """A folder or bucket for the sealed clips that edge nodes send (docs/clips.md); without it none are taken."""
+    clip_keep_days: float = 7.0
+    """Clips older than this are deleted; keeping them without limit is not possible."""
+    clip_keep_gb: float = 20.0
+    """The oldest clips are deleted when all together have more (10^9 bytes)."""
+    clip_incident_s: float = 120.0
+    """Of a longer incident, only clips of its first seconds are wanted."""
     http_host: str = "127.0.0.1"
     """Address that the API listens on; `0.0.0.0` is all."""
     http_port: int = 8080
@@ -89,6 +98,7 @@ class Settings(StoreSettings, frozen=True):
         for name, limit in (("DAYS", self.snapshot_keep_days), ("GB", self.snapshot_keep_gb)):
             if not 0 <= limit < 1e6:
                 raise ValueError(f"BONGSU_SNAPSHOT_KEEP_{name} must be 0 or more, got {limit}")
+        self._check_clips()
         if not 0 <= self.rate_limit < 1e9:
             raise ValueError(f"BONGSU_RATE_LIMIT must be requests a minute, or 0 for no limit, got {self.rate_limit}")
         if not 0 < self.hook_keep_hours <= 8784:
@@ -116,6 +126,17 @@ class Settings(StoreSettings, frozen=True):
         self._check_audience()
         self._check_addresses()
         self._check_push()
+
+    def _check_clips(self) -> None:
+        ranges = {
+            "KEEP_DAYS": (self.clip_keep_days, 366), "KEEP_GB": (self.clip_keep_gb, 1e6),
+            "INCIDENT_S": (self.clip_incident_s, 86_400),
+        }  # fmt: skip
+        for name, (value, most) in ranges.items():
+            if not 0 < value <= most:
+                raise ValueError(f"BONGSU_CLIP_{name} must be above 0 and at most {most:g}, got {value:g}")
+        if self.clip_url and is_within(self.clip_url, self.snapshot_url):
+            raise ValueError("BONGSU_CLIP_URL and BONGSU_SNAPSHOT_URL must not contain each other: one is public")
 
     def _check_audience(self) -> None:
         catalogue.parse_languages("BONGSU_LANGUAGES", self.languages)

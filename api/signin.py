@@ -66,6 +66,8 @@ async def sign_in(site: AtSite, request: Request) -> Response:
 async def show_session(site: AtSite, caller: AsCaller) -> Response:
     """Who is signed in, and whether a key is needed."""
     content: dict[str, Any] = {"name": caller.name, "role": caller.role, "read": site.settings.api_read}
+    if site.clips is not None and caller.role == "operator":
+        content["clips"] = True
     return JSONResponse({**content, "reviews": site.keys.has_operator}, headers=_PRIVATE)
 
 

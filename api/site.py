@@ -17,6 +17,7 @@ from api.roads.stretches import Roads
 from api.settings import Settings
 from api.stream import Hub
 from store import Store, StoreError
+from store.clips import Clips
 from store.snapshots import Snapshots
 from web.addresses import base_of
 from web.keys import Caller, Keyring
@@ -47,6 +48,8 @@ class Site:
     fleet: FleetStatusFile
     subscribers: Buckets = field(default_factory=lambda: Buckets(0))
     """Tokens for subscriptions to Web Push: few, as each is kept in the database."""
+    clips: Clips | None = None
+    """The sealed clips of incidents; None where none are stored."""
 
     @property
     def public_url(self) -> str:

@@ -8,7 +8,20 @@ import platform
 from collections.abc import Callable
 from datetime import date
 
-from bench import broker, detector, function, motion, overload, rabbit, redaction, relay, sessions, store, streams
+from bench import (
+    broker,
+    clips,
+    detector,
+    function,
+    motion,
+    overload,
+    rabbit,
+    redaction,
+    relay,
+    sessions,
+    store,
+    streams,
+)
 
 _PARTS: dict[str, Callable[[float], list[tuple[str, str, str]]]] = {
     "relay": relay.rows,
@@ -22,6 +35,7 @@ _PARTS: dict[str, Callable[[float], list[tuple[str, str, str]]]] = {
     "overload": overload.rows,
     "redaction": redaction.rows,
     "sessions": sessions.rows,
+    "clips": clips.rows,
 }
 
 

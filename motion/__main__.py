@@ -12,6 +12,7 @@ from functions.buffer import EventBuffer
 from functions.settings import Settings, SettingsError, load
 from functions.stopping import stop_event
 from motion import settings as motion_settings
+from motion.clips import Clips
 from motion.config import ConfigError, cameras_path
 from motion.leases import Leases
 from motion.worker import Worker
@@ -28,6 +29,7 @@ async def _run(settings: Settings) -> None:
         EventBuffer.of(settings),
         neighbours,
         regions=settings.region_names,
+        clips=Clips.open(motion_settings.load_clips()),
     )
     await worker.run(stop)
 

@@ -15,6 +15,7 @@ from prometheus_client import Counter, Gauge
 from functions import backoff
 from functions.event import utc_now
 from motion import opening
+from motion.clip import ClipRecorder
 from motion.clock import FileClock, LiveClock
 from motion.decoding import Arrival, Decoder, Watcher
 from motion.opening import StreamError, is_file, opened, require_size
@@ -53,6 +54,7 @@ class Stream:
         watcher: Watcher | None = None,
         *,
         max_latency_s: float = 4.0,
+        clips: ClipRecorder | None = None,
     ) -> None:
         """Prepare; `start` begins to read.
 
@@ -63,8 +65,10 @@ class Stream:
             on_state: receives its state.
             watcher: says when key frames are enough; without one every frame is decoded.
             max_latency_s: a camera whose key frames are farther apart is decoded all the time.
+            clips: receives every packet.
         """
         self.camera = camera
+        self.clips = clips
         self.watcher = watcher
         self.max_latency_s = max_latency_s
         self._url = url
@@ -176,13 +180,19 @@ class _Reader(threading.Thread):
 
     def _read_once(self) -> None:
         with opened(self._url) as (container, stream):
+            clips = self.stream.clips
             try:
+                if clips is not None:
+                    clips.connect(stream)
                 self._play(container, stream)
             except StreamError as error:
                 # Reported before the container closes: closing the connection to a lost camera takes seconds.
                 self.heard_at_s = time.monotonic()
                 self.stream.report(self, f"lost: {error}")
                 raise
+            finally:
+                if clips is not None:
+                    clips.disconnect(stream)
 
     def _play(self, container: Any, stream: Any) -> None:
         """Read until the stream ends: for a camera that is an error, for a file the time to start again."""
@@ -205,6 +215,7 @@ class _Reader(threading.Thread):
             else:
                 live_clock.require_pace(self.heard_at_s)
             arrival = Arrival(packet, utc_now(), time.monotonic())
+            self._pass_on(stream, arrival)
             for picture in decoder.feed(arrival):
                 self._note_picture(picture)
                 # Kept packets are older than the clock allows, but wanted nevertheless.
@@ -223,6 +234,10 @@ class _Reader(threading.Thread):
         if self._is_file or self.stopping.is_set():
             return
         raise StreamError("the stream ended")
+
+    def _pass_on(self, stream: Any, arrival: Arrival) -> None:
+        if self.stream.clips is not None:
+            self.stream.clips.add(stream, arrival)
 
     def _forget_picture(self) -> None:
         self._size, self._shown_at_s = None, time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from motion.burst import BurstRecorder, CapturedBurst
+from motion.clip import Clip, ClipLimits, ClipRecorder
 from motion.config import Camera
 from motion.picture import Picture
 from motion.stream import LIVE, Stream
@@ -14,26 +15,44 @@ class CameraStreams:
     """The streams that a worker starts and stops for one camera."""
 
     def __init__(
-        self, camera: Camera, on_burst: Callable[[CapturedBurst], None], on_state: Callable[[str], None]
+        self,
+        camera: Camera,
+        on_burst: Callable[[CapturedBurst], None],
+        on_state: Callable[[str], None],
+        *,
+        clip_limits: ClipLimits | None = None,
+        on_clip: Callable[[Clip], None] = lambda clip: None,
     ) -> None:
-        """Prepare; `on_state` receives `live` or `lost: <reason>` at every change, from any thread."""
+        """Prepare.
+
+        Args:
+            camera: its entry in `cameras.yaml`.
+            on_burst: receives each burst.
+            on_state: receives `live` or `lost: <reason>` at every change, from any thread.
+            clip_limits: of the clips around bursts; None to record none.
+            on_clip: receives each clip.
+        """
         self.camera = camera.id
-        self.recorder = watch = BurstRecorder(camera, on_burst, self._freeze)
+        self._on_burst = on_burst
+        burst_s = (camera.burst.frames - 1) * camera.burst.spacing_s
+        self._clips = None if clip_limits is None else ClipRecorder(camera.id, clip_limits, burst_s, on_clip)
+        self.recorder = watch = BurstRecorder(camera, self._take, self._freeze)
         self._frozen_s = camera.frozen_s
         self._on_state = on_state
         self._state = ""
         self._states: dict[str, str] = {}
         url = camera.url.get_secret_value()
         if camera.detect_url is None:
-            main = Stream(
-                camera.id, url, watch.add_picture, self._reporter("url"), watch, max_latency_s=camera.max_latency_s
-            )
+            add, latency_s = watch.add_picture, camera.max_latency_s
+            main = Stream(camera.id, url, add, self._reporter("url"), watch, max_latency_s=latency_s, clips=self._clips)
             self._streams = [main]
         else:
             small, latency_s = camera.detect_url.get_secret_value(), camera.max_latency_s
             look = Stream(camera.id, small, self._look, self._reporter("detect_url"), watch, max_latency_s=latency_s)
             take = _Pictures(watch)
-            main = Stream(camera.id, url, watch.take, self._reporter("url"), take, max_latency_s=latency_s)
+            main = Stream(
+                camera.id, url, watch.take, self._reporter("url"), take, max_latency_s=latency_s, clips=self._clips
+            )
             self._streams = [look, main]
 
     @property
@@ -56,9 +75,19 @@ class CameraStreams:
         for stream in self._streams:
             stream.stop()
 
+    def join(self, timeout_s: float) -> None:
+        """Wait for the threads of both stopped streams, for at most this long each; one that hangs is left behind."""
+        for stream in self._streams:
+            stream.join(timeout_s)
+
     def forget(self) -> None:
         """Remove a stopped camera from the metrics."""
         self._streams[0].forget()
+
+    def _take(self, burst: CapturedBurst) -> None:
+        if self._clips is not None:
+            self._clips.trigger(burst.frames[0].captured_at, burst.frames[-1].captured_at)
+        self._on_burst(burst)
 
     def _look(self, picture: Picture) -> None:
         self.recorder.look(picture)

@@ -15,6 +15,8 @@ from prometheus_client import Gauge
 from functions import telemetry
 from functions.buffer import EventBuffer
 from motion.burst import BurstRecorder, CapturedBurst
+from motion.clip import Clip
+from motion.clips import Clips
 from motion.config import ANY, Camera, ConfigError, load_cameras
 from motion.outbox import Connect, Outbox
 from motion.secrets import secrets_path
@@ -47,6 +49,7 @@ class Worker:
         neighbours: Neighbours | None = None,
         *,
         regions: Sequence[str] = (),
+        clips: Clips | None = None,
     ) -> None:
         """Read the camera file.
 
@@ -57,6 +60,7 @@ class Worker:
             buffer: keeps bursts that the broker does not take while they are fresh.
             neighbours: finds the other live nodes, so that the cameras of a dead one are taken over.
             regions: those whose bursts go to their own queue.
+            clips: records clips around bursts; without it none are recorded.
 
         Raises:
             ConfigError: the file cannot be used.
@@ -71,12 +75,15 @@ class Worker:
         self._is_applied = False
         self._unread: set[str] = set()
         self._outbox = Outbox(connect, buffer, regions)
+        self._clips = clips
         self._loop = asyncio.get_running_loop()
         self._running: dict[str, tuple[BurstRecorder, CameraStreams]] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch the cameras until `stop` is set."""
         tasks = [asyncio.create_task(self._outbox.run())]
+        if self._clips is not None:
+            tasks.append(asyncio.create_task(self._clips.run()))
         if self._neighbours is None:
             self._apply()
         else:
@@ -90,7 +97,7 @@ class Worker:
                 self._tick()
                 for task in tasks:
                     if task.done():
-                        task.result()  # neither task ever ends normally: better to restart than to go on without it
+                        task.result()  # none of them ever ends normally: better to restart than to go on without it
         finally:
             for watch, stream in self._running.values():
                 _stop(watch, stream)
@@ -103,7 +110,16 @@ class Worker:
                     await self._outbox.flush()
             self._outbox.keep()
             await self._outbox.close()
+            if self._clips is not None:
+                # The cameras' threads hand over the clips that they were recording.
+                await asyncio.to_thread(self._join, _LAST_WORDS_S)
+                await self._clips.close(_LAST_WORDS_S)
             log.info("motion_stopped", cameras=len(self._running))
+
+    def _join(self, timeout_s: float) -> None:
+        end_s = time.monotonic() + timeout_s
+        for _, streams in self._running.values():
+            streams.join(max(0.0, end_s - time.monotonic()))
 
     def _tick(self) -> None:
         now_s = time.monotonic()
@@ -187,12 +203,22 @@ class Worker:
                 FRAME_AGE.remove(stream.camera)
 
     def _start(self, camera: Camera) -> tuple[BurstRecorder, CameraStreams]:
-        streams = CameraStreams(camera, self._take, lambda status: self._call(self._outbox.put_state, camera, status))
+        streams = CameraStreams(
+            camera,
+            self._take,
+            lambda status: self._call(self._outbox.put_state, camera, status),
+            clip_limits=None if self._clips is None else self._clips.limits,
+            on_clip=self._take_clip,
+        )
         streams.start()
         return streams.recorder, streams
 
     def _take(self, burst: CapturedBurst) -> None:
         self._call(self._outbox.put_burst, burst)
+
+    def _take_clip(self, clip: Clip) -> None:
+        if self._clips is not None:
+            self._call(self._clips.put, clip)
 
     def _call(self, function: object, *arguments: object) -> None:
         """Call a function in the loop from a camera's thread; does nothing once the loop has ended."""

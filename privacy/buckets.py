@@ -68,6 +68,14 @@ def folder_of(url: str) -> Path | None:
     return None if "://" in url else Path(url).absolute()
 
 
+def is_within(one: str, other: str) -> bool:
+    """Whether one of two addresses contains the other."""
+    first, second = folder_of(one), folder_of(other)
+    if first is None or second is None:
+        return one.rstrip("/").startswith(other.rstrip("/")) or other.rstrip("/").startswith(one.rstrip("/"))
+    return first.resolve().is_relative_to(second.resolve()) or second.resolve().is_relative_to(first.resolve())
+
+
 def show(url: str) -> str:
     """An address without secrets: the full path of a folder, else only scheme and host."""
     if folder_of(url) is not None:

@@ -12,19 +12,17 @@ from typing import ParamSpec
 
 import click
 
+from functions.clip import MAGIC, unseal_clip
+from functions.sealing import PRIVATE, PUBLIC, SealError, read_key, write_key
 from functions.settings import SettingsError
 from privacy.originals import (
-    PRIVATE,
-    PUBLIC,
     SUFFIX,
     OriginalsError,
     import_nacl,
     load,
     open_store,
     prune,
-    read_key,
     unseal,
-    write_key,
 )
 
 _P = ParamSpec("_P")
@@ -46,7 +44,7 @@ def _in_one_line(call: Callable[_P, int]) -> Callable[_P, int]:
 
 @click.group()
 def originals() -> None:
-    """Make keys for sealed frames, open or delete them.
+    """Make keys for sealed frames and clips, open or delete them.
 
     See docs/privacy.md.
     """
@@ -75,7 +73,7 @@ def _keygen(private: Path) -> int:
     type=click.Path(path_type=Path),
     default=Path("originals"),
     show_default=True,
-    help="A folder for the pictures.",
+    help="A folder for the pictures and videos.",
 )
 @click.argument("given", metavar="SEALED...", type=click.Path(path_type=Path), nargs=-1, required=True)
 @_in_one_line
@@ -87,18 +85,31 @@ def _decrypt(key: Path, out: Path, given: tuple[Path, ...]) -> int:
     failed = 0
     for path in paths:
         try:
-            original = unseal(path.read_bytes(), private_key)
-        except (OriginalsError, OSError) as error:
+            name, content, what = _opened(path, private_key)
+        except (OriginalsError, SealError, OSError) as error:
             print(f"bongsu originals: {path}: {error}", file=sys.stderr)
             failed += 1
             continue
-        picture = out / f"{path.name.removesuffix(SUFFIX)}.jpg"
-        with open(os.open(picture, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
-            file.write(original.jpeg)
-        print(f"{picture}: {original.hazard} at {original.camera}, {original.captured_at.isoformat()}")
+        file_path = out / name
+        with open(os.open(file_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
+            file.write(content)
+        print(f"{file_path}: {what}")
     if not paths:
         print(f"bongsu originals: no file that ends with {SUFFIX} in {', '.join(map(str, given))}", file=sys.stderr)
     return 1 if failed or not paths else 0
+
+
+def _opened(path: Path, private_key: bytes) -> tuple[str, bytes, str]:
+    """Of a sealed file: the name for its content, the content, and a line about it."""
+    sealed = path.read_bytes()
+    if sealed.startswith(MAGIC):
+        clip, mp4 = unseal_clip(sealed, private_key)
+        seconds = (clip.end - clip.start).total_seconds()
+        name = f"{clip.camera}-{clip.file.removesuffix(SUFFIX)}.mp4"
+        return name, mp4, f"{seconds:.1f} s of {clip.camera}, from {clip.start.isoformat()}"
+    original = unseal(sealed, private_key)
+    what = f"{original.hazard} at {original.camera}, {original.captured_at.isoformat()}"
+    return f"{path.name.removesuffix(SUFFIX)}.jpg", original.jpeg, what
 
 
 @originals.command("prune")

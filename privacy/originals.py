@@ -8,8 +8,6 @@ can, not even the captioner after it has sealed them; the API has no access to t
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import re
 import time
 from dataclasses import dataclass, field
@@ -22,8 +20,9 @@ from msgspec import Struct
 from prometheus_client import Counter
 
 from functions.event import Frame, HazardSeen, utc_now
+from functions.sealing import PRIVATE, PUBLIC, read_key
 from functions.settings import Environment, SettingsError, read
-from privacy.buckets import BucketError, delete_all, explain, folder_of, open_bucket
+from privacy.buckets import BucketError, delete_all, explain, is_within, open_bucket
 
 if TYPE_CHECKING:
     from nacl.public import PublicKey, SealedBox
@@ -33,7 +32,6 @@ log = structlog.get_logger()
 
 originals_total = Counter("bongsu_originals_total", "Unredacted frames, by outcome", ["outcome"])
 
-PUBLIC, PRIVATE = "bongsu-originals-public-", "bongsu-originals-private-"
 SUFFIX = ".sealed"
 _MAGIC = b"bongsu original 1\n"
 _NAME = re.compile(r"\d{4}-\d{2}-\d{2}/[\w-]+\.sealed", re.ASCII)
@@ -82,7 +80,7 @@ class Settings(Environment, frozen=True):
         if bool(self.originals_url) != bool(self.originals_key):
             missing, given_one = ("KEY", "URL") if self.originals_url else ("URL", "KEY")
             raise ValueError(f"BONGSU_ORIGINALS_{missing} is missing, though BONGSU_ORIGINALS_{given_one} is set")
-        if self.originals_url and _is_within(self.originals_url, self.snapshot_url):
+        if self.originals_url and is_within(self.originals_url, self.snapshot_url):
             raise ValueError("BONGSU_ORIGINALS_URL and BONGSU_SNAPSHOT_URL must not contain each other: one is public")
 
 
@@ -93,28 +91,6 @@ def load() -> Settings:
         SettingsError: a value is invalid, or one is missing.
     """
     return read(Settings)
-
-
-def read_key(text: str, prefix: str) -> bytes:
-    """The 32 bytes of a key in its written form.
-
-    Raises:
-        SettingsError: it is not such a key. The message does not repeat it.
-    """
-    text = text.strip()
-    try:
-        if text.startswith(prefix):
-            key = base64.urlsafe_b64decode(text.removeprefix(prefix))
-            if len(key) == 32:
-                return key
-    except (binascii.Error, ValueError):
-        pass
-    raise SettingsError(f"the key must be {prefix} and 44 characters, as `bongsu originals keygen` writes it")
-
-
-def write_key(key: bytes, prefix: str) -> str:
-    """A key in its written form."""
-    return prefix + base64.urlsafe_b64encode(key).decode()
 
 
 def import_nacl() -> Any:
@@ -249,13 +225,6 @@ def _name_of(event: HazardSeen) -> str:
     # An event's id comes from the wire and could contain path separators: use its digest.
     name = re.sub(r"[^\w-]", "_", f"{event.id}-{event.hazard}", flags=re.ASCII)
     return f"{event.captured_at:%Y-%m-%d}/{name}{SUFFIX}"
-
-
-def _is_within(one: str, other: str) -> bool:
-    first, second = folder_of(one), folder_of(other)
-    if first is None or second is None:
-        return one.rstrip("/").startswith(other.rstrip("/")) or other.rstrip("/").startswith(one.rstrip("/"))
-    return first.resolve().is_relative_to(second.resolve()) or second.resolve().is_relative_to(first.resolve())
 
 
 def _failures() -> tuple[type[Exception], ...]:

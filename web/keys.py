@@ -16,7 +16,7 @@ from web.changed_file import ChangedFile
 
 log = structlog.get_logger()
 
-Role = Literal["viewer", "operator"]
+Role = Literal["viewer", "operator", "node"]
 ROLES: tuple[Role, ...] = get_args(Role)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")

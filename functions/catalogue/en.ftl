@@ -116,6 +116,21 @@ signOut = Sign out
 signedInAs = { $name }, { $role }
 viewer = viewer
 operator = operator
+node = edge node
+clipsTitle = Clips
+clipCount = { $n ->
+    [one] One sealed clip.
+   *[other] { $n } sealed clips.
+}
+clipKey = Choose the file of the private key to play them. It stays in this tab.
+clipPlay = { $when }, { $seconds } s
+clipSave = Save the video
+clipWrongKey = This file is not a private key of `bongsu originals keygen`.
+clipOtherKey = This clip was sealed for another key, or altered. Choose another key.
+clipOldBrowser = This browser is too old to open clips. Use `bongsu originals decrypt`.
+clipInsecure = Clips are sealed. Open this page by https to play them, or use `bongsu originals decrypt`.
+clipCodec = This browser cannot play the video, perhaps as it is H.265. Save it, and play it elsewhere.
+clipFailed = The clips could not be loaded: { $why }
 key = Key
 keyHint = An operator's key lets you acknowledge alerts and mark false alarms.
 keyNeeded = This map is read with a key. Ask its operator for one.

@@ -7,15 +7,18 @@ import stat
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from prometheus_client import REGISTRY
 
 from functions.cli import run_command
+from functions.clip import ClipName, seal_clip
+from functions.sealing import PRIVATE, PUBLIC, read_key, write_key
 from functions.settings import SettingsError
 from notify.caption import caption, open_captioner
 from privacy.cli import originals
-from privacy.originals import PRIVATE, Originals, load, open_originals, write_key
+from privacy.originals import Originals, load, open_originals
 
 
 @pytest.fixture
@@ -66,6 +69,23 @@ async def test_sealed_original_opens_with_the_private_key_only(make_event, stree
     assert "gun at gate-1, 2026-03-02T05:03:00" in capsys.readouterr().out
     assert stat.S_IMODE((out / "event-1-gun.jpg").stat().st_mode) == 0o600
     assert stat.S_IMODE(kept.stat().st_mode) == 0o700
+
+
+def test_clip_is_decrypted_by_the_same_command_and_key(keys, tmp_path, capsys):
+    start = datetime(2026, 3, 2, 5, 3, tzinfo=UTC)
+    name = ClipName("gate-1", start, start + timedelta(seconds=11))
+    path = tmp_path / "clips" / name.path
+    path.parent.mkdir(parents=True)
+    path.write_bytes(seal_clip(name, b"an mp4", read_key(keys[1], PUBLIC)))
+    arguments = ["decrypt", "--key", str(keys[0]), "--out", str(tmp_path / "out"), str(tmp_path / "clips")]
+    assert run_command(originals, arguments) == 0
+    (video,) = (tmp_path / "out").iterdir()
+    assert video.read_bytes() == b"an mp4" and stat.S_IMODE(video.stat().st_mode) == 0o600
+    assert video.name == f"gate-1-{path.stem}.mp4"
+    assert "11.0 s of gate-1, from 2026-03-02T05:03:00+00:00" in capsys.readouterr().out
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    assert run_command(originals, arguments) == 1
+    assert "sealed for another key, or altered since" in capsys.readouterr().err
 
 
 async def test_another_key_or_an_altered_file_is_one_clear_line(make_event, kept, tmp_path, capsys):

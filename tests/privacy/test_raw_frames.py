@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from api.settings import Settings as ApiSettings
 from functions import Frame, HazardSeen, MotionBurst, Place, new_id, utc_now
 from functions.broker import connect
 from functions.buffer import EventBuffer
@@ -17,6 +18,7 @@ from functions.event.facts import FACTS
 from functions.permissions import OPERATOR, TOPOLOGY
 from functions.settings import Settings
 from functions.topology import DEAD, DELAYS_S, REGION_WAIT_S, queue, queues
+from motion.settings import ClipSettings
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/privacy.md").read_text()
@@ -67,10 +69,14 @@ def test_every_folder_setting_that_may_hold_frames_is_told() -> None:
         for path in (ROOT / room).rglob("*.py")
     )
     names = {f"BONGSU_{name.upper()}" for name in re.findall(r"^    (\w+_dir): str", source, re.MULTILINE)}
-    assert names == {"BONGSU_BUFFER_DIR"}
+    assert names == {"BONGSU_BUFFER_DIR", "BONGSU_CLIP_DIR"}
+    assert row("`BONGSU_CLIP_DIR`")[2].startswith("`BONGSU_CLIP_DIR_HOURS`, a day")
+    assert ClipSettings().clip_dir_hours == 24
     assert row("`BONGSU_BUFFER_DIR`")[2].startswith("`BONGSU_BUFFER_AGE_S`, an hour")
     assert Settings().buffer_age_s == 3600
     assert row("`BONGSU_ORIGINALS_URL`")
+    assert row("`BONGSU_CLIP_URL`")[2].startswith("`BONGSU_CLIP_KEEP_DAYS`, 7 days")
+    assert ApiSettings().clip_keep_days == 7
 
 
 def is_for_its_owner_alone(path: Path) -> bool:

@@ -13,6 +13,7 @@ export class Detail {
   #panel;
   #lightbox;
   #review;
+  #clips;
   #act;
   #shown = "";
   #near = { newer: null, older: null };
@@ -21,12 +22,14 @@ export class Detail {
    * @param {HTMLElement} panel
    * @param {HTMLDialogElement} lightbox shows the picture as large as it can be
    * @param {import("./review.js").ReviewBox} review
+   * @param {import("./clips.js").ClipBox} clips
    * @param {{close: () => void, go: (incident: string) => void, copyLink: () => void}} act
    */
-  constructor(panel, lightbox, review, act) {
+  constructor(panel, lightbox, review, clips, act) {
     this.#panel = panel;
     this.#lightbox = lightbox;
     this.#review = review;
+    this.#clips = clips;
     this.#act = act;
     lightbox.addEventListener("click", () => lightbox.close());
     document.addEventListener("keydown", (event) => this.#press(event));
@@ -58,7 +61,7 @@ export class Detail {
       this.#shown = signature;
       const fresh = this.#content(incident, others);
       // What is being written about an incident outlives its next sighting: the review stays where it is.
-      if (frame.parentNode === null) this.#panel.replaceChildren(frame, fresh.what, this.#review.node, fresh.more);
+      if (frame.parentNode === null) this.#panel.replaceChildren(frame, fresh.what, this.#review.node, this.#clips.node, fresh.more);
       else {
         body.replaceWith(fresh.what);
         this.#panel.querySelector(".detail-more").replaceWith(fresh.more);
@@ -68,6 +71,7 @@ export class Detail {
       if (hadFocus) this.focus(false);
     }
     this.#review.show(incident, language);
+    this.#clips.show(incident, language);
     setText(this.#panel.querySelector(".detail-ago"), incident.lastSeen ? ago(incident.lastSeen) : "");
     for (const name of ["newer", "older"]) this.#panel.querySelector(`.go-${name}`).disabled = near[name] === null;
   }

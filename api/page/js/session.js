@@ -4,12 +4,14 @@ import { fetchJson } from "./http.js";
 
 export class Session extends EventTarget {
   name = null;
-  /** null, "viewer" or "operator". */
+  /** null, "viewer", "operator" or "node". */
   role = null;
   /** Whether reading needs a key. */
   needsKey = false;
   /** Whether there is any operator's key, so that signing in makes sense. */
   reviews = false;
+  /** Whether the reader may fetch the sealed clips of incidents. */
+  clips = false;
 
   get canReview() {
     return this.role === "operator";
@@ -35,8 +37,8 @@ export class Session extends EventTarget {
     await this.load();
   }
 
-  #take({ name = null, role = null, read = "open", reviews = false }) {
-    Object.assign(this, { name, role, needsKey: read === "key", reviews });
+  #take({ name = null, role = null, read = "open", reviews = false, clips = false }) {
+    Object.assign(this, { name, role, needsKey: read === "key", reviews, clips });
     this.dispatchEvent(new Event("change"));
   }
 }
