@@ -62,13 +62,14 @@ async def _apply(*, file: Path, prune: bool, accept_host_keys: bool) -> int:
 @fleet.command("import")
 @click.argument("configuration", metavar="ServerConfig.yaml", type=_FILE)
 @click.option("--hosts", type=_FILE, help="The inventory (default: the configuration's, or hosts.ini in its folder).")
-@click.option("--user", help="The SSH user if the inventory has none.")
+@click.option("--user", help="The SSH user; EVC's files have none.")
+@click.option("--project", type=_FILE, help="The user's project (default: myEVCconfig.yaml in its folder, if any).")
 @fleet_command
-async def _import(*, configuration: Path, hosts: Path | None, user: str | None) -> int:
+async def _import(*, configuration: Path, hosts: Path | None, user: str | None, project: Path | None) -> int:
     """Print EVC's configuration as fleet.yaml; parts that could not be translated are listed on stderr."""
     from edge.evc import translate
 
-    translation = translate(configuration, hosts, user)
+    translation = translate(configuration, hosts, user, project)
     print(write_fleet_file(translation.file), end="")
     for note in translation.notes:
         print(f"bongsu: {note}", file=sys.stderr)

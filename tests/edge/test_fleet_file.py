@@ -114,3 +114,50 @@ def test_a_configuration_of_evc_becomes_a_file_and_notes(fleet: Fleet, tmp_path:
     (tmp_path / "imported.yaml").write_text(done.stdout)
     assert "add n01" in fleet.ok("fleet", "plan", str(tmp_path / "imported.yaml"))
     assert "no step with an `activation`" in fleet.refused("fleet", "import", write(tmp_path / "x.yaml", {"a": 1}))
+
+
+def test_evc_s_own_files_become_nodes_and_versions(fleet: Fleet, tmp_path: Path) -> None:
+    """In the form of the files that EVC came with."""
+    (tmp_path / "hosts.ini").write_text(
+        "[builder]\nn01 ansible_host=10.0.0.1 ansible_port=39001\n[user:children]\nmill_rpi\n"
+        "[mill_rpi]\nrpi6402 ansible_host=10.0.0.2 ansible_port=39002\n"
+    )
+    run = tmp_path / "EVC_RunTest"
+    run.mkdir()
+    paths = {"hosts_file": "../hosts.ini", "db": "../db/edge_logs.db3", "registry": "r.example.org:20093"}
+    configuration = {
+        "activations": ["register", "download", "delete", "train", "pred", "mon_d", "mon_m"],
+        "builder": [{"name": "n01", "ip": "10.0.0.1", "port": 39001, "hw": "rpi", "os": "linux", "gpu": "None"}],
+        "where": ["rpi6402"],
+        "path": paths,
+        "autorun": [
+            {"name": "build AI model image", "activation": "register", "path": paths},
+            {"name": "deploy AI model image", "activation": "download", "path": paths},
+            {"name": "activate AI model", "activation": "run", "path": paths},
+        ],
+        "customized_runs": [
+            {"name": "delete_config 1", "activation": "delete", "node": ["rpi6402"], "path": paths,
+             "vars": {"model_name": "plate_detector", "version": "v0.9", "repo": "aarch64-model"}},
+            {"name": "my_run_config 1", "activation": "download", "node": ["rpi6402"], "path": paths,
+             "vars": {"model_name": "plate_detector", "version": "v1.0", "repo": "aarch64-model"}},
+        ],
+    }  # fmt: skip
+    target = {"mill_rpi": [{"name": "rpi6402", "ip": "10.0.0.2", "port": 39002, "hw": "rpi", "os": "linux"}]}
+    project = {"activation": "gradio", "group": ["mill_rpi"], "target": target, "owner": "mill", "model_name": "smoke",
+               "version": "2.0", "task": "detection", "arch": "aarch64", "data": "/home/data.yaml"}  # fmt: skip
+    write(run / "myEVCconfig.yaml", project)
+    path = write(run / "ServerConfig.yaml", configuration)
+    done = fleet.run("fleet", "import", path, "--user", "evc")
+    assert done.returncode == 0, done.stderr
+    imported = yaml.safe_load(done.stdout)
+    assert imported["models"] == [
+        {"version": "smoke:2.0", "nodes": "mill_rpi=true"}, {"version": "plate_detector:v1.0", "nodes": "rpi6402"},
+    ]  # fmt: skip
+    assert imported["nodes"]["n01"]["ssh"] == "evc@10.0.0.1:39001"
+    assert imported["nodes"]["rpi6402"]["labels"] == {"mill_rpi": "true", "hw": "rpi", "os": "linux", "user": "true"}
+    for said in ("step 1 (register)", "bongsu models run smoke:2.0 --on NODE --input /home/data.yaml",
+                 "bongsu models delete plate_detector:v0.9"):  # fmt: skip
+        assert said in done.stderr, said
+    (tmp_path / "imported.yaml").write_text(done.stdout)
+    assert "add rpi6402" in fleet.ok("fleet", "plan", str(tmp_path / "imported.yaml"))
+    assert "no SSH user: name one with --user" in fleet.run("fleet", "import", path).stderr
