@@ -212,7 +212,7 @@ def compose(api: Api, model: str, jpeg: bytes, question: str, *, is_plain: bool 
 
 
 def read_answer(body: bytes, api: Api) -> Answer:
-    """The answer in a response. Anything but one of the three words is no answer, whatever it says.
+    """The answer in a response. Only one of the three words counts, whatever else it says.
 
     Raises:
         VisionError: there is none.

@@ -1,4 +1,4 @@
-"""Doubles of servers for vision networks: they keep the documented rules of requests, and answer as they are told.
+"""Doubles of servers for vision networks: they keep the documented rules of requests, with answers that a test sets.
 
 Rules: POST /v1/chat/completions of OpenAI-compatible servers (a bearer token, `messages` of text and `image_url` parts
 with a data URL of a JPEG) and POST /api/chat of Ollama (`images` in plain base64, `stream: false`).
