@@ -65,6 +65,7 @@ class _Scene:
     time: str
     looks: Sequence[Caption]
     remark: str
+    opinion: Caption
 
 
 _WHERE = {
@@ -91,6 +92,7 @@ def compose(
     zones: Sequence[Zone] = (),
     looks: Mapping[int, Look] | None = None,
     remark: str = "",
+    opinion: Caption | None = None,
 ) -> Caption:
     """The caption of one hazard event.
 
@@ -104,6 +106,7 @@ def compose(
         zones: named parts of the picture; the first that contains the foot of the hazard's box is named.
         looks: clear attributes of a detection, by its index in `detections`.
         remark: an English sentence that `describe.py` has checked; it comes last.
+        opinion: what a second opinion said, if one was asked; it follows the headline, so that no limit drops it.
     """
     sure = {place: look for place, look in (looks or {}).items() if detections[place].confidence >= _SURE}
     counts = count_things(detections, sure)
@@ -122,6 +125,7 @@ def compose(
         time=format_time(captured_at, is_korea=district is not None),
         looks=describe_looks(detections, sure, counts, names),
         remark=remark,
+        opinion=opinion or Caption(en="", ko=""),
     )
     return Caption(en=_english(scene), ko=_korean(scene))
 
@@ -186,7 +190,7 @@ def _english(scene: _Scene) -> str:
         facts.append(f"{KINDS[scene.hazard].subject.en}{near}{_WHERE[where(scene.box)][0]} of the picture")
     if scene.counts:
         facts.append(f"{_list_english([_count(label, n) for label, n in scene.counts.items()])} in view")
-    sentences = [f"{headline}: {', '.join(facts)}." if facts else f"{headline}."]
+    sentences = [f"{headline}: {', '.join(facts)}." if facts else f"{headline}.", *filter(None, [scene.opinion.en])]
     if scene.others:
         sentences.append(f"Also seen: {_list_english([KINDS[other].mention.en for other in scene.others])}.")
     # The least important sentences come last: a channel with a short limit drops them first.
@@ -199,6 +203,7 @@ def _korean(scene: _Scene) -> str:
     site = f"{name}({region})" if name and region and region not in name else name or region
     # "에서" has the same form after any name, unlike the particles that depend on its last sound.
     sentences = [f"{site or f'카메라 {scene.camera}'}에서 {KINDS[scene.hazard].headline.ko}."]
+    sentences += filter(None, [scene.opinion.ko])
     things = ", ".join(f"{_THINGS[label].ko} {n}{_THINGS[label].counter}" for label, n in scene.counts.items())
     spot = ""
     if scene.box is not None:
