@@ -23,7 +23,7 @@ from web.background import in_background
 log = structlog.get_logger()
 
 alerts_waiting = Gauge(
-    "bongsu_alerts_held", "Alerts that wait for an operator's review", multiprocess_mode="mostrecent"
+    "bongsu_alerts_waiting_review", "Alerts that wait for an operator's review", multiprocess_mode="mostrecent"
 )
 
 _EVERY_S = 2.0
