@@ -42,6 +42,8 @@ class Message:
 
 def is_ready(incident: Incident, now: datetime) -> bool:
     """Whether its Alert can be sent: the caption comes some seconds later, and a sent message must not change."""
+    if incident.is_held:
+        return False
     return incident.caption is not None or now - incident.last_seen > _AWAITS_WORDS
 
 

@@ -97,10 +97,11 @@ async def list_incidents(
     response_model=schemas.Incident,
     responses=answers(200, 304, 401, 404, 422, 429, 503),
 )
-async def show_incident(site: AtSite, request: Request, incident_id: filters.IncidentId) -> Response:
+async def show_incident(site: AtSite, request: Request, incident_id: filters.IncidentId, caller: AsCaller) -> Response:
     """One incident as a GeoJSON Feature, with the stages that its first sighting passed, and its first post."""
     incident = await _find(site, incident_id)
-    feature = views.incident_feature(incident, site.settings.quiet_s, prefix=site.prefix)
+    is_operator = caller.role == "operator"
+    feature = views.incident_feature(incident, site.settings.quiet_s, prefix=site.prefix, for_operator=is_operator)
     sighting = await site.store.sightings.first_of(incident.id)
     posts = await site.store.posts.of_incident(incident.id)
     feature["properties"]["stages"] = None if sighting is None else views.stages(sighting.stages, posts)
@@ -114,14 +115,16 @@ async def show_snapshot(
     site: AtSite,
     request: Request,
     incident_id: filters.IncidentId,
+    caller: AsCaller,
+    *,
     v: filters.VersionQuery = None,
     size: filters.SizeQuery = None,
 ) -> Response:
     """The incident's mosaicked picture. Its address in the incident names the picture, and may be cached."""
     incident = await _find(site, incident_id)
-    if incident.snapshot_key is None:
+    if incident.snapshot_key is None or (incident.is_held and caller.role != "operator"):
         raise HTTPException(404, f"incident {incident_id} has no picture: it was withheld, or is not ready yet")
-    is_lasting = v == str(incident.revision)
+    is_lasting = v == str(incident.revision) and not incident.is_held
     return await picture(request, site, incident.snapshot_key, is_lasting=is_lasting, is_small=size == "small")
 
 
@@ -135,7 +138,10 @@ async def show_snapshot(
 async def review_incident(
     site: AtSite, request: Request, incident_id: filters.IncidentId, caller: AsOperator
 ) -> Response:
-    """Review an incident: `acknowledged`, or `false_alarm`, which closes it. The live stream sends the change."""
+    """Review an incident: `acknowledged`, or `false_alarm`, which closes it. The live stream sends the change.
+
+    Where its alert is held, `acknowledged` publishes it and `false_alarm` rejects it.
+    """
     body = await read_body(request, ReviewBody, '{"verdict": "acknowledged" or "false_alarm", "note": ""}')
     incident = await site.store.reviews.give(incident_id, body.verdict, by=caller.name or "", note=body.note.strip())
     log.info("incident_reviewed", incident=incident_id, verdict=body.verdict, by=caller.name)
@@ -149,7 +155,7 @@ async def review_incident(
     responses=answers(401, 403, 404, 422, 429, 503),
 )
 async def withdraw_review(site: AtSite, incident_id: filters.IncidentId, caller: AsOperator) -> Response:
-    """Withdraw a review. The live stream sends the change."""
+    """Withdraw a review. The live stream sends the change. An alert that was held and is not out is held again."""
     incident = await site.store.reviews.withdraw(incident_id)
     log.info("review_withdrawn", incident=incident_id, by=caller.name)
     return _reviewed(site, incident, incident_id)
@@ -159,7 +165,7 @@ def _reviewed(site: Site, incident: Incident | None, incident_id: int) -> Respon
     if incident is None:
         raise _missing(incident_id)
     headers = caching(site) | {"Cache-Control": "no-store"}
-    feature = views.incident_feature(incident, site.settings.quiet_s, prefix=site.prefix)
+    feature = views.incident_feature(incident, site.settings.quiet_s, prefix=site.prefix, for_operator=True)
     return GeoJson(views.encode(feature), headers=headers)
 
 

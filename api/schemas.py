@@ -124,7 +124,10 @@ class IncidentProperties(TypedDict):
     last_seen: Time
     confidence: Annotated[float, Field(ge=0, le=1)]
     sightings: int
-    status: Literal["open", "closed", "false_alarm"]
+    status: Annotated[
+        Literal["open", "closed", "false_alarm", "held"],
+        Field(description="`held`: its alert waits for an operator's review; only operators get caption and picture."),
+    ]
     review: Review | None
     late: Annotated[bool, Field(description="Published late, because the broker was unreachable.")]
     caption: Words | None

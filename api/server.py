@@ -33,6 +33,7 @@ from api.ogc import endpoints as ogc
 from api.pages import PAGE, SecureHeaders
 from api.paths import Methods, SubPath
 from api.pipeline import PipelineFile
+from api.releases import releasing
 from api.retention import pruning
 from api.roads import endpoints as roads
 from api.roads.stretches import Roads, RoadsError
@@ -137,7 +138,7 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         subscribers = Buckets(settings.push_per_address / 1440, holds=settings.push_per_address)
         async with (
             hub.running(), pruning(snapshots, settings, sealed), auditing(store), gateway.running(),
-            withdrawing(store, settings),
+            withdrawing(store, settings), releasing(store),
         ):  # fmt: skip
             identity = await store.identity.read()
             yield Site(

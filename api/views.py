@@ -31,10 +31,16 @@ def hazard_table(languages: Sequence[str]) -> Json:
     return {"hazards": names}
 
 
-def incident_feature(incident: Incident, quiet_s: float, now: datetime | None = None, *, prefix: str = "") -> Json:
-    """An incident as a GeoJSON Feature; `status` is as of `now`, and its addresses begin with `prefix`."""
+def incident_feature(
+    incident: Incident, quiet_s: float, now: datetime | None = None, *, prefix: str = "", for_operator: bool = False
+) -> Json:
+    """An incident as a GeoJSON Feature; `status` is as of `now`, and its addresses begin with `prefix`.
+
+    While its alert is held only operators get its caption and the address of its picture.
+    """
+    is_shown = for_operator or not incident.is_held
     by_time = "open" if incident.is_open(now or utc_now(), quiet_s) else "closed"
-    has_snapshot = incident.snapshot_key is not None
+    has_snapshot = incident.snapshot_key is not None and is_shown
     return {
         "type": "Feature",
         "id": incident.id,
@@ -49,10 +55,10 @@ def incident_feature(incident: Incident, quiet_s: float, now: datetime | None = 
             "last_seen": timestamp(incident.last_seen),
             "confidence": round(incident.confidence, 4),
             "sightings": incident.sightings,
-            "status": "false_alarm" if incident.is_false_alarm else by_time,
+            "status": "false_alarm" if incident.is_false_alarm else "held" if incident.is_held else by_time,
             "review": None if incident.review is None else _review(incident.review),
             "late": incident.late,
-            "caption": None if incident.caption is None else _caption(incident.caption),
+            "caption": None if incident.caption is None or not is_shown else _caption(incident.caption),
             # The revision changes the address with the picture, so it may be cached.
             "snapshot": f"{prefix}/api/incidents/{incident.id}/snapshot?v={incident.revision}"
             if has_snapshot

@@ -34,9 +34,11 @@ EDGE_SERVICE = Service(EDGE, publishes=(MOTION, "camera"))
 
 
 def api_service(hooks: Iterable[Hook]) -> Service:
-    """The API as a broker user: it publishes reviews and the requests of hooks, and reads the answers to these."""
+    """The API as a broker user: it publishes reviews, alerts that were released, and requests of hooks, whose
+    answers it reads. It cannot forge an alert: only the captioner signs them.
+    """
     types = tuple(hook.type for hook in hooks)
-    return Service(API, (RESULTS,) if types else (), ("reviewed", *types))
+    return Service(API, (RESULTS,) if types else (), ("captioned", "reviewed", *types))
 
 
 def definitions(functions: Iterable[Service], hooks: Iterable[Hook] = ()) -> dict[str, list[dict[str, Any]]]:

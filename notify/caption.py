@@ -1,4 +1,4 @@
-"""The captioner: describes a hazard, redacts its picture and draws a map of its place; publishes `captioned`."""
+"""The captioner: describes a hazard, redacts its picture, draws a map of its place; publishes `captioned` or `held`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import Counter
 
 from functions import catalogue
-from functions.event import Captioned, HazardSeen
+from functions.event import Captioned, HazardSeen, Held, encode
 from functions.function import on
 from functions.settings import Environment, read
 from functions.signature import LATE_IMPORTS as SIGNING
@@ -20,6 +20,7 @@ from notify.captions.attributes import AttributeReader, AttributesError, Look
 from notify.captions.describe import DescribeError, Describer, load_settings, remark_on
 from notify.captions.districts import District, find_district
 from notify.captions.location import LocationError, draw_location
+from notify.captions.opinion import Opinion, SecondOpinion, open_opinion
 from notify.captions.words import compose, count_things
 from privacy.originals import Originals, open_originals
 from privacy.redact import FaceFinder, Redacted, RedactionError, redact, shrink
@@ -68,6 +69,8 @@ class Captioner:
     """None only in tests: readers reject unsigned events."""
     languages: Sequence[str] = ()
     """Languages of captions besides English and Korean."""
+    opinion: SecondOpinion | None = None
+    """None unless the environment names hazards to ask about."""
 
 
 @contextlib.asynccontextmanager
@@ -95,28 +98,39 @@ async def open_captioner() -> AsyncIterator[Captioner]:
             describer = await asyncio.to_thread(Describer, settings.caption_model)
         except DescribeError as error:
             log.error("captioning_network_missing", reason=str(error))
-    yield Captioner(
-        faces, attributes, describer, settings.caption_timeout_s, originals, own.redact_plates, signer, own.written
-    )
+    async with open_opinion() as opinion:
+        yield Captioner(
+            faces,
+            attributes,
+            describer,
+            settings.caption_timeout_s,
+            originals,
+            own.redact_plates,
+            signer,
+            own.written,
+            opinion,
+        )
 
 
 @on(HazardSeen, uses=open_captioner)
-async def caption(event: HazardSeen, captioner: Captioner) -> Captioned:
-    """The same hazard with a caption, and with a redacted snapshot in place of its frame."""
+async def caption(event: HazardSeen, captioner: Captioner) -> Captioned | Held:
+    """The same hazard with a caption, and with a redacted snapshot in place of its frame.
+
+    A hazard that a second opinion does not see is `held` instead, if that is its policy.
+    """
     snapshot, district, looks = await asyncio.gather(
         asyncio.to_thread(_mosaic, event, captioner.faces, captioner.with_plates),
         asyncio.to_thread(_district, event),
         asyncio.to_thread(_looks, event, captioner.attributes),
     )
-    thumbnail, location = await asyncio.gather(
-        asyncio.to_thread(_thumbnail, event, snapshot), asyncio.to_thread(_map, event, district)
+    thumbnail, location, remark, opinion = await asyncio.gather(
+        asyncio.to_thread(_thumbnail, event, snapshot),
+        asyncio.to_thread(_map, event, district),
+        _remark(event, snapshot, looks, captioner),
+        _opinion(event, snapshot, captioner),
     )
     if captioner.originals is not None:
         await captioner.originals.keep(event)
-    remark = ""
-    if captioner.describer is not None and snapshot is not None:
-        counts = count_things(event.detections, looks)
-        remark = await remark_on(event, snapshot, counts, captioner.describer, captioner.describe_s)
     said = compose(
         event.hazard,
         event.detections,
@@ -128,6 +142,7 @@ async def caption(event: HazardSeen, captioner: Captioner) -> Captioned:
         looks=looks,
         remark=remark,
         languages=captioner.languages,
+        opinion="" if opinion is None else opinion.key,
     )
     captioned = Captioned(
         id=event.id,
@@ -143,9 +158,34 @@ async def caption(event: HazardSeen, captioner: Captioner) -> Captioned:
         location=location,
         caption=said,
     )
-    if captioner.signer is None:
-        return captioned
-    return await asyncio.to_thread(captioner.signer.sign, captioned)
+    if captioner.signer is not None:
+        captioned = await asyncio.to_thread(captioner.signer.sign, captioned)
+    return _hold(captioned) if opinion is not None and opinion.is_held else captioned
+
+
+def _hold(captioned: Captioned) -> Held:
+    """The same alert for operators alone."""
+    return Held(
+        id=captioned.id,
+        hazard=captioned.hazard,
+        camera=captioned.camera,
+        place=captioned.place,
+        captured_at=captioned.captured_at,
+        late=captioned.late,
+        trace=captioned.trace,
+        alert=encode(captioned).body,
+    )
+
+
+async def _remark(event: HazardSeen, snapshot: Redacted | None, looks: Mapping[int, Look], captioner: Captioner) -> str:
+    if captioner.describer is None or snapshot is None:
+        return ""
+    counts = count_things(event.detections, looks)
+    return await remark_on(event, snapshot, counts, captioner.describer, captioner.describe_s)
+
+
+async def _opinion(event: HazardSeen, snapshot: Redacted | None, captioner: Captioner) -> Opinion | None:
+    return None if captioner.opinion is None else await captioner.opinion.on(event, snapshot)
 
 
 def _mosaic(event: HazardSeen, faces: FaceFinder | None, with_plates: bool) -> Redacted | None:

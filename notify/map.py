@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from functions.event import CameraStatus, Captioned, HazardSeen, utc_now
-from functions.function import Retry, on
+import msgspec
+
+from functions.event import CameraStatus, Captioned, DecodeError, HazardSeen, Held, decode, utc_now
+from functions.function import Reject, Retry, on
 from functions.signature import LATE_IMPORTS as _SIGNATURE
 from functions.signature import Verifier
 from notify.resources import LATE_IMPORTS as _STORES
@@ -49,12 +51,14 @@ async def open_map() -> AsyncIterator[Map]:
 
 
 # One handler for all types, so that a replica has one connection and handles events in their order of arrival.
-@on(HazardSeen, Captioned, CameraStatus, uses=open_map)
-async def put_on_map(event: HazardSeen | Captioned | CameraStatus, map_: Map) -> None:
+@on(HazardSeen, Captioned, Held, CameraStatus, uses=open_map)
+async def put_on_map(event: HazardSeen | Captioned | Held | CameraStatus, map_: Map) -> None:
     """Record a hazard at once without a picture, its caption and picture when they arrive, and camera states.
 
+    A `held` event holds its incident until an operator reviews it.
+
     Raises:
-        Reject: a `captioned` event without the captioner's signature.
+        Reject: a `captioned` or `held` event without the captioner's signature.
         Retry: the database or the picture store failed.
     """
     from store import StoreError
@@ -64,13 +68,26 @@ async def put_on_map(event: HazardSeen | Captioned | CameraStatus, map_: Map) ->
     try:
         if isinstance(event, CameraStatus):
             await map_.store.cameras.record(event)
-        elif isinstance(event, Captioned):
-            require_signature(event, map_.verifier)
-            await map_.store.sightings.record(event, by="map", got_at=got_at)
-            picture = redacted_of(event) if await map_.store.captions.is_wanted(event) else None
-            key = await map_.snapshots.put(picture, thumbnail_of(event)) if picture is not None else None
-            await map_.store.captions.add(event, key, by="map", got_at=got_at)
+        elif isinstance(event, (Captioned, Held)):
+            captioned = event if isinstance(event, Captioned) else _alert_in(event)
+            require_signature(captioned, map_.verifier)
+            await map_.store.sightings.record(captioned, by="map", got_at=got_at)
+            picture = redacted_of(captioned) if await map_.store.captions.is_wanted(captioned) else None
+            key = await map_.snapshots.put(picture, thumbnail_of(captioned)) if picture is not None else None
+            held = event.alert if isinstance(event, Held) else None
+            await map_.store.captions.add(captioned, key, by="map", got_at=got_at, held=held)
         else:
             await map_.store.sightings.record(event, by="map", got_at=got_at)
     except (StoreError, SnapshotError) as error:
         raise Retry(str(error), after=RETRY_AFTER_S) from error
+
+
+def _alert_in(held: Held) -> Captioned:
+    """The alert that is held, with the trace of the event that brought it, which is longer."""
+    try:
+        found = decode(held.alert)
+    except DecodeError as error:
+        raise Reject(f"a held event without an alert: {error}") from error
+    if not isinstance(found, Captioned) or (found.id, found.hazard) != (held.id, held.hazard):
+        raise Reject("a held event with the alert of another event")
+    return msgspec.structs.replace(found, trace=held.trace)

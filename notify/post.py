@@ -81,7 +81,7 @@ async def post(event: Captioned, resources: PosterResources) -> None:
     require_signature(event, resources.verifier)
     try:
         incident_id = await resources.store.sightings.record(event, by="post", got_at=utc_now())
-        if _is_too_old(event, resources):
+        if _is_too_old(event, resources) and not await resources.store.held.is_released(event):
             await _pass_over(event, incident_id, resources)
             return
     except StoreError as error:

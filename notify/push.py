@@ -134,7 +134,8 @@ async def _find_subscribers(event: Captioned, resources: Push) -> Sequence[PushB
 
     store, now = resources.store, utc_now()
     incident_id = await store.sightings.record(event, by="push", got_at=now)
-    if 0 < resources.settings.push_max_age_s < (now - event.captured_at).total_seconds():
+    is_old = 0 < resources.settings.push_max_age_s < (now - event.captured_at).total_seconds()
+    if is_old and not await store.held.is_released(event):
         warnings_total.labels("too_old").inc()
         return ()
     near = await store.push_subscriptions.around(event.hazard, event.place.lat, event.place.lon)

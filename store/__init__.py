@@ -1,4 +1,4 @@
-"""Incidents, sightings, posts, cameras, requests, sign-ins and push subscriptions in one database.
+"""Incidents, sightings, held alerts, posts, cameras, requests, sign-ins and push subscriptions in one database.
 
 The functions, the API and the command line open a `Store`, which has one data-access class for each noun, in the file
 of the same name. `database.py` opens the database and serializes writers, so every method of these classes may rely on
@@ -14,6 +14,7 @@ from store.cameras import Cameras
 from store.captions import Captions
 from store.database import Database
 from store.failures import SchemaError, StoreError, StoreUrlError
+from store.held import HeldAlerts
 from store.identity import Identity
 from store.incidents import Incidents
 from store.posts import Posts
@@ -41,6 +42,7 @@ class Store:
         self.captions = Captions(database, self.sightings)
         self.incidents = Incidents(database, quiet)
         self.reviews = Reviews(database)
+        self.held = HeldAlerts(database)
         self.posts = Posts(database)
         self.cameras = Cameras(database)
         self.requests = Requests(database)

@@ -12,6 +12,8 @@ from store import schema
 from store.clocks import clamp_future_time
 from store.database import Database, next_revision
 from store.failures import persistent
+from store.held import hold, lift, may_hold
+from store.queries import HELD
 from store.rows import encode_trace, text_columns
 from store.sightings import Sightings, staged
 
@@ -35,20 +37,29 @@ class Captions:
         incidents, cameras = schema.incidents, schema.cameras
         async with self._database.read() as connection:
             row = (await connection.execute(select(incidents).where(incidents.c.id == incident_id))).one_or_none()
-            if row is None or _is_better(captioned, row):
+            if row is None or row.verdict == HELD or _is_better(captioned, row):
                 return True
             camera = await connection.execute(select(cameras).where(cameras.c.id == captioned.camera))
         return _is_newer(captioned, camera.one_or_none())
 
     @persistent
     async def add(
-        self, captioned: Captioned, snapshot_key: str | None, *, by: str = "", got_at: datetime | None = None
+        self,
+        captioned: Captioned,
+        snapshot_key: str | None,
+        *,
+        by: str = "",
+        got_at: datetime | None = None,
+        held: bytes | None = None,
     ) -> int:
         """Show this event's caption and picture on its incident, and return the incident's id.
 
         Text and picture stay together, and the best sighting is shown: one with a picture before one without, then the
         more confident. Its camera shows the newest picture. Order of arrival does not matter. `by` and `got_at` as in
         `Sightings.record`.
+
+        With `held`, the encoded event, its incident is held, unless the alert of another sighting went
+        out or an operator has decided. Without it, an incident that is held is held no longer.
 
         Raises:
             StoreError: the database is not available.
@@ -67,7 +78,16 @@ class Captions:
                 )
             )
             row = (await connection.execute(select(incidents).where(incidents.c.id == incident_id))).one()
-            if _is_better(captioned, row):
+            is_shown = _is_better(captioned, row)
+            if held is not None:
+                is_shown = is_shown and may_hold(row)
+                if may_hold(row):
+                    await hold(connection, row, captioned, held)
+            elif row.verdict == HELD:
+                # What is shown passed, whatever was seen with more confidence.
+                is_shown = True
+                await lift(connection, row)
+            if is_shown:
                 await connection.execute(
                     update(incidents)
                     .where(incidents.c.id == incident_id)
@@ -80,7 +100,7 @@ class Captions:
                 )
             this = cameras.c.id == captioned.camera
             camera = (await connection.execute(select(cameras).where(this))).one_or_none()
-            if camera is not None and snapshot_key is not None and _is_newer(captioned, camera):
+            if camera is not None and snapshot_key is not None and held is None and _is_newer(captioned, camera):
                 shown = {"snapshot_key": snapshot_key, "snapshot_at": _seen_at(captioned)}
                 await connection.execute(
                     update(cameras).where(this).values(**shown, revision=await next_revision(connection))

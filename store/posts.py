@@ -13,6 +13,7 @@ from functions.event import Caption, utc_now
 from store import schema
 from store.database import Database
 from store.failures import persistent
+from store.queries import HELD
 from store.records import Claim, Post
 from store.rows import read_post, read_text, text_columns
 
@@ -162,7 +163,7 @@ class Posts:
         """Incidents that a channel should have posted and has not, by channel; empty where none are missing.
 
         A channel must post every incident that it claimed, and every one first seen after its first claim: a channel
-        added today need not post yesterday's incidents. False alarms are not posted.
+        added today need not post yesterday's incidents. False alarms and held alerts are not posted.
 
         Args:
             since: only incidents first seen then or later.
@@ -174,7 +175,9 @@ class Posts:
         incidents, posts = schema.incidents.c, schema.posts.c
         joined = schema.incidents.outerjoin(schema.posts, posts.incident_id == incidents.id)
         query = select(incidents.id, incidents.first_seen, posts.channel, posts.state, posts.claimed_at)
-        query = query.select_from(joined).where(incidents.last_seen >= since, incidents.verdict != "false_alarm")
+        query = query.select_from(joined).where(
+            incidents.last_seen >= since, incidents.verdict.not_in(("false_alarm", HELD))
+        )
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
         seen = {row.id: row.first_seen for row in rows if since <= row.first_seen <= until}

@@ -27,9 +27,12 @@ from store.records import Position, Verdict
 
 Bbox = tuple[float, float, float, float]
 Columns = ReadOnlyColumnCollection[str, Column[Any]] | ReadOnlyColumnCollection[str, KeyedColumnElement[Any]]
-Status = Literal["open", "closed", "acknowledged", "false_alarm"]
-STATUSES: tuple[Status, ...] = ("open", "closed", "acknowledged", "false_alarm")
+Status = Literal["open", "closed", "acknowledged", "false_alarm", "held"]
+STATUSES: tuple[Status, ...] = ("open", "closed", "acknowledged", "false_alarm", "held")
 
+_Mark = Verdict | Literal["held"]
+HELD: Literal["held"] = "held"
+"""The mark of an incident whose alert is held back, where a verdict would be (`held.py`)."""
 _T = schema.incidents
 _NEWEST_FIRST = (_T.c.last_seen.desc(), _T.c.id.desc())
 # Scanning this many index entries takes 3 ms of CPU in SQLite and 5 in MariaDB. A box that does not fill a page of 200
@@ -65,9 +68,9 @@ class _Part:
     """Incidents in one contiguous range of an index, newest first."""
 
     hazard: Hazard | None
-    verdict: Verdict | None
+    verdict: _Mark | None
     is_unrefuted: bool
-    """Without the false alarms."""
+    """Without false alarms and held alerts."""
     since: datetime | None
     until: datetime | None
     after: Position | None
@@ -82,7 +85,7 @@ class _Part:
         """Every condition of the part."""
         conditions = self.begins(of)
         if self.is_unrefuted:
-            conditions.append(of.verdict != "false_alarm")
+            conditions.append(of.verdict.not_in(("false_alarm", HELD)))
         if self.since is not None:
             conditions.append(of.last_seen >= self.since)
         return conditions
@@ -104,7 +107,7 @@ class Finder:
     """Finds incidents, newest first."""
 
     def __init__(self) -> None:
-        self._horizons: dict[tuple[Hazard | None, Verdict | None], tuple[float, datetime | None]] = {}
+        self._horizons: dict[tuple[Hazard | None, _Mark | None], tuple[float, datetime | None]] = {}
 
     async def find(self, connection: AsyncConnection, wanted: Wanted, open_since: datetime) -> list[Row[Any]]:
         """At most `wanted.limit` rows, and one more if there are more.
@@ -158,8 +161,8 @@ class Finder:
 def _cut(wanted: Wanted, open_since: datetime) -> list[_Part]:
     """The index ranges of a query; an incident in two of them counts once."""
     since, until, statuses = wanted.since, wanted.until, wanted.statuses
-    cuts: list[tuple[Verdict | None, bool, datetime | None, datetime | None]] = []
-    if statuses is None or {"open", "closed", "false_alarm"} <= statuses:
+    cuts: list[tuple[_Mark | None, bool, datetime | None, datetime | None]] = []
+    if statuses is None or {"open", "closed", "false_alarm", HELD} <= statuses:
         cuts.append((None, False, since, until))
     else:
         if {"open", "closed"} <= statuses:
@@ -169,7 +172,7 @@ def _cut(wanted: Wanted, open_since: datetime) -> list[_Part]:
         elif "closed" in statuses:
             before = open_since - _TICK
             cuts.append((None, True, since, before if until is None else min(until, before)))
-        verdicts: tuple[Verdict, ...] = ("acknowledged", "false_alarm")
+        verdicts: tuple[_Mark, ...] = ("acknowledged", "false_alarm", HELD)
         cuts += [(verdict, False, since, until) for verdict in verdicts if verdict in statuses]
     parts = []
     for verdict, is_unrefuted, begin, end in cuts:

@@ -46,14 +46,17 @@ class Incident:
     reviewed_at: datetime | None = None
     """When a review was last given or taken back."""
 
+    is_held: bool = False
+    """Its alert is held back until an operator reviews it."""
+
     @property
     def is_false_alarm(self) -> bool:
         """Whether a reviewer saw no hazard."""
         return self.review is not None and self.review.verdict == "false_alarm"
 
     def is_open(self, now: datetime, quiet_s: float) -> bool:
-        """Whether another sighting now would extend it."""
-        return not self.is_false_alarm and now - self.last_seen <= timedelta(seconds=quiet_s)
+        """Whether it goes on: another sighting now would extend it, and its alert is not held back."""
+        return not self.is_false_alarm and not self.is_held and now - self.last_seen <= timedelta(seconds=quiet_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from functions.event import utc_now
 from store import schema
 from store.database import Database
 from store.failures import persistent
+from store.held import is_unpublished
+from store.queries import HELD
 from store.records import Incident, Sighting, Verdict
 from store.rows import read_incident, read_sighting
 
@@ -27,7 +29,8 @@ class Reviews:
 
         Args:
             incident_id: the incident.
-            verdict: a false alarm is closed; the next sighting opens a new incident.
+            verdict: a false alarm is closed; the next sighting opens a new incident. Of an incident whose alert is
+                held, `acknowledged` releases the alert and `false_alarm` rejects it.
             by: name of the key.
             note: the reason, for people to read.
 
@@ -40,6 +43,8 @@ class Reviews:
     @persistent
     async def withdraw(self, incident_id: int) -> Incident | None:
         """Remove a review; None if there is no such incident. Idempotent.
+
+        An alert that was held and is not published yet is held again.
 
         The time is kept: a message about the removal must come after that about the review.
 
@@ -56,7 +61,7 @@ class Reviews:
             since: only those reviewed then or later.
         """
         table, seen = schema.incidents, schema.sightings
-        judged = select(table).where(table.c.reviewed_at >= (since or schema.EPOCH), table.c.verdict != "")
+        judged = select(table).where(table.c.reviewed_at >= (since or schema.EPOCH), table.c.verdict.not_in(("", HELD)))
         found = []
         async with self._database.read() as connection:
             for row in (await connection.execute(judged.order_by(table.c.reviewed_at, table.c.id))).all():
@@ -84,6 +89,11 @@ class Reviews:
         this = select(table).where(table.c.id == incident_id)
         async with self._database.write() as (connection, revision):
             row = (await connection.execute(this)).one_or_none()
+            if row is not None and review["verdict"] == "":
+                if row.verdict == HELD:
+                    review = {}
+                elif row.verdict and await is_unpublished(connection, incident_id):
+                    review = {**review, "verdict": HELD}
             if row is None or all(getattr(row, name) == value for name, value in review.items()):
                 await connection.rollback()
                 return None if row is None else read_incident(row)

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Row
 
 from functions.event import Caption, Detection, Place, Stage
+from store.queries import HELD
 from store.records import Camera, Incident, Post, Review, Sighting
 
 
@@ -19,6 +20,7 @@ def read_incident(row: Row[Any], prefix: str = "") -> Incident:
         caption=read_text(of, "caption"),
         review=_read_review(of),
         reviewed_at=of["reviewed_at"],
+        is_held=of["verdict"] == HELD,
         **{name: of[name] for name in _INCIDENT_FIELDS},
     )
 
@@ -30,7 +32,7 @@ _INCIDENT_FIELDS = (
 
 
 def _read_review(of: dict[str, Any]) -> Review | None:
-    if not of["verdict"]:
+    if of["verdict"] in ("", HELD):
         return None
     return Review(verdict=of["verdict"], by=of["reviewed_by"], at=of["reviewed_at"], note=of["review_note"])
 

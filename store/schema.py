@@ -41,7 +41,7 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else EPOCH + timedelta(microseconds=value)
 
 
-VERSION = "0007"
+VERSION = "0008"
 """The last migration in `migrations/` that this schema includes."""
 
 metadata = MetaData()
@@ -71,7 +71,8 @@ incidents = Table(
     Column("snapshot_key", String(128)),
     Column("revision", BigInteger, nullable=False),
     Column("late", Boolean, nullable=False, server_default=false()),
-    # "" where nobody has reviewed it: NULL would need a separate query on every index.
+    # "" where nobody has reviewed it, "held" where its alert waits for a review (held.py). NULL would need a separate
+    # query on every index.
     Column("verdict", String(16), nullable=False, server_default=""),
     Column("reviewed_by", String(64)),
     Column("reviewed_at", Moment),
@@ -211,6 +212,21 @@ push_notices = Table(
     Column("claimed_by", String(64), nullable=False),
     Index("push_notices_by_subscription", "subscription_id"),
     Index("push_notices_by_age", "claimed_at"),
+    **_EXACT,
+)
+
+held_alerts = Table(
+    "held_alerts",
+    metadata,
+    Column("incident_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("event_id", String(64), nullable=False),
+    # The signed event that is published if an operator releases it: some 100 KB of pictures.
+    # In base64, because aiomysql cannot send bytes.
+    Column("alert", Text().with_variant(MEDIUMTEXT(), "mysql"), nullable=False),
+    Column("held_at", Moment, nullable=False),
+    Column("published_at", Moment),
+    Index("held_alerts_by_event", "event_id"),
+    Index("held_alerts_by_age", "held_at"),
     **_EXACT,
 )
 

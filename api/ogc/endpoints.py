@@ -73,10 +73,10 @@ async def list_incidents(site: AtSite, base: AtBase, request: Request) -> Respon
 
 @router.get("/collections/incidents/items/{feature_id}")
 async def show_incident(site: AtSite, base: AtBase, request: Request, feature_id: str) -> Response:
-    """One incident; a false alarm is none."""
+    """One incident; a false alarm is none, nor is one whose alert is held."""
     _check(request, questions.NO_MORE)
     incident = await _find_incident(site, feature_id)
-    if incident is None or incident.is_false_alarm:
+    if incident is None or incident.is_false_alarm or incident.is_held:
         raise HTTPException(404, f"there is no incident {feature_id[:60]!r}")
     feature = documents.incident(incident, base, site.settings.quiet_s, utc_now())
     return answer_json(request, site, documents.single(feature, base + PATH, "incidents"), GEOJSON)

@@ -38,6 +38,7 @@ open = Ongoing
 closed = Over
 acknowledged = Acknowledged
 false_alarm = False alarms
+held = Held for review
 area = In this map view
 reset = Show all
 hidden = { $n } hidden by filters
@@ -100,9 +101,13 @@ late = Published late
 lateWhy = The message broker was unreachable when this was seen, so it was published late.
 tagFalse = False alarm
 tagAcknowledged = Acknowledged
+tagHeld = Held for review
+heldWhy = A second opinion did not confirm this, so its alert waits for an operator.
+heldDecide = A second opinion did not confirm this. Publish the alert, or reject it as a false alarm.
 reviewedBy = { $what } by { $who }, { $when }
 takeBack = Take back
 acknowledge = Acknowledge
+release = Publish
 markFalse = False alarm …
 confirmFalse = Mark as false alarm
 cancel = Cancel
@@ -423,6 +428,11 @@ caption-spot = { $subject }{ $where } of the picture
 caption-spot-zone = { $subject }near { $zone }, { $where } of the picture
 caption-also = Also seen: { $hazards }.
 caption-time = { $time }.
+# What a second network said of the alert (docs/second-opinion.md).
+caption-opinion-yes = A second network sees it too.
+caption-opinion-no = A second network did not see it.
+caption-opinion-unsure = A second network could not tell.
+caption-opinion-missing = Not verified by a second network.
 # Two sentences, one after the other.
 caption-then = { $text } { $next }
 # A list of two or more: the last joint, and each one before it.

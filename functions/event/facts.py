@@ -220,6 +220,14 @@ class Captioned(CameraEvent, frozen=True, kw_only=True, tag="captioned"):
         return self.detections[0].confidence if self.detections else 0.0
 
 
+class Held(CameraEvent, frozen=True, kw_only=True, tag="held"):
+    """A hazard that a second opinion did not confirm: operators decide whether its alert goes out."""
+
+    hazard: Hazard
+    alert: bytes
+    """The `captioned` event with the captioner's signature, encoded: it is published unchanged if it is released."""
+
+
 class CameraStatus(CameraEvent, frozen=True, kw_only=True, tag="camera"):
     """A camera's stream was opened or lost, at `captured_at`."""
 
@@ -255,7 +263,7 @@ class Reviewed(Event, frozen=True, kw_only=True, tag="reviewed"):
 
 
 FACTS: Mapping[str, type[CameraEvent]] = {
-    type_: fact for fact in (MotionBurst, HazardSeen, Captioned, CameraStatus) for type_ in fact.types()
+    type_: fact for fact in (MotionBurst, HazardSeen, Captioned, Held, CameraStatus) for type_ in fact.types()
 }
 """The class of each type about a camera that Bongsu itself publishes."""
 

@@ -49,6 +49,7 @@ class _Scene:
     time: str
     looks: Sequence[SeenLooks]
     remark: str
+    opinion: str
 
 
 def compose(
@@ -63,6 +64,7 @@ def compose(
     looks: Mapping[int, Look] | None = None,
     remark: str = "",
     languages: Sequence[str] = (),
+    opinion: str = "",
 ) -> Caption:
     """The caption of one hazard event, in English, Korean and further languages.
 
@@ -77,6 +79,7 @@ def compose(
         looks: clear attributes of a detection, by its index in `detections`.
         remark: an English sentence that `describe.py` has checked; it comes last.
         languages: of `functions/catalogue/`; English and Korean need not be among them.
+        opinion: key of what a second opinion said, if one was asked; it follows the headline, so that no limit drops it.
     """
     sure = {place: look for place, look in (looks or {}).items() if detections[place].confidence >= _SURE}
     counts = count_things(detections, sure)
@@ -94,6 +97,7 @@ def compose(
         time=format_time(captured_at, is_korea=district is not None),
         looks=count_looks(detections, sure, counts),
         remark=remark,
+        opinion=opinion,
     )
     spoken = dict.fromkeys((*catalogue.OWN, *languages))
     return Caption.of({language: _say(scene, language) for language in spoken})
@@ -159,6 +163,8 @@ def _say(scene: _Scene, language: str) -> str:
     key = f"caption-alert{'-spot' if 'spot' in facts else ''}{'-view' if 'things' in facts else ''}"
     headline = catalogue.name_hazard(scene.hazard, language, "headline")
     sentences = [say(key, headline=headline, site=_site(scene, language), **facts)]
+    if scene.opinion:
+        sentences.append(say(scene.opinion))
     if scene.others:
         mentions = [catalogue.name_hazard(other, language, "mention") for other in scene.others]
         sentences.append(say("caption-also", hazards=list_all(language, mentions)))

@@ -33,8 +33,9 @@ class View:
     """The picture with that key; None where it is withheld, deleted or of a false alarm."""
 
     def pictured(self) -> str | None:
-        """Key of the picture to show: that of the newest incident that has one and is not a false alarm."""
-        seen = [i for i in self.incidents.values() if i.snapshot_key is not None and not i.is_false_alarm]
+        """Key of the picture to show: that of the newest incident with one, not of a false alarm or a held alert."""
+        shown = (i for i in self.incidents.values() if not i.is_false_alarm and not i.is_held)
+        seen = [i for i in shown if i.snapshot_key is not None]
         return max(seen, key=lambda incident: (incident.last_seen, incident.id)).snapshot_key if seen else None
 
 
@@ -75,7 +76,8 @@ def compose(view: View, site: Site, now: datetime) -> dict[str, bytes]:
 def describe(incident: Incident, site: Site, now: datetime) -> dict[str, Any]:
     """The attributes of an incident.
 
-    While it is open nothing is in it that changes with every sighting. Of a false alarm nothing is left but that.
+    While it is open nothing is in it that changes with every sighting. A false alarm and a held alert have no others
+    than those that say so.
     """
     content: dict[str, Any] = {
         "incident": incident.id,
@@ -84,7 +86,7 @@ def describe(incident: Incident, site: Site, now: datetime) -> dict[str, Any]:
     }
     if site.public_url:
         content["url"] = f"{site.public_url}/?incident={incident.id}"
-    if incident.is_false_alarm:
+    if incident.is_false_alarm or incident.is_held:
         return content
     caption, place = incident.caption, incident.place
     content |= {
@@ -182,6 +184,8 @@ def _stream_attributes(view: View) -> dict[str, Any]:
 def _status(incident: Incident, site: Site, now: datetime) -> str:
     if incident.is_false_alarm:
         return "false_alarm"
+    if incident.is_held:
+        return "held"
     return "open" if incident.is_open(now, site.quiet_s) else "over"
 
 

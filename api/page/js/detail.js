@@ -193,7 +193,7 @@ export class Detail {
 
 /** Small words about the state of an incident: ongoing or over, what was decided, and whether it came late. */
 export function tags(incident) {
-  const state = incident.isFalse ? ["is-false", "tagFalse"] : incident.isOpen ? ["is-open", "open"] : ["is-over", "closed"];
+  const state = incident.isFalse ? ["is-false", "tagFalse"] : incident.isHeld ? ["is-false", "tagHeld"] : incident.isOpen ? ["is-open", "open"] : ["is-over", "closed"];
   const found = [state];
   if (incident.isAcknowledged) found.push(["is-acknowledged", "tagAcknowledged"]);
   if (incident.isLate) found.push(["is-late", "late"]);

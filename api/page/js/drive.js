@@ -69,7 +69,7 @@ export class DriveView {
     if (this.#here === null) return [];
     const now = Date.now();
     return [...this.#store.incidents.values()]
-      .filter((incident) => !incident.isFalse && now - incident.lastSeen < FRESH_MS)
+      .filter((incident) => !incident.isFalse && !incident.isHeld && now - incident.lastSeen < FRESH_MS)
       .map((incident) => {
         const metres = distance(this.#here, incident);
         const side = this.#heading === null ? null : turn(this.#heading, bearing(this.#here, incident));

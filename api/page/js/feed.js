@@ -125,7 +125,7 @@ function fillCard(card, post, incident, isSelected) {
   card.node.dataset.incident = post.incident ?? "";
   card.node.classList.toggle("is-new", Date.now() - post.at < NEW_MS);
   card.node.classList.toggle("is-selected", isSelected);
-  card.node.classList.toggle("is-false", incident?.isFalse === true);
+  card.node.classList.toggle("is-false", incident?.isFalse === true || incident?.isHeld === true);
   if (isSelected) card.link.setAttribute("aria-current", "true");
   else card.link.removeAttribute("aria-current");
   const word = incident === undefined ? "" : marks(incident);
@@ -139,8 +139,8 @@ function fillCard(card, post, incident, isSelected) {
 }
 
 /** What a card says of its incident besides hazard and time. */
-function marks({ isFalse, isAcknowledged, isOpen, isLate }) {
-  const words = [isFalse ? t("tagFalse") : isOpen ? t("open") : "", isAcknowledged ? t("tagAcknowledged") : "", isLate ? t("late") : ""];
+function marks({ isFalse, isHeld, isAcknowledged, isOpen, isLate }) {
+  const words = [isFalse ? t("tagFalse") : isHeld ? t("tagHeld") : isOpen ? t("open") : "", isAcknowledged ? t("tagAcknowledged") : "", isLate ? t("late") : ""];
   return words.filter(Boolean).join(" · ");
 }
 

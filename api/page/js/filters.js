@@ -3,7 +3,7 @@
 import { HAZARDS, kind } from "./hazards.js";
 
 export const SPANS = { hour: 3600e3, day: 86400e3, week: 7 * 86400e3, all: Infinity };
-export const STATUSES = ["any", "open", "closed", "acknowledged", "false_alarm"];
+export const STATUSES = ["any", "open", "closed", "acknowledged", "false_alarm", "held"];
 const USUAL_SPAN = "day";
 
 export class Filters {
@@ -90,7 +90,8 @@ export class Filters {
     if (this.status === "any") return true;
     if (this.status === "acknowledged") return incident.isAcknowledged;
     if (this.status === "false_alarm") return incident.isFalse;
-    return incident.isFalse ? false : incident.isOpen === (this.status === "open");
+    if (this.status === "held") return incident.isHeld === true;
+    return incident.isFalse || incident.isHeld ? false : incident.isOpen === (this.status === "open");
   }
 
   #passesArea({ lat, lon }) {

@@ -63,6 +63,7 @@ let wasLoaded = false;
 let wasLocked = false;
 let renderTimer = 0;
 let archiveTimer = 0;
+let heldAsked = null;
 
 function render() {
   const incidents = store.visibleIncidents(selected);
@@ -96,6 +97,11 @@ function renderDetail(incidents) {
   if (incident === undefined) {
     if (detail.isOpen) detail.hide();
     return;
+  }
+  if (incident.isHeld && incident.caption === null && session.canReview && heldAsked !== incident.id) {
+    // Only its own address has the words and the picture of a held alert, and only for operators.
+    heldAsked = incident.id;
+    look(incident.id, false);
   }
   const others = [...store.incidents.values()]
     .filter((other) => other.id !== incident.id && other.lat === incident.lat && other.lon === incident.lon)

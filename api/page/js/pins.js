@@ -18,7 +18,7 @@ const RING_RADIUS = 17;
  * @param {string|null} selected the incident that is open
  */
 export function pinLook(incidents, isCrowd, selected) {
-  const real = incidents.filter((incident) => !incident.isFalse);
+  const real = incidents.filter((incident) => !incident.isFalse && !incident.isHeld);
   const shown = real.length > 0 ? real : incidents;
   const newest = shown.reduce((a, b) => (a.lastSeen >= b.lastSeen ? a : b));
   const shares = {};
@@ -60,7 +60,7 @@ export function pinIcon(look) {
 export function describe(incidents, newest, isCrowd) {
   if (isCrowd) return t("cluster", incidents.length, countKinds(incidents));
   const text = t("pin", nameOf(kind(newest.hazard)), newest.place || t("unknownPlace"), ago(newest.lastSeen));
-  const marks = [newest.isFalse ? t("tagFalse") : "", newest.isAcknowledged ? t("tagAcknowledged") : ""];
+  const marks = [newest.isFalse ? t("tagFalse") : newest.isHeld ? t("tagHeld") : "", newest.isAcknowledged ? t("tagAcknowledged") : ""];
   return [text, ...marks, incidents.length > 1 ? t("pins", incidents.length) : ""].filter(Boolean).join(". ");
 }
 

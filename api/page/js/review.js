@@ -37,7 +37,7 @@ export class ReviewBox {
     }
     this.#incident = incident;
     const { role, reviews } = this.#session;
-    const look = JSON.stringify([incident.id, incident.review, role, reviews, this.#isWriting, this.#isBusy, this.#error, language]);
+    const look = JSON.stringify([incident.id, incident.review, incident.isHeld, role, reviews, this.#isWriting, this.#isBusy, this.#error, language]);
     if (look === this.#shown) return;
     this.#shown = look;
     const hadFocus = this.node.contains(document.activeElement);
@@ -49,9 +49,10 @@ export class ReviewBox {
   }
 
   #parts(note) {
-    const { review: decided } = this.#incident;
+    const { review: decided, isHeld } = this.#incident;
     const { canReview, reviews, role } = this.#session;
     const parts = decided === null ? [] : [this.#banner(decided)];
+    if (isHeld) parts.push(el("p", { class: "verdict-note", text: t(canReview ? "heldDecide" : "heldWhy") }));
     if (canReview) parts.push(this.#isWriting ? this.#form(note) : this.#buttons(decided));
     else if (reviews && role === null && decided === null) {
       parts.push(el("button", { type: "button", class: "button is-quiet", onclick: () => this.#signIn() }, icon("person"), el("span", { text: t("signInToReview") })));
@@ -85,7 +86,7 @@ export class ReviewBox {
       this.node.querySelector("textarea")?.focus();
     };
     const choices = [
-      decided?.verdict === "acknowledged" ? null : button("acknowledge", "check", () => this.#decide("acknowledged"), "is-main"),
+      decided?.verdict === "acknowledged" ? null : button(this.#incident.isHeld ? "release" : "acknowledge", "check", () => this.#decide("acknowledged"), "is-main"),
       decided?.verdict === "false_alarm" ? null : button("markFalse", "flag", write),
       decided === null ? null : button("takeBack", "undo", () => this.#decide(null), "is-quiet"),
     ];

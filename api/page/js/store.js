@@ -69,6 +69,10 @@ export class Store extends EventTarget {
       return;
     }
     if (Array.isArray(feature.properties?.stages)) held.stages = feature.properties.stages;
+    if (held.isHeld && held.caption === null) {
+      held.caption = feature.properties?.caption ?? null;
+      held.snapshot = feature.properties?.snapshot ?? null;
+    }
     this.#tell("change");
   }
 
@@ -139,6 +143,9 @@ export class Store extends EventTarget {
     const known = this.incidents.get(key);
     const isNew = known === undefined;
     const review = reviewOf(given.review);
+    const isHeld = given.status === "held";
+    // The stream has no words and no picture of a held alert; an operator gets them from its own address.
+    const keeps = isHeld && known?.isHeld === true && !given.caption;
     const lastSeen = time(given.last_seen);
     this.incidents.set(key, {
       id: key,
@@ -153,11 +160,12 @@ export class Store extends EventTarget {
       confidence: number(given.confidence),
       sightings: number(given.sightings),
       isOpen: given.status === "open",
-      caption: given.caption ?? null,
-      snapshot: given.snapshot ?? null,
+      caption: keeps ? known.caption : (given.caption ?? null),
+      snapshot: keeps ? known.snapshot : (given.snapshot ?? null),
       pinS: number(given.pin_s),
       review,
       isFalse: given.status === "false_alarm" || review?.verdict === "false_alarm",
+      isHeld,
       isAcknowledged: review?.verdict === "acknowledged",
       isLate: given.late === true,
       // Only an incident's own address tells its stages; a list or the stream does not take them back.

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from functions import Place
+from functions import Held, Place, encode
 from functions.event import utc_now
 from notify.channels.feed import Feed
 from notify.map import Map, put_on_map
@@ -179,6 +179,35 @@ def test_only_an_operator_reviews_and_everyone_sees_it(site: Site, open_page: Op
         visitor.url.split("=")[-1],
     )
     assert refused == 403
+
+
+def test_only_an_operator_reads_and_publishes_a_held_alert(
+    site: Site, open_page: Open, seen: Callable[..., Any]
+) -> None:
+    site.see(seen("West gate"))
+    visitor, operator = open_page(site), open_page(site)
+    sign_in(operator, site.keys["operator"])
+    for page in (visitor, operator):
+        page.get_by_role("button", name="Fire, West gate").click()
+        expect(page.locator(".detail .tag.is-open")).to_have_text("Ongoing")
+    alert = seen("West gate", "captioned", hazard="fire", id_="West gate fire")
+    kept = {name: getattr(alert, name) for name in ("id", "hazard", "camera", "place", "captured_at")}
+    site.see(Held(alert=encode(alert).body, **kept))
+    for page in (visitor, operator):
+        expect(page.locator(".detail .tag.is-false")).to_have_text("Held for review")
+    expect(visitor.locator(".review")).to_contain_text("waits for an operator")
+    expect(visitor.locator("#detail")).to_contain_text("No description yet.")
+    expect(visitor.get_by_role("button", name="Publish")).to_have_count(0)
+    # The open panel is completed while it is read.
+    expect(operator.locator("#detail")).to_contain_text("Fire at Sinchon Market.")
+    expect(operator.locator(".detail-picture img")).to_have_js_property("complete", True)
+    assert operator.locator(".detail-picture img").evaluate("(image) => image.naturalWidth") > 0
+    operator.get_by_role("button", name="Publish").click()
+    for page in (visitor, operator):
+        expect(page.locator(".verdict")).to_contain_text("Acknowledged by operator-1")
+        expect(page.locator(".detail .tag.is-open")).to_have_text("Ongoing")
+        expect(page.locator("#detail")).to_contain_text("Fire at Sinchon Market.")
+        assert page.complaints == []
 
 
 def test_page_resumes_after_the_api_restarts(site: Site, open_page: Open, seen: Callable[..., Any]) -> None:
