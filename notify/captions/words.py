@@ -79,7 +79,7 @@ def compose(
         looks: clear attributes of a detection, by its index in `detections`.
         remark: an English sentence that `describe.py` has checked; it comes last.
         languages: of `functions/catalogue/`; English and Korean need not be among them.
-        opinion: key of what a second opinion said, if one was asked; it follows the headline, so that no limit drops it.
+        opinion: key of what a second opinion said, if any; it follows the headline, so that no limit drops it.
     """
     sure = {place: look for place, look in (looks or {}).items() if detections[place].confidence >= _SURE}
     counts = count_things(detections, sure)
