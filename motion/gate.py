@@ -18,7 +18,7 @@ from motion.regions import (
     components,
     is_bare_again,
     is_displaced,
-    is_lit,
+    is_light,
     is_object,
     min_area_px,
     watched,
@@ -149,7 +149,7 @@ class Gate:
         if self._is_overlay(patch):
             overlays[window_of(patch)] |= patch.mask
             return False
-        return not (is_lit(patch, now, self._background) or is_displaced(patch, now, self._background))
+        return not (is_light(patch, now, self._background) or is_displaced(patch, now, self._background))
 
     def _compare(self, now: Luma, gap_s: float) -> Look:
         bar = self._background.bar(self._at_s)
@@ -243,7 +243,7 @@ class Gate:
         self._ages_now[window][here] = min(age, _AGE_CAP)
         if age < self._looks_needed(patch, least_px):
             return "seen once"
-        if is_lit(patch, now, self._background):
+        if is_light(patch, now, self._background):
             return "light"
         self._moved_at_s[window][here] = self._now_s
         return "moving"

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from motion import pixels
 from motion.background import Background
 from motion.look import Point
 from motion.pixels import Luma, Mask, Patch, Window
+
+_Levels = NDArray[np.float32]
 
 _MARGIN_PX = 4
 _EDGE_SHARE = 0.25  # of a region's contrast: the least gain or loss of contrast along its outline
@@ -23,6 +26,13 @@ _DOWN, _RIGHT = (
     steps.ravel() for steps in np.mgrid[-_DISPLACED_PX : _DISPLACED_PX + 1 : 2, -_DISPLACED_PX : _DISPLACED_PX + 1 : 2]
 )
 _DISPLACED_SHARE = 0.04  # of the picture: larger regions do not sway
+_BEAM_SHARE = 0.02  # of the picture: the least that a beam of light covers
+_BEAM_DARK = 90.0  # levels: in a brighter scene headlights do not show
+_BEAM_BRIGHTER = 0.9  # of its pixels: a beam makes the rest no darker
+_BEAM_DETAIL = 0.01  # of its pixels: the most that may have gained or lost detail; an object 0.05 or more
+_DETAIL_PX = 7  # detail is what differs from the mean of this many pixels around
+_DETAIL_FLOOR, _DETAIL_NOISE = 1.5, 2.5  # levels, and times the usual deviation: the detail that noise makes
+_BLACK = 16.0  # the luma of black in video
 _CORE_SHARE, _CORE_PX = (
     0.15,
     15,
@@ -50,6 +60,11 @@ def is_bare_again(patch: Patch, now: Luma, background: Background) -> bool:
     return added <= -_EDGE_SHARE * contrast
 
 
+def is_light(patch: Patch, now: Luma, background: Background) -> bool:
+    """Whether it is the same surface in another light, or a beam of light that passes over it."""
+    return is_lit(patch, now, background) or is_beam(patch, now, background)
+
+
 def is_lit(patch: Patch, now: Luma, background: Background) -> bool:
     """Whether it is the same surface in another light: its texture is unchanged."""
     x, y, w, h = patch.window
@@ -60,6 +75,32 @@ def is_lit(patch: Patch, now: Luma, background: Background) -> bool:
     if spread < _LIT_TEXTURE + 2 * float(background.noise[window][patch.mask].mean()) or float(after.std()) < 1.0:
         return False
     return float(np.corrcoef(before, after)[0, 1]) > _LIT_CORRELATION
+
+
+def is_beam(patch: Patch, now: Luma, background: Background) -> bool:
+    """Whether it is a beam of light in the dark, as of headlights: large, brighter, and with no detail of its own.
+
+    A beam is brighter in the middle than at its edge, so that the surface as a whole does not keep its texture as
+    `is_lit` requires, but it adds no edge and hides none. An object does both.
+    """
+    x, y, w, h = patch.window
+    if patch.area < _BEAM_SHARE * now.size:
+        return False
+    top, left = max(0, y - _DETAIL_PX), max(0, x - _DETAIL_PX)
+    window = np.s_[top : y + h + _DETAIL_PX, left : x + w + _DETAIL_PX]
+    before, after = background.average[window], now[window].astype(np.float32)
+    inside = np.s_[y - top : y - top + h, x - left : x - left + w]
+    dark, lit = before[inside][patch.mask], after[inside][patch.mask]
+    if float(dark.mean()) > _BEAM_DARK or float(np.mean(lit > dark)) < _BEAM_BRIGHTER:
+        return False
+    # More light makes noise and detail stronger. Smoke makes detail weaker, and an object hides it.
+    gain = np.clip((after - _BLACK) / np.maximum(before - _BLACK, 4.0), 1.0, 4.0)
+    noise = _DETAIL_NOISE * background.noise[window]
+    gained = _unexplained(after, before, 4.0) > _DETAIL_FLOOR + noise * np.sqrt(gain)
+    lost = _unexplained(before, after, 1.0) > _DETAIL_FLOOR + noise
+    strange = gained | lost
+    strange_px = int(np.count_nonzero(strange[inside] & patch.mask))
+    return strange_px < _BEAM_DETAIL * patch.area
 
 
 def is_displaced(patch: Patch, now: Luma, background: Background) -> bool:
@@ -127,5 +168,29 @@ def _outline(patch: Patch, now: Luma, background: Background) -> tuple[float, fl
     return float(added), float(contrast)
 
 
-def _range(picture: Luma) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _range(picture: Luma) -> _Levels:
     return (pixels.grown(picture, 3) - pixels.shrunk(picture, 3)).astype(np.float32)
+
+
+def _unexplained(picture: _Levels, other: _Levels, most: float) -> _Levels:
+    """The deviation of a picture's detail around each pixel, less what another picture explains.
+
+    The other's detail counts at most `most` times as strong.
+    """
+    own, others = picture - _mean(picture), other - _mean(other)
+    of_both, of_other = _mean(own * others), _mean(others * others)
+    share = np.clip(of_both / np.maximum(of_other, np.float32(0.25)), 0.0, most)
+    rest = _mean(own * own) - 2 * share * of_both + share * share * of_other
+    return np.sqrt(np.maximum(rest, np.float32(0.0)))
+
+
+def _mean(picture: _Levels) -> _Levels:
+    """The mean of the `_DETAIL_PX` x `_DETAIL_PX` pixels around each; edges are repeated."""
+    side = _DETAIL_PX
+    sums = np.pad(picture, ((side // 2 + 1, side // 2), (side // 2 + 1, side // 2)), "edge")
+    sums[0] = 0.0
+    sums[:, 0] = 0.0
+    sums = sums.cumsum(0, np.float64).cumsum(1)
+    total = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    mean: _Levels = (total / side**2).astype(np.float32)
+    return mean

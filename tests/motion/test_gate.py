@@ -220,6 +220,49 @@ def test_a_far_person_at_night_is_seen(contrast: float, noise: float) -> None:
     assert not any(moved for at_s, moved in seen.items() if at_s > QUIET_S + PERSON_S + 2)
 
 
+def dark_street() -> NDArray[np.float64]:
+    """By night: dark, with texture and smooth walls."""
+    rng = np.random.default_rng(4)
+    return 20 + np.kron(rng.uniform(0, 40, (SIZE[0] // 20, SIZE[1] // 20)), np.ones((20, 20)))
+
+
+def in_a_beam(scene: NDArray[np.float64], x: float) -> NDArray[np.float64]:
+    """The scene with headlights on this place, brighter in the middle of the beam than at its edge."""
+    down, right = np.mgrid[: SIZE[0], : SIZE[1]]
+    beam = np.exp(-(((right - x) / 45) ** 2) - ((down / SIZE[0] - 0.7) / 0.3) ** 2)
+    return scene * (1 + 1.1 * beam) + 12 * beam
+
+
+def test_headlights_that_sweep_over_a_scene_are_not_motion() -> None:
+    camera = Camera(noise=1.5)
+    camera.watch(dark_street(), 8)
+    for turn in range(3):
+        assert not any(camera.detect(in_a_beam(dark_street(), 20 + 28 * i)) for i in range(10)), turn
+        assert not any(camera.watch(dark_street(), 3))
+    camera.at_s += LOOK_S
+    assert not camera.gate.glance(shown(in_a_beam(dark_street(), 150), 1.5, camera.rng), camera.at_s)
+
+
+def test_a_person_in_the_headlights_is_seen() -> None:
+    camera = Camera(noise=1.5)
+    camera.watch(dark_street(), 8)
+    lit = [in_a_beam(dark_street(), 20 + 28 * i) for i in range(10)]
+    for i, scene in enumerate(lit):
+        scene[100:140, 60 + 8 * i : 74 + 8 * i] = 95
+    assert sum(any(box.x1 < (74 + 8 * i) / 320 for box in camera.detect(scene)) for i, scene in enumerate(lit)) >= 6
+
+
+def test_smoke_that_hides_a_dark_scene_is_seen() -> None:
+    camera = Camera(noise=1.5)
+    camera.watch(dark_street(), 8)
+    down, right = np.mgrid[: SIZE[0], : SIZE[1]]
+    found = []
+    for i in range(20):
+        cloud = 0.9 * np.exp(-(((right - 160) / (20 + 3 * i)) ** 2) - ((down - 120 + 2 * i) / 40) ** 2)
+        found.append(camera.detect(dark_street() * (1 - cloud) + 110 * cloud))
+    assert sum(bool(boxes) for boxes in found) >= 10
+
+
 def test_glance_ignores_noise_and_known_clock() -> None:
     camera = Camera()
     for i in range(150):
