@@ -198,7 +198,7 @@ def _lock(path: Path) -> Any:
 
 @contextlib.contextmanager
 def _ready_socket(path: Path, machine: Machine) -> Any:
-    """The socket on which workers report that they serve, as with systemd's sd_notify: `READY=1` and their name."""
+    """The socket on which workers report, as with systemd's sd_notify: `READY=1` or `STOPPING=1`, and their name."""
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(str(path))
@@ -207,8 +207,11 @@ def _ready_socket(path: Path, machine: Machine) -> Any:
         def read() -> None:
             with contextlib.suppress(BlockingIOError):
                 lines = dict(line.split("=", 1) for line in notify.recv(4096).decode().splitlines() if "=" in line)
+                name = lines.get("NAME", "")
                 if lines.get("READY") == "1":
-                    machine.set_ready(lines.get("NAME", ""))
+                    machine.set_state(name, "ready")
+                elif lines.get("STOPPING") == "1":
+                    machine.set_state(name, "leaving")
 
         loop.add_reader(notify, read)
         try:

@@ -11,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
 import structlog
+from msgspec import Struct
 
 from models.registry import ModelError
 from sessions.kinds import InputError, Runner
@@ -23,6 +25,8 @@ Delivery = Literal["all", "latest"]
 IN_FLIGHT_MAX = 64
 _KEPT = 1024
 """Results that are kept after sending: a broken connection may have lost them."""
+_EXPORT_BYTES = 7_000_000
+"""Of the kept results that are given to another worker: less than a message may have."""
 _LATENCIES = 512
 
 
@@ -35,6 +39,20 @@ class Entry:
     received_at: float = field(default_factory=time.time)
     received: float = field(default_factory=time.perf_counter)
     answer: dict[str, Any] | None = None
+
+
+class KeptResult(Struct, frozen=True):
+    """A result that its client may not have got, as one worker gives it to the next."""
+
+    n: int
+    answer: dict[str, Any]
+
+
+class Kept(Struct, frozen=True):
+    """What is kept for a session, under its resume token."""
+
+    resume: str
+    results: list[KeptResult]
 
 
 @dataclass(slots=True)
@@ -122,6 +140,31 @@ class Channel:
     async def settled(self) -> None:
         """Wait until all accepted requests are answered and sent."""
         await self._until(lambda: not self._unsent)
+
+    async def answered(self) -> None:
+        """Wait until all accepted requests are answered, sent or not."""
+        await self._until(lambda: not self._unanswered and self._in_work is None)
+
+    def export(self) -> Kept:
+        """The kept results for another worker, the newest if they are too large for one message."""
+        results: deque[KeptResult] = deque()
+        left = _EXPORT_BYTES
+        for entry in reversed(self._entries.values()):
+            if entry.answer is not None:
+                result = KeptResult(entry.n, entry.answer)
+                if (left := left - len(msgspec.json.encode(result))) < 0:
+                    break
+                results.appendleft(result)
+        return Kept(self.resume_token, list(results))
+
+    def adopt(self, kept: Kept) -> None:
+        """Take over the results of another worker; repeated, it changes nothing."""
+        if kept.resume == self.resume_token:
+            return
+        self.restart()
+        self.resume_token = kept.resume
+        for result in kept.results:
+            self._entries[result.n] = Entry(result.n, None, answer=result.answer)
 
     async def work(self) -> None:
         """Answer requests, for as long as the worker runs."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
+import structlog
 from msgspec import Struct
+
+log = structlog.get_logger()
 
 _STATUS_S = 3.0
 _END_S = 1.0
-_LONGEST = 65_536
+_HAND_OVER_S = 12.0
+_LONGEST = 8_000_000
 _URL = ":/?&=@[]%~"
 """Characters of an address that stay; a line break does not."""
 
@@ -67,13 +71,51 @@ async def announce_end(address: str) -> None:
         await _get(address, "/end", _END_S)
 
 
-async def announce_move(address: str, url: str, token: str) -> bool:
-    """Have a worker send its client to another address; whether it has a client."""
+async def announce_move(address: str, url: str, token: str, *, is_handed_over: bool = False) -> bool:
+    """Have a worker send its client to another address; returns whether it has a client.
+
+    Args:
+        address: the worker's.
+        url: where the client goes on; empty: at the address that it used.
+        token: for that address.
+        is_handed_over: whether the results are there already.
+
+    Raises:
+        OSError: it does not answer.
+    """
     headers = f"X-Bongsu-Url: {quote(url, safe=_URL)}\r\nX-Bongsu-Token: {quote(token)}\r\n"
+    if is_handed_over:
+        headers += "X-Bongsu-Handed-Over: 1\r\n"
+    return await _get(address, "/move", _STATUS_S, headers) == b"moving\n"
+
+
+async def hand_over(old: str, new: str, session_id: str) -> bool:
+    """Give the results of a worker that is stopped to the next worker of its session; whether that worker has them."""
+    from websockets.exceptions import WebSocketException
+
     try:
-        return await _get(address, "/move", _END_S, headers) == b"moving\n"
-    except OSError:
+        kept = await _get(old, "/hand-over", _HAND_OVER_S)
+        async with _dial(new, "/adopt", session_id) as connection:
+            await connection.send(kept.decode())
+            return bool(await connection.recv() == "ok")
+    except (OSError, WebSocketException) as error:
+        log.warning("results_not_handed_over", session=session_id, reason=str(error) or type(error).__name__)
         return False
+
+
+def _dial(address: str, path: str, session_id: str) -> Any:
+    """A WebSocket to a worker, as a context."""
+    # Imported here, because only the end of a worker needs it.
+    from websockets.asyncio.client import connect, unix_connect
+
+    options: dict[str, Any] = {
+        "additional_headers": {"X-Bongsu-Session": session_id}, "compression": None, "proxy": None,
+        "open_timeout": _STATUS_S, "close_timeout": _END_S,
+    }  # fmt: skip
+    scheme, _, rest = address.partition(":")
+    if scheme == "unix":
+        return unix_connect(rest, f"ws://worker{path}", **options)
+    return connect(f"ws://{rest}{path}", **options)
 
 
 async def _get(address: str, path: str, timeout_s: float, headers: str = "") -> bytes:
@@ -86,9 +128,9 @@ async def _get(address: str, path: str, timeout_s: float, headers: str = "") -> 
             reader, writer = await asyncio.open_connection(host, int(port))
         try:
             writer.write(f"GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n{headers}\r\n".encode())
-            answer = await reader.read(_LONGEST)
+            answer = bytearray()
             while (more := await reader.read(_LONGEST)) and len(answer) < _LONGEST:
                 answer += more
         finally:
             writer.close()
-    return answer.partition(b"\r\n\r\n")[2]
+    return bytes(answer.partition(b"\r\n\r\n")[2])

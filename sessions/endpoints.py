@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from typing import Any
@@ -145,8 +146,10 @@ async def move(session_id: str, request: Request, site: AtSite, caller: AsCaller
     if session.upstream:
         await site.upstreams.move(session, wanted.url, wanted.token)
         return Response(status_code=204)
-    worker = site.allocator.backend.view.worker_of(session)
-    if worker is None or not await announce_move(worker.address, wanted.url, wanted.token):
+    worker, has_client = site.allocator.backend.view.worker_of(session), False
+    with contextlib.suppress(OSError):
+        has_client = worker is not None and await announce_move(worker.address, wanted.url, wanted.token)
+    if not has_client:
         raise ProblemError(409, "not_connected", "no client is connected to this session", "try again later")
     return Response(status_code=204)
 

@@ -49,6 +49,8 @@ def why_refused(
     resume = query.get("resume")
     if not asked or (session and asked != session):
         return 409, problem("taken", "this worker serves another session", "ask for a session")
+    if urlsplit(request.path).path == "/adopt":
+        return (409, problem("connected", "this session has begun here", "nothing is left to do")) if session else None
     if resume and resume != resume_token:
         remedy = "connect without it and send again what was not answered"
         return 410, problem("resume_unknown", "nothing is kept under this resume token", remedy)

@@ -15,6 +15,7 @@ from sessions.allocator import Allocator
 from sessions.catalogue import KINDS
 from sessions.dial import Status, read_status
 from sessions.metrics import ended_total, idle_workers, leaked_workers, sessions_now
+from sessions.mover import Mover
 from sessions.offload import Upstreams
 from sessions.records import BackendError, ConflictError, Session, Worker
 from sessions.settings import Settings
@@ -51,6 +52,7 @@ class Keeper:
         self._backend = allocator.backend
         self._settings = settings
         self._upstreams = upstreams
+        self._mover = Mover(allocator.backend.view, allocator.tokens, settings.sessions_url.rstrip("/"))
         self._silent: Counter[str] = Counter()
         self._asked_at = 0.0
 
@@ -78,6 +80,7 @@ class Keeper:
                 await self._allocator.end(session.id)
             elif session.worker:
                 await self._check_worker(session)
+        self._mover.look()
         leaked = 0
         for worker in list(view.workers.values()):
             leaked += await self._check_owner(worker)
@@ -120,7 +123,7 @@ class Keeper:
         ):
             return
         if named is not None and named.state == "leaving":
-            # It still has the connection and answers its requests; the next one starts meanwhile.
+            # It still has the connection and answers requests until the next one is ready; see mover.py.
             log.info("session_moves", session=session.id, worker=session.worker, node=named.node)
             await self._allocator.release(session, restarts=1)
             return

@@ -147,7 +147,7 @@ class Machine:
 
     async def claim(self, worker: Worker, session_id: str) -> Worker:
         known = self.view.workers.get(worker.name)
-        if known is None or known.version != worker.version or known.session or worker.name in self._stopping:
+        if known is None or known.version != worker.version or known not in self._idle():
             raise ConflictError(worker.name)
         claimed = self._put_worker(replace(known, session=session_id))
         self._refill()
@@ -167,9 +167,10 @@ class Machine:
     async def refresh(self, session_id: str, worker: str) -> None:
         """Does nothing: the view is always current."""
 
-    def set_ready(self, name: str) -> None:
-        """Record that a worker serves now."""
-        self._set_state(name, "ready")
+    def set_state(self, name: str, state: WorkerState) -> None:
+        """Record that a worker serves now, or (`leaving`) that another process ends it."""
+        if (worker := self.view.workers.get(name)) is not None:
+            self._put_worker(replace(worker, state=state))
 
     def _start(self, name: str, kind: str, model: str, session_id: str) -> Worker:
         path = self._folder / f"{name}.sock"
@@ -189,7 +190,7 @@ class Machine:
         arguments = (
             "--name", name, "--kind", kind, "--model", model, "--listen", str(path),
             "--notify", str(self._folder / "notify.sock"), "--idle-s", f"{self._idle_s:g}",
-            "--memory-mb", f"{KINDS[kind].memory_mb:g}",
+            "--memory-mb", f"{KINDS[kind].memory_mb:g}", "--moves",
         )  # fmt: skip
         spec = ForkSpec("sessions.worker:main", arguments, name, {}, self._output.log_file(name), _GRACE_S)
         child = ForkedChild(self._fork_server, spec, name, self._output)
@@ -209,11 +210,12 @@ class Machine:
         self._stopping.discard(name)
         if not was_stopped and code:
             log.warning("session_worker_failed", worker=name, reason=describe_end(code, last))
-        if was_stopped or not worker.session or worker.session not in self.view.sessions:
+        is_over = was_stopped or worker.state == "leaving" or not worker.session
+        if is_over or worker.session not in self.view.sessions:
             self.view.drop_worker(name)
         else:
             # The record stays visible: the keeper decides what happens to the session.
-            self._set_state(name, "failed" if code else "ended")
+            self.set_state(name, "failed" if code else "ended")
         pool = self._pools.get(worker.kind)
         if not was_stopped and not worker.session and pool is not None:
             loop = asyncio.get_running_loop()
@@ -226,7 +228,8 @@ class Machine:
             self.view.drop_worker(name)
         elif name not in self._stopping:
             self._stopping.add(name)
-            child.send(signal.SIGTERM)
+            # Not SIGTERM, after which its session would go on with another worker.
+            child.send(signal.SIGINT)
             asyncio.get_running_loop().call_later(_GRACE_S, child.send, signal.SIGKILL)
 
     def _refill(self) -> None:
@@ -262,21 +265,20 @@ class Machine:
         return True
 
     def _idle(self) -> list[Worker]:
-        return [w for w in self.view.workers.values() if not w.session and w.name not in self._stopping]
+        return [w for w in self._staying() if not w.session]
+
+    def _staying(self) -> list[Worker]:
+        return [w for w in self.view.workers.values() if w.name not in self._stopping and w.state != "leaving"]
 
     def _used(self) -> tuple[float, float]:
         # A worker that is about to end gives its room to the next at once, because it no longer computes.
-        kinds = [KINDS[w.kind] for w in self.view.workers.values() if w.name not in self._stopping]
+        kinds = [KINDS[w.kind] for w in self._staying()]
         return sum(kind.cores for kind in kinds), sum(kind.memory_mb for kind in kinds)
 
     def _fits(self, kind: str) -> bool:
         cores, memory_mb = self._used()
         need = KINDS[kind]
         return cores + need.cores <= self._room.cores and memory_mb + need.memory_mb <= self._room.memory_mb
-
-    def _set_state(self, name: str, state: WorkerState) -> None:
-        if (worker := self.view.workers.get(name)) is not None:
-            self._put_worker(replace(worker, state=state))
 
     def _put_worker(self, worker: Worker) -> Worker:
         worker = replace(worker, version=self._next())

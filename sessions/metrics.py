@@ -9,6 +9,9 @@ ended_total = Counter(
     "bongsu_sessions_ended_total", "Sessions by the reason for which a receive server ended them", ["reason"]
 )
 offloaded_total = Counter("bongsu_sessions_offloaded_total", "Sessions passed on to an upstream server", ["outcome"])
+moved_total = Counter(
+    "bongsu_sessions_moved_total", "Sessions moved from a worker that had to end, by what came with them", ["outcome"]
+)
 start_seconds = Histogram(
     "bongsu_session_start_seconds",
     "From the request for a session to a worker that serves it",

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the real servers that tests start for themselves (RabbitMQ, MariaDB, Chromium, promtool,
-# OpenSSH, docker-registry, node-exporter, Mosquitto, nftables), where apt-get and root are at hand.
+# OpenSSH, docker-registry, node-exporter, Mosquitto, nftables, Go), where apt-get and root are at hand.
 set -eu
 missing=""
 [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || command -v rabbitmq-server >/dev/null || missing="$missing rabbitmq-server"
@@ -15,6 +15,8 @@ command -v docker-registry >/dev/null || missing="$missing docker-registry"
 command -v prometheus-node-exporter >/dev/null || missing="$missing prometheus-node-exporter"
 [ -x /usr/sbin/mosquitto ] || command -v mosquitto >/dev/null || missing="$missing mosquitto"
 [ -x /usr/sbin/nft ] || command -v nft >/dev/null || missing="$missing nftables"
+command -v go >/dev/null || missing="$missing golang-go"
+[ -d /usr/share/gocode/src/github.com/gorilla/websocket ] || missing="$missing golang-github-gorilla-websocket-dev"
 [ -n "$missing" ] || exit 0
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     echo "Installing for the tests:$missing ..."

@@ -131,6 +131,11 @@ class Cluster:
                         found.append(process)
         return found
 
+    def drain(self, worker: str) -> None:
+        """Have a worker end, as where its machine needs the room."""
+        processes = {w.name()[:15]: w for w in self.workers()}
+        processes[worker[:15]].send_signal(signal.SIGTERM)
+
     def output(self) -> str:
         return "\n".join(f"{path.name}: {path.read_text()[-1500:]}" for path in sorted(self.folder.glob("*.out")))
 
@@ -188,6 +193,9 @@ class KubernetesCluster(Cluster):
         answer = httpx.request(method, f"http://127.0.0.1:{self.port}{path}", json=body, headers=headers, timeout=20)
         answer.raise_for_status()
         return answer.json()
+
+    def drain(self, worker: str) -> None:
+        self.api("POST", f"/api/v1/namespaces/{NAMESPACE}/pods/{worker}/eviction", {})
 
     def objects(self, plural: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.api("GET", f"/api/v1/namespaces/{NAMESPACE}/{plural}")["items"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -38,6 +39,18 @@ def test_the_javascript_client_gets_boxes(base: str, jpeg: bytes, tmp_path: Path
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert isinstance(json.loads(done.stdout), list)
+
+
+def test_the_go_client_gets_a_class(base: str, tmp_path: Path) -> None:
+    go, libraries = shutil.which("go"), Path("/usr/share/gocode")
+    if go is None or not (libraries / "src/github.com/gorilla/websocket").is_dir():
+        pytest.skip("golang-go and golang-github-gorilla-websocket-dev are not installed")
+    (tmp_path / "client.go").write_text(program("go"))
+    env = {**os.environ, "GO111MODULE": "off", "GOPATH": str(libraries), "GOCACHE": str(tmp_path / "cache")}
+    command = [go, "run", str(tmp_path / "client.go"), base]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"label:(accident|fire|gun|knife)", done.stdout)
 
 
 def test_the_shell_command_gets_a_session(base: str) -> None:

@@ -102,7 +102,7 @@ def test_a_drained_node_hands_its_sessions_on(kube: KubernetesCluster, base: str
             for n in range(1, 21):
                 ws.send(text({"n": n, "row": ROW}))
             kube.api("POST", f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}/eviction", {})
-            # What it has is answered, then it says that the session moves.
+            # It answers until another worker is ready, then it says that the session moves.
             messages = []
             with pytest.raises(ConnectionClosed) as closed:
                 while True:
@@ -115,8 +115,8 @@ def test_a_drained_node_hands_its_sessions_on(kube: KubernetesCluster, base: str
             assert closed.value.rcvd.code == 1012
         headers = {"Session-Token": session["token"]}
         _until(lambda: _get(base, session, headers).get("node") == "xavier-2", "it has not moved")
-        with connect(url_of(session)) as ws:
-            ws.recv()
+        with connect(url_of(session, resume=moving["resume"], after=len(answered))) as ws:
+            assert msgspec.json.decode(ws.recv())["resumed"] is True
             for n in range(len(answered) + 1, 22):
                 ws.send(text({"n": n, "row": ROW}))
                 answered.append(msgspec.json.decode(ws.recv())["n"])

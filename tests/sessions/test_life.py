@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ import httpx
 import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from tests.sessions.cluster import BACKENDS, Cluster, ask, running_cluster, text, url_of
 
@@ -136,6 +137,32 @@ def test_a_crashed_worker_is_replaced(small: Cluster, base: str) -> None:
         assert msgspec.json.decode(ws.recv())["type"] == "result"
 
 
+def test_a_stopped_worker_hands_its_session_on(small: Cluster, base: str) -> None:
+    session = ask(base, client="moves", ttl_s=60).json()
+    httpx.get(f"{base}/sessions/{session['id']}?wait_s=30", headers=_token(session), timeout=40)
+    with connect(url_of(session)) as ws:
+        hello = msgspec.json.decode(ws.recv())
+        for n in range(1, 4):
+            ws.send(text({"n": n, "row": ROW}))
+        results = [msgspec.json.decode(ws.recv()) for _ in range(3)]
+        worker = _worker_of(small, session)
+        small.drain(worker)
+        moving = _await_moving(ws)
+        with pytest.raises(ConnectionClosed) as closed:
+            ws.recv(timeout=20)
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == 1012
+    assert (moving["type"], moving["resume"], moving["url"]) == ("moving", hello["resume"], session["url"])
+    # The client takes the last answer for lost: the next worker has it, and computes nothing again.
+    with connect(f"{moving['url']}?token={moving['token']}&resume={moving['resume']}&after=2") as ws:
+        assert msgspec.json.decode(ws.recv())["resumed"] is True
+        again = msgspec.json.decode(ws.recv(timeout=5))
+        ws.send(text({"n": 4, "row": ROW}))
+        assert msgspec.json.decode(ws.recv(timeout=5))["n"] == 4
+    assert (again["n"], again["times"]["received_at"]) == (3, results[2]["times"]["received_at"])
+    assert _worker_of(small, session) != worker
+    httpx.delete(f"{base}/sessions/{session['id']}", headers=_token(session))
+
+
 def test_a_client_that_says_nothing_holds_nobody_up(base: str) -> None:
     host, port = base.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as silent:
@@ -149,6 +176,26 @@ _UPGRADE = {
     "Sec-WebSocket-Version": "13",
     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 }
+
+
+def _token(session: dict[str, str]) -> dict[str, str]:
+    return {"Session-Token": session["token"]}
+
+
+def _await_moving(ws: ClientConnection) -> dict[str, str]:
+    """Read until the session moves, without falling silent."""
+    while True:
+        # It may be closed by now, and `moving` is still to be read.
+        with contextlib.suppress(ConnectionClosed):
+            ws.send(text({"type": "ping", "n": 0}))
+        message: dict[str, str] = msgspec.json.decode(ws.recv(timeout=20))
+        if message["type"] == "moving":
+            return message
+        time.sleep(0.2)
+
+
+def _worker_of(small: Cluster, session: dict[str, str]) -> str:
+    return str(next(s["worker"] for s in small.list_all()["sessions"] if s["id"] == session["id"]))
 
 
 def _await_gone(base: str, session: dict[str, str], within_s: float = 60.0) -> None:
