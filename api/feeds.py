@@ -7,7 +7,7 @@ from datetime import timedelta
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import HTTPException
 
-from api import atom, cap, filters, schemas, views, words
+from api import atom, cap, filters, schemas_feeds, views, words
 from api.openapi import answers
 from api.pictures import Jpeg, picture
 from api.site import AtBase, AtSite, Site
@@ -42,7 +42,7 @@ _CAP_LASTS = timedelta(days=1)
 
 
 @router.get(
-    "/feed.json", response_class=FeedJson, response_model=schemas.Feed, responses=answers(200, 304, 401, 429, 503)
+    "/feed.json", response_class=FeedJson, response_model=schemas_feeds.Feed, responses=answers(200, 304, 401, 429, 503)
 )
 async def show_feed(site: AtSite, base: AtBase, request: Request) -> Response:
     """The posts of the built-in channel, newest first, as a JSON Feed 1.1."""

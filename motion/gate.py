@@ -29,18 +29,13 @@ _Verdict = Literal["moving", "standing"] | Reason
 
 CALIBRATION_S = 1.0
 _GAP_S = 12.0  # after a longer pause the old background is useless
-_RELIGHT_SHARE, _RELIGHT_GAIN = (
-    0.1,
-    0.3,
-)  # from this change on, a change of contrast is tried; it must explain most of it
+# From this change on, a change of contrast is tried; it must explain most of it.
+_RELIGHT_SHARE, _RELIGHT_GAIN = 0.1, 0.3
 _RECALIBRATE_SHARE = 0.5  # more than this never moves at once: it is light, a shake or a new scene
-_RECALIBRATE_REST_S = (
-    5.0  # a picture that keeps changing as a whole is reported: a false burst is better than a blind camera
-)
-_FRESH_SHARE, _FRESH_MIN = (
-    0.05,
-    0.3,
-)  # of the region, of the minimum region: what must have moved since two looks ago
+# A picture that keeps changing as a whole is reported: a false burst is better than a blind camera.
+_RECALIBRATE_REST_S = 5.0
+# Of the region, of the minimum region: what must have moved since two looks ago.
+_FRESH_SHARE, _FRESH_MIN = 0.05, 0.3
 _HISTORY = 5  # looks that are kept to find what moved: slow motion shows against the oldest, a second ago
 _LOOKS, _LARGE = 2, 4.0  # a large region, this many times the minimum, must last this many looks ...
 _LOOKS_SMALL, _LOOKS_EDGE = (

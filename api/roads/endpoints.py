@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import HTTPException
 
-from api import schemas
+from api import schemas_feeds
 from api.openapi import answers
 from api.roads import cifs, datex
 from api.roads.stretches import Stretch
@@ -41,7 +41,7 @@ class DatexXml(Response):
 @router.get(
     "/cifs.json",
     response_class=PlainJson,
-    response_model=schemas.Cifs,
+    response_model=schemas_feeds.Cifs,
     responses=answers(200, 304, 401, 404, 422, 429, 503),
 )
 async def show_cifs(site: AtSite, request: Request, confirmed: Confirmed = False) -> Response:
