@@ -47,7 +47,7 @@ _NOT_VERIFIED = Caption(en="Not verified by a second network.", ko="두 번째 �
 
 
 class OpinionSettings(Environment, frozen=True):
-    """The second opinion on alerts, off by default (docs/second-opinion.md)."""
+    """The second opinion on alerts, off by default."""
 
     opinion_policy: str = ""
     """What a second opinion decides, by hazard: `fire=hold,accident=mark`; a hazard that is not named is `off`."""
