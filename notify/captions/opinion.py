@@ -42,7 +42,7 @@ _ANSWERS = ("yes", "no", "unsure")
 
 
 class OpinionSettings(Environment, frozen=True):
-    """The second opinion on alerts, off by default (docs/second-opinion.md)."""
+    """The second opinion on alerts, off by default."""
 
     opinion_policy: str = ""
     """What a second opinion decides, by hazard: `fire=hold,accident=mark`; a hazard that is not named is `off`."""
