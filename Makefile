@@ -9,7 +9,7 @@ DOCS   := .venv-docs
 PORT   ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage docs lint generate format bench chaos clean train evaluate bench-detect bench-sessions test-train
+.PHONY: help run test coverage docs lint generate format bench chaos clean train evaluate bench-detect bench-sessions bench-fleet test-train
 
 help: ## Show this help
 	@echo "Bongsu watches CCTV and alerts people. Targets:"
@@ -56,6 +56,9 @@ bench: $(DEV) ## Measure, and print the tables of docs/benchmarks.md
 
 bench-sessions: $(DEV) ## Measure sessions as clients see them, beside a direct WebSocket to the same model
 	$(BIN)/python -m bench.sessions $(ARGS)
+
+bench-fleet: $(DEV) ## Measure distribution to nodes in network namespaces, beside rsync: NODES=50; needs root
+	$(BIN)/python -m bench.fleet --nodes $(or $(NODES),50) $(ARGS)
 
 DATA    ?=
 DEVICE  ?= cpu

@@ -165,8 +165,8 @@ def make_ssh_key(path: Path) -> Path:
     return path
 
 
-def make_certificates(home: Path) -> None:
-    """`ca.pem`, and `server.pem` with `server.key` for 127.0.0.1."""
+def make_certificates(home: Path, host: str = "127.0.0.1") -> None:
+    """`ca.pem`, and `server.pem` with `server.key` for an address."""
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test authority")])
     now = datetime.datetime.now(datetime.UTC)
@@ -186,7 +186,7 @@ def make_certificates(home: Path) -> None:
         x509.BasicConstraints(ca=True, path_length=0), critical=True
     )
     server = begin(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "registry")]), key.public_key()).add_extension(
-        x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))]), critical=False
     )
     for builder, name in ((authority, "ca.pem"), (server, "server.pem")):
         signed = builder.sign(ca_key, hashes.SHA256())
