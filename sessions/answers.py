@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from fastapi import Request
+from starlette.requests import Request
 
 from sessions.records import Session
 from sessions.site import SessionSite

@@ -8,9 +8,11 @@ import math
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Request, Response
 from msgspec import Struct
 from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from sessions import catalogue
 from sessions.answers import describe_for_operator, describe_session, home_base
@@ -19,12 +21,10 @@ from sessions.dial import announce_move
 from sessions.offload import VIA, read_via
 from sessions.problems import ProblemError, not_found
 from sessions.records import ConflictError, Session
-from sessions.site import AsCaller, AtSite, SessionSite
+from sessions.site import SessionSite, caller_of, site_of
 from web.answers import read_body
 from web.guard import client_of
 from web.keys import Caller
-
-router = APIRouter()
 
 _LONG_POLL_S = 30.0
 _MOVE_MAX = 2048
@@ -63,9 +63,9 @@ class Move(Struct, frozen=True, forbid_unknown_fields=True):
     token: str
 
 
-@router.post("/sessions", status_code=201)
-async def ask(request: Request, site: AtSite, caller: AsCaller) -> Response:
+async def ask(request: Request) -> Response:
     """Request a session: 201 with its address and token, or 202 with a place in line."""
+    site, caller = site_of(request), caller_of(request)
     site.require_key(caller)
     asked = await read_body(request, Asked, _EXAMPLE)
     ask = _check(asked, owner_of(request, site, caller), request.headers.get("idempotency-key", ""))
@@ -89,9 +89,9 @@ async def ask(request: Request, site: AtSite, caller: AsCaller) -> Response:
     )
 
 
-@router.get("/sessions")
-async def list_all(request: Request, site: AtSite, caller: AsCaller) -> Response:
+async def list_all(request: Request) -> Response:
     """All sessions with their statistics, for operators."""
+    site, caller = site_of(request), caller_of(request)
     site.require_key(caller)
     if caller.role != "operator" and caller.name is not None:
         raise ProblemError(403, "operator_only", "the list is for operators", "use a key of role operator")
@@ -108,20 +108,21 @@ async def list_all(request: Request, site: AtSite, caller: AsCaller) -> Response
     )
 
 
-@router.get("/sessions/{session_id}")
-async def look(session_id: str, request: Request, site: AtSite, caller: AsCaller, wait_s: float = 0.0) -> Response:
+async def look(request: Request) -> Response:
     """One session; with `wait_s` the answer comes once it is ready, or after that time. It keeps a place in line."""
-    session = _find(session_id, request, site, caller)
+    site, caller = site_of(request), caller_of(request)
+    wait_s = _wait_s(request)
+    session = _find(request, site, caller)
     if not site.allocator.is_ready(session):
         session = await _or_gone(session, site.allocator.keep_place(session))
-        session = await site.allocator.ready(session.id, min(max(wait_s, 0.0), _LONG_POLL_S))
+        session = await site.allocator.ready(session.id, wait_s)
     return _json(describe_session(session, site, request))
 
 
-@router.patch("/sessions/{session_id}")
-async def extend(session_id: str, request: Request, site: AtSite, caller: AsCaller) -> Response:
+async def extend(request: Request) -> Response:
     """Extend a session to this long from now."""
-    session = _find(session_id, request, site, caller)
+    site, caller = site_of(request), caller_of(request)
+    session = _find(request, site, caller)
     extension = await read_body(request, Extension, '{"ttl_s": 600}')
     _check_ttl(extension.ttl_s)
     if session.upstream:
@@ -131,13 +132,13 @@ async def extend(session_id: str, request: Request, site: AtSite, caller: AsCall
     )
 
 
-@router.post("/sessions/{session_id}/move", status_code=204)
-async def move(session_id: str, request: Request, site: AtSite, caller: AsCaller) -> Response:
+async def move(request: Request) -> Response:
     """Have the client of a session go on at another address, after all that it has sent is answered.
 
     The receive server that passed the session on calls this once it has room for it.
     """
-    session = _find(session_id, request, site, caller)
+    site, caller = site_of(request), caller_of(request)
+    session = _find(request, site, caller)
     wanted = await read_body(request, Move, '{"url": "wss://edge.example/s/ID", "token": "…"}')
     if not wanted.url.startswith(("ws://", "wss://")) or max(len(wanted.url), len(wanted.token)) > _MOVE_MAX:
         raise ProblemError(
@@ -154,21 +155,32 @@ async def move(session_id: str, request: Request, site: AtSite, caller: AsCaller
     return Response(status_code=204)
 
 
-@router.delete("/sessions/{session_id}", status_code=204)
-async def end(session_id: str, request: Request, site: AtSite, caller: AsCaller) -> Response:
+async def end(request: Request) -> Response:
     """End a session, its worker and its connection."""
-    session = _find(session_id, request, site, caller)
+    site, caller = site_of(request), caller_of(request)
+    session = _find(request, site, caller)
     if session.upstream:
         await site.upstreams.end(session.upstream, session.upstream_id, session.upstream_token)
     await site.allocator.end(session.id)
     return Response(status_code=204)
 
 
-@router.get("/healthz")
-async def healthz(site: AtSite) -> Response:
+async def healthz(request: Request) -> Response:
     """200 if sessions can be requested."""
+    site = site_of(request)
     await site.allocator.backend.capacity()
     return _json({"status": "ok", "name": site.settings.name})
+
+
+ROUTES = [
+    Route("/sessions", ask, methods=["POST"]),
+    Route("/sessions", list_all),
+    Route("/sessions/{session_id}", look),
+    Route("/sessions/{session_id}", extend, methods=["PATCH"]),
+    Route("/sessions/{session_id}", end, methods=["DELETE"]),
+    Route("/sessions/{session_id}/move", move, methods=["POST"]),
+    Route("/healthz", healthz),
+]
 
 
 def owner_of(request: Request, site: SessionSite, caller: Caller) -> str:
@@ -237,8 +249,9 @@ async def _offload(session: Session, asked: Asked, via: list[str], site: Session
     return current
 
 
-def _find(session_id: str, request: Request, site: SessionSite, caller: Caller) -> Session:
+def _find(request: Request, site: SessionSite, caller: Caller) -> Session:
     """Find a session that the caller may see: its owner by key, the holder of its token, or an operator."""
+    session_id = request.path_params["session_id"]
     session = site.allocator.backend.view.sessions.get(session_id)
     is_token = site.is_token(session_id, request.headers.get("session-token", ""))
     is_owner = session is not None and caller.name is not None and session.owner == f"key {caller.name}"
@@ -254,6 +267,17 @@ async def _or_gone(session: Session, change: Any) -> Session:
     except ConflictError:
         raise not_found(session.id) from None
     return changed
+
+
+def _wait_s(request: Request) -> float:
+    given = request.query_params.get("wait_s", "0")
+    try:
+        wait_s = float(given)
+    except ValueError:
+        wait_s = math.nan
+    if math.isnan(wait_s):
+        raise ProblemError(422, "invalid", f"wait_s must be seconds, got {given[:80]!r}", "send ?wait_s=20")
+    return min(max(wait_s, 0.0), _LONG_POLL_S)
 
 
 def _via(request: Request) -> list[str]:

@@ -14,29 +14,29 @@ from types import SimpleNamespace
 
 import msgspec
 import structlog
-from fastapi import APIRouter, Request, Response
 from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from sessions import catalogue
 from sessions.ask import Ask
 from sessions.problems import ProblemError
 from sessions.records import Session, Worker
 from sessions.settings import counts
-from sessions.site import AtSite, SessionSite
+from sessions.site import SessionSite, site_of
 from sessions.tunnel import Handshake, Tunnel
 from web.guard import client_of
 
 log = structlog.get_logger()
 
-router = APIRouter()
-
 _TTL_S = 3600.0
 _HEAD_BYTES = 16_384
 
 
-@router.api_route("/app-service", methods=["GET", "POST"])
-async def app_service(request: Request, site: AtSite) -> Response:
+async def app_service(request: Request) -> Response:
     """`{"service_port": "…", "offloading": 0}` once a worker serves; `offloading` is 1 if there is no room."""
+    site = site_of(request)
     kind, address = _kind(request, site), _address(request, site)
     client = request.query_params.get("clientID", "")[:128] or "unnamed"
     ask = Ask(
@@ -51,15 +51,21 @@ async def app_service(request: Request, site: AtSite) -> Response:
     return _json({"service_port": str(_ports(site)[kind]), "offloading": 0 if is_ready else 1})
 
 
-@router.api_route("/app-disconnect", methods=["GET", "POST"])
-async def app_disconnect(request: Request, site: AtSite) -> Response:
+async def app_disconnect(request: Request) -> Response:
     """End the newest session of that kind from this address, or the one of `clientID`."""
+    site = site_of(request)
     kind, address = _kind(request, site), _address(request, site)
     client = request.query_params.get("clientID", "")
     theirs = [s for s in legacy_sessions(site, kind, address) if not client or s.client == client]
     for session in theirs[-1:]:
         await site.allocator.end(session.id)
     return _json({"type": kind, "ended": len(theirs[-1:])})
+
+
+ROUTES = [
+    Route("/app-service", app_service, methods=["GET", "POST"]),
+    Route("/app-disconnect", app_disconnect, methods=["GET", "POST"]),
+]
 
 
 def legacy_sessions(site: SessionSite, kind: str, address: str) -> list[Session]:

@@ -6,15 +6,18 @@ import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import structlog
 
 from functions.settings import split
 from sessions.metrics import offloaded_total
 from sessions.problems import ProblemError
 from sessions.records import Session
+
+if TYPE_CHECKING:
+    import httpx
 
 log = structlog.get_logger()
 
@@ -39,6 +42,10 @@ class Taken:
     token: str
 
 
+class _UnreachedError(Exception):
+    """An upstream server has not answered."""
+
+
 class Upstreams:
     """The receive servers behind this one."""
 
@@ -54,13 +61,20 @@ class Upstreams:
         self._urls = [url.rstrip("/") for url in urls]
         self._name = name
         self._hops = hops
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx.AsyncClient(headers=headers, timeout=httpx.Timeout(30.0, connect=3.0))
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.healthy = dict.fromkeys(self._urls, True)
 
     async def aclose(self) -> None:
         """Close their connections."""
-        await self._client.aclose()
+        if "_client" in self.__dict__:
+            await self._client.aclose()
+
+    @cached_property
+    def _client(self) -> httpx.AsyncClient:
+        # Imported here, because a server without upstream servers starts sooner without it.
+        import httpx
+
+        return httpx.AsyncClient(headers=self._headers, timeout=httpx.Timeout(30.0, connect=3.0))
 
     async def watch(self) -> None:
         """Check the health of each repeatedly."""
@@ -85,9 +99,9 @@ class Upstreams:
             if not self.healthy[url]:
                 continue
             try:
-                response = await self._client.post(f"{url}/sessions", json=body, headers=headers)
-            except httpx.HTTPError as error:
-                self._note(url, f"{type(error).__name__}: {error}")
+                response = await self._send("POST", f"{url}/sessions", json=body, headers=headers)
+            except _UnreachedError as error:
+                self._note(url, str(error))
                 continue
             answer = _read_answer(response)
             # 202: it would have to wait there too, so it waits here, nearer to the client.
@@ -102,8 +116,8 @@ class Upstreams:
     async def is_there(self, url: str, session_id: str, token: str) -> bool:
         """Whether an upstream server still has a session; one that does not answer is assumed to have it."""
         try:
-            response = await self._client.get(f"{url}/sessions/{session_id}", headers={"Session-Token": token})
-        except httpx.HTTPError:
+            response = await self._send("GET", f"{url}/sessions/{session_id}", headers={"Session-Token": token})
+        except _UnreachedError:
             return True
         return response.status_code != 404
 
@@ -111,8 +125,8 @@ class Upstreams:
         """Extend a session there."""
         headers = {"Session-Token": token}
         try:
-            await self._client.patch(f"{url}/sessions/{session_id}", json={"ttl_s": ttl_s}, headers=headers)
-        except httpx.HTTPError as error:
+            await self._send("PATCH", f"{url}/sessions/{session_id}", json={"ttl_s": ttl_s}, headers=headers)
+        except _UnreachedError as error:
             raise _lost() from error
 
     async def move(self, session: Session, url: str, token: str) -> bool:
@@ -122,12 +136,13 @@ class Upstreams:
             ProblemError: not now: its client is not connected, or the server does not answer.
         """
         try:
-            response = await self._client.post(
+            response = await self._send(
+                "POST",
                 f"{session.upstream}/sessions/{session.upstream_id}/move",
                 json={"url": url, "token": token},
                 headers={"Session-Token": session.upstream_token},
             )
-        except httpx.HTTPError as error:
+        except _UnreachedError as error:
             raise _lost() from error
         if response.status_code not in (204, 404):
             raise ProblemError(409, "not_connected", "the client is not connected there", "try again later")
@@ -136,16 +151,29 @@ class Upstreams:
     async def end(self, url: str, session_id: str, token: str) -> None:
         """End a session there; if the server cannot be reached, the session ends by its idle time."""
         try:
-            await self._client.delete(f"{url}/sessions/{session_id}", headers={"Session-Token": token})
+            await self._send("DELETE", f"{url}/sessions/{session_id}", headers={"Session-Token": token})
+        except _UnreachedError as error:
+            log.warning("upstream_session_not_ended", upstream=url, reason=str(error))
+
+    async def _send(self, method: str, url: str, **options: Any) -> httpx.Response:
+        """Send a request.
+
+        Raises:
+            _UnreachedError: no answer came.
+        """
+        import httpx
+
+        try:
+            return await self._client.request(method, url, **options)
         except httpx.HTTPError as error:
-            log.warning("upstream_session_not_ended", upstream=url, reason=f"{type(error).__name__}: {error}")
+            raise _UnreachedError(f"{type(error).__name__}: {error}") from error
 
     async def _check(self, url: str) -> None:
         try:
-            response = await self._client.get(f"{url}/healthz", timeout=3.0)
+            response = await self._send("GET", f"{url}/healthz", timeout=3.0)
             self._note(url, "" if response.is_success else f"status {response.status_code}")
-        except httpx.HTTPError as error:
-            self._note(url, f"{type(error).__name__}: {error}")
+        except _UnreachedError as error:
+            self._note(url, str(error))
 
     def _note(self, url: str, fault: str) -> None:
         if self.healthy[url] == bool(fault):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import msgspec
-from fastapi import Request, Response
-from fastapi.exceptions import HTTPException
 from msgspec import Struct
-from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 
 from web.guard import RefusedError
 
@@ -60,7 +60,7 @@ async def answer_problem(_: Request, error: Exception) -> Response:
 
 async def answer_http(_: Request, error: Exception) -> Response:
     """The answer for errors of the framework and of `web/answers.py`."""
-    assert isinstance(error, HTTPException | StarletteHTTPException)
+    assert isinstance(error, HTTPException)
     reason, remedy = _REMEDIES.get(error.status_code, ("refused", "see docs/sessions.md"))
     headers = dict(error.headers) if error.headers else None
     return ProblemError(error.status_code, reason, str(error.detail), remedy, headers).answer()

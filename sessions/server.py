@@ -14,10 +14,11 @@ from pathlib import Path
 
 import structlog
 import uvicorn
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import HTTPException, RequestValidationError
-from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from functions import telemetry
@@ -46,16 +47,17 @@ log = structlog.get_logger()
 
 def create_app(site: SessionSite) -> ASGIApp:
     """The application over an open site."""
-    app = FastAPI(title="Bongsu sessions", summary="A model on demand", version="1", docs_url=None, redoc_url=None)
+    # Starlette rather than FastAPI, whose import takes longer than all others together: a killed server is soon back.
+    app = Starlette(
+        routes=[*endpoints.ROUTES, *legacy.ROUTES],
+        exception_handlers={
+            ProblemError: problems.answer_problem,
+            HTTPException: problems.answer_http,
+            RefusedError: _refuse,
+            BackendError: _apologise,
+        },
+    )
     app.state.site = site
-    app.include_router(endpoints.router)
-    app.include_router(legacy.router)
-    app.add_exception_handler(ProblemError, problems.answer_problem)
-    app.add_exception_handler(HTTPException, problems.answer_http)
-    app.add_exception_handler(StarletteHTTPException, problems.answer_http)
-    app.add_exception_handler(RequestValidationError, _refuse_query)
-    app.add_exception_handler(RefusedError, _refuse)
-    app.add_exception_handler(BackendError, _apologise)
     outer: ASGIApp = Guard(app, site, guarded=("/sessions",), sign_in="", answer=problems.answer_refused)
     if not (origins := split(site.settings.cors_origins)):
         return outer
@@ -150,13 +152,6 @@ async def serve(config: Settings, listener: socket.socket) -> None:
 async def _refuse(_: Request, error: Exception) -> Response:
     assert isinstance(error, RefusedError)
     return problems.answer_refused(error)
-
-
-async def _refuse_query(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    detail = f"{first['loc'][-1]}: {first['msg']}, got {str(first.get('input'))[:80]!r}"
-    return ProblemError(422, "invalid", detail, "correct the query").answer()
 
 
 async def _apologise(_: Request, error: Exception) -> Response:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import cast
 
-from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from sessions.allocator import Allocator
@@ -94,13 +93,11 @@ class SessionSite:
         return session, worker
 
 
-def _site(connection: HTTPConnection) -> SessionSite:
+def site_of(connection: HTTPConnection) -> SessionSite:
+    """The resources of the server that a request came to."""
     return cast(SessionSite, connection.app.state.site)
 
 
-def _caller(connection: HTTPConnection) -> Caller:
+def caller_of(connection: HTTPConnection) -> Caller:
+    """Whose key a request has, as the guard found."""
     return cast(Caller, connection.scope["bongsu.caller"])
-
-
-AtSite = Annotated[SessionSite, Depends(_site)]
-AsCaller = Annotated[Caller, Depends(_caller)]

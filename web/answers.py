@@ -6,9 +6,9 @@ import hashlib
 from typing import Any, TypeVar, cast
 
 import msgspec
-from fastapi import Request, Response
-from fastapi.exceptions import HTTPException
-from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from web.site import Site
 
