@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 import av
@@ -183,7 +184,8 @@ class Decoder:
         if self._kept_bytes > _MOST_BYTES:
             self._key_at_s.clear()
             return "all", f"more than {_MOST_BYTES / 1e6:g} MB from one key frame to the next"
-        longest_s = max([b - a for a, b in zip(list(keys), [*list(keys)[1:], at_s], strict=True)], default=0.0)
+        # A stream is joined anywhere between two key frames: there may be none yet.
+        longest_s = max((b - a for a, b in pairwise([*keys, at_s])), default=0.0)
         if longest_s > self._max_latency_s:
             return "all", f"key frames are {longest_s:.1f} s apart, over max_latency_s of {self._max_latency_s:g}"
         if len(keys) > _INTERVALS:

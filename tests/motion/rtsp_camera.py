@@ -29,13 +29,13 @@ a=control:track1\r
 """
 
 
-def encoded(count: int, key_every: int) -> list[Units]:
-    """So many H.264 frames of 320x192, a whole picture every `key_every`."""
+def encoded(count: int, key_every: int, size: tuple[int, int] = (320, 192)) -> list[Units]:
+    """So many H.264 frames, a whole picture every `key_every`."""
     codec = av.CodecContext.create("libx264", "w")
-    codec.width, codec.height, codec.pix_fmt = 320, 192, "yuv420p"
+    (codec.width, codec.height), codec.pix_fmt = size, "yuv420p"
     codec.time_base, codec.framerate = Fraction(1, 25), Fraction(25, 1)
     codec.options = {"g": str(key_every), "sc_threshold": "0", "preset": "veryfast", "tune": "zerolatency"}
-    street = np.random.default_rng(1).integers(60, 140, (192, 320, 3), dtype=np.uint8)
+    street = np.random.default_rng(1).integers(60, 140, (size[1], size[0], 3), dtype=np.uint8)
     found = []
     for i in range(count):
         frame = av.VideoFrame.from_ndarray(street, format="bgr24")
