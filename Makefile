@@ -9,7 +9,7 @@ DOCS   := .venv-docs
 PORT   ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage docs lint generate format bench chaos clean train evaluate bench-detect bench-sessions bench-fleet test-train
+.PHONY: help run test coverage docs lint generate format bench chaos clean train evaluate bench-detect bench-sessions bench-fleet test-train bench-motion
 
 help: ## Show this help
 	@echo "Bongsu watches CCTV and alerts people. Targets:"
@@ -53,6 +53,11 @@ format: $(DEV) ## Format the code
 
 bench: $(DEV) ## Measure, and print the tables of docs/benchmarks.md
 	$(BIN)/python -m bench
+
+bench-motion: $(DEV) ## Measure motion: cost, and with CLIPS=folder with video/ the gate and its peers on labelled clips
+	$(BIN)/python -m bench motion
+	$(if $(CLIPS),BONGSU_DATA=$(CLIPS) $(BIN)/python -m bench.gate --sensitivity 0.5 0.1 0.2 0.35 0.65 0.8 --variants build/variants --curve docs/motion-curve.svg $(ARGS))
+	$(if $(CLIPS),BONGSU_DATA=$(CLIPS) $(BIN)/python -m bench.keyframes build/variants)
 
 bench-sessions: $(DEV) ## Measure sessions as clients see them, beside a direct WebSocket to the same model
 	$(BIN)/python -m bench.sessions $(ARGS)

@@ -6,7 +6,8 @@ BONGSU_DATA holds the folders `video/` and `demo/`. A look is five a second. An 
 reported in it or half a second around it (labels err by as much); the delay counts from its start, or from the end of
 the gate's warm-up where the clip begins with motion. Edges of half a second are not scored in `quiet looks flagged`,
 nor in `busy looks flagged`. A false burst is what a quiet interval brings at one burst in two seconds. With
---variants, synthetic clips are made there (`bench/variants.py`) and reported apart.
+--variants, synthetic clips are made there (`bench/variants.py`) and reported apart. With --curve, the share of checks
+passed on against recall is drawn, over all clips, at each sensitivity and for each peer.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.curve import Point, draw
 from bench.peers import PEERS, Peer
 from bench.variants import PERSON_S, QUIET_S, VARIANTS, VISIT_S, make, make_far_person
 from functions.event import utc_now
@@ -98,6 +100,17 @@ class Score:
             setattr(self, name, joined(getattr(self, name), getattr(other, name)))
 
     @property
+    def scored(self) -> tuple[int, int]:
+        """The busy and the quiet checks that were scored."""
+        return self.busy_looks, self.quiet_looks
+
+    @property
+    def point(self) -> Point:
+        """Its point of the curve."""
+        passed = (self.busy + self.false) / max(1, self.busy_looks + self.quiet_looks)
+        return Point(passed, self.busy / max(1, self.busy_looks))
+
+    @property
     def row(self) -> str:
         """Cells of a Markdown table."""
         minutes = self.quiet_looks * LOOK_S / 60
@@ -116,6 +129,7 @@ def main() -> None:
     parser.add_argument("--sensitivity", type=float, nargs="+", default=[GateSettings().sensitivity])
     parser.add_argument("--variants", type=Path, help="make synthetic clips here, and report them too")
     parser.add_argument("--clips", nargs="+", default=[""], help="only clips whose name holds one of these")
+    parser.add_argument("--curve", type=Path, metavar="SVG", help="draw the curve of recall into this file")
     chosen = parser.parse_args()
     data = Path(os.environ.get("BONGSU_DATA") or sys.exit("bench/gate.py: set BONGSU_DATA to the folder with video/"))
     ways: dict[str, Callable[[], Peer | Gate]] = {
@@ -123,12 +137,21 @@ def main() -> None:
         for s in chosen.sensitivity  # type: ignore[misc]
     }
     ways |= PEERS
+    sums = {way: Score() for way in ways}
     for kind, of_kind in itertools.groupby(clips(data, chosen.variants, chosen.clips), key=lambda clip: clip[0]):
-        report(kind, ways, ((name, looks, labels) for _, name, looks, labels in of_kind))
+        for way, score in report(kind, ways, ((name, looks, labels) for _, name, looks, labels in of_kind)).items():
+            sums[way].add(score)
+    if chosen.curve is not None:
+        gates = {s: sums[f"this gate, sensitivity {s:g}"].point for s in chosen.sensitivity}
+        looks = sum(next(iter(sums.values())).scored)
+        title = f"The motion gate at sensitivities {min(gates):g} to {max(gates):g}, and its peers: {looks:,} checks"
+        draw(chosen.curve, gates, {name: sums[name].point for name in PEERS}, title)
 
 
-def report(kind: str, ways: dict[str, Callable[[], Peer | Gate]], found: Iterator[tuple[str, Looks, Labels]]) -> None:
-    """Print the first way's score on each clip, and each way's score on all clips."""
+def report(
+    kind: str, ways: dict[str, Callable[[], Peer | Gate]], found: Iterator[tuple[str, Looks, Labels]]
+) -> dict[str, Score]:
+    """Print the first way's score on each clip and each way's score on all clips; returns the latter."""
     first, totals = next(iter(ways)), {way: Score() for way in ways}
     print(f"| {kind} clip ({first}) | {HEAD} |\n|{'---|' * 7}")
     for name, looks, labels in found:
@@ -141,6 +164,7 @@ def report(kind: str, ways: dict[str, Callable[[], Peer | Gate]], found: Iterato
     for way, score in totals.items():
         print(f"| {way} | {score.row}", flush=True)
     print(flush=True)
+    return totals
 
 
 def clips(data: Path, variants: Path | None, only: list[str]) -> Iterator[tuple[str, str, Looks, Labels]]:

@@ -20,6 +20,11 @@ from motion.reading import START_AT, read_file, watch_file
 FPS = 10
 MOVES_S, STAYS_S = 33.5, 3.0
 Write = Callable[..., Path]
+_OPTIONS = {
+    "libx264": {"bf": "0", "preset": "veryfast", "sc_threshold": "0"},
+    "libx265": {"preset": "ultrafast", "x265-params": "scenecut=0:bframes=0:log-level=none:keyint=20:min-keyint=20"},
+    "libsvtav1": {"preset": "13", "svtav1-params": "scd=0:pred-struct=1:lp=1"},
+}
 
 
 @pytest.fixture
@@ -27,19 +32,20 @@ def write(tmp_path: Path) -> Write:
     """A noisy scene of 43 s in which a block moves from 33.5 s on, for three seconds."""
 
     def written(
-        name: str = "clip.mp4", *, gop: int = 20, codec: str = "libx264", bf: int = 0, seconds: float = 43
-    ) -> Path:
+        name: str = "clip.mp4", *, gop: int = 20, codec: str = "libx264", seconds: float = 43,
+        extra: dict[str, str] | None = None, every: int = 1,
+    ) -> Path:  # fmt: skip
         rng = np.random.default_rng(2)
         street = np.kron(rng.integers(60, 150, (6, 10)), np.ones((32, 32)))
-        options = (
-            {"g": str(gop), "bf": str(bf), "preset": "veryfast", "sc_threshold": "0"} if codec == "libx264" else {}
-        )
+        options = {**_OPTIONS.get(codec, {}), **({"g": str(gop)} if codec != "mjpeg" else {}), **(extra or {})}
         with av.open(str(tmp_path / name), "w") as container:
             stream = container.add_stream(codec, rate=FPS, options=options)
             stream.width, stream.height = 320, 192
             stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             for i in range(round(seconds * FPS)):
                 image = street + rng.normal(0, 2, street.shape)
+                if every > 1 and i / FPS < MOVES_S and i % every:
+                    continue  # fewer frames a second while nothing moves
                 moved_s = i / FPS - MOVES_S
                 if 0 <= moved_s < STAYS_S:
                     x = int(20 + 60 * moved_s)
@@ -97,7 +103,7 @@ def test_burst_begins_with_the_motion_even_if_undecoded(write: Write) -> None:
 
 
 def test_b_frames_do_not_stand_in_the_way(write: Write) -> None:
-    watched = Watched(write(bf=2))
+    watched = Watched(write(extra={"bf": "2"}))
     assert watched.decoder.way == "key frames"
     assert MOVES_S <= watched.at_s(watched.bursts[0]) <= MOVES_S + 1
 
@@ -119,6 +125,24 @@ def test_a_stream_that_does_not_lend_itself_is_recognised(
     frames = len(list(read_file(str(path))))
     assert len(watched.decoded) == frames if way == "all" else len(watched.decoded) < 0.8 * frames
     assert MOVES_S <= watched.at_s(watched.bursts[0]) <= MOVES_S + 0.8
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        {"codec": "libx265"},
+        {"codec": "libsvtav1"},
+        {"extra": {"nal-hrd": "cbr", "b": "600k", "minrate": "600k", "maxrate": "600k", "bufsize": "600k"}},
+        {"every": 3, "name": "clip.mkv", "gop": 10},
+    ],
+    ids=["H.265", "AV1", "padded to a constant bit rate", "variable frame rate"],
+)
+def test_other_codecs_and_rates_rest_at_key_frames(write: Write, stream: dict[str, object]) -> None:
+    watched = Watched(write(**stream))
+    assert watched.decoder.way == "key frames"
+    assert watched.decoded_between(SETTLING_S + 3.5, MOVES_S - 3.5) == 0, "quiet"
+    moving = [burst for burst in watched.bursts if not burst.is_scene]
+    assert MOVES_S <= watched.at_s(moving[0]) <= MOVES_S + 1
 
 
 def test_no_latency_allowed_means_that_every_frame_is_decoded(write: Write) -> None:
