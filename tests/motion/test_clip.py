@@ -185,6 +185,22 @@ def test_stream_that_browsers_cannot_play_gives_no_clip(tmp_path: Path) -> None:
     assert record(path, ClipLimits(), (1.0,)) == []
 
 
+def test_h265_is_stored_as_safari_plays_it(tmp_path: Path) -> None:
+    path = tmp_path / "camera.mp4"
+    with av.open(str(path), "w") as container:
+        options = {"preset": "ultrafast", "x265-params": "log-level=none:keyint=10"}
+        stream = container.add_stream("libx265", rate=10, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for _ in range(40):
+            container.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
+        container.mux(stream.encode())
+    (clip,) = record(path, ClipLimits(before_s=1, after_s=1), (2.5,))
+    with av.open(io.BytesIO(clip.mp4)) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.name, context.codec_tag) == ("hevc", "hvc1")
+        assert sum(1 for _ in container.decode(video=0)) >= 20
+
+
 def test_reordered_frames_keep_their_order(tmp_path: Path) -> None:
     path = tmp_path / "reordered.mp4"
     with av.open(str(path), "w") as container:

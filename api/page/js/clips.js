@@ -8,6 +8,8 @@ import { canUnseal, readKey, SealError, unseal } from "./sealing.js";
 
 /** An edge node sends a clip some seconds after its last burst. */
 const LOOK_AGAIN_MS = 10_000;
+/** After this long without a sighting no more clips come. */
+const RECENT_MS = 180_000;
 
 export class ClipBox {
   node = el("section", { class: "clips", hidden: true });
@@ -21,6 +23,7 @@ export class ClipBox {
   #error = "";
   #shown = "";
   #askedAt = 0;
+  #timer = 0;
 
   /** @param {import("./session.js").Session} session */
   constructor(session) {
@@ -50,6 +53,8 @@ export class ClipBox {
       if (id === this.#incident.id) this.#error = t("clipFailed", error.message);
     }
     this.#draw();
+    clearTimeout(this.#timer);
+    if (Date.now() - this.#incident.lastSeen < RECENT_MS) this.#timer = setTimeout(() => this.node.isConnected && this.#look(), LOOK_AGAIN_MS);
   }
 
   #draw() {
