@@ -59,7 +59,7 @@ def captioned_event(make_event, **fields):
 
 def test_functions_drain_the_queues_of_their_manifests():
     assert load_function("notify.map").queues == (
-        "accident.map", "fire.map", "gun.map", "knife.map", "captioned.map", "camera.map",
+        "accident.map", "fire.map", "gun.map", "knife.map", "captioned.map", "held.map", "camera.map",
     )  # fmt: skip
     assert load_function("notify.caption").queues == (
         "accident.caption",
