@@ -33,7 +33,7 @@ QUEUES = (
 MAY_READ: dict[str, set[str]] = {
     "motion": set(),
     "detect": {"motion", "motion.seoul"},
-    "map": {"camera.map", "captioned.map", *(f"{hazard}.map" for hazard in HAZARDS)},
+    "map": {"camera.map", "captioned.map", "held.map", *(f"{hazard}.map" for hazard in HAZARDS)},
     "caption": {f"{hazard}.caption" for hazard in HAZARDS},
     "post": {"captioned.post"},
     "operator": {DEAD},
@@ -42,7 +42,7 @@ MAY_READ: dict[str, set[str]] = {
 MAY_PUBLISH: dict[str, set[str]] = {
     "motion": {"motion", "motion.seoul", "camera"},
     "detect": set(HAZARDS),
-    "caption": {"captioned"},
+    "caption": {"captioned", "held"},
     "map": set(),
     "post": set(),
     "operator": set(),

@@ -59,7 +59,7 @@ def captioned_event(make_event, **fields):
 
 def test_functions_drain_the_queues_of_their_manifests():
     by_hazard = [f"{hazard}.map" for hazard in HAZARDS]
-    assert load_function("notify.map").queues == (*by_hazard, "captioned.map", "camera.map")
+    assert load_function("notify.map").queues == (*by_hazard, "captioned.map", "held.map", "camera.map")
     assert load_function("notify.caption").queues == tuple(f"{hazard}.caption" for hazard in HAZARDS)
     assert load_function("notify.post").queues == ("captioned.post",)
 
