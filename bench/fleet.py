@@ -192,10 +192,10 @@ def _probe() -> list[Row]:
 def _peak_kb(pid: int) -> int:
     try:
         found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-        program = os.readlink(f"/proc/{pid}/exe")
+        program = Path(f"/proc/{pid}/exe").readlink()
     except OSError:
         return 0
-    return int(found[1]) if found is not None and program != os.readlink("/proc/self/exe") else 0
+    return int(found[1]) if found is not None and program != Path("/proc/self/exe").readlink() else 0
 
 
 def main() -> int:
