@@ -10,6 +10,7 @@ import os
 import random
 import re
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,9 +45,17 @@ class FleetBench:
         self._started: list[LinkedNode | LinkedRegistry] = []
 
     def __enter__(self) -> FleetBench:
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self) -> None:
         for server in (self._registry, self._mirror, *self._nodes):
-            server.start()
             self._started.append(server)
+            server.start()
         self.fleet.environment |= self._registry.environment
         self.fleet.ok("models", "keygen")
         for number, node in enumerate(self._nodes):
@@ -54,7 +63,6 @@ class FleetBench:
                 "nodes", "add", f"n{number}", "--ssh", node.address, "--key", str(self.fleet.key), "--host-key",
                 node.fingerprint,
             )  # fmt: skip
-        return self
 
     def __exit__(self, *_: object) -> None:
         for server in self._started:
@@ -207,6 +215,7 @@ def main() -> int:
     chosen = parser.parse_args()
     if os.geteuid() or not 1 <= chosen.nodes <= 200:
         parser.error("network namespaces need root" if os.geteuid() else "--nodes is from 1 to 200")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that it leaves no namespace and no server either
     size = int(chosen.megabytes * 1e6)
     with (
         tempfile.TemporaryDirectory(prefix="bongsu-fleet-") as at,
