@@ -14,7 +14,7 @@ import structlog
 from sessions.allocator import Allocator
 from sessions.catalogue import KINDS
 from sessions.dial import Status, read_status
-from sessions.metrics import ended_total, idle_workers, leaked_workers, sessions_now
+from sessions.metrics import ended_total, idle_workers, leaked_workers, measure_messages, sessions_now
 from sessions.mover import Mover
 from sessions.offload import Upstreams
 from sessions.records import BackendError, ConflictError, Session, Worker
@@ -55,6 +55,7 @@ class Keeper:
         self._mover = Mover(allocator.backend.view, allocator.tokens, settings.sessions_url.rstrip("/"))
         self._silent: Counter[str] = Counter()
         self._asked_at = 0.0
+        self._began_at = datetime.now(UTC)
 
     async def run(self) -> None:
         """Check them for as long as the server runs."""
@@ -155,7 +156,9 @@ class Keeper:
         view = self._backend.view
         bound = {s.id: w for s in view.sessions.values() if (w := view.worker_of(s)) and w.state == "ready"}
         answers = await asyncio.gather(*(self._ask(worker) for worker in bound.values()))
-        self.statuses = {id_: status for id_, status in zip(bound, answers, strict=True) if status is not None}
+        statuses = {id_: status for id_, status in zip(bound, answers, strict=True) if status is not None}
+        measure_messages(view.sessions, self.statuses, statuses, self._began_at)
+        self.statuses = statuses
         self._silent = Counter({name: n for name, n in self._silent.items() if name in view.workers})
 
     async def _check_upstreams(self) -> None:

@@ -153,7 +153,7 @@ class RecordsBackend:
 
     async def _written(self, item: T) -> T:
         made = self._records.put(item)
-        # Whoever asked may be killed before it has the answer.
+        # The caller may be killed before it has the answer.
         await Turn()
         self._apply((made.id if isinstance(made, Session) else made.name, made, made.version))
         return made

@@ -87,7 +87,7 @@ class Claims(RuleBasedStateMachine):
 
     @rule(nth=st.integers(0, 9), server=SERVERS)
     def crash(self, nth: int, server: int) -> None:
-        """A call is never answered, and its server begins anew."""
+        """A call is never answered, and its server starts again with nothing."""
         if self.running:
             self.running.pop(nth % len(self.running)).close()
         self.records.backends.remove(self.servers[server][0].backend)  # type: ignore[arg-type]
@@ -129,11 +129,11 @@ def _finish(call: Coroutine[Any, Any, object]) -> None:
             call.send(None)
         except StopIteration:
             return
-    raise AssertionError("it goes on for ever")
+    raise AssertionError("it does not end")
 
 
 def test_no_order_gives_a_worker_to_two_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The keeper mends at once what it otherwise gives three seconds.
+    # The keeper completes half-done claims at once instead of after three seconds.
     monkeypatch.setattr(keeper, "_CLAIM_TIME", timedelta(0))
     run_state_machine_as_test(
         Claims, settings=settings(max_examples=80, stateful_step_count=50, derandomize=True, deadline=None)

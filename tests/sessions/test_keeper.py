@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
+from prometheus_client import REGISTRY
 
 from sessions.dial import Status
 from sessions.keeper import is_abandoned
+from sessions.metrics import measure_messages
 from sessions.records import Session
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -16,6 +18,25 @@ BOUND = Session(
     worker="w", bound_at=NOW - timedelta(seconds=61),
 )  # fmt: skip
 ALONE = Status("", False, 0, 0, 0, None, None, idle_s=61.0)
+
+
+def test_messages_are_counted_once() -> None:
+    sessions, early = {"a": BOUND}, NOW - timedelta(days=1)
+    first, more, moved = (replace(ALONE, answered=n, p50_ms=2.0, p99_ms=8.0) for n in (5, 9, 2))
+    before = _answered()
+    measure_messages(sessions, {}, {"a": first}, since=early)
+    measure_messages(sessions, {"a": first}, {"a": more}, since=early)
+    # Its next worker counts from 0.
+    measure_messages(sessions, {"a": more}, {"a": moved}, since=early)
+    assert _answered() - before == 9 + 2
+    assert REGISTRY.get_sample_value("bongsu_session_latency_seconds", {"kind": "scalar", "quantile": "0.99"}) == 0.008
+    # A server that was started later leaves to others what was answered before.
+    measure_messages(sessions, {}, {"a": more}, since=NOW + timedelta(days=1))
+    assert _answered() - before == 9 + 2
+
+
+def _answered() -> float:
+    return REGISTRY.get_sample_value("bongsu_session_messages_total", {"kind": "scalar"}) or 0.0
 
 
 def test_a_client_that_never_came_loses_its_worker() -> None:

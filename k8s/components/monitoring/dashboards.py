@@ -275,6 +275,22 @@ SESSIONS = (
         "short",
         (("sum by (outcome) (rate(bongsu_sessions_offloaded_total[5m])) * 60", "{{outcome}}"),),
     ),
+    # Each receive server sees all sessions.
+    Panel(
+        "Messages answered, a second",
+        "short",
+        (("max by (kind) (rate(bongsu_session_messages_total[5m]))", "{{kind}}"),),
+    ),
+    Panel(
+        "A message's latency, slowest session",
+        "s",
+        (("max by (kind, quantile) (bongsu_session_latency_seconds)", "{{kind}} {{quantile}}"),),
+    ),
+    Panel(
+        "Moved from workers that ended, a minute",
+        "short",
+        (("sum by (outcome) (rate(bongsu_sessions_moved_total[5m])) * 60", "{{outcome}}"),),
+    ),
 )
 
 DASHBOARDS = {
