@@ -16,7 +16,7 @@ description: Prints task, state and reason of each result; never a value that wa
 _WOULD = "would have run if not in check mode"
 
 
-class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no types
+class CallbackModule(CallbackBase):
     """Prints JSON lines."""
 
     CALLBACK_VERSION = 2.0
