@@ -118,12 +118,10 @@ class LocalNetwork:
     """
 
     def __init__(self, weights: Path, threshold: float, timeout_s: float) -> None:
-        from dataclasses import replace
-
-        from models.network import HAZARD, Network
+        from models.network import HAZARD, Network, Spec
         from models.registry import find_weights
 
-        spec = replace(HAZARD, path=find_weights(weights), int8=None, min_confidence=threshold)
+        spec = Spec(find_weights(weights), HAZARD.labels, min_confidence=threshold, label_of=HAZARD.label_of)
         self._network, self._timeout_s = Network(spec, threads=1), timeout_s
         # One inference at a time.
         self._lock = asyncio.Lock()
