@@ -53,6 +53,7 @@ class Stream:
         watcher: Watcher | None = None,
         *,
         max_latency_s: float = 4.0,
+        hardware: str = opening.NO_HARDWARE,
     ) -> None:
         """Prepare; `start` begins to read.
 
@@ -63,10 +64,12 @@ class Stream:
             on_state: receives its state.
             watcher: says when key frames are enough; without one every frame is decoded.
             max_latency_s: a camera whose key frames are farther apart is decoded all the time.
+            hardware: the kind of device to decode on, if there is one.
         """
         self.camera = camera
         self.watcher = watcher
         self.max_latency_s = max_latency_s
+        self.hardware = hardware
         self._url = url
         self._on_picture = on_picture
         self._on_state = on_state
@@ -175,7 +178,7 @@ class _Reader(threading.Thread):
             self._reconnects.inc()
 
     def _read_once(self) -> None:
-        with opened(self._url) as (container, stream):
+        with opened(self._url, self.stream.hardware) as (container, stream):
             try:
                 self._play(container, stream)
             except StreamError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from motion.burst import BurstRecorder, CapturedBurst
 from motion.config import Camera
@@ -24,17 +25,13 @@ class CameraStreams:
         self._state = ""
         self._states: dict[str, str] = {}
         url = camera.url.get_secret_value()
+        more: dict[str, Any] = {"max_latency_s": camera.max_latency_s, "hardware": camera.hardware_decoding}
         if camera.detect_url is None:
-            main = Stream(
-                camera.id, url, watch.add_picture, self._reporter("url"), watch, max_latency_s=camera.max_latency_s
-            )
-            self._streams = [main]
+            self._streams = [Stream(camera.id, url, watch.add_picture, self._reporter("url"), watch, **more)]
         else:
-            small, latency_s = camera.detect_url.get_secret_value(), camera.max_latency_s
-            look = Stream(camera.id, small, self._look, self._reporter("detect_url"), watch, max_latency_s=latency_s)
-            take = _Pictures(watch)
-            main = Stream(camera.id, url, watch.take, self._reporter("url"), take, max_latency_s=latency_s)
-            self._streams = [look, main]
+            small, take = camera.detect_url.get_secret_value(), _Pictures(watch)
+            look = Stream(camera.id, small, self._look, self._reporter("detect_url"), watch, **more)
+            self._streams = [look, Stream(camera.id, url, watch.take, self._reporter("url"), take, **more)]
 
     @property
     def last_frame_at_s(self) -> float | None:
