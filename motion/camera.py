@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
@@ -182,6 +182,8 @@ class Defaults(_Model):
     jpeg: Jpeg = Jpeg()
     max_latency_s: Annotated[float, Field(ge=0, le=30, strict=True)] = 4.0
     """A camera whose key frames are farther apart is decoded all the time, not only when something moves."""
+    hardware_decoding: Literal["none", "vaapi", "cuda", "qsv"] = "none"
+    """The kind of device to decode on; in software where there is none."""
     standing_s: Annotated[float, Field(ge=0, le=3600, strict=True)] = 20.0
     """How long something new that stands still counts as motion; then it is part of the scene."""
     frozen_s: Annotated[float, Field(ge=0, le=86400, strict=True)] = 120.0

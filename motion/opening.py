@@ -8,16 +8,19 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 
 import av
 import av.error
 import av.logging
 import structlog
+from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.stream import Disposition
 
 log = structlog.get_logger()
 
+NO_HARDWARE = "none"
 OPEN_TIMEOUT_S = 5.0
 SILENCE_S = 5.0  # a stream without a packet for this long is dead
 _MIN_SIDE, _MAX_PX = 32, 4096 * 2304
@@ -45,14 +48,32 @@ def is_file(url: str) -> bool:
     return "://" not in url and _webcam(url) is None
 
 
+@cache
+def accelerates(device: str) -> bool:
+    """Whether this machine can decode on a kind of device (`vaapi`, `cuda`, `qsv`); if not, that is logged once."""
+    if device == NO_HARDWARE:
+        return False
+    if device not in (known := hwdevices_available()):
+        log.warning("hardware_decoding_unavailable", device=device, reason=f"this FFmpeg knows {', '.join(known)}")
+        return False
+    try:
+        av.CodecContext.create("h264", "r", HWAccel(device, allow_software_fallback=False))
+    except (av.error.FFmpegError, OSError, RuntimeError, ValueError, NotImplementedError) as error:
+        log.warning("hardware_decoding_unavailable", device=device, reason=reason(error, OPEN_TIMEOUT_S))
+        return False
+    return True
+
+
 @contextmanager
-def opened(url: str) -> Iterator[tuple[Any, Any]]:
+def opened(url: str, hardware: str = NO_HARDWARE) -> Iterator[tuple[Any, Any]]:
     """Open a container and its video stream; both are closed at the end.
+
+    With `hardware` it is decoded on that kind of device if there is one and it knows the codec, else in software.
 
     Raises:
         StreamError: it cannot be opened, or holds no video.
     """
-    container = _container(url)
+    container = _container(url, hardware)
     try:
         stream = _video(container.streams.video)
         # One thread: a node has more cameras than cores, and each further decoding thread delays pictures by a frame.
@@ -63,28 +84,29 @@ def opened(url: str) -> Iterator[tuple[Any, Any]]:
             container.close()
 
 
-def _container(url: str) -> Any:
+def _container(url: str, hardware: str) -> Any:
     webcam = _webcam(url)
     if webcam is not None:
         return _open(f"/dev/video{webcam}", "v4l2", {})
     if is_file(url):
         # FFmpeg reads the part of a file's name before a colon as a protocol.
-        return _open(f"file:{url}", None, {})
+        return _open(f"file:{url}", None, {}, hardware)
     try:
-        return _open(url, None, _RTSP)
+        return _open(url, None, _RTSP, hardware)
     except StreamError as error:
         if error.status != _UNSUPPORTED_TRANSPORT:
             raise
-        container = _open(url, None, {**_RTSP, "rtsp_transport": "udp"})
+        container = _open(url, None, {**_RTSP, "rtsp_transport": "udp"}, hardware)
         log.warning("camera_reads_udp", reason="the camera refused TCP: lost packets show as broken pictures")
         return container
 
 
-def _open(source: str, form: str | None, options: dict[str, str]) -> Any:
+def _open(source: str, form: str | None, options: dict[str, str], hardware: str = NO_HARDWARE) -> Any:
+    device = HWAccel(hardware, allow_software_fallback=True) if accelerates(hardware) else None
     began_at_s = time.monotonic()
     with _Complaints() as complaints:
         try:
-            return av.open(source, format=form, options=options, timeout=(OPEN_TIMEOUT_S, SILENCE_S))
+            return av.open(source, format=form, options=options, timeout=(OPEN_TIMEOUT_S, SILENCE_S), hwaccel=device)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             if time.monotonic() - began_at_s >= OPEN_TIMEOUT_S:  # FFmpeg reports a timeout as invalid data
                 raise StreamError(f"no answer for {OPEN_TIMEOUT_S:g} s") from None

@@ -55,6 +55,7 @@ class Stream:
         *,
         max_latency_s: float = 4.0,
         clips: ClipRecorder | None = None,
+        hardware: str = opening.NO_HARDWARE,
     ) -> None:
         """Prepare; `start` begins to read.
 
@@ -66,11 +67,13 @@ class Stream:
             watcher: says when key frames are enough; without one every frame is decoded.
             max_latency_s: a camera whose key frames are farther apart is decoded all the time.
             clips: receives every packet.
+            hardware: the kind of device to decode on, if there is one.
         """
         self.camera = camera
         self.clips = clips
         self.watcher = watcher
         self.max_latency_s = max_latency_s
+        self.hardware = hardware
         self._url = url
         self._on_picture = on_picture
         self._on_state = on_state
@@ -179,7 +182,7 @@ class _Reader(threading.Thread):
             self._reconnects.inc()
 
     def _read_once(self) -> None:
-        with opened(self._url) as (container, stream):
+        with opened(self._url, self.stream.hardware) as (container, stream):
             clips = self.stream.clips
             try:
                 if clips is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from motion.burst import BurstRecorder, CapturedBurst
 from motion.clip import Clip, ClipLimits, ClipRecorder
@@ -42,17 +43,14 @@ class CameraStreams:
         self._state = ""
         self._states: dict[str, str] = {}
         url = camera.url.get_secret_value()
+        more: dict[str, Any] = {"max_latency_s": camera.max_latency_s, "hardware": camera.hardware_decoding}
         if camera.detect_url is None:
-            add, latency_s = watch.add_picture, camera.max_latency_s
-            main = Stream(camera.id, url, add, self._reporter("url"), watch, max_latency_s=latency_s, clips=self._clips)
+            main = Stream(camera.id, url, watch.add_picture, self._reporter("url"), watch, clips=self._clips, **more)
             self._streams = [main]
         else:
-            small, latency_s = camera.detect_url.get_secret_value(), camera.max_latency_s
-            look = Stream(camera.id, small, self._look, self._reporter("detect_url"), watch, max_latency_s=latency_s)
-            take = _Pictures(watch)
-            main = Stream(
-                camera.id, url, watch.take, self._reporter("url"), take, max_latency_s=latency_s, clips=self._clips
-            )
+            small, take = camera.detect_url.get_secret_value(), _Pictures(watch)
+            look = Stream(camera.id, small, self._look, self._reporter("detect_url"), watch, **more)
+            main = Stream(camera.id, url, watch.take, self._reporter("url"), take, clips=self._clips, **more)
             self._streams = [look, main]
 
     @property

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
+from functions.event import utc_now
 from motion.clock import FileClock
 from motion.config import ConfigError, load_cameras
 from motion.frozen import FrozenPicture
-from motion.opening import StreamError
+from motion.opening import StreamError, opened
 from motion.picture import Picture
 from motion.reading import probe
 from motion.stream import LIVE, Stream
@@ -191,6 +192,15 @@ def test_a_cover_picture_before_the_video_is_passed_over(tmp_path: Path) -> None
     with av.open(str(path)) as container:
         assert container.streams.video[0].codec_context.name == "mjpeg", "or this shows nothing"
     assert probe(str(path)).codec == "h264"
+
+
+@pytest.mark.parametrize("device", ["cuda", "vaapi", "qsv"])
+def test_without_a_device_it_is_decoded_in_software(tmp_path: Path, device: str) -> None:
+    """Where there is such a device the pictures are the same."""
+    with opened(str(write(tmp_path / "clip.mp4", [*range(10)])), device) as (container, stream):
+        pictures = [Picture(frame, utc_now(), 0.0).luma() for frame in container.decode(stream)]
+    assert len(pictures) == 10
+    assert pictures[5][:30].mean() > 200 > pictures[5][60:].mean()
 
 
 def cover_first(data: bytes) -> bytes:
