@@ -17,7 +17,7 @@ from prometheus_client import Counter, Histogram
 
 from detect.people import keep_weapons, parts_with_people, people_from_environment
 from detect.rules import Confirmed, can_confirm, confirm, enough, surest
-from detect.zoom import cut, keep_overlapping, part
+from detect.zoom import busiest, cut, keep_overlapping, part
 from functions import HAZARDS, Box, Detection, MotionBurst, Reject
 from functions.jpeg import PictureError
 from models.letterbox import Image
@@ -46,6 +46,8 @@ _IMAGES = 4
 """The most pictures in one inference: on a CPU more only cost memory (bench/detector.py)."""
 _EDGE = 0.01
 """A box this close to the edge of a crop, in fractions of the frame, counts as cut off by it."""
+_MOTION_PX = 160
+"""Width at which frames are compared to find where they differ most."""
 _Seen = list[Detection] | PictureError
 _Job = tuple[bytes, Box | None]
 
@@ -98,7 +100,7 @@ class HazardDetector:
 
     def look_closer(self, events: Sequence[MotionBurst]) -> list[list[Confirmed]]:
         """Hazards confirmed on the part of each burst in which something moved; one entry for each event."""
-        parts = {i: (m, where) for i, event in enumerate(events) if (m := event.moved) and (where := part(m))}
+        parts = {i: place for i, event in enumerate(events) if (place := _place_of_motion(event))}
         found = self._find([events[i] for i in parts], [where for _, where in parts.values()])
         proved: list[list[Confirmed]] = [[] for _ in events]
         for (i, (moved, where)), frames in zip(parts.items(), found, strict=True):
@@ -209,6 +211,20 @@ def _decode(jpeg: bytes, size_px: int, where: Box | None = None) -> Image:
     if where is None:
         return decode_jpeg(jpeg, enough_px=size_px)
     return cut(decode_jpeg(jpeg, enough_px=math.ceil(size_px / (where.x2 - where.x1))), where)
+
+
+def _place_of_motion(event: MotionBurst) -> tuple[Box, Box] | None:
+    """What moved, and the crop for a closer look at it; None: there is none."""
+    if event.moved is None:
+        return None
+    where = part(event.moved)
+    if where is not None:
+        return event.moved, where
+    decoded = [_try_decode(frame.jpeg, _MOTION_PX, None) for frame in event.frames]
+    images = [image for image in decoded if not isinstance(image, PictureError)]
+    alike = [image for image in images if image.shape == images[0].shape]
+    where = busiest(alike) if len(alike) > 1 else None
+    return (where, where) if where is not None else None
 
 
 def _try_decode(jpeg: bytes, size_px: int, where: Box | None) -> Image | PictureError:

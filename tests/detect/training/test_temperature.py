@@ -42,6 +42,7 @@ def test_too_few_detections_leave_the_temperature_at_one() -> None:
 
 @pytest.mark.torch
 def test_tempered_network_has_divided_scores() -> None:
+    pytest.importorskip("ultralytics")
     from models import torch_setup
 
     torch_setup.prepare(1)
