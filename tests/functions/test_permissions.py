@@ -27,7 +27,7 @@ from tests.servers import Rabbit, rabbit_tools
 pytestmark = [pytest.mark.connected, pytest.mark.timeout(600)]
 
 QUEUES = (
-    "motion", "motion.seoul", "camera.map", "captioned.map", "captioned.post",
+    "motion", "motion.seoul", "camera.map", "captioned.map", "captioned.post", "held.map",
     *(f"{hazard}.{function}" for hazard in HAZARDS for function in ("map", "caption")),
 )  # fmt: skip
 MAY_READ: dict[str, set[str]] = {
