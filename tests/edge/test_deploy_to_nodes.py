@@ -202,7 +202,7 @@ def test_when_the_canary_fails_nobody_else_is_touched(fleet: Fleet, new_node: Ne
     done = fleet.run("models", "deploy", "hazard:1", "--nodes", "all", "--canary", "1")
     assert done.returncode == 1
     assert "node 'b': not tried: the canary a failed" in done.stderr
-    assert not (nodes["b"].user_home / ".bongsu").exists()
+    assert not (nodes["b"].user_home / ".bongsu/models").exists()
 
 
 def test_a_drained_node_is_passed_over(fleet: Fleet, new_node: NewNode, make_model: MakeModel) -> None:
