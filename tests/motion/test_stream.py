@@ -185,11 +185,11 @@ def test_a_thread_that_hangs_is_replaced_and_not_heard_again(
     hang, opened = threading.Event(), stream_module.opened
     calls: list[str] = []
 
-    def hanging(url: str) -> Any:
+    def hanging(url: str, hardware: str = "none") -> Any:
         calls.append(url)
         if len(calls) == 1:
             hang.wait(20)
-        return opened(url)
+        return opened(url, hardware)
 
     monkeypatch.setattr(stream_module, "opened", hanging)
     monkeypatch.setattr(stream_module, "HANG_S", 0.3)
@@ -206,9 +206,9 @@ def test_a_thread_that_hangs_is_replaced_and_not_heard_again(
 def test_hung_threads_are_bounded(draw_clip: Any, start: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
     hang, opened = threading.Event(), stream_module.opened
 
-    def hanging(url: str) -> Any:
+    def hanging(url: str, hardware: str = "none") -> Any:
         hang.wait(20)
-        return opened(url)
+        return opened(url, hardware)
 
     monkeypatch.setattr(stream_module, "opened", hanging)
     monkeypatch.setattr(stream_module, "HANG_S", 0.0)
