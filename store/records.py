@@ -54,9 +54,14 @@ class Incident:
         """Whether a reviewer saw no hazard."""
         return self.review is not None and self.review.verdict == "false_alarm"
 
+    @property
+    def is_public(self) -> bool:
+        """Whether everybody may be told: it is neither a false alarm, nor is its alert held back."""
+        return not self.is_false_alarm and not self.is_held
+
     def is_open(self, now: datetime, quiet_s: float) -> bool:
-        """Whether it goes on: another sighting now would extend it, and its alert is not held back."""
-        return not self.is_false_alarm and not self.is_held and now - self.last_seen <= timedelta(seconds=quiet_s)
+        """Whether it goes on: another sighting now would extend it, and everybody may be told."""
+        return self.is_public and now - self.last_seen <= timedelta(seconds=quiet_s)
 
 
 @dataclass(frozen=True, slots=True)

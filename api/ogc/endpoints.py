@@ -76,7 +76,7 @@ async def show_incident(site: AtSite, base: AtBase, request: Request, feature_id
     """One incident; a false alarm is none, nor is one whose alert is held."""
     _check(request, questions.NO_MORE)
     incident = await _find_incident(site, feature_id)
-    if incident is None or incident.is_false_alarm or incident.is_held:
+    if incident is None or not incident.is_public:
         raise HTTPException(404, f"there is no incident {feature_id[:60]!r}")
     feature = documents.incident(incident, base, site.settings.quiet_s, utc_now())
     return answer_json(request, site, documents.single(feature, base + PATH, "incidents"), GEOJSON)

@@ -34,7 +34,7 @@ class View:
 
     def pictured(self) -> str | None:
         """Key of the picture to show: that of the newest incident with one, not of a false alarm or a held alert."""
-        shown = (i for i in self.incidents.values() if not i.is_false_alarm and not i.is_held)
+        shown = (i for i in self.incidents.values() if i.is_public)
         seen = [i for i in shown if i.snapshot_key is not None]
         return max(seen, key=lambda incident: (incident.last_seen, incident.id)).snapshot_key if seen else None
 
@@ -86,7 +86,7 @@ def describe(incident: Incident, site: Site, now: datetime) -> dict[str, Any]:
     }
     if site.public_url:
         content["url"] = f"{site.public_url}/?incident={incident.id}"
-    if incident.is_false_alarm or incident.is_held:
+    if not incident.is_public:
         return content
     caption, place = incident.caption, incident.place
     content |= {
