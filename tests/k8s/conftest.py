@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -53,15 +54,40 @@ def fill_in(folder: Path) -> None:
 @functools.cache
 def rendered(overlay: str) -> str:
     """An overlay through `kubectl kustomize`."""
+    with tempfile.TemporaryDirectory() as folder:
+        fill_in(copy_of_the_manifests(Path(folder)))
+        return kustomize(Path(folder) / "k8s/overlays" / overlay)
+
+
+def kustomize(overlay: Path) -> str:
+    """What `kubectl kustomize` makes of a folder; skips the test where there is no kubectl."""
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
-    with tempfile.TemporaryDirectory() as folder:
-        copy_of_the_manifests(Path(folder))
-        fill_in(Path(folder))
-        command = ["kubectl", "kustomize", f"{folder}/k8s/overlays/{overlay}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["kubectl", "kustomize", overlay], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def with_component(folder: Path, name: str, *, files: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """What the overlay `local` would put on a cluster if it named a component.
+
+    Args:
+        folder: an empty folder for the copy of the manifests.
+        name: the component.
+        files: more files beside the overlay's kustomization, each for a generator `bongsu-` and its stem.
+    """
+    fill_in(copy_of_the_manifests(folder))
+    overlay = folder / "k8s/overlays/local"
+    file = overlay / "kustomization.yaml"
+    listed = file.read_text()
+    assert "components:\n" in listed and "configMapGenerator:\n" in listed
+    listed = listed.replace("components:\n", f"components:\n  - ../../components/{name}\n")
+    for path, content in (files or {}).items():
+        (overlay / path).write_text(content)
+        generator = f"  - name: bongsu-{Path(path).stem}\n    files: [{path}]\n"
+        listed = listed.replace("configMapGenerator:\n", f"configMapGenerator:\n{generator}")
+    file.write_text(listed)
+    return [made for made in yaml.safe_load_all(kustomize(overlay)) if made]
 
 
 class Cluster:

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from typing import Any
 
 import pytest
-import yaml
 
 from edge.settings import read_gateway_settings
 from functions.variables import KNOWN
-from tests.k8s.conftest import copy_of_the_manifests, fill_in
+from tests.k8s.conftest import with_component
 
 
 @pytest.fixture(scope="module")
 def objects(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Everything that the overlay `local` has with the component."""
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not installed")
-    at = tmp_path_factory.mktemp("fleet")
-    fill_in(copy_of_the_manifests(at))
-    overlay = at / "k8s/overlays/local"
-    file = overlay / "kustomization.yaml"
-    file.write_text(file.read_text().replace("components:\n", "components:\n  - ../../components/fleet\n"))
-    rendered = subprocess.run(["kubectl", "kustomize", overlay], capture_output=True, text=True, check=True).stdout
-    return [o for o in yaml.safe_load_all(rendered) if o]
+    return with_component(tmp_path_factory.mktemp("fleet"), "fleet")
 
 
 def one(objects: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
-import pytest
-import yaml
-
-from tests.k8s.conftest import copy_of_the_manifests, fill_in
+from tests.k8s.conftest import with_component
 
 
 def test_component_adds_one_bridge_that_has_the_pictures(tmp_path: Path) -> None:
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not installed")
-    fill_in(copy_of_the_manifests(tmp_path))
-    overlay = tmp_path / "k8s/overlays/local"
-    file = overlay / "kustomization.yaml"
-    listed = file.read_text()
-    assert "components:\n" in listed
-    file.write_text(listed.replace("components:\n", "components:\n  - ../../components/mqtt\n"))
-    rendered = subprocess.run(["kubectl", "kustomize", overlay], capture_output=True, text=True, check=True).stdout
-    objects = [o for o in yaml.safe_load_all(rendered) if o]
+    objects = with_component(tmp_path, "mqtt")
     (bridge,) = [o for o in objects if o["metadata"]["name"] == "mqtt"]
     pod = bridge["spec"]["template"]["spec"]
     assert bridge["kind"] == "Deployment" and bridge["spec"]["replicas"] == 1

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
-import pytest
-import yaml
-
-from tests.k8s.conftest import copy_of_the_manifests, fill_in
+from tests.k8s.conftest import with_component
 
 
 def test_component_lets_the_captioner_reach_one_server_more(tmp_path: Path) -> None:
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not installed")
-    fill_in(copy_of_the_manifests(tmp_path))
-    overlay = tmp_path / "k8s/overlays/local"
-    file = overlay / "kustomization.yaml"
-    named = file.read_text().replace("components:\n", "components:\n  - ../../components/second-opinion\n")
-    file.write_text(named)
-    rendered = subprocess.run(["kubectl", "kustomize", overlay], capture_output=True, text=True, check=True).stdout
-    objects = {(o["kind"], o["metadata"]["name"]): o for o in yaml.safe_load_all(rendered) if o}
+    made = with_component(tmp_path, "second-opinion")
+    objects = {(o["kind"], o["metadata"]["name"]): o for o in made}
     caption = objects["Deployment", "caption"]["spec"]["template"]
     secrets = [each["secretRef"]["name"] for each in caption["spec"]["containers"][0]["envFrom"] if "secretRef" in each]
     assert "bongsu-opinion" in secrets and "bongsu-caption-key" in secrets
