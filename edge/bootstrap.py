@@ -24,7 +24,6 @@ from edge.request import clean
 from edge.settings import FleetSettings
 
 COLLECTION = Path(__file__).parent / "ansible"
-RUNTIMES = ("none", "podman", "docker", "containerd", "k3s")
 _SSH_ARGUMENTS = "-C -o ControlMaster=auto -o ControlPersist=5s"
 
 
@@ -47,7 +46,7 @@ class Wanted:
     """What a node is to become.
 
     Attributes:
-        runtime: one of RUNTIMES.
+        runtime: one of `nodes.RUNTIMES`.
         has_firewall: whether only SSH, and what the runtime needs, is let in.
         keeps_time: whether chrony is installed where nothing synchronises the clock.
         metrics_from: networks that may reach node-exporter.
@@ -114,12 +113,11 @@ async def undo(settings: FleetSettings, node: Node, run: Run) -> int:
 def _variables(settings: FleetSettings, node: Node, wanted: Wanted) -> dict[str, Any]:
     if node.ssh is None or node.host_key is None:
         raise FleetError(f"node {node.name!r} is not reached over SSH, and is not prepared from here")
-    is_remote = settings.registry.startswith(("https://", "http://"))
     address = SshAddress.parse(node.ssh)
     home = "/root" if address.user == "root" else f"/home/{address.user}"
     return {
         "bongsu_runtime": wanted.runtime,
-        "bongsu_registry": settings.registry.split("/")[2] if is_remote else "",
+        "bongsu_registry": settings.registry.split("/")[2] if settings.is_remote else "",
         "bongsu_registry_ca": settings.registry_ca.read_text() if settings.registry_ca is not None else "",
         "bongsu_firewall": wanted.has_firewall,
         "bongsu_time": wanted.keeps_time,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -54,7 +54,7 @@ class _Both(msgspec.Struct, frozen=True):
 
 
 class NotEnoughError(FleetError):
-    """Too few bursts came in the time."""
+    """Too few bursts, or verdicts, came in the time."""
 
 
 async def watch(node: Node, model: str, how: Watch, on_bursts: Callable[[int], None]) -> str | None:
@@ -73,19 +73,49 @@ async def watch(node: Node, model: str, how: Watch, on_bursts: Callable[[int], N
         NotEnoughError: too few bursts came in the time.
         FleetError: the node cannot be asked.
     """
-    give_up_at = time.monotonic() + how.within_s
-    while True:
+
+    async def look() -> tuple[int, str | None]:
         usage = await ssh.ask(node, {"command": "usage", "name": model}, _Both)
         on_bursts(min(usage.current.bursts, how.bursts))
-        # What is plainly worse does not have to go on to the end; of very few bursts nothing is plain.
-        if usage.current.bursts >= min(how.bursts, _EARLIEST):
-            why = compare(usage.current, usage.before)
-            if why is not None or usage.current.bursts >= how.bursts:
-                return why
+        return usage.current.bursts, compare(usage.current, usage.before)
+
+    return await judge(
+        look, how.bursts, _EARLIEST, how, lambda count: f"node {node.name!r}: only {count} of {how.bursts} bursts"
+    )
+
+
+async def judge(
+    look: Callable[[], Awaitable[tuple[int, str | None]]],
+    wanted: int,
+    earliest: int,
+    how: Watch,
+    describe: Callable[[int], str],
+) -> str | None:
+    """Look again and again until there is enough to judge a canary by.
+
+    Args:
+        look: returns how much there is, and why the new version is worse as far as can be said from that.
+        wanted: how much is enough.
+        earliest: how much there must be before the first judgement; less if less is wanted.
+        how: for how long, and how often.
+        describe: how much there is, in words, for the error.
+
+    Returns:
+        Why the new version is worse; None: it is not.
+
+    Raises:
+        NotEnoughError: too little came in the time.
+    """
+    give_up_at = time.monotonic() + how.within_s
+    while True:
+        count, why = await look()
+        # What is plainly worse does not have to go on to the end; of very little nothing is plain.
+        if count >= min(wanted, earliest) and (why is not None or count >= wanted):
+            return why
         if time.monotonic() >= give_up_at:
             raise NotEnoughError(
-                f"node {node.name!r}: only {usage.current.bursts} of {how.bursts} bursts in {how.within_s:.0f} s: it "
-                "keeps the new version, and the same command goes on watching"
+                f"{describe(count)} in {how.within_s:.0f} s: it keeps the new version, and the same command goes "
+                "on watching"
             )
         await asyncio.sleep(how.every_s)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edge.command import fleet_command
-from edge.nodes import NodeFile
+from edge.nodes import RUNTIMES, NodeFile
 from edge.settings import read_settings
 
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
@@ -19,7 +19,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 @click.option("--check", "is_check", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--remove", "is_removal", is_flag=True, help="Take it off again; packages stay.")
 @click.option(
-    "--runtime", type=click.Choice(["none", "podman", "docker", "containerd", "k3s"]), default="none",
+    "--runtime", type=click.Choice(RUNTIMES), default="none",
     show_default=True, help="What runs containers there.",
 )  # fmt: skip
 @click.option("--firewall/--no-firewall", default=True, show_default=True, help="Let in SSH and what is needed alone.")

@@ -1,4 +1,4 @@
-"""The door for nodes: with its token a node pulls models and reports its own state, and can do nothing else.
+"""The endpoint for nodes: with its token a node pulls models and reports its own state, and can do nothing else.
 
 Run: `python -m edge.gateway`, or `bongsu fleet gateway`. It has no SSH key and no signing key; it keeps the registry's
 password to itself, so that no node ever sees it. Reports are left in `reports/` for `service.py`.
@@ -198,7 +198,7 @@ def _tls(gateway: GatewaySettings) -> ssl.SSLContext | None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve as the environment says; the exit status."""
-    argparse.ArgumentParser(prog="python -m edge.gateway", description="The door for nodes.").parse_args(arguments)
+    argparse.ArgumentParser(prog="python -m edge.gateway", description="The endpoint for nodes.").parse_args(arguments)
     try:
         settings, gateway = read_settings(), read_gateway_settings()
         settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -21,6 +21,8 @@ from edge.facts import Facts
 from edge.state_file import locked, write_private
 from functions.settings import split
 
+RUNTIMES = ("none", "podman", "docker", "containerd", "k3s")
+"""Container runtimes that `bongsu nodes bootstrap` can prepare."""
 _NODE_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 _SSH = re.compile(
     r"(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]*)@)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>\d{1,5}))?"

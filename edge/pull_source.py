@@ -22,7 +22,7 @@ async def pull_source(settings: FleetSettings, version: Version) -> Source | Non
         # The node has its own token, and the registry's password stays with the gateway.
         url = f"{settings.gateway}/v2/{version.name}/blobs/"
         return {"url": url, "is_gateway": True, "ca": _pem(settings.gateway_ca)}
-    if not settings.registry.startswith(("https://", "http://")):
+    if not settings.is_remote:
         return None
     from edge.oci.remote import RemoteRegistry
 

@@ -128,7 +128,7 @@ class FleetService:
             return sample
 
     async def _look_at_models(self) -> None:
-        is_folder = not self._settings.registry.startswith(("https://", "http://"))
+        is_folder = not self._settings.is_remote
         seen: object = None
         async with opened(self._settings) as registry:
             while True:

@@ -51,6 +51,11 @@ class FleetSettings:
     gateway_ca: Path | None = None
     status_file: Path | None = None
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether the registry is a server, and not a folder."""
+        return self.registry.startswith(("https://", "http://"))
+
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:

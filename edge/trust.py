@@ -91,8 +91,7 @@ def _secrets_on(settings: FleetSettings, node: Node) -> list[str]:
         left.append(f"its kubelet's certificate: kubectl delete node {node.name}, and renew the cluster's join token")
     else:
         left.append("the user of its motion worker at the broker, if it has its own: rabbitmqctl change_password")
-    pulls = settings.registry.startswith(("https://", "http://")) and settings.gateway is None
-    if pulls and settings.reader is not None and node.ssh is not None:
+    if settings.is_remote and settings.gateway is None and settings.reader is not None and node.ssh is not None:
         left.append(
             f"the registry's user {settings.reader.user!r}, whose password was in its memory during each pull: change "
             "it there; with BONGSU_FLEET_GATEWAY no node gets it"

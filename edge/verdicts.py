@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +17,7 @@ import msgspec
 
 from edge.artefact import Version
 from edge.audit import read_newest
-from edge.canary import NotEnoughError, Watch, bounds
+from edge.canary import Watch, bounds, judge
 from edge.errors import FleetError
 from edge.nodes import Node
 from edge.request import clean
@@ -106,21 +105,19 @@ async def watch_verdicts(canary: Canary, how: Watch, on_count: Callable[[int], N
         NotEnoughError: too few verdicts came in the time.
         FleetError: the database cannot be read.
     """
-    give_up_at = time.monotonic() + how.within_s
-    while True:
-        verdicts = await read_verdicts(canary.before)
-        new, old = split(canary, verdicts)
+
+    async def look() -> tuple[int, str | None]:
+        new, old = split(canary, await read_verdicts(canary.before))
         on_count(min(len(new), how.verdicts))
-        if len(new) >= min(how.verdicts, _EARLIEST):
-            why = compare(new, old)
-            if why is not None or len(new) >= how.verdicts:
-                return why
-        if time.monotonic() >= give_up_at:
-            raise NotEnoughError(
-                f"node {canary.node!r}: operators judged {len(new)} of {how.verdicts} alarms in {how.within_s:.0f} s: "
-                "it keeps the new version, and the same command goes on watching"
-            )
-        await asyncio.sleep(how.every_s)
+        return len(new), compare(new, old)
+
+    return await judge(
+        look,
+        how.verdicts,
+        _EARLIEST,
+        how,
+        lambda count: f"node {canary.node!r}: operators judged {count} of {how.verdicts} alarms",
+    )
 
 
 def split(canary: Canary, verdicts: Sequence[Verdict]) -> tuple[list[Verdict], list[Verdict]]:

@@ -72,6 +72,15 @@ class Fleet:
         }
 
 
+def deploy_here(fleet: Fleet, make_model: Callable[..., Path]) -> None:
+    """Make this machine the node `desk`, with version 1 of `hazard` in use; version 2 waits in the registry."""
+    fleet.ok("nodes", "add", "desk", "--here")
+    fleet.ok("models", "keygen")
+    for number in ("1", "2"):
+        fleet.ok("models", "push", str(make_model(number, seed=int(number))), "--sign")
+    fleet.ok("models", "deploy", "hazard:1", "--nodes", "desk")
+
+
 @pytest.fixture
 def fleet(tmp_path: Path) -> Fleet:
     if shutil.which("ssh-keygen") is None:

@@ -12,7 +12,7 @@ import pytest
 
 from detect.usage import Usage as DetectorUsage
 from edge.canary import Usage, compare
-from tests.edge.conftest import Fleet
+from tests.edge.conftest import Fleet, deploy_here
 
 MakeModel = Callable[..., Path]
 
@@ -44,11 +44,7 @@ def test_only_what_chance_does_not_explain_is_worse(new: Usage, before: Usage | 
 def desk(tmp_path: Path, make_model: MakeModel) -> Fleet:
     """This machine runs version 1, which had an alarm in 3 of 100 bursts."""
     fleet = Fleet(tmp_path / "fleet", tmp_path / "no-key")
-    fleet.ok("nodes", "add", "desk", "--here")
-    fleet.ok("models", "keygen")
-    for number in ("1", "2"):
-        fleet.ok("models", "push", str(make_model(number, seed=int(number))), "--sign")
-    fleet.ok("models", "deploy", "hazard:1", "--nodes", "desk")
+    deploy_here(fleet, make_model)
     detector = DetectorUsage()
     detector.add(weights(fleet), bursts=100, alarms=3)
     detector.write()

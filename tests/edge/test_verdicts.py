@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from edge.verdicts import Canary, Verdict, compare, split
 from store import Store, schema
-from tests.edge.conftest import Fleet
+from tests.edge.conftest import Fleet, deploy_here
 
 NOW = datetime.now(UTC)
 
@@ -87,11 +87,7 @@ def desk(tmp_path: Path, make_model: Callable[..., Path], monkeypatch: pytest.Mo
     monkeypatch.setenv("BONGSU_CAMERAS", str(tmp_path / "cameras.yaml"))
     monkeypatch.setenv("BONGSU_DATABASE_URL", url)
     fleet = Fleet(tmp_path / "fleet", tmp_path / "no-key")
-    fleet.ok("nodes", "add", "desk", "--here")
-    fleet.ok("models", "keygen")
-    for number in ("1", "2"):
-        fleet.ok("models", "push", str(make_model(number, seed=int(number))), "--sign")
-    fleet.ok("models", "deploy", "hazard:1", "--nodes", "desk")
+    deploy_here(fleet, make_model)
     asyncio.run(judge(url, verdicts(2, 20, first_seen=datetime.now(UTC))))
     return fleet
 
