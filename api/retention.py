@@ -10,8 +10,9 @@ from datetime import timedelta
 import structlog
 
 from api.settings import Settings
+from privacy.buckets import Pruned
 from store.clips import ClipError, Clips
-from store.snapshots import Pruned, SnapshotError, Snapshots
+from store.snapshots import SnapshotError, Snapshots
 from web.background import in_background
 
 log = structlog.get_logger()

@@ -6,18 +6,23 @@ those of a later read or write: callers must print `explain(error)`, never the e
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from functions.event import utc_now
 from functions.reasons import ADDRESS, one_line
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
+_DELETED_AT_ONCE = 500
 _HOST = re.compile(r"[\w.:-]{1,200}", re.ASCII)
 
 
@@ -48,6 +53,71 @@ def open_bucket(url: str, *, is_private: bool = False) -> ObjectStore:
         # For an address, leave out obstore's message: it may quote any part of the address.
         reason = f": {explain(error)}" if folder is not None else " cannot be opened"
         raise BucketError(f"{show(url)}{reason}: give a folder or a bucket") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many files were deleted and how many are left."""
+
+    deleted: int
+    freed_bytes: int
+    kept: int
+    kept_bytes: int
+
+
+@contextlib.asynccontextmanager
+async def asking(
+    what: str, failure: Callable[[str], Exception], *, timeout_s: float | None, fix: str = ""
+) -> AsyncIterator[None]:
+    """Turn what goes wrong with a folder or a bucket, and its silence, into an error of the caller's.
+
+    Args:
+        what: what is stored, and where, without secrets.
+        failure: makes the error of a message.
+        timeout_s: how long an answer may take; None: as long as it takes.
+        fix: what to check, if something is known.
+    """
+    from obstore.exceptions import BaseError
+
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except (BaseError, OSError) as error:
+        if isinstance(error, TimeoutError) and timeout_s is not None:
+            raise failure(f"{what}: no answer within {timeout_s:g} s: check the network and the address") from None
+        raise failure(": ".join(filter(None, (what, explain(error), fix)))) from None
+
+
+async def prune(
+    store: ObjectStore,
+    files: Iterable[tuple[datetime, int, str]],
+    *,
+    max_age: timedelta | None,
+    max_bytes: int | None,
+    is_rehearsal: bool = False,
+) -> Pruned:
+    """Delete files older than `max_age`, then the oldest until the rest fit `max_bytes`.
+
+    Args:
+        store: where they are.
+        files: of each when it was stored, its bytes and its path.
+        max_age: time since they were stored; None for no limit.
+        max_bytes: total size; None for no limit.
+        is_rehearsal: delete nothing, only report what would be deleted.
+    """
+    found = sorted(files, reverse=True)
+    since = utc_now() - max_age if max_age is not None else None
+    kept = kept_bytes = 0
+    for at, size, _ in found:
+        # They are sorted newest first, so all that follow one that goes, go too.
+        if (since is not None and at < since) or (max_bytes is not None and kept_bytes + size > max_bytes):
+            break
+        kept, kept_bytes = kept + 1, kept_bytes + size
+    surplus = found[kept:]
+    if not is_rehearsal:
+        for start in range(0, len(surplus), _DELETED_AT_ONCE):
+            await delete_all(store, [path for _, _, path in surplus[start : start + _DELETED_AT_ONCE]])
+    return Pruned(len(surplus), sum(size for _, size, _ in surplus), kept, kept_bytes)
 
 
 async def delete_all(store: ObjectStore, paths: Sequence[str]) -> None:

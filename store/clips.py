@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 from functions.clip import ClipName, is_camera
-from functions.event import utc_now
-from privacy.buckets import BucketError, delete_all, explain, open_bucket, show
-from store.snapshots import Pruned
+from privacy.buckets import BucketError, Pruned, asking, open_bucket, prune, show
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 _ANSWER_S = 4.0
 _WHOLE_CLIP_S = 60.0
-_DELETED_AT_ONCE = 500
 
 
 class ClipError(Exception):
@@ -69,12 +65,12 @@ class Clips:
         Raises:
             ClipError: it could not be fetched.
         """
-        try:
-            async with self._asked(_WHOLE_CLIP_S, "check rights"):
+        async with self._asked(_WHOLE_CLIP_S, "check rights"):
+            try:
                 found = await self._store.get_async(name.path)
                 return bytes(await found.bytes_async())
-        except FileNotFoundError:
-            return None
+            except FileNotFoundError:
+                return None
 
     async def find(self, camera: str, since: datetime, until: datetime) -> list[StoredClip]:
         """The clips of a camera that show any moment of that time, oldest first.
@@ -97,32 +93,11 @@ class Clips:
             ClipError: they cannot be listed or deleted.
         """
         async with self._asked(None, "check rights"):
-            found = sorted([(at, size, name.path) async for name, size, at in self._all()], reverse=True)
-            since, kept, kept_bytes = utc_now() - max_age, 0, 0
-            for at, size, _ in found:
-                if at < since or kept_bytes + size > max_bytes:
-                    break
-                kept, kept_bytes = kept + 1, kept_bytes + size
-            surplus = [path for _, _, path in found[kept:]]
-            for start in range(0, len(surplus), _DELETED_AT_ONCE):
-                await delete_all(self._store, surplus[start : start + _DELETED_AT_ONCE])
-        return Pruned(len(surplus), sum(size for _, size, _ in found[kept:]), kept, kept_bytes)
+            found = [(at, size, name.path) async for name, size, at in self._all()]
+            return await prune(self._store, found, max_age=max_age, max_bytes=max_bytes)
 
-    @contextlib.asynccontextmanager
-    async def _asked(self, timeout_s: float | None, fix: str) -> AsyncIterator[None]:
-        """Turn the errors of the store into a `ClipError`, except that a file is missing."""
-        from obstore.exceptions import BaseError
-
-        try:
-            async with asyncio.timeout(timeout_s):
-                yield
-        except FileNotFoundError:
-            raise
-        except TimeoutError:
-            wait = f"no answer within {timeout_s:g} s: check the network and the address"
-            raise ClipError(f"clips in {self._name}: {wait}") from None
-        except (BaseError, OSError) as error:
-            raise ClipError(f"clips in {self._name}: {explain(error)}: {fix}") from None
+    def _asked(self, timeout_s: float | None, fix: str) -> AbstractAsyncContextManager[None]:
+        return asking(f"clips in {self._name}", ClipError, timeout_s=timeout_s, fix=fix)
 
     async def _all(self, prefix: str = "") -> AsyncIterator[tuple[ClipName, int, datetime]]:
         async for batch in self._store.list(prefix or None):

@@ -7,12 +7,11 @@ import contextlib
 import hashlib
 import re
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
-from functions.event import utc_now
-from privacy.buckets import BucketError, delete_all, explain, open_bucket, show
+from privacy.buckets import BucketError, Pruned, asking, open_bucket, prune, show
 from privacy.drawn import Drawn, require_public
 from privacy.redact import Redacted, read_back, require_redacted
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}\.jpg")
 _KEPT = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}(\.small)?\.jpg")
-_DELETED_AT_ONCE = 500
 # A working bucket answers within a second. One that accepts requests and never answers would delay an alert for
 # minutes: a poster has 20 s, and one channel may take 15 of them.
 _ANSWER_S = 4.0
@@ -31,16 +29,6 @@ _ASKED_AT_ONCE = 16
 
 class SnapshotError(Exception):
     """A picture cannot be stored or fetched now; the message says where and what to change. Safe to retry."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """How many pictures were deleted and how many are left."""
-
-    deleted: int
-    freed_bytes: int
-    kept: int
-    kept_bytes: int
 
 
 class Snapshots:
@@ -71,23 +59,16 @@ class Snapshots:
             SnapshotError: it could not be stored.
             TypeError: it is neither `Redacted` nor `Drawn`.
         """
-        from obstore.exceptions import BaseError
-
         require_public(picture)
         if thumbnail is not None:
             require_redacted(thumbnail)
         digest = hashlib.sha256(picture.jpeg).hexdigest()[:32]
         key = f"{digest[:2]}/{digest}.jpg"
-        try:
-            async with asyncio.timeout(_ANSWER_S):
-                # The thumbnail first: once the key is known, both exist.
-                if thumbnail is not None:
-                    await self._store.put_async(_small(key), thumbnail.jpeg)
-                await self._store.put_async(key, picture.jpeg)
-        except TimeoutError:
-            raise self._silent() from None
-        except (BaseError, OSError) as error:
-            raise SnapshotError(f"snapshots in {self._name}: {explain(error)}: check space and rights") from None
+        async with self._asked(_ANSWER_S, "check space and rights"):
+            # The thumbnail first: once the key is known, both exist.
+            if thumbnail is not None:
+                await self._store.put_async(_small(key), thumbnail.jpeg)
+            await self._store.put_async(key, picture.jpeg)
         return key
 
     async def get(self, key: str) -> Redacted | None:
@@ -137,45 +118,20 @@ class Snapshots:
         Raises:
             SnapshotError: they cannot be listed or deleted now.
         """
-        from obstore.exceptions import BaseError
-
-        try:
-            found = sorted([picture async for picture in self._pictures()], reverse=True)
-            since = utc_now() - max_age if max_age is not None else None
-            kept_bytes, condemned = 0, []
-            for number, (at, size, _) in enumerate(found):
-                is_old = since is not None and at < since
-                if is_old or (max_bytes is not None and kept_bytes + size > max_bytes):
-                    # They are sorted newest first, so all that follow go too.
-                    condemned = found[number:]
-                    break
-                kept_bytes += size
-            if not is_rehearsal:
-                for start in range(0, len(condemned), _DELETED_AT_ONCE):
-                    await delete_all(self._store, [key for _, _, key in condemned[start : start + _DELETED_AT_ONCE]])
-        except (BaseError, OSError) as error:
-            raise SnapshotError(f"snapshots in {self._name}: {explain(error)}: check rights") from None
-        freed = sum(size for _, size, _ in condemned)
-        return Pruned(len(condemned), freed, len(found) - len(condemned), kept_bytes)
+        async with self._asked(None, "check rights"):
+            found = [picture async for picture in self._pictures()]
+            return await prune(self._store, found, max_age=max_age, max_bytes=max_bytes, is_rehearsal=is_rehearsal)
 
     async def _fetch(self, path: str) -> Redacted | None:
-        from obstore.exceptions import BaseError
-
-        try:
-            async with asyncio.timeout(_ANSWER_S):
+        async with self._asked(_ANSWER_S):
+            try:
                 found = await self._store.get_async(path)
                 return read_back(bytes(await found.bytes_async()))
-        except FileNotFoundError:
-            return None
-        except TimeoutError:
-            raise self._silent() from None
-        except (BaseError, OSError) as error:
-            raise SnapshotError(f"snapshots in {self._name}: {explain(error)}") from None
+            except FileNotFoundError:
+                return None
 
-    def _silent(self) -> SnapshotError:
-        return SnapshotError(
-            f"snapshots in {self._name}: no answer within {_ANSWER_S:g} s: check the network and the address"
-        )
+    def _asked(self, timeout_s: float | None, fix: str = "") -> AbstractAsyncContextManager[None]:
+        return asking(f"snapshots in {self._name}", SnapshotError, timeout_s=timeout_s, fix=fix)
 
     async def _pictures(self) -> AsyncIterator[tuple[datetime, int, str]]:
         async for batch in self._store.list():

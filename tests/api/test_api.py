@@ -28,9 +28,9 @@ from notify.captions.location import draw_location
 from notify.channels.feed import Feed
 from notify.map import Map, put_on_map
 from notify.post import PosterResources, post
+from privacy.buckets import Pruned
 from privacy.redact import read_back, shrink
 from store import StoreError
-from store.snapshots import Pruned
 
 
 @pytest.fixture
