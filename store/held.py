@@ -94,7 +94,7 @@ class HeldAlerts:
         )
         async with self._database.read() as connection:
             if (await connection.execute(select(table.c.incident_id).where(old).limit(1))).first() is None:
-                return 0  # a write takes a revision, which readers of the live stream would miss
+                return 0  # a write would take a revision for nothing
         async with self._database.write() as (connection, _):
             found = int((await connection.execute(waiting)).scalar_one())
             await connection.execute(delete(table).where(old))

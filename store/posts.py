@@ -13,7 +13,7 @@ from functions.event import Caption, utc_now
 from store import schema
 from store.database import Database
 from store.failures import persistent
-from store.queries import UNTOLD
+from store.queries import HIDDEN
 from store.records import Claim, Post
 from store.rows import read_post, read_text, text_columns
 
@@ -175,7 +175,7 @@ class Posts:
         incidents, posts = schema.incidents.c, schema.posts.c
         joined = schema.incidents.outerjoin(schema.posts, posts.incident_id == incidents.id)
         query = select(incidents.id, incidents.first_seen, posts.channel, posts.state, posts.claimed_at)
-        query = query.select_from(joined).where(incidents.last_seen >= since, incidents.verdict.not_in(UNTOLD))
+        query = query.select_from(joined).where(incidents.last_seen >= since, incidents.verdict.not_in(HIDDEN))
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
         seen = {row.id: row.first_seen for row in rows if since <= row.first_seen <= until}

@@ -33,7 +33,7 @@ STATUSES: tuple[Status, ...] = ("open", "closed", "acknowledged", "false_alarm",
 _Mark = Verdict | Literal["held"]
 HELD: Literal["held"] = "held"
 """The mark of an incident whose alert is held back, where a verdict would be (`held.py`)."""
-UNTOLD = ("false_alarm", HELD)
+HIDDEN = ("false_alarm", HELD)
 """The marks of incidents that are not `Incident.is_public`."""
 _T = schema.incidents
 _NEWEST_FIRST = (_T.c.last_seen.desc(), _T.c.id.desc())
@@ -87,7 +87,7 @@ class _Part:
         """Every condition of the part."""
         conditions = self.begins(of)
         if self.is_unrefuted:
-            conditions.append(of.verdict.not_in(UNTOLD))
+            conditions.append(of.verdict.not_in(HIDDEN))
         if self.since is not None:
             conditions.append(of.last_seen >= self.since)
         return conditions

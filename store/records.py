@@ -56,11 +56,11 @@ class Incident:
 
     @property
     def is_public(self) -> bool:
-        """Whether everybody may be told: it is neither a false alarm, nor is its alert held back."""
+        """Whether everybody may see it: it is neither a false alarm, nor is its alert held back."""
         return not self.is_false_alarm and not self.is_held
 
     def is_open(self, now: datetime, quiet_s: float) -> bool:
-        """Whether it goes on: another sighting now would extend it, and everybody may be told."""
+        """Whether it goes on: another sighting now would extend it, and everybody may see it."""
         return self.is_public and now - self.last_seen <= timedelta(seconds=quiet_s)
 
 
