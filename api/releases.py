@@ -1,23 +1,21 @@
 """Publishes the held alerts that operators released, and counts those that wait for a review.
 
-A release is in the database before anything is published, and what is owed is read from there: neither a restart of
-this process nor a broker that is away loses it. What is published is the captioner's own event, with its signature.
+What is published is the captioner's own event, with its signature. `owed.py` says why no release is lost.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
 import structlog
 from prometheus_client import Gauge
 
+from api.owed import publish_repeatedly
 from functions import settings as environment
-from functions.broker import BrokerError, connect
+from functions.broker import connect
 from functions.event import DecodeError, decode, encode, utc_now
-from store import Store, StoreError
+from store import Store
 from web.background import in_background
 
 log = structlog.get_logger()
@@ -27,7 +25,6 @@ alerts_waiting = Gauge(
 )
 
 _EVERY_S = 2.0
-_EXPIRE_EVERY_S = 3600.0
 _KEPT = timedelta(days=30)
 """As long as pictures, by default."""
 
@@ -38,18 +35,15 @@ def releasing(store: Store) -> AbstractAsyncContextManager[None]:
 
 
 async def _publish_released(store: Store, broker_url: str) -> None:
-    expired_at = float("-inf")
-    while True:
-        try:
-            if time.monotonic() - expired_at > _EXPIRE_EVERY_S:
-                expired_at = time.monotonic()
-                if unreviewed := await store.held.expire(utc_now() - _KEPT):
-                    log.error("held_alerts_expired", unreviewed=unreviewed)
-            await publish_released(store, broker_url)
-            alerts_waiting.set(await store.held.count())
-        except (StoreError, BrokerError) as error:
-            log.warning("releases_delayed", reason=str(error))
-        await asyncio.sleep(_EVERY_S)
+    async def publish() -> None:
+        await publish_released(store, broker_url)
+        alerts_waiting.set(await store.held.count())
+
+    async def expire() -> None:
+        if unreviewed := await store.held.expire(utc_now() - _KEPT):
+            log.error("held_alerts_expired", unreviewed=unreviewed)
+
+    await publish_repeatedly(publish, expire, every_s=_EVERY_S, delayed="releases_delayed")
 
 
 async def publish_released(store: Store, broker_url: str) -> None:

@@ -1,25 +1,25 @@
 """Publishes false alarms that subscribers were warned of, until each of them knows; and lets old subscriptions expire.
 
-A review is in the database before anything is published, and what is owed is read from there: neither a restart of this
-process nor a broker that is away loses a withdrawal. The function `push` sends it.
+The function `push` sends the withdrawals. `owed.py` says why none is lost.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
+from api.owed import publish_repeatedly
 from api.settings import Settings
 from functions import settings as environment
-from functions.broker import BrokerError, connect
+from functions.broker import connect
 from functions.event import Reviewed, encode, utc_now
-from store import Store, StoreError
+from store import Store
 from store.records import Incident
 from web.background import in_background
 
@@ -29,7 +29,6 @@ _EVERY_S = 5.0
 _WITHIN = timedelta(days=1)
 _AGAIN_S = 600.0
 """The function retries by itself; this is for what became a dead letter."""
-_EXPIRE_EVERY_S = 3600.0
 _KEPT = timedelta(days=90)
 """The page renews its subscription whenever it is opened."""
 
@@ -43,17 +42,13 @@ def withdrawing(store: Store, settings: Settings) -> AbstractAsyncContextManager
 
 async def _publish_owed(store: Store, broker_url: str) -> None:
     published: dict[str, float] = {}
-    expired_at = float("-inf")
-    while True:
-        try:
-            if time.monotonic() - expired_at > _EXPIRE_EVERY_S:
-                expired_at = time.monotonic()
-                if expired := await store.push_subscriptions.expire(utc_now() - _KEPT):
-                    log.info("push_subscriptions_expired", subscriptions=expired)
-            await publish_owed(store, broker_url, published)
-        except (StoreError, BrokerError) as error:
-            log.warning("withdrawals_delayed", reason=str(error))
-        await asyncio.sleep(_EVERY_S)
+
+    async def expire() -> None:
+        if expired := await store.push_subscriptions.expire(utc_now() - _KEPT):
+            log.info("push_subscriptions_expired", subscriptions=expired)
+
+    publish = partial(publish_owed, store, broker_url, published)
+    await publish_repeatedly(publish, expire, every_s=_EVERY_S, delayed="withdrawals_delayed")
 
 
 async def publish_owed(store: Store, broker_url: str, published: dict[str, float]) -> None:
