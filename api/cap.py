@@ -14,7 +14,7 @@ from typing import Literal
 from uuid import UUID
 
 from api import words
-from api.markup import Element, add, render
+from api.markup import Element, add, clean, render
 from functions import catalogue
 from functions.event import utc_now
 from functions.hazards import KINDS
@@ -126,9 +126,8 @@ def _add_info(root: Element, incident: Incident, language: str, *, base: str, ex
     add(info, "onset", _time(incident.first_seen))
     add(info, "expires", expires)
     add(info, "senderName", "Bongsu")
-    # A name of control characters alone would be empty once XML has dropped them.
-    name = "".join(c if c.isprintable() else " " for c in incident.place.name).strip()
-    where = name or f"{incident.place.lat:.5f}, {incident.place.lon:.5f}"
+    # A name may have only characters that XML does not allow.
+    where = clean(incident.place.name).strip() or f"{incident.place.lat:.5f}, {incident.place.lon:.5f}"
     add(info, "headline", f"{event}: {where}"[:160])
     add(info, "description", _describe(incident, language))
     add(info, "web", f"{base}/?incident={incident.id}")

@@ -29,9 +29,8 @@ CLIPS = Counter("bongsu_clips_total", "Clips of cameras, by what became of them"
 CODECS = ("h264", "hevc", "av1", "mpeg4")
 """What is copied into an MP4; browsers play the first, and most of them the next two."""
 _LONGEST_STEP_S = 10.0
-_DECODING_S = (
-    10.0  # a quiet camera's pictures are checked this late at most: two key frame intervals (motion/decoding.py)
-)
+_DECODING_S = 10.0
+"""How late a quiet camera's pictures are checked at most: two key frame intervals (motion/decoding.py)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ _FOLDER = Path(__file__).parent
 SOURCE = "en"
 """The language that the others are translated from; it says what another lacks."""
 Word = Literal["title", "event", "headline", "subject", "mention"]
+"""What a hazard is called, by where it is said."""
 OWN = ("en", "ko")
 """The languages that every caption has, and that `functions/hazards.py` names each hazard in."""
 
@@ -70,9 +71,7 @@ def say(language: str, key: str, **values: object) -> str:
     raise KeyError(f"no text {key!r} in {_FOLDER.name}/{language}.ftl or {SOURCE}.ftl: add it")
 
 
-def name_hazard(
-    hazard: Hazard, language: str, what: Literal["title", "event", "headline", "subject", "mention"]
-) -> str:
+def name_hazard(hazard: Hazard, language: str, what: Word) -> str:
     """What a language calls a hazard; in English where it has no word for it.
 
     Args:
