@@ -7,6 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edge.canary import bounds
+
+_TWO_SIDED = 1.96
+
 
 def resampled(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """The 95 % interval of a ratio of two sums over clips, by drawing as many of the clips again, 2,000 times."""
@@ -21,11 +25,7 @@ def resampled(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 def wilson(right: float, count: float) -> tuple[float, float]:
     """Wilson's 95 % interval of a share."""
-    if not count:
-        return 0.0, 1.0
-    z, share = 1.96, right / count
-    middle, width = share + z * z / (2 * count), z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
-    return max(0.0, (middle - width) / (1 + z * z / count)), min(1.0, (middle + width) / (1 + z * z / count))
+    return bounds(right, count, _TWO_SIDED)
 
 
 def upper_bound(events: int) -> float:

@@ -134,11 +134,17 @@ def compare(new: Usage, before: Usage | None) -> str | None:
     return None
 
 
-def bounds(count: int, of: int) -> tuple[float, float]:
-    """The bounds of a share by Wilson's score; the whole range where nothing was counted."""
+def bounds(count: float, of: float, z: float = _Z) -> tuple[float, float]:
+    """The bounds of a share by Wilson's score; the whole range where nothing was counted.
+
+    Args:
+        count: how many were so.
+        of: of how many.
+        z: standard deviations to either side.
+    """
     if not of:
         return 0.0, 1.0
-    share, z2 = count / of, _Z * _Z
+    share, z2 = count / of, z * z
     middle = share + z2 / (2 * of)
-    spread = _Z * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
-    return (middle - spread) / (1 + z2 / of), (middle + spread) / (1 + z2 / of)
+    spread = z * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
+    return max(0.0, (middle - spread) / (1 + z2 / of)), min(1.0, (middle + spread) / (1 + z2 / of))
