@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge.canary import bounds
+from edge.shares import bounds
 
 _TWO_SIDED = 1.96
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -14,9 +13,8 @@ import msgspec
 from edge import ssh
 from edge.errors import FleetError
 from edge.nodes import Node
+from edge.shares import bounds
 
-_Z = 1.645
-"""Of the one-sided 95 % bounds that must not overlap."""
 _EARLIEST = 20
 """Bursts before the first look: who looks often sees chance more often."""
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -132,19 +130,3 @@ def compare(new: Usage, before: Usage | None) -> str | None:
                 f"{of_old} in {before.bursts} ({of_old / before.bursts:.1%})"
             )
     return None
-
-
-def bounds(count: float, of: float, z: float = _Z) -> tuple[float, float]:
-    """The bounds of a share by Wilson's score; the whole range where nothing was counted.
-
-    Args:
-        count: how many were so.
-        of: of how many.
-        z: standard deviations to either side.
-    """
-    if not of:
-        return 0.0, 1.0
-    share, z2 = count / of, z * z
-    middle = share + z2 / (2 * of)
-    spread = z * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
-    return max(0.0, (middle - spread) / (1 + z2 / of)), min(1.0, (middle + spread) / (1 + z2 / of))

@@ -17,10 +17,11 @@ import msgspec
 
 from edge.artefact import Version
 from edge.audit import read_newest
-from edge.canary import Watch, bounds, judge
+from edge.canary import Watch, judge
 from edge.errors import FleetError
 from edge.nodes import Node
 from edge.request import clean
+from edge.shares import bounds
 from edge.status import cameras_of, read_camera_nodes
 
 _EARLIEST = 5
