@@ -81,7 +81,8 @@ def test_what_it_asks_for_is_what_make_secrets_writes(tmp_path: Path) -> None:
     names = {line.partition("=")[0] for line in (secrets / "passwords.env").read_text().splitlines()}
     required = set(re.findall(r"\$\{(\w+):\?", TEXT))
     assert required - {"CAMERAS"} <= names
-    assert set(re.findall(r"\$\{(\w+)", TEXT)) <= required | {"REGISTRY", "TAG", "PORT", "NAME", "PUSH_CONTACT"}
+    optional = {"REGISTRY", "TAG", "PORT", "NAME", "PUSH_CONTACT", "LANGUAGES"}
+    assert set(re.findall(r"\$\{(\w+)", TEXT)) <= required | optional
     for service in SERVICES.values():
         for path in service.get("env_file", []):
             assert (secrets / Path(path).name).is_file()

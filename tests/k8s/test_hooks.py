@@ -52,7 +52,7 @@ def test_hooks_and_functions_in_other_languages_are_deployed(tmp_path, monkeypat
     assert may["api"]["read"] == r"^(answered\.api)$" and may["api"]["configure"] == "^$"
     assert may["lookout"]["read"] == r"^(fire\.lookout)$"
     publishes = {p["user"]: p["write"] for p in definitions["topic_permissions"] if p["exchange"] == "bongsu"}
-    assert publishes["api"] == "^(reviewed|hook-night-report)$" and publishes["nightreport"] == "^(answered)$"
+    assert publishes["api"] == "^(captioned|reviewed|hook-night-report)$" and publishes["nightreport"] == "^(answered)$"
     assert publishes["nightly"] == "^(tick-nightly)$"
     *_, cron = yaml.safe_load_all(files[tmp_path / "keda/nightly.yaml"])
     assert (cron["spec"]["schedule"], cron["spec"]["timeZone"]) == ("30 6 * * *", "Asia/Seoul")
