@@ -4,9 +4,11 @@
 # Needs root, a running Docker engine, debootstrap, and a python3 of the same minor version as Debian's (3.11 for bookworm).
 #
 #   sh docker/build-offline.sh [IMAGE …]        TAG=0.1.0 DEBIAN=bookworm PYTHON=python3
+#   FUNCTION_EXTRAS=apprise CAPTION_EXTRAS=opinion MOTION_EXTRAS=clips add what these images leave out.
 set -eu
 cd "$(dirname "$0")/.."
 : "${TAG:=0.1.0}" "${DEBIAN:=bookworm}" "${PYTHON:=python3}"
+: "${FUNCTION_EXTRAS:=}" "${CAPTION_EXTRAS:=}" "${MOTION_EXTRAS:=}"
 [ $# -gt 0 ] || set -- motion detect function caption api
 export DOCKER_BUILDKIT=0
 work=$(mktemp -d)
@@ -25,12 +27,13 @@ fi
 echo "packages ..."
 mkdir "$work/context" "$work/context/wheels"
 "$PYTHON" -m pip download --quiet --dest "$work/context/wheels" --constraint constraints.txt --only-binary :all: \
-    --no-binary http-ece setuptools==84.2.1 $("$PYTHON" - <<'PY'
-import tomllib
+    --no-binary http-ece setuptools==84.2.1 $("$PYTHON" - "$FUNCTION_EXTRAS" "$CAPTION_EXTRAS" "$MOTION_EXTRAS" <<'PY'
+import sys, tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 wanted = list(project["dependencies"])
+added = [extra for given in sys.argv[1:] for extra in given.split(",") if extra]
 for extra in (
-    "motion", "detect", "notify", "api", "post", "push", "mqtt", "caption", "mysql", "originals", "fleet", "sessions"
+    "motion", "detect", "notify", "api", "post", "push", "mqtt", "caption", "mysql", "originals", "fleet", "sessions", *added
 ):
     wanted += project["optional-dependencies"][extra]
 print("\n".join(w.replace(" ", "") for w in wanted))
@@ -49,5 +52,7 @@ for image in "$@"; do
     echo "bongsu/$image:$TAG ..."
     docker build --quiet --network none --file docker/Dockerfile --target "$image" --tag "bongsu/$image:$TAG" \
         --build-arg BASE_IMAGE="bongsu/base:$DEBIAN" --build-arg BUILD_IMAGE="bongsu/build:$DEBIAN" \
+        --build-arg FUNCTION_EXTRAS="$FUNCTION_EXTRAS" --build-arg CAPTION_EXTRAS="$CAPTION_EXTRAS" \
+        --build-arg MOTION_EXTRAS="$MOTION_EXTRAS" \
         --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" .
 done

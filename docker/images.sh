@@ -29,5 +29,6 @@ look detect-cuda detect.worker torch ultralytics av sqlalchemy fastapi pip setup
 look function notify.post torch onnxruntime cv2 numpy av fastapi alembic pip setuptools
 look caption notify.caption torch onnxruntime av fastapi aiohttp pip setuptools
 look sessions sessions.server torch ultralytics av sqlalchemy aiohttp pip setuptools
-look api api.server torch onnxruntime cv2 numpy av tweepy pip setuptools
+look api api.server torch onnxruntime cv2 numpy av tweepy aiohttp pip setuptools
+look fleet edge.service torch onnxruntime cv2 numpy av sqlalchemy fastapi pip setuptools
 exit $failed

@@ -36,9 +36,11 @@ PY
     fi
 }
 
-look motion motion
+look motion motion clips
 look detect detect
-look function notify post push mysql
-look caption caption notify mysql
-look api notify api push mysql
+look function notify post push mysql mqtt apprise
+look caption caption notify mysql originals opinion
+look api notify api mysql
+look sessions sessions
+look fleet fleet
 exit $failed

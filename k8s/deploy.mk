@@ -14,7 +14,7 @@ build: ## Build the images: REGISTRY=, TAG=, IMAGES="motion detect function capt
 	  echo "$(REGISTRY)/$$image:$(TAG)"; \
 	  docker build --quiet --file docker/Dockerfile --target $$image --tag $(REGISTRY)/$$image:$(TAG) \
 	    $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) $(if $(BUILD_IMAGE),--build-arg BUILD_IMAGE=$(BUILD_IMAGE)) \
-	    $(if $(FUNCTION_EXTRAS),--build-arg FUNCTION_EXTRAS=$(FUNCTION_EXTRAS)) \
+	    $(foreach extras,FUNCTION_EXTRAS CAPTION_EXTRAS MOTION_EXTRAS,$(if $($(extras)),--build-arg $(extras)=$($(extras)))) \
 	    --build-arg VERSION=$(TAG) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) . || exit 1; \
 	done
 
