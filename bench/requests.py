@@ -147,7 +147,10 @@ def measure(home: Path, seconds: float) -> dict[str, Used]:
         for process in started.values():
             process.send_signal(signal.SIGTERM)
         for process in started.values():
-            process.wait(40)
+            try:
+                process.wait(40)
+            except subprocess.TimeoutExpired:  # its numbers are taken; the servers must not stay behind
+                process.kill()
         maria.stop()
         rabbit.stop()
 
