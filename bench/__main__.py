@@ -21,10 +21,12 @@ from bench import (
     sessions,
     store,
     streams,
+    wake,
 )
 
 _PARTS: dict[str, Callable[[float], list[tuple[str, str, str]]]] = {
     "relay": relay.rows,
+    "wake": wake.rows,
     "detector": detector.rows,
     "function": function.rows,
     "motion": motion.rows,

@@ -33,7 +33,7 @@ from functions import HAZARDS, Box, Detection, HazardSeen, Message, Place, encod
 from functions.broker import Broker, BrokerError, DeadLetter, connect
 from functions.signature import new_private_key, public_key_of
 from functions.topology import EXCHANGE, queues
-from tests.servers import MariaDB, Rabbit, Server
+from tests.servers import Rabbit, Server, database_server
 
 ROOT = Path(__file__).parents[1]
 CAMERAS = 40
@@ -227,7 +227,7 @@ class Chaos:
         self._result = Result()
         self._done: Counter[str] = Counter()
         self._rabbit = Rabbit(home / "rabbit")
-        self._maria = MariaDB(home / "maria") if plan.database == "mariadb" else None
+        self._maria = database_server(home / "maria") if plan.database == "mariadb" else None
         self._channels = Channels(home, plan.x_limit, plan.x_wait_s)
         self._hostile: dict[str, str] = {}
         self._least = sys.maxsize

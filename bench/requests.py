@@ -27,6 +27,7 @@ from typing import Any
 import psutil
 import yaml
 
+from functions import push_keys
 from functions.broker import connect
 from functions.signature import new_private_key, public_key_of
 from functions.topology import MOTION, queues
@@ -48,6 +49,7 @@ MANIFESTS = {
     "map": "keda/patches/pod.yaml",
     "caption": "keda/patches/caption.yaml",
     "post": "keda/patches/pod.yaml",
+    "push": "keda/patches/pod.yaml",
 }
 """Where each service's request is written."""
 COMMANDS = {
@@ -57,6 +59,7 @@ COMMANDS = {
     "map": ["functions", "notify.map"],
     "caption": ["functions", "notify.caption"],
     "post": ["functions", "notify.post"],
+    "push": ["functions", "notify.push"],
 }
 
 
@@ -118,7 +121,7 @@ def measure(home: Path, seconds: float) -> dict[str, Used]:
         home: a folder with a short path, in which servers keep their data.
         seconds: how long, after all services were started.
     """
-    rabbit, maria = Rabbit(home / "rabbit"), MariaDB(home / "maria")
+    rabbit, maria = Rabbit(home / "rabbit", has_management=True), MariaDB(home / "maria")
     started: dict[str, subprocess.Popen[bytes]] = {}
     try:
         rabbit.start()
@@ -144,7 +147,10 @@ def measure(home: Path, seconds: float) -> dict[str, Used]:
         for process in started.values():
             process.send_signal(signal.SIGTERM)
         for process in started.values():
-            process.wait(40)
+            try:
+                process.wait(40)
+            except subprocess.TimeoutExpired:  # its numbers are taken; the servers must not stay behind
+                process.kill()
         maria.stop()
         rabbit.stop()
 
@@ -170,6 +176,7 @@ def _environment(home: Path, broker_url: str, database_url: str) -> dict[str, st
         **os.environ, "PYTHONPATH": str(ROOT), "BONGSU_BROKER_URL": broker_url, "BONGSU_DATABASE_URL": database_url,
         "BONGSU_CAMERAS": str(home / "cameras.yaml"), "BONGSU_SNAPSHOT_URL": str(home / "snapshots"),
         "BONGSU_HTTP_PORT": str(port), "BONGSU_CAPTION_KEY": key, "BONGSU_CAPTION_PUBLIC_KEYS": public_key_of(key),
+        "BONGSU_PUSH_KEY": push_keys.new_key()[0], "BONGSU_PUSH_CONTACT": "mailto:bench@city.example",
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Real servers for the proofs and the bench: RabbitMQ and MariaDB on free ports and folders of their own."""
+"""Real servers for the proofs and the bench: RabbitMQ, MariaDB and MySQL on free ports and folders of their own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _START_S = 300
 
 
 _OTHERS = os.environ.get("BONGSU_TEST_SERVERS", "")
-"""Where other servers than the system's are (tests/trixie.sh)."""
+"""Where other servers than the system's are (tests/trixie.sh, tests/mysql.sh)."""
 
 
 class ServerError(RuntimeError):
@@ -161,22 +161,14 @@ class MariaDB(Server):
         Args:
             home: its folder.
             statements: SQL that runs at each start, after the database is there.
-            options: of mariadbd, over those below.
+            options: of the server, over those below.
         """
         super().__init__(home)
         self._options = options
-        path = f"{_OTHERS}:/usr/sbin:{os.environ['PATH']}".lstrip(":")
-        found, install = shutil.which("mariadbd", path=path), shutil.which("mariadb-install-db", path=path)
-        if found is None or install is None:
-            raise ServerError("no mariadbd: apt-get install mariadb-server")
-        self._mariadbd = found
+        self._server = self._find(self.name)
         self._data = home / "data"
         if not self._data.exists():
-            subprocess.run(
-                [install, "--no-defaults", f"--datadir={self._data}", "--skip-test-db",
-                 "--auth-root-authentication-method=normal", *self._user()],
-                check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
+            subprocess.run(self._install(), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             created = "CREATE DATABASE IF NOT EXISTS bongsu CHARACTER SET utf8mb4"
             (home / "init.sql").write_text("".join(f"{statement};\n" for statement in (created, *statements)))
 
@@ -184,17 +176,55 @@ class MariaDB(Server):
     def url(self) -> str:
         return f"mysql+aiomysql://root@127.0.0.1:{self.port}/bongsu"
 
+    def _install(self) -> list[str]:
+        """The command that makes an empty data folder."""
+        return [
+            self._find("mariadb-install-db"), "--no-defaults", f"--datadir={self._data}", "--skip-test-db",
+            "--auth-root-authentication-method=normal", *self._user(),
+        ]  # fmt: skip
+
     def _command(self) -> tuple[list[str], dict[str, str]]:
         options = [
             "--no-defaults", f"--datadir={self._data}", f"--socket={self.home}/s.sock", f"--port={self.port}",
             "--bind-address=127.0.0.1", f"--pid-file={self.home}/pid", f"--init-file={self.home}/init.sql",
             "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=1", *self._user(), *self._options,
         ]  # fmt: skip
-        return [self._mariadbd, *options], dict(os.environ)
+        return [self._server, *options], dict(os.environ)
+
+    @staticmethod
+    def _find(program: str) -> str:
+        found = shutil.which(program, path=f"{_OTHERS}:/usr/sbin:{os.environ['PATH']}".lstrip(":"))
+        if found is None:
+            raise ServerError(f"no {program}: apt-get install mariadb-server")
+        return found
 
     @staticmethod
     def _user() -> list[str]:
         return ["--user=root"] if os.geteuid() == 0 else []
+
+
+class MySQL(MariaDB):
+    """Oracle's MySQL with one empty database, `bongsu`: users sign in as its default is, by caching_sha2_password."""
+
+    name = "mysqld"
+
+    def __init__(self, home: Path, statements: Sequence[str] = (), options: Sequence[str] = ()) -> None:
+        # Its own root is of the socket alone.
+        root = ("CREATE USER IF NOT EXISTS root@'127.0.0.1'", "GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION")
+        own = ("--mysqlx=0", "--disable-log-bin", "--secure-file-priv=NULL")
+        super().__init__(home, (*root, *statements), (*own, *options))
+
+    def _install(self) -> list[str]:
+        return [
+            self._server, "--no-defaults", "--initialize-insecure", "--secure-file-priv=NULL",
+            f"--datadir={self._data}", *self._user(),
+        ]  # fmt: skip
+
+
+def database_server(home: Path, statements: Sequence[str] = (), options: Sequence[str] = ()) -> MariaDB:
+    """A MariaDB, or a MySQL where that is what BONGSU_TEST_SERVERS has (tests/mysql.sh)."""
+    kind = MySQL if (Path(_OTHERS or "/nowhere") / MySQL.name).is_file() else MariaDB
+    return kind(home, statements, options)
 
 
 class Mosquitto(Server):

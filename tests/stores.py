@@ -25,7 +25,7 @@ from api.settings import Settings
 from functions import HAZARDS, Box, Caption, Detection, Event, Frame, Place, Stage
 from store import Store
 from store.snapshots import Snapshots
-from tests.servers import MariaDB, ServerError
+from tests.servers import ServerError, database_server
 from web.keys import Role, new_key
 
 # What a conftest takes by `import *`, so that the list stands here alone.
@@ -89,8 +89,10 @@ def make_event(street: bytes) -> MakeEvent:
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """A database that is not there yet."""
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database that is not there yet; an empty one of a server where BONGSU_TEST_DATABASE=server (tests/mysql.sh)."""
+    if os.environ.get("BONGSU_TEST_DATABASE") == "server":
+        return str(request.getfixturevalue("mysql_url"))
     return f"sqlite+aiosqlite:///{tmp_path}/state/bongsu.db"
 
 
@@ -104,7 +106,7 @@ def any_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[URL]:
-    """A MariaDB of the tests' own, or the server of BONGSU_TEST_MYSQL_URL, whose account may create databases."""
+    """A MariaDB or MySQL of the tests' own, or that of BONGSU_TEST_MYSQL_URL, whose account may create databases."""
     if given := os.environ.get("BONGSU_TEST_MYSQL_URL"):
         yield make_url(given)
         return
@@ -114,11 +116,12 @@ def mariadb() -> Iterator[URL]:
         "GRANT ALL ON *.* TO bongsu@'127.0.0.1'",
     )
     try:
-        server = MariaDB(folder, account, ["--innodb-flush-log-at-trx-commit=0"])
+        server = database_server(folder, account, ["--innodb-flush-log-at-trx-commit=0"])
         server.start()
     except ServerError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        say = pytest.fail if os.environ.get("CI") else pytest.skip
+        # Who names other servers (tests/mysql.sh) wants to see their tests run.
+        say = pytest.fail if os.environ.get("CI") or os.environ.get("BONGSU_TEST_SERVERS") else pytest.skip
         say(f"{error}, or set BONGSU_TEST_MYSQL_URL")
     yield make_url(f"mysql+aiomysql://bongsu:bongsu@127.0.0.1:{server.port}")
     server.stop()

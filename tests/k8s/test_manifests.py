@@ -414,24 +414,76 @@ KEDA_TAKES = (300, 300)
 KUBERNETES_TAKES = (850, 290)
 
 
-def test_small_overlay_fits_two_cpus_and_four_gigabytes() -> None:
+def asks(pod: dict[str, Any]) -> tuple[int, int]:
+    """Thousandths of a CPU and MiB that a pod requests; what its init containers do is less than that."""
     units = {"Mi": 1, "Gi": 1024}
-    cpu_m, memory_mi = (sum(pair) for pair in zip(KEDA_TAKES, KUBERNETES_TAKES, strict=True))
-    cluster = Cluster("local")
+    requests = [c["resources"]["requests"] for c in pod["spec"]["containers"]]
+    cpu_m = [int(r["cpu"][:-1]) if r["cpu"].endswith("m") else 1000 * int(r["cpu"]) for r in requests]
+    return sum(cpu_m), sum(int(r["memory"][:-2]) * units[r["memory"][-2:]] for r in requests)
+
+
+def at_most(cluster: Cluster) -> tuple[int, int]:
+    """The same of an overlay whose functions all have as many replicas as they may, on one node; without Jobs."""
+    most = {
+        o["spec"]["scaleTargetRef"]["name"]: o["spec"]["maxReplicaCount"] for o in cluster.kind("ScaledObject").values()
+    }
+    cpu_m = memory_mi = 0
     for name, pod in cluster.pods.items():
-        if name.startswith(("Job/", "CronJob/")):
-            continue
-        for container in containers(pod):
-            asked = container["resources"]["requests"]
-            cpu_m += int(asked["cpu"][:-1]) if asked["cpu"].endswith("m") else 1000 * int(asked["cpu"])
-            memory_mi += int(asked["memory"][:-2]) * units[asked["memory"][-2:]]
-    # One replica of everything awake, and a Job beside it.
-    job_m = max(
-        int(c["resources"]["requests"]["cpu"][:-1])
-        for n, p in cluster.pods.items() for c in containers(p) if n.startswith("Job/")
-    )  # fmt: skip
-    assert cpu_m + job_m <= 2000
-    assert memory_mi <= 4096 - 500  # what the system itself keeps
+        kind, _, own = name.partition("/")
+        if kind not in ("Job", "CronJob"):
+            asked = asks(pod)
+            replicas = most.get(own) or cluster.kind(kind)[own]["spec"].get("replicas", 1)
+            cpu_m, memory_mi = cpu_m + replicas * asked[0], memory_mi + replicas * asked[1]
+    return cpu_m, memory_mi
+
+
+def test_small_overlay_fits_two_cpus_and_four_gigabytes() -> None:
+    # Everything at its most: so nothing, detectors least of all, can take the room that another needs to wake.
+    cluster = Cluster("local")
+    cpu_m, memory_mi = at_most(cluster)
+    job_m = max(asks(pod)[0] for name, pod in cluster.pods.items() if name.startswith("Job/"))
+    assert cpu_m + job_m + KEDA_TAKES[0] + KUBERNETES_TAKES[0] <= 2000
+    assert memory_mi + KEDA_TAKES[1] + KUBERNETES_TAKES[1] <= 4096 - 500  # what the system itself keeps
+
+
+def test_documented_sum_of_each_overlay_is_that_of_its_manifests(cluster: Cluster) -> None:
+    said = re.search(rf"`{cluster.overlay}` ([\d.]+) CPUs and\s+([\d.]+) GiB", (ROOT / "docs/deploy.md").read_text())
+    assert said is not None
+    cpu_m, memory_mi = at_most(cluster)
+    assert (float(said[1]), float(said[2])) == (round(cpu_m / 1000, 2), round(memory_mi / 1024, 1))
+
+
+def measured() -> dict[str, dict[str, float]]:
+    """The table of `python -m bench.requests` in the documentation: what each service uses and requests."""
+    table = (ROOT / "docs/benchmarks.md").read_text().partition("`python -m bench.requests`)")[2]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")
+    ]
+    columns = ("cpu", "asked_cpu", "memory", "asked_memory")
+    return {row[0]: dict(zip(columns, map(float, row[2:6]), strict=True)) for row in rows[2:]}
+
+
+WORKLOADS = {"rabbitmq": "StatefulSet", "mysql": "StatefulSet", "motion": "DaemonSet"}
+STORES = ("rabbitmq", "mysql")
+
+
+def test_requests_are_what_was_measured_and_a_quarter_more() -> None:
+    base = Cluster("edge")  # which changes none of them
+    assert set(measured()) >= {"api", "motion", "rabbitmq", "mysql", *SCALED}
+    for name, row in measured().items():
+        cpu_m, memory_mi = asks(base.pods[f"{WORKLOADS.get(name, 'Deployment')}/{name}"])
+        assert (row["asked_cpu"], row["asked_memory"]) == (cpu_m / 1000, memory_mi), name
+        assert 1.25 * row["cpu"] <= cpu_m / 1000 <= max(0.05, 2 * row["cpu"]), name
+        # A store fills its caches over days.
+        assert 1.25 * row["memory"] <= memory_mi <= (4 if name in STORES else 2) * row["memory"], name
+
+
+def test_small_overlay_requests_what_three_of_ten_cameras_take() -> None:
+    cluster = Cluster("local")
+    for name, row in measured().items():
+        cpu_m, memory_mi = asks(cluster.pods[f"{WORKLOADS.get(name, 'Deployment')}/{name}"])
+        assert cpu_m / 1000 >= 1.25 * 0.3 * row["cpu"], name
+        assert memory_mi == row["asked_memory"], name
 
 
 def test_the_database_is_probed_with_a_login(cluster: Cluster) -> None:

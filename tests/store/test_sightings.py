@@ -152,7 +152,7 @@ def test_concurrent_writers_make_one_incident_and_claim(database_url):
         )
         for number in range(4)
     ]  # fmt: skip
-    results = [worker.communicate(timeout=60) for worker in workers]
+    results = [worker.communicate(timeout=110) for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * 4, results
 
     async def look() -> list[int]:
