@@ -61,6 +61,7 @@ class Allocator:
                 id=id_, kind=ask.kind, model=ask.model, owner=ask.owner, client=ask.client, created_at=now,
                 expires_at=now + timedelta(seconds=self._ttl_s(ask.ttl_s)), asked_at=now, request_digest=ask.digest,
                 gpu=ask.gpu, node_class=ask.node_class, legacy_address=ask.legacy_address, home_base=ask.home_base,
+                via=ask.via,
             )  # fmt: skip
             try:
                 created = await self.backend.create(session)
@@ -119,6 +120,10 @@ class Allocator:
         """Whether its client can connect now."""
         worker = self.backend.view.worker_of(session)
         return bool(session.upstream) or (worker is not None and worker.state == "ready")
+
+    def has_no_room(self, session: Session) -> bool:
+        """Whether it waits, and there was no room for a worker at the last try."""
+        return session.id in self._no_room
 
     def line(self) -> list[Session]:
         """Sessions without a worker, in line order."""
@@ -179,7 +184,7 @@ class Allocator:
 
     async def _find_worker(self, session: Session, capacity: Capacity | None) -> bool:
         """Find a worker; returns whether there was one, or none is needed any more."""
-        if capacity is not None and not _has_hardware(session, capacity):
+        if capacity is not None and not capacity.has_hardware(session):
             return False
         if await self.claim_idle(session):
             return True
@@ -230,8 +235,10 @@ class Allocator:
 
     async def release(self, session: Session, restarts: int = 0) -> None:
         """Return it to its place in line, unless it was changed meanwhile."""
+        # Its client could not ask for its place while it had a worker.
+        freed = replace(session, worker="", bound_at=None, restarts=session.restarts + restarts, asked_at=_now())
         with contextlib.suppress(ConflictError):
-            await self.backend.replace(replace(session, worker="", bound_at=None, restarts=session.restarts + restarts))
+            await self.backend.replace(freed)
 
     async def bind(self, session: Session, worker: Worker) -> None:
         """Assign the worker that was started for a session; if the session has one already, end the new one."""
@@ -283,12 +290,6 @@ class Allocator:
 
     def _ttl_s(self, wanted_s: float) -> float:
         return min(wanted_s, self._settings.sessions_ttl_max_s)
-
-
-def _has_hardware(session: Session, capacity: Capacity) -> bool:
-    if session.gpu and not capacity.has_gpu:
-        return False
-    return not session.node_class or session.node_class in capacity.classes
 
 
 def _now() -> datetime:

@@ -149,6 +149,9 @@ class KubernetesBackend:
     async def stop(self, worker: str) -> None:
         await self._end([worker])
 
+    async def drain(self, is_drained: bool) -> None:
+        raise BackendError("nodes of a cluster are drained with kubectl drain")
+
     async def refresh(self, session_id: str, worker: str) -> None:
         await self._await_listed()
         await self._read_again(session_id)

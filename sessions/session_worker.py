@@ -37,7 +37,7 @@ class SessionWorker:
         self._kind, self._model = kind, model
         self._idle_s = idle_s
         self._channel = Channel(runner)
-        self._session = ""
+        self._session, self._has_begun = "", False
         self._connection: websockets.ServerConnection | None = None
         self._sending: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -51,9 +51,14 @@ class SessionWorker:
         path = urlsplit(request.path).path
         if (answer := await self._answer(path, request)) is not None:
             return connection.respond(http.HTTPStatus.OK, answer)
-        refusal = why_refused(request, self._session, self._channel.resume_token, self._connection is not None)
+        refusal = why_refused(
+            request, self._session, self._channel.resume_token,
+            has_begun=self._has_begun, is_connected=self._connection is not None,
+        )  # fmt: skip
         if refusal is None:
             self._session = request.headers["X-Bongsu-Session"]
+            # A worker of the warm pool has waited for long; its client, for whom it gets results first, has not.
+            self._note_message()
             return None
         status, problem = refusal
         response = connection.respond(status, msgspec.json.encode(problem).decode())
@@ -68,7 +73,7 @@ class SessionWorker:
         if path == "/status":
             return msgspec.json.encode(self.status()).decode()
         if path == "/hand-over":
-            return await self._departure.hand_over()
+            return await self._departure.hand_over(stays="X-Bongsu-Stays" in request.headers)
         if path == "/move":
             url, token = (unquote(request.headers.get(f"X-Bongsu-{name}", "")) for name in ("Url", "Token"))
             is_handed_over = "X-Bongsu-Handed-Over" in request.headers
@@ -85,7 +90,7 @@ class SessionWorker:
         if urlsplit(request.path).path == "/adopt":
             await self._adopt(connection)
             return
-        query = query_of(request)
+        query, self._has_begun = query_of(request), True
         before, self._connection = self._connection, connection
         if before is not None:
             self._replace(before)
@@ -185,7 +190,7 @@ class SessionWorker:
         n = 0
         async for message in connection:
             self._note_message()
-            if self._departure.is_leaving:
+            if not await self._departure.accepts():
                 continue
             try:
                 given = read(message, protocol, self._runner.takes, n + 1)
