@@ -53,6 +53,14 @@ async def connect(address: str, make: Callable[[], P]) -> P:
     return protocol
 
 
+async def is_serving(address: str) -> bool:
+    """Whether a worker has loaded its model and answers."""
+    try:
+        return await _get(address, "/healthz", _END_S) == b"ok\n"
+    except OSError:
+        return False
+
+
 async def read_status(address: str) -> Status:
     """Get a worker's status.
 
