@@ -131,14 +131,9 @@ class Allocator:
 
     def place(self, session: Session) -> tuple[int, float]:
         """The place in line, from 1, and the maximum seconds until it has a worker."""
-        line = self._line.read(self.backend.view)
+        line, settings = self._line.read(self.backend.view), self._settings
         place = line.places.get(session.id, 1)
-        if not line.ends:
-            return place, self._settings.sessions_wait_s
-        # If more clients wait than sessions will end, the others wait for a later turn of those.
-        rounds, left = divmod(place - 1, len(line.ends))
-        wait_s = (line.ends[left] - _now()).total_seconds() + rounds * self._settings.sessions_ttl_max_s
-        return place, max(0.0, wait_s)
+        return place, line.estimate_s(place, _now(), settings.sessions_wait_s, settings.sessions_ttl_max_s)
 
     async def ready(self, session_id: str, wait_s: float) -> Session:
         """Wait until the client can connect, at most `wait_s`; it may still not be ready then.
@@ -173,7 +168,14 @@ class Allocator:
         capacity = await self.backend.capacity() if has_needs else None
         full: set[str] = set()
         for session in self.line():
-            if session.kind not in full and await self._find_worker(session, capacity):
+            try:
+                has_worker = session.kind not in full and await self._find_worker(session, capacity)
+            except BackendError as error:
+                # The others in line may not need what fails, such as a Deployment of this kind.
+                log.warning("session_not_served", session=session.id, kind=session.kind, reason=str(error))
+                full.add(session.kind)
+                continue
+            if has_worker:
                 self._no_room.discard(session.id)
                 continue
             full.add(session.kind)

@@ -18,7 +18,7 @@ from lightkube.types import PatchType
 
 from sessions import cluster_capacity, pods
 from sessions.backend import View
-from sessions.cluster_api import ask, list_all
+from sessions.cluster_api import ask, create, list_all
 from sessions.dial import announce_end
 from sessions.informer import Informer
 from sessions.pool import WarmPool
@@ -84,7 +84,7 @@ class KubernetesBackend:
     async def create(self, session: Session) -> Session:
         await self._await_listed()
         try:
-            made = await ask(self._client.create(to_secret(session)))
+            made = await create(self._client.create(to_secret(session)))
         except ExistsError:
             await self._read_again(session.id)
             raise
@@ -175,7 +175,7 @@ class KubernetesBackend:
             raise NoRoomError(f"session {session.id} has ended")
         pod = pods.pod_for(session, name, template, owned_by(record), self._class_label)
         try:
-            self._pods.put(await ask(self._client.create(pod)))
+            self._pods.put(await create(self._client.create(pod)))
         except ExistsError:
             # Another receive server was faster.
             await self._read_pod_again(name)

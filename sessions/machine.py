@@ -202,6 +202,7 @@ class Machine:
             "--name", name, "--kind", kind, "--model", model, "--listen", str(path),
             "--notify", str(self._folder / "notify.sock"), "--idle-s", f"{self._idle_s:g}",
             "--memory-mb", f"{KINDS[kind].memory_mb:g}", "--moves",
+            "--most-cores", f"{KINDS[kind].most_cores:g}",
         )  # fmt: skip
         spec = ForkSpec("sessions.worker:main", arguments, name, {}, self._output.log_file(name), _GRACE_S)
         child = ForkedChild(self._fork_server, spec, name, self._output)

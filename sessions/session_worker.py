@@ -21,6 +21,7 @@ from sessions.channel import Channel, Delivery, Kept
 from sessions.departure import Departure
 from sessions.handshake import query_of, why_refused
 from sessions.kinds import Runner
+from sessions.pace import Pace
 from sessions.wire import JSON, BadMessageError, Ping, read, write
 
 log = structlog.get_logger()
@@ -32,10 +33,13 @@ IDLE, REPLACED = 4408, 4409
 class SessionWorker:
     """The worker's side of a session's WebSocket."""
 
-    def __init__(self, runner: Runner, kind: str, model: str, idle_s: float, *, moves: bool = False) -> None:
+    def __init__(
+        self, runner: Runner, kind: str, model: str, idle_s: float, *, moves: bool = False, most_cores: float = 0.0
+    ) -> None:
         self._runner = runner
         self._kind, self._model = kind, model
         self._idle_s = idle_s
+        self._pace = Pace(most_cores)
         self._channel = Channel(runner)
         self._session, self._has_begun = "", False
         self._connection: websockets.ServerConnection | None = None
@@ -97,7 +101,7 @@ class SessionWorker:
         self._last_message = time.monotonic()
         try:
             if request.headers.get("X-Bongsu-Wire") == "legacy":
-                await legacy_wire.serve(connection, self._runner.takes, self._channel, self._note_message)
+                await legacy_wire.serve(connection, self._runner.takes, self._channel, self._keep_pace)
             else:
                 await self._converse(connection, query)
         except ConnectionClosed:
@@ -189,7 +193,7 @@ class SessionWorker:
     ) -> None:
         n = 0
         async for message in connection:
-            self._note_message()
+            await self._keep_pace()
             if not await self._departure.accepts():
                 continue
             try:
@@ -211,6 +215,10 @@ class SessionWorker:
         with contextlib.suppress(ConnectionClosed):
             while True:
                 await connection.send(write(await self._channel.take(), protocol))
+
+    async def _keep_pace(self) -> None:
+        self._note_message()
+        await self._pace.keep()
 
     def _note_message(self) -> None:
         self._last_message = time.monotonic()
