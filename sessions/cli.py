@@ -62,7 +62,8 @@ def _list(url: str) -> int:
     print(
         f"{len(found['sessions'])} sessions; idle workers: {idle}; "
         f"{capacity['used_cores']:.2f} of {capacity['cores']:.2f} cores, "
-        f"{capacity['used_memory_mb']:.0f} of {capacity['memory_mb']:.0f} MB",
+        f"{capacity['used_memory_mb']:.0f} of {capacity['memory_mb']:.0f} MB"
+        f"{'; drained' if capacity.get('is_drained') else ''}",
         file=sys.stderr,
     )
     return 0

@@ -1,4 +1,4 @@
-"""An API server that refuses, answers late or not at all, and two receive servers of which one is killed."""
+"""An API server that refuses, is slow or loses answers, while one of two receive servers is killed."""
 
 from __future__ import annotations
 
