@@ -180,8 +180,8 @@ class _Relay:
         say("bongsu   stopped; waiting events are kept for the next run")
 
     async def _stop_in_order(self, scaling: asyncio.Task[None] | None) -> None:
-        # The receive server before the agent: it closes the connections of its clients.
-        for service in (*reversed(self._sessions), self._motion, *self._sources, *self._fleet):
+        # The agent before the receive server, which moves its sessions to upstream servers or ends their connections.
+        for service in (*self._sessions, self._motion, *self._sources, *self._fleet):
             await service.stop()
         if scaling is not None:
             scaling.cancel()

@@ -49,7 +49,9 @@ def sessions_services(options: Options, output: Output) -> list[Service]:
     """The agent and the receive server, in the order in which they start; empty where there are none."""
     if not options.has_sessions:
         return []
-    agent = Command("agent", "sessions.agent", grace_s=5.0)
+    # With upstream servers, its sessions move there before it ends: 30 s, and the time to end their workers.
+    has_upstream = bool(os.environ.get("BONGSU_SESSIONS_UPSTREAM"))
+    agent = Command("agent", "sessions.agent", grace_s=40.0 if has_upstream else 5.0)
     server = Command("sessions", "sessions.server", env=_origins(options), grace_s=5.0)
     return [Service(agent, output), Service(server, output)]
 

@@ -21,20 +21,23 @@ import msgspec
 import structlog
 
 from functions import telemetry
-from functions.settings import SettingsError, split
+from functions.settings import SettingsError
 from functions.stopping import stop_event
 from local.process.output import Output
 from sessions import frames, settings
 from sessions.backend import View
 from sessions.frames import Answer, Call, Gone, Listed, Message, SessionSeen, WorkerSeen
-from sessions.machine import Machine, Room
+from sessions.machine import Machine
 from sessions.records import ConflictError, ExistsError, NoRoomError, Session, Worker
+from sessions.room import Room
 from sessions.settings import Settings
 
 log = structlog.get_logger()
 
 _UNREAD_BYTES = 32_000_000
 """A receive server with this much unread data is disconnected; it lists everything again after it reconnects."""
+_MOVE_S = 30.0
+"""How long sessions may take to move to upstream servers; `local/sessions.py` waits a little longer."""
 
 _ARGUMENTS: dict[str, tuple[type, ...]] = {
     "capacity": (),
@@ -44,6 +47,7 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
     "claim": (Worker, str),
     "start": (Session,),
     "stop": (str,),
+    "drain": (bool,),
 }
 """The methods of `Backend` that may be called."""
 
@@ -96,9 +100,12 @@ class Agent:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+        self.served = 0
+        """Number of receive servers that are connected now."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one receive server until it disconnects."""
+        self.served += 1
         watch = _Watch(self._machine.view, writer)
         watch.begin()
         sending = asyncio.create_task(self._send_changes(watch))
@@ -112,6 +119,7 @@ class Agent:
         except msgspec.DecodeError as error:
             log.warning("agent_call_unreadable", reason=str(error), fix="run the same version of agent and server")
         finally:
+            self.served -= 1
             sending.cancel()
             writer.close()
 
@@ -135,7 +143,7 @@ class Agent:
 
 
 @contextlib.asynccontextmanager
-async def running(config: Settings) -> AsyncIterator[Machine]:
+async def running(config: Settings) -> AsyncIterator[tuple[Machine, Agent]]:
     """Run the machine and serve it.
 
     Raises:
@@ -150,18 +158,18 @@ async def running(config: Settings) -> AsyncIterator[Machine]:
         for old in logs.glob("*.log*"):
             old.unlink(missing_ok=True)
         warm = settings.counts("BONGSU_SESSIONS_WARM", config.sessions_warm)
-        machine = Machine(_room(config), warm, folder, Output(logs), config.sessions_idle_s)
+        machine = Machine(Room.of(config), warm, folder, Output(logs), config.sessions_idle_s)
         try:
             with _ready_socket(folder / "notify.sock", machine):
                 await machine.open()
                 config.socket.unlink(missing_ok=True)
-                before = os.umask(0o177)
+                before, agent = os.umask(0o177), Agent(machine)
                 try:
-                    server = await asyncio.start_unix_server(Agent(machine).serve, config.socket, backlog=256)
+                    server = await asyncio.start_unix_server(agent.serve, config.socket, backlog=256)
                 finally:
                     os.umask(before)
                 try:
-                    yield machine
+                    yield machine, agent
                 finally:
                     server.close()
                     await machine.close()
@@ -220,27 +228,16 @@ def _ready_socket(path: Path, machine: Machine) -> Any:
             loop.remove_reader(notify)
 
 
-def _room(config: Settings) -> Room:
-    # This process's, not the machine's: a container may have fewer.
-    cores = config.sessions_cores or float(len(os.sched_getaffinity(0)))
-    memory_mb = config.sessions_memory_mb or _memory_mb() / 2
-    return Room(cores, memory_mb, tuple(split(config.sessions_classes)), config.sessions_gpu)
-
-
-def _memory_mb() -> float:
-    """Memory of this machine or, if it is less, of this process's control group."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6
-    with contextlib.suppress(OSError, ValueError):
-        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()) / 1e6)
-    return total
-
-
 async def _serve(config: Settings) -> None:
     stopping = stop_event()
-    async with running(config) as machine:
+    async with running(config) as (machine, agent):
         capacity = await machine.capacity()
         log.info("agent_started", cores=capacity.cores, memory_mb=round(capacity.memory_mb), socket=str(config.socket))
         await stopping.wait()
+        if agent.served and config.sessions_upstream:
+            # Receive servers bring sessions to their upstream servers meanwhile.
+            await machine.drain(True)
+            await machine.emptied(_MOVE_S)
 
 
 def main() -> int:

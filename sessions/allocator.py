@@ -61,6 +61,7 @@ class Allocator:
                 id=id_, kind=ask.kind, model=ask.model, owner=ask.owner, client=ask.client, created_at=now,
                 expires_at=now + timedelta(seconds=self._ttl_s(ask.ttl_s)), asked_at=now, request_digest=ask.digest,
                 gpu=ask.gpu, node_class=ask.node_class, legacy_address=ask.legacy_address, home_base=ask.home_base,
+                via=ask.via,
             )  # fmt: skip
             try:
                 created = await self.backend.create(session)
@@ -120,20 +121,19 @@ class Allocator:
         worker = self.backend.view.worker_of(session)
         return bool(session.upstream) or (worker is not None and worker.state == "ready")
 
+    def has_no_room(self, session: Session) -> bool:
+        """Whether it waits, and there was no room for a worker at the last try."""
+        return session.id in self._no_room
+
     def line(self) -> list[Session]:
         """Sessions without a worker, in line order."""
         return self._line.read(self.backend.view).waiting
 
     def place(self, session: Session) -> tuple[int, float]:
         """The place in line, from 1, and the maximum seconds until it has a worker."""
-        line = self._line.read(self.backend.view)
+        line, settings = self._line.read(self.backend.view), self._settings
         place = line.places.get(session.id, 1)
-        if not line.ends:
-            return place, self._settings.sessions_wait_s
-        # If more clients wait than sessions will end, the others wait for a later turn of those.
-        rounds, left = divmod(place - 1, len(line.ends))
-        wait_s = (line.ends[left] - _now()).total_seconds() + rounds * self._settings.sessions_ttl_max_s
-        return place, max(0.0, wait_s)
+        return place, line.estimate_s(place, _now(), settings.sessions_wait_s, settings.sessions_ttl_max_s)
 
     async def ready(self, session_id: str, wait_s: float) -> Session:
         """Wait until the client can connect, at most `wait_s`; it may still not be ready then.
@@ -168,7 +168,14 @@ class Allocator:
         capacity = await self.backend.capacity() if has_needs else None
         full: set[str] = set()
         for session in self.line():
-            if session.kind not in full and await self._find_worker(session, capacity):
+            try:
+                has_worker = session.kind not in full and await self._find_worker(session, capacity)
+            except BackendError as error:
+                # The others in line may not need what fails, such as a Deployment of this kind.
+                log.warning("session_not_served", session=session.id, kind=session.kind, reason=str(error))
+                full.add(session.kind)
+                continue
+            if has_worker:
                 self._no_room.discard(session.id)
                 continue
             full.add(session.kind)
@@ -179,7 +186,7 @@ class Allocator:
 
     async def _find_worker(self, session: Session, capacity: Capacity | None) -> bool:
         """Find a worker; returns whether there was one, or none is needed any more."""
-        if capacity is not None and not _has_hardware(session, capacity):
+        if capacity is not None and not capacity.has_hardware(session):
             return False
         if await self.claim_idle(session):
             return True
@@ -230,8 +237,10 @@ class Allocator:
 
     async def release(self, session: Session, restarts: int = 0) -> None:
         """Return it to its place in line, unless it was changed meanwhile."""
+        # Its client could not ask for its place while it had a worker.
+        freed = replace(session, worker="", bound_at=None, restarts=session.restarts + restarts, asked_at=_now())
         with contextlib.suppress(ConflictError):
-            await self.backend.replace(replace(session, worker="", bound_at=None, restarts=session.restarts + restarts))
+            await self.backend.replace(freed)
 
     async def bind(self, session: Session, worker: Worker) -> None:
         """Assign the worker that was started for a session; if the session has one already, end the new one."""
@@ -283,12 +292,6 @@ class Allocator:
 
     def _ttl_s(self, wanted_s: float) -> float:
         return min(wanted_s, self._settings.sessions_ttl_max_s)
-
-
-def _has_hardware(session: Session, capacity: Capacity) -> bool:
-    if session.gpu and not capacity.has_gpu:
-        return False
-    return not session.node_class or session.node_class in capacity.classes
 
 
 def _now() -> datetime:

@@ -20,6 +20,7 @@ class Ask:
     idempotency_key: str = ""
     legacy_address: str = ""
     home_base: str = ""
+    via: str = ""
 
     @property
     def digest(self) -> str:

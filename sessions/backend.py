@@ -128,6 +128,13 @@ class Backend(Protocol):
     async def stop(self, worker: str) -> None:
         """End a worker. Idempotent."""
 
+    async def drain(self, is_drained: bool) -> None:
+        """Have the sessions of this machine go on elsewhere and start no workers, or undo that.
+
+        Raises:
+            BackendError: it is not one machine.
+        """
+
     async def refresh(self, session_id: str, worker: str) -> None:
         """Update the view of these two, before one is ended because of the view's state of the other.
 

@@ -26,19 +26,21 @@ class Kind:
         takes: the content of a request.
         models: file of each model by its name; the first is the default.
         cores: expected use of a busy worker.
+        most_cores: what a worker on one machine may use, 0: unlimited. It has one thread, which is a limit of one core.
         memory_mb: measured resident size of a worker that has answered, with a margin.
     """
 
     takes: str
     models: Mapping[str, Path]
     cores: float
+    most_cores: float
     memory_mb: float
 
 
 KINDS: dict[str, Kind] = {
-    "scalar": Kind("a row of numbers", {"box-hazard": _BOX_HAZARD}, 0.05, 60.0),
-    "image": Kind("a JPEG", {"hazard": _HAZARD}, 0.5, 320.0),
-    "object": Kind("a JPEG", {"hazard": _HAZARD, "scene": _SCENE}, 0.5, 260.0),
+    "scalar": Kind("a row of numbers", {"box-hazard": _BOX_HAZARD}, 0.05, 0.5, 60.0),
+    "image": Kind("a JPEG", {"hazard": _HAZARD}, 0.5, 0.0, 320.0),
+    "object": Kind("a JPEG", {"hazard": _HAZARD, "scene": _SCENE}, 0.5, 0.0, 260.0),
 }
 
 

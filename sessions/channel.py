@@ -158,13 +158,12 @@ class Channel:
         return Kept(self.resume_token, list(results))
 
     def adopt(self, kept: Kept) -> None:
-        """Take over the results of another worker; repeated, it changes nothing."""
-        if kept.resume == self.resume_token:
-            return
-        self.restart()
-        self.resume_token = kept.resume
+        """Take over the results of another worker; repeated, it adds what that has answered since."""
+        if kept.resume != self.resume_token:
+            self.restart()
+            self.resume_token = kept.resume
         for result in kept.results:
-            self._entries[result.n] = Entry(result.n, None, answer=result.answer)
+            self._entries.setdefault(result.n, Entry(result.n, None, answer=result.answer))
 
     async def work(self) -> None:
         """Answer requests, for as long as the worker runs."""

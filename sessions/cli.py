@@ -62,7 +62,8 @@ def _list(url: str) -> int:
     print(
         f"{len(found['sessions'])} sessions; idle workers: {idle}; "
         f"{capacity['used_cores']:.2f} of {capacity['cores']:.2f} cores, "
-        f"{capacity['used_memory_mb']:.0f} of {capacity['memory_mb']:.0f} MB",
+        f"{capacity['used_memory_mb']:.0f} of {capacity['memory_mb']:.0f} MB"
+        f"{'; drained' if capacity.get('is_drained') else ''}",
         file=sys.stderr,
     )
     return 0
@@ -94,7 +95,21 @@ def _end(url: str, session_ids: Sequence[str]) -> int:
     return 0
 
 
-def _call(method: str, url: str, session_id: str = "") -> Any:
+@sessions.command("drain")
+@click.option("--undo", is_flag=True, help="Serve sessions here again.")
+@click.pass_obj
+@_in_one_line
+def _drain(url: str, *, undo: bool) -> int:
+    """Have the sessions of a machine go on at its upstream servers, and start none there.
+
+    Use it before the machine is stopped. Restarting its agent undoes it.
+    """
+    found = _call("POST", f"{url}/drain", json={"is_drained": not undo})
+    print(f"{found['node']} {'is drained' if found['is_drained'] else 'serves sessions again'}")
+    return 0
+
+
+def _call(method: str, url: str, session_id: str = "", **body: Any) -> Any:
     # Imported here, so that `bongsu --help` does not wait for it.
     import httpx
 
@@ -104,7 +119,7 @@ def _call(method: str, url: str, session_id: str = "") -> Any:
     elif session_id and (token := _token_of(session_id)):
         headers["Session-Token"] = token
     try:
-        response = httpx.request(method, url, headers=headers, timeout=10)
+        response = httpx.request(method, url, headers=headers, timeout=10, **body)
     except httpx.HTTPError as error:
         raise _RefusedError(f"{url} does not answer ({error}): is it running? --url names another") from None
     try:

@@ -1,7 +1,8 @@
 """The end of a worker whose session goes on: its results are handed to the next worker, and its client is sent there.
 
 A worker that is stopped (its node is drained) goes on serving until a receive server has found the next worker. Then
-the receive server gives the results from here to the next worker, and has this one send the client there.
+the receive server gives the results from here to the next worker, and has this one send the client there. The same is
+done to a worker that is not stopped, if its session comes home to another receive server.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ LEAVING, MOVING = 1001, 1012
 _SETTLE_S = 10.0
 _NEXT_S = 15.0
 """How long a stopped worker waits for the next one; with `_SETTLE_S`, less than the pod's grace period of 30 s."""
+_HOLD_S = 20.0
+"""A worker that has handed its results over accepts messages again, if its client is not moved for so long."""
 _REPEAT = "and repeat what was not answered"
 
 
@@ -46,6 +49,9 @@ class Departure:
         self._channel, self._connection, self._moves = channel, connection, moves
         self._is_stopping = False
         self._moving: asyncio.Task[None] | None = None
+        self._held: asyncio.TimerHandle | None = None
+        self._accepts = asyncio.Event()
+        self._accepts.set()
 
     def end(self) -> None:
         """Note that the session has ended, so that it does not go on elsewhere."""
@@ -53,10 +59,23 @@ class Departure:
         if self._is_stopping:
             self.ended.set()
 
-    async def hand_over(self) -> str:
-        """Accept nothing more, and answer what was accepted; returns the results as JSON."""
-        # The signal to stop may come later than this, because the cluster tells receive servers first.
-        self._is_stopping = self.is_leaving = True
+    async def accepts(self) -> bool:
+        """Whether a message is accepted; after its results were handed over, once it is certain where they are used."""
+        await self._accepts.wait()
+        return not self.is_leaving
+
+    async def hand_over(self, *, stays: bool) -> str:
+        """Accept nothing more, and answer what was accepted; returns the results as JSON.
+
+        Args:
+            stays: whether the worker goes on with its session if its client is not moved: messages wait meanwhile.
+        """
+        if stays:
+            self._hold()
+        else:
+            # The signal to stop may come later than this, because the cluster tells receive servers first.
+            self._is_stopping = True
+            self._leave()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SETTLE_S):
                 await self._channel.answered()
@@ -107,8 +126,22 @@ class Departure:
             connection, {"url": _url_of(connection), "remedy": f"connect to the same url again, {_REPEAT}"}
         )
 
-    async def _move(self, connection: websockets.ServerConnection, goal: dict[str, str]) -> None:
+    def _hold(self) -> None:
+        self._release()
+        self._accepts.clear()
+        self._held = asyncio.get_running_loop().call_later(_HOLD_S, self._release)
+
+    def _release(self) -> None:
+        if self._held is not None:
+            self._held.cancel()
+        self._accepts.set()
+
+    def _leave(self) -> None:
         self.is_leaving = True
+        self._release()
+
+    async def _move(self, connection: websockets.ServerConnection, goal: dict[str, str]) -> None:
+        self._leave()
         with contextlib.suppress(TimeoutError, ConnectionClosed):
             async with asyncio.timeout(_SETTLE_S):
                 await self._channel.settled()

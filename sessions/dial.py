@@ -53,6 +53,14 @@ async def connect(address: str, make: Callable[[], P]) -> P:
     return protocol
 
 
+async def is_serving(address: str) -> bool:
+    """Whether a worker has loaded its model and answers."""
+    try:
+        return await _get(address, "/healthz", _END_S) == b"ok\n"
+    except OSError:
+        return False
+
+
 async def read_status(address: str) -> Status:
     """Get a worker's status.
 
@@ -91,16 +99,42 @@ async def announce_move(address: str, url: str, token: str, *, is_handed_over: b
 
 async def hand_over(old: str, new: str, session_id: str) -> bool:
     """Give the results of a worker that is stopped to the next worker of its session; whether that worker has them."""
+    try:
+        await give_results(new, session_id, await take_results(old))
+    except OSError as error:
+        log.warning("results_not_handed_over", session=session_id, reason=str(error) or type(error).__name__)
+        return False
+    return True
+
+
+async def take_results(address: str, *, stays: bool = False) -> bytes:
+    """Have a worker accept no more messages and answer those that it has; returns its results as JSON.
+
+    Args:
+        address: the worker's.
+        stays: whether it accepts messages again if its client is not moved within 20 s.
+
+    Raises:
+        OSError: it does not answer.
+    """
+    return await _get(address, "/hand-over", _HAND_OVER_S, "X-Bongsu-Stays: 1\r\n" if stays else "")
+
+
+async def give_results(address: str, session_id: str, kept: bytes) -> None:
+    """Give results to a worker whose session has not begun there.
+
+    Raises:
+        OSError: it does not take them.
+    """
     from websockets.exceptions import WebSocketException
 
     try:
-        kept = await _get(old, "/hand-over", _HAND_OVER_S)
-        async with _dial(new, "/adopt", session_id) as connection:
+        async with _dial(address, "/adopt", session_id) as connection:
             await connection.send(kept.decode())
-            return bool(await connection.recv() == "ok")
-    except (OSError, WebSocketException) as error:
-        log.warning("results_not_handed_over", session=session_id, reason=str(error) or type(error).__name__)
-        return False
+            if await connection.recv() != "ok":
+                raise OSError("the worker does not take the results")
+    except (WebSocketException, UnicodeDecodeError) as error:
+        raise OSError(f"the worker does not take the results: {error}") from None
 
 
 def _dial(address: str, path: str, session_id: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 from typing import Any
@@ -17,7 +16,7 @@ from starlette.routing import Route
 from sessions import catalogue
 from sessions.answers import describe_for_operator, describe_session, home_base
 from sessions.ask import Ask
-from sessions.dial import announce_move
+from sessions.offering import offer
 from sessions.offload import VIA, read_via
 from sessions.problems import ProblemError, not_found
 from sessions.records import ConflictError, Session
@@ -27,8 +26,6 @@ from web.guard import client_of
 from web.keys import Caller
 
 _LONG_POLL_S = 30.0
-_MOVE_MAX = 2048
-"""Characters of an address, and of a token."""
 _EXAMPLE = '{"kind": "object", "client": "car-17", "ttl_s": 600}'
 
 
@@ -56,22 +53,14 @@ class Extension(Struct, frozen=True, forbid_unknown_fields=True):
     ttl_s: float
 
 
-class Move(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of `POST /sessions/{id}/move`: where the client goes on, and with which token."""
-
-    url: str
-    token: str
-
-
 async def ask(request: Request) -> Response:
     """Request a session: 201 with its address and token, or 202 with a place in line."""
     site, caller = site_of(request), caller_of(request)
     site.require_key(caller)
     asked = await read_body(request, Asked, _EXAMPLE)
     ask = _check(asked, owner_of(request, site, caller), request.headers.get("idempotency-key", ""))
-    if asked.migrate:
-        ask = dataclasses.replace(ask, home_base=home_base(site, request))
     via = _via(request)
+    ask = dataclasses.replace(ask, via=",".join(via), home_base=home_base(site, request) if asked.migrate else "")
     if site.settings.name in via:
         raise ProblemError(
             508, "loop", f"this request came through {site.settings.name} already", "correct BONGSU_SESSIONS_UPSTREAM"
@@ -79,7 +68,7 @@ async def ask(request: Request) -> Response:
     await _require_hardware(ask, site)
     session = await site.allocator.open(ask)
     if not session.upstream and not session.worker and site.upstreams.may_pass(via):
-        session = await _offload(session, asked, via, site)
+        session = await _offload(session, asked, site)
     described = describe_session(session, site, request, with_token=True)
     headers = {"Location": f"/sessions/{session.id}"}
     if described["state"] == "ready":
@@ -92,9 +81,7 @@ async def ask(request: Request) -> Response:
 async def list_all(request: Request) -> Response:
     """All sessions with their statistics, for operators."""
     site, caller = site_of(request), caller_of(request)
-    site.require_key(caller)
-    if caller.role != "operator" and caller.name is not None:
-        raise ProblemError(403, "operator_only", "the list is for operators", "use a key of role operator")
+    require_operator(site, caller)
     view = site.allocator.backend.view
     sessions = sorted(view.sessions.values(), key=lambda s: s.order)
     workers = [w for w in view.workers.values() if not w.session]
@@ -110,19 +97,18 @@ async def list_all(request: Request) -> Response:
 
 async def look(request: Request) -> Response:
     """One session; with `wait_s` the answer comes once it is ready, or after that time. It keeps a place in line."""
-    site, caller = site_of(request), caller_of(request)
-    wait_s = _wait_s(request)
-    session = _find(request, site, caller)
+    site, wait_s, session = site_of(request), _wait_s(request), find_session(request)
     if not site.allocator.is_ready(session):
         session = await _or_gone(session, site.allocator.keep_place(session))
         session = await site.allocator.ready(session.id, wait_s)
-    return _json(describe_session(session, site, request))
+    # A client that missed `moving` finds the upstream server's address and token here; others never see a token.
+    is_holder = site.is_token(session.id, request.headers.get("session-token", ""))
+    return _json(describe_session(session, site, request, with_token=is_holder))
 
 
 async def extend(request: Request) -> Response:
     """Extend a session to this long from now."""
-    site, caller = site_of(request), caller_of(request)
-    session = _find(request, site, caller)
+    site, session = site_of(request), find_session(request)
     extension = await read_body(request, Extension, '{"ttl_s": 600}')
     _check_ttl(extension.ttl_s)
     if session.upstream:
@@ -132,33 +118,9 @@ async def extend(request: Request) -> Response:
     )
 
 
-async def move(request: Request) -> Response:
-    """Have the client of a session go on at another address, after all that it has sent is answered.
-
-    The receive server that passed the session on calls this once it has room for it.
-    """
-    site, caller = site_of(request), caller_of(request)
-    session = _find(request, site, caller)
-    wanted = await read_body(request, Move, '{"url": "wss://edge.example/s/ID", "token": "…"}')
-    if not wanted.url.startswith(("ws://", "wss://")) or max(len(wanted.url), len(wanted.token)) > _MOVE_MAX:
-        raise ProblemError(
-            422, "invalid", f"url must start with ws:// or wss://, got {wanted.url[:80]!r}", "send the session's url"
-        )
-    if session.upstream:
-        await site.upstreams.move(session, wanted.url, wanted.token)
-        return Response(status_code=204)
-    worker, has_client = site.allocator.backend.view.worker_of(session), False
-    with contextlib.suppress(OSError):
-        has_client = worker is not None and await announce_move(worker.address, wanted.url, wanted.token)
-    if not has_client:
-        raise ProblemError(409, "not_connected", "no client is connected to this session", "try again later")
-    return Response(status_code=204)
-
-
 async def end(request: Request) -> Response:
     """End a session, its worker and its connection."""
-    site, caller = site_of(request), caller_of(request)
-    session = _find(request, site, caller)
+    site, session = site_of(request), find_session(request)
     if session.upstream:
         await site.upstreams.end(session.upstream, session.upstream_id, session.upstream_token)
     await site.allocator.end(session.id)
@@ -178,7 +140,6 @@ ROUTES = [
     Route("/sessions/{session_id}", look),
     Route("/sessions/{session_id}", extend, methods=["PATCH"]),
     Route("/sessions/{session_id}", end, methods=["DELETE"]),
-    Route("/sessions/{session_id}/move", move, methods=["POST"]),
     Route("/healthz", healthz),
 ]
 
@@ -228,29 +189,36 @@ async def _require_hardware(ask: Ask, site: SessionSite) -> None:
         )  # fmt: skip
 
 
-async def _offload(session: Session, asked: Asked, via: list[str], site: SessionSite) -> Session:
+async def _offload(session: Session, asked: Asked, site: SessionSite) -> Session:
     """Offer it to upstream servers, unless it gets a worker meanwhile."""
     # It comes home to this server alone, also where the upstream server passes it on.
-    body = msgspec.to_builtins(msgspec.structs.replace(asked, migrate=False))
+    body = msgspec.to_builtins(asked)
     body.pop("migrate")
-    taken = await site.upstreams.offer(body, session.id, via)
-    if taken is None:
-        return session
-    allocator = site.allocator
-    while (current := allocator.backend.view.sessions.get(session.id)) is not None and not current.worker:
-        pointer = {"upstream_id": taken.id, "upstream_url": taken.url, "upstream_token": taken.token}
-        try:
-            return await allocator.backend.replace(msgspec.structs.replace(current, upstream=taken.upstream, **pointer))
-        except ConflictError:
-            continue
-    await site.upstreams.end(taken.upstream, taken.id, taken.token)
+    current = await offer(session, body, site.allocator, site.upstreams)
     if current is None:
         raise not_found(session.id)
     return current
 
 
-def _find(request: Request, site: SessionSite, caller: Caller) -> Session:
-    """Find a session that the caller may see: its owner by key, the holder of its token, or an operator."""
+def require_operator(site: SessionSite, caller: Caller) -> None:
+    """Refuse all but operators; where sessions need no key, everybody is one.
+
+    Raises:
+        RefusedError: 401.
+        ProblemError: 403.
+    """
+    site.require_key(caller)
+    if caller.role != "operator" and caller.name is not None:
+        raise ProblemError(403, "operator_only", "this is for operators", "use a key of role operator")
+
+
+def find_session(request: Request) -> Session:
+    """Find a session that the caller may see: its owner by key, the holder of its token, or an operator.
+
+    Raises:
+        ProblemError: 404: there is none.
+    """
+    site, caller = site_of(request), caller_of(request)
     session_id = request.path_params["session_id"]
     session = site.allocator.backend.view.sessions.get(session_id)
     is_token = site.is_token(session_id, request.headers.get("session-token", ""))

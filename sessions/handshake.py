@@ -35,7 +35,7 @@ def problem(reason: str, detail: str, remedy: str) -> dict[str, str]:
 
 
 def why_refused(
-    request: HttpRequest, session: str, resume_token: str, is_connected: bool
+    request: HttpRequest, session: str, resume_token: str, *, has_begun: bool, is_connected: bool
 ) -> tuple[int, dict[str, str]] | None:
     """Status and problem of a request that may not connect; None for one that may.
 
@@ -43,6 +43,7 @@ def why_refused(
         request: names its session in the header `X-Bongsu-Session`.
         session: the one that the worker serves; empty while it serves none.
         resume_token: the one under which results are kept.
+        has_begun: whether its client has ever connected here.
         is_connected: whether the session has a connection.
     """
     asked, query = request.headers.get("X-Bongsu-Session", ""), query_of(request)
@@ -50,7 +51,9 @@ def why_refused(
     if not asked or (session and asked != session):
         return 409, problem("taken", "this worker serves another session", "ask for a session")
     if urlsplit(request.path).path == "/adopt":
-        return (409, problem("connected", "this session has begun here", "nothing is left to do")) if session else None
+        return (
+            (409, problem("connected", "this session has begun here", "nothing is left to do")) if has_begun else None
+        )
     if resume and resume != resume_token:
         remedy = "connect without it and send again what was not answered"
         return 410, problem("resume_unknown", "nothing is kept under this resume token", remedy)

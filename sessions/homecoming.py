@@ -1,7 +1,8 @@
 """Brings sessions home from upstream servers, once a worker of their kind idles here and nobody waits for one.
 
 A session that comes home has a worker here and an upstream server for a moment: first the worker is claimed, then the
-upstream server has its worker answer what it has and send the client here, then the record forgets the upstream server.
+upstream server has its worker answer what it has, its results are given to the worker here, the client is sent here
+with its resume token, and the record forgets the upstream server.
 Whatever crashes in between, the next look goes on from what is recorded. Only idle workers are used, never new ones, so
 that on a full cluster a session that is well served elsewhere takes no room from those that are not.
 """
@@ -13,6 +14,7 @@ import asyncio
 import structlog
 
 from sessions.allocator import Allocator
+from sessions.dial import give_results
 from sessions.offload import Upstreams
 from sessions.problems import ProblemError
 from sessions.records import BackendError, Session
@@ -53,10 +55,25 @@ class Homecoming:
     async def _move(self, session: Session) -> None:
         url = f"{session.home_base}/s/{session.id}"
         try:
-            await self._upstreams.move(session, url, self._allocator.tokens.token_of(session.id))
+            has_results = await self._bring_results(session)
+            token = self._allocator.tokens.token_of(session.id)
+            await self._upstreams.move(session, url, token, has_results=has_results)
         except ProblemError as problem:
             # Its worker here stays claimed: the client is most likely about to connect again.
             log.info("session_not_moved", session=session.id, reason=problem.problem.detail)
             return
-        log.info("session_came_home", session=session.id, upstream=session.upstream)
+        log.info("session_came_home", session=session.id, upstream=session.upstream, with_results=has_results)
         await self._allocator.come_home(session)
+
+    async def _bring_results(self, session: Session) -> bool:
+        """Give the worker here what its client may not have read; returns whether it has that."""
+        worker = self._allocator.backend.view.worker_of(session)
+        kept = await self._upstreams.take_results(session) if worker is not None else None
+        if worker is None or kept is None:
+            return False
+        try:
+            await give_results(worker.address, session.id, kept)
+        except OSError as error:
+            log.warning("results_not_handed_over", session=session.id, reason=str(error))
+            return False
+        return True

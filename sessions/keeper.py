@@ -14,6 +14,7 @@ import structlog
 from sessions.allocator import Allocator
 from sessions.catalogue import KINDS
 from sessions.dial import Status, read_status
+from sessions.evacuation import Evacuation
 from sessions.metrics import ended_total, idle_workers, leaked_workers, measure_messages, sessions_now
 from sessions.mover import Mover
 from sessions.offload import Upstreams
@@ -53,6 +54,7 @@ class Keeper:
         self._settings = settings
         self._upstreams = upstreams
         self._mover = Mover(allocator.backend.view, allocator.tokens, settings.sessions_url.rstrip("/"))
+        self._evacuation = Evacuation(allocator, upstreams)
         self._silent: Counter[str] = Counter()
         self._asked_at = 0.0
         self._began_at = datetime.now(UTC)
@@ -82,6 +84,7 @@ class Keeper:
             elif session.worker:
                 await self._check_worker(session)
         self._mover.look()
+        self._evacuation.look()
         leaked = 0
         for worker in list(view.workers.values()):
             leaked += await self._check_owner(worker)

@@ -18,10 +18,11 @@ from lightkube.types import PatchType
 
 from sessions import cluster_capacity, pods
 from sessions.backend import View
-from sessions.cluster_api import ask, list_all
+from sessions.cluster_api import ask, create, list_all
 from sessions.dial import announce_end
 from sessions.informer import Informer
 from sessions.pool import WarmPool
+from sessions.readiness import Readiness
 from sessions.records import BackendError, Capacity, ConflictError, ExistsError, NoRoomError, Session, Worker
 from sessions.session_secrets import RECORD_LABELS, from_secret, owned_by, secret_name, to_secret
 from web.background import in_background
@@ -49,6 +50,7 @@ class KubernetesBackend:
         self._secrets = Informer(client, Secret, RECORD_LABELS, changed=self._see_session, gone=self._lose_session)
         self._pods = Informer(client, Pod, pods.WORKER_LABELS, changed=self._see_pod, gone=self._lose_pod)
         self._nodes = Informer(client, Node, changed=lambda _: self.view.touch(), gone=lambda _: self.view.touch())
+        self._readiness = Readiness(self._see_serving)
         self._quota_full_at = float("-inf")
         self._pool = WarmPool(client, self.view, self._pods)
 
@@ -62,7 +64,10 @@ class KubernetesBackend:
             in_background("pods", self._pods.run()),
             in_background("pool", self._pool.fill()),
         ):
-            yield self
+            try:
+                yield self
+            finally:
+                self._readiness.close()
 
     async def capacity(self) -> Capacity:
         await self._await_listed()
@@ -79,7 +84,7 @@ class KubernetesBackend:
     async def create(self, session: Session) -> Session:
         await self._await_listed()
         try:
-            made = await ask(self._client.create(to_secret(session)))
+            made = await create(self._client.create(to_secret(session)))
         except ExistsError:
             await self._read_again(session.id)
             raise
@@ -149,6 +154,9 @@ class KubernetesBackend:
     async def stop(self, worker: str) -> None:
         await self._end([worker])
 
+    async def drain(self, is_drained: bool) -> None:
+        raise BackendError("nodes of a cluster are drained with kubectl drain")
+
     async def refresh(self, session_id: str, worker: str) -> None:
         await self._await_listed()
         await self._read_again(session_id)
@@ -167,7 +175,7 @@ class KubernetesBackend:
             raise NoRoomError(f"session {session.id} has ended")
         pod = pods.pod_for(session, name, template, owned_by(record), self._class_label)
         try:
-            self._pods.put(await ask(self._client.create(pod)))
+            self._pods.put(await create(self._client.create(pod)))
         except ExistsError:
             # Another receive server was faster.
             await self._read_pod_again(name)
@@ -237,12 +245,17 @@ class KubernetesBackend:
         elif pod.metadata.deletionTimestamp is not None and worker.session not in self.view.sessions:
             self.view.drop_worker(worker.name)
         else:
-            self.view.put(worker)
+            self.view.put(self._readiness.judge(worker))
+
+    def _see_serving(self, worker: Worker) -> None:
+        if (known := self.view.workers.get(worker.name)) is not None:
+            self.view.put(self._readiness.judge(known))
 
     def _lose_pod(self, pod: Pod) -> None:
         assert pod.metadata is not None
         self._quota_full_at = float("-inf")
         self._pool.forget(pod.metadata.name or "")
+        self._readiness.forget(pod.metadata.name or "")
         self.view.drop_worker(pod.metadata.name or "")
 
     def _classes_of(self, pod: Pod) -> tuple[str, ...]:

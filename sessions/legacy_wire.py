@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -17,12 +17,14 @@ WINDOW = 40
 """Rows that such a client sends for each result; the first of them are answered by `Model ready`."""
 
 
-async def serve(connection: ServerConnection, takes: str, channel: Channel, note: Callable[[], None]) -> None:
+async def serve(
+    connection: ServerConnection, takes: str, channel: Channel, note: Callable[[], Awaitable[None]]
+) -> None:
     """Answer requests one after another until the client leaves."""
     rows: deque[Any] = deque(maxlen=WINDOW)
     received = 0
     async for message in connection:
-        note()
+        await note()
         if takes == "picture":
             await connection.send(await _answer(channel, message))
             continue

@@ -19,6 +19,21 @@ class Line:
         """End times of the sessions that have a worker, earliest first."""
         self._version = -1
 
+    def estimate_s(self, place: int, now: datetime, start_s: float, ttl_max_s: float) -> float:
+        """The most seconds until the session at that place has a worker.
+
+        Args:
+            place: from 1.
+            now: the time.
+            start_s: where no session has a worker, so that one is about to start.
+            ttl_max_s: the longest time of a session.
+        """
+        if not self.ends:
+            return start_s
+        # If more clients wait than sessions will end, the others wait for a later turn of those.
+        rounds, left = divmod(place - 1, len(self.ends))
+        return max(0.0, (self.ends[left] - now).total_seconds() + rounds * ttl_max_s)
+
     def read(self, view: View) -> Line:
         """Update from the view, and return itself."""
         if self._version != view.version:

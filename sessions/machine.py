@@ -23,6 +23,7 @@ from local.process.output import Output
 from sessions.backend import View
 from sessions.catalogue import KINDS, resolve
 from sessions.records import Capacity, ConflictError, ExistsError, NoRoomError, Session, Worker, WorkerState
+from sessions.room import Room, used_by
 
 log = structlog.get_logger()
 
@@ -44,16 +45,6 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "ORT_DISABLE_TELEMETRY": "1",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """This machine's resources for workers."""
-
-    cores: float
-    memory_mb: float
-    classes: tuple[str, ...] = ()
-    has_gpu: bool = False
 
 
 @dataclass(slots=True)
@@ -92,6 +83,7 @@ class Machine:
         self._stopping: set[str] = set()
         self._version = 0
         self._is_open = False
+        self._is_drained = False
         self._refill_at: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
@@ -111,6 +103,24 @@ class Machine:
             await asyncio.wait(list(self._tasks.values()))
         await self._fork_server.close()
 
+    async def drain(self, is_drained: bool) -> None:
+        """Start no workers until this is undone; end idle ones, and have sessions go on elsewhere."""
+        self._is_drained = is_drained
+        log.info("machine_drained" if is_drained else "machine_undrained")
+        for worker in self._staying() if is_drained else ():
+            if worker.session in self.view.sessions:
+                # It reports that it is leaving, and answers until its session has another worker.
+                if (child := self._children.get(worker.name)) is not None:
+                    child.send(signal.SIGTERM)
+            else:
+                self._end(worker.name)
+        self._refill()
+        self.view.touch()
+
+    async def emptied(self, timeout_s: float) -> None:
+        """Wait until no worker with a session is left, at most so long."""
+        await self.view.until(lambda: None if any(w.session for w in self.view.workers.values()) else True, timeout_s)
+
     @property
     def pids(self) -> dict[str, int]:
         """The process id of each live worker."""
@@ -126,6 +136,7 @@ class Machine:
             used_memory_mb=memory_mb,
             classes=self._room.classes,
             has_gpu=self._room.has_gpu,
+            is_drained=self._is_drained,
         )
 
     async def create(self, session: Session) -> Session:
@@ -157,7 +168,7 @@ class Machine:
         name = f"{session.kind}-{session.id}-{session.restarts}"
         if (known := self.view.workers.get(name)) is not None:
             return known
-        if not self._make_room(session.kind):
+        if self._is_drained or not self._make_room(session.kind):
             raise NoRoomError(f"no room for a worker of kind {session.kind}")
         return self._start(name, session.kind, session.model, session.id)
 
@@ -191,6 +202,7 @@ class Machine:
             "--name", name, "--kind", kind, "--model", model, "--listen", str(path),
             "--notify", str(self._folder / "notify.sock"), "--idle-s", f"{self._idle_s:g}",
             "--memory-mb", f"{KINDS[kind].memory_mb:g}", "--moves",
+            "--most-cores", f"{KINDS[kind].most_cores:g}",
         )  # fmt: skip
         spec = ForkSpec("sessions.worker:main", arguments, name, {}, self._output.log_file(name), _GRACE_S)
         child = ForkedChild(self._fork_server, spec, name, self._output)
@@ -234,7 +246,7 @@ class Machine:
 
     def _refill(self) -> None:
         """Start missing workers of the warm pool, as far as there is room; later, if the last one has just died."""
-        if not self._is_open:
+        if not self._is_open or self._is_drained:
             return
         loop = asyncio.get_running_loop()
         for kind, pool in self._pools.items():
@@ -243,23 +255,18 @@ class Machine:
                 if (delay_s := pool.waits_until - loop.time()) > 0:
                     self._refill_at = loop.call_later(delay_s + 0.01, self._refill)
                     break
-                if not self._fits(kind):
+                if not self._room.has_place(kind, self._used()):
                     break
                 self._start(f"{kind}-{secrets.token_hex(4)}", kind, pool.model, "")
 
     def _make_room(self, kind: str) -> bool:
         """Whether a worker of that kind fits, after ending as many idle ones as needed."""
         idle = sorted(self._idle(), key=lambda w: (w.state == "ready", w.started_at))
-        need = KINDS[kind]
-        cores, memory_mb = self._used()
-        victims = []
-        while cores + need.cores > self._room.cores or memory_mb + need.memory_mb > self._room.memory_mb:
+        victims: list[Worker] = []
+        while not self._room.has_place(kind, used_by(w for w in self._staying() if w not in victims)):
             if not idle:
                 return False
-            victim = idle.pop(0)
-            cores -= KINDS[victim.kind].cores
-            memory_mb -= KINDS[victim.kind].memory_mb
-            victims.append(victim)
+            victims.append(idle.pop(0))
         for victim in victims:
             self._end(victim.name)
         return True
@@ -272,13 +279,7 @@ class Machine:
 
     def _used(self) -> tuple[float, float]:
         # A worker that is about to end gives its room to the next at once, because it no longer computes.
-        kinds = [KINDS[w.kind] for w in self._staying()]
-        return sum(kind.cores for kind in kinds), sum(kind.memory_mb for kind in kinds)
-
-    def _fits(self, kind: str) -> bool:
-        cores, memory_mb = self._used()
-        need = KINDS[kind]
-        return cores + need.cores <= self._room.cores and memory_mb + need.memory_mb <= self._room.memory_mb
+        return used_by(self._staying())
 
     def _put_worker(self, worker: Worker) -> Worker:
         worker = replace(worker, version=self._next())

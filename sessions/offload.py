@@ -129,23 +129,40 @@ class Upstreams:
         except _UnreachedError as error:
             raise _lost() from error
 
-    async def move(self, session: Session, url: str, token: str) -> bool:
+    async def take_results(self, session: Session) -> bytes | None:
+        """Take over the results of a session that was passed on and comes home, as JSON; None: without them.
+
+        Its worker there accepts nothing more, until it is moved or some seconds have passed.
+
+        Raises:
+            ProblemError: not now: its client is not connected, or the server does not answer.
+        """
+        response = await self._post(session, "POST", "hand-over")
+        if response.status_code == 409:
+            raise _not_connected()
+        # 404, 405: it is over there, or that server is older than this path.
+        return response.content if response.is_success else None
+
+    async def give_results(self, session: Session, kept: bytes) -> bool:
+        """Give results of a session to its worker on the upstream server; returns whether that has taken them.
+
+        Raises:
+            ProblemError: the server does not answer.
+        """
+        options = {"content": kept, "headers": {"Content-Type": "application/json"}}
+        return (await self._post(session, "PUT", "results", **options)).is_success
+
+    async def move(self, session: Session, url: str, token: str, *, has_results: bool = False) -> bool:
         """Have the client of a session that was passed on connect elsewhere; whether that session is over there.
 
         Raises:
             ProblemError: not now: its client is not connected, or the server does not answer.
         """
-        try:
-            response = await self._send(
-                "POST",
-                f"{session.upstream}/sessions/{session.upstream_id}/move",
-                json={"url": url, "token": token},
-                headers={"Session-Token": session.upstream_token},
-            )
-        except _UnreachedError as error:
-            raise _lost() from error
+        # An older server does not know the third field, but has not given results either.
+        goal = {"url": url, "token": token} | ({"has_results": True} if has_results else {})
+        response = await self._post(session, "POST", "move", json=goal)
         if response.status_code not in (204, 404):
-            raise ProblemError(409, "not_connected", "the client is not connected there", "try again later")
+            raise _not_connected()
         return response.status_code == 404
 
     async def end(self, url: str, session_id: str, token: str) -> None:
@@ -154,6 +171,19 @@ class Upstreams:
             await self._send("DELETE", f"{url}/sessions/{session_id}", headers={"Session-Token": token})
         except _UnreachedError as error:
             log.warning("upstream_session_not_ended", upstream=url, reason=str(error))
+
+    async def _post(self, session: Session, method: str, what: str, **options: Any) -> httpx.Response:
+        """Send a request about a session that was passed on.
+
+        Raises:
+            ProblemError: the server does not answer.
+        """
+        headers = {**options.pop("headers", {}), "Session-Token": session.upstream_token}
+        url = f"{session.upstream}/sessions/{session.upstream_id}/{what}"
+        try:
+            return await self._send(method, url, headers=headers, **options)
+        except _UnreachedError as error:
+            raise _lost() from error
 
     async def _send(self, method: str, url: str, **options: Any) -> httpx.Response:
         """Send a request.
@@ -196,6 +226,10 @@ def _lost() -> ProblemError:
     return ProblemError(
         502, "upstream_lost", "the upstream server of this session does not answer", "try again in a few seconds"
     )
+
+
+def _not_connected() -> ProblemError:
+    return ProblemError(409, "not_connected", "the client is not connected there", "try again later")
 
 
 def read_via(text: str) -> list[str]:

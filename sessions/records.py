@@ -28,6 +28,7 @@ class Session(Struct, frozen=True, kw_only=True):
             and `upstream_token` are its id, url and token there. The token stays valid after the session has come home.
         home_base: address of this receive server as its client reached it, if the session may come home from an
             upstream server; empty otherwise.
+        via: names of the receive servers that passed it on to this one, separated by commas.
         order: counts sessions in the order in which the cluster recorded them.
         version: changes with every change; a change based on an older version is refused.
     """
@@ -51,6 +52,7 @@ class Session(Struct, frozen=True, kw_only=True):
     upstream_url: str = ""
     upstream_token: str = ""
     home_base: str = ""
+    via: str = ""
     legacy_address: str = ""
     order: int = 0
     version: int = 0
@@ -85,6 +87,7 @@ class Capacity(Struct, frozen=True, kw_only=True):
 
     Attributes:
         classes: hardware classes of the nodes, best first.
+        is_drained: whether no worker is started, because the machine is about to be stopped.
     """
 
     node: str
@@ -94,6 +97,13 @@ class Capacity(Struct, frozen=True, kw_only=True):
     used_memory_mb: float
     classes: tuple[str, ...] = ()
     has_gpu: bool = False
+    is_drained: bool = False
+
+    def has_hardware(self, session: Session) -> bool:
+        """Whether there is what a session needs, used or not."""
+        if session.gpu and not self.has_gpu:
+            return False
+        return not session.node_class or session.node_class in self.classes
 
 
 class BackendError(Exception):

@@ -71,6 +71,9 @@ class AgentClient:
     async def stop(self, worker: str) -> None:
         await self._call("stop", worker)
 
+    async def drain(self, is_drained: bool) -> None:
+        await self._call("drain", is_drained)
+
     async def refresh(self, session_id: str, worker: str) -> None:
         """Does nothing: one connection delivers all changes in order."""
 

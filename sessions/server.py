@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 
 from functions import telemetry
 from functions.settings import SettingsError, split
-from sessions import endpoints, legacy, problems, settings
+from sessions import endpoints, legacy, problems, settings, transfers
 from sessions.allocator import Allocator
 from sessions.backend import Backend
 from sessions.homecoming import Homecoming
@@ -49,7 +49,7 @@ def create_app(site: SessionSite) -> ASGIApp:
     """The application over an open site."""
     # Starlette rather than FastAPI, whose import takes longer than all others together: a killed server is soon back.
     app = Starlette(
-        routes=[*endpoints.ROUTES, *legacy.ROUTES],
+        routes=[*endpoints.ROUTES, *transfers.ROUTES, *legacy.ROUTES],
         exception_handlers={
             ProblemError: problems.answer_problem,
             HTTPException: problems.answer_http,
@@ -58,7 +58,7 @@ def create_app(site: SessionSite) -> ASGIApp:
         },
     )
     app.state.site = site
-    outer: ASGIApp = Guard(app, site, guarded=("/sessions",), sign_in="", answer=problems.answer_refused)
+    outer: ASGIApp = Guard(app, site, guarded=("/sessions", "/drain"), sign_in="", answer=problems.answer_refused)
     if not (origins := split(site.settings.cors_origins)):
         return outer
     return CORSMiddleware(

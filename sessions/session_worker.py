@@ -21,6 +21,7 @@ from sessions.channel import Channel, Delivery, Kept
 from sessions.departure import Departure
 from sessions.handshake import query_of, why_refused
 from sessions.kinds import Runner
+from sessions.pace import Pace
 from sessions.wire import JSON, BadMessageError, Ping, read, write
 
 log = structlog.get_logger()
@@ -32,12 +33,15 @@ IDLE, REPLACED = 4408, 4409
 class SessionWorker:
     """The worker's side of a session's WebSocket."""
 
-    def __init__(self, runner: Runner, kind: str, model: str, idle_s: float, *, moves: bool = False) -> None:
+    def __init__(
+        self, runner: Runner, kind: str, model: str, idle_s: float, *, moves: bool = False, most_cores: float = 0.0
+    ) -> None:
         self._runner = runner
         self._kind, self._model = kind, model
         self._idle_s = idle_s
+        self._pace = Pace(most_cores)
         self._channel = Channel(runner)
-        self._session = ""
+        self._session, self._has_begun = "", False
         self._connection: websockets.ServerConnection | None = None
         self._sending: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -51,9 +55,14 @@ class SessionWorker:
         path = urlsplit(request.path).path
         if (answer := await self._answer(path, request)) is not None:
             return connection.respond(http.HTTPStatus.OK, answer)
-        refusal = why_refused(request, self._session, self._channel.resume_token, self._connection is not None)
+        refusal = why_refused(
+            request, self._session, self._channel.resume_token,
+            has_begun=self._has_begun, is_connected=self._connection is not None,
+        )  # fmt: skip
         if refusal is None:
             self._session = request.headers["X-Bongsu-Session"]
+            # A worker of the warm pool has waited for long; its client, for whom it gets results first, has not.
+            self._note_message()
             return None
         status, problem = refusal
         response = connection.respond(status, msgspec.json.encode(problem).decode())
@@ -68,7 +77,7 @@ class SessionWorker:
         if path == "/status":
             return msgspec.json.encode(self.status()).decode()
         if path == "/hand-over":
-            return await self._departure.hand_over()
+            return await self._departure.hand_over(stays="X-Bongsu-Stays" in request.headers)
         if path == "/move":
             url, token = (unquote(request.headers.get(f"X-Bongsu-{name}", "")) for name in ("Url", "Token"))
             is_handed_over = "X-Bongsu-Handed-Over" in request.headers
@@ -85,14 +94,14 @@ class SessionWorker:
         if urlsplit(request.path).path == "/adopt":
             await self._adopt(connection)
             return
-        query = query_of(request)
+        query, self._has_begun = query_of(request), True
         before, self._connection = self._connection, connection
         if before is not None:
             self._replace(before)
         self._last_message = time.monotonic()
         try:
             if request.headers.get("X-Bongsu-Wire") == "legacy":
-                await legacy_wire.serve(connection, self._runner.takes, self._channel, self._note_message)
+                await legacy_wire.serve(connection, self._runner.takes, self._channel, self._keep_pace)
             else:
                 await self._converse(connection, query)
         except ConnectionClosed:
@@ -184,8 +193,8 @@ class SessionWorker:
     ) -> None:
         n = 0
         async for message in connection:
-            self._note_message()
-            if self._departure.is_leaving:
+            await self._keep_pace()
+            if not await self._departure.accepts():
                 continue
             try:
                 given = read(message, protocol, self._runner.takes, n + 1)
@@ -206,6 +215,10 @@ class SessionWorker:
         with contextlib.suppress(ConnectionClosed):
             while True:
                 await connection.send(write(await self._channel.take(), protocol))
+
+    async def _keep_pace(self) -> None:
+        self._note_message()
+        await self._pace.keep()
 
     def _note_message(self) -> None:
         self._last_message = time.monotonic()

@@ -29,7 +29,9 @@ from sessions.wire import MESSAGE_BYTES
 
 async def _run(given: argparse.Namespace) -> None:
     model = resolve(given.kind, given.model)
-    worker = SessionWorker(open_runner(given.kind, model), given.kind, model, given.idle_s, moves=given.moves)
+    worker = SessionWorker(
+        open_runner(given.kind, model), given.kind, model, given.idle_s, moves=given.moves, most_cores=given.most_cores
+    )
     stopping, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def stop(*, is_ended: bool) -> None:
@@ -92,6 +94,7 @@ def main(*arguments: str) -> int:
     parser.add_argument("--notify", default="", help="datagram socket for the readiness message")
     parser.add_argument("--idle-s", type=float, default=60.0)
     parser.add_argument("--memory-mb", type=float, default=0.0, help="memory that it may allocate; 0: unlimited")
+    parser.add_argument("--most-cores", type=float, default=0.0, help="share of a core that it may use; 0: unlimited")
     parser.add_argument(
         "--moves", action="store_true", help="its session continues elsewhere, unless /end was requested"
     )

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tests.kube.admission import is_allowed
+from tests.kube.faults import Faults
 from tests.kube.store import Change, Match, Object, StatusError, Store
 
 KINDS = {
@@ -67,12 +68,14 @@ class Api:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._faults = Faults()
 
     def app(self) -> Starlette:
         both = ["GET", "POST", "PUT", "PATCH", "DELETE"]
         return Starlette(routes=[
             Route("/api/{version}/{path:path}", self._answer, methods=both),
             Route("/apis/{group}/{version}/{path:path}", self._answer, methods=both),
+            Route("/faults", self._set_faults, methods=["PUT"]),
             Route("/version", lambda _: JSONResponse({"major": "1", "minor": "36"})),
         ])  # fmt: skip
 
@@ -80,11 +83,24 @@ class Api:
         try:
             target = Target.of(request)
             self._authorize(request, target)
+            fault = self._faults.pick(target.verb, target.plural)
+            await asyncio.sleep(fault.delay_s)
+            if fault.code and not fault.is_done:
+                raise fault.refusal()
             if target.verb in ("list", "watch"):
-                return self._read(target, request)
-            return await self._change(target, request)
+                return self._read(target, request, fault.watch_s)
+            response = await self._change(target, request)
+            if fault.code:
+                raise fault.refusal()
+            return response
         except StatusError as error:
             return JSONResponse(error.body, error.code)
+
+    async def _set_faults(self, request: Request) -> Response:
+        if request.headers.get("authorization", "") != f"Bearer {ADMIN}":
+            return JSONResponse({}, 403)
+        self._faults.set(await request.json())
+        return JSONResponse({})
 
     async def _change(self, target: Target, request: Request) -> Response:
         plural, namespace, name = target.plural, target.namespace, target.name
@@ -126,11 +142,11 @@ class Api:
                 f'resource "{resource}" in API group "{target.group}" {where}',
             )  # fmt: skip
 
-    def _read(self, target: Target, request: Request) -> Response:
+    def _read(self, target: Target, request: Request, longest_s: float) -> Response:
         query = request.query_params
         match = _selector(query.get("labelSelector", ""), query.get("fieldSelector", ""))
         if target.verb == "watch":
-            timeout_s = float(query.get("timeoutSeconds") or 300)
+            timeout_s = min(longest_s, float(query.get("timeoutSeconds") or 300))
             lines = self._watch(target, match, query.get("resourceVersion"), timeout_s)
             return StreamingResponse(lines, media_type="application/json")
         items = sorted(self._store.all(target.plural, target.namespace, match), key=lambda o: o["metadata"]["name"])

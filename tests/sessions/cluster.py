@@ -136,6 +136,15 @@ class Cluster:
         processes = {w.name()[:15]: w for w in self.workers()}
         processes[worker[:15]].send_signal(signal.SIGTERM)
 
+    def drain_all(self, is_drained: bool = True) -> None:
+        """Have all sessions go elsewhere, as before the machine is stopped."""
+        url = f"http://127.0.0.1:{self.ports[0]}/drain"
+        httpx.post(url, json={"is_drained": is_drained}, timeout=20).raise_for_status()
+
+    def undrain_all(self) -> None:
+        """The end of that."""
+        self.drain_all(False)
+
     def output(self) -> str:
         return "\n".join(f"{path.name}: {path.read_text()[-1500:]}" for path in sorted(self.folder.glob("*.out")))
 
@@ -196,6 +205,14 @@ class KubernetesCluster(Cluster):
 
     def drain(self, worker: str) -> None:
         self.api("POST", f"/api/v1/namespaces/{NAMESPACE}/pods/{worker}/eviction", {})
+
+    def drain_all(self, is_drained: bool = True) -> None:
+        """As `kubectl drain` and `kubectl uncordon` of every node."""
+        for node in self.api("GET", "/api/v1/nodes")["items"]:
+            self.api("PATCH", f"/api/v1/nodes/{node['metadata']['name']}", {"spec": {"unschedulable": is_drained}})
+        for pod in self.objects("pods") if is_drained else ():
+            if pod["spec"].get("nodeName"):
+                self.drain(pod["metadata"]["name"])
 
     def objects(self, plural: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.api("GET", f"/api/v1/namespaces/{NAMESPACE}/{plural}")["items"]

@@ -146,6 +146,9 @@ class RecordsBackend:
         self._records.drop(worker)
         await Turn()
 
+    async def drain(self, is_drained: bool) -> None:
+        """Not one machine."""
+
     async def refresh(self, session_id: str, worker: str) -> None:
         await Turn()
         self._read(session_id)

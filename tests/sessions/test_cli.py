@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 
 from functions.cli import run_command
 from sessions.cli import sessions
-from tests.sessions.cluster import Cluster, ask, free_port
+from tests.sessions.cluster import Cluster, KubernetesCluster, ask, free_port
 
 
 def test_an_operator_lists_shows_and_ends(
@@ -26,6 +27,25 @@ def test_an_operator_lists_shows_and_ends(
     assert capsys.readouterr().out == f"ended {session['id']}\n"
     assert run_command(sessions, ["--url", base, "show", session["id"]]) == 1
     assert "bongsu sessions list shows them" in capsys.readouterr().err
+
+
+def test_an_operator_drains_a_machine(cluster: Cluster, base: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if isinstance(cluster, KubernetesCluster):
+        assert run_command(sessions, ["--url", base, "drain"]) == 1
+        assert "nodes of a cluster are drained by their cluster: kubectl drain NODE" in capsys.readouterr().err
+        return
+    assert run_command(sessions, ["--url", base, "drain"]) == 0
+    assert capsys.readouterr().out.endswith(" is drained\n")
+    assert run_command(sessions, ["--url", base, "list"]) == 0
+    assert capsys.readouterr().err.endswith("; drained\n")
+    waiting = ask(base, client="waits-for-the-end-of-it", ttl_s=60)
+    assert waiting.json()["state"] == "waiting"
+    assert run_command(sessions, ["--url", base, "drain", "--undo"]) == 0
+    assert capsys.readouterr().out.endswith(" serves sessions again\n")
+    headers = {"Session-Token": waiting.json()["token"]}
+    url = f"{base}/sessions/{waiting.json()['id']}"
+    assert httpx.get(f"{url}?wait_s=20", headers=headers, timeout=30).json()["state"] == "ready"
+    httpx.delete(url, headers=headers)
 
 
 def test_what_cannot_be_done_is_said_in_one_line(

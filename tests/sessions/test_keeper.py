@@ -1,4 +1,4 @@
-"""When a session whose client has not connected is ended."""
+"""What the keeper ends, and what it does not."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ from datetime import UTC, datetime, timedelta
 from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
+from sessions.allocator import Allocator
 from sessions.dial import Status
-from sessions.keeper import is_abandoned
+from sessions.keeper import Keeper, is_abandoned
 from sessions.metrics import measure_messages
+from sessions.offload import Upstreams
 from sessions.records import Session
+from sessions.settings import Settings
+from sessions.tokens import Tokens
+from tests.sessions.records import Records, RecordsBackend, idle_worker
 
+SETTINGS = Settings(sessions_ask="open")
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 BOUND = Session(
     id="a", kind="scalar", model="", owner="key x", client="car-1", created_at=NOW, expires_at=NOW, asked_at=NOW,
@@ -56,3 +62,17 @@ def test_a_restarted_container_waits_from_its_start_on() -> None:
 
 def test_a_session_elsewhere_is_not_abandoned_here() -> None:
     assert not is_abandoned(replace(BOUND, upstream="http://centre"), ALONE, NOW, 60.0)
+
+
+async def test_a_session_that_lost_its_worker_keeps_its_place() -> None:
+    records, now = Records(workers=0), datetime.now(UTC)
+    # It has run for ten minutes, and its client had no reason to ask for its place in line meanwhile.
+    records.put(replace(BOUND, expires_at=now + timedelta(hours=1), asked_at=now - timedelta(minutes=10), bound_at=now))
+    records.put(replace(idle_worker("w"), session="a", state="leaving"))
+    allocator = Allocator(RecordsBackend(records, lags=False), SETTINGS, Tokens(b"0" * 32))
+    keeper = Keeper(allocator, SETTINGS, Upstreams([], "edge", hops=2))
+    for _ in range(2):
+        await keeper.look()
+    session = records.sessions["a"]
+    assert (session.worker, session.restarts) == ("", 1)
+    assert [waiting.id for waiting in allocator.line()] == ["a"]

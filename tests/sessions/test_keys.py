@@ -47,6 +47,10 @@ def test_each_key_sees_its_own_sessions_and_an_operator_all(base: str, keys: dic
     assert httpx.get(url, headers=_as(keys, "bob")).status_code == 404
     assert httpx.delete(url, headers=_as(keys, "bob")).status_code == 404
     assert httpx.get(f"{base}/sessions", headers=_as(keys, "alice")).json()["reason"] == "operator_only"
+    for name, status in (("alice", 403), ("olga", 200)):
+        undone = httpx.post(f"{base}/drain", json={"is_drained": False}, headers=_as(keys, name))
+        assert undone.status_code == status
+    assert httpx.post(f"{base}/drain", json={}).status_code == 401
     listed = httpx.get(f"{base}/sessions", headers=_as(keys, "olga")).json()["sessions"]
     assert [s["owner"] for s in listed] == ["key alice"]
     assert httpx.delete(url, headers=_as(keys, "olga")).status_code == 204

@@ -91,6 +91,21 @@ def test_preferred_hardware_is_taken_first(kube: KubernetesCluster, base: str) -
         assert ask(base, "object", client="any").json()["node"] == "xavier"
 
 
+def test_a_client_does_not_wait_for_the_next_probe(kube: KubernetesCluster, base: str) -> None:
+    path = "/apis/apps/v1/namespaces/bongsu-sessions/deployments/session-image"
+    template = kube.api("GET", path)["spec"]["template"]
+    template["spec"]["containers"][0]["readinessProbe"]["periodSeconds"] = 60
+    kube.api("PATCH", path, {"spec": {"template": template}})
+    session = ask(base, "image", client="soon").json()
+    headers = {"Session-Token": session["token"]}
+    came = httpx.get(f"{base}/sessions/{session['id']}?wait_s=30", headers=headers, timeout=40)
+    assert came.json()["state"] == "ready"
+    (pod,) = _bound(kube)
+    assert {"type": "Ready", "status": "False"} in pod["status"]["conditions"]
+    with connect(url_of(session)) as ws:
+        assert msgspec.json.decode(ws.recv())["kind"] == "image"
+
+
 def test_a_drained_node_hands_its_sessions_on(kube: KubernetesCluster, base: str) -> None:
     with _nodes(kube, tx2="8", xavier="8"):
         session = ask(base, "scalar", client="moves", needs={"class": "xavier"}).json()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
+import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
@@ -123,6 +126,57 @@ def test_a_broken_message_does_not_end_the_session(base: str) -> None:
         assert msgspec.json.decode(ws.recv()) == {"type": "pong", "n": 9}
 
 
+def test_a_client_that_never_reads_holds_up_only_itself(cluster: Cluster, base: str) -> None:
+    floods, calm = (ask(base, client=name).json() for name in ("floods", "calm"))
+    processes = [psutil.Process(cluster.servers[0].pid), *cluster.workers()]
+    before = [process.memory_info().rss for process in processes]
+    with _raw_connection(floods) as flooding, connect(url_of(calm)) as ws:
+        padding = "x" * 20_000
+        # 40 MB, as far as anybody reads them, and nobody takes the results.
+        with contextlib.suppress(TimeoutError):
+            for n in range(1, 2001):
+                flooding.sendall(_frame(text({"n": n, "row": ROW, "padding": padding})))
+        ws.recv()
+        for n in range(1, 51):
+            ws.send(text({"n": n, "row": ROW}))
+            assert msgspec.json.decode(ws.recv(timeout=20))["n"] == n
+        grown = [process.memory_info().rss - rss for process, rss in zip(processes, before, strict=True)]
+        assert max(grown) < 25e6, grown
+    for session in (floods, calm):
+        httpx.delete(f"{base}/sessions/{session['id']}", headers={"Session-Token": session["token"]})
+
+
+def test_a_message_over_the_limit_ends_one_connection(base: str) -> None:
+    session = ask(base).json()
+    with connect(url_of(session)) as ws:
+        resume = msgspec.json.decode(ws.recv())["resume"]
+        ws.send(text({"n": 1, "row": ROW}))
+        assert msgspec.json.decode(ws.recv())["n"] == 1
+        # With 1009, where its end arrives before the connection is reset.
+        with pytest.raises(ConnectionClosed):
+            ws.send("x" * 8_000_001)
+            ws.recv(timeout=20)
+    with connect(url_of(session, resume=resume, after=0)) as ws:
+        assert msgspec.json.decode(ws.recv())["resumed"] is True
+        assert msgspec.json.decode(ws.recv())["n"] == 1
+
+
+def test_a_wrong_token_gets_no_results(base: str) -> None:
+    mine, theirs = (ask(base, client=name).json() for name in ("mine", "theirs"))
+    with connect(url_of(theirs)) as ws:
+        resume = msgspec.json.decode(ws.recv())["resume"]
+        # Neither another session's token opens it, nor does a resume token without the session's own.
+        stolen = f"{theirs['url']}?token={mine['token']}&resume={resume}"
+        with pytest.raises(InvalidStatus) as refused, connect(stolen):
+            pass
+        assert refused.value.response.status_code == 401
+        with pytest.raises(InvalidStatus) as unknown, connect(url_of(mine, resume=resume)):
+            pass
+        assert unknown.value.response.status_code == 410
+        ws.send(text({"n": 1, "row": ROW}))
+        assert msgspec.json.decode(ws.recv())["n"] == 1
+
+
 def test_a_repeated_request_gets_the_same_session(base: str) -> None:
     key = {"Idempotency-Key": "trip 1"}
     first, second = (ask(base, headers=key) for _ in range(2))
@@ -185,3 +239,23 @@ def test_the_operator_sees_who_is_where(cluster: Cluster, base: str) -> None:
     assert listed["client"] == "seen"
     assert listed["owner"] == "address 127.0.0.1"
     assert "token" not in listed
+
+
+def _raw_connection(session: dict[str, str]) -> socket.socket:
+    """A WebSocket without a library, which would read results; sending times out where nobody reads."""
+    address = urlsplit(session["url"])
+    raw = socket.create_connection((str(address.hostname), address.port or 80), timeout=20)
+    raw.sendall(
+        f"GET {address.path} HTTP/1.1\r\nHost: {address.netloc}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        f"Authorization: Bearer {session['token']}\r\n\r\n".encode()
+    )
+    assert raw.recv(4096).startswith(b"HTTP/1.1 101")
+    raw.settimeout(0.5)
+    return raw
+
+
+def _frame(message: str) -> bytes:
+    """A text frame with a mask of zeros."""
+    data = message.encode()
+    return b"\x81\xfe" + len(data).to_bytes(2) + bytes(4) + data
