@@ -14,6 +14,8 @@ _LATE_S, _CAUGHT_UP_S, _PATIENCE_S = 1.0, 0.3, 1.0
 _TOLERANCE_CAP_S = 30.0  # the most tolerated from a camera whose clock is slow: a burst is fresh for this long
 _LONGEST_WAIT_S = 2.0
 _FRAME_S = 0.04
+_WAIT_S = 0.002  # a packet that took longer to come was waited for, so that none was queued
+_WAIT_SHARE, _WAIT_PACE = 0.5, 0.1
 _BACK_S = 0.5  # the times of some valid files go back by this much
 
 
@@ -58,6 +60,8 @@ class LiveClock:
         self._skips_since: tuple[float, float] | None = None
         """Our clock and the camera's, when it began to decode only key frames."""
         self._recent: list[float] = []
+        self._waits = 0.0
+        """Share of the latest packets that were waited for."""
 
     @property
     def is_skipping(self) -> bool:
@@ -80,10 +84,19 @@ class LiveClock:
             # sends later than before, or its clock is slow: some stamp 25 frames a second and send 20 in the dark.
             self._least = now_s - at_s
             self._tolerance_s = min(2 * self._tolerance_s, _TOLERANCE_CAP_S)
+        self._decode_all()
+        return True
+
+    def rest(self) -> None:
+        """Nothing is decoded for now, so nothing can fall behind: forget the delay."""
+        self._least = None
+        if self.is_skipping:
+            self._decode_all()
+
+    def _decode_all(self) -> None:
         self._late_since_s = self._skips_since = None
         self._recent = []
         self._codec.skip_frame = "DEFAULT"
-        return True
 
     def _late_s(self, at_s: float, now_s: float) -> float:
         """A frame's delay, beyond the smallest delay seen."""
@@ -103,18 +116,24 @@ class LiveClock:
             return True
         if self._late_since_s is None:
             self._late_since_s = now_s
+        if self._waits > _WAIT_SHARE:
+            # Nothing is queued, so it is the camera's clock that is slow or stands still.
+            if now_s - self._late_since_s >= _PATIENCE_S:
+                self._least, self._late_since_s = now_s - at_s, None
+            return True
         # After a network pause decoding catches up quickly; the next key frame may be far away.
         if now_s - self._late_since_s >= _PATIENCE_S:
             self._skips_since = now_s, at_s
             self._codec.skip_frame = "NONKEY"
         return False
 
-    def require_pace(self, now_s: float) -> None:
-        """Record that a packet came.
+    def packet_came(self, now_s: float, waited_s: float) -> None:
+        """Record that a packet came after waiting for it so long.
 
         Raises:
             StreamError: the camera sends too few frames to be of use.
         """
+        self._waits += _WAIT_PACE * ((waited_s > _WAIT_S) - self._waits)
         self._recent.append(now_s)
         if now_s - self._recent[0] < _SLOW_WINDOW_S:
             return

@@ -75,6 +75,7 @@ class Decoder:
         self._key_at_s: deque[float] = deque(maxlen=_INTERVALS + 1)
         self._keys_in_a_row = 0
         self._decoded_at_s = 0.0
+        self._size: tuple[int, int] | None = None
         self._bad = 0
 
     def feed(self, arrival: Arrival) -> Iterator[Picture]:
@@ -117,8 +118,10 @@ class Decoder:
             self._spared.inc()
             return
         self._codec.flush_buffers()
+        size = self._size
         frames = [*self._decode(arrival), *self._drain(arrival)]
-        if any(self._watcher.suspects(picture) for picture in frames):
+        # A picture of another size is not for the watcher to judge: the reader opens the camera again.
+        if any(picture.size != size or self._watcher.suspects(picture) for picture in frames):
             yield from self._wake()
 
     def _wake(self) -> Iterator[Picture]:
@@ -153,13 +156,14 @@ class Decoder:
             self._bad += 1
             # Before the first key frame nothing can be decoded, and it may take long to come.
             if self._bad >= _BAD_PACKETS and self._decoded_at_s:
-                raise StreamError(f"{self._bad} packets in a row cannot be decoded") from None
+                raise StreamError(f"{self._bad} packets in a row cannot be decoded: has its codec changed?") from None
             frames = []
         if frames:
             self._bad = 0
             self._decoded_at_s = arrival.at_s
-        for frame in frames:
-            yield arrival.shows(frame)
+        for picture in map(arrival.shows, frames):
+            self._size = picture.size
+            yield picture
 
     def _keep(self, arrival: Arrival) -> None:
         """Keep the packets of this key frame interval and of the one before."""

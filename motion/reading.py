@@ -25,11 +25,17 @@ START_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 def packets(container: Any, stream: Any) -> Iterator[Any]:
     """The packets of a stream; a file's last packet is empty, and flushes the decoder."""
+    asked_at_s = time.monotonic()
     try:
-        yield from container.demux(stream)
+        for packet in container.demux(stream):
+            yield packet
+            asked_at_s = time.monotonic()
     except av.error.EOFError:
         return
     except av.error.FFmpegError as error:
+        # FFmpeg reports a silent camera as an error of input or output.
+        if isinstance(error, av.error.OSError) and time.monotonic() - asked_at_s >= opening.SILENCE_S:
+            raise StreamError(f"nothing came for {opening.SILENCE_S:g} s") from None
         raise StreamError(reason(error, opening.SILENCE_S)) from None
 
 

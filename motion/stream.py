@@ -183,6 +183,7 @@ class _Reader(threading.Thread):
 
     def _read_once(self) -> None:
         with opened(self._url, self.stream.hardware) as (container, stream):
+            self.heard_at_s = time.monotonic()
             clips = self.stream.clips
             try:
                 if clips is not None:
@@ -204,11 +205,12 @@ class _Reader(threading.Thread):
         file_clock, live_clock = FileClock(self.stopping, fps), LiveClock(codec)
         decoder = Decoder(codec, self.stream.camera, self.stream.watcher, self.stream.max_latency_s)
         self._forget_picture()
-        way = ""
+        way, asked_at_s = "", time.monotonic()
         # By packets, not by pictures: a stream that sends no picture must be given up too.
         for packet in packets(container, stream):
             if self.stopping.is_set():
                 return
+            waited_s = time.monotonic() - asked_at_s
             self._note_packet(live_clock.is_skipping)
             is_due = True
             if self._is_file:
@@ -216,7 +218,7 @@ class _Reader(threading.Thread):
                     time_s = None if packet.dts is None else float(packet.dts * packet.time_base)
                     is_due = file_clock.wait_for(time_s, self.heard_at_s)
             else:
-                live_clock.require_pace(self.heard_at_s)
+                live_clock.packet_came(self.heard_at_s, waited_s)
             arrival = Arrival(packet, utc_now(), time.monotonic())
             self._pass_on(stream, arrival)
             for picture in decoder.feed(arrival):
@@ -228,10 +230,11 @@ class _Reader(threading.Thread):
                 else:
                     self._dropped.inc()
             if decoder.is_resting:
-                self._alive(arrival.at_s)
+                self._rest(decoder, live_clock, arrival.at_s)
             if decoder.way != way:
                 way = decoder.way
                 log.info("camera_decoded", camera=self.stream.camera, way=way, reason=decoder.reason)
+            asked_at_s = time.monotonic()
         if self._size is None:
             raise StreamError("holds no picture")
         if self._is_file or self.stopping.is_set():
@@ -254,7 +257,8 @@ class _Reader(threading.Thread):
         self.heard_at_s = now_s
         limit_s = _KEY_FRAME_S if self._size is None or is_skipping else max(HANG_S, self.stream.max_latency_s + 2)
         if now_s - self._shown_at_s >= limit_s:
-            raise StreamError(f"sends data, but no picture in {limit_s:g} s: is its key frame interval longer?")
+            why = "is its key frame interval longer, or its codec another than it says?"
+            raise StreamError(f"sends data, but no picture in {limit_s:g} s: {why}")
 
     def _note_picture(self, picture: Picture) -> None:
         """Record a picture."""
@@ -268,10 +272,12 @@ class _Reader(threading.Thread):
             (before, height), (now, now_height) = self._size, picture.size
             raise StreamError(f"the picture changed from {before}x{height} to {now}x{now_height}")
 
-    def _alive(self, at_s: float) -> None:
+    def _rest(self, decoder: Decoder, clock: LiveClock, at_s: float) -> None:
         """Record that a quiet camera is up to date, though few of its pictures are decoded."""
         self._shown_at_s = at_s
         self.stream.last_frame_at_s = at_s
+        if decoder.way == "key frames":
+            clock.rest()
 
 
 def backoff_s(attempt: int) -> float:

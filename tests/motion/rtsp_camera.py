@@ -7,7 +7,7 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from types import TracebackType
 
@@ -18,11 +18,8 @@ Units = list[bytes]
 """The parts (NAL units) of one encoded frame."""
 
 _LONGEST = 1400
-_SDP = """v=0\r
-o=- 0 0 IN IP4 127.0.0.1\r
-s=camera\r
-t=0 0\r
-m=video 0 RTP/AVP 96\r
+_SESSION = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\n"
+_H264 = """m=video 0 RTP/AVP 96\r
 a=rtpmap:96 H264/90000\r
 a=fmtp:96 packetization-mode=1{sets}\r
 a=control:track1\r
@@ -55,6 +52,12 @@ class Viewer:
         self._number = 0
         self.is_gone = threading.Event()
 
+    def close(self) -> None:
+        """Hang up."""
+        self._udp.close()
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+
     def send(self, units: Units, at_s: float) -> None:
         """Send one frame, with this time of the camera's clock."""
         packets: list[bytes] = []
@@ -66,9 +69,13 @@ class Viewer:
             for i, piece in enumerate(pieces):
                 ends = 0x80 * (i == 0) | 0x40 * (i == len(pieces) - 1)
                 packets.append(bytes([unit[0] & 0xE0 | 28, ends | unit[0] & 0x1F]) + piece)
-        for packet in packets:
+        self.send_payloads(packets, at_s)
+
+    def send_payloads(self, payloads: Sequence[bytes], at_s: float) -> None:
+        """Send one frame that is packed already, with this time of the camera's clock."""
+        for packet in payloads:
             self._number += 1
-            mark = 96 | 0x80 * (packet is packets[-1])
+            mark = 96 | 0x80 * (packet is payloads[-1])
             head = struct.pack(">BBHII", 0x80, mark, self._number & 0xFFFF, round(at_s * 90_000) & 0xFFFFFFFF, 1)
             if self.udp_port:
                 self._udp.sendto(head + packet, ("127.0.0.1", self.udp_port))
@@ -87,6 +94,7 @@ class RtspCamera:
         has_sets: bool = True,
         takes_tcp: bool = True,
         status: str = "200 OK",
+        sdp: str | None = None,
     ) -> None:
         """Listen.
 
@@ -96,14 +104,20 @@ class RtspCamera:
             has_sets: whether the description of the stream says so too.
             takes_tcp: False for a camera that sends by UDP alone.
             status: what it answers when it is asked to describe its stream.
+            sdp: how it describes its tracks, whatever it sends; None for one of H.264.
         """
-        sets = ",".join(base64.b64encode(unit).decode() for unit in frames[0] if unit[0] & 0x1F in (7, 8))
-        self._sdp = _SDP.format(sets=f"; sprop-parameter-sets={sets}" if has_sets else "")
+        self.sdp = self.session(sdp) if sdp is not None else _h264_sdp(frames, has_sets)
+        """The description; may be changed between two viewers."""
         self._takes_tcp, self._status = takes_tcp, status
         self._play = play
         self._server = socket.create_server(("127.0.0.1", 0))
         self.url = f"rtsp://127.0.0.1:{self._server.getsockname()[1]}/live"
         self.viewers: list[Viewer] = []
+
+    @staticmethod
+    def session(tracks: str) -> str:
+        """A whole description with these tracks."""
+        return _SESSION + tracks
 
     def __enter__(self) -> RtspCamera:
         threading.Thread(target=self._listen, daemon=True).start()
@@ -115,6 +129,7 @@ class RtspCamera:
         self._server.close()
         for viewer in self.viewers:
             viewer.is_gone.set()
+            viewer.close()
 
     def _listen(self) -> None:
         with contextlib.suppress(OSError):
@@ -130,7 +145,7 @@ class RtspCamera:
                 said, body, status = b"", b"", b"200 OK"
                 if verb == b"DESCRIBE":
                     status = self._status.encode()
-                    said, body = b"Content-Type: application/sdp\r\n", self._sdp.encode()
+                    said, body = b"Content-Type: application/sdp\r\n", self.sdp.encode()
                 elif verb == b"SETUP":
                     said, status = self._set_up(viewer, headers[b"Transport"])
                 said += b"Content-Length: %d\r\n" % len(body)
@@ -141,6 +156,7 @@ class RtspCamera:
                     self.viewers.append(viewer)
                     threading.Thread(target=self._show, args=(viewer,), daemon=True).start()
         viewer.is_gone.set()
+        viewer.close()
 
     def _set_up(self, viewer: Viewer, wanted: bytes) -> tuple[bytes, bytes]:
         if b"TCP" in wanted:
@@ -155,6 +171,11 @@ class RtspCamera:
     def _show(self, viewer: Viewer) -> None:
         with contextlib.suppress(OSError):
             self._play(viewer)
+
+
+def _h264_sdp(frames: list[Units], has_sets: bool) -> str:
+    sets = ",".join(base64.b64encode(unit).decode() for unit in frames[0] if unit[0] & 0x1F in (7, 8))
+    return _SESSION + _H264.format(sets=f"; sprop-parameter-sets={sets}" if has_sets else "")
 
 
 def _units(data: bytes) -> Units:
