@@ -1,10 +1,15 @@
 """Starts the built images against a real RabbitMQ and MariaDB of this machine, and waits for an alert.
 
-    python docker/smoke_test.py [--tag 0.1.0]
+    python docker/smoke_test.py [--tag 0.1.0] [--opinion] [--only relay|services]
+
+The alert must be on the map with its picture, in the feed, at a webhook, on a subscribed browser and in MQTT; with
+`--opinion`, for a captioner built with CAPTION_EXTRAS=opinion, a vision network is asked first. Then the receive server
+of sessions, the fleet's registry and its gateway do their work (`smoke_services.py`).
 
 Every container runs as on a cluster: not root, read-only, without capabilities, with the secrets that `make secrets`
-would make. Needs a Docker engine, rabbitmq-server and mariadb-server (not running), and the virtual environment.
-Prints the memory of each image; exit status 1 if no alert came, or a container did not stop on request.
+would make. Needs a Docker engine, rabbitmq-server, mariadb-server, mosquitto and mosquitto-clients (not running), and
+the virtual environment. Prints the memory of each image; exit status 1 if an alert did not come, or a container did not
+stop on request.
 """
 
 from __future__ import annotations
@@ -15,17 +20,19 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
+from smoke_containers import RESTRICTED, free_port, get, wait_for
+from smoke_receivers import Receivers
+from smoke_services import check_services
 
 ROOT = Path(__file__).resolve().parent.parent
 CAMERA = """\
@@ -37,10 +44,19 @@ cameras:
 
 
 def main() -> int:
-    """Run the whole pipeline once; returns the exit status."""
+    """Run all of it once; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tag", default="0.1.0")
-    tag = parser.parse_args().tag
+    parser.add_argument("--opinion", action="store_true")
+    parser.add_argument("--only", choices=["relay", "services"])
+    given = parser.parse_args()
+    codes = [run_relay(given.tag, has_opinion=given.opinion)] if given.only != "services" else []
+    codes += [check_services(given.tag)] if given.only != "relay" else []
+    return max(codes)
+
+
+def run_relay(tag: str, *, has_opinion: bool) -> int:
+    """From a camera to every receiver; returns the exit status."""
     with tempfile.TemporaryDirectory(prefix="bongsu-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         folder.chmod(0o755)
@@ -54,8 +70,13 @@ def main() -> int:
             }
             for path in secrets.glob("broker-*.env")
         }
-        for service, keys in (("caption", "key"), ("map", "public"), ("post", "public")):
+        receivers = stack.enter_context(Receivers(folder / "mosquitto"))
+        for service, keys in (("caption", "key"), ("map", "public"), ("post", "public"), ("push", "public")):
             own[service] |= read(secrets / f"caption-{keys}.env")
+        own["push"] |= read(secrets / "push-key.env")
+        own["api"] |= read(secrets / "push-public.env")
+        for service, variables in receivers.environment(has_opinion=has_opinion).items():
+            own.setdefault(service, {}).update(variables)
         url = read(secrets / "database.env")["BONGSU_DATABASE_URL"].replace("mysql:3306", f"127.0.0.1:{database}")
         run = Containers(stack, folder, tag, {"BONGSU_DATABASE_URL": url}, own)
         queues = declared_queues()
@@ -63,7 +84,7 @@ def main() -> int:
         run.once("api", "migration", ["bongsu", "db", "upgrade"])
         check_keda(read(secrets / "keda.env"), amqp, management, queues)
         check_metrics(metrics)
-        return run.relay()
+        return run.relay(receivers, has_opinion=has_opinion)
 
 
 def declared_queues() -> list[str]:
@@ -222,8 +243,8 @@ class Containers:
             ["docker", "run", "--rm", *self._options(name), f"bongsu/{image}:{self._tag}", *command], check=True
         )
 
-    def relay(self) -> int:
-        """Start everything, wait for an alert with a picture and a post, stop everything; returns the exit status."""
+    def relay(self, receivers: Receivers, *, has_opinion: bool) -> int:
+        """Start everything, wait until all have the alert, stop everything; returns the exit status."""
         begun = time.monotonic()
         web = {"BONGSU_HTTP_PORT": str(self._web), "BONGSU_HTTP_HOST": "127.0.0.1"}
         self._start("api", "api", ["python", "-m", "api.server"], web)
@@ -232,16 +253,21 @@ class Containers:
             ("function", "notify.map"),
             ("caption", "notify.caption"),
             ("function", "notify.post"),
+            ("function", "notify.push"),
         ):
             self._start(image, name.rpartition(".")[2], ["python", "-m", "functions", name], {})
-        wait_for(lambda: '"status"' in get(f"http://127.0.0.1:{self._web}/healthz"), 60)
+        self._start("function", "mqtt", ["python", "-m", "notify.mqtt"], {})
+        wait_for(lambda: '"status"' in get(f"http://127.0.0.1:{self._web}/healthz"), 120)
+        receivers.subscribe(f"http://127.0.0.1:{self._web}")
         self._start("motion", "motion", ["python", "-m", "motion"], {"BONGSU_CAMERAS": "/site/cameras.yaml"})
         try:
-            wait_for(self._is_posted, 120)
+            wait_for(lambda: self._is_posted() and not receivers.missing(has_opinion=has_opinion), 300)
         except TimeoutError:
-            print("no alert was posted within 120 s")
+            waiting = [*([] if self._is_posted() else ["map or feed"]), *receivers.missing(has_opinion=has_opinion)]
+            print(f"no alert within 300 s: {', '.join(waiting)}")
             self._explain()
             return 1
+        print(f"push: {receivers.browser.received[0]['title']}; webhook: {receivers.webhook.posts[0]['text']['en']}")
         print(
             f"an alert with its picture was posted {time.monotonic() - begun:.1f} s after the first container's start"
         )
@@ -266,8 +292,7 @@ class Containers:
             **self._own.get(name, {}),
             **(more or {}),
         }
-        options = ["--name", f"smoke-{os.getpid()}-{name}", "--network", "host", "--read-only", "--tmpfs", "/tmp"]
-        options += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", "10001:10001"]
+        options = ["--name", f"smoke-{os.getpid()}-{name}", *RESTRICTED]
         options += ["-v", f"{self._snapshots}:/snapshots", "-v", f"{self._site}:/site:ro"]
         options += ["-v", f"{ROOT / 'local/demo/media'}:/clips:ro"]
         return options + [part for key, value in environment.items() for part in ("-e", f"{key}={value}")]
@@ -300,37 +325,6 @@ class Containers:
 def tried(command: list[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command, without raising if it fails."""
     return subprocess.run(command, env=env, check=False, capture_output=True, text=True)
-
-
-def get(url: str) -> str:
-    """The answer of a URL; empty if there is none."""
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return str(answer.read().decode())
-    except (urllib.error.URLError, ConnectionError):
-        return ""
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
-def wait_for(is_true: Callable[[], bool], timeout_s: float) -> None:
-    """Poll until a condition holds.
-
-    Raises:
-        TimeoutError: it does not hold in time.
-    """
-    until = time.monotonic() + timeout_s
-    while time.monotonic() < until:
-        with contextlib.suppress(OSError, ValueError):
-            if is_true():
-                return
-        time.sleep(0.3)
-    raise TimeoutError
 
 
 if __name__ == "__main__":
