@@ -237,12 +237,12 @@ async def test_a_service_works_with_its_rights_alone(declared: Site, user: str) 
 
 @pytest.mark.parametrize("header", ["CC", "BCC"])
 async def test_a_copy_to_another_queue_is_refused_or_a_dead_letter(declared: Site, header: str) -> None:
-    # RabbitMQ may check the routing key alone; then whoever reads the queue does.
+    # RabbitMQ may check the routing key alone; then the consumer does.
     declared.server.ctl("purge_queue", "fire.map")
     connection = await aio_pika.connect(declared.url("motion"))
     channel = await connection.channel()
     exchange = await channel.get_exchange(EXCHANGE, ensure=False)
-    # As if it had been retried from that queue: this name of the key is not believed either.
+    # As if it had been retried from that queue: this header is not trusted either.
     headers = {header: ["fire"], "x-bongsu-routing-key": "fire"}
     copy = aio_pika.Message(b"copied", headers=headers)
     refused = await is_refused(channel, lambda _: exchange.publish(copy, "camera", mandatory=False))
