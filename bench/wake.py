@@ -138,7 +138,7 @@ async def measure(home: Path, rounds: int) -> tuple[dict[str, list[Round]], dict
 def rows(scale: float = 1.0) -> list[tuple[str, str, str]]:
     """(what, measured, aim) for the table of `make bench`."""
     with tempfile.TemporaryDirectory(prefix="bongsu-") as folder:
-        found, cpu_s = asyncio.run(measure(Path(folder), max(3, int(9 * scale))))
+        found, cpu_s = asyncio.run(measure(Path(folder), max(1, int(9 * scale))))
     table = [
         (f"Processor time of {target}, start, one event, end", _middle(used), "") for target, used in cpu_s.items()
     ]
