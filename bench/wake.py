@@ -102,7 +102,7 @@ async def _arrival(consumer: Consumer) -> float:
     delivery = await consumer.get(_WAIT_S)
     at = time.perf_counter()
     if delivery is None:
-        raise SystemExit(f"nothing came within {_WAIT_S} s")
+        raise SystemExit(f"nothing came within {_WAIT_S} s: a burst expires after 30 s, so this machine is too busy")
     await delivery.ack()
     return at
 
