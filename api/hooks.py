@@ -23,7 +23,7 @@ from functions.event import HttpRequest, new_id, utc_now
 from functions.hook import Hook
 from store import records
 from web import guard
-from web.answers import Json
+from web.answers import Json, body_in_time
 from web.keys import Caller, digest_of
 
 log = structlog.get_logger()
@@ -144,11 +144,12 @@ async def _read(request: Request, hook: Hook) -> bytes:
     is_long = said.isdecimal() and len(said) < 16 and int(said) > hook.body_max
     body = bytearray()
     if not is_long:
-        async for part in request.stream():
-            body += part
-            if len(body) > hook.body_max:
-                is_long = True
-                break
+        async with body_in_time():
+            async for part in request.stream():
+                body += part
+                if len(body) > hook.body_max:
+                    is_long = True
+                    break
     if is_long:
         requests_total.labels(hook.name, "refused").inc()
         raise HTTPException(413, f"the body must have at most {hook.body_max} bytes: shorten it")

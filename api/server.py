@@ -180,7 +180,7 @@ class Server(uvicorn.Server):
                 # Only `limits.py` decides which proxies are trusted.
                 proxy_headers=False,
                 # h11 and compression would take more memory for each reader than everything else.
-                http="httptools",
+                http=serving.BoundedHeaders,
                 ws="websockets-sansio",
                 ws_per_message_deflate=False,
                 ws_max_size=4096,

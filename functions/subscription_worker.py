@@ -15,7 +15,7 @@ from functions.backoff import backoff_s
 from functions.broker import Broker, BrokerError, Consumer, Delivery, TooLarge, Unroutable
 from functions.buffer import EventBuffer
 from functions.caller import Caller, Overdue
-from functions.event import DecodeError, Event, Stage, decode, encode, utc_now
+from functions.event import DecodeError, Event, Stage, decode_as, encode, utc_now
 from functions.function import Reject, Retry, Subscription
 from functions.handler_metrics import HandlerMetrics
 from functions.hook import failure
@@ -81,7 +81,7 @@ class SubscriptionWorker:
         self._record = record
         self._started_at = started_at
         self._buffer = buffer
-        self._bursts = bursts
+        self._types = {queue_name(type_, function, bursts): type_ for type_ in subscription.types}
         self._caller = Caller(subscription)
         self._waiting: asyncio.Timeout | None = None
         self._is_first = True
@@ -118,7 +118,7 @@ class SubscriptionWorker:
                             await self._stopping.wait()
 
     async def _consume(self, arguments: tuple[Any, ...]) -> None:
-        names = [queue_name(t, self._function, self._bursts) for t in self._subscription.types]
+        names = list(self._types)
         batch = self._subscription.batch
         if self._lost_brokers:
             # The broker may have lost its queues.
@@ -189,7 +189,7 @@ class SubscriptionWorker:
         taken: list[tuple[Delivery, Event]] = []
         for delivery in deliveries:
             try:
-                taken.append((delivery, decode(delivery.message.body)))
+                taken.append((delivery, decode_as(self._types[delivery.queue], delivery.message.body)))
             except DecodeError as error:
                 await delivery.reject(str(error))
                 self._record.count(delivery.message.routing_key, "undecodable")

@@ -40,7 +40,7 @@ from web.background import in_background
 from web.guard import WRONG_KEYS_A_MINUTE, Guard, RefusedError
 from web.keys import KeyFileError, Keyring
 from web.limits import Buckets, Proxies
-from web.serving import address_of, listen, serve_until_stopped
+from web.serving import BoundedHeaders, address_of, listen, serve_until_stopped
 
 log = structlog.get_logger()
 
@@ -128,7 +128,7 @@ class Server(uvicorn.Server):
                 log_level="warning",
                 server_header=False,
                 proxy_headers=False,
-                http="httptools",
+                http=BoundedHeaders,
                 ws=tunnel_class(site),
                 timeout_graceful_shutdown=5,
             )

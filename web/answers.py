@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
+from collections.abc import AsyncIterator
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -13,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from web.site import Site
 
 _BODY_MAX = 16_384
+_BODY_S = 30
 
 T = TypeVar("T")
 
@@ -69,6 +73,20 @@ def caching(site: Site, *, is_lasting: bool = False) -> dict[str, str]:
     return {"Cache-Control": "public, max-age=86400, immutable" if is_lasting else "no-cache"}
 
 
+@contextlib.asynccontextmanager
+async def body_in_time() -> AsyncIterator[None]:
+    """Around the reading of a body.
+
+    Raises:
+        HTTPException: 408, the client sends it too slowly.
+    """
+    try:
+        async with asyncio.timeout(_BODY_S):
+            yield
+    except TimeoutError:
+        raise HTTPException(408, f"the body must come within {_BODY_S} s", {"Connection": "close"}) from None
+
+
 async def read_body(request: Request, kind: type[T], example: str) -> T:
     """Read a JSON request body.
 
@@ -78,17 +96,18 @@ async def read_body(request: Request, kind: type[T], example: str) -> T:
         example: a valid body, for the error message.
 
     Raises:
-        HTTPException: 415, 413 or 422: it has the wrong type, is too long, or is not such a body.
+        HTTPException: 415, 413, 408 or 422: it has the wrong type, is too long or too slow, or is not such a body.
     """
     # A form on another site cannot send this type, so a page that an operator visits cannot write in their name.
     given = request.headers.get("content-type", "")
     if given.partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, f"Content-Type must be application/json, got {given[:80]!r}")
     body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > _BODY_MAX:
-            raise HTTPException(413, f"the body must have at most {_BODY_MAX} bytes: shorten it")
+    async with body_in_time():
+        async for part in request.stream():
+            body += part
+            if len(body) > _BODY_MAX:
+                raise HTTPException(413, f"the body must have at most {_BODY_MAX} bytes: shorten it")
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:

@@ -18,7 +18,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 
 from functions.broker.base import BrokerError
 from functions.broker.rabbit_acks import FAILURES, AckBatcher, guarded
-from functions.broker.rabbit_wire import ATTEMPTS, buried, outgoing, read_attempt, read_deaths, read_message
+from functions.broker.rabbit_wire import ATTEMPTS, buried, came_by, outgoing, read_attempt, read_deaths, read_message
 from functions.event import Message
 from functions.topology import delay, queue
 
@@ -225,6 +225,11 @@ class RabbitConsumer:
         attempt, deaths = read_attempt(headers), read_deaths(headers)
         delivery = RabbitDelivery(self._sender, self, name, incoming.delivery_tag or 0, message, attempt, deaths)
         self._unanswered[delivery.tag] = delivery
+        if not came_by(queue(name), key := incoming.routing_key or ""):
+            log.error("event_rejected", queue=name, reason=f"came by the routing key {key[:80]!r}")
+            with contextlib.suppress(BrokerError):  # it stays unacknowledged, and is delivered again
+                await delivery.reject(f"came by the routing key {key[:80]!r}, which is not of this queue")
+            return
         self._arrived.append(delivery)
         self._wake.set()
 

@@ -16,6 +16,7 @@ from pamqp.header import ContentHeader
 
 from functions.broker.base import DeadLetter
 from functions.event import CONTENT_TYPE, Message
+from functions.topology import MOTION, Queue
 
 ATTEMPTS, _REASON, _QUEUE, _DEAD_AT, _KEY = (
     "x-bongsu-attempts",
@@ -24,6 +25,8 @@ ATTEMPTS, _REASON, _QUEUE, _DEAD_AT, _KEY = (
     "x-bongsu-dead-at",
     "x-bongsu-routing-key",
 )
+_MORE_KEYS = ("CC", "BCC")
+"""Headers by which RabbitMQ routes a copy of a message to further queues."""
 _MOST_ATTEMPTS = 10_000
 _MOST_REASON = 2_000
 _MOST_HEADERS = 32
@@ -66,9 +69,18 @@ def buried(message: Message, queue: str, attempts: int, reason: str) -> aio_pika
 
 def read_message(headers: Mapping[str, Any], routing_key: str | None, body: bytes) -> Message:
     """The message as published, without headers that brokers and we have added."""
-    ours = ((k, v) for k, v in headers.items() if not k.startswith("x-"))
+    ours = ((k, v) for k, v in headers.items() if not k.startswith("x-") and k not in _MORE_KEYS)
     kept = {k: str(v)[:_MOST_HEADER] for k, v in islice(ours, _MOST_HEADERS)}
     return Message(str(headers.get(_KEY, routing_key or ""))[:_MOST_HEADER], body, kept)
+
+
+def came_by(queue: Queue, routing_key: str) -> bool:
+    """Whether a message with that routing key belongs in a queue: as its type of event, or sent to it by its name.
+
+    RabbitMQ routes by the headers CC and BCC too, and before 4.0 it checks a publisher's permission for the routing
+    key alone: a user that may publish `camera` could reach any queue of the exchange.
+    """
+    return routing_key in (queue.routing_key, queue.name) or queue.name == MOTION == routing_key.partition(".")[0]
 
 
 def read_attempt(headers: Mapping[str, Any]) -> int:

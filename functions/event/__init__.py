@@ -17,7 +17,7 @@ from functions.event.facts import (
 from functions.event.geometry import Box
 from functions.event.parts import Caption, Detection, Frame, Place, Stage, Zone
 from functions.event.requests import Answered, HttpRequest, Tick
-from functions.event.wire import CONTENT_TYPE, DecodeError, Message, class_of, decode, encode
+from functions.event.wire import CONTENT_TYPE, DecodeError, Message, class_of, decode, decode_as, encode
 from functions.hazards import HAZARDS, Hazard
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "Zone",
     "class_of",
     "decode",
+    "decode_as",
     "encode",
     "new_id",
     "utc_now",

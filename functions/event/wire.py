@@ -108,6 +108,20 @@ def decode(body: bytes) -> Event:
         raise DecodeError(f"not an event: {error}") from error
 
 
+def decode_as(type_: str, body: bytes) -> Event:
+    """Read an event that must be of a type: that of the queue which it was taken from.
+
+    A publisher is permitted routing keys, and its message lies in the queues of such a key whatever its body says.
+
+    Raises:
+        DecodeError: as `decode`, or it is of another type.
+    """
+    event = decode(body)
+    if event.type != type_:
+        raise DecodeError(f"not an event of type {type_!r}, for which it was published, but {event.type!r:.80}")
+    return event
+
+
 def class_of(type_: str) -> type[Event]:
     """What an event of this type is read as: its class, that of its family, or else `CustomEvent`."""
     found = DECLARED.get(type_)

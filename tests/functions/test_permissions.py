@@ -235,6 +235,28 @@ async def test_a_service_works_with_its_rights_alone(declared: Site, user: str) 
     await connection.close()
 
 
+@pytest.mark.parametrize("header", ["CC", "BCC"])
+async def test_a_copy_to_another_queue_is_refused_or_a_dead_letter(declared: Site, header: str) -> None:
+    # RabbitMQ may check the routing key alone; then the consumer does.
+    declared.server.ctl("purge_queue", "fire.map")
+    connection = await aio_pika.connect(declared.url("motion"))
+    channel = await connection.channel()
+    exchange = await channel.get_exchange(EXCHANGE, ensure=False)
+    # As if it had been retried from that queue: this header is not trusted either.
+    headers = {header: ["fire"], "x-bongsu-routing-key": "fire"}
+    copy = aio_pika.Message(b"copied", headers=headers)
+    refused = await is_refused(channel, lambda _: exchange.publish(copy, "camera", mandatory=False))
+    await connection.close()
+    broker, operator = await connect(declared.url("map")), await connect(declared.url("operator"))
+    async with broker.consume(["fire.map"]) as consumer:
+        assert await consumer.get(0.5 if refused else 3) is None
+    letters = [letter for letter in await operator.dead_letters("fire.map") if letter.message.body == b"copied"]
+    assert refused or ["routing key 'camera'" in letter.reason for letter in letters] == [True]
+    assert await operator.replay(letter.id for letter in letters) == len(letters)  # an operator may still decide
+    await broker.close()
+    await operator.close()
+
+
 def test_keda_counts_over_both_protocols_and_reads_no_message(declared: Site) -> None:
     for queue in QUEUES:
         status, answer = declared.ask("keda", "GET", f"queues/%2F/{queue}")

@@ -136,6 +136,21 @@ async def test_undecodable_bytes_are_dead_lettered() -> None:
     assert letter.reason.startswith("not an event")
 
 
+async def test_event_of_another_type_than_its_queue_is_dead_lettered() -> None:
+    # Who may publish `camera` alone could otherwise put a fire on the map.
+    broker, seen = MemoryBroker(), []
+
+    @on("camera", "fire")
+    async def handle(event: Event) -> None:
+        seen.append(event.id)
+
+    async with running(broker, handle):
+        await broker.publish(Message("camera", encode(event()).body, {}), encode(event()))
+        await until(lambda: len(seen) == 1)
+    (letter,) = await broker.dead_letters()
+    assert "not an event of type 'camera', for which it was published, but 'fire'" in letter.reason
+
+
 async def test_bad_event_does_not_fail_its_batch() -> None:
     calls: list[int] = []
 
