@@ -195,7 +195,7 @@ async def test_failures_of_everybody_are_nobodys_end(make_event, resources, serv
         service.answers = {name: [(status, {})] for name in "ab"}
         with contextlib.suppress(Retry):
             await warn(fire(make_event, id_=f"e{status}", camera=f"c{status}"), eager)
-    # Being asked for less is no failure either.
+    # Nor does being asked for less count.
     service.answers = {"a": [(429, {"Retry-After": "1"})]}
     with contextlib.suppress(Retry):
         await warn(fire(make_event, id_="e429", camera="c429"), eager)
