@@ -91,7 +91,9 @@ class ClipMaker:
     """Clips that were given up; a new process tries them once more."""
 
     async def look(self) -> int:
-        """Bring the public store up to date once; how many clips were made.
+        """Take out what may not be shown any more, and make one clip, the newest; how many are missing.
+
+        Only one, as it takes a minute in which others may be found to be false alarms.
 
         Raises:
             ClipError, StoreError: a store is not available.
@@ -104,10 +106,8 @@ class ClipMaker:
             log.info("public_clips_withdrawn", clips=[name.path for name in withdrawn])
         kept = [one for one in made if one.name not in set(withdrawn)]
         wanted = await self._wanted(kept)
-        for name in wanted:
-            if self.stopping.is_set():
-                return 0
-            await self._make(name)
+        if wanted:
+            await self._make(wanted[0])
         return len(wanted)
 
     async def _wanted(self, made: list[StoredClip]) -> list[ClipName]:
@@ -158,9 +158,8 @@ class ClipMaker:
 
     async def _look_repeatedly(self) -> None:
         while True:
-            pause_s = _LOOK_EVERY_S
             try:
-                await self.look()
+                pause_s = 0.0 if await self.look() > 1 else _LOOK_EVERY_S
             except (ClipError, StoreError) as error:
                 log.warning("public_clips_delayed", reason=str(error))
                 pause_s = _RETRY_S
@@ -197,6 +196,7 @@ async def make_clips(settings: PublicClipSettings) -> None:
     sealed, public = Clips.open(settings.clip_url), PublicClips.open(settings.public_clip_url)
     searcher = open_searcher(with_plates=settings.redact_plates)
     async with open_stores() as (store, _):
+        log.info("public_clips_started", labels=list(searcher.searched))
         await ClipMaker(settings, store, sealed, public, searcher).run(stopping)
 
 

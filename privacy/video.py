@@ -141,7 +141,7 @@ def _read(mp4: bytes) -> Iterator[_Picture]:
     import av
 
     size, first, due = (0, 0), 0.0, 0.0
-    with av.open(io.BytesIO(mp4)) as container:
+    with av.open(io.BytesIO(mp4), "r") as container:
         if len(container.streams) != 1 or not container.streams.video:
             raise RedactionError("the clip must have one video stream and nothing else")
         stream = container.streams.video[0]

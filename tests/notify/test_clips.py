@@ -61,10 +61,9 @@ async def test_what_cannot_be_opened_or_redacted_is_withheld(maker, make_event, 
     _, other = await stored(maker, make_event, "gate-4", b"")
     # A clip that was stored under the name of another camera.
     (tmp_path / "sealed" / other.path).write_bytes((tmp_path / "sealed" / name.path).read_bytes())
-    await maker.look()
+    assert [await maker.look() for _ in range(5)] == [4, 3, 2, 1, 0]
     assert [one.name for one in await maker.public.all()] == [name]
     assert {one.camera for one in maker.withheld} == {"gate-1", "gate-2", "gate-4"}
-    assert await maker.look() == 0
 
 
 async def test_limits_and_hidden_incidents_make_nothing(maker, make_event):
