@@ -141,7 +141,8 @@ def _read(mp4: bytes) -> Iterator[_Picture]:
     import av
 
     size, first, due = (0, 0), 0.0, 0.0
-    with av.open(io.BytesIO(mp4), "r") as container:
+    # By its format alone: a playlist in disguise would have FFmpeg open what it names.
+    with av.open(io.BytesIO(mp4), "r", format="mp4") as container:
         if len(container.streams) != 1 or not container.streams.video:
             raise RedactionError("the clip must have one video stream and nothing else")
         stream = container.streams.video[0]
