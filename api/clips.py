@@ -24,7 +24,7 @@ from api.openapi import answers
 from api.schemas import Time
 from api.site import AsCaller, AtSite, Site
 from functions.clip import BYTES_MAX, ClipName, name_in
-from store.clips import Clips
+from store.clips import MARGIN, Clips
 from store.queries import Wanted
 from store.records import Incident
 from web.answers import Json
@@ -35,8 +35,6 @@ router = APIRouter(tags=["clips"])
 
 clips_stored_total = Counter("bongsu_clips_stored_total", "Sealed clips that edge nodes sent")
 
-MARGIN = timedelta(seconds=10)
-"""A clip this long before an incident shows what led to it."""
 _PAGE = 1000
 _NO_STORE = {"Cache-Control": "no-store"}
 

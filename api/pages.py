@@ -130,17 +130,19 @@ async def show_life() -> dict[str, str]:
     return {"status": "ok"}
 
 
-def policy(tile_url: str, sessions_url: str = "", *, has_clips: bool = False) -> str:
+def policy(tile_url: str, sessions_url: str = "", *, has_clips: bool = False, has_public_clips: bool = False) -> str:
     """Content-Security-Policy of the page.
 
-    It allows its own files (the video for trying a session is one), and, if configured, pictures from the tile server,
-    connections to the receive server of sessions, and clips that the page has opened itself.
+    It allows its own files (public clips and the video for trying a session are some), and, if configured, pictures
+    from the tile server, connections to the receive server of sessions, and clips that the page has opened itself.
     """
     # Leaflet's `{s}` is a subdomain, in the policy `*`.
     tiles = f" {_origin(tile_url).replace('{s}', '*')}" if tile_url else ""
     # HTTP for the list, WebSocket for a session: for the policy these are two origins.
     sessions = f" {_origin(sessions_url)} ws{_origin(sessions_url).removeprefix('http')}" if sessions_url else ""
-    videos = [source for source, is_used in (("'self'", sessions_url), ("blob:", has_clips)) if is_used]
+    videos = [
+        source for source, is_used in (("'self'", sessions_url or has_public_clips), ("blob:", has_clips)) if is_used
+    ]
     media = f"media-src {' '.join(videos)}; " if videos else ""
     return (
         f"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'{sessions}; font-src 'self'; "

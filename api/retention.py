@@ -12,6 +12,7 @@ import structlog
 from api.settings import Settings
 from privacy.buckets import Pruned
 from store.clips import ClipError, Clips
+from store.public_clips import PublicClips
 from store.snapshots import SnapshotError, Snapshots
 from web.background import in_background
 
@@ -39,7 +40,9 @@ async def prune(snapshots: Snapshots, settings: Settings, *, is_rehearsal: bool 
 
 
 @contextlib.asynccontextmanager
-async def pruning(snapshots: Snapshots, settings: Settings, clips: Clips | None = None) -> AsyncIterator[None]:
+async def pruning(
+    snapshots: Snapshots, settings: Settings, clips: Clips | None = None, public_clips: PublicClips | None = None
+) -> AsyncIterator[None]:
     """Prune every hour while this context is open; several processes may do so at once."""
     async with contextlib.AsyncExitStack() as stack:
         if settings.snapshot_keep_days or settings.snapshot_keep_gb:
@@ -48,6 +51,9 @@ async def pruning(snapshots: Snapshots, settings: Settings, clips: Clips | None 
         if clips is not None:
             work = _prune_repeatedly("clips", lambda: prune_clips(clips, settings))
             await stack.enter_async_context(in_background("pruning clips", work))
+        if public_clips is not None:
+            work = _prune_repeatedly("public_clips", lambda: prune_public_clips(public_clips, settings))
+            await stack.enter_async_context(in_background("pruning public clips", work))
         yield
 
 
@@ -59,6 +65,16 @@ async def prune_clips(clips: Clips, settings: Settings) -> Pruned:
     """
     max_age = timedelta(days=settings.clip_keep_days)
     return await clips.prune(max_age=max_age, max_bytes=int(settings.clip_keep_gb * _GB))
+
+
+async def prune_public_clips(clips: PublicClips, settings: Settings) -> Pruned:
+    """Delete public clips beyond the limits of the settings.
+
+    Raises:
+        ClipError: they cannot be listed or deleted now.
+    """
+    max_age = timedelta(days=settings.public_clip_keep_days)
+    return await clips.prune(max_age=max_age, max_bytes=int(settings.public_clip_keep_gb * _GB))
 
 
 async def _prune_repeatedly(what: str, delete: Callable[[], Awaitable[Pruned]]) -> None:

@@ -190,6 +190,7 @@ class Session(TypedDict):
     read: Literal["open", "key"]
     reviews: NotRequired[Annotated[bool, Field(description="Whether any key may review.")]]
     clips: NotRequired[Annotated[bool, Field(description="Whether the caller may fetch sealed clips.")]]
+    videos: NotRequired[Annotated[bool, Field(description="Whether there are public clips of incidents.")]]
 
 
 @with_config(ConfigDict(extra="allow"))

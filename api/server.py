@@ -23,7 +23,21 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from api import camera_setup, cameras, clips, feeds, filters, fleet, hooks, incidents, openapi, pages, push, signin
+from api import (
+    camera_setup,
+    cameras,
+    clips,
+    feeds,
+    filters,
+    fleet,
+    hooks,
+    incidents,
+    openapi,
+    pages,
+    public_clips,
+    push,
+    signin,
+)
 from api import settings as environment
 from api.audit import auditing
 from api.fleet_status import FleetStatusFile
@@ -47,6 +61,7 @@ from functions.settings import SettingsError, split
 from functions.settings import load as load_settings
 from store import Store, StoreError
 from store.clips import ClipError, Clips
+from store.public_clips import PublicClips
 from store.snapshots import SnapshotError, Snapshots
 from web import serving
 from web.guard import WRONG_KEYS_A_MINUTE, Guard, RefusedError
@@ -82,7 +97,21 @@ def create_app(site: Site) -> ASGIApp:
         servers=[{"url": site.prefix}] if site.prefix else None,
     )
     app.state.site = site
-    for noun in (signin, incidents, clips, cameras, camera_setup, fleet, feeds, roads, ogc, hooks, push, pages):
+    for noun in (
+        signin,
+        incidents,
+        clips,
+        public_clips,
+        cameras,
+        camera_setup,
+        fleet,
+        feeds,
+        roads,
+        ogc,
+        hooks,
+        push,
+        pages,
+    ):
         app.include_router(noun.router)
     app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
     app.add_exception_handler(RequestValidationError, _refuse_query)
@@ -94,7 +123,12 @@ def create_app(site: Site) -> ASGIApp:
     inner = Guard(Live(app, site), site, guarded=GUARDED, sign_in=signin.PATH, basic=BASIC)
     outer: ASGIApp = SecureHeaders(
         SubPath(Methods(inner, app.routes), site.prefix),
-        pages.policy(site.settings.tile_url, site.settings.sessions_url, has_clips=site.clips is not None),
+        pages.policy(
+            site.settings.tile_url,
+            site.settings.sessions_url,
+            has_clips=site.clips is not None,
+            has_public_clips=site.public_clips is not None,
+        ),
     )
     origins = split(site.settings.cors_origins)
     if not origins:
@@ -131,19 +165,20 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         )
         snapshots = Snapshots.open(settings.snapshot_url)
         sealed = Clips.open(settings.clip_url) if settings.clip_url else None
+        public = PublicClips.open(settings.public_clip_url) if settings.public_clip_url else None
         requests, failures = Buckets(settings.rate_limit), Buckets(WRONG_KEYS_A_MINUTE)
         proxies = Proxies(split(settings.trusted_proxies))
         keep = timedelta(hours=settings.hook_keep_hours)
         gateway = HookGateway(read_hooks(settings.hooks), store, load_settings().broker_url, keep)
         subscribers = Buckets(settings.push_per_address / 1440, holds=settings.push_per_address)
         async with (
-            hub.running(), pruning(snapshots, settings, sealed), auditing(store), gateway.running(),
+            hub.running(), pruning(snapshots, settings, sealed, public), auditing(store), gateway.running(),
             withdrawing(store, settings), releasing(store),
         ):  # fmt: skip
             identity = await store.identity.read()
             yield Site(
                 settings, store, snapshots, pipeline, hub, gateway, keys, requests, failures, proxies, stretches,
-                identity, fleet_status, subscribers, sealed,
+                identity, fleet_status, subscribers, sealed, public,
             )  # fmt: skip
     finally:
         await store.close()

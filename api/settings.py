@@ -31,6 +31,12 @@ class Settings(StoreSettings, frozen=True):
     """The oldest clips are deleted when all together have more (10^9 bytes)."""
     clip_incident_s: float = 120.0
     """Of a longer incident, only clips of its first seconds are wanted."""
+    public_clip_url: str = ""
+    """Folder or bucket of mosaicked clips, which `python -m notify.clips` makes; without it none are shown."""
+    public_clip_keep_days: float = 7.0
+    """Public clips older than this are deleted."""
+    public_clip_keep_gb: float = 5.0
+    """The oldest public clips are deleted when all together have more (10^9 bytes)."""
     http_host: str = "127.0.0.1"
     """Address that the API listens on; `0.0.0.0` is all."""
     http_port: int = 8080
@@ -129,14 +135,19 @@ class Settings(StoreSettings, frozen=True):
 
     def _check_clips(self) -> None:
         ranges = {
-            "KEEP_DAYS": (self.clip_keep_days, 366), "KEEP_GB": (self.clip_keep_gb, 1e6),
-            "INCIDENT_S": (self.clip_incident_s, 86_400),
+            "CLIP_KEEP_DAYS": (self.clip_keep_days, 366), "CLIP_KEEP_GB": (self.clip_keep_gb, 1e6),
+            "CLIP_INCIDENT_S": (self.clip_incident_s, 86_400),
+            "PUBLIC_CLIP_KEEP_DAYS": (self.public_clip_keep_days, 366),
+            "PUBLIC_CLIP_KEEP_GB": (self.public_clip_keep_gb, 1e6),
         }  # fmt: skip
         for name, (value, most) in ranges.items():
             if not 0 < value <= most:
-                raise ValueError(f"BONGSU_CLIP_{name} must be above 0 and at most {most:g}, got {value:g}")
-        if self.clip_url and is_within(self.clip_url, self.snapshot_url):
-            raise ValueError("BONGSU_CLIP_URL and BONGSU_SNAPSHOT_URL must not contain each other: one is public")
+                raise ValueError(f"BONGSU_{name} must be above 0 and at most {most:g}, got {value:g}")
+        for variable, url in (("SNAPSHOT", self.snapshot_url), ("PUBLIC_CLIP", self.public_clip_url)):
+            if self.clip_url and url and is_within(self.clip_url, url):
+                raise ValueError(
+                    f"BONGSU_CLIP_URL and BONGSU_{variable}_URL must not contain each other: one is public"
+                )
 
     def _check_audience(self) -> None:
         catalogue.parse_languages("BONGSU_LANGUAGES", self.languages)

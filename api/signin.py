@@ -68,6 +68,8 @@ async def show_session(site: AtSite, caller: AsCaller) -> Response:
     content: dict[str, Any] = {"name": caller.name, "role": caller.role, "read": site.settings.api_read}
     if site.clips is not None and caller.role == "operator":
         content["clips"] = True
+    if site.public_clips is not None:
+        content["videos"] = True
     return JSONResponse({**content, "reviews": site.keys.has_operator}, headers=_PRIVATE)
 
 

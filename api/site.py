@@ -18,6 +18,7 @@ from api.settings import Settings
 from api.stream import Hub
 from store import Store, StoreError
 from store.clips import Clips
+from store.public_clips import PublicClips
 from store.snapshots import Snapshots
 from web.addresses import base_of
 from web.keys import Caller, Keyring
@@ -50,6 +51,8 @@ class Site:
     """Tokens for subscriptions to Web Push: few, as each is kept in the database."""
     clips: Clips | None = None
     """The sealed clips of incidents; None where none are stored."""
+    public_clips: PublicClips | None = None
+    """The mosaicked clips of incidents; None where none are made."""
 
     @property
     def public_url(self) -> str:

@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from bench.accounts import AcceptedPost
+from tests.bluesky_double import BlueskyDouble
 from tests.doubles import Double, MastodonDouble, WebhookDouble, XDouble
 
 ROOT = Path(__file__).parents[1]
 KEYS = ("api-key", "api-secret", "token", "token-secret")
 TOKEN = "token of a double"
 SECRET = b"secret of a double, long enough"
-NAMES = ("x", "mastodon", "webhook")
+HANDLE, PASSWORD = "alerts.example.org", "password of a double"
+NAMES = ("x", "mastodon", "webhook", "bluesky")
 # A lost response is what can duplicate alerts, so it is the most frequent. A webhook's receiver accepts with any 2xx.
 FAULTS = ("cut-after", "cut", "cut-after", "html-503", "limit", "json-500", "cut-after", "html-200", "slow")
 
@@ -74,11 +76,16 @@ class Channels:
         """Environment of a poster that uses these servers."""
         parts = ("API_KEY", "API_SECRET", "ACCESS_TOKEN", "ACCESS_SECRET")
         return {
-            "BONGSU_CHANNELS": "feed,x,mastodon,webhook",
+            "BONGSU_CHANNELS": ",".join(("feed", *NAMES)),
             "BONGSU_X_API_URL": self._urls["x"],
             **{f"BONGSU_X_{part}": key for part, key in zip(parts, KEYS, strict=True)},
             "BONGSU_MASTODON_URL": self._urls["mastodon"],
             "BONGSU_MASTODON_TOKEN": TOKEN,
+            "BONGSU_BLUESKY_URL": self._urls["bluesky"],
+            "BONGSU_BLUESKY_HANDLE": HANDLE,
+            "BONGSU_BLUESKY_PASSWORD": PASSWORD,
+            # The link in a post on Bluesky says of which incident it is.
+            "BONGSU_PUBLIC_URL": "https://map.example.org",
             "BONGSU_WEBHOOK_URL": f"{self._urls['webhook']}/hook",
             "BONGSU_WEBHOOK_SECRET": f"whsec_{base64.b64encode(SECRET).decode()}",
         }
@@ -114,6 +121,7 @@ async def _serve(ledger: Path, x_limit: int, x_wait_s: float) -> None:
         # More than this server's default, as only X's limit should be reached.
         "mastodon": MastodonDouble(TOKEN, limit=1_000_000),
         "webhook": WebhookDouble(SECRET),
+        "bluesky": BlueskyDouble(HANDLE, PASSWORD),
     }
     async with contextlib.AsyncExitStack() as stack:
         for double in doubles.values():

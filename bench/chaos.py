@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.accounts import Accounts, Dead, Seen, Sent, audit, count_splits
-from bench.channels import FAULTS, Channels
+from bench.channels import FAULTS, NAMES, Channels
 from functions import HAZARDS, Box, Detection, HazardSeen, Message, Place, encode, utc_now
 from functions.broker import Broker, BrokerError, DeadLetter, connect
 from functions.signature import new_private_key, public_key_of
@@ -64,7 +64,7 @@ async def deliver(event: Event) -> None:
         ledger.write(event.id + "\\n")
 '''
 REASONS = ("recipient refused", "recipient away", "not an event", "rate limit is used up", "its worker died")
-CHANNELS = ("feed", "x", "mastodon", "webhook")
+CHANNELS = ("feed", *NAMES)
 REPLAYS = 4
 """An alert refused eight times is a dead letter; replayed with many others, it may be refused again."""
 QUIET_S = 5
@@ -128,7 +128,7 @@ SHORT = Plan(
     publishers=2,
     rate_hz=60.0,
     replicas=1,
-    breaks={"kill": 4, "term": 3, "close": 2, "broker_kill": 1, "publisher": 1, "channel": 4, "channel_away": 1},
+    breaks={"kill": 4, "term": 3, "close": 2, "broker_kill": 1, "publisher": 1, "channel": 5, "channel_away": 1},
     hostile=3,
     database="sqlite",
     x_limit=40,

@@ -74,6 +74,14 @@ def unseal(sealed: bytes, head: bytes, private_key: bytes) -> bytes:
         raise SealError("it was sealed for another key, or altered since") from error
 
 
+def new_pair() -> tuple[bytes, bytes]:
+    """A fresh key pair, the private half first: 32 bytes each."""
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    key = X25519PrivateKey.generate()
+    return key.private_bytes_raw(), key.public_key().public_bytes_raw()
+
+
 def _suite() -> Suite:
     # A browser's WebCrypto has all three.
     from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite

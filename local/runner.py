@@ -112,9 +112,13 @@ class _Relay:
         api_env = {**motion_env, _METRICS_PORT: metrics_port, "BONGSU_CAMERAS_FILE": str(cameras)}
         self._api = Service(Command("api", "api.server", grace_s=5.0, env=api_env), self._output)
         self._sessions = sessions_services(options, self._output)
-        # It follows the database, so it ends after the functions: what they write last is published too.
-        is_bridged = bool(os.environ.get("BONGSU_MQTT_URL"))
-        self._bridges = [Service(Command("mqtt", "notify.mqtt", grace_s=5.0), self._output)] if is_bridged else []
+        # They follow the database, so they end after the functions: what they write last is published too.
+        bridges = {"BONGSU_MQTT_URL": ("mqtt", "notify.mqtt"), "BONGSU_CLIP_PRIVATE_KEY": ("clips", "notify.clips")}
+        self._bridges = [
+            Service(Command(*names, grace_s=5.0), self._output)
+            for variable, names in bridges.items()
+            if os.environ.get(variable) or os.environ.get(f"{variable}_FILE")
+        ]
         self._fleet = fleet_services(options, str(cameras), self._output)
         self._motion = Service(Command("motion", "motion", env=motion_env), self._output)
         self._autoscaler = Autoscaler(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -23,12 +23,12 @@ _PRUNED_EVERY_S = 60.0
 class ClipFolder:
     """A folder for each camera. Nobody on the node can open what is in it."""
 
-    def __init__(self, folder: Path, public_key: bytes, *, camera_bytes: int, max_age: timedelta) -> None:
+    def __init__(self, folder: Path, public_keys: Sequence[bytes], *, camera_bytes: int, max_age: timedelta) -> None:
         """Use this folder, created for its owner alone if it is missing.
 
         Args:
             folder: its place; clips that an earlier process left in it are kept.
-            public_key: clips are sealed for its private key.
+            public_keys: clips are sealed for their private keys.
             camera_bytes: the most that is kept of one camera.
             max_age: clips that ended longer ago are deleted.
 
@@ -44,14 +44,14 @@ class ClipFolder:
         except OSError as error:
             raise SettingsError(f"BONGSU_CLIP_DIR: {folder}: {error.strerror}: name a folder to write to") from None
         self._folder = folder
-        self._key = public_key
+        self._keys = public_keys
         self._camera_bytes = camera_bytes
         self._max_age = max_age
         self._pruned_at_s = float("-inf")
 
     def put(self, clip: Clip) -> None:
         """Seal and store a clip, and make room for it. A failure is logged and counted, not raised."""
-        sealed = seal_clip(clip.name, clip.mp4, self._key)
+        sealed = seal_clip(clip.name, clip.mp4, *self._keys)
         path = self._folder / clip.name.path
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)

@@ -44,7 +44,7 @@ class Clips:
             return None
         max_age = timedelta(hours=settings.clip_dir_hours)
         camera_bytes = int(settings.clip_camera_mb * 1e6)
-        folder = ClipFolder(Path(settings.clip_dir), settings.public_key, camera_bytes=camera_bytes, max_age=max_age)
+        folder = ClipFolder(Path(settings.clip_dir), settings.public_keys, camera_bytes=camera_bytes, max_age=max_age)
         key = settings.clip_api_key.reveal()
         sender = ClipSender(folder, settings.clip_api, key, max_age) if settings.clip_api else None
         return cls(settings.limits, folder, sender)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from functions.clip import KEYS_MAX
 from functions.sealing import PRIVATE, PUBLIC, read_key
-from functions.settings import Environment, Secret, SettingsError, read
+from functions.settings import Environment, Secret, SettingsError, read, split
 from motion.clip import ClipLimits
 
 
@@ -39,7 +40,7 @@ class ClipSettings(Environment, frozen=True):
     clip_dir: str = ""
     """Folder for sealed clips that no hazard was confirmed for yet; without it no clips are recorded."""
     clip_key: str = ""
-    """The public key that clips are sealed for, as `bongsu originals keygen` prints it."""
+    """Public key that clips are sealed for, as `bongsu originals keygen` prints it; several, separated by commas."""
     clip_before_s: float = 5.0
     """Seconds that a clip shows before its burst."""
     clip_after_s: float = 5.0
@@ -68,12 +69,14 @@ class ClipSettings(Environment, frozen=True):
                 raise ValueError(f"BONGSU_CLIP_{name} must be from {least:g} to {most:g}, got {value:g}")
         if not self.clip_dir:
             return
-        if self.clip_key.startswith(PRIVATE):
+        if PRIVATE in self.clip_key:
             raise ValueError("BONGSU_CLIP_KEY is a private key: set the public one, and keep this off every node")
         try:
-            read_key(self.clip_key, PUBLIC)
+            keys = self.public_keys
         except SettingsError as error:
             raise ValueError(f"BONGSU_CLIP_KEY: {error}") from None
+        if len(keys) > KEYS_MAX:
+            raise ValueError(f"BONGSU_CLIP_KEY must have at most {KEYS_MAX} keys, got {len(keys)}")
         if self.clip_api and not self.clip_api.startswith(("http://", "https://")):
             raise ValueError(f"BONGSU_CLIP_API must start with http:// or https://, got {self.clip_api!r}")
         if bool(self.clip_api) != bool(self.clip_api_key):
@@ -86,9 +89,9 @@ class ClipSettings(Environment, frozen=True):
         return ClipLimits(self.clip_before_s, self.clip_after_s, self.clip_longest_s, int(self.clip_mb * 1e6))
 
     @property
-    def public_key(self) -> bytes:
-        """The key that clips are sealed for."""
-        return read_key(self.clip_key, PUBLIC)
+    def public_keys(self) -> tuple[bytes, ...]:
+        """The keys that clips are sealed for."""
+        return tuple(read_key(text, PUBLIC) for text in split(self.clip_key) or ("",))
 
 
 def load_clips() -> ClipSettings | None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 warnings_total = Counter("bongsu_push_warnings_total", "Warnings by Web Push, by outcome", ["outcome"])
+ended_total = Counter("bongsu_push_subscriptions_ended_total", "Subscriptions that were deleted, by reason", ["reason"])
 
 LATE_IMPORTS = (*_STORES, *_SIGNATURE, "notify.pushing.message", "notify.pushing.sender")
 
@@ -241,6 +242,8 @@ async def _record(
     done = by_outcome["sent"] + by_outcome["refused"]
     await resources.store.push_notices.confirm(batch.incident, done, content)
     await resources.store.push_subscriptions.delete(by_outcome["gone"])
+    ended_total.labels("gone").inc(len(by_outcome["gone"]))
+    await _note(deliveries, resources)
     counts = {outcome: len(ids) for outcome, ids in by_outcome.items()}
     log.info("warnings_sent", incident=incident.id, is_withdrawal=incident.is_false_alarm, **counts)
     if refused := by_outcome["refused"]:
@@ -249,3 +252,23 @@ async def _record(
         waits = [deliveries[id_].after_s for id_ in later]
         reasons = ", ".join(sorted({deliveries[id_].reason for id_ in later}))
         raise Retry(f"{len(later)} of {len(deliveries)} warnings not sent yet: {reasons}", after=min(waits))
+
+
+async def _note(deliveries: dict[int, Delivery], resources: Push) -> None:
+    """Count failures in a row, and delete who could not be reached for days.
+
+    Where nobody was reached, our own network or key may be at fault: then nothing counts.
+    """
+    reached = [id_ for id_, each in deliveries.items() if each.outcome == "sent"]
+    failed = [id_ for id_, each in deliveries.items() if each.outcome in ("later", "refused") and each.is_theirs]
+    if not reached:
+        return
+    most, days = resources.settings.push_failures, resources.settings.push_failing_days
+    begun_before = utc_now() - timedelta(days=days)
+    ended = await resources.store.push_subscriptions.note(
+        reached=reached, failed=failed, most=most, begun_before=begun_before
+    )
+    if ended:
+        ended_total.labels("failing").inc(len(ended))
+        reasons = sorted({deliveries[id_].reason for id_ in ended})
+        log.warning("subscriptions_ended", count=len(ended), failures=most, days=days, reasons=reasons)

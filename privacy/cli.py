@@ -12,7 +12,7 @@ from typing import ParamSpec
 
 import click
 
-from functions.clip import MAGIC, unseal_clip
+from functions.clip import MAGIC, SHARED_MAGIC, unseal_clip
 from functions.sealing import PRIVATE, PUBLIC, SealError, read_key, write_key
 from functions.settings import SettingsError
 from privacy.originals import (
@@ -102,7 +102,7 @@ def _decrypt(key: Path, out: Path, given: tuple[Path, ...]) -> int:
 def _opened(path: Path, private_key: bytes) -> tuple[str, bytes, str]:
     """Of a sealed file: the name for its content, the content, and a line about it."""
     sealed = path.read_bytes()
-    if sealed.startswith(MAGIC):
+    if sealed.startswith((MAGIC, SHARED_MAGIC)):
         clip, mp4 = unseal_clip(sealed, private_key)
         seconds = (clip.end - clip.start).total_seconds()
         name = f"{clip.camera}-{clip.file.removesuffix(SUFFIX)}.mp4"

@@ -31,6 +31,7 @@ __all__ = [
     "require_redacted",
     "shrink",
     "thumbnail_of",
+    "uncovered",
 ]
 
 _SEAL = object()
@@ -168,14 +169,14 @@ def _covered(image: Image, detections: Sequence[Detection], faces: FaceFinder, w
     made = plan(detections, faces.find(image), width, height, with_plates=with_plates)
     for _ in range(_LOOKS_MAX):
         covered = cover(image, made)
-        left = _uncovered(faces.find(covered, is_close=False), covered_mask(made, width, height))
+        left = uncovered(faces.find(covered, is_close=False), covered_mask(made, width, height))
         if not left:
             return covered
         made = made.with_faces(left)
     raise RedactionError(f"faces are still found after {_LOOKS_MAX} passes")
 
 
-def _uncovered(found: Sequence[Face], mask: Mask) -> list[Face]:
+def uncovered(found: Sequence[Face], mask: Mask) -> list[Face]:
     """Faces that are not fully covered; the part of a box outside the picture counts as covered."""
     height, width = mask.shape
     left = []

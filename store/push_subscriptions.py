@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, bindparam, func, insert, select, update
 
 from functions.event import utc_now
 from store import schema
@@ -106,6 +106,35 @@ class PushSubscriptions:
                 await _delete(connection, wanted)
 
     @persistent
+    async def note(
+        self, *, reached: Sequence[int], failed: Sequence[int], most: int, begun_before: datetime
+    ) -> Sequence[int]:
+        """Count failures in a row, and delete the subscriptions that failed too often for too long.
+
+        Args:
+            reached: to these something was delivered: they start again from 0.
+            failed: one more failure for each.
+            most: at this number of failures in a row a subscription is deleted,
+            begun_before: if the first of them was before then.
+
+        Returns:
+            The deleted ones.
+        """
+        table = schema.push_subscriptions
+        async with self._database.write() as (connection, _):
+            healed = table.c.id.in_(reached), table.c.failures > 0
+            await connection.execute(update(table).where(*healed).values(failures=0, failing_since=None))
+            since = func.coalesce(table.c.failing_since, bindparam("now", utc_now(), type_=table.c.failing_since.type))
+            counted = {"failures": table.c.failures + 1, "failing_since": since}
+            await connection.execute(update(table).where(table.c.id.in_(failed)).values(**counted))
+            beyond = table.c.failures >= most, table.c.failing_since < begun_before
+            found = await connection.execute(select(table.c.id).where(table.c.id.in_(failed), *beyond))
+            surplus = list(found.scalars())
+            if surplus:
+                await _delete(connection, surplus)
+        return surplus
+
+    @persistent
     async def expire(self, before: datetime) -> int:
         """Delete what was last renewed before then, and old notices; how many subscriptions it were."""
         table, notices = schema.push_subscriptions, schema.push_notices
@@ -157,6 +186,8 @@ def _columns(sealed: str, wish: Wish) -> dict[str, Any]:
         **{"south": south, "west": west, "north": north, "east": east},
         "quiet_hours": None if wish.quiet is None else msgspec.json.encode(wish.quiet).decode(),
         "renewed_at": utc_now(),
+        # Who opens the page again is there again.
+        **{"failures": 0, "failing_since": None},
     }
 
 

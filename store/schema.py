@@ -41,7 +41,7 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else EPOCH + timedelta(microseconds=value)
 
 
-VERSION = "0008"
+VERSION = "0009"
 """The last migration in `migrations/` that this schema includes."""
 
 metadata = MetaData()
@@ -194,6 +194,9 @@ push_subscriptions = Table(
     Column("east", Float(53), nullable=False),
     Column("quiet_hours", String(128)),
     Column("renewed_at", Moment, nullable=False),
+    # How often in a row it could not be reached, and since when.
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("failing_since", Moment),
     UniqueConstraint("endpoint_digest", name="one_subscription_per_endpoint"),
     Index("push_subscriptions_by_box", "south", "north", "west", "east"),
     Index("push_subscriptions_by_age", "renewed_at"),

@@ -69,10 +69,14 @@ class BlueskyDouble(Double):
         wrong = self._check(said)
         if wrong:
             return _refuse("InvalidRequest", f"Invalid {said['collection']} record: {wrong}")
-        # A record that is put again under its key is the same post.
-        self.records[said["rkey"]] = said["record"]
+        # A record that is put again under its key is the same post; with other words, readers saw both.
+        earlier, record = self.records.get(said["rkey"]), said["record"]
+        self.records[said["rkey"]] = record
         self.posts = list(self.records.values())
-        self._note(None, said["record"]["text"])
+        if earlier is not None:
+            self.met["put again"] += 1
+        if earlier is None or earlier["text"] != record["text"]:
+            self._note(_incident_in(record), record["text"])
         return web.json_response({"uri": f"at://{self.did}/{said['collection']}/{said['rkey']}", "cid": "bafyrei"})
 
     def _check(self, said: dict) -> str:
@@ -107,6 +111,13 @@ class BlueskyDouble(Double):
 
     def _is_known(self, request: web.Request) -> bool:
         return bool(self._token) and request.headers.get("Authorization") == f"Bearer {self._token}"
+
+
+def _incident_in(record: dict) -> int | None:
+    """The incident that the link of a post leads to."""
+    links = [feature["uri"] for facet in record.get("facets", []) for feature in facet["features"]]
+    found = re.search(r"[?&]incident=(\d+)$", links[0]) if links else None
+    return None if found is None else int(found[1])
 
 
 def graphemes(text: str) -> list[str]:

@@ -122,6 +122,7 @@ signedInAs = { $name }, { $role }
 viewer = viewer
 operator = operator
 node = edge node
+videosTitle = Video, with faces covered
 clipsTitle = Clips
 clipCount = { $n ->
     [one] One sealed clip.

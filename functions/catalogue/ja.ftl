@@ -112,6 +112,7 @@ signedInAs = { $name }、{ $role }
 viewer = 閲覧者
 operator = 運用者
 node = エッジノード
+videosTitle = 動画（顔は隠しています）
 clipsTitle = クリップ
 clipCount = 封印されたクリップ { $n } 件。
 clipKey = 再生するには秘密鍵のファイルを選んでください。鍵はこのタブの中だけに残ります。

@@ -112,6 +112,7 @@ signedInAs = { $name }, { $role }
 viewer = 열람자
 operator = 운영자
 node = 엣지 노드
+videosTitle = 동영상(얼굴 가림)
 clipsTitle = 클립
 clipCount = 봉인된 클립 { $n }개.
 clipKey = 재생하려면 개인 키 파일을 선택하세요. 키는 이 탭에만 남습니다.

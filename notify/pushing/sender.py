@@ -46,6 +46,8 @@ class Delivery:
     after_s: float = 0.0
     """When it may be tried again, for "later"."""
     reason: str = ""
+    is_theirs: bool = True
+    """Whether a failure speaks against the subscription: not if nothing was tried, and not if it asks for less."""
 
 
 class PushSender:
@@ -79,7 +81,7 @@ class PushSender:
         """
         origin = endpoint.origin
         if (left_s := self._blocked.get(origin, 0.0) - time.time()) > 0:
-            return Delivery("later", left_s, "the push service asked to wait")
+            return Delivery("later", left_s, "the push service asked to wait", is_theirs=False)
         try:
             endpoint.require_usable(self.allowed)
             body = self._encrypt(endpoint, payload)
@@ -114,8 +116,8 @@ class PushSender:
             after_s = _BLOCKED_S if until is None else min(max(until - time.time(), 1.0), 300.0)
             if status == 429 or until is not None:
                 self._blocked[origin] = time.time() + after_s
-            return Delivery("later", after_s, str(status))
-        return Delivery("refused", reason=str(status))
+            return Delivery("later", after_s, str(status), is_theirs=status != 429)
+        return Delivery("refused", reason=str(status), is_theirs=status != 413)
 
     def _encrypt(self, endpoint: Endpoint, payload: bytes) -> bytes:
         if len(payload) > _SIZE_MAX:
@@ -201,7 +203,7 @@ async def send_all(sends: dict[int, Any], *, at_once: int, within_s: float) -> d
                 delivery: Delivery = await send()
                 return delivery
         except TimeoutError:
-            return Delivery("later", 1.0, "no time left")
+            return Delivery("later", 1.0, "no time left", is_theirs=False)
 
     results = await asyncio.gather(*(one(send) for send in sends.values()))
     return dict(zip(sends, results, strict=True))

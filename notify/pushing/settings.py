@@ -22,6 +22,10 @@ class PushSettings(Environment, frozen=True):
     """Shortest time between two changes of one warning on a device."""
     push_concurrency: int = 64
     """Requests to push services at once, in one replica."""
+    push_failures: int = 10
+    """After so many failures in a row, over `BONGSU_PUSH_FAILING_DAYS`, a subscription is deleted."""
+    push_failing_days: float = 3.0
+    """For at least so long a subscription must have failed before it is deleted."""
     push_allow: str = ""
     """Push services without https or at private addresses, as `host` or `host:port`, separated by commas; for tests."""
 
@@ -36,6 +40,11 @@ class PushSettings(Environment, frozen=True):
             raise ValueError(f"BONGSU_PUSH_CONTACT must be mailto:you@city.example or https://…, got {given!r}")
         if not 1 <= self.push_concurrency <= 1000:
             raise ValueError(f"BONGSU_PUSH_CONCURRENCY must be 1 to 1000, got {self.push_concurrency}")
+        if self.push_failures < 1 or self.push_failing_days < 0:
+            given = f"{self.push_failures} and {self.push_failing_days}"
+            raise ValueError(
+                f"BONGSU_PUSH_FAILURES must be 1 or more and BONGSU_PUSH_FAILING_DAYS 0 or more, got {given}"
+            )
         for name, value in (("MAX_AGE", self.push_max_age_s), ("UPDATE", self.push_update_s)):
             if value < 0:
                 raise ValueError(f"BONGSU_PUSH_{name}_S must be 0 or more, got {value}")

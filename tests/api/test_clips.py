@@ -50,7 +50,7 @@ def client(url, keys, role):
 
 async def test_clip_travels_from_a_node_to_the_operator(serve, settings, keys, make_event, tmp_path):
     seen_at = utc_now() - timedelta(minutes=2)
-    folder = ClipFolder(tmp_path / "node", PUBLIC_KEY, camera_bytes=10**9, max_age=timedelta(days=1))
+    folder = ClipFolder(tmp_path / "node", [PUBLIC_KEY], camera_bytes=10**9, max_age=timedelta(days=1))
     wanted = clip_at(seen_at - timedelta(seconds=5))
     before, other = clip_at(seen_at - timedelta(seconds=60)), clip_at(seen_at, camera="gate-2")
     for name in (wanted, before, other):
@@ -124,7 +124,7 @@ async def test_only_the_start_of_a_real_incident_is_wanted(serve, settings, keys
 
 async def test_api_without_a_clip_store_takes_none(serve, settings, keys, make_event, tmp_path):
     settings = msgspec.structs.replace(settings, clip_url="")
-    folder = ClipFolder(tmp_path / "node", PUBLIC_KEY, camera_bytes=10**9, max_age=timedelta(days=1))
+    folder = ClipFolder(tmp_path / "node", [PUBLIC_KEY], camera_bytes=10**9, max_age=timedelta(days=1))
     folder.put(Clip(clip_at(utc_now()), b"an mp4"))
     async with serve(settings) as (url, site), client(url, keys, "operator") as operator:
         number = await site.store.sightings.record(make_event())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.channels import NAMES
 from bench.chaos import SHORT, Chaos
 from tests.servers import rabbit_tools
 
@@ -21,5 +22,6 @@ def test_whatever_breaks_nothing_is_lost_and_nothing_told_twice(tmp_path: Path) 
     assert (result.facts["lost"], result.facts["on the map"]) == (0, SHORT.events)
     assert {"recipient refused", "recipient away", "not an event"} <= set(result.facts["their reasons"])
     met = result.facts["outcomes of the channels' requests"]
-    assert all(met[channel]["cut-after"] for channel in ("x", "mastodon", "webhook")), met
+    assert all(met[channel]["cut-after"] for channel in NAMES), met
     assert met["x"]["403"], "X was asked again for a post that was out"
+    assert met["bluesky"]["put again"], "Bluesky was given a post again under its key"

@@ -43,7 +43,7 @@ def clip(seconds_ago: float = 10.0, *, camera: str = "gate-1", size: int = 1000)
 
 
 def folder(path: Path, camera_bytes: int = 10**9, max_age: timedelta = DAY) -> ClipFolder:
-    return ClipFolder(path / "clips", PUBLIC_KEY, camera_bytes=camera_bytes, max_age=max_age)
+    return ClipFolder(path / "clips", [PUBLIC_KEY], camera_bytes=camera_bytes, max_age=max_age)
 
 
 def names(path: Path) -> set[str]:
@@ -221,3 +221,22 @@ def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "clips").write_text("a file")
     with pytest.raises(SettingsError, match=r"BONGSU_CLIP_DIR: .*clips"):
         folder(tmp_path)
+
+
+def test_each_of_several_keys_opens_a_clip_by_itself():
+    keys = [X25519PrivateKey.generate() for _ in range(3)]
+    name = clip().name
+    sealed = seal_clip(name, b"an mp4" * 1000, *(key.public_key().public_bytes_raw() for key in keys[:2]))
+    for key in keys[:2]:
+        assert unseal_clip(sealed, key.private_bytes_raw()) == (name, b"an mp4" * 1000)
+    # The video is in it once.
+    assert len(sealed) < 6_600 and name_in(sealed) == name
+    for altered in (
+        sealed[:-1] + bytes([sealed[-1] ^ 1]),
+        sealed.replace(b'"keys":2', b'"keys":1'),
+        sealed.replace(b"clip 2", b"clip 1"),
+    ):
+        with pytest.raises(SealError):
+            unseal_clip(altered, keys[0].private_bytes_raw())
+    with pytest.raises(SealError, match="other keys"):
+        unseal_clip(sealed, keys[2].private_bytes_raw())

@@ -20,7 +20,7 @@ from functions.runtime import run
 from functions.settings import Secret, SettingsError, read
 from functions.signature import Verifier, new_private_key, public_key_of
 from functions.topology import queues
-from notify.push import Push, PushBatch, open_push, push
+from notify.push import Push, PushBatch, ended_total, open_push, push
 from notify.pushing.message import compose
 from notify.pushing.sender import PublicResolver, PushSender, open_sender
 from notify.pushing.settings import PushSettings
@@ -166,6 +166,41 @@ async def test_failing_push_service_costs_nobody_else_an_alert(make_event, resou
     await push(batch, resources)
     # What was too large would be so again: it is logged, not repeated.
     assert [len(browser.received) for browser in browsers] == [1, 1, 0]
+
+
+async def test_subscription_that_fails_for_days_is_deleted(make_event, resources, service):
+    dead, other = service.browser("dead"), service.browser("other")
+    for browser in (dead, other):
+        await subscribe(resources, browser)
+    service.answers["dead"] = [(500, {})] * 9
+    patient = replace(resources, settings=replace_settings(resources.settings, push_failures=2, push_failing_days=1.0))
+    eager = replace(resources, settings=replace_settings(resources.settings, push_failures=3, push_failing_days=0.0))
+    is_kept = []
+    for number, given in enumerate((patient, patient, eager)):
+        with contextlib.suppress(Retry):
+            await warn(fire(make_event, id_=f"e{number}", camera=f"c{number}"), given)
+        is_kept.append(await resources.store.push_subscriptions.find(dead.endpoint.digest) is not None)
+    # Two failures are enough only after a day; the third ends it where no days are asked for.
+    assert is_kept == [True, True, False]
+    assert ended_total.labels("failing")._value.get() >= 1
+    assert await resources.store.push_subscriptions.find(other.endpoint.digest) is not None
+
+
+async def test_failures_of_everybody_are_nobodys_end(make_event, resources, service):
+    browsers = [service.browser(name) for name in "ab"]
+    eager = replace(resources, settings=replace_settings(resources.settings, push_failures=1, push_failing_days=0.0))
+    for browser in browsers:
+        await subscribe(resources, browser)
+    for status in (403, 503):
+        service.answers = {name: [(status, {})] for name in "ab"}
+        with contextlib.suppress(Retry):
+            await warn(fire(make_event, id_=f"e{status}", camera=f"c{status}"), eager)
+    # Nor does being asked for less count.
+    service.answers = {"a": [(429, {"Retry-After": "1"})]}
+    with contextlib.suppress(Retry):
+        await warn(fire(make_event, id_="e429", camera="c429"), eager)
+    for browser in browsers:
+        assert await resources.store.push_subscriptions.find(browser.endpoint.digest) is not None
 
 
 async def test_many_are_sent_in_batches_with_bounded_concurrency(make_event, resources, service, monkeypatch):

@@ -30,6 +30,8 @@ TRUSTED = {
     "redact": {"notify/caption.py", "privacy/preview.py"},
     "seal_drawing": {"notify/captions/location.py"},
     "drawn_of": {"notify/post.py"},
+    "redact_video": {"notify/clips.py"},
+    "read_back_video": {"store/public_clips.py"},
 }
 
 
@@ -92,6 +94,21 @@ def test_its_maker_seals_in_four_places_only():
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Redacted"
     }
     assert sealed == {"redact", "shrink", "_carried", "read_back"}
+
+
+def test_redacted_videos_are_sealed_in_two_places_only():
+    tree = ast.parse((ROOT / "privacy/video.py").read_text(encoding="utf-8"))
+    sealed = {
+        function.name
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "RedactedVideo"
+    }
+    assert sealed == {"redact_video", "read_back_video"}
+    for path in MODULES:
+        if path != ROOT / "privacy/video.py":
+            assert "RedactedVideo" not in names_called(ast.parse(path.read_text(encoding="utf-8")))
 
 
 def test_redacted_picture_cannot_be_forged(street):

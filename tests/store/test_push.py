@@ -57,6 +57,21 @@ async def test_same_endpoint_is_one_subscription(store):
     assert not await store.push_subscriptions.remove("a")
 
 
+async def test_failures_in_a_row_end_a_subscription(store):
+    bad, good = [await subscribe(store, name) for name in ("bad", "good")]
+    note, past, future = store.push_subscriptions.note, utc_now() - timedelta(hours=1), utc_now() + timedelta(hours=1)
+    assert await note(reached=[good], failed=[bad], most=2, begun_before=future) == []
+    assert await note(reached=[good, bad], failed=[], most=2, begun_before=future) == []
+    # It was reached in between: one failure, two, and too soon.
+    assert await note(reached=[], failed=[bad], most=2, begun_before=future) == []
+    assert await note(reached=[], failed=[bad], most=2, begun_before=past) == []
+    # A browser that subscribes again starts again.
+    await subscribe(store, "bad")
+    assert await note(reached=[], failed=[bad], most=2, begun_before=future) == []
+    assert await note(reached=[], failed=[bad], most=2, begun_before=future) == [bad]
+    assert [each.id for each in await store.push_subscriptions.of([bad, good])] == [good]
+
+
 async def test_content_is_claimed_once_per_subscriber(store):
     ids = [await subscribe(store, name) for name in "abc"]
     notices, long_ago = store.push_notices, utc_now() - timedelta(hours=1)

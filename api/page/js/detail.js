@@ -14,6 +14,7 @@ export class Detail {
   #lightbox;
   #review;
   #clips;
+  #videos;
   #act;
   #shown = "";
   #near = { newer: null, older: null };
@@ -23,13 +24,15 @@ export class Detail {
    * @param {HTMLDialogElement} lightbox shows the picture as large as it can be
    * @param {import("./review.js").ReviewBox} review
    * @param {import("./clips.js").ClipBox} clips
+   * @param {import("./videos.js").VideoBox} videos
    * @param {{close: () => void, go: (incident: string) => void, copyLink: () => void}} act
    */
-  constructor(panel, lightbox, review, clips, act) {
+  constructor(panel, lightbox, review, clips, videos, act) {
     this.#panel = panel;
     this.#lightbox = lightbox;
     this.#review = review;
     this.#clips = clips;
+    this.#videos = videos;
     this.#act = act;
     lightbox.addEventListener("click", () => lightbox.close());
     document.addEventListener("keydown", (event) => this.#press(event));
@@ -61,7 +64,7 @@ export class Detail {
       this.#shown = signature;
       const fresh = this.#content(incident, others);
       // What is being written about an incident outlives its next sighting: the review stays where it is.
-      if (frame.parentNode === null) this.#panel.replaceChildren(frame, fresh.what, this.#review.node, this.#clips.node, fresh.more);
+      if (frame.parentNode === null) this.#panel.replaceChildren(frame, fresh.what, this.#videos.node, this.#review.node, this.#clips.node, fresh.more);
       else {
         body.replaceWith(fresh.what);
         this.#panel.querySelector(".detail-more").replaceWith(fresh.more);
@@ -72,6 +75,7 @@ export class Detail {
     }
     this.#review.show(incident, language);
     this.#clips.show(incident, language);
+    this.#videos.show(incident, language);
     setText(this.#panel.querySelector(".detail-ago"), incident.lastSeen ? ago(incident.lastSeen) : "");
     for (const name of ["newer", "older"]) this.#panel.querySelector(`.go-${name}`).disabled = near[name] === null;
   }

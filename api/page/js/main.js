@@ -23,6 +23,7 @@ import { SessionsView } from "./sessions.js";
 import { Shell } from "./shell.js";
 import { SignIn } from "./signin.js";
 import { Store } from "./store.js";
+import { VideoBox } from "./videos.js";
 import { WarnDialog } from "./warn.js";
 
 const TICK_MS = 10_000;
@@ -48,7 +49,7 @@ const drive = new DriveView(byId("drive"), store);
 const warn = new WarnDialog(byId("warn"), byId("warn-dialog"), { view: () => map.area, toast: (text) => shell.toast(text) });
 const signIn = new SignIn(session, byId("account"), byId("signin"));
 const reviewBox = new ReviewBox(session, (feature) => store.putIncident(feature, true), () => signIn.open());
-const detail = new Detail(byId("detail"), byId("lightbox"), reviewBox, new ClipBox(session), { close, go: open, copyLink });
+const detail = new Detail(byId("detail"), byId("lightbox"), reviewBox, new ClipBox(session), new VideoBox(session), { close, go: open, copyLink });
 const archive = new Archive(store);
 const shell = new Shell(document, { translate, go: showView });
 const live = new Live(store, fleet, setLink);

@@ -1,6 +1,9 @@
 /** Opens sealed clips with the operator's private key: HPKE (RFC 9180) by the browser's own cryptography. The key stays here. */
 
 const MAGIC = "bongsu clip 1\n";
+/** A clip that several keys open: each opens a key pair of the clip's own, and that the video. */
+const SHARED_MAGIC = "bongsu clip 2\n";
+const WRAPPED_BYTES = 80;
 const PRIVATE = "bongsu-originals-private-";
 const HEAD_MOST = 400;
 const POINT_BYTES = 32;
@@ -34,6 +37,10 @@ export async function readKey(text) {
     throw new SealError("key");
   }
   if (raw.length !== POINT_BYTES) throw new SealError("key");
+  return importSecret(raw);
+}
+
+async function importSecret(raw) {
   const secret = await crypto.subtle.importKey("pkcs8", bytes(PKCS8, raw), "X25519", false, ["deriveBits"]);
   return { secret, point: await agree(secret, BASE_POINT) };
 }
@@ -43,23 +50,39 @@ export async function readKey(text) {
  * @param {ArrayBuffer} sealed
  * @throws {SealError} it was sealed for another key, or altered
  */
-export async function unseal(sealed, { secret, point }) {
+export async function unseal(sealed, key) {
   const all = new Uint8Array(sealed);
   const end = all.subarray(0, HEAD_MOST).indexOf(0x0a, MAGIC.length) + 1;
-  if (end === 0 || new TextDecoder().decode(all.subarray(0, MAGIC.length)) !== MAGIC) throw new SealError("clip");
+  const magic = new TextDecoder().decode(all.subarray(0, MAGIC.length));
+  if (end === 0 || (magic !== MAGIC && magic !== SHARED_MAGIC)) throw new SealError("clip");
   const head = all.subarray(0, end);
-  const sender = all.subarray(end, end + POINT_BYTES);
   try {
-    const prk = await extract(KEM, [], "eae_prk", await agree(secret, sender));
-    const shared = await expand(KEM, prk, "shared_secret", bytes(sender, point), 32);
-    const context = bytes([0], await extract(SUITE, [], "psk_id_hash", []), await extract(SUITE, [], "info_hash", head));
-    const main = await extract(SUITE, shared, "secret", []);
-    const key = await crypto.subtle.importKey("raw", await expand(SUITE, main, "key", context, 32), "AES-GCM", false, ["decrypt"]);
-    const iv = await expand(SUITE, main, "base_nonce", context, 12);
-    return await crypto.subtle.decrypt({ name: "AES-GCM", iv }, key, all.subarray(end + POINT_BYTES));
+    if (magic === MAGIC) return await open(head, all.subarray(end), key);
+    const { keys } = JSON.parse(new TextDecoder().decode(all.subarray(MAGIC.length, end)));
+    const video = end + keys * WRAPPED_BYTES;
+    const once = await openAny(head, all.subarray(end, video), key);
+    return await open(head, all.subarray(video), await importSecret(new Uint8Array(once)));
   } catch {
     throw new SealError("clip");
   }
+}
+
+/** The private key of the clip, sealed for several keys one after another: it is in the part that this key opens. */
+async function openAny(head, wrapped, key) {
+  const parts = [];
+  for (let at = 0; at < wrapped.length; at += WRAPPED_BYTES) parts.push(wrapped.subarray(at, at + WRAPPED_BYTES));
+  return Promise.any(parts.map((part) => open(head, part, key)));
+}
+
+async function open(head, content, { secret, point }) {
+  const sender = content.subarray(0, POINT_BYTES);
+  const prk = await extract(KEM, [], "eae_prk", await agree(secret, sender));
+  const shared = await expand(KEM, prk, "shared_secret", bytes(sender, point), 32);
+  const context = bytes([0], await extract(SUITE, [], "psk_id_hash", []), await extract(SUITE, [], "info_hash", head));
+  const main = await extract(SUITE, shared, "secret", []);
+  const key = await crypto.subtle.importKey("raw", await expand(SUITE, main, "key", context, 32), "AES-GCM", false, ["decrypt"]);
+  const iv = await expand(SUITE, main, "base_nonce", context, 12);
+  return crypto.subtle.decrypt({ name: "AES-GCM", iv }, key, content.subarray(POINT_BYTES));
 }
 
 async function agree(secret, point) {

@@ -12,6 +12,8 @@ export class Session extends EventTarget {
   reviews = false;
   /** Whether the reader may fetch the sealed clips of incidents. */
   clips = false;
+  /** Whether mosaicked clips of incidents are shown to everybody. */
+  videos = false;
 
   get canReview() {
     return this.role === "operator";
@@ -37,8 +39,8 @@ export class Session extends EventTarget {
     await this.load();
   }
 
-  #take({ name = null, role = null, read = "open", reviews = false, clips = false }) {
-    Object.assign(this, { name, role, needsKey: read === "key", reviews, clips });
+  #take({ name = null, role = null, read = "open", reviews = false, clips = false, videos = false }) {
+    Object.assign(this, { name, role, needsKey: read === "key", reviews, clips, videos });
     this.dispatchEvent(new Event("change"));
   }
 }

@@ -16,6 +16,7 @@ from api.settings import Settings
 from functions.clip import ClipName, seal_clip
 from functions.event import utc_now
 from functions.sealing import PRIVATE, write_key
+from privacy.video import read_back_video
 from tests.stores import serving_in_thread
 
 from .conftest import Open
@@ -23,7 +24,7 @@ from .test_page_review import sign_in
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = sync_api.expect
-KEY, OTHER = X25519PrivateKey.generate(), X25519PrivateKey.generate()
+KEY, SECOND, OTHER = (X25519PrivateKey.generate() for _ in range(3))
 
 
 def draw_video(path: Path, codec: str, pix_fmt: str) -> bytes:
@@ -40,7 +41,7 @@ def draw_video(path: Path, codec: str, pix_fmt: str) -> bytes:
 def site_url(tmp_path: Path, database_url: str, keys: dict[Any, str], make_event: Callable[..., Any]) -> Iterator[str]:
     settings = Settings(
         database_url=database_url, snapshot_url=str(tmp_path / "s"), clip_url=str(tmp_path / "clips"),
-        api_keys=str(tmp_path / "keys"),
+        api_keys=str(tmp_path / "keys"), public_clip_url=str(tmp_path / "public"),
     )  # fmt: skip
 
     async def fill(site: Site) -> None:
@@ -50,7 +51,11 @@ def site_url(tmp_path: Path, database_url: str, keys: dict[Any, str], make_event
         for second, codec in ((5, "libx264"), (2, "mpeg4")):
             name = ClipName("gate-1", seen_at - timedelta(seconds=second), seen_at)
             mp4 = draw_video(tmp_path / f"{codec}.mp4", codec, "yuv420p")
-            await site.clips.put(name, seal_clip(name, mp4, KEY.public_key().public_bytes_raw()))
+            # One is sealed for two keys, the other for one.
+            keys = [SECOND, KEY] if codec == "libx264" else [KEY]
+            await site.clips.put(name, seal_clip(name, mp4, *(key.public_key().public_bytes_raw() for key in keys)))
+            if codec == "libx264":
+                await site.public_clips.put(name, read_back_video(mp4))
 
     with serving_in_thread(settings, fill) as url:
         yield url
@@ -86,6 +91,20 @@ def test_operator_plays_a_clip_with_the_private_key(site_url: str, keys: dict[An
     page.locator(".clips .buttons button").last.click()
     expect(page.locator(".clips")).to_contain_text("Save it, and play it elsewhere")
     assert not any("private" in one or write_key(KEY.private_bytes_raw(), PRIVATE) in one for one in sent)
+
+
+def test_visitor_plays_the_public_clip(site_url: str, open_page: Open) -> None:
+    class Server:
+        url = site_url
+
+    page = open_page(Server, "/?incident=1")
+    video = page.locator(".videos video")
+    expect(video).to_be_visible()
+    expect(page.locator(".videos")).to_contain_text("Video, with faces covered")
+    video.evaluate("video => video.play()")
+    expect(video).to_have_js_property("ended", True)
+    expect(page.locator(".clips")).to_be_hidden()
+    assert page.complaints == []
 
 
 def test_viewer_sees_no_clips(site_url: str, keys: dict[Any, str], open_page: Open) -> None:
