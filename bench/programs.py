@@ -18,7 +18,8 @@ import sys
 import time
 from pathlib import Path
 
-from bench.gate import CLIPS, HEAD, Labels, Looks, Peer, Score, looks_of_clip, scored
+from bench.gate import CLIPS, HEAD, Labels, Looks, Score, looks_of_clip, scored
+from bench.peers import Peer
 from motion.gate import Gate
 from motion.pixels import Luma
 

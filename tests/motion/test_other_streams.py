@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from pydantic import SecretStr
@@ -54,15 +55,15 @@ class Scene:
             begins_at_s += len(each.frames) / FPS
 
 
-def pair(codec: str = "libx264", **options: str) -> tuple[Track, Track]:
+def pair(codec: str = "libx264", options: Mapping[str, str] = MappingProxyType({})) -> tuple[Track, Track]:
     moves = range(GOP, 4 * GOP)
-    return track(codec, key_every=GOP, **options), track(codec, key_every=GOP, moves=moves, **options)
+    return track(codec, key_every=GOP, options=options), track(codec, key_every=GOP, moves=moves, options=options)
 
 
 OPEN_GOP = {"bf": "2", "x264-params": f"open-gop=1:keyint={GOP}:min-keyint={GOP}:scenecut=0"}
-SCENES = {
-    "b-frames": lambda: Scene(*pair(bf="2")),
-    "open-gop": lambda: Scene(*pair(**OPEN_GOP)),
+SCENES: dict[str, Callable[[], Scene]] = {
+    "b-frames": lambda: Scene(*pair(options={"bf": "2"})),
+    "open-gop": lambda: Scene(*pair(options=OPEN_GOP)),
     "h265": lambda: Scene(*pair("libx265")),
     "mjpeg": lambda: Scene(*pair("mjpeg")),
     "half-speed": lambda: Scene(stamp=lambda at_s: at_s / 2),
@@ -127,7 +128,7 @@ def until(claim: Callable[[], bool], *watched: Watched, within_s: float = 90.0) 
 
 
 def spared(name: str) -> float:
-    return FRAMES_SPARED.labels(name)._value.get()
+    return float(FRAMES_SPARED.labels(name)._value.get())
 
 
 def test_motion_is_seen_from_rest_in_each_kind_of_stream(watch: Watch) -> None:
@@ -270,7 +271,7 @@ def test_a_4k_camera_at_60_frames_a_second_stays_live(watch: Watch, monkeypatch:
         kept.append(decoder._kept_bytes)
 
     monkeypatch.setattr(Decoder, "_keep", noted)
-    large = track(count=6, key_every=6, size=(3840, 2160), noise=0.0, preset="ultrafast")
+    large = track(count=6, key_every=6, size=(3840, 2160), noise=0.0, options={"preset": "ultrafast"})
 
     def play(viewer: Viewer) -> None:
         for number in itertools.count():
