@@ -9,7 +9,7 @@ DOCS   := .venv-docs
 PORT   ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage docs lint generate format bench chaos clean train evaluate bench-detect bench-sessions bench-fleet test-train bench-motion
+.PHONY: help run test coverage docs lint generate format bench chaos clean train evaluate bench-detect bench-sessions bench-fleet test-train bench-motion bench-cameras
 
 help: ## Show this help
 	@echo "Bongsu watches CCTV and alerts people. Targets:"
@@ -58,6 +58,9 @@ bench-motion: $(DEV) ## Measure motion: cost, and with CLIPS=folder with video/ 
 	$(BIN)/python -m bench motion
 	$(if $(CLIPS),BONGSU_DATA=$(CLIPS) $(BIN)/python -m bench.gate --sensitivity 0.5 0.1 0.2 0.35 0.65 0.8 --variants build/variants --curve docs/motion-curve.svg $(ARGS))
 	$(if $(CLIPS),BONGSU_DATA=$(CLIPS) $(BIN)/python -m bench.keyframes build/variants)
+
+bench-cameras: $(DEV) ## Measure motion with many RTSP cameras in one process: CAMERAS="1 10 30 100"
+	$(BIN)/python -m bench.cameras --cameras $(or $(CAMERAS),1 10 30 100) $(ARGS)
 
 bench-sessions: $(DEV) ## Measure sessions as clients see them, beside a direct WebSocket to the same model
 	$(BIN)/python -m bench.sessions $(ARGS)

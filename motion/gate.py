@@ -24,6 +24,7 @@ from motion.regions import (
     watched,
     window_of,
 )
+from motion.weather import Precipitation
 
 _Verdict = Literal["moving", "standing"] | Reason
 
@@ -38,11 +39,9 @@ _RECALIBRATE_REST_S = 5.0
 _FRESH_SHARE, _FRESH_MIN = 0.05, 0.3
 _HISTORY = 5  # looks that are kept to find what moved: slow motion shows against the oldest, a second ago
 _LOOKS, _LARGE = 2, 4.0  # a large region, this many times the minimum, must last this many looks ...
-_LOOKS_SMALL, _LOOKS_EDGE = (
-    3,
-    4,
-)  # ... a small one more, which drops and flakes do not; one at the edge more ...
-_LOOKS_SWAYING, _SWAY_S = 6, 30.0  # ... and one where something swayed recently most of all
+_LOOKS_SMALL, _LOOKS_EDGE = 3, 4  # ... a small one more, one at the edge still more ...
+_LOOKS_RAIN = 6  # ... a small one in rain or snow, where drops fall on the same place by chance, most of all ...
+_LOOKS_SWAYING, _SWAY_S = 6, 30.0  # ... with one where something swayed recently
 _AGE_CAP = 200
 _IGNORED_SHARE = 0.7
 _STANDING_SHARE = 0.4  # of a region, where something moved before
@@ -104,6 +103,7 @@ class Gate:
             self._watched = watched(self._shape, settings.masks)
             self._watched_px = max(1, int(np.count_nonzero(self._watched)))
             self._overlay = OverlayMemory(self._shape)
+            self._weather = Precipitation()
             self._background = Background(now, settings.floor, settings.weber, settings.noise_gain)
         self._background.start(now)
         self._earlier = [now] * _HISTORY
@@ -153,6 +153,7 @@ class Gate:
             self._start(now, self._at_s)
             return Look()
         look = Look() if self.is_calibrating else self._judge(now, seen, bar)
+        self._weather.update(look.rejected, gap_s)
         self._learn(now, seen, gap_s)
         return look
 
@@ -254,7 +255,7 @@ class Gate:
             return _LOOKS_SWAYING
         if patch.area > _LARGE * least_px:
             return _LOOKS
-        return _LOOKS_EDGE if at_edge else _LOOKS_SMALL
+        return _LOOKS_RAIN if self._weather.is_falling else _LOOKS_EDGE if at_edge else _LOOKS_SMALL
 
     def _swayed_lately(self, patch: Patch) -> bool:
         swayed_s = self._now_s - self._swayed_at_s[window_of(patch)][patch.mask]

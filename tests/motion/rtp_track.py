@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 import av
@@ -41,7 +43,7 @@ class Track:
 
 def track(
     codec: str = "libx264", count: int = 2 * FPS, *, key_every: int = FPS, size: tuple[int, int] = (320, 192),
-    moves: range = range(0), noise: float = 2.0, **options: str,
+    moves: range = range(0), noise: float = 2.0, options: Mapping[str, str] = MappingProxyType({}),
 ) -> Track:  # fmt: skip
     """Encode a street with noise of so many levels; in the frames that `moves` names, a bright block crosses it."""
     sink = _Sink()
@@ -51,7 +53,7 @@ def track(
     rng = np.random.default_rng(1)
     street = np.kron(rng.integers(60, 150, (6, 10)), np.ones((size[1] // 6, size[0] // 10)))
     with av.open(sink, "w", format="rtp", container_options={"packetsize": "1400"}) as container:
-        stream = container.add_stream(codec, rate=FPS, options=more)
+        stream: Any = container.add_stream(codec, rate=FPS, options=more)
         stream.width, stream.height = size
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.thread_count = 1  # with more, MJPEG has restart markers, which are not packed

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from pydantic import SecretStr
@@ -36,7 +37,7 @@ Stamp = Callable[[float], float]
 
 @dataclass(frozen=True)
 class Scene:
-    """A quiet street, then motion, then the quiet street until the viewer leaves."""
+    """A quiet street, then motion, again and again."""
 
     quiet: Track = QUIET
     moving: Track = MOVING
@@ -46,7 +47,7 @@ class Scene:
 
     def play(self, viewer: Viewer) -> None:
         began_s, begins_at_s = time.monotonic(), 0.0
-        for each in itertools.chain([self.quiet, self.quiet, self.moving], itertools.repeat(self.quiet)):
+        for each in itertools.cycle([self.quiet, self.quiet, self.moving, self.quiet]):
             for number, frame in enumerate(each.frames):
                 if viewer.is_gone.wait(max(0.0, began_s + begins_at_s + number / FPS - time.monotonic())):
                     return
@@ -54,20 +55,18 @@ class Scene:
             begins_at_s += len(each.frames) / FPS
 
 
-def pair(codec: str = "libx264", **options: str) -> tuple[Track, Track]:
+def pair(codec: str = "libx264", options: Mapping[str, str] = MappingProxyType({})) -> tuple[Track, Track]:
     moves = range(GOP, 4 * GOP)
-    return track(codec, key_every=GOP, **options), track(codec, key_every=GOP, moves=moves, **options)
+    return track(codec, key_every=GOP, options=options), track(codec, key_every=GOP, moves=moves, options=options)
 
 
 OPEN_GOP = {"bf": "2", "x264-params": f"open-gop=1:keyint={GOP}:min-keyint={GOP}:scenecut=0"}
-SCENES = {
-    "plain": Scene,
-    "b-frames": lambda: Scene(*pair(bf="2")),
-    "open-gop": lambda: Scene(*pair(**OPEN_GOP)),
+SCENES: dict[str, Callable[[], Scene]] = {
+    "b-frames": lambda: Scene(*pair(options={"bf": "2"})),
+    "open-gop": lambda: Scene(*pair(options=OPEN_GOP)),
     "h265": lambda: Scene(*pair("libx265")),
     "mjpeg": lambda: Scene(*pair("mjpeg")),
     "half-speed": lambda: Scene(stamp=lambda at_s: at_s / 2),
-    "double-speed": lambda: Scene(stamp=lambda at_s: at_s * 2),
     "clock-stands-still": lambda: Scene(stamp=lambda at_s: 5.0),
     "clock-goes-back": lambda: Scene(stamp=lambda at_s: 1000 - at_s),
     "clock-jumps": lambda: Scene(stamp=lambda at_s: at_s + 7000 * (int(at_s) % 3)),
@@ -86,8 +85,13 @@ class Watched:
         burst = Burst(frames=2, spacing_s=0.1, scene_interval_s=0)
         place = Place(lat=37.5, lon=127.0, name=name)
         camera = Camera(id=name, url=SecretStr(url), place=place, burst=burst, max_latency_s=max_latency_s)
-        self.streams = CameraStreams(camera, self.bursts.append, self.states.append)
+        self.has_seen_from_rest = False
+        self.streams = CameraStreams(camera, self._take, self.states.append)
         self.streams.start()
+
+    def _take(self, burst: CapturedBurst) -> None:
+        self.bursts.append(burst)
+        self.has_seen_from_rest |= spared(self.name) > 0
 
     @property
     def age_s(self) -> float:
@@ -114,7 +118,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
         each.streams.join(7)
 
 
-def until(claim: Callable[[], bool], *watched: Watched, within_s: float = 30.0) -> None:
+def until(claim: Callable[[], bool], *watched: Watched, within_s: float = 90.0) -> None:
     end_s = time.monotonic() + within_s
     while not claim():
         assert time.monotonic() < end_s, [(each.name, each.states, len(each.bursts)) for each in watched]
@@ -124,7 +128,7 @@ def until(claim: Callable[[], bool], *watched: Watched, within_s: float = 30.0) 
 
 
 def spared(name: str) -> float:
-    return FRAMES_SPARED.labels(name)._value.get()
+    return float(FRAMES_SPARED.labels(name)._value.get())
 
 
 def test_motion_is_seen_from_rest_in_each_kind_of_stream(watch: Watch) -> None:
@@ -134,9 +138,8 @@ def test_motion_is_seen_from_rest_in_each_kind_of_stream(watch: Watch) -> None:
             scene = make()
             camera = RtspCamera([], scene.play, sdp=scene.sdp or scene.quiet.sdp)
             seen.append(watch(name, stack.enter_context(camera)))
-        until(lambda: all(each.bursts for each in seen), *seen)
+        until(lambda: all(each.has_seen_from_rest for each in seen), *seen)
         assert {each.name: each.states for each in seen} == {name: [LIVE] for name in SCENES}
-        assert all(spared(name) for name in SCENES), "they were at rest before"
         until(lambda: max(each.age_s for each in seen) < 1, *seen)
 
 
@@ -268,7 +271,7 @@ def test_a_4k_camera_at_60_frames_a_second_stays_live(watch: Watch, monkeypatch:
         kept.append(decoder._kept_bytes)
 
     monkeypatch.setattr(Decoder, "_keep", noted)
-    large = track(count=6, key_every=6, size=(3840, 2160), noise=0.0, preset="ultrafast")
+    large = track(count=6, key_every=6, size=(3840, 2160), noise=0.0, options={"preset": "ultrafast"})
 
     def play(viewer: Viewer) -> None:
         for number in itertools.count():
