@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -56,6 +57,9 @@ def write(tmp_path: Path) -> Write:
                 frame.pts, frame.time_base = i, Fraction(1, FPS)
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
+        # SVT-AV1, run as root, makes the thread that opens it real-time with the highest priority, and all processes
+        # started from it later: one of them that spins would then stop every other process of the machine.
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         return tmp_path / name
 
     return written
