@@ -20,7 +20,7 @@ PERSON = "person"
 
 _ROOM = 1.6
 """How much wider and higher than a person the crop is: the arms of a person who holds something leave the box."""
-_SURE = 0.3
+SURE = 0.3
 """Minimum confidence of a person: in a crop, even a coat on a hanger could seem to have a gun."""
 _SAME = 0.6
 """A person's crop is skipped if at least this share of it lies in another's."""
@@ -33,7 +33,7 @@ def parts_with_people(around: Sequence[Detection], most: int) -> list[Box]:
         around: the scene network's detections.
         most: the most crops.
     """
-    people = [d for d in around if d.label == PERSON and d.confidence >= _SURE]
+    people = [d for d in around if d.label == PERSON and d.confidence >= SURE]
     parts: list[Box] = []
     for person in sorted(people, key=lambda d: -d.box.area):
         part = person.box.grown(_ROOM)

@@ -31,6 +31,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         mosaic: share of pictures composed of four, until the last seventh of the run.
         scale: pictures are scaled by 1 - scale to 1 + scale.
         zoom: share of pictures that are cropped as in the detector's second look.
+        people: share of pictures with people that are cropped around one, as in the detector's third look.
+        armed: share of pictures with people in which one or two get a weapon, or something else, in their hands.
         paste: share of the pictures into which hazards or decoys are pasted.
         without: effects of `augment.EFFECTS` that are left out.
         look_every: epochs between validations, each of which takes as long as 500 pictures.
@@ -47,6 +49,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     mosaic: _Share = 0.6
     scale: _Share = 0.5
     zoom: _Share = 0.0
+    people: _Share = 0.0
+    armed: _Share = 0.0
     paste: _Share = 0.25
     without: tuple[str, ...] = ()
     look_every: _Count = 2

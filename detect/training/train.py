@@ -20,6 +20,7 @@ import msgspec
 
 from detect.training.card import write_card
 from detect.training.corpus import CorpusError, Sample, digest, read_corpus, read_hard
+from detect.training.people import People, read_people
 from detect.training.recipe import Recipe, load_recipe
 from functions import HAZARDS
 from models.registry import WEIGHTS, ModelError, record
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument(
         "--hard", type=Path, help="a list of pictures to draw more often (`python -m detect.training.hard_examples`)"
     )
+    parser.add_argument("--people", type=Path, help="a list of people in pictures (`python -m detect.training.people`)")
     parser.add_argument("--run", type=Path, default=Path("runs/hazard"), help="the folder of this run")
     parser.add_argument("--device", default="cpu", help="cpu, or the number of a GPU")
     parser.add_argument("--threads", type=int, default=0, help="threads of torch on a CPU")
@@ -55,6 +57,7 @@ def main() -> None:
         samples = read_corpus(chosen.data)
         samples += [s for folder in chosen.final for s in read_corpus(folder) if s.split == "train"]
         hard = read_hard(chosen.hard) if chosen.hard else frozenset[str]()
+        people = read_people(chosen.people) if chosen.people else None
     except (CorpusError, ValueError) as error:
         parser.error(str(error))
     try:
@@ -64,6 +67,7 @@ def main() -> None:
             chosen.network or chosen.weights,
             chosen.run,
             hard=hard,
+            people=people,
             device=chosen.device,
             threads=chosen.threads,
             workers=chosen.workers,
@@ -80,6 +84,7 @@ def train(
     run: Path,
     *,
     hard: Collection[str] = (),
+    people: People | None = None,
     device: str = "cpu",
     threads: int = 0,
     workers: int = 1,
@@ -93,6 +98,7 @@ def train(
         weights: where it starts: a file, or the size (n, s, m) of a YOLOv8 to begin untrained.
         run: its folder.
         hard: names of pictures to draw more often.
+        people: the people in pictures, which `Recipe.people` and `Recipe.armed` need.
         device: `cpu`, or the number of a GPU.
         threads: of torch on a CPU; 0 for torch's default.
         workers: processes that prepare pictures.
@@ -106,6 +112,10 @@ def train(
         ModelError: the run is finished, was begun with other inputs, or weights cannot be read.
     """
     _check(samples)
+    if (recipe.people or recipe.armed) and not people:
+        raise CorpusError(
+            "the recipe crops or arms people: list them with `python -m detect.training.people`, --people"
+        )
     run = run.resolve()
     if (run / "card.md").is_file():
         raise ModelError(f"the run in {run} is finished: choose another folder with --run")
@@ -118,7 +128,7 @@ def train(
 
     network = untrained(weights) if isinstance(weights, str) else read_checkpoint(weights, pickles=True).network
     last, best = run / "weights/last.pt", run / "weights/best.pt"
-    record_of_run = _described_run(samples, hard, recipe, weights)
+    record_of_run = _described_run(samples, hard, people or {}, recipe, weights)
     if last.is_file():
         _compare(record_of_run, run)
     else:
@@ -127,7 +137,9 @@ def train(
     options["data"] = str(_write_data(samples, record_of_run, recipe, run))
     if not last.is_file() or read_state(last).epoch + 1 < recipe.epochs:
         training = [s for s in samples if s.split == "train"]
-        HazardTrainer(recipe, network, training, hard, options, stop_after_s=hours * 3600).train()
+        HazardTrainer(
+            recipe, network, training, options, hard=hard, people=people or {}, stop_after_s=hours * 3600
+        ).train()
     if best.is_file():
         record(best)
     if (done := read_state(last).epoch + 1) < recipe.epochs:
@@ -185,7 +197,7 @@ def _options(recipe: Recipe, run: Path, device: str, workers: int) -> dict[str, 
 
 
 def _described_run(
-    samples: Sequence[Sample], hard: Collection[str], recipe: Recipe, weights: Path | str
+    samples: Sequence[Sample], hard: Collection[str], people: People, recipe: Recipe, weights: Path | str
 ) -> dict[str, Any]:
     """The inputs of a run, for its card; they must be the same at each start."""
     start = (
@@ -198,6 +210,7 @@ def _described_run(
         "train": _described([s for s in samples if s.split == "train"]),
         "val": _described([s for s in samples if s.split == "val"]),
         "hard": sorted(hard),
+        "people": hashlib.sha256(msgspec.json.encode(people, order="deterministic")).hexdigest() if people else "",
         "recipe": msgspec.json.decode(msgspec.json.encode(recipe)),
     }
 
@@ -216,7 +229,7 @@ def _compare(now: dict[str, Any], run: Path) -> None:
         for name, value in now["recipe"].items()
         if recipe.get(name) != value
     ]
-    changed += [f"other {name}" for name in ("weights", "train", "val", "hard") if was.get(name) != now[name]]
+    changed += [f"other {name}" for name in ("weights", "train", "val", "hard", "people") if was.get(name) != now[name]]
     if changed:
         raise ModelError(
             f"the run in {run} was begun with {', '.join(changed)}: continue with the same, or choose "

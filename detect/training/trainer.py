@@ -23,9 +23,11 @@ from ultralytics.data.dataset import YOLODataset
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.plotting import plot_results
 
-from detect.training.augment import Crop, Paster, watch, zoom
+from detect.training.augment import watch, zoom, zoom_on_person
 from detect.training.corpus import LABELS, NEGATIVE, Sample, sampling_weights
 from detect.training.loss import HazardLoss
+from detect.training.paste import Crop, Paster
+from detect.training.people import People
 from detect.training.recipe import Recipe
 from detect.training.run_state import RunState, read_state, write_whole
 from functions import HAZARDS
@@ -42,9 +44,16 @@ class HazardDataset(YOLODataset):  # type: ignore[misc]
     """Training pictures: drawn by their weights, sometimes with pasted objects, and with a random camera's effects."""
 
     def __init__(
-        self, *args: Any, recipe: Recipe, samples: Sequence[Sample], hard: Collection[str], **options: Any
+        self,
+        *args: Any,
+        recipe: Recipe,
+        samples: Sequence[Sample],
+        hard: Collection[str],
+        people: People,
+        **options: Any,
     ) -> None:
         self._recipe = recipe
+        self._people = people
         self.epoch = 0
         super().__init__(*args, **options)
         by_name = {s.path.name: s for s in samples}
@@ -69,18 +78,24 @@ class HazardDataset(YOLODataset):  # type: ignore[misc]
         return super().get_image_and_label(drawn)
 
     def update_labels_info(self, label: dict[str, Any]) -> Any:
-        """Zoom and paste here, where pictures and boxes are still plain arrays."""
-        rng = _rng()
-        if rng.random() < self._recipe.zoom:
+        """Crop and paste here, where pictures and boxes are still plain arrays."""
+        rng, recipe = _rng(), self._recipe
+        people = self._people.get(Path(label["im_file"]).name, ())
+        is_cropped, is_around, is_armed = rng.random(3) < (recipe.zoom, recipe.people, recipe.armed)
+        image, numbers, boxes = label["img"], label["cls"], label["bboxes"]
+        if is_cropped or (people and (is_around or is_armed)):
             # From the file: the copy in memory has been scaled down already.
-            part, label["cls"], label["bboxes"] = zoom(
-                np.asarray(cv2.imread(label["im_file"]), np.uint8), label["cls"], label["bboxes"], rng
-            )
-            label["img"] = _scaled(part, self.imgsz)
-            label["resized_shape"] = label["img"].shape[:2]
-        label["img"], label["cls"], label["bboxes"] = self._paster.paste(
-            label["img"], label["cls"], label["bboxes"], rng
-        )
+            image = np.asarray(cv2.imread(label["im_file"]), np.uint8)
+            if is_armed:
+                image, numbers, boxes = self._paster.arm(image, numbers, boxes, people, rng)
+            if people and is_around:
+                person = people[int(rng.integers(len(people)))]
+                image, numbers, boxes = zoom_on_person(image, numbers, boxes, person, rng)
+            elif is_cropped:
+                image, numbers, boxes = zoom(image, numbers, boxes, rng)
+            image = _scaled(image, self.imgsz)
+            label["resized_shape"] = image.shape[:2]
+        label["img"], label["cls"], label["bboxes"] = self._paster.paste(image, numbers, boxes, rng)
         return super().update_labels_info(label)
 
     def build_transforms(self, hyp: Any = None) -> Any:
@@ -127,15 +142,17 @@ class HazardTrainer(DetectionTrainer):  # type: ignore[misc]
         recipe: Recipe,
         network: Any,
         samples: Sequence[Sample],
-        hard: Collection[str],
         options: dict[str, Any],
         *,
+        hard: Collection[str],
+        people: People,
         stop_after_s: float = math.inf,
     ) -> None:
         self._recipe = recipe
         self._network = network
         self._samples = samples
         self._hard = hard
+        self._people = people
         self._stop_at = time.monotonic() + stop_after_s
         self._is_mosaic_open = recipe.mosaic > 0
         super().__init__(overrides=options)
@@ -180,6 +197,7 @@ class HazardTrainer(DetectionTrainer):  # type: ignore[misc]
             recipe=self._recipe,
             samples=self._samples,
             hard=self._hard,
+            people=self._people,
         )
 
     def get_dataloader(self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:

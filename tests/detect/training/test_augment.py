@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detect.training.augment import EFFECTS, Crop, Image, Paster, watch, zoom
+from detect.training.augment import EFFECTS, Image, watch, zoom, zoom_on_person
+from functions import Box
 
 
 def picture(seed: int = 0, height: int = 90, width: int = 160) -> Image:
@@ -34,50 +35,6 @@ def test_the_same_chance_gives_the_same_picture() -> None:
 def test_an_effect_can_be_left_out() -> None:
     image = picture()
     assert all((watch(image, np.random.default_rng(i), tuple(EFFECTS)) == image).all() for i in range(20))
-
-
-def test_a_paster_labels_hazards_and_not_decoys() -> None:
-    red, blue = np.full((40, 20, 3), (0, 0, 255), np.uint8), np.full((20, 40, 3), (255, 0, 0), np.uint8)
-    paster = Paster([Crop(red, 2), Crop(blue, None)], share=1.0)
-    ground = np.full((180, 320, 3), 120, np.uint8)
-    numbers, boxes = np.array([[0]], np.float32), np.array([[0.5, 0.5, 0.3, 0.3]], np.float32)
-    pasted = decoys = 0
-    for seed in range(40):
-        image, n, b = paster.paste(ground, numbers, boxes, np.random.default_rng(seed))
-        assert len(n) == len(b) >= 1
-        assert (ground == 120).all()
-        for (number,), (x, y, width, height) in zip(n[1:], b[1:], strict=True):
-            pasted += 1
-            assert number == 2
-            assert 0 <= x - width / 2 <= x + width / 2 <= 1
-            assert 0 <= y - height / 2 <= y + height / 2 <= 1
-            assert abs(x - 0.5) >= (width + 0.3) / 2 - 1e-4 or abs(y - 0.5) >= (height + 0.3) / 2 - 1e-4
-            middle = image[int(y * 180), int(x * 320)].astype(int)
-            assert middle[2] > middle[0] + 30
-        blues = (image[:, :, 0].astype(int) > image[:, :, 2].astype(int) + 60).any()
-        decoys += bool(blues)
-    assert pasted > 10
-    assert decoys > 10
-
-
-def test_fire_adds_its_light_to_what_is_behind_it() -> None:
-    flame = np.zeros((30, 30, 3), np.uint8)
-    flame[10:20, 10:20] = (0, 160, 255)
-    paster = Paster([Crop(flame, 1)], share=1.0, glowing=frozenset([1]))
-    nothing = np.zeros((0, 1), np.float32), np.zeros((0, 4), np.float32)
-    ground = np.full((120, 160, 3), 90, np.uint8)
-    image, numbers, _ = paster.paste(ground, *nothing, np.random.default_rng(0))
-    assert len(numbers) >= 1
-    assert (image >= 89).all()
-    assert image[:, :, 2].max() > 230
-
-
-def test_a_picture_without_room_stays_as_it_is() -> None:
-    paster = Paster([Crop(picture(), 1)], share=1.0)
-    full = np.array([[0.5, 0.5, 1.0, 1.0]], np.float32)
-    image, numbers, boxes = paster.paste(picture(1), np.array([[1]], np.float32), full, np.random.default_rng(0))
-    assert (image == picture(1)).all()
-    assert (len(numbers), len(boxes)) == (1, 1)
 
 
 def test_a_zoom_shows_a_part_and_keeps_its_labels_in_place() -> None:
@@ -111,3 +68,25 @@ def test_zoom_never_cuts_a_label() -> None:
         part, n, b = zoom(image, numbers, boxes, np.random.default_rng(seed))
         assert part.shape == image.shape or len(n) == 0
         assert part.shape != image.shape or (b == boxes).all()
+
+
+def test_zoom_on_person_keeps_the_person_and_its_labels() -> None:
+    ground = np.full((360, 640, 3), 90, np.uint8)
+    ground[144:216, 320:352] = (0, 0, 255)
+    gun = np.array([[2]], np.float32), np.array([[0.525, 0.5, 0.05, 0.2]], np.float32)
+    person = Box(0.4, 0.3, 0.6, 0.7)
+    for seed in range(20):
+        part, n, b = zoom_on_person(ground, *gun, person, np.random.default_rng(seed))
+        height, width = part.shape[:2]
+        assert 0.25 * 640 <= width <= 0.41 * 640
+        ((number,),), ((x, y, w, h),) = n, b
+        assert number == 2
+        inside = part[int((y - h / 2) * height) + 1 : int((y + h / 2) * height) - 1]
+        inside = inside[:, int((x - w / 2) * width) + 1 : int((x + w / 2) * width) - 1]
+        assert (inside == (0, 0, 255)).all()
+
+
+def test_zoom_on_person_of_few_pixels_returns_all() -> None:
+    nothing = np.zeros((0, 1), np.float32), np.zeros((0, 4), np.float32)
+    part, _, _ = zoom_on_person(picture(), *nothing, Box(0.5, 0.5, 0.55, 0.6), np.random.default_rng(0))
+    assert part.shape == picture().shape

@@ -15,6 +15,7 @@ import pytest
 
 from detect.training.card import write_card
 from detect.training.corpus import CorpusError, read_corpus
+from detect.training.people import read_people
 from detect.training.recipe import Recipe, load_recipe
 from detect.training.train import _link, train
 from functions import HAZARDS
@@ -97,7 +98,7 @@ def test_a_run_is_trained_goes_on_after_a_stop_and_is_exported(tmp_path: Path) -
     pytest.importorskip("ultralytics")
     corpus(tmp_path / "data")
     run = tmp_path / "runs" / "tiny"
-    command = training(tmp_path, run, {"size_px": 64, "epochs": 3, "pictures": 16, "batch": 4})
+    command = training(tmp_path, run, {"size_px": 64, "epochs": 3, "pictures": 16, "batch": 4, "armed": 0.5})
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and not (run / "weights/last.pt").is_file():
             time.sleep(0.01)
@@ -141,7 +142,7 @@ def test_a_run_in_two_parts_ends_where_an_uninterrupted_one_does(tmp_path: Path)
     from detect.training.run_state import read_state
 
     corpus(tmp_path / "data")
-    recipe: dict[str, object] = {"size_px": 64, "epochs": 3, "pictures": 24, "batch": 4, "lr": 0.001}
+    recipe: dict[str, object] = {"size_px": 64, "epochs": 3, "pictures": 24, "batch": 4, "lr": 0.001, "people": 0.5}
     # How many processes prepare the pictures, and in which order they end, must change nothing either.
     for name, workers, starts in (("whole", 0, [[]]), ("parts", 1, [["--hours", "0"], []])):
         for options in starts:
@@ -267,7 +268,15 @@ def test_a_corpus_that_cannot_be_trained_on_is_one_clear_error(tmp_path: Path) -
     ):
         with pytest.raises(CorpusError, match=expected):
             train(given, Recipe(), WEIGHTS / "hazard4_320.pt", tmp_path / "run")
+    with pytest.raises(CorpusError, match=r"python -m detect\.training\.people"):
+        train([*samples], Recipe(people=0.3), WEIGHTS / "hazard4_320.pt", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_no_list_of_people_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "people.json").write_text('{"1.png": [[0.1, 0.1, 2, 0.9]]}')
+    with pytest.raises(CorpusError, match=r"people\.json is not a list of people"):
+        read_people(tmp_path / "people.json")
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -278,6 +287,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 def training(folder: Path, run: Path, recipe: dict[str, object]) -> list[str]:
     (folder / "recipe.json").write_bytes(msgspec.json.encode(recipe))
     (folder / "hard.csv").write_text("picture,hazard,confidence\n1.png,fire,0.50\n")
+    (folder / "people.json").write_text('{"1.png": [[0.1, 0.1, 0.9, 0.9]], "3.png": [[0, 0, 1, 1]]}')
     command = [sys.executable, "-m", "detect.training.train", str(folder / "data"), "--run", str(run), "--threads", "1"]
     return [
         *command,
@@ -289,6 +299,8 @@ def training(folder: Path, run: Path, recipe: dict[str, object]) -> list[str]:
         str(folder / "recipe.json"),
         "--hard",
         str(folder / "hard.csv"),
+        "--people",
+        str(folder / "people.json"),
     ]
 
 
