@@ -91,11 +91,11 @@ def describe(app: FastAPI) -> Json:
 
 
 def _correct(status: str, content: Json) -> None:
-    """Correct what FastAPI cannot know: errors are JSON whatever the endpoint returns, and pictures are binary."""
+    """Correct what FastAPI cannot know: errors are JSON whatever an endpoint returns; pictures and clips are binary."""
     if status >= "400":
         for media in list(content):
             content["application/json"] = content.pop(media)
-    for media in ("image/jpeg", "application/octet-stream"):
+    for media in ("image/jpeg", "video/mp4", "application/octet-stream"):
         if media in content:
             content[media]["schema"] = {"type": "string", "format": "binary"}
 

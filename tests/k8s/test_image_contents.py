@@ -34,7 +34,7 @@ COMMANDS: dict[str, str] = PROJECT["entry-points"]["bongsu.commands"]
 # docker/Dockerfile, or to this list if the image works without it.
 _TORCH = {"matplotlib", "torch", "torchvision", "ultralytics"}
 NOT_NEEDED = {
-    "api": {"cv2", "numpy"},  # pictures are redacted and drawn by the captioner
+    "api": {"av", "cv2", "numpy"},  # pictures and clips are redacted, and pictures drawn, by others
     "caption": {"httpx", "onnxruntime", "openvino", "simplejpeg", "transformers", *_TORCH},  # second opinion, describe
     "detect": {"openvino", *_TORCH},
     "detect-cuda": {"openvino", *_TORCH},
