@@ -5,7 +5,7 @@ Nothing here can open a clip: the key for that is in no service. The page does s
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -22,9 +22,9 @@ from typing_extensions import TypedDict
 from api import filters, views
 from api.openapi import answers
 from api.schemas import Time
-from api.site import AsCaller, AtSite, Site
+from api.site import AsCaller, AtSite, Site, find_incident
 from functions.clip import BYTES_MAX, ClipName, name_in
-from store.clips import MARGIN, Clips
+from store.clips import MARGIN, Clips, StoredClip
 from store.queries import Wanted
 from store.records import Incident
 from web.answers import Json
@@ -36,7 +36,7 @@ router = APIRouter(tags=["clips"])
 clips_stored_total = Counter("bongsu_clips_stored_total", "Sealed clips that edge nodes sent")
 
 _PAGE = 1000
-_NO_STORE = {"Cache-Control": "no-store"}
+NO_STORE = {"Cache-Control": "no-store"}
 
 
 class SealedClip(TypedDict):
@@ -86,6 +86,20 @@ def _require(caller: Caller, role: str, why: str) -> Caller:
     return caller
 
 
+def described(clips: Sequence[StoredClip], url_of: Callable[[ClipName], str]) -> Response:
+    """The answer that lists clips, sealed or public, each with its address."""
+    content = [
+        {
+            "start": views.timestamp(one.name.start),
+            "end": views.timestamp(one.name.end),
+            "bytes": one.size,
+            "url": url_of(one.name),
+        }
+        for one in clips
+    ]
+    return Json(views.encode({"clips": content}), headers=NO_STORE)
+
+
 AsOperator = Annotated[Caller, Depends(operator)]
 AsNode = Annotated[Caller, Depends(node)]
 ClipFile = Annotated[str, Path(description="The last part of the clip's address.")]
@@ -99,19 +113,10 @@ ClipFile = Annotated[str, Path(description="The last part of the clip's address.
 )
 async def list_clips(site: AtSite, incident_id: filters.IncidentId, caller: AsOperator) -> Response:
     """The sealed clips of an incident, oldest first; empty while its edge node has sent none."""
-    incident = await _find(site, incident_id)
+    incident = await find_incident(site, incident_id)
     since, until = _span(incident, site)
     found = [] if site.clips is None else await site.clips.find(incident.camera, since, until)
-    content = [
-        {
-            "start": views.timestamp(one.name.start),
-            "end": views.timestamp(one.name.end),
-            "bytes": one.size,
-            "url": f"{site.prefix}/api/incidents/{incident_id}/clips/{quote(one.name.file)}",
-        }
-        for one in found
-    ]
-    return Json(views.encode({"clips": content}), headers=_NO_STORE)
+    return described(found, lambda name: f"{site.prefix}/api/incidents/{incident_id}/clips/{quote(name.file)}")
 
 
 @router.get(
@@ -121,14 +126,14 @@ async def list_clips(site: AtSite, incident_id: filters.IncidentId, caller: AsOp
 )
 async def fetch_clip(site: AtSite, incident_id: filters.IncidentId, file: ClipFile, caller: AsOperator) -> Response:
     """One sealed clip. `bongsu originals decrypt` or the page opens it with the private key."""
-    incident = await _find(site, incident_id)
+    incident = await find_incident(site, incident_id)
     name = ClipName.parse(f"{incident.camera}/{file}")
     is_theirs = name is not None and name.meets(*_span(incident, site))
     sealed = await site.clips.get(name) if site.clips is not None and name is not None and is_theirs else None
     if sealed is None:
         raise HTTPException(404, f"incident {incident_id} has no such clip: it was deleted, or never came")
     log.info("clip_fetched", incident=incident_id, by=caller.name)
-    return Sealed(sealed, headers=_NO_STORE)
+    return Sealed(sealed, headers=NO_STORE)
 
 
 @router.get("/api/clips/wanted", include_in_schema=False)
@@ -141,7 +146,7 @@ async def wanted_clips(site: AtSite, caller: AsNode, since: filters.SinceQuery =
         if not incident.is_false_alarm
         for start, end in [_span(incident, site)]
     ]
-    return JSONResponse({"wanted": spans}, headers=_NO_STORE)
+    return JSONResponse({"wanted": spans}, headers=NO_STORE)
 
 
 @router.put("/api/clips/{camera}/{file}", include_in_schema=False)
@@ -199,10 +204,3 @@ def _store_of(site: Site) -> Clips:
     if site.clips is None:
         raise HTTPException(404, "BONGSU_CLIP_URL is not set: this map API takes no clips")
     return site.clips
-
-
-async def _find(site: Site, incident_id: int) -> Incident:
-    incident = await site.store.incidents.get(incident_id)
-    if incident is None:
-        raise HTTPException(404, f"there is no incident {incident_id}")
-    return incident

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from api import filters, schemas, views
 from api.openapi import answers, json_body
 from api.pictures import Jpeg, picture
-from api.site import AsCaller, AtSite, Site
+from api.site import AsCaller, AtSite, Site, find_incident, no_incident
 from functions.event import HAZARDS
 from store.queries import Wanted
 from store.records import Incident, Verdict
@@ -99,7 +99,7 @@ async def list_incidents(
 )
 async def show_incident(site: AtSite, request: Request, incident_id: filters.IncidentId, caller: AsCaller) -> Response:
     """One incident as a GeoJSON Feature, with the stages that its first sighting passed, and its first post."""
-    incident = await _find(site, incident_id)
+    incident = await find_incident(site, incident_id)
     is_operator = caller.role == "operator"
     feature = views.incident_feature(incident, site.settings.quiet_s, prefix=site.prefix, for_operator=is_operator)
     sighting = await site.store.sightings.first_of(incident.id)
@@ -121,7 +121,7 @@ async def show_snapshot(
     size: filters.SizeQuery = None,
 ) -> Response:
     """The incident's mosaicked picture. Its address in the incident names the picture, and may be cached."""
-    incident = await _find(site, incident_id)
+    incident = await find_incident(site, incident_id)
     if incident.snapshot_key is None or (incident.is_held and caller.role != "operator"):
         raise HTTPException(404, f"incident {incident_id} has no picture: it was withheld, or is not ready yet")
     is_lasting = v == str(incident.revision) and not incident.is_held
@@ -163,18 +163,7 @@ async def withdraw_review(site: AtSite, incident_id: filters.IncidentId, caller:
 
 def _reviewed(site: Site, incident: Incident | None, incident_id: int) -> Response:
     if incident is None:
-        raise _missing(incident_id)
+        raise no_incident(incident_id)
     headers = caching(site) | {"Cache-Control": "no-store"}
     feature = views.incident_feature(incident, site.settings.quiet_s, prefix=site.prefix, for_operator=True)
     return GeoJson(views.encode(feature), headers=headers)
-
-
-async def _find(site: Site, incident_id: int) -> Incident:
-    incident = await site.store.incidents.get(incident_id)
-    if incident is None:
-        raise _missing(incident_id)
-    return incident
-
-
-def _missing(incident_id: int) -> HTTPException:
-    return HTTPException(404, f"there is no incident {incident_id}")

@@ -15,10 +15,11 @@ from fastapi.exceptions import HTTPException
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from api import filters, views
+from api import filters
+from api.clips import NO_STORE, described
 from api.openapi import answers
 from api.schemas import Time
-from api.site import AtSite, Site
+from api.site import AtSite, Site, find_incident
 from functions.clip import SUFFIX, ClipName
 from store.clips import MARGIN
 from store.public_clips import SUFFIX as MP4
@@ -27,7 +28,6 @@ from web.answers import Json
 
 router = APIRouter(tags=["clips"])
 
-_NO_STORE = {"Cache-Control": "no-store"}
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 
 
@@ -60,22 +60,11 @@ class Video(Response):
 )
 async def list_public_clips(site: AtSite, incident_id: filters.IncidentId) -> Response:
     """The mosaicked clips of an incident, oldest first; empty while none is made, and where none are."""
-    incident = await site.store.incidents.get(incident_id)
-    if incident is None:
-        raise HTTPException(404, f"there is no incident {incident_id}")
+    incident = await find_incident(site, incident_id)
     found = []
     if site.public_clips is not None and incident.is_public:
         found = await site.public_clips.find(incident.camera, incident.first_seen - MARGIN, incident.last_seen)
-    content = [
-        {
-            "start": views.timestamp(one.name.start),
-            "end": views.timestamp(one.name.end),
-            "bytes": one.size,
-            "url": f"{site.prefix}/api/incidents/{incident_id}/videos/{quote(_file_of(one.name))}",
-        }
-        for one in found
-    ]
-    return Json(views.encode({"clips": content}), headers=_NO_STORE)
+    return described(found, lambda name: f"{site.prefix}/api/incidents/{incident_id}/videos/{quote(_file_of(name))}")
 
 
 @router.get(
@@ -117,7 +106,7 @@ def _name_of(incident: Incident, file: str) -> ClipName | None:
 
 def _part(mp4: bytes, wanted: str) -> Response:
     """All of it, or the range that a player asks for: Safari plays only what it can ask for in parts (RFC 9110)."""
-    headers = {**_NO_STORE, "Accept-Ranges": "bytes"}
+    headers = {**NO_STORE, "Accept-Ranges": "bytes"}
     found = _RANGE.fullmatch(wanted)
     if found is None or found.groups() == ("", ""):
         return Video(mp4, headers=headers)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from fastapi import Depends
+from fastapi.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from api.fleet_status import FleetStatusFile
@@ -19,6 +20,7 @@ from api.stream import Hub
 from store import Store, StoreError
 from store.clips import Clips
 from store.public_clips import PublicClips
+from store.records import Incident
 from store.snapshots import Snapshots
 from web.addresses import base_of
 from web.keys import Caller, Keyring
@@ -102,3 +104,20 @@ AtSite = Annotated[Site, Depends(_site)]
 AtBase = Annotated[str, Depends(_base)]
 """The base of this service's addresses for the client, without a slash at the end."""
 AsCaller = Annotated[Caller, Depends(_caller)]
+
+
+async def find_incident(site: Site, incident_id: int) -> Incident:
+    """An incident by its id.
+
+    Raises:
+        HTTPException: 404, there is none.
+    """
+    incident = await site.store.incidents.get(incident_id)
+    if incident is None:
+        raise no_incident(incident_id)
+    return incident
+
+
+def no_incident(incident_id: int) -> HTTPException:
+    """The answer where there is no incident of that id."""
+    return HTTPException(404, f"there is no incident {incident_id}")

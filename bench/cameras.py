@@ -26,12 +26,13 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from bench.motion import draw_quiet
-from bench.streams import _memory_kb
+from bench.streams import memory_kb
 from motion.burst import SETTLING_S, CapturedBurst
 from motion.camera import Burst, Camera, Place
 from motion.decoding import FRAMES_SPARED
 from motion.stream import FRAMES_DROPPED, FRAMES_READ
 from motion.streams import CameraStreams
+from tests.servers import free_port
 
 _TO_REST_S = 10.0  # after settling, until the cameras are at rest
 _LIVE_WITHIN_S = 120.0
@@ -119,7 +120,7 @@ def watch(url: str, count: int, seconds: float) -> dict[str, float]:
     oldest_s = _wait(cameras, seconds)
     lasted_s, cpu_s = time.monotonic() - rest_s, time.process_time() - cpu_s
     after = {name: value - before[name] for name, value in _counts(names).items()}
-    memory_mb = _memory_kb(os.getpid()) / 1000
+    memory_mb = memory_kb(os.getpid()) / 1000
     for camera in cameras:
         camera.stop()
     return after | {
@@ -169,7 +170,7 @@ def _allow_files(count: int) -> None:
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """An RTSP server for the clip in a folder; its address, by which the clip is played without end."""
-    port, control = _free_port(), _free_port()
+    port, control = free_port(), free_port()
     command = Path(sys.executable).parent / "rtsp-server"
     ports = ["--port", str(port), "--control-port", str(control)]
     server = subprocess.Popen(
@@ -192,13 +193,6 @@ def _await_port(port: int) -> None:
                 return
         time.sleep(0.05)
     raise RuntimeError("the RTSP server did not start: pip install -e '.[dev]'")
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import signal
-import socket
 import sqlite3
 import statistics
 import subprocess
@@ -27,6 +26,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+
+from tests.servers import free_port
 
 ROOT = Path(__file__).parents[1]
 QUIET_S, FIRE_S, COOLDOWN_S = 14, 9, 4
@@ -83,7 +84,7 @@ def _measure(folder: Path, seconds: float) -> list[Sighting]:
     for manifest in (ROOT / "keda").glob("*.yaml"):
         text = manifest.read_text().replace("cooldownPeriod: 10", f"cooldownPeriod: {COOLDOWN_S}")
         (folder / "keda" / manifest.name).write_text(text)
-    port = _free_port()
+    port = free_port()
     command = "from functions.cli import main; main()"
     arguments = ["run", "--cameras", str(folder / "cameras.yaml"), "--state", str(folder / "state")]
     arguments += ["--keda", str(folder / "keda"), "--port", str(port)]
@@ -166,12 +167,6 @@ def _write_clip(path: Path) -> None:
             frame.pts = i
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -116,12 +116,12 @@ def _measure(folder: Path, count: int, core: int) -> list[tuple[str, str, str]]:
         # The first reader makes the process import modules, which is not part of the cost of a reader.
         readers.connect(20)
         time.sleep(2)
-        before = _memory_kb(server.pid)
+        before = memory_kb(server.pid)
         begun = time.monotonic()
         readers.connect(count)
         took_s = time.monotonic() - begun
         time.sleep(2)
-        each_kb = (_memory_kb(server.pid) - before) / (count - 20)
+        each_kb = (memory_kb(server.pid) - before) / (count - 20)
         last_s = [_time_one(url, readers, number) for number in range(INCIDENTS)]
         busy = _cpu_s(server.pid)
         time.sleep(10)
@@ -164,7 +164,7 @@ def _seconds(last_s: list[float]) -> str:
     return f"median {last_s[len(last_s) // 2]:.2f} s, slowest {last_s[-1]:.2f} s of {len(last_s)} incidents"
 
 
-def _memory_kb(pid: int) -> float:
+def memory_kb(pid: int) -> float:
     # Only private memory, without shared libraries.
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Private_Dirty:"):

@@ -20,7 +20,7 @@ PERSON = "person"
 
 _ROOM = 1.6
 """How much wider and higher than a person the crop is: the arms of a person who holds something leave the box."""
-SURE = 0.3
+_SURE = 0.3
 """Minimum confidence of a person: in a crop, even a coat on a hanger could seem to have a gun."""
 _SAME = 0.6
 """A person's crop is skipped if at least this share of it lies in another's."""
@@ -33,13 +33,18 @@ def parts_with_people(around: Sequence[Detection], most: int) -> list[Box]:
         around: the scene network's detections.
         most: the most crops.
     """
-    people = [d for d in around if d.label == PERSON and d.confidence >= SURE]
     parts: list[Box] = []
-    for person in sorted(people, key=lambda d: -d.box.area):
-        part = person.box.grown(_ROOM)
+    for person in people_in(around):
+        part = person.grown(_ROOM)
         if all(part.shared(other) < _SAME * part.area for other in parts):
             parts.append(part)
     return parts[:most]
+
+
+def people_in(around: Sequence[Detection]) -> list[Box]:
+    """The people among the scene network's detections, largest first."""
+    people = [d.box for d in around if d.label == PERSON and d.confidence >= _SURE]
+    return sorted(people, key=lambda box: -box.area)
 
 
 def keep_weapons(found: Sequence[Detection], part: Box) -> list[Detection]:

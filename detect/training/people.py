@@ -14,10 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-from detect.people import PERSON, SURE
+from detect.people import people_in
 from detect.training.corpus import CorpusError, read_corpus, read_image
 from functions import Box
-from models.letterbox import Image
 from models.network import SCENE, Network
 from models.registry import ModelError
 
@@ -35,17 +34,11 @@ def main() -> None:
     try:
         samples = [s for folder in chosen.data for s in read_corpus(folder) if s.split == "train"]
         network = Network(SCENE, device=chosen.device)
-        people = {s.path.name: find_people(network, read_image(s)) for s in samples}
+        people = {s.path.name: people_in(network.detect([read_image(s)])[0]) for s in samples}
     except (CorpusError, ModelError) as error:
         parser.error(str(error))
     chosen.out.write_bytes(msgspec.json.encode({name: each for name, each in people.items() if each}))
     print(f"{sum(map(len, people.values()))} people in {sum(map(bool, people.values()))} of {len(samples)} pictures")
-
-
-def find_people(network: Network, image: Image) -> list[Box]:
-    """The boxes of the people in a picture, largest first."""
-    people = [d.box for d in network.detect([image])[0] if d.label == PERSON and d.confidence >= SURE]
-    return sorted(people, key=lambda box: -box.area)
 
 
 def read_people(path: Path) -> People:
